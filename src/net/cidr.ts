@@ -1,0 +1,146 @@
+import { isIP } from "node:net";
+import { normalizeCidr, parseCidr } from "cidr-tools";
+import type { Fault } from "./fault.ts";
+
+/** An address family, by the names that nft gives them. */
+export type Family = "ip" | "ip6";
+
+/** Length of an address in bits. */
+export const BITS = { ip: 32, ip6: 128 } as const satisfies Record<Family, number>;
+
+/** A single address. Made by {@link parseAddress} only. */
+export interface Address {
+  readonly family: Family;
+  readonly text: string;
+  readonly value: bigint;
+}
+
+/**
+ * A block of addresses. Only {@link Cidr.parse} makes one, so that whoever holds a `Cidr` need not check it
+ * again, and `cidr-tools`, which computes without validating, never sees text that was not checked.
+ */
+export class Cidr {
+  private constructor(
+    readonly family: Family,
+    /** Canonical text with the prefix length: `10.0.0.0/8`, `2001:db8::/32` (RFC 5952). */
+    readonly text: string,
+    /** The network address, in canonical text. */
+    readonly address: string,
+    /** Prefix length in bits. */
+    readonly prefix: number,
+    readonly first: bigint,
+    readonly last: bigint,
+  ) {}
+
+  /**
+   * Reads `address/length`: four decimal octets without leading zeros, or an IPv6 address without zone that
+   * is not an IPv4-mapped one; all bits behind the prefix zero.
+   */
+  static parse(text: string): Cidr | Fault {
+    const slash = text.indexOf("/");
+    if (slash < 0) {
+      const address = parseAddress(text);
+      if ("what" in address) return address;
+      return {
+        what: `"${text}" has no prefix length`,
+        remedy: `did you mean "${text}/${BITS[address.family]}"?`,
+      };
+    }
+    const address = parseAddress(text.slice(0, slash));
+    if ("what" in address) return { ...address, what: `"${text}": ${address.what}` };
+    const bits = BITS[address.family];
+    const length = text.slice(slash + 1);
+    if (!/^(0|[1-9]\d{0,2})$/.test(length) || Number(length) > bits) {
+      return {
+        what: `"${text}" has the prefix length "${length}"`,
+        remedy: `write a whole number from 0 to ${bits} behind the slash`,
+      };
+    }
+    const block = parseCidr(text);
+    const canonical = normalizeCidr(text);
+    if (address.value !== block.start) {
+      return { what: `"${text}" has host bits set`, remedy: `did you mean "${canonical}"?` };
+    }
+    return new Cidr(
+      address.family,
+      canonical,
+      canonical.slice(0, canonical.indexOf("/")),
+      Number(length),
+      block.start,
+      block.end,
+    );
+  }
+
+  /** A CIDR that stands in the code. Throws if it is none. */
+  static literal(text: string): Cidr {
+    const cidr = Cidr.parse(text);
+    if (cidr instanceof Cidr) return cidr;
+    throw new TypeError(`${cidr.what}; ${cidr.remedy}`);
+  }
+
+  contains(other: Cidr | Address): boolean {
+    if (other.family !== this.family) return false;
+    if (other instanceof Cidr) return this.first <= other.first && other.last <= this.last;
+    return this.first <= other.value && other.value <= this.last;
+  }
+
+  toString(): string {
+    return this.text;
+  }
+}
+
+/** Reads a literal address as strictly as {@link Cidr.parse} does. */
+export function parseAddress(text: string): Address | Fault {
+  if (text.includes("%")) {
+    return { what: `"${text}" has a zone`, remedy: "leave out the percent sign and the zone behind it" };
+  }
+  const version = isIP(text);
+  if (version === 0) return { what: `"${text}" is not an IP address`, remedy: addressRemedy(text) };
+  const { start } = parseCidr(text);
+  if (version === 6 && start >> 32n === 0xffffn) {
+    return {
+      what: `"${text}" is an IPv4-mapped IPv6 address`,
+      remedy: "write the IPv4 address itself",
+    };
+  }
+  return { family: version === 4 ? "ip" : "ip6", text, value: start };
+}
+
+function addressRemedy(text: string): string {
+  const tidy = text.trim().replace(/(^|\.)0+(?=\d)/g, "$1");
+  if (tidy !== text && isIP(tidy)) return `did you mean "${tidy}", without leading zeros and blanks?`;
+  return "write four octets as in 10.0.0.0, or an IPv6 address as in fd00::";
+}
+
+/**
+ * Splits CIDRs of one family into those that no other contains, and those that lie inside one of them.
+ * The order given is kept; of equal ones the first counts. Takes n log n steps.
+ */
+export function outermost<T extends { readonly cidr: Cidr }>(
+  items: readonly T[],
+): { outer: T[]; covered: { item: T; by: T }[] } {
+  const wideFirst = items
+    .map((item, index) => ({ item, index }))
+    .sort((a, b) => compareCidrs(a.item.cidr, b.item.cidr) || a.index - b.index);
+  const coveredBy = new Map<T, T>();
+  let around: T | undefined;
+  for (const { item } of wideFirst) {
+    if (around?.cidr.contains(item.cidr)) coveredBy.set(item, around);
+    else around = item;
+  }
+  const outer: T[] = [];
+  const covered: { item: T; by: T }[] = [];
+  for (const item of items) {
+    const by = coveredBy.get(item);
+    if (by) covered.push({ item, by });
+    else outer.push(item);
+  }
+  return { outer, covered };
+}
+
+/** Order by family, then by first address, the wider block before those that it contains. */
+export function compareCidrs(a: Cidr, b: Cidr): number {
+  if (a.family !== b.family) return a.family === "ip" ? -1 : 1;
+  if (a.first !== b.first) return a.first < b.first ? -1 : 1;
+  return a.prefix - b.prefix;
+}

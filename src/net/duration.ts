@@ -1,0 +1,55 @@
+import type { Fault } from "./fault.ts";
+
+const NANOSECONDS: Record<string, number> = {
+  ns: 1,
+  us: 1e3,
+  µs: 1e3, // U+00B5, the micro sign
+  μs: 1e3, // U+03BC, the Greek letter
+  ms: 1e6,
+  s: 1e9,
+  m: 60e9,
+  h: 3600e9,
+};
+
+/** The largest duration that Go can hold: 2^63 - 1 nanoseconds, about 292 years. */
+const MAX_NANOSECONDS = 2 ** 63;
+
+/**
+ * Reads a duration as Go's `time.ParseDuration` does (`60s`, `1h30m`, `1.5h`, `-2m500ms`, `0`).
+ * Returns milliseconds, with a fraction where there is one.
+ */
+export function parseDuration(text: string): number | Fault {
+  const sign = /^[-+]/.exec(text)?.[0] ?? "";
+  let rest = text.slice(sign.length);
+  if (rest === "0") return 0;
+  if (/^\d+(\.\d*)?$/.test(rest)) {
+    return { what: `"${text}" has no unit`, remedy: `did you mean "${text}s"?` };
+  }
+  let nanoseconds = 0;
+  do {
+    const part = /^(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)/.exec(rest);
+    if (!part) {
+      return {
+        what: `"${text}" is not a duration`,
+        remedy: 'write numbers with the units h, m, s, ms, as in "60s" or "1h30m"',
+      };
+    }
+    nanoseconds += Number(part[1]) * (NANOSECONDS[part[2] ?? ""] ?? Number.NaN);
+    rest = rest.slice(part[0].length);
+  } while (rest !== "");
+  if (nanoseconds >= MAX_NANOSECONDS) {
+    return { what: `"${text}" is longer than 292 years`, remedy: "write a shorter one" };
+  }
+  return ((sign === "-" ? -1 : 1) * nanoseconds) / 1e6;
+}
+
+/** Milliseconds as Go prints a duration: `1m0s`, `1h30m0s`, `1.5s`, `500ms`. */
+export function formatDuration(milliseconds: number): string {
+  if (milliseconds < 0) return `-${formatDuration(-milliseconds)}`;
+  if (milliseconds === 0) return "0s";
+  if (milliseconds < 1000) return `${milliseconds}ms`;
+  const hours = Math.floor(milliseconds / 3_600_000);
+  const minutes = Math.floor((milliseconds % 3_600_000) / 60_000);
+  const seconds = (milliseconds % 60_000) / 1000;
+  return `${hours > 0 ? `${hours}h` : ""}${hours > 0 || minutes > 0 ? `${minutes}m` : ""}${seconds}s`;
+}

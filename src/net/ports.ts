@@ -1,0 +1,51 @@
+import type { Fault } from "./fault.ts";
+
+/** Ports from `first` to `last`, both included. */
+export interface PortRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** How many ports the ranges hold. */
+export function portCount(ranges: readonly PortRange[]): number {
+  return ranges.reduce((sum, range) => sum + range.last - range.first + 1, 0);
+}
+
+/**
+ * Reads a list as in `1024-29999,32768-65535`: ports from 1 to 65535, disjoint. Returns the ranges in
+ * ascending order.
+ */
+export function parsePortRanges(text: string): readonly PortRange[] | Fault {
+  const ranges: PortRange[] = [];
+  for (const part of text.split(",")) {
+    const match = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(part);
+    const first = Number(match?.[1]);
+    const last = Number(match?.[2] ?? match?.[1]);
+    if (!match || first < 1 || last > 65535) {
+      return {
+        what: `"${part}" is not a port or a range of ports`,
+        remedy: 'write ports from 1 to 65535 as in "1024-29999,32768-65535"',
+      };
+    }
+    if (first > last) {
+      return { what: `"${part}" ends before it begins`, remedy: `did you mean "${last}-${first}"?` };
+    }
+    ranges.push({ first, last });
+  }
+  ranges.sort((a, b) => a.first - b.first);
+  for (const [i, range] of ranges.entries()) {
+    const before = ranges[i - 1];
+    if (before && range.first <= before.last) {
+      return {
+        what: `"${formatPortRange(before)}" and "${formatPortRange(range)}" overlap`,
+        remedy: "write disjoint ranges",
+      };
+    }
+  }
+  return ranges;
+}
+
+/** `1024-29999`, or `8080` for a single port. */
+export function formatPortRange({ first, last }: PortRange): string {
+  return first === last ? `${first}` : `${first}-${last}`;
+}
