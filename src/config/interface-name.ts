@@ -1,0 +1,36 @@
+import type { Fault } from "../net/fault.ts";
+import { quote } from "./problem.ts";
+
+/** Reads the name of a network interface, or the beginning of names with one `*` behind it. */
+export function parseInterfaceName(text: string): string | Fault {
+  const name = text.endsWith("*") ? text.slice(0, -1) : text;
+  if (name === "" && text !== "") {
+    return { what: `${quote(text)} stands for every interface`, remedy: 'leave "outputInterfaces" away' };
+  }
+  if (name.includes("*")) {
+    return { what: `${quote(text)} has a "*" that is not its end`, remedy: 'write a prefix as in "eth*"' };
+  }
+  const bytes = new TextEncoder().encode(text).length;
+  if (bytes > LONGEST_NAME) {
+    return {
+      what: `${quote(text)} is longer than the kernel allows`,
+      remedy: `write at most ${LONGEST_NAME} bytes`,
+    };
+  }
+  if (name === "" || name === "." || name === ".." || FORBIDDEN.test(name)) {
+    return {
+      what: `${quote(text)} is not the name of an interface`,
+      remedy: 'write a name as in "eth0", or a prefix as in "eth*"',
+    };
+  }
+  return text;
+}
+
+/** The kernel's IFNAMSIZ, 16, less the NUL at the end. nft counts the star too. */
+const LONGEST_NAME = 15;
+
+/**
+ * What the kernel's `dev_valid_name` refuses; and what is no plain text in nft: the double quote, which ends a
+ * string, the backslash, and a name that begins like that of a set.
+ */
+const FORBIDDEN = /^@|[/:"\\\s\p{Cc}]/u;

@@ -1,0 +1,57 @@
+/** Where something stands. Lines and columns begin with 1. */
+export interface Position {
+  readonly file: string;
+  readonly line?: number;
+  readonly column?: number;
+}
+
+/** Something that the user should know about the config: what is wrong, where, and what to do. */
+export interface Problem {
+  readonly severity: "error" | "warning";
+  readonly at: Position;
+  /** The key's path, as in `nonMasqueradeCIDRs[1]`. */
+  readonly key?: string;
+  readonly what: string;
+  readonly remedy: string;
+}
+
+/** One line, `file:line:column: key: what; remedy`, with control characters escaped. */
+function formatProblem({ severity, at, key, what, remedy }: Problem): string {
+  const place = [at.file, at.line, at.column].filter(part => part !== undefined).join(":");
+  const warning = severity === "warning" ? ["warning"] : [];
+  const path = key === undefined ? [] : [key];
+  return escapeControls([place, ...warning, ...path, `${what}; ${remedy}`].join(": "));
+}
+
+/** Errors before warnings, each in the order in which they stand in the files; no more than 50 of them. */
+export function formatProblems(problems: readonly Problem[]): string[] {
+  const lines = problems.toSorted(comparePlaces).slice(0, MOST_PRINTED).map(formatProblem);
+  const more = problems.length - lines.length;
+  if (more > 0) lines.push(`and ${more} more ${more === 1 ? "problem" : "problems"}`);
+  return lines;
+}
+
+/** A text of the user's as problems quote it: in quotes, and no longer than 60 characters. */
+export function quote(text: string): string {
+  const characters = Array.from(text.slice(0, 2 * LONGEST_QUOTED));
+  if (text.length <= LONGEST_QUOTED) return `"${text}"`;
+  return `"${characters.slice(0, LONGEST_QUOTED - 1).join("")}…"`;
+}
+
+const MOST_PRINTED = 50;
+const LONGEST_QUOTED = 60;
+
+function comparePlaces(a: Problem, b: Problem): number {
+  if (a.severity !== b.severity) return a.severity === "error" ? -1 : 1;
+  if (a.at.file !== b.at.file) return a.at.file < b.at.file ? -1 : 1;
+  return (a.at.line ?? 0) - (b.at.line ?? 0) || (a.at.column ?? 0) - (b.at.column ?? 0);
+}
+
+/** Also those that turn the direction of writing, and halves of surrogate pairs. */
+function escapeControls(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, character => {
+    const code = character.codePointAt(0) ?? 0;
+    const short = { 9: "\\t", 10: "\\n", 13: "\\r" }[code];
+    return short ?? `\\u{${code.toString(16)}}`;
+  });
+}

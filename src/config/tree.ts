@@ -1,0 +1,153 @@
+import { isAlias, isMap, isSeq, type ParsedNode, Scalar as YamlScalar } from "yaml";
+import { type Position, type Problem, quote } from "./problem.ts";
+import type { YamlDocument } from "./syntax.ts";
+import type { Text } from "./text.ts";
+
+/** A value of a document. One that aliases use is one object, which stands where its anchor is. */
+export type Node = Scalar | List | Mapping;
+
+export interface Scalar {
+  readonly kind: "scalar";
+  readonly at: Required<Position>;
+  readonly text: string;
+  readonly style: "plain" | "quoted" | "literal" | "folded";
+}
+
+interface List {
+  readonly kind: "list";
+  readonly at: Required<Position>;
+  readonly items: readonly Node[];
+}
+
+export interface Mapping {
+  readonly kind: "mapping";
+  readonly at: Required<Position>;
+  /** By their keys, of which no two are equal. */
+  readonly entries: ReadonlyMap<string, { readonly key: Scalar; readonly value: Node }>;
+}
+
+/**
+ * The values of a document with their places, aliases resolved. What is wrong is left out of the tree: aliases
+ * without an anchor, that contain themselves or are used more than 100 times, counted as if they were
+ * written out; keys that are given twice or are no scalars; `<<`.
+ */
+export function buildTree(
+  text: Text,
+  document: YamlDocument,
+): { root: Node | undefined; problems: Problem[] } {
+  const builder = new TreeBuilder(text);
+  const root = document.contents ? builder.build(document.contents) : undefined;
+  return { root, problems: builder.problems };
+}
+
+const MOST_ALIASES = 100;
+
+class TreeBuilder {
+  readonly problems: Problem[] = [];
+  /** By anchor: the finished value and how many aliases it uses; undefined while it is being built. */
+  private readonly anchors = new Map<string, { readonly node: Node; readonly aliases: number } | undefined>();
+  /** How many uses of aliases the tree has so far. */
+  private aliases = 0;
+
+  constructor(private readonly text: Text) {}
+
+  build(source: ParsedNode): Node | undefined {
+    const at = this.text.at(source.range[0]);
+    if (isAlias(source)) return this.follow(source.source, at);
+    if (source.anchor === undefined) return this.buildValue(source, at);
+    const before = this.aliases;
+    this.anchors.set(source.anchor, undefined);
+    const node = this.buildValue(source, at);
+    if (node) this.anchors.set(source.anchor, { node, aliases: this.aliases - before });
+    return node;
+  }
+
+  private buildValue(source: Exclude<ParsedNode, { anchor?: never }>, at: Required<Position>): Node {
+    if (isMap(source)) return { kind: "mapping", at, entries: this.buildEntries(source.items) };
+    if (!isSeq(source)) return { kind: "scalar", at, text: source.source, style: styleOf(source.type) };
+    const items: Node[] = [];
+    for (const item of source.items) {
+      const node = this.build(item);
+      if (node) items.push(node);
+    }
+    return { kind: "list", at, items };
+  }
+
+  private buildEntries(pairs: readonly { key: ParsedNode; value: ParsedNode | null }[]): Mapping["entries"] {
+    const entries: Map<string, { key: Scalar; value: Node }> = new Map();
+    for (const pair of pairs) {
+      const key = this.buildKey(pair.key);
+      const value = pair.value
+        ? this.build(pair.value)
+        : key && { ...key, text: "", style: "plain" as const };
+      if (!key || !value) continue;
+      const first = entries.get(key.text);
+      if (first) this.problems.push(givenTwice(key, first.key));
+      else entries.set(key.text, { key, value });
+    }
+    return entries;
+  }
+
+  private buildKey(source: ParsedNode): Scalar | undefined {
+    const key = isAlias(source) ? undefined : this.build(source);
+    const at = this.text.at(source.range[0]);
+    if (key?.kind !== "scalar") {
+      this.refuse(at, "a key that is no text", "write the key as a plain word");
+      return undefined;
+    }
+    if (key.text === "<<" && key.style === "plain") {
+      this.refuse(at, 'the merge key "<<"', "write the keys and their values out");
+      return undefined;
+    }
+    return key;
+  }
+
+  private follow(name: string, at: Required<Position>): Node | undefined {
+    const anchored = this.anchors.get(name);
+    if (!anchored) {
+      if (this.anchors.has(name)) {
+        this.refuse(at, `the alias ${quote(`*${name}`)} contains itself`, "write the value out");
+      } else {
+        const remedy = `set the anchor "&${name}" in front of a value before it`;
+        this.refuse(at, `the alias ${quote(`*${name}`)} has no anchor`, remedy);
+      }
+      return undefined;
+    }
+    const before = this.aliases;
+    this.aliases += 1 + anchored.aliases;
+    if (this.aliases <= MOST_ALIASES) return anchored.node;
+    if (before <= MOST_ALIASES) {
+      this.refuse(at, `more than ${MOST_ALIASES} uses of aliases`, "write the values out");
+    }
+    return undefined;
+  }
+
+  private refuse(at: Required<Position>, what: string, remedy: string): void {
+    this.problems.push({ severity: "error", at, what, remedy });
+  }
+}
+
+/** The error for a key that stands in a mapping already. */
+export function givenTwice(key: Scalar, first: Scalar): Problem {
+  const spelling = key.text === first.text ? "" : ` as ${quote(first.text)}`;
+  return {
+    severity: "error",
+    at: key.at,
+    key: key.text,
+    what: `given twice, first${spelling} in line ${first.at.line}`,
+    remedy: "remove one of the two",
+  };
+}
+
+function styleOf(type: YamlScalar.Type | undefined): Scalar["style"] {
+  switch (type) {
+    case YamlScalar.PLAIN:
+      return "plain";
+    case YamlScalar.BLOCK_LITERAL:
+      return "literal";
+    case YamlScalar.BLOCK_FOLDED:
+      return "folded";
+    default:
+      return "quoted";
+  }
+}
