@@ -1,0 +1,42 @@
+import type { Config } from "../src/config/config.ts";
+import { Cidr } from "../src/net/cidr.ts";
+import { type Policy, type PolicyFlags, policyOf } from "../src/policy/policy.ts";
+
+const DEFAULT_FLAGS: PolicyFlags = {
+  enableIPv6: false,
+  masqChain: "IP-MASQ-AGENT",
+  nomasqAllReservedRanges: false,
+  randomFully: true,
+  toPorts: undefined,
+};
+
+/** A config in short: lists of CIDRs as text, where entry i of a list stands on line i + 2 of the file. */
+export interface Short {
+  /** `/config` if left out. */
+  file?: string;
+  keep?: readonly string[];
+  masquerade?: readonly string[];
+  sources?: readonly string[];
+  interfaces?: readonly string[];
+  masqLinkLocal?: boolean;
+  masqLinkLocalIPv6?: boolean;
+}
+
+/** The policy of a config in short and of flags that differ from the default ones. */
+export function policy(short: Short = {}, flags: Partial<PolicyFlags> = {}): Policy {
+  return policyOf(config(short), { ...DEFAULT_FLAGS, ...flags });
+}
+
+function config({ file = "/config", ...short }: Short): Config {
+  const { keep, masquerade, sources, interfaces, masqLinkLocal, masqLinkLocalIPv6 } = short;
+  const located = <T>(value: T, line: number) => ({ value, at: { file, line, column: 5 } });
+  const cidrs = (texts: readonly string[]) => texts.map((text, i) => located(Cidr.literal(text), i + 2));
+  return {
+    ...(keep ? { nonMasqueradeCIDRs: cidrs(keep) } : {}),
+    ...(masquerade ? { masqueradeCIDRs: cidrs(masquerade) } : {}),
+    ...(sources ? { sourceCIDRs: cidrs(sources) } : {}),
+    ...(interfaces ? { outputInterfaces: interfaces.map((name, i) => located(name, i + 2)) } : {}),
+    ...(masqLinkLocal === undefined ? {} : { masqLinkLocal: located(masqLinkLocal, 1) }),
+    ...(masqLinkLocalIPv6 === undefined ? {} : { masqLinkLocalIPv6: located(masqLinkLocalIPv6, 1) }),
+  };
+}

@@ -1,0 +1,103 @@
+import { expect, test } from "bun:test";
+import { parseAddress } from "../../src/net/cidr.ts";
+import type { Policy } from "../../src/policy/policy.ts";
+import { verdict } from "../../src/policy/verdict.ts";
+import { policy } from "../policies.ts";
+
+/** What the policy says of a connection to `to`, as `VERDICT: REASON [WITHIN]`. */
+function said(
+  of: Policy,
+  to: string,
+  { from, out, local }: { from?: string; out?: string; local?: true } = {},
+): string {
+  const {
+    verdict: what,
+    reason,
+    within,
+  } = verdict(of, {
+    destination: address(to),
+    ...(from ? { source: address(from) } : {}),
+    ...(out ? { out } : {}),
+    ...(local ? { local } : {}),
+  });
+  return `${what}: ${reason}${within.length > 0 ? ` [${within}]` : ""}`;
+}
+
+function address(text: string) {
+  const parsed = parseAddress(text);
+  if ("what" in parsed) throw new TypeError(parsed.what);
+  return parsed;
+}
+
+test("the defaults", () => {
+  const defaults = policy();
+  expect(said(defaults, "10.1.2.3")).toBe(
+    "keep: 10.1.2.3 is in the non-masquerade CIDR 10.0.0.0/8 (default)",
+  );
+  expect(said(defaults, "172.16.0.0")).toBe(
+    "keep: 172.16.0.0 is in the non-masquerade CIDR 172.16.0.0/12 (default)",
+  );
+  expect(said(defaults, "172.32.0.0")).toBe("masquerade: 172.32.0.0 is in no non-masquerade CIDR");
+  expect(said(defaults, "169.254.1.1")).toBe(
+    "keep: 169.254.1.1 is in the non-masquerade CIDR 169.254.0.0/16 (default)",
+  );
+  expect(said(defaults, "100.64.0.1")).toBe("masquerade: 100.64.0.1 is in no non-masquerade CIDR");
+  expect(said(defaults, "8.8.8.8", { local: true })).toBe("keep: 8.8.8.8 is an address of the node itself");
+  expect(said(defaults, "2001:db8::1")).toBe("keep: IPv6 is left alone without --enable-ipv6");
+});
+
+test("the reserved ranges", () => {
+  const reserved = policy({}, { nomasqAllReservedRanges: true });
+  expect(said(reserved, "100.64.0.1")).toBe(
+    "keep: 100.64.0.1 is in the non-masquerade CIDR 100.64.0.0/10 (--nomasq-all-reserved-ranges)",
+  );
+  expect(said(policy({ keep: ["10.0.0.0/8"] }, { nomasqAllReservedRanges: true }), "100.64.0.1")).toBe(
+    "masquerade: 100.64.0.1 is in no non-masquerade CIDR",
+  );
+});
+
+test("a list in the config replaces the default one, and link-local has a switch of its own", () => {
+  expect(said(policy({ keep: [] }), "10.0.0.1")).toBe("masquerade: 10.0.0.1 is in no non-masquerade CIDR");
+  expect(said(policy({ keep: [] }), "169.254.0.1")).toStartWith("keep");
+  expect(said(policy({ masqLinkLocal: true }), "169.254.0.1")).toStartWith("masquerade");
+  expect(said(policy({}, { enableIPv6: true }), "fe80::1")).toStartWith("keep");
+  expect(said(policy({ masqLinkLocalIPv6: true }, { enableIPv6: true }), "fe80::1")).toStartWith(
+    "masquerade",
+  );
+});
+
+test("the narrowest CIDR decides, and wider ones are named", () => {
+  const nested = policy({ keep: ["10.0.0.0/8", "10.1.2.0/24", "10.1.0.0/16"] });
+  expect(said(nested, "10.1.2.3")).toBe(
+    "keep: 10.1.2.3 is in the non-masquerade CIDR 10.1.2.0/24 (/config:3) [10.1.0.0/16,10.0.0.0/8]",
+  );
+});
+
+test("exceptions beat both lists, sources and interfaces beat exceptions", () => {
+  const all = policy({
+    keep: ["10.0.0.0/8"],
+    masquerade: ["10.96.0.0/12", "169.254.169.254/32"],
+    sources: ["10.244.0.0/16"],
+    interfaces: ["eth0", "ens*"],
+  });
+  const pod = { from: "10.244.1.2", out: "eth0" };
+  expect(said(all, "10.97.0.1", pod)).toBe(
+    "masquerade: 10.97.0.1 is in the masquerade CIDR 10.96.0.0/12 (/config:2)",
+  );
+  expect(said(all, "169.254.169.254", pod)).toStartWith(
+    "masquerade: 169.254.169.254 is in the masquerade CIDR",
+  );
+  expect(said(all, "10.1.0.1", pod)).toStartWith("keep");
+  expect(said(all, "10.97.0.1", { ...pod, from: "10.1.1.1" })).toBe(
+    "keep: the source 10.1.1.1 is in none of the sourceCIDRs",
+  );
+  expect(said(all, "10.97.0.1", { ...pod, out: "eth1" })).toBe("keep: eth1 is none of the outputInterfaces");
+  expect(said(all, "10.97.0.1", { ...pod, out: "ens5" })).toStartWith("masquerade");
+});
+
+test("sources of one family leave the other alone", () => {
+  const ipv4Only = policy({ sources: ["10.244.0.0/16"] }, { enableIPv6: true });
+  expect(said(ipv4Only, "2001:db8::1", { from: "fd00::1" })).toBe(
+    "keep: sourceCIDRs has no CIDR of the family ip6",
+  );
+});
