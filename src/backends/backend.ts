@@ -1,0 +1,55 @@
+import type { Cidr, Family } from "../net/cidr.ts";
+import type { Policy } from "../policy/policy.ts";
+
+/**
+ * Brings a policy into the kernel and keeps an eye on it. Holds no memory of what it did: everything is
+ * learned by reading, so a new process goes on where another one was killed.
+ */
+export interface Backend {
+  readonly name: "nftables" | "iptables";
+  /** Reads what the kernel holds of ours, of the families of `policy`, and compares. Writes nothing. */
+  plan(policy: Policy): Promise<Plan>;
+  /** Calls `changed` whenever somebody, we included, changed what is ours, until `stop`. */
+  watch(changed: () => void): Watch;
+  /** Takes everything away that any agent of ours ever put into the kernel; says what that was. */
+  remove(): Promise<readonly string[]>;
+}
+
+/** What the kernel holds beside what a policy wants, as it was when it was read. */
+export interface Plan {
+  /** Rules as people read them, a line each, in a form in which equal rules are equal text. */
+  readonly held: readonly string[];
+  readonly wanted: readonly string[];
+  readonly inSync: boolean;
+  readonly counters: readonly Counter[];
+  /** Writes what differs, such that no packet is judged by anything but the old rules or the new ones. */
+  apply(): Promise<void>;
+}
+
+/** How many connections got a verdict since the rule was made. A NAT chain sees the first packet of each. */
+export interface Counter {
+  readonly family: Family;
+  readonly verdict: "keep" | "masquerade";
+  /** The CIDR that decided; undefined for the rest, which is in none. */
+  readonly cidr: Cidr | undefined;
+  readonly connections: number;
+  /** Of those first packets. */
+  readonly bytes: number;
+}
+
+/** Something that goes on until it is stopped. */
+export interface Watch {
+  stop(): void;
+}
+
+/** The kernel does not hold what was written to it, though the program that wrote it said so. */
+export class NotAppliedError extends Error {
+  override readonly name = "NotAppliedError";
+
+  constructor(readonly plan: Plan) {
+    const missing = plan.wanted.filter(line => !plan.held.includes(line));
+    super(
+      `the kernel does not hold what was written: ${missing.length} lines are missing, the first is "${missing[0]?.trim()}"`,
+    );
+  }
+}

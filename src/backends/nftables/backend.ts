@@ -1,0 +1,145 @@
+import { Cidr, type Family } from "../../net/cidr.ts";
+import type { Policy } from "../../policy/policy.ts";
+import type { Backend, Counter, Plan, Watch } from "../backend.ts";
+import type { Command, Listed } from "./json.ts";
+import { watchTables } from "./monitor.ts";
+import { type Features, featuresOf, Nft } from "./nft.ts";
+import { MASQUERADE, ruleset } from "./ruleset.ts";
+import { withoutLetters } from "./slots.ts";
+import { swapTo } from "./swap.ts";
+import { TABLE, type Table, tableOf } from "./table.ts";
+import { tableText } from "./text.ts";
+
+/** Everything of ours is in one table per family, whose sets and rules are swapped as a whole. */
+export class NftablesBackend implements Backend {
+  readonly name = "nftables";
+  readonly #nft: Nft;
+
+  /** @param argv how nft is called */
+  constructor(argv?: readonly string[]) {
+    this.#nft = new Nft(argv);
+  }
+
+  async plan(policy: Policy): Promise<Plan> {
+    const { held, features } = await this.#read(policy.families.map(({ family }) => family));
+    const pairs = ruleset(policy, features.elementCounters).map(
+      wanted => new Pair(wanted, held.get(wanted.family)),
+    );
+    const inSync = pairs.every(pair => pair.inSync);
+    const leftOver = inSync || held.has("ip6") ? [] : await this.#leftOver(policy);
+    return {
+      held: [...pairs.flatMap(pair => pair.heldText), ...leftOver.flatMap(tableText)],
+      wanted: pairs.flatMap(pair => pair.wantedText),
+      inSync,
+      counters: [...held.values()].flatMap(counters),
+      apply: async () => {
+        await this.#apply(pairs, features);
+        await this.#delete(leftOver);
+      },
+    };
+  }
+
+  watch(changed: () => void): Watch {
+    return watchTables(this.#nft.argv, changed);
+  }
+
+  async remove(): Promise<readonly string[]> {
+    const { held } = await this.#read(["ip", "ip6"]);
+    await this.#delete([...held.values()]);
+    return [...held.keys()].map(family => `table ${family} ${TABLE}`);
+  }
+
+  /**
+   * The table of a family that was enabled once and is no more. It is looked for only if something differs:
+   * that is so after a change of the family, because the jump's comment names it.
+   */
+  async #leftOver({ families }: Policy): Promise<Table[]> {
+    if (families.some(({ family }) => family === "ip6")) return [];
+    const listed = await this.#nft.list("ip6");
+    const table = listed && tableOf("ip6", listed);
+    return table ? [table] : [];
+  }
+
+  /** The rules go first: if they went with their sets, they would for a moment find nothing in them. */
+  async #delete(tables: readonly Table[]): Promise<void> {
+    if (tables.length === 0) return;
+    const rules = tables.flatMap(({ family, chains }) =>
+      chains.map(({ name }): Command => ({ flush: { chain: { family, table: TABLE, name } } })),
+    );
+    if (rules.length > 0) await this.#nft.commit(rules);
+    await this.#nft.commit(tables.map(({ family }) => ({ delete: { table: { family, name: TABLE } } })));
+  }
+
+  async #read(families: readonly Family[]): Promise<{ held: Map<Family, Table>; features: Features }> {
+    const held = new Map<Family, Table>();
+    let features: Features | undefined;
+    const listings = await Promise.all(
+      families.map(async family => ({ family, listed: await this.#nft.list(family) })),
+    );
+    for (const { family, listed } of listings) {
+      const table = listed && tableOf(family, listed);
+      if (table) held.set(family, table);
+      const version = listed && versionOf(listed);
+      if (version !== undefined) features = featuresOf(version);
+    }
+    return { held, features: features ?? (await this.#nft.features()) };
+  }
+
+  /** Families that change together go together, each half of the way. */
+  async #apply(pairs: readonly Pair[], { declaration }: Features): Promise<void> {
+    const swaps = pairs
+      .filter(pair => !pair.inSync)
+      .map(({ wanted, held }) => swapTo(wanted, held, declaration));
+    await this.#nft.build(swaps.flatMap(({ build }) => build));
+    if (swaps.length > 0) await this.#nft.commit(swaps.flatMap(({ swap }) => swap));
+  }
+}
+
+/** A table as it is wanted and as it is. */
+class Pair {
+  readonly wantedText: readonly string[];
+  readonly heldText: readonly string[];
+  readonly inSync: boolean;
+
+  constructor(
+    readonly wanted: Table,
+    readonly held: Table | undefined,
+  ) {
+    this.wantedText = tableText(wanted);
+    this.heldText = held ? tableText(withoutLetters(held)) : [];
+    this.inSync = Bun.deepEquals(this.wantedText, this.heldText);
+  }
+}
+
+function versionOf(listed: readonly Listed[]): string | undefined {
+  for (const object of listed) if ("metainfo" in object) return object.metainfo.version;
+  return undefined;
+}
+
+function counters({ family, sets, chains }: Table): Counter[] {
+  const byCidr = sets.flatMap(({ name, of, elements }) => {
+    if (of !== "daddr") return []; // a source alone decides nothing
+    const verdict = name.startsWith(`${MASQUERADE}-`) ? "masquerade" : "keep";
+    return elements.flatMap(({ value, count }): Counter[] =>
+      count && value instanceof Cidr
+        ? [{ family, verdict, cidr: value, connections: count.packets, bytes: count.bytes }]
+        : [],
+    );
+  });
+  const all = chains.flatMap(({ rules }) =>
+    rules.flatMap(({ expr }) => expr.flatMap(it => ("counter" in it && it.counter ? [it.counter] : []))),
+  );
+  const exceptions = byCidr.filter(({ verdict }) => verdict === "masquerade");
+  const outbound: Counter = {
+    family,
+    verdict: "masquerade",
+    cidr: undefined,
+    connections: sum(all.map(it => it.packets)) - sum(exceptions.map(it => it.connections)),
+    bytes: sum(all.map(it => it.bytes)) - sum(exceptions.map(it => it.bytes)),
+  };
+  return [...byCidr, outbound];
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
+}

@@ -1,0 +1,171 @@
+import * as v from "valibot";
+import type { Family } from "../../net/cidr.ts";
+import { ProgramError, run } from "../../system/program.ts";
+import { type Command, type Listed, Listing } from "./json.ts";
+import type { Declaration } from "./swap.ts";
+import { TABLE } from "./table.ts";
+
+/** What an nft of some version can do. */
+export interface Features {
+  readonly version: string;
+  /**
+   * A set that nft 1.1.3 or later declares by `type` makes nft 0.9.8 to 1.0.9 on the same node crash when
+   * it lists anything (kubernetes/kubernetes issue 136786). One that is declared by `typeof` does not, but
+   * nft before 1.1.2 cannot read that from JSON.
+   */
+  readonly declaration: Declaration;
+  /** Whether the counters of elements are listed back. */
+  readonly elementCounters: boolean;
+}
+
+/** nft, run once for each thing that is asked of it. */
+export class Nft {
+  /**
+   * How many elements one transaction takes. Without CAP_NET_ADMIN in the first user namespace the kernel
+   * bounds a netlink message by net.core.wmem_max, 208 kB by default: 5,000 elements with counter and
+   * comment are too many (EMSGSIZE), 1,000 with the longest comments are not (measured on kernel 6.18).
+   */
+  #elementsAtOnce = Number.POSITIVE_INFINITY;
+
+  /** @param argv how nft is called, as in `["nft"]` */
+  constructor(readonly argv: readonly string[] = ["nft"]) {}
+
+  /** What our table of one family holds; undefined if there is none. Throws ProgramError. */
+  async list(family: Family): Promise<readonly Listed[] | undefined> {
+    const argv = [...this.argv, "-j", "list", "table", family, TABLE];
+    const { exitCode, stdout, stderr } = await run(argv);
+    if (exitCode === 1 && stderr.includes("No such file or directory")) return undefined;
+    if (exitCode !== 0 || stderr.replaceAll(UNPRINTABLE, "") !== "")
+      throw failure(argv, { exitCode, stderr });
+    const listing = v.safeParse(Listing, stdout);
+    if (listing.success) return listing.output.nftables;
+    const what = `printed what is not understood: ${v.flatten(listing.issues).root?.join(", ") ?? stdout.slice(0, 80)}`;
+    throw new ProgramError(argv.join(" "), what, "please report this with the version of nft", exitCode);
+  }
+
+  /** Asks nft for its version. Throws ProgramError, also if it is too old. */
+  async features(): Promise<Features> {
+    const argv = [...this.argv, "--version"];
+    const { exitCode, stdout, stderr } = await run(argv);
+    const version = /v(\d+\.\d+(\.\d+)?)/.exec(stdout)?.[1];
+    if (exitCode !== 0 || version === undefined) throw failure(argv, { exitCode, stderr });
+    return featuresOf(version);
+  }
+
+  /** Sends commands that may be spread over several transactions, each set before its elements. */
+  async build(commands: readonly Command[]): Promise<void> {
+    if (commands.length === 0) return;
+    try {
+      for (const batch of batches(commands, this.#elementsAtOnce)) await this.commit(batch);
+    } catch (error) {
+      const tooLong = error instanceof ProgramError && error.what.includes("Message too long");
+      if (!tooLong || this.#elementsAtOnce === FEW_ELEMENTS) throw error;
+      this.#elementsAtOnce = FEW_ELEMENTS;
+      await this.build(commands);
+    }
+  }
+
+  /** Sends commands as one transaction: all of them take effect, or none. Throws ProgramError. */
+  async commit(commands: readonly Command[]): Promise<void> {
+    const failed = await this.#load(commands);
+    if (failed) throw failure(failed.argv, failed, await this.#blamed(commands));
+  }
+
+  /**
+   * Up to 1.0.9 nft exits with 0 even if it could not read its input; so anything that it prints on standard
+   * error is a failure.
+   */
+  async #load(commands: readonly Command[], ...options: string[]): Promise<Failed | undefined> {
+    const argv = [...this.argv, ...options, "-j", "-f", "-"];
+    const { exitCode, stderr } = await run(argv, document(commands));
+    return exitCode === 0 && stderr === "" ? undefined : { argv, exitCode, stderr };
+  }
+
+  /**
+   * The command that is to blame for a refusal. nft does not say which one of a JSON document it was: it is
+   * the last one of the shortest beginning that is refused too, found by halving, with --check.
+   */
+  async #blamed(commands: readonly Command[]): Promise<Command | undefined> {
+    let accepted = 0;
+    let refused = commands.length;
+    while (refused - accepted > 1) {
+      const half = (accepted + refused) >> 1;
+      if (await this.#load(commands.slice(0, half), "--check")) refused = half;
+      else accepted = half;
+    }
+    return commands[refused - 1];
+  }
+}
+
+interface Failed {
+  readonly argv: readonly string[];
+  readonly exitCode: number;
+  readonly stderr: string;
+}
+
+/** Commands as the text of one libnftables-json document. */
+export function document(commands: readonly Command[]): string {
+  return JSON.stringify({ nftables: [{ metainfo: { json_schema_version: 1 } }, ...commands] });
+}
+
+/** Throws ProgramError for a version that is not supported. */
+export function featuresOf(version: string): Features {
+  if (before(version, "1.0.2")) {
+    throw new ProgramError("nft", `version ${version} is too old`, "install nft 1.0.2 or later");
+  }
+  return {
+    version,
+    declaration: before(version, "1.1.2") ? "type" : "typeof",
+    elementCounters: !before(version, "1.0.6"),
+  };
+}
+
+const FEW_ELEMENTS = 1000;
+
+/** Said of a stranger's rule that has no form in JSON (`jump { … }`); it is listed in nft's words. */
+const UNPRINTABLE = /^warning: stmt ops \w+ have no json callback\n?/gm;
+
+function before(version: string, other: string): boolean {
+  return Bun.semver.order(version.split(".").length === 2 ? `${version}.0` : version, other) < 0;
+}
+
+function batches(commands: readonly Command[], elementsAtOnce: number): Command[][] {
+  const parts = commands.flatMap(command => split(command, elementsAtOnce));
+  if (!Number.isFinite(elementsAtOnce)) return [parts];
+  return parts.map(part => [part]);
+}
+
+function split(command: Command, elementsAtOnce: number): Command[] {
+  if (!("add" in command && "element" in command.add)) return [command];
+  const { elem, ...set } = command.add.element;
+  if (elem.length <= elementsAtOnce) return [command];
+  const parts: Command[] = [];
+  for (let i = 0; i < elem.length; i += elementsAtOnce) {
+    parts.push({ add: { element: { ...set, elem: elem.slice(i, i + elementsAtOnce) } } });
+  }
+  return parts;
+}
+
+function failure(
+  argv: readonly string[],
+  { exitCode, stderr }: Omit<Failed, "argv">,
+  blamed?: Command,
+): ProgramError {
+  const said = stderr
+    .split("\n")
+    .map(line => line.replace(/^internal:0:0-0: /, "").trim())
+    .filter(line => line !== "");
+  const what = [...new Set(said)].join(" ") || `ended with exit status ${exitCode}`;
+  const at = blamed ? ` (at ${JSON.stringify(blamed).slice(0, 200)})` : "";
+  return new ProgramError(argv.join(" "), what + at, hint(what, exitCode), exitCode);
+}
+
+function hint(what: string, exitCode: number): string {
+  if (/not permitted|denied/.test(what)) return "run as root, or with the capability NET_ADMIN";
+  if (/No such file|not supported|Protocol error/.test(what)) {
+    return "the kernel may lack a module: see lsmod for nf_tables, nft_masq, nft_fib, nft_numgen";
+  }
+  if (exitCode === 139)
+    return "nft crashed: its version may be too old for what another nft wrote on this node";
+  return "";
+}

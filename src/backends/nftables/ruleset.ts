@@ -1,0 +1,158 @@
+import type { Family } from "../../net/cidr.ts";
+import { formatPortRange, type PortRange, portCount } from "../../net/ports.ts";
+import {
+  type CidrList,
+  type Entry,
+  type FamilyPolicy,
+  formatOrigin,
+  type Policy,
+} from "../../policy/policy.ts";
+import type { Statement } from "./json.ts";
+import { type AddressSet, byAddress, type Chain, type Element, type Rule, type Table } from "./table.ts";
+
+/** Names of the sets. In the kernel each has a letter behind it, see slots.ts. */
+const NON_MASQUERADE = "non-masquerade";
+export const MASQUERADE = "masquerade";
+const SOURCE = "source";
+
+/** The base chain, and the chain that masquerades where two rules need the same. */
+const POSTROUTING = "postrouting";
+const OUTBOUND = "outbound";
+
+/** nft's word for 100, where kube-proxy, CNI plugins and iptables hook in, and one behind it. */
+const PRIORITY = 101;
+
+/**
+ * The longest comment on a rule or an element, in bytes: nft takes 128 and the kernel keeps a final NUL.
+ */
+const COMMENT_BYTES = 127;
+
+/**
+ * The tables that a policy wants, one for each of its families.
+ *
+ * @param counting whether elements are to have counters: nft lists them back from 1.0.6 on
+ */
+export function ruleset(policy: Policy, counting: boolean): Table[] {
+  return policy.families.map(family => ({
+    family: family.family,
+    flags: [],
+    sets: sets(family, counting),
+    chains: chains(policy, family),
+    others: [],
+  }));
+}
+
+function sets(family: FamilyPolicy, counting: boolean): AddressSet[] {
+  if (!masqueradesAny(family)) return [];
+  return [
+    addressSet(MASQUERADE, "daddr", family.masquerade, counting),
+    addressSet(NON_MASQUERADE, "daddr", family.nonMasquerade, counting),
+    addressSet(SOURCE, "saddr", family.sources, counting),
+  ].filter(set => set.elements.length > 0);
+}
+
+function addressSet(name: string, of: string, list: CidrList | undefined, counting: boolean): AddressSet {
+  const elements = list?.outer.map(element).sort(byAddress) ?? [];
+  return { name, of, flags: ["interval"], counting, elements };
+}
+
+function element({ cidr, origin }: Entry): Element {
+  return { value: cidr, comment: comment(formatOrigin(origin)) };
+}
+
+/** False if `sourceCIDRs` names sources, but none of this family. */
+function masqueradesAny({ sources }: FamilyPolicy): boolean {
+  return sources === undefined || sources.outer.length > 0;
+}
+
+function chains(policy: Policy, family: FamilyPolicy): Chain[] {
+  const postrouting = {
+    name: POSTROUTING,
+    hook: { type: "nat", hook: "postrouting", prio: PRIORITY, policy: "accept" },
+  };
+  if (!masqueradesAny(family)) return [{ ...postrouting, rules: [] }];
+  const base = { ...postrouting, rules: jumps(policy, family) };
+  const outbound = masquerades(policy);
+  const keep =
+    family.nonMasquerade.outer.length > 0
+      ? [rule("cluster-local traffic", lookup(family.family, "daddr", NON_MASQUERADE), { return: null })]
+      : [];
+  if (family.masquerade.outer.length === 0) {
+    return [base, { name: policy.chain, rules: [...keep, ...outbound] }];
+  }
+  const goto = { goto: { target: OUTBOUND } };
+  const verdicts = [
+    rule("exceptions from cluster-local traffic", lookup(family.family, "daddr", MASQUERADE), goto),
+    ...keep,
+    rule("outbound traffic", goto),
+  ];
+  return [
+    base,
+    ...[
+      { name: policy.chain, rules: verdicts },
+      { name: OUTBOUND, rules: outbound },
+    ].sort((a, b) => (a.name < b.name ? -1 : 1)),
+  ];
+}
+
+/**
+ * What may be masqueraded at all goes to the policy's chain. One rule an interface: a list of names with
+ * prefixes would be an anonymous interval set, and those answer no look-up while they are new.
+ */
+function jumps({ chain, outputInterfaces, families }: Policy, { family, sources }: FamilyPolicy): Rule[] {
+  const also = families.map(it => it.family).filter(it => it !== family);
+  return (outputInterfaces ?? [undefined]).map(name =>
+    rule(
+      [`non-local destinations go through ${chain}`, ...also.map(it => `see table ${it} too`)].join("; "),
+      ...(name === undefined ? [] : [match("==", { meta: { key: "oifname" } }, name)]),
+      ...(sources ? [lookup(family, "saddr", SOURCE)] : []),
+      match("!=", { fib: { result: "type", flags: ["daddr"] } }, "local"),
+      { jump: { target: chain } },
+    ),
+  );
+}
+
+/**
+ * Several port ranges get connections in proportion to their ports: each rule draws among the ports that
+ * are left, and the last takes what comes to it. nft's map from numgen to port ranges lists as `1024-0`.
+ */
+function masquerades({ randomFully, toPorts = [] }: Policy): Rule[] {
+  const flags = randomFully ? ["fully-random"] : undefined;
+  const ported = toPorts.map((range, i) => {
+    const size = portCount([range]);
+    const left = portCount(toPorts.slice(i));
+    return rule(
+      `outbound traffic from ports ${formatPortRange(range)}`,
+      match("==", { meta: { key: "l4proto" } }, { set: ["tcp", "udp", "sctp"] }),
+      ...(size < left ? [match("<", { numgen: { mode: "random", mod: left, offset: 0 } }, size)] : []),
+      { counter: null },
+      { masquerade: { port: port(range), ...(flags && { flags }) } },
+    );
+  });
+  const rest: Statement = { masquerade: flags ? { flags } : null };
+  return [...ported, rule("outbound traffic", { counter: null }, rest)];
+}
+
+function port({ first, last }: PortRange): number | { range: [number, number] } {
+  return first === last ? first : { range: [first, last] };
+}
+
+type Match = Extract<Statement, { match: unknown }>["match"];
+
+function match(op: string, left: Match["left"], right: Match["right"]): Statement {
+  return { match: { op, left, right } };
+}
+
+function lookup(family: Family, field: string, set: string): Statement {
+  return match("==", { payload: { protocol: family, field } }, `@${set}`);
+}
+
+function rule(why: string, ...expr: Statement[]): Rule {
+  return { comment: comment(`ip-masq-agent: ${why}`), expr };
+}
+
+/** nft cannot load again what it lists with a double quote, and refuses what is too long: the end says most. */
+function comment(text: string): string {
+  const printable = text.replace(/[^ !#-~]/g, "?");
+  return printable.length <= COMMENT_BYTES ? printable : `...${printable.slice(3 - COMMENT_BYTES)}`;
+}

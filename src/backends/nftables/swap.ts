@@ -1,0 +1,114 @@
+import { Cidr } from "../../net/cidr.ts";
+import type { Command, SetElement } from "./json.ts";
+import { namesInUse, withLetters } from "./slots.ts";
+import { type AddressSet, type Chain, type Element, TABLE, type Table } from "./table.ts";
+import { setText } from "./text.ts";
+
+/**
+ * The commands that lead from what the kernel holds to what is wanted, in two steps. The first builds sets
+ * that no rule uses yet, and may be sent in several transactions; the second, a single transaction,
+ * rewrites the rules to use them and takes away what is then superfluous.
+ */
+export interface Swap {
+  readonly build: readonly Command[];
+  readonly swap: readonly Command[];
+}
+
+/** How a set is declared: by its data type, or by what is looked up in it (see nft.ts). */
+export type Declaration = "type" | "typeof";
+
+/**
+ * @param wanted the table with its sets under their plain names
+ * @param held what the kernel has, as it was read; undefined if there is no such table
+ */
+export function swapTo(wanted: Table, held: Table | undefined, declaration: Declaration): Swap {
+  const { table, fresh } = placed(wanted, held);
+  const sets = held?.sets ?? [];
+  const chains = held?.chains ?? [];
+  const named = (name: string) => ({ family: table.family, table: TABLE, name });
+  const drop = (kind: string, name: string): Command => ({ delete: { [kind]: named(name) } });
+  const others = held?.others ?? [];
+  const isMap = ({ kind }: { readonly kind: string }) => kind === "map";
+  const addTable: Command = { add: { table: { family: table.family, name: TABLE } } };
+  const build: Command[] = fresh.flatMap(set => [
+    ...(sets.some(({ name }) => name === set.name) ? [drop("set", set.name)] : []),
+    ...addSet(set, table, declaration),
+  ]);
+  return {
+    build: build.length > 0 ? [addTable, ...build] : [],
+    swap: [
+      addTable,
+      ...chains.map(({ name }): Command => ({ flush: { chain: named(name) } })),
+      // Elements of a map may hold on to chains and to named counters, quotas and the like.
+      ...others.filter(isMap).map(({ kind, name }) => drop(kind, name)),
+      ...chains.filter(it => !fits(it, table)).map(({ name }) => drop("chain", name)),
+      ...table.chains.map(({ name, hook }): Command => ({ add: { chain: { ...named(name), ...hook } } })),
+      ...table.chains.flatMap(chain => addRules(chain, table)),
+      ...sets
+        .filter(it => !table.sets.some(set => set.name === it.name))
+        .map(({ name }) => drop("set", name)),
+      ...others.filter(it => !isMap(it)).map(({ kind, name }) => drop(kind, name)),
+    ],
+  };
+}
+
+/** The table as it will stand in the kernel, and those of its sets that have to be built for it. */
+function placed(wanted: Table, held: Table | undefined): { table: Table; fresh: AddressSet[] } {
+  const inUse = held ? namesInUse(held) : new Set<string>();
+  const letters = new Map<string, string>();
+  const reused = new Set<string>();
+  for (const set of wanted.sets) {
+    const names = LETTERS.map(letter => ({ letter, name: `${set.name}-${letter}` }));
+    const same = names.filter(({ name }) => holds(held, { ...set, name }));
+    const kept = same.find(({ name }) => inUse.has(name)) ?? same[0];
+    if (kept) reused.add(kept.name);
+    letters.set(set.name, (kept ?? names.find(({ name }) => !inUse.has(name)))?.letter ?? "a");
+  }
+  const table = withLetters(wanted, letters);
+  return { table, fresh: table.sets.filter(({ name }) => !reused.has(name)) };
+}
+
+/** Two would do for ourselves; the third is for a rule of somebody else that uses the second. */
+const LETTERS = ["a", "b", "c"];
+
+function holds(held: Table | undefined, wanted: AddressSet): boolean {
+  const found = held?.sets.find(({ name }) => name === wanted.name);
+  if (!held || !found || found.elements.length !== wanted.elements.length) return false;
+  return setText(found, held.family).join() === setText(wanted, held.family).join();
+}
+
+/** Whether a chain can stay, emptied: where a base chain is hooked in cannot be changed in place. */
+function fits({ name, hook }: Chain, { chains }: Table): boolean {
+  const wanted = chains.find(chain => chain.name === name);
+  return wanted !== undefined && Bun.deepEquals(wanted.hook, hook);
+}
+
+function addSet(set: AddressSet, { family }: Table, declaration: Declaration): Command[] {
+  const typed = family === "ip" ? "ipv4_addr" : "ipv6_addr";
+  const type = { typeof: { payload: { protocol: family, field: set.of } } };
+  const name = { family, table: TABLE, name: set.name };
+  return [
+    {
+      add: {
+        set: {
+          ...name,
+          type: declaration === "type" ? typed : type,
+          flags: [...set.flags],
+          ...(set.counting ? { stmt: [{ counter: null }] } : {}),
+        },
+      },
+    },
+    { add: { element: { ...name, elem: set.elements.map(addElement) } } },
+  ];
+}
+
+function addElement({ value, comment }: Element): SetElement {
+  const val = value instanceof Cidr ? { prefix: { addr: value.address, len: value.prefix } } : value;
+  return { elem: { val, ...(comment ? { comment } : {}) } };
+}
+
+function addRules({ name, rules }: Chain, { family }: Table): Command[] {
+  return rules.map(({ comment, expr }) => ({
+    add: { rule: { family, table: TABLE, chain: name, ...(comment ? { comment } : {}), expr: [...expr] } },
+  }));
+}

@@ -1,0 +1,23 @@
+import type { Policy } from "../policy/policy.ts";
+import { type Backend, NotAppliedError, type Plan } from "./backend.ts";
+
+/** What a sync found and did. */
+export interface Synced {
+  /** What stood in the kernel before. */
+  readonly before: Plan;
+  /** What stands there now: the very same if nothing was written. */
+  readonly after: Plan;
+}
+
+/**
+ * Makes the kernel hold what `policy` wants. Writes only if something differs, and then reads back what was
+ * written. Throws ProgramError, and NotAppliedError if it is not there.
+ */
+export async function sync(backend: Backend, policy: Policy): Promise<Synced> {
+  const before = await backend.plan(policy);
+  if (before.inSync) return { before, after: before };
+  await before.apply();
+  const after = await backend.plan(policy);
+  if (!after.inSync) throw new NotAppliedError(after);
+  return { before, after };
+}

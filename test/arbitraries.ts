@@ -1,0 +1,157 @@
+import fc from "fast-check";
+import { parseChainName } from "../src/backends/chain-name.ts";
+import { parseInterfaceName } from "../src/config/interface-name.ts";
+import { type Address, BITS, Cidr, type Family, parseAddress } from "../src/net/cidr.ts";
+import type { PortRange } from "../src/net/ports.ts";
+import type { PolicyFlags } from "../src/policy/policy.ts";
+import type { Short } from "./policies.ts";
+
+/** What `policy()` takes. A failing property shows it, and it can be pasted into a test. */
+export interface Wanted {
+  readonly short: Short;
+  readonly flags: Partial<PolicyFlags>;
+}
+
+/** What a policy's CIDRs are about, beside places anywhere. */
+export interface Surroundings {
+  /** Addresses that CIDRs of sources are likely to hold or to end at. */
+  readonly sources: readonly string[];
+  readonly interfaces: fc.Arbitrary<string>;
+}
+
+/** Configs and flags of every kind, with few CIDRs that lie in, beside and far from each other. */
+export function wanted({ sources, interfaces }: Surroundings): fc.Arbitrary<Wanted> {
+  const blocks = fc.array(block(), { maxLength: 5 });
+  const lists = fc.record({ keep: blocks, masquerade: blocks, sources: blocks }, { requiredKeys: [] });
+  const rest = fc.record(
+    {
+      interfaces: fc.array(interfaces, { maxLength: 3 }),
+      masqLinkLocal: fc.boolean(),
+      masqLinkLocalIPv6: fc.boolean(),
+    },
+    { requiredKeys: [] },
+  );
+  const flags = fc.record(
+    {
+      enableIPv6: fc.boolean(),
+      masqChain: chainName(),
+      nomasqAllReservedRanges: fc.boolean(),
+      randomFully: fc.boolean(),
+      toPorts: portRanges(),
+    },
+    { requiredKeys: [] },
+  );
+  return fc.tuple(places("ip"), places("ip6"), lists, rest, flags).map(([ip, ip6, lists, rest, flags]) => {
+    const near = flags.enableIPv6 ? [...ip, ...ip6] : ip;
+    const families = new Set(near.map(({ family }) => family));
+    const known = sources.map(parsed).filter(({ family }) => families.has(family));
+    const short = {
+      ...(lists.keep && { keep: cidrs(lists.keep, near) }),
+      ...(lists.masquerade && { masquerade: cidrs(lists.masquerade, near) }),
+      ...(lists.sources && { sources: cidrs(lists.sources, [...known, ...near]) }),
+      ...rest,
+    };
+    return { short, flags: { ...flags } };
+  });
+}
+
+/** The first and the last address of a CIDR, and those before and behind it, in canonical text. */
+export function boundaries({ family, first, last }: Cidr): Address[] {
+  return [first - 1n, first, last, last + 1n].flatMap(value => {
+    if (value < 0n || value >> BigInt(BITS[family]) > 0n) return [];
+    const single = Cidr.parse(`${text(family, value)}/${BITS[family]}`);
+    return single instanceof Cidr ? [{ family, text: single.address, value }] : []; // none for IPv4 in IPv6
+  });
+}
+
+/** Names of interfaces that a config takes, and beginnings of names with a star. */
+export function interfaceName(): fc.Arbitrary<string> {
+  const usual = fc.stringMatching(/^(eth|ens|veth|cali|wg-|br_|en\.)\d{1,3}$/);
+  const odd = ["grapheme-ascii" as const, "grapheme" as const].map(unit =>
+    fc.string({ unit, minLength: 1, maxLength: 15 }),
+  );
+  return fc
+    .tuple(fc.oneof(usual, ...odd), fc.constantFrom("", "*"))
+    .map(parts => parts.join(""))
+    .filter(name => typeof parseInterfaceName(name) === "string");
+}
+
+/** Names that `--masq-chain` takes. */
+function chainName(): fc.Arbitrary<string> {
+  const usual = fc.constantFrom("IP-MASQ", "ip-masq.agent", "kube_masq", "a-");
+  const odd = fc.stringMatching(/^[A-Za-z_][\w.-]{0,27}$/);
+  return fc.oneof(usual, odd).filter(name => typeof parseChainName(name) === "string");
+}
+
+/** Up to 5 ranges, ascending and disjoint, some of them a single port, some of them side by side. */
+function portRanges(): fc.Arbitrary<PortRange[]> {
+  const port = fc.oneof(
+    fc.integer({ min: 1, max: 65_535 }),
+    fc.constantFrom(1, 2, 1023, 1024, 65_534, 65_535),
+  );
+  return fc.uniqueArray(port, { minLength: 1, maxLength: 10 }).map(ports => {
+    const ascending = ports.toSorted((a, b) => a - b);
+    return ascending.flatMap((first, i) => {
+      const last = ascending[i + 1] ?? first;
+      return i % 2 === 0 ? [{ first, last }] : [];
+    });
+  });
+}
+
+/** Addresses that blocks are made around: the fewer they are, the more blocks lie in each other. */
+function places(family: Family): fc.Arbitrary<Address[]> {
+  const anywhere = fc
+    .bigInt({ min: 0n, max: (1n << BigInt(BITS[family])) - 1n })
+    .map(value => parseAddress(text(family, value)))
+    .filter(it => "value" in it);
+  const place = fc.oneof(fc.constantFrom(...PLACES[family].map(parsed)), anywhere);
+  return fc.array(place, { minLength: 1, maxLength: 3 });
+}
+
+const PLACES = {
+  ip: [
+    "0.0.0.0",
+    "10.1.2.3",
+    "127.255.255.255",
+    "128.0.0.0",
+    "169.254.0.0",
+    "203.0.113.7",
+    "255.255.255.255",
+  ],
+  ip6: ["::", "::1.2.3.4", "7fff::", "8000::", "fd00:10:244:1::", "fe80::", "2001:db8::8000:0:0:0", "ffff::"],
+};
+
+/** A block around one of several places, or the one beside it. */
+interface Block {
+  readonly place: number;
+  readonly prefix: number;
+  readonly beside: boolean;
+}
+
+function block(): fc.Arbitrary<Block> {
+  return fc.record({ place: fc.nat(99), prefix: fc.nat(128), beside: fc.boolean() });
+}
+
+function cidrs(blocks: readonly Block[], places: readonly Address[]): string[] {
+  const texts = blocks.flatMap(block => {
+    const place = places[block.place % places.length];
+    if (!place) return [];
+    const prefix = block.prefix % (BITS[place.family] + 1);
+    const rest = BigInt(BITS[place.family] - prefix);
+    const number = place.value >> rest;
+    return [`${text(place.family, (block.beside && prefix > 0 ? number ^ 1n : number) << rest)}/${prefix}`];
+  });
+  return texts.filter(it => Cidr.parse(it) instanceof Cidr); // which IPv4 in IPv6 is not
+}
+
+function text(family: Family, value: bigint): string {
+  if (family === "ip") return [24n, 16n, 8n, 0n].map(bits => (value >> bits) & 255n).join(".");
+  const groups = Array.from({ length: 8 }, (_, i) => (value >> BigInt(112 - 16 * i)) & 0xffffn);
+  return groups.map(group => group.toString(16)).join(":");
+}
+
+function parsed(address: string): Address {
+  const known = parseAddress(address);
+  if ("what" in known) throw new TypeError(known.what);
+  return known;
+}

@@ -1,0 +1,94 @@
+import type { Statement } from "../../../src/backends/nftables/json.ts";
+import type { AddressSet, Rule, Table } from "../../../src/backends/nftables/table.ts";
+import { type Address, Cidr, type Family } from "../../../src/net/cidr.ts";
+
+/** The first packet of a connection that is about to leave the node. */
+export interface Packet {
+  readonly protocol: "tcp" | "udp" | "icmp";
+  readonly source: Address;
+  readonly destination: Address;
+  /** The interface it leaves by. */
+  readonly out: string;
+}
+
+/**
+ * What our tables do to a packet, by the meaning that nft(8) gives to each statement. Of a draw of lots every
+ * outcome counts as the lowest.
+ */
+export function judge(tables: readonly Table[], packet: Packet): "keep" | "masquerade" {
+  const table = tables.find(({ family }) => family === packet.destination.family);
+  const based = table?.chains.filter(({ hook }) => hook !== undefined) ?? [];
+  const masquerades = based.some(({ name }) => table && masqueradesIn(table, name, packet));
+  return masquerades ? "masquerade" : "keep";
+}
+
+/** Whether a chain masquerades the packet; if not, the rules behind a jump to it go on. */
+function masqueradesIn(table: Table, chain: string, packet: Packet): boolean {
+  const found = table.chains.find(({ name }) => name === chain);
+  if (!found) throw new Error(`there is no chain ${chain}`);
+  for (const { expr } of found.rules) {
+    const verdict = verdictOf(expr, statement => matches(table, statement, packet));
+    if (verdict === undefined) continue;
+    if ("masquerade" in verdict) return true;
+    if ("return" in verdict) return false;
+    if ("goto" in verdict) return masqueradesIn(table, verdict.goto.target, packet);
+    if (masqueradesIn(table, verdict.jump.target, packet)) return true;
+  }
+  return false;
+}
+
+type Match = Extract<Statement, { match: unknown }>["match"];
+type Verdict = Extract<
+  Statement,
+  { masquerade: unknown } | { return: null } | { goto: unknown } | { jump: unknown }
+>;
+
+/** The verdict of a rule, if all that it matches is so. */
+function verdictOf(expr: Rule["expr"], matched: (match: Match) => boolean): Verdict | undefined {
+  for (const statement of expr) {
+    if ("unknown" in statement) throw new Error(`what does ${statement.unknown} mean?`);
+    if ("counter" in statement) continue;
+    if (!("match" in statement)) return statement;
+    if (!matched(statement.match)) return undefined;
+  }
+  return undefined;
+}
+
+function matches({ family, sets }: Table, { op, left, right }: Match, packet: Packet): boolean {
+  if ("numgen" in left && op === "<" && typeof right === "number") return right > 0;
+  if ("fib" in left && op === "!=" && right === "local") return true; // nothing here goes to the node itself
+  if ("meta" in left && op === "==") {
+    if (left.meta.key === "oifname" && typeof right === "string") return isNamed(right, packet.out);
+    if (left.meta.key === "l4proto" && typeof right === "object" && "set" in right) {
+      return right.set.includes(packet.protocol);
+    }
+  }
+  if ("payload" in left && op === "==" && typeof right === "string" && right.startsWith("@")) {
+    const set = sets.find(({ name }) => name === right.slice(1));
+    if (set) return holds(set, fieldOf(packet, left.payload, family));
+  }
+  throw new Error(`what does ${JSON.stringify({ op, left, right })} mean?`);
+}
+
+function fieldOf(
+  { source, destination }: Packet,
+  payload: { protocol: Family; field: string },
+  family: Family,
+) {
+  const address = { saddr: source, daddr: destination }[payload.field];
+  if (!address || payload.protocol !== family) throw new Error(`what is ${JSON.stringify(payload)}?`);
+  return address;
+}
+
+function isNamed(pattern: string, name: string): boolean {
+  return pattern.endsWith("*") ? name.startsWith(pattern.slice(0, -1)) : name === pattern;
+}
+
+/** Compares leading bits, as a kernel would, and not the first and the last address. */
+function holds({ elements }: AddressSet, { value }: Address): boolean {
+  return elements.some(({ value: cidr }) => {
+    if (!(cidr instanceof Cidr)) throw new Error(`${cidr} is no CIDR`);
+    const rest = BigInt((cidr.family === "ip" ? 32 : 128) - cidr.prefix);
+    return value >> rest === cidr.first >> rest;
+  });
+}

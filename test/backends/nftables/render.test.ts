@@ -1,0 +1,225 @@
+import { expect, test } from "bun:test";
+import { renderJson, renderText } from "../../../src/backends/nftables/render.ts";
+import { policy } from "../../policies.ts";
+
+test("the defaults", () => {
+  expect(renderText(policy())).toBe(`\
+table ip ip-masq-agent {
+	set non-masquerade-a {
+		typeof ip daddr
+		flags interval
+		counter
+		elements = {
+			10.0.0.0/8 comment "default",
+			169.254.0.0/16 comment "default",
+			172.16.0.0/12 comment "default",
+			192.168.0.0/16 comment "default",
+		}
+	}
+	chain postrouting {
+		type nat hook postrouting priority 101; policy accept;
+		fib daddr type != local jump IP-MASQ-AGENT comment "ip-masq-agent: non-local destinations go through IP-MASQ-AGENT"
+	}
+	chain IP-MASQ-AGENT {
+		ip daddr @non-masquerade-a return comment "ip-masq-agent: cluster-local traffic"
+		counter masquerade fully-random comment "ip-masq-agent: outbound traffic"
+	}
+}
+`);
+});
+
+test("everything at once, in both families", () => {
+  const everything = policy(
+    {
+      keep: ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.1/32", "fd00::/8"],
+      masquerade: ["10.96.0.0/12"],
+      sources: ["10.244.0.0/16", "fd00:10:244::/56"],
+      interfaces: ["eth0", "ens*"],
+      masqLinkLocal: true,
+    },
+    {
+      enableIPv6: true,
+      masqChain: "IP-MASQ",
+      randomFully: false,
+      toPorts: [
+        { first: 1024, last: 29999 },
+        { first: 32768, last: 65535 },
+        { first: 80, last: 80 },
+      ],
+    },
+  );
+  expect(renderText(everything)).toBe(`\
+table ip ip-masq-agent {
+	set masquerade-a {
+		typeof ip daddr
+		flags interval
+		counter
+		elements = {
+			10.96.0.0/12 comment "/config:2",
+		}
+	}
+	set non-masquerade-a {
+		typeof ip daddr
+		flags interval
+		counter
+		elements = {
+			10.0.0.0/8 comment "/config:2",
+			192.0.2.1/32 comment "/config:4",
+		}
+	}
+	set source-a {
+		typeof ip saddr
+		flags interval
+		counter
+		elements = {
+			10.244.0.0/16 comment "/config:2",
+		}
+	}
+	chain postrouting {
+		type nat hook postrouting priority 101; policy accept;
+		oifname "eth0" ip saddr @source-a fib daddr type != local jump IP-MASQ comment "ip-masq-agent: non-local destinations go through IP-MASQ; see table ip6 too"
+		oifname "ens*" ip saddr @source-a fib daddr type != local jump IP-MASQ comment "ip-masq-agent: non-local destinations go through IP-MASQ; see table ip6 too"
+	}
+	chain IP-MASQ {
+		ip daddr @masquerade-a goto outbound comment "ip-masq-agent: exceptions from cluster-local traffic"
+		ip daddr @non-masquerade-a return comment "ip-masq-agent: cluster-local traffic"
+		goto outbound comment "ip-masq-agent: outbound traffic"
+	}
+	chain outbound {
+		meta l4proto { tcp, udp, sctp } numgen random mod 61745 < 28976 counter masquerade to :1024-29999 comment "ip-masq-agent: outbound traffic from ports 1024-29999"
+		meta l4proto { tcp, udp, sctp } numgen random mod 32769 < 32768 counter masquerade to :32768-65535 comment "ip-masq-agent: outbound traffic from ports 32768-65535"
+		meta l4proto { tcp, udp, sctp } counter masquerade to :80 comment "ip-masq-agent: outbound traffic from ports 80"
+		counter masquerade comment "ip-masq-agent: outbound traffic"
+	}
+}
+table ip6 ip-masq-agent {
+	set non-masquerade-a {
+		typeof ip6 daddr
+		flags interval
+		counter
+		elements = {
+			fd00::/8 comment "/config:5",
+			fe80::/10 comment "default",
+		}
+	}
+	set source-a {
+		typeof ip6 saddr
+		flags interval
+		counter
+		elements = {
+			fd00:10:244::/56 comment "/config:3",
+		}
+	}
+	chain postrouting {
+		type nat hook postrouting priority 101; policy accept;
+		oifname "eth0" ip6 saddr @source-a fib daddr type != local jump IP-MASQ comment "ip-masq-agent: non-local destinations go through IP-MASQ; see table ip too"
+		oifname "ens*" ip6 saddr @source-a fib daddr type != local jump IP-MASQ comment "ip-masq-agent: non-local destinations go through IP-MASQ; see table ip too"
+	}
+	chain IP-MASQ {
+		ip6 daddr @non-masquerade-a return comment "ip-masq-agent: cluster-local traffic"
+		meta l4proto { tcp, udp, sctp } numgen random mod 61745 < 28976 counter masquerade to :1024-29999 comment "ip-masq-agent: outbound traffic from ports 1024-29999"
+		meta l4proto { tcp, udp, sctp } numgen random mod 32769 < 32768 counter masquerade to :32768-65535 comment "ip-masq-agent: outbound traffic from ports 32768-65535"
+		meta l4proto { tcp, udp, sctp } counter masquerade to :80 comment "ip-masq-agent: outbound traffic from ports 80"
+		counter masquerade comment "ip-masq-agent: outbound traffic"
+	}
+}
+`);
+});
+
+test("sets that would be empty and rules that would do nothing are not there", () => {
+  expect(renderText(policy({ keep: [], masqLinkLocal: true }))).toBe(`\
+table ip ip-masq-agent {
+	chain postrouting {
+		type nat hook postrouting priority 101; policy accept;
+		fib daddr type != local jump IP-MASQ-AGENT comment "ip-masq-agent: non-local destinations go through IP-MASQ-AGENT"
+	}
+	chain IP-MASQ-AGENT {
+		counter masquerade fully-random comment "ip-masq-agent: outbound traffic"
+	}
+}
+`);
+  // Sources are given, but none of IPv4: of IPv4 nothing is ever masqueraded.
+  expect(renderText(policy({ sources: ["fd00::/8"] }, { enableIPv6: true }))).toStartWith(`\
+table ip ip-masq-agent {
+	chain postrouting {
+		type nat hook postrouting priority 101; policy accept;
+	}
+}
+table ip6 ip-masq-agent {
+`);
+});
+
+test("as JSON", () => {
+  const { nftables } = JSON.parse(renderJson(policy({ keep: ["10.0.0.0/8"], masqLinkLocal: true })));
+  const ours = { family: "ip", table: "ip-masq-agent" };
+  const set = { ...ours, name: "non-masquerade-a" };
+  expect(nftables).toEqual([
+    { metainfo: { json_schema_version: 1 } },
+    { add: { table: { family: "ip", name: "ip-masq-agent" } } },
+    { add: { set: { ...set, type: "ipv4_addr", flags: ["interval"], stmt: [{ counter: null }] } } },
+    {
+      add: {
+        element: {
+          ...set,
+          elem: [{ elem: { val: { prefix: { addr: "10.0.0.0", len: 8 } }, comment: "/config:2" } }],
+        },
+      },
+    },
+    { add: { table: { family: "ip", name: "ip-masq-agent" } } },
+    {
+      add: {
+        chain: {
+          ...ours,
+          name: "postrouting",
+          type: "nat",
+          hook: "postrouting",
+          prio: 101,
+          policy: "accept",
+        },
+      },
+    },
+    { add: { chain: { ...ours, name: "IP-MASQ-AGENT" } } },
+    {
+      add: {
+        rule: {
+          ...ours,
+          chain: "postrouting",
+          comment: "ip-masq-agent: non-local destinations go through IP-MASQ-AGENT",
+          expr: [
+            { match: { op: "!=", left: { fib: { result: "type", flags: ["daddr"] } }, right: "local" } },
+            { jump: { target: "IP-MASQ-AGENT" } },
+          ],
+        },
+      },
+    },
+    {
+      add: {
+        rule: {
+          ...ours,
+          chain: "IP-MASQ-AGENT",
+          comment: "ip-masq-agent: cluster-local traffic",
+          expr: [
+            {
+              match: {
+                op: "==",
+                left: { payload: { protocol: "ip", field: "daddr" } },
+                right: "@non-masquerade-a",
+              },
+            },
+            { return: null },
+          ],
+        },
+      },
+    },
+    {
+      add: {
+        rule: {
+          ...ours,
+          chain: "IP-MASQ-AGENT",
+          comment: "ip-masq-agent: outbound traffic",
+          expr: [{ counter: null }, { masquerade: { flags: ["fully-random"] } }],
+        },
+      },
+    },
+  ]);
+});
