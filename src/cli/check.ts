@@ -1,0 +1,33 @@
+import { loadConfig } from "../config/load.ts";
+import { formatProblems } from "../config/problem.ts";
+import { command } from "./command.ts";
+import { toggle } from "./flags.ts";
+import { configMapFlag } from "./render.ts";
+
+export const check = command({
+  name: "check",
+  summary: "say what is wrong with the config",
+  description:
+    "Reads the config as the agent would with the same flags, and prints every problem with its place and its remedy. The config may be a Kubernetes manifest with a ConfigMap. Exits with 1 if anything is an error.",
+  flags: { strict: toggle("take warnings for errors", "false"), ...configMapFlag },
+  readsPolicy: true,
+  examples: ["ipmasq check --config=configmap.yaml --strict"],
+  async run({ strict, configmap }, flags) {
+    const { ok, problems, files } = await loadConfig(flags.config, {
+      enableIPv6: flags["enable-ipv6"],
+      manifest: configmap === "" ? {} : { configMap: configmap },
+    });
+    const lines = formatProblems(problems);
+    if (problems.length === 0) {
+      lines.push(
+        files.length > 0
+          ? `${flags.config}: no problems`
+          : `${flags.config}: does not exist, so the defaults apply`,
+      );
+    }
+    return {
+      stdout: lines.map(line => `${line}\n`).join(""),
+      exitCode: ok && !(strict && problems.length > 0) ? 0 : 1,
+    };
+  },
+});

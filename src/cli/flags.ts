@@ -1,0 +1,132 @@
+/**
+ * Every flag, once: parser, environment, help and documentation follow from these tables. A flag is a
+ * valibot schema from the text given on the command line to the value meant, with its help as metadata.
+ */
+import * as v from "valibot";
+import { parseChainName } from "../backends/chain-name.ts";
+import { parseResyncInterval } from "../config/resync-interval.ts";
+import { type Fault, parsedBy } from "../net/fault.ts";
+import { parsePortRanges } from "../net/ports.ts";
+
+/** What help says of a flag, and how it is read. */
+export interface FlagNote {
+  /** What stands for its value in help; none for a switch, which may stand alone. */
+  readonly placeholder?: string;
+  readonly help: string;
+}
+
+/** Flags by their names, as `v.object` takes them. */
+export type FlagTable = Readonly<Record<string, v.GenericSchema<string | undefined, unknown>>>;
+
+/** The agent's flags, which every command takes, and which IPMASQ_… environment variables set too. */
+export const AGENT_FLAGS = {
+  config: text("PATH", "config file, or a directory of them", "/etc/config/ip-masq-agent"),
+  backend: choice(["auto", "nftables", "iptables"], "what the rules are written with", "auto"),
+  "enable-ipv6": toggle("masquerade IPv6 too", "false"),
+  "masq-chain": chain("NAME", "chain that holds the verdicts", "IP-MASQ-AGENT"),
+  "nomasq-all-reserved-ranges": toggle(
+    "without nonMasqueradeCIDRs in the config: masquerade none of the reserved ranges",
+    "false",
+  ),
+  "random-fully": toggle("let the kernel pick source ports at random", "true"),
+  "to-ports": ports("LIST", "source ports for tcp, udp and sctp, as in 1024-29999,32768-65535"),
+  "resync-interval": interval("DURATION", "how often to look after the rules unasked; beats the config"),
+  listen: text("ADDR:PORT", "where to serve metrics and health; empty: nowhere", ""),
+  "log-level": choice(["error", "warn", "info", "debug"], "the least that is logged", "info"),
+  "log-format": choice(["text", "json"], "how a line of the log looks", "text"),
+  "cleanup-on-exit": toggle("remove the rules when the agent ends", "false"),
+};
+
+/** klog's flags, which ip-masq-agent has: a manifest that sets them works as it is. */
+export const KLOG_FLAGS = {
+  v: verbosity("LEVEL", "klog's level: 4 and above is --log-level=debug"),
+  logtostderr: ignored(),
+  alsologtostderr: ignored(),
+  stderrthreshold: ignored("LEVEL"),
+  vmodule: ignored("LIST"),
+  "log-backtrace-at": ignored("LIST"),
+  "log-dir": ignored("DIR"),
+  "log-file": ignored("FILE"),
+  "log-file-max-size": ignored("MB"),
+  "add-dir-header": ignored(),
+  "skip-headers": ignored(),
+  "skip-log-headers": ignored(),
+  "one-output": ignored(),
+};
+
+/** Flags of klog that were given and do nothing. */
+export function ignoredKlogFlags(given: Iterable<string>): string[] {
+  return [...given].filter(name => name !== "v" && name in KLOG_FLAGS);
+}
+
+export function noteOf(schema: v.GenericSchema<string | undefined, unknown>): FlagNote {
+  const { placeholder, help } = v.getMetadata(schema);
+  return {
+    help: typeof help === "string" ? help : "",
+    ...(typeof placeholder === "string" ? { placeholder } : {}),
+  };
+}
+
+/** Where the environment has the flag: `--enable-ipv6` is `IPMASQ_ENABLE_IPV6`. */
+export function variableOf(flag: string): string {
+  return `IPMASQ_${flag.replaceAll("-", "_").toUpperCase()}`;
+}
+
+/** A switch: alone it says true. Takes what Go's strconv.ParseBool takes. */
+export function toggle(help: string, otherwise: "true" | "false") {
+  const given = v.pipe(
+    v.string(),
+    parsedBy((it): boolean | Fault => {
+      if (/^(1|t|true)$/i.test(it)) return true;
+      if (/^(0|f|false)$/i.test(it)) return false;
+      return { what: `"${it}" is neither true nor false`, remedy: "write true or false" };
+    }),
+  );
+  return v.pipe(v.optional(given, otherwise), v.metadata({ help }));
+}
+
+export function choice<const Values extends readonly string[]>(
+  values: Values,
+  help: string,
+  otherwise: Values[number],
+) {
+  const given = v.picklist(
+    values,
+    ({ received }) => `${received} is none of its values; write one of ${values.join(", ")}`,
+  );
+  return v.pipe(v.optional(given, otherwise), v.metadata({ placeholder: values.join("|"), help }));
+}
+
+export function text(placeholder: string, help: string, otherwise: string) {
+  return v.pipe(v.optional(v.string(), otherwise), v.metadata({ placeholder, help }));
+}
+
+function ports(placeholder: string, help: string) {
+  return v.pipe(v.optional(v.pipe(v.string(), parsedBy(parsePortRanges))), v.metadata({ placeholder, help }));
+}
+
+function interval(placeholder: string, help: string) {
+  const given = v.pipe(v.string(), parsedBy(parseResyncInterval));
+  return v.pipe(v.optional(given), v.metadata({ placeholder, help }));
+}
+
+function chain(placeholder: string, help: string, otherwise: string) {
+  const given = v.pipe(v.string(), parsedBy(parseChainName));
+  return v.pipe(v.optional(given, otherwise), v.metadata({ placeholder, help }));
+}
+
+function verbosity(placeholder: string, help: string) {
+  const given = v.pipe(
+    v.string(),
+    v.regex(/^\d{1,4}$/, ({ received }) => `${received} is no level; write a whole number`),
+    v.transform(Number),
+  );
+  return v.pipe(v.optional(given), v.metadata({ placeholder, help }));
+}
+
+function ignored(placeholder?: string) {
+  return v.pipe(
+    v.optional(v.string()),
+    v.metadata({ help: "accepted for klog's sake, without effect", ...(placeholder ? { placeholder } : {}) }),
+  );
+}

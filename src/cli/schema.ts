@@ -1,0 +1,14 @@
+import { command } from "./command.ts";
+
+export const schema = command({
+  name: "schema",
+  summary: "print the JSON Schema of the config",
+  description: "Prints the JSON Schema of the config, for editors and CI.",
+  flags: {},
+  readsPolicy: false,
+  examples: ["ipmasq schema > ip-masq-agent.schema.json"],
+  async run() {
+    const { jsonSchema } = await import("../config/json-schema.ts");
+    return { stdout: `${JSON.stringify(jsonSchema(), null, 2)}\n`, exitCode: 0 };
+  },
+});

@@ -1,0 +1,71 @@
+import { type ConsolaInstance, createConsola, type LogType } from "consola";
+
+/** Facts of an event, for a reader and for programs alike. */
+type Facts = Readonly<Record<string, string | number | boolean | undefined>>;
+
+/** A line for each event. */
+export interface Log {
+  error(message: string, facts?: Facts): void;
+  warn(message: string, facts?: Facts): void;
+  info(message: string, facts?: Facts): void;
+  debug(message: string, facts?: Facts): void;
+}
+
+export type LogLevel = keyof Log;
+
+/** What the log calls a level, and from which of consola's on it is shown. */
+const LEVELS: Readonly<Record<LogLevel, number>> = { error: 0, warn: 1, info: 3, debug: 4 };
+
+/**
+ * A log on standard error: `TIME LEVEL message key=value …`, or a JSON object a line with the keys `time`,
+ * `level`, `message` and those of the facts.
+ *
+ * @param write takes a line with its end
+ */
+export function createLog(level: LogLevel, format: "text" | "json", write = toStandardError): Log {
+  const consola = createConsola({
+    level: LEVELS[level],
+    throttle: 0,
+    reporters: [
+      {
+        log({ date, type, args: [message, facts] }) {
+          const line = format === "json" ? jsonLine : textLine;
+          write(line(date.toISOString(), type, `${message}`, isFacts(facts) ? facts : {}));
+        },
+      },
+    ],
+  });
+  return consolaAsLog(consola);
+}
+
+function consolaAsLog(consola: ConsolaInstance): Log {
+  return {
+    error: (message, facts) => consola.error(message, facts),
+    warn: (message, facts) => consola.warn(message, facts),
+    info: (message, facts) => consola.info(message, facts),
+    debug: (message, facts) => consola.debug(message, facts),
+  };
+}
+
+function toStandardError(line: string): void {
+  process.stderr.write(line);
+}
+
+function isFacts(value: unknown): value is Facts {
+  return typeof value === "object" && value !== null;
+}
+
+function jsonLine(time: string, level: LogType, message: string, facts: Facts): string {
+  return `${JSON.stringify({ time, level, message, ...facts })}\n`;
+}
+
+function textLine(time: string, level: LogType, message: string, facts: Facts): string {
+  const pairs = Object.entries(facts).flatMap(([key, value]) =>
+    value === undefined ? [] : [` ${key}=${quoted(`${value}`)}`],
+  );
+  return `${time} ${level.toUpperCase().padEnd(5)} ${message}${pairs.join("")}\n`;
+}
+
+function quoted(value: string): string {
+  return /^[^\s"=]+$/.test(value) ? value : JSON.stringify(value);
+}
