@@ -1,0 +1,75 @@
+import { existsSync } from "node:fs";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { output } from "./output.ts";
+
+const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/**
+ * Downloads packages of a Debian suite, and all that they depend on, from the mirror that this machine uses.
+ * The apt behind it has its state in `directory`: it needs no root, and neither asks what is installed here nor
+ * changes it.
+ *
+ * @param directory an empty one, by its absolute path
+ * @returns the directory that the .deb files are in
+ * @throws Error if this machine knows no mirror, or none that has the suite
+ */
+export async function downloadPackages(
+  suite: string,
+  packages: readonly string[],
+  directory: string,
+): Promise<string> {
+  if (!existsSync(KEYRING)) throw new Error(`${KEYRING} is missing: install debian-archive-keyring`);
+  const [lists, archives] = [join(directory, "lists"), join(directory, "archives")];
+  for (const part of [lists, archives]) await mkdir(join(part, "partial"), { recursive: true });
+  const mirrors = await mirrorsOf(lists);
+  const apt = ["apt-get", "-q", "-c", join(directory, "apt.conf")];
+  await writeFile(join(directory, "apt.conf"), configuration(directory));
+  await writeFile(join(directory, "status"), "");
+
+  let failure: unknown = new Error("no source of apt's on this machine is a Debian release");
+  for (const mirror of mirrors) {
+    const source = `deb [signed-by=${KEYRING} target=Packages] ${mirror} ${suite} main\n`;
+    await writeFile(join(directory, "sources.list"), source);
+    try {
+      await output([...apt, "update"]);
+      await output([...apt, "--yes", "--no-install-recommends", "--download-only", "install", ...packages]);
+      return archives;
+    } catch (error) {
+      failure = error;
+    }
+  }
+  throw failure;
+}
+
+/** The archives of releases that this machine's apt knows; those of updates to a release have a dash in its name. */
+async function mirrorsOf(emptyLists: string): Promise<string[]> {
+  const options = [`Dir::State::lists=${emptyLists}`, "Debug::NoLocking=true"].flatMap(set => ["-o", set]);
+  const uris = await output(["apt-get", ...options, "--print-uris", "update"]);
+  const releases = uris.matchAll(/^'(\S+)\/dists\/[^/'-]+\/InRelease'/gm);
+  return [...new Set(Array.from(releases, match => match[1] ?? ""))];
+}
+
+/** Read after the machine's own, which may name a proxy, a default release, and programs to run afterwards. */
+function configuration(directory: string): string {
+  return `
+    #clear APT::Update::Post-Invoke;
+    #clear APT::Update::Post-Invoke-Success;
+    Dir::State "${directory}";
+    Dir::State::lists "lists";
+    Dir::State::status "${directory}/status";
+    Dir::Cache "${directory}";
+    Dir::Cache::archives "archives";
+    Dir::Cache::pkgcache "";
+    Dir::Cache::srcpkgcache "";
+    Dir::Etc::sourcelist "${directory}/sources.list";
+    Dir::Etc::sourceparts "/dev/null";
+    Dir::Etc::preferences "/dev/null";
+    Dir::Etc::preferencesparts "/dev/null";
+    APT::Default-Release "";
+    APT::Sandbox::User "";
+    Acquire::Languages "none";
+    Acquire::http::Timeout "20";
+    Debug::NoLocking "true";
+  `;
+}

@@ -1,0 +1,51 @@
+/** The program of the Pod's namespace: sends tokens to servers, each over a connection of its own. */
+import { connect } from "node:net";
+import * as v from "valibot";
+import { Attempt, type Refusal } from "./message.ts";
+import { familyOf } from "./topology.ts";
+
+/** Source ports of UDP are taken in turn: a pair of ports that conntrack still knows gets the verdict of then. */
+const FIRST_PORT = 10_000;
+const LAST_PORT = 29_999;
+let nextPort = FIRST_PORT;
+
+process.on("message", async (message: unknown) => {
+  const attempt = v.parse(Attempt, message);
+  try {
+    await (attempt.protocol === "tcp" ? sendByTcp(attempt) : sendByUdp(attempt));
+  } catch (error) {
+    const refusal: Refusal = {
+      token: attempt.token,
+      reason: error instanceof Error ? error.message : String(error),
+    };
+    process.send?.(refusal);
+  }
+});
+process.on("disconnect", () => process.exit());
+
+function sendByTcp({ token, to, port, from }: Attempt): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host: to, port, ...(from === undefined ? {} : { localAddress: from }) });
+    socket.on("connect", () => socket.write(token));
+    socket.on("data", () => {});
+    socket.on("error", reject);
+    socket.on("close", () => resolve());
+    socket.setTimeout(2000, () => socket.destroy());
+  });
+}
+
+async function sendByUdp({ token, to, port, from }: Attempt): Promise<void> {
+  const hostname = from ?? (familyOf(to) === "ip" ? "0.0.0.0" : "::");
+  const socket = await Bun.udpSocket({ hostname, port: takePort() });
+  try {
+    if (!socket.send(token, port, to)) throw new Error("the datagram was not sent");
+  } finally {
+    socket.close();
+  }
+}
+
+function takePort(): number {
+  const port = nextPort;
+  nextPort = port === LAST_PORT ? FIRST_PORT : port + 1;
+  return port;
+}

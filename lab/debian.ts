@@ -1,0 +1,126 @@
+/**
+ * nft and iptables as other Debian suites have them. Run by itself outside of `lab/isolate`, where there is a
+ * network, it fetches the suites that are named: `bun lab/debian.ts bullseye trixie`.
+ */
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { downloadPackages } from "./apt.ts";
+import { isIsolated } from "./isolated.ts";
+import { output } from "./output.ts";
+
+/** The tools of one suite. They run beside those of this machine, with libraries of their own. */
+export interface DebianTools {
+  readonly suite: string;
+  /** Of nft, as in `1.1.3`. */
+  readonly version: string;
+  /** The command line that nft's arguments follow. */
+  readonly nft: readonly string[];
+  /**
+   * A directory to put in front of PATH: nft, and each of iptables, ip6tables, iptables-save and so on in both
+   * variants (iptables-nft-save, iptables-legacy-save) and, being the nft one, under its plain name.
+   */
+  readonly wrapper: string;
+  /** Where the packages are unpacked. */
+  readonly root: string;
+}
+
+/** Why there are no tools, for a person. */
+export interface Missing {
+  readonly missing: string;
+}
+
+const CACHE = join(import.meta.dirname, "../.cache/debian");
+const PACKAGES = ["nftables", "iptables"];
+
+/**
+ * Returns the tools of a suite, by its name or `sid`. They are downloaded once (15 MB, 5 s) and unpacked into
+ * `.cache/debian` of this repository (20 to 32 MB); an attempt that fails leaves nothing there.
+ */
+export async function debianTools(suite: string): Promise<DebianTools | Missing> {
+  const top = join(CACHE, suite);
+  try {
+    if (!existsSync(top)) await fetchSuite(suite, top);
+    const wrapper = join(top, "bin");
+    const nft = [join(wrapper, "nft")];
+    const [, version = ""] = /v(\S+)/.exec(await output([...nft, "--version"])) ?? [];
+    return { suite, version, nft, wrapper, root: join(top, "root") };
+  } catch (error) {
+    return { missing: `Debian's ${suite}: ${error instanceof Error ? error.message : error}` };
+  }
+}
+
+/** Unpacks under a name of its own first, so that what lies under the suite's name is always whole. */
+async function fetchSuite(suite: string, top: string): Promise<void> {
+  if (isIsolated()) {
+    throw new Error(
+      `not here yet, and there is no network in lab/isolate: run \`bun lab/debian.ts ${suite}\``,
+    );
+  }
+  await mkdir(CACHE, { recursive: true });
+  const scratch = await mkdtemp(join(CACHE, `.${suite}-`));
+  try {
+    const archives = await downloadPackages(suite, PACKAGES, scratch);
+    const root = join(scratch, "top/root");
+    await mkdir(root, { recursive: true });
+    for await (const archive of new Bun.Glob("*.deb").scan({ cwd: archives, absolute: true })) {
+      await output(["dpkg", "--extract", archive, root]);
+    }
+    await writeWrappers(join(scratch, "top"));
+    await rename(join(scratch, "top"), top).catch(error => {
+      if (!existsSync(top)) throw error; // else somebody else was faster
+    });
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+/** The dynamic loader of the suite's libc, and where it is to look for libraries. */
+async function loaderOf(root: string): Promise<{ loader: string; libraries: string }> {
+  const loaders = ["lib", "usr/lib"].map(async directory => {
+    const cwd = join(root, directory);
+    if (!existsSync(cwd)) return [];
+    const scan = new Bun.Glob("*/ld-linux*.so.*").scan({ cwd, absolute: true, onlyFiles: false });
+    return await Array.fromAsync(scan);
+  });
+  const [loader] = (await Promise.all(loaders)).flat();
+  if (loader === undefined) throw new Error(`${root} has no dynamic loader`);
+  const platform = basename(dirname(loader));
+  return { loader, libraries: ["lib", "usr/lib"].map(lib => join(root, lib, platform)).join(":") };
+}
+
+/** Scripts that find what they run from where they are, so that the repository can be moved. */
+async function writeWrappers(top: string): Promise<void> {
+  const { loader, libraries } = await loaderOf(join(top, "root"));
+  const extensions = join(top, "root/usr/lib", basename(dirname(loader)), "xtables");
+  const bin = join(top, "bin");
+  await mkdir(bin);
+  for (const [name, program, ...argument] of commands()) {
+    const argv = [loader, "--library-path", libraries, join(top, "root/usr/sbin", program), ...argument];
+    const command = argv.map(word => `"${word.replaceAll(top, "$top")}"`).join(" ");
+    const libdir = extensions.replace(top, "$top");
+    const script = `#!/bin/sh\ntop=\${0%/*}/..\nXTABLES_LIBDIR="${libdir}" exec ${command} "$@"\n`;
+    await writeFile(join(bin, name), script, { mode: 0o755 });
+  }
+}
+
+/** A command's name, then what it runs: a program, and the first argument that tells it what to be. */
+type Command = [name: string, program: string, ...argument: string[]];
+
+function commands(): Command[] {
+  const iptables = ["iptables", "ip6tables"].flatMap(family =>
+    ["", "-save", "-restore"].flatMap((action): Command[] => [
+      [`${family}${action}`, "xtables-nft-multi", `${family}${action}`],
+      [`${family}-nft${action}`, "xtables-nft-multi", `${family}${action}`],
+      [`${family}-legacy${action}`, "xtables-legacy-multi", `${family}${action}`],
+    ]),
+  );
+  return [["nft", "nft"], ...iptables];
+}
+
+if (import.meta.main) {
+  for (const suite of process.argv.slice(2)) {
+    const tools = await debianTools(suite);
+    process.stdout.write("missing" in tools ? `${tools.missing}\n` : `${suite}: nft ${tools.version}\n`);
+  }
+}

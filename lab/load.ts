@@ -1,0 +1,117 @@
+import * as v from "valibot";
+import type { Counters } from "./counters.ts";
+import { type Order, Sent, STOP } from "./message.ts";
+import type { Namespace } from "./namespace.ts";
+import { familyOf } from "./topology.ts";
+
+export interface LoadOptions {
+  /** Addresses, as nft prints them. The flows are spread evenly over them. */
+  readonly destinations: readonly string[];
+  /** All destinations together. */
+  readonly flowsPerSecond: number;
+  /** When the load ends if nobody stops it; 120 if left out. */
+  readonly seconds?: number;
+}
+
+/** What became of the flows to one destination. */
+export interface Tally {
+  readonly destination: string;
+  readonly sent: number;
+  /** Arrived with one of the Pod's addresses: kept. */
+  readonly fromPod: number;
+  /** Arrived with one of the node's addresses: masqueraded. */
+  readonly fromNode: number;
+  /** Arrived with any other address. */
+  readonly other: number;
+  /** Never arrived. */
+  readonly lost: number;
+}
+
+/** A flow takes less than a millisecond; what has not arrived in this time after the last one is lost. */
+const DRAIN_MS = 500;
+
+/** Where a load is sent from and counted. */
+interface Place {
+  readonly pod: Namespace;
+  readonly counters: readonly Counters[];
+  owner(address: string): "pod" | "node" | "other";
+}
+
+/** A load of new UDP flows from the Pod, one empty datagram each, which the servers count and drop. */
+export class Load {
+  readonly #sender: Bun.Subprocess;
+  readonly #started = Promise.withResolvers<void>();
+  readonly #ended = Promise.withResolvers<void>();
+  #sent: readonly number[] = [];
+
+  private constructor(
+    private readonly place: Place,
+    private readonly destinations: readonly string[],
+  ) {
+    this.#sender = place.pod.spawn([process.execPath, `${import.meta.dirname}/sender.ts`], {
+      ipc: message => this.#told(v.parse(Sent, message)),
+    });
+    this.#sender.exited.then(() => {
+      const dead = new Error("the sender of the load has died");
+      this.#started.reject(dead);
+      this.#ended.reject(dead);
+    });
+    this.#ended.promise.catch(() => {}); // whoever never stops the load need not hear of it
+  }
+
+  /** Returns when the first flows are under way. The counters begin anew, so there can be one load at a time. */
+  static async start(place: Place, options: LoadOptions): Promise<Load> {
+    const { destinations, flowsPerSecond, seconds = 120 } = options;
+    await Promise.all(place.counters.map(counters => counters.reset("flows")));
+    const load = new Load(place, destinations);
+    load.#sender.send({ destinations: [...destinations], flowsPerSecond, seconds } satisfies Order);
+    await load.#started.promise;
+    return load;
+  }
+
+  /** How many flows were sent up to 50 ms ago. */
+  get sent(): number {
+    return this.#sent.reduce((sum, sent) => sum + sent, 0);
+  }
+
+  /** Fulfilled when no more flows are sent, because the time is up or the load was stopped. */
+  get ended(): Promise<void> {
+    return this.#ended.promise;
+  }
+
+  /** Ends the load and returns what became of its flows, one entry a destination, when all have arrived. */
+  async stop(): Promise<Tally[]> {
+    if (this.#sender.exitCode === null) this.#sender.send(STOP);
+    await this.ended;
+    this.#sender.kill();
+    const deadline = performance.now() + DRAIN_MS;
+    let tallies = await this.#tally();
+    while (tallies.some(({ lost }) => lost > 0) && performance.now() < deadline) {
+      tallies = await this.#tally();
+    }
+    return tallies;
+  }
+
+  async #tally(): Promise<Tally[]> {
+    const families = [...new Set(this.destinations.map(familyOf))];
+    const readings = this.place.counters.flatMap(counters =>
+      families.map(family => counters.read("flows", family)),
+    );
+    const counts = (await Promise.all(readings)).flat();
+    return this.destinations.map((destination, i) => {
+      const arrived = { pod: 0, node: 0, other: 0 };
+      for (const count of counts) {
+        if (count.destination === destination) arrived[this.place.owner(count.source)] += count.packets;
+      }
+      const { pod: fromPod, node: fromNode, other } = arrived;
+      const sent = this.#sent[i] ?? 0;
+      return { destination, sent, fromPod, fromNode, other, lost: sent - fromPod - fromNode - other };
+    });
+  }
+
+  #told({ sent, ended }: Sent): void {
+    this.#sent = sent;
+    if (this.sent > 0) this.#started.resolve();
+    if (ended) this.#ended.resolve();
+  }
+}

@@ -1,0 +1,84 @@
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { type Ended, run } from "../src/system/program.ts";
+import { output } from "./output.ts";
+import type { NamespaceName } from "./topology.ts";
+
+/** A network namespace under /run/netns, and the programs that were started in it. */
+export class Namespace {
+  readonly #started = new Set<Bun.Subprocess>();
+
+  readonly #path: string;
+
+  constructor(readonly name: NamespaceName) {
+    this.#path = `/run/netns/${name}`;
+  }
+
+  /** The command line that runs `argv` in here. */
+  command(argv: readonly string[]): string[] {
+    return ["nsenter", `--net=${this.#path}`, ...argv];
+  }
+
+  /** Runs a program to its end; see {@link run}. */
+  run(argv: readonly string[], options: { readonly input?: string } = {}): Promise<Ended> {
+    return run(this.command(argv), options.input);
+  }
+
+  /** Runs a program that has to succeed and returns its standard output; see {@link output}. */
+  output(argv: readonly string[], options: { readonly input?: string } = {}): Promise<string> {
+    return output(this.command(argv), options.input);
+  }
+
+  /**
+   * Starts a program that is killed when the lab closes, if it still runs then. The options are those of
+   * `Bun.spawn`, and so are the defaults: output is piped, errors go to where ours go.
+   */
+  spawn<
+    const In extends Bun.SpawnOptions.Writable = "ignore",
+    const Out extends Bun.SpawnOptions.Readable = "pipe",
+    const Err extends Bun.SpawnOptions.Readable = "inherit",
+  >(
+    argv: readonly string[],
+    options: Bun.SpawnOptions.SpawnOptions<In, Out, Err> = {},
+  ): Bun.Subprocess<In, Out, Err> {
+    const started = Bun.spawn(this.command(argv), options);
+    this.#started.add(started);
+    started.exited.then(() => this.#started.delete(started));
+    return started;
+  }
+
+  /** Kills what runs in here, and what that had started itself. Returns when it is gone. */
+  async clear(): Promise<void> {
+    const started = [...this.#started];
+    for (const program of started) program.kill("SIGKILL");
+    await Promise.all(started.map(program => program.exited));
+    for (let pids = await this.#pids(); pids.length > 0; pids = await this.#pids()) {
+      for (const pid of pids) kill(pid);
+      await Bun.sleep(1);
+    }
+  }
+
+  /** /proc may be that of an outer PID namespace; the last number of NSpid is the one to us. */
+  async #pids(): Promise<number[]> {
+    if (!existsSync(this.#path)) return [];
+    const pids = await output(["ip", "netns", "pids", this.name]);
+    const statuses = pids.split("\n").filter(Boolean).map(statusOf);
+    return (await Promise.all(statuses)).flatMap(status => {
+      const last = /^NSpid:.*?(\d+)$/m.exec(status)?.[1];
+      return last === undefined ? [] : [Number(last)];
+    });
+  }
+}
+
+/** Empty if the process is gone by now. */
+function statusOf(pid: string): Promise<string> {
+  return readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // gone by itself
+  }
+}

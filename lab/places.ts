@@ -1,0 +1,17 @@
+/** A number of places; who finds none free waits for the next one, in the order of asking. */
+export class Places {
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(private free: number) {}
+
+  async take(): Promise<void> {
+    if (this.free > 0) this.free -= 1;
+    else await new Promise<void>(resolve => this.#waiting.push(resolve));
+  }
+
+  give(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.free += 1;
+    else next();
+  }
+}

@@ -1,0 +1,288 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { readdir, readlink } from "node:fs/promises";
+import type { Connection } from "../../lab/connections.ts";
+import { debianTools } from "../../lab/debian.ts";
+import { Lab } from "../../lab/lab.ts";
+
+const PROTOCOLS = ["tcp", "udp", "icmp"] as const;
+
+const INSIDE = ["10.1.2.3", "172.16.0.0", "192.168.255.255", "169.254.10.10", "fd00::7"];
+const OUTSIDE = [
+  "203.0.113.7",
+  "0.1.2.3",
+  "100.64.0.1",
+  "240.0.0.1",
+  "255.255.255.254",
+  "2001:db8:1::7",
+  "1::",
+];
+
+const MASQUERADE = `
+  table inet lab-test {
+    chain postrouting {
+      type nat hook postrouting priority srcnat;
+      masquerade fully-random
+    }
+  }`;
+
+let lab: Lab;
+
+async function open(): Promise<void> {
+  lab = await Lab.create();
+}
+
+describe("connections", () => {
+  beforeEach(open);
+  afterEach(() => lab.close());
+
+  test("without rules every server sees the Pod's address", async () => {
+    expect(await sources(INSIDE)).toEqual(["10.244.1.2", "fd00:10:244:1::2"]);
+    expect(await sources(OUTSIDE)).toEqual(["10.244.1.2", "fd00:10:244:1::2"]);
+  });
+
+  test("with masquerading they see the node's, by the interface that it leaves by", async () => {
+    await load(MASQUERADE);
+    expect(await sources(INSIDE)).toEqual(["10.0.0.2", "fd00:10::2"]);
+    expect(await sources(OUTSIDE)).toEqual(["198.51.100.2", "2001:db8::2"]);
+    await lab.route("203.0.113.0/24", "inside");
+    expect(await sources(["203.0.113.7"])).toEqual(["10.0.0.2"]);
+  });
+
+  test("the owner of an address is known", async () => {
+    const addresses = ["10.244.1.2", "fd00:10:244:1::2", "10.244.1.1", "10.0.0.2", "2001:db8::2", "8.8.8.8"];
+    expect(addresses.map(address => lab.owner(address))).toEqual([
+      "pod",
+      "pod",
+      "node",
+      "node",
+      "node",
+      "other",
+    ]);
+  });
+
+  test("the Pod can have more addresses", async () => {
+    for (const address of ["10.244.9.9", "fd00:10:244:9::9"]) {
+      await lab.addPodAddress(address);
+      expect(lab.owner(address)).toBe("pod");
+    }
+    for (const protocol of PROTOCOLS) {
+      expect(await lab.connect({ protocol, to: "1.1.1.1", from: "10.244.9.9" })).toMatchObject({
+        source: "10.244.9.9",
+      });
+      expect(await lab.connect({ protocol, to: "2002::1", from: "fd00:10:244:9::9" })).toMatchObject({
+        source: "fd00:10:244:9::9",
+      });
+    }
+  });
+
+  test("the server sees the source port that masquerading chose", async () => {
+    await load("table ip lab-test { chain postrouting { type nat hook postrouting priority srcnat; }; }");
+    await lab.node.output([
+      "nft",
+      "add rule ip lab-test postrouting meta l4proto { tcp, udp } masquerade to :77",
+    ]);
+    expect(await lab.connect({ protocol: "tcp", to: "1.1.1.1", port: 443 })).toEqual({
+      source: "198.51.100.2",
+      port: 77,
+    });
+    expect(await lab.connect({ protocol: "udp", to: "1.1.1.1", port: 53 })).toEqual({
+      source: "198.51.100.2",
+      port: 77,
+    });
+  });
+
+  test("a rule that changes is seen by the very next connection to the same server", async () => {
+    for (let i = 0; i < 10; i++) {
+      for (const protocol of PROTOCOLS) expect(await owner({ protocol, to: "1.1.1.1" })).toBe("pod");
+      await load(MASQUERADE);
+      for (const protocol of PROTOCOLS) expect(await owner({ protocol, to: "1.1.1.1" })).toBe("node");
+      await lab.node.output(["nft", "flush", "ruleset"]);
+    }
+  });
+
+  test("many at once come all through", async () => {
+    const connections = Array.from({ length: 1000 }, (_, i) =>
+      owner({ protocol: i % 2 === 0 ? "tcp" : "udp", to: `10.1.${i >> 8}.${i & 255}` }),
+    );
+    expect(new Set(await Promise.all(connections))).toEqual(new Set(["pod"]));
+  });
+
+  test("one that fails says so", async () => {
+    await load("table ip lab-test { chain f { type filter hook forward priority 0; policy drop; }; }");
+    const failures = PROTOCOLS.map(protocol => failure({ protocol, to: "1.1.1.1" }));
+    expect(await Promise.all(failures)).toEqual([
+      "tcp from the Pod to 1.1.1.1: no server saw it within 2 s",
+      "udp from the Pod to 1.1.1.1: no server saw it within 2 s",
+      "icmp from the Pod to 1.1.1.1: no server saw it within 2 s",
+    ]);
+    expect(await failure({ protocol: "udp", to: "1.1.1.1", from: "10.9.9.9" })).toStartWith(
+      "udp from 10.9.9.9 to 1.1.1.1: bind EADDRNOTAVAIL",
+    );
+  });
+});
+
+describe("the load", () => {
+  beforeEach(open);
+  afterEach(() => lab.close());
+
+  test("counts every flow, by whose address it came with", async () => {
+    await load(`
+      table inet lab-test {
+        chain forward { type filter hook forward priority filter; ip daddr 203.0.113.9 drop; }
+        chain postrouting {
+          type nat hook postrouting priority srcnat
+          ip daddr 203.0.113.7 masquerade fully-random
+          ip6 daddr 2001:db8:1::7 masquerade fully-random
+          ip daddr 203.0.113.8 snat to 192.0.2.1
+        }
+      }`);
+    const destinations = [
+      { destination: "10.1.2.3", became: "fromPod" },
+      { destination: "fd00::7", became: "fromPod" },
+      { destination: "203.0.113.7", became: "fromNode" },
+      { destination: "2001:db8:1::7", became: "fromNode" },
+      { destination: "203.0.113.8", became: "other" },
+      { destination: "203.0.113.9", became: "lost" },
+    ];
+    for (let i = 0; i < 2; i++) {
+      const running = await lab.load({
+        destinations: destinations.map(({ destination }) => destination),
+        flowsPerSecond: 20_000,
+      });
+      await Bun.sleep(500);
+      const tallies = await running.stop();
+      expect(running.sent).toBeWithin(5_000, 20_000);
+      expect(tallies.reduce((sum, { sent }) => sum + sent, 0)).toBe(running.sent);
+      for (const [i, { destination, became }] of destinations.entries()) {
+        const sent = tallies[i]?.sent ?? 0;
+        const nothing = { fromPod: 0, fromNode: 0, other: 0, lost: 0 };
+        expect(tallies[i]).toEqual({ destination, sent, ...nothing, [became]: sent });
+      }
+    }
+  });
+
+  test("keeps its rate and ends when its time is up", async () => {
+    const running = await lab.load({ destinations: ["10.1.2.3"], flowsPerSecond: 5_000, seconds: 1 });
+    await running.ended;
+    expect(running.sent).toBeWithin(4_500, 5_001);
+    expect(await running.stop()).toMatchObject([{ sent: running.sent, fromPod: running.sent, lost: 0 }]);
+  });
+});
+
+describe("namespaces", () => {
+  beforeEach(open);
+  afterEach(() => lab.close());
+
+  test("a program runs in them by a command line", async () => {
+    expect(lab.node.command(["ip", "link"])).toEqual(["nsenter", "--net=/run/netns/node", "ip", "link"]);
+    const { exitCode, stdout } = await lab.node.run(["sh", "-c", "ls /proc/sys/net/ipv4/conf; cat; exit 3"], {
+      input: "from standard input",
+    });
+    expect(stdout.split("\n")).toEqual([
+      "all",
+      "cali0",
+      "default",
+      "eth0",
+      "eth1",
+      "lo",
+      "from standard input",
+    ]);
+    expect(exitCode).toBe(3);
+    await expect(lab.node.output(["false"])).rejects.toThrow(
+      "nsenter --net=/run/netns/node false: exit status 1",
+    );
+  });
+
+  test("there is one lab at a time", async () => {
+    await expect(Lab.create()).rejects.toThrow("there is a lab already: close that one first");
+  });
+
+  test("closing leaves no namespace and no process", async () => {
+    await lab.close();
+    const before = await processes();
+    const next = await Lab.create();
+    await next.load({ destinations: ["10.1.2.3"], flowsPerSecond: 1_000 });
+    next.node.spawn(["sleep", "60"]);
+    const parent = next.pod.spawn(["sh", "-c", "sleep 60 >/dev/null & echo started"]);
+    expect(await parent.stdout.text()).toBe("started\n");
+    expect((await processes()).length).toBeGreaterThanOrEqual(before.length + 6);
+    await next.close();
+    expect(await processes()).toEqual(before);
+    expect(await readdir("/run/netns")).toEqual([]);
+    await expect(next.connect({ protocol: "tcp", to: "10.1.2.3" })).rejects.toThrow("the lab is closed");
+    await next.close();
+  });
+});
+
+test("tools of another Debian suite have to be fetched where there is a network", async () => {
+  expect(await debianTools("no-such")).toEqual({
+    missing:
+      "Debian's no-such: not here yet, and there is no network in lab/isolate: run `bun lab/debian.ts no-such`",
+  });
+});
+
+describe("lab/isolate", () => {
+  test("gives an empty /run, a loopback interface and process numbers of their own", async () => {
+    const look = "ls /run; ip -brief link | cut -d ' ' -f 1; echo $PPID";
+    expect(await isolate("sh", "-c", look).stdout.text()).toBe("ipmasq-lab\nnetns\nlo\n1\n");
+  });
+
+  test("exits as the command does", async () => {
+    expect(await isolate("sh", "-c", "exit 7").exited).toBe(7);
+    expect(await isolate("sh", "-c", "kill -TERM $$").exited).toBe(128 + 15);
+    expect(await isolate("no-such-command").exited).toBe(127);
+  });
+
+  test.each(["SIGTERM", "SIGHUP", "SIGKILL"] as const)("%s ends all that was started in it", async signal => {
+    const isolated = isolate("sh", "-c", "sleep 60 & echo started; sleep 60");
+    const output = isolated.stdout.getReader();
+    await output.read();
+    isolated.kill(signal);
+    expect((await output.read()).done).toBe(true);
+  });
+
+  test("only runs the command where it already was", async () => {
+    const isolated = Bun.spawn(["lab/isolate", "readlink", "/proc/self/ns/net"]);
+    expect((await isolated.stdout.text()).trim()).toBe(await readlink("/proc/self/ns/net"));
+  });
+
+  test("says what is missing", async () => {
+    const nothing = Bun.spawn(["lab/isolate"], { stderr: "pipe" });
+    expect(await nothing.stderr.text()).toBe("lab/isolate: what to run? lab/isolate COMMAND [ARGUMENT…]\n");
+    expect(await nothing.exited).toBe(125);
+  });
+});
+
+/** Runs lab/isolate where nothing shows that this is isolated already. */
+function isolate(...argv: string[]): Bun.Subprocess<"ignore", "pipe", "pipe"> {
+  const hidden = 'mount -t tmpfs tmpfs /run && exec lab/isolate "$@"';
+  return Bun.spawn(["unshare", "--mount", "sh", "-c", hidden, "sh", ...argv], { stderr: "pipe" });
+}
+
+/** Loads a ruleset into the node. */
+async function load(ruleset: string): Promise<void> {
+  await lab.node.output(["nft", "-f", "-"], { input: ruleset });
+}
+
+/** The source addresses that the servers see, by every protocol. */
+async function sources(destinations: readonly string[]): Promise<string[]> {
+  const connections = destinations.flatMap(to => PROTOCOLS.map(protocol => lab.connect({ protocol, to })));
+  const seen = await Promise.all(connections);
+  return [...new Set(seen.map(({ source }) => source))];
+}
+
+async function owner(connection: Connection): Promise<ReturnType<Lab["owner"]>> {
+  return lab.owner((await lab.connect(connection)).source);
+}
+
+function failure(connection: Connection): Promise<string> {
+  return lab.connect(connection).then(
+    ({ source }) => `a server saw ${source}`,
+    error => error.message,
+  );
+}
+
+/** The numbers of all processes but our own short-lived ones. */
+async function processes(): Promise<string[]> {
+  return (await readdir("/proc")).filter(name => /^\d+$/.test(name));
+}

@@ -1,0 +1,68 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { Lab } from "../../lab/lab.ts";
+import type { Tally } from "../../lab/load.ts";
+import { renderText } from "../../src/backends/nftables/render.ts";
+import { sync } from "../../src/backends/sync.ts";
+import { policy } from "../policies.ts";
+import { describeCandidates } from "./candidates.ts";
+
+const KEPT = "10.1.2.3";
+const OUTBOUND = "203.0.113.7";
+
+/** New flows a second, over all destinations. */
+const RATE = 20_000;
+
+/** Both lists hold KEPT and neither holds OUTBOUND; hardly anything else of them is the same. */
+const one = policy({ keep: ["10.0.0.0/8", "192.0.2.0/24", "100.64.0.0/10"] });
+const other = policy({ keep: ["198.18.0.0/15", "10.1.0.0/16", "172.16.0.0/12", "10.128.0.0/9"] });
+
+let lab: Lab;
+beforeEach(async () => {
+  lab = await Lab.create();
+});
+afterEach(() => lab.close());
+
+describeCandidates(({ open }) => {
+  test("200 changes under load give no wrong verdict and lose nothing", async () => {
+    const backend = open(lab);
+    await sync(backend, one);
+    const quiet = await lab.load({ destinations: [KEPT, OUTBOUND], flowsPerSecond: RATE });
+    await Bun.sleep(2000);
+    const lostAnyway = lost(await quiet.stop());
+    const load = await lab.load({ destinations: [KEPT, OUTBOUND], flowsPerSecond: RATE });
+    for (let i = 0; i < 200; i++) {
+      const { before } = await sync(backend, i % 2 === 0 ? other : one);
+      expect(before.inSync).toBe(false);
+    }
+    const [kept, outbound] = await load.stop();
+    expect(kept).toMatchObject({ fromNode: 0, other: 0 });
+    expect(outbound).toMatchObject({ fromPod: 0, other: 0 });
+    expect(lost([kept, outbound])).toBeLessThanOrEqual(lostAnyway);
+  }, 120_000);
+
+  test("a first install under load masquerades nothing that is to be kept", async () => {
+    const backend = open(lab);
+    const load = await lab.load({ destinations: [KEPT], flowsPerSecond: RATE });
+    for (let i = 0; i < 20; i++) {
+      await sync(backend, one);
+      await backend.remove();
+    }
+    const [kept] = await load.stop();
+    expect(kept).toMatchObject({ fromNode: 0, other: 0 });
+  }, 60_000);
+});
+
+test("a table that is deleted and added in one transaction is seen to give wrong verdicts", async () => {
+  const text = (wanted: typeof one) => `delete table ip ip-masq-agent\n${renderText(wanted)}`;
+  await lab.node.output(["nft", "-f", "-"], { input: renderText(one) });
+  const load = await lab.load({ destinations: [KEPT], flowsPerSecond: RATE });
+  for (let i = 0; i < 200; i++) {
+    await lab.node.output(["nft", "-f", "-"], { input: text(i % 2 === 0 ? other : one) });
+  }
+  const [kept] = await load.stop();
+  expect(kept?.fromNode).toBeGreaterThan(0);
+}, 60_000);
+
+function lost(tallies: readonly (Tally | undefined)[]): number {
+  return tallies.reduce((sum, tally) => sum + (tally?.lost ?? Number.POSITIVE_INFINITY), 0);
+}

@@ -1,0 +1,478 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { Lab } from "../../lab/lab.ts";
+import { FAMILIES } from "../../lab/topology.ts";
+import type { Backend } from "../../src/backends/backend.ts";
+import { sync } from "../../src/backends/sync.ts";
+import type { Family } from "../../src/net/cidr.ts";
+import type { Policy } from "../../src/policy/policy.ts";
+import { policy } from "../policies.ts";
+import { describeCandidates } from "./candidates.ts";
+
+const PROTOCOLS = ["tcp", "udp", "icmp"] as const;
+const BOTH = { enableIPv6: true };
+
+/** Where it goes, whose address the server sees there by each protocol, and from which of the Pod's it comes. */
+type Fact = readonly [to: string, owner: "pod" | "node", from?: string];
+
+/** Neither the first one of its family. */
+const OTHER = "10.244.9.9";
+const OTHER6 = "fd00:10:244:9::9";
+
+/**
+ * The Pod's addresses for tests of source ports: with those that other connections come from, the kernel may
+ * take again the port that it gave to one of them.
+ */
+const FRESH = { ip: "10.244.8.8", ip6: "fd00:10:244:8::8" };
+
+const OUTSIDE = { ip: "203.0.113.7", ip6: "2001:db8:1::7" };
+
+/** Where a connection can have the port that it comes from. */
+const KEEPING = [
+  { name: "to any port", toPorts: undefined },
+  { name: "with --to-ports that hold them", toPorts: [{ first: 1024, last: 65_535 }] },
+];
+
+const FACTS: readonly (readonly [name: string, Policy, readonly Fact[]])[] = [
+  [
+    "the defaults",
+    policy(),
+    [
+      ["9.255.255.255", "node"],
+      ["10.0.0.0", "pod"],
+      ["10.255.255.255", "pod"],
+      ["11.0.0.0", "node"],
+      ["100.64.0.1", "node"],
+      ["169.253.255.255", "node"],
+      ["169.254.0.0", "pod"],
+      ["169.254.255.255", "pod"],
+      ["169.255.0.0", "node"],
+      ["172.15.255.255", "node"],
+      ["172.16.0.0", "pod"],
+      ["172.31.255.255", "pod"],
+      ["172.32.0.0", "node"],
+      ["192.167.255.255", "node"],
+      ["192.168.0.0", "pod"],
+      ["192.168.255.255", "pod"],
+      ["192.169.0.0", "node"],
+      ["203.0.113.7", "node"],
+      ["255.255.255.254", "node"],
+      ["fd00::7", "pod"],
+      ["2001:db8:1::7", "pod"],
+    ],
+  ],
+  [
+    "the defaults with IPv6, of which they keep link-local only",
+    policy({}, BOTH),
+    [
+      ["10.1.2.3", "pod"],
+      ["203.0.113.7", "node"],
+      ["fd00::7", "node"],
+      ["2001:db8:1::7", "node"],
+    ],
+  ],
+  [
+    "masqLinkLocal",
+    policy({ masqLinkLocal: true }),
+    [
+      ["10.1.2.3", "pod"],
+      ["169.254.0.0", "node"],
+      ["169.254.169.254", "node"],
+    ],
+  ],
+  [
+    "--nomasq-all-reserved-ranges",
+    policy({}, { nomasqAllReservedRanges: true }),
+    [
+      ["10.1.2.3", "pod"],
+      ["100.64.0.0", "pod"],
+      ["100.127.255.255", "pod"],
+      ["100.128.0.0", "node"],
+      ["192.0.0.1", "pod"],
+      ["192.0.1.0", "node"],
+      ["192.0.2.1", "pod"],
+      ["192.88.99.1", "pod"],
+      ["198.17.255.255", "node"],
+      ["198.18.0.0", "pod"],
+      ["198.51.100.7", "pod"],
+      ["203.0.113.7", "pod"],
+      ["223.255.255.255", "node"],
+      ["240.0.0.0", "pod"],
+    ],
+  ],
+  [
+    "nonMasqueradeCIDRs",
+    policy({ keep: ["203.0.113.0/24", "192.0.2.1/32", "2001:db8:1::/48"] }, BOTH),
+    [
+      ["10.1.2.3", "node"],
+      ["169.254.10.10", "pod"],
+      ["192.0.2.0", "node"],
+      ["192.0.2.1", "pod"],
+      ["192.0.2.2", "node"],
+      ["203.0.113.0", "pod"],
+      ["203.0.113.255", "pod"],
+      ["203.0.114.0", "node"],
+      ["2001:db8:0:ffff:ffff:ffff:ffff:ffff", "node"],
+      ["2001:db8:1::", "pod"],
+      ["2001:db8:1:ffff:ffff:ffff:ffff:ffff", "pod"],
+      ["2001:db8:2::", "node"],
+    ],
+  ],
+  [
+    "nonMasqueradeCIDRs that lie in each other and side by side",
+    policy({ keep: ["10.1.0.0/16", "10.0.0.0/8", "203.0.113.0/25", "203.0.113.128/25", "203.0.113.7/32"] }),
+    [
+      ["10.1.2.3", "pod"],
+      ["10.2.2.3", "pod"],
+      ["203.0.112.255", "node"],
+      ["203.0.113.7", "pod"],
+      ["203.0.113.127", "pod"],
+      ["203.0.113.128", "pod"],
+      ["203.0.114.0", "node"],
+    ],
+  ],
+  [
+    "nonMasqueradeCIDRs that hold everything",
+    policy({ keep: ["0.0.0.0/0", "::/0"] }, BOTH),
+    [
+      ["0.0.0.1", "pod"],
+      ["10.1.2.3", "pod"],
+      ["255.255.255.254", "pod"],
+      ["::2", "pod"],
+      ["feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "pod"],
+    ],
+  ],
+  [
+    "nonMasqueradeCIDRs empty: everything but link-local",
+    policy({ keep: [] }, BOTH),
+    [
+      ["10.1.2.3", "node"],
+      ["169.254.10.10", "pod"],
+      ["172.16.1.2", "node"],
+      ["192.168.1.2", "node"],
+      ["203.0.113.7", "node"],
+      ["fd00::7", "node"],
+    ],
+  ],
+  [
+    "nonMasqueradeCIDRs empty and masqLinkLocal: everything",
+    policy({ keep: [], masqLinkLocal: true, masqLinkLocalIPv6: true }, BOTH),
+    [
+      ["0.0.0.1", "node"],
+      ["10.1.2.3", "node"],
+      ["169.254.10.10", "node"],
+      ["255.255.255.254", "node"],
+      ["::2", "node"],
+      ["fd00::7", "node"],
+      ["feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "node"],
+    ],
+  ],
+  [
+    "masqueradeCIDRs, which beat nonMasqueradeCIDRs and link-local",
+    policy(
+      {
+        keep: ["10.0.0.0/8", "10.97.0.0/16", "fd00::/8"],
+        masquerade: ["10.96.0.0/12", "169.254.169.254/32", "fd00:96::/32"],
+      },
+      BOTH,
+    ),
+    [
+      ["10.95.255.255", "pod"],
+      ["10.96.0.0", "node"],
+      ["10.97.1.2", "node"],
+      ["10.111.255.255", "node"],
+      ["10.112.0.0", "pod"],
+      ["169.254.169.253", "pod"],
+      ["169.254.169.254", "node"],
+      ["203.0.113.7", "node"],
+      ["fd00:95::7", "pod"],
+      ["fd00:96::7", "node"],
+      ["2001:db8:1::7", "node"],
+    ],
+  ],
+  [
+    "sourceCIDRs",
+    policy({ keep: ["10.0.0.0/8"], sources: ["10.244.9.0/24", "fd00:10:244:9::/64"] }, BOTH),
+    [
+      ["203.0.113.7", "pod"],
+      ["203.0.113.7", "node", OTHER],
+      ["10.1.2.3", "pod", OTHER],
+      ["2001:db8:1::7", "pod"],
+      ["2001:db8:1::7", "node", OTHER6],
+    ],
+  ],
+  [
+    "sourceCIDRs, which beat masqueradeCIDRs",
+    policy({ masquerade: ["10.96.0.0/12"], sources: ["10.244.9.9/32"] }),
+    [
+      ["10.96.0.1", "pod"],
+      ["10.96.0.1", "node", OTHER],
+    ],
+  ],
+  [
+    "sourceCIDRs of IPv6 only: nothing of IPv4",
+    policy({ sources: ["fd00::/8"] }, BOTH),
+    [
+      ["203.0.113.7", "pod"],
+      ["2001:db8:1::7", "node"],
+    ],
+  ],
+  [
+    "outputInterfaces, a name: inside is behind eth0, outside behind eth1",
+    policy({ keep: [], interfaces: ["eth1"] }, BOTH),
+    [
+      ["10.1.2.3", "pod"],
+      ["203.0.113.7", "node"],
+      ["fd00::7", "pod"],
+      ["2001:db8:1::7", "node"],
+    ],
+  ],
+  [
+    "outputInterfaces, several names, of which one is a prefix",
+    policy({ keep: [], interfaces: ["cali*", "eth0"] }, BOTH),
+    [
+      ["10.1.2.3", "node"],
+      ["203.0.113.7", "pod"],
+      ["fd00::7", "node"],
+      ["2001:db8:1::7", "pod"],
+    ],
+  ],
+  [
+    "outputInterfaces, a prefix",
+    policy({ keep: [], interfaces: ["et*"] }, BOTH),
+    [
+      ["10.1.2.3", "node"],
+      ["203.0.113.7", "node"],
+      ["fd00::7", "node"],
+      ["2001:db8:1::7", "node"],
+    ],
+  ],
+  [
+    "outputInterfaces, a whole name with a star: it is a prefix of itself",
+    policy({ keep: [], interfaces: ["eth1*"] }),
+    [
+      ["10.1.2.3", "pod"],
+      ["203.0.113.7", "node"],
+    ],
+  ],
+  [
+    "outputInterfaces, names of none: the beginning of a name is not enough",
+    policy({ keep: [], interfaces: ["eth", "eth10", "eth10*"] }),
+    [
+      ["10.1.2.3", "pod"],
+      ["203.0.113.7", "pod"],
+    ],
+  ],
+  [
+    "all of it, to few ports",
+    policy(
+      {
+        keep: ["203.0.113.0/24", "10.0.0.0/8"],
+        masquerade: ["203.0.113.7/32", "10.96.0.0/12"],
+        sources: ["10.244.9.0/24"],
+        interfaces: ["eth1"],
+      },
+      { toPorts: [{ first: 1024, last: 29_999 }], randomFully: false },
+    ),
+    [
+      ["203.0.113.8", "pod", OTHER],
+      ["203.0.113.7", "node", OTHER],
+      ["8.8.8.8", "node", OTHER],
+      ["203.0.113.7", "pod"],
+      ["10.96.0.1", "pod", OTHER],
+    ],
+  ],
+];
+
+let lab: Lab;
+
+describeCandidates(({ open }) => {
+  let backend: Backend;
+  beforeAll(async () => {
+    lab = await Lab.create();
+    backend = open(lab);
+    for (const address of [OTHER, OTHER6, FRESH.ip, FRESH.ip6]) await lab.addPodAddress(address);
+  });
+  afterAll(() => lab.close());
+
+  test.each(FACTS)("%s", async (_name, wanted, facts) => {
+    await sync(backend, wanted);
+    const seen = facts.map(async ([to, , ...from]) => [to, await owners(to, ...from), ...from]);
+    expect(await Promise.all(seen)).toEqual(facts.map(fact => [...fact]));
+  });
+
+  test("a connection to an address of the node itself, from a Pod or from itself", async () => {
+    await sync(backend, policy({ keep: [], masqLinkLocal: true }, BOTH));
+    const server = lab.node.spawn([process.execPath, "-e", TELL_THE_SOURCE]);
+    await server.stdout.getReader().read();
+    const sources = [
+      lab.pod.output([process.execPath, "-e", ASK, "10.244.1.2", "10.244.1.1"]),
+      lab.pod.output([process.execPath, "-e", ASK, "10.244.1.2", "198.51.100.2"]),
+      lab.pod.output([process.execPath, "-e", ASK, "fd00:10:244:1::2", "2001:db8::2"]),
+      lab.node.output([process.execPath, "-e", ASK, "10.244.1.1", "198.51.100.2"]),
+      lab.node.output([process.execPath, "-e", ASK, "fd00:10:244:1::1", "2001:db8::2"]),
+    ];
+    expect(await Promise.all(sources)).toEqual([
+      "::ffff:10.244.1.2",
+      "::ffff:10.244.1.2",
+      "fd00:10:244:1::2",
+      "::ffff:10.244.1.1",
+      "fd00:10:244:1::1",
+    ]);
+  });
+
+  describe.each(FAMILIES)("source ports of %s", family => {
+    test.each(KEEPING)("are the Pod's without --random-fully, $name", async ({ toPorts }) => {
+      await sync(backend, policy({}, { ...BOTH, toPorts, randomFully: false }));
+      expect((await portsSeen("tcp", family, 40)).every(await ephemeral())).toBe(true);
+      expect((await portsSeen("udp", family, 40)).every(isTakenInTurn)).toBe(true);
+    });
+
+    test.each(KEEPING)("are any with --random-fully, $name", async ({ toPorts }) => {
+      await sync(backend, policy({}, { ...BOTH, toPorts, randomFully: true }));
+      expect((await portsSeen("tcp", family, 40)).every(await ephemeral())).toBe(false);
+      expect((await portsSeen("udp", family, 40)).every(isTakenInTurn)).toBe(false);
+    });
+
+    test.each([true, false])(
+      "lie in --to-ports, evenly spread, with --random-fully=%p",
+      async randomFully => {
+        const toPorts = [
+          { first: 1000, last: 1099 },
+          { first: 20_000, last: 20_299 },
+          { first: 40_000, last: 40_000 },
+        ];
+        await sync(backend, policy({}, { ...BOTH, toPorts, randomFully }));
+        const ports = [...(await portsSeen("udp", family, 1000)), ...(await portsSeen("tcp", family, 200))];
+        const shares = toPorts.map(({ first, last }) => ports.filter(it => first <= it && it <= last).length);
+        expect(shares.reduce((sum, share) => sum + share)).toBe(1200);
+        // 100 and 300 ports of 401: 299 and 898 connections, with a standard deviation of 15.
+        expect(shares[0]).toBeWithin(299 - 90, 299 + 90);
+        expect(shares[1]).toBeWithin(898 - 90, 898 + 90);
+        expect(await owners(OUTSIDE[family])).toBe("node"); // pings too, which have no ports
+      },
+    );
+
+    test("are the one of --to-ports", async () => {
+      await sync(backend, policy({}, { ...BOTH, toPorts: [{ first: 77, last: 77 }] }));
+      expect(new Set(await portsSeen("udp", family, 10))).toEqual(new Set([77]));
+      expect(new Set(await portsSeen("tcp", family, 10))).toEqual(new Set([77]));
+    });
+  });
+
+  test("counters rise by the connections made, where the CIDR is that decided", async () => {
+    const wanted = policy(
+      {
+        keep: ["10.0.0.0/8", "10.1.0.0/16", "192.168.0.0/16", "2001:db8:1::/48"],
+        masquerade: ["10.96.0.0/12", "2001:db8:1:1::/64"],
+        sources: ["10.244.1.0/24", "fd00::/8"],
+      },
+      {
+        ...BOTH,
+        toPorts: [
+          { first: 1024, last: 20_000 },
+          { first: 30_000, last: 65_535 },
+        ],
+      },
+    );
+    await backend.remove();
+    await sync(backend, wanted);
+    const made: [times: number, to: string, from?: string][] = [
+      [1, "10.1.2.3"],
+      [2, "10.2.2.3"],
+      [4, "10.96.0.1"],
+      [3, "203.0.113.7"],
+      [5, "8.8.8.8", OTHER],
+      [1, "2001:db8:1::7"],
+      [2, "2001:db8:1:1::7"],
+      [3, "2001:db8:2::7"],
+    ];
+    for (const [times, to, from] of made) for (let i = 0; i < times; i++) await owners(to, from);
+    const { counters } = await backend.plan(wanted);
+    const rows = counters.map(({ family, verdict, cidr, connections }) => [
+      `${verdict} ${cidr ?? `outbound of ${family}`}`,
+      connections / PROTOCOLS.length,
+    ]);
+    expect(Object.fromEntries(rows)).toEqual({
+      "masquerade 10.96.0.0/12": 4,
+      "keep 10.0.0.0/8": 3,
+      "keep 169.254.0.0/16": 0,
+      "keep 192.168.0.0/16": 0,
+      "masquerade outbound of ip": 3,
+      "masquerade 2001:db8:1:1::/64": 2,
+      "keep 2001:db8:1::/48": 1,
+      "keep fe80::/10": 0,
+      "masquerade outbound of ip6": 3,
+    });
+  });
+
+  test("counters tell the bytes of the first packets", async () => {
+    await backend.remove();
+    await sync(backend, policy({}, BOTH));
+    await lab.connect({ protocol: "icmp", to: "10.1.2.3" });
+    await lab.connect({ protocol: "icmp", to: "2001:db8:1::7" });
+    const { counters } = await backend.plan(policy({}, BOTH));
+    // ping's 56 bytes, with headers of 8 and of 20 or 40.
+    expect(counters.filter(it => it.connections > 0).map(it => [it.family, it.verdict, it.bytes])).toEqual([
+      ["ip", "keep", 84],
+      ["ip6", "masquerade", 104],
+    ]);
+  });
+
+  test("link-local of IPv6, which no node forwards but its own packets go to", async () => {
+    const wanted = policy({}, BOTH);
+    await backend.remove();
+    await sync(backend, wanted);
+    await lab.node.run(["ping", "-6", "-n", "-q", "-c", "1", "-W", "0.1", "-I", "eth0", "fe80::7"]);
+    const { counters } = await backend.plan(wanted);
+    expect(counters.filter(it => it.connections > 0).map(it => `${it.verdict} ${it.cidr}`)).toEqual([
+      "keep fe80::/10",
+    ]);
+  });
+});
+
+/** Whose address a server sees; if it is not the same by every protocol, then by each of PROTOCOLS. */
+async function owners(to: string, from?: string): Promise<string> {
+  const seen = await Promise.all(
+    PROTOCOLS.map(protocol => lab.connect({ protocol, to, ...(from ? { from } : {}) })),
+  );
+  const all = seen.map(({ source }) => lab.owner(source));
+  return [...new Set(all)].length === 1 ? `${all[0]}` : all.join(", ");
+}
+
+/** The source ports that servers see, of connections to so many outside addresses. */
+async function portsSeen(protocol: "tcp" | "udp", family: Family, connections: number): Promise<number[]> {
+  const seen = Array.from({ length: connections }, () =>
+    lab.connect({ protocol, to: anotherAddress(family), from: FRESH[family] }),
+  );
+  return (await Promise.all(seen)).map(({ port = 0 }) => port);
+}
+
+/** To the same address a port cannot be given again before the kernel has forgotten who had it, after a second. */
+function anotherAddress(family: Family): string {
+  addressesUsed = (addressesUsed + 1) % 65_536;
+  const [high, low] = [addressesUsed >> 8, addressesUsed & 255];
+  return family === "ip" ? `198.18.${high}.${low}` : `2001:db8:1::${high}:${low}`;
+}
+
+let addressesUsed = 0;
+
+/** Whether a port is of those that the Pod's kernel gives to TCP. */
+async function ephemeral(): Promise<(port: number) => boolean> {
+  const text = await lab.pod.output(["cat", "/proc/sys/net/ipv4/ip_local_port_range"]);
+  const [first = 0, last = 0] = text.split(/\s/).map(Number);
+  return port => first <= port && port <= last;
+}
+
+/** The lab gives ports from 10,000 to 29,999 to UDP, one after the other. */
+function isTakenInTurn(port: number, i: number, ports: readonly number[]): boolean {
+  const before = ports[i - 1];
+  return before === undefined || (port - before + 20_000) % 20_000 === 1;
+}
+
+/** Programs for `bun -e`: a server that tells each client its address, and a client that asks. */
+const TELL_THE_SOURCE = `
+  require("node:net").createServer(socket => socket.end(socket.remoteAddress))
+    .listen(9000, "::", () => console.log("listening"))`;
+const ASK = `
+  const [localAddress, host] = process.argv.slice(-2);
+  require("node:net").connect({ host, port: 9000, localAddress }).pipe(process.stdout)`;

@@ -1,0 +1,193 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { readFile, rm } from "node:fs/promises";
+import { Lab } from "../../lab/lab.ts";
+import { sync } from "../../src/backends/sync.ts";
+import { policy } from "../policies.ts";
+import { describeCandidates } from "./candidates.ts";
+
+/** In the lists of every policy here, and in none. */
+const KEPT = "10.1.2.3";
+const OUTBOUND = "203.0.113.7";
+
+let lab: Lab;
+beforeAll(async () => {
+  lab = await Lab.create();
+});
+afterAll(() => lab.close());
+
+describeCandidates(({ open, snapshot, meddling }) => {
+  afterEach(() => open(lab).remove());
+
+  const one = policy({ keep: ["10.0.0.0/8", "192.0.2.0/24"] });
+  const other = policy({ keep: ["10.0.0.0/8", "198.51.100.0/24"], masquerade: ["10.96.0.0/12"] });
+  const both = policy(
+    {
+      keep: ["10.0.0.0/9", "10.128.0.0/9", "192.0.2.1/32", "0.0.0.0/1", "fd00::/8", "2001:db8::1/128"],
+      masquerade: ["10.96.0.0/12", "fd00:10::/32"],
+      sources: ["10.244.0.0/16", "fd00::/8", "::/1"],
+      interfaces: ["eth0", "eth*"],
+    },
+    {
+      enableIPv6: true,
+      toPorts: [
+        { first: 1024, last: 29999 },
+        { first: 31000, last: 31000 },
+        { first: 32768, last: 65535 },
+      ],
+    },
+  );
+
+  test("a sync after a sync finds no difference and writes nothing", async () => {
+    const backend = open(lab);
+    for (const wanted of [one, other, both, policy({ keep: [] }), policy({ sources: ["fd00::/8"] }), one]) {
+      const { after } = await sync(backend, wanted);
+      expect(after.held).toEqual([...after.wanted]);
+      const before = await snapshot(lab);
+      const again = await sync(backend, wanted);
+      expect(again.before.inSync).toBe(true);
+      expect(await snapshot(lab)).toBe(before);
+    }
+  });
+
+  test("a sync that finds no difference starts one program a family and touches no counter", async () => {
+    for (const wanted of [one, both]) {
+      await sync(open(lab), wanted);
+      await lab.connect({ protocol: "udp", to: KEPT });
+      await lab.connect({ protocol: "udp", to: OUTBOUND });
+      const before = await snapshot(lab);
+      expect(before).toMatch(/packets 1 |\[1:/);
+      expect(await programs(through => sync(open(lab, through), wanted))).toBe(wanted.families.length);
+      expect(await snapshot(lab)).toBe(before);
+    }
+  });
+
+  test("after a crash at any moment the old rules or the new ones are in force, and the next sync tidies up", async () => {
+    const backend = open(lab);
+    await sync(backend, other);
+    const clean = normal(await snapshot(lab));
+    const all = await programs(async through => {
+      await sync(backend, one);
+      await sync(open(lab, through), other);
+    });
+    expect(all).toBeGreaterThanOrEqual(3);
+    for (let lived = 0; lived < all; lived++) {
+      await backend.remove();
+      await sync(backend, one);
+      await rm(STARTED, { force: true });
+      await expect(sync(open(lab, ["sh", "-c", DYING, STARTED, `${lived}`]), other)).rejects.toThrow(
+        "was killed",
+      );
+      expect(await owner(KEPT)).toBe("pod");
+      expect(await owner(OUTBOUND)).toBe("node");
+      await sync(backend, other);
+      expect(normal(await snapshot(lab))).toEqual(clean);
+    }
+  });
+
+  test("two agents at once do no harm that the next sync does not repair", async () => {
+    const [first, second] = [open(lab), open(lab)];
+    await sync(first, other);
+    const clean = normal(await snapshot(lab));
+    for (let i = 0; i < 8; i++) {
+      await Promise.allSettled([sync(first, i % 3 === 0 ? both : one), sync(second, other)]);
+      await sync(first, one);
+      expect(await owner(KEPT)).toBe("pod");
+      expect(await owner(OUTBOUND)).toBe("node");
+      await sync(second, other);
+      expect(normal(await snapshot(lab))).toEqual(clean);
+    }
+  });
+
+  describe("what somebody else did is undone", () => {
+    test.each(meddling.map(argv => [argv.join(" "), argv] as const))("%s", async (_command, argv) => {
+      const backend = open(lab);
+      await sync(backend, one);
+      const clean = normal(await snapshot(lab));
+      await lab.node.output(argv);
+      const { before } = await sync(backend, one);
+      expect(before.inSync).toBe(false);
+      expect(before.held).not.toEqual([...before.wanted]);
+      expect(normal(await snapshot(lab))).toEqual(clean);
+    });
+  });
+
+  test.each([
+    ["quotes", `/etc/"my" 'config'`],
+    ["what shells and nft make something of", "/etc/$HOME/`;}{#\\n%s*\\"],
+    ["letters of other alphabets", "/etc/größe/設定/😀"],
+    ["control characters", "/etc/\n\t\u0000\u001b[0m\u2028"],
+    ["more bytes than a comment takes", `/etc/${"long/".repeat(60)}config`],
+    ["as many characters as a comment takes, in more bytes", `/${"é".repeat(122)}`],
+  ])("a file's name may have %s", async (_what, file) => {
+    const backend = open(lab);
+    const wanted = policy({ file, keep: ["10.0.0.0/8", "fd00::/8"] }, { enableIPv6: true });
+    await sync(backend, wanted);
+    const before = await snapshot(lab);
+    expect((await sync(backend, wanted)).before.inSync).toBe(true);
+    expect(await snapshot(lab)).toBe(before);
+  });
+
+  test("what is removed is all that was there", async () => {
+    const backend = open(lab);
+    const empty = await snapshot(lab);
+    await sync(backend, both);
+    expect((await backend.remove()).length).toBeGreaterThan(0);
+    expect(await snapshot(lab)).toBe(empty);
+    expect(await backend.remove()).toEqual([]);
+  });
+
+  test("a family that is no longer enabled goes", async () => {
+    const backend = open(lab);
+    await sync(backend, policy({}, { enableIPv6: true }));
+    await sync(backend, policy());
+    await backend.remove();
+    await sync(backend, policy());
+    const withoutIPv6 = await snapshot(lab);
+    await sync(backend, policy({}, { enableIPv6: true }));
+    await sync(backend, policy());
+    expect(normal(await snapshot(lab))).toEqual(normal(withoutIPv6));
+  });
+
+  test("5,000 CIDRs are loaded, changed and removed", async () => {
+    const backend = open(lab);
+    const many = Array.from({ length: 5000 }, (_, i) => `100.${i >> 8}.${i & 255}.0/24`);
+    await sync(backend, policy({ keep: many }));
+    await sync(backend, policy({ keep: [...many.slice(1), "10.0.0.0/8"] }));
+    const { after } = await sync(backend, one);
+    expect(after.inSync).toBe(true);
+    await backend.remove();
+  }, 60_000);
+});
+
+/** Runs the program behind it, and leaves a line in a file. */
+const COUNTED = 'echo started >>"$0"; exec "$@"';
+
+/** The same, but no more often than the next argument says: then it is as if the agent were killed. */
+const DYING = 'echo started >>"$0"; [ "$(wc -l <"$0")" -le "$1" ] || kill -KILL $$; shift; exec "$@"';
+
+/** In the empty /run of lab/isolate. */
+const STARTED = "/run/started";
+
+/** How many programs a backend starts that is opened with `through`. */
+async function programs(run: (through: readonly string[]) => Promise<unknown>): Promise<number> {
+  await rm(STARTED, { force: true });
+  await run(["sh", "-c", COUNTED, STARTED]);
+  return (await readFile(STARTED, "utf8")).split("\n").length - 1;
+}
+
+async function owner(to: string): Promise<ReturnType<Lab["owner"]>> {
+  return lab.owner((await lab.connect({ protocol: "udp", to })).source);
+}
+
+/**
+ * The lines of a snapshot without what a new set of rules has anew: handles, counts, the letters of sets, and
+ * the order of chains.
+ */
+function normal(snapshot: string): string[] {
+  return snapshot
+    .replace(/ # handle \d+/g, "")
+    .replace(/packets \d+ bytes \d+/g, "")
+    .replace(/(masquerade|source)-[abc]\b/g, "$1")
+    .split("\n")
+    .sort();
+}

@@ -1,0 +1,173 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { Lab } from "../../lab/lab.ts";
+import { LINKS } from "../../lab/topology.ts";
+import { sync } from "../../src/backends/sync.ts";
+import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
+import type { CidrList, Policy } from "../../src/policy/policy.ts";
+import { verdict } from "../../src/policy/verdict.ts";
+import { boundaries, interfaceName, wanted } from "../arbitraries.ts";
+import type { Packet } from "../backends/nftables/judge.ts";
+import { policy } from "../policies.ts";
+import { describeCandidates } from "./candidates.ts";
+
+/** Besides its first ones the Pod has addresses on both sides of where blocks of many lengths end. */
+const POD_ADDRESSES = [
+  "10.244.1.2",
+  "10.244.7.255",
+  "10.244.8.0",
+  "10.244.8.15",
+  "10.244.8.16",
+  "fd00:10:244:1::2",
+  "fd00:10:244:7:ffff:ffff:ffff:ffff",
+  "fd00:10:244:8::",
+].map(address);
+
+const random = wanted({
+  sources: POD_ADDRESSES.map(({ text }) => text),
+  interfaces: fc.constantFrom("eth0", "eth1", "eth", "eth*", "eth0*", "e*", "cali0"),
+});
+
+let lab: Lab;
+beforeAll(async () => {
+  lab = await Lab.create();
+  for (const { text } of POD_ADDRESSES) if (lab.owner(text) === "other") await lab.addPodAddress(text);
+});
+afterAll(() => lab.close());
+
+describeCandidates(({ open, judge, renderings, snapshot }) => {
+  describe("on both sides of every boundary", () => {
+    test("policy and rendered rules agree", () => {
+      const property = fc.property(random, ({ short, flags }) => {
+        const meant = policy(short, flags);
+        const rendered = judge(meant);
+        const packets = ["eth0", "eth1"].flatMap(out => udp(destinations(meant), sources(meant), () => out));
+        expect(disagreements(meant, packets, packets.map(rendered))).toEqual([]);
+      });
+      fc.assert(property, { numRuns: 100 });
+    });
+
+    test("policy and kernel agree", async () => {
+      const backend = open(lab);
+      const property = fc.asyncProperty(random, async ({ short, flags }) => {
+        const meant = policy(short, { ...flags, toPorts: undefined }); // few ports are soon all in use
+        await sync(backend, meant);
+        const packets = udp(destinations(meant).filter(isAnswered), POD_ADDRESSES, wayTo);
+        expect(disagreements(meant, packets, await Promise.all(packets.map(seen)))).toEqual([]);
+      });
+      await fc.assert(property, { numRuns: 25 });
+      await backend.remove();
+    }, 60_000);
+  });
+
+  describe("what is read back is what was written", () => {
+    const anything = wanted({ sources: [], interfaces: interfaceName() });
+
+    test("by a sync, so that the next one writes nothing", async () => {
+      const backend = open(lab);
+      const property = fc.asyncProperty(anything, async ({ short, flags }) => {
+        const meant = policy(short, flags);
+        const { after } = await sync(backend, meant);
+        expect(after.held).toEqual([...after.wanted]);
+        const written = await snapshot(lab);
+        expect((await sync(backend, meant)).before.inSync).toBe(true);
+        expect(await snapshot(lab)).toBe(written);
+      });
+      await fc.assert(property, { numRuns: 25 });
+      await backend.remove();
+    }, 60_000);
+
+    test.each(renderings)(
+      "by loading what is rendered as $format",
+      async ({ load }) => {
+        const backend = open(lab);
+        const property = fc.asyncProperty(anything, async ({ short, flags }) => {
+          const meant = policy(short, flags);
+          await backend.remove();
+          await load(lab, meant);
+          const { held, wanted } = await backend.plan(meant);
+          expect(held).toEqual([...wanted]);
+        });
+        await fc.assert(property, { numRuns: 12 });
+        await backend.remove();
+      },
+      60_000,
+    );
+  });
+});
+
+/** What policy and `got` do not agree on, in words. */
+function disagreements(policy: Policy, packets: readonly Packet[], got: readonly string[]): string[] {
+  return packets.flatMap((packet, i) => {
+    const meant = verdict(policy, packet);
+    if (meant.verdict === got[i]) return [];
+    const { source, destination, out } = packet;
+    return [
+      `${source.text} to ${destination.text} by ${out}: ${meant.verdict} (${meant.reason}), got ${got[i]}`,
+    ];
+  });
+}
+
+/** What becomes of a real packet. */
+async function seen({ source, destination }: Packet): Promise<string> {
+  const connection = { protocol: "udp", from: source.text, to: destination.text } as const;
+  const { source: from } = await lab.connect(connection);
+  if (from === source.text) return "keep";
+  return lab.owner(from) === "node" ? "masquerade" : `source ${from}`;
+}
+
+/** On both sides of where the policy's CIDRs of destinations begin and end, and one that is far from all. */
+function destinations({ families }: Policy): Address[] {
+  const lists = families.flatMap(({ nonMasquerade, masquerade }) => [nonMasquerade, masquerade]);
+  return unique([...lists.flatMap(ends), address("198.18.7.8"), address("2001:db8:7::8")]);
+}
+
+/** The Pod's addresses, and those on both sides of where the policy's CIDRs of sources begin and end. */
+function sources({ families }: Policy): Address[] {
+  return unique([...POD_ADDRESSES, ...families.flatMap(it => (it.sources ? ends(it.sources) : []))]);
+}
+
+function ends({ outer, covered }: CidrList): Address[] {
+  return [...outer, ...covered.map(({ item }) => item)].flatMap(({ cidr }) => boundaries(cidr));
+}
+
+/** A packet from each source to each destination of its family. */
+function udp(
+  destinations: readonly Address[],
+  sources: readonly Address[],
+  way: (to: Address) => string,
+): Packet[] {
+  return destinations.flatMap(destination =>
+    sources
+      .filter(({ family }) => family === destination.family)
+      .map(source => ({ protocol: "udp", source, destination, out: way(destination) })),
+  );
+}
+
+const INSIDE = LINKS.inside.routes.map(Cidr.literal);
+
+/** The interface by which the lab's node sends what is for an address. */
+function wayTo(destination: Address): string {
+  return (INSIDE.some(cidr => cidr.contains(destination)) ? LINKS.inside : LINKS.outside).name;
+}
+
+/** What Linux does not send or forward: unspecified, loopback, multicast, broadcast, link-local of IPv6. */
+const NOT_FORWARDED = [
+  ...["0.0.0.0/32", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32"],
+  ...["::/127", "fe80::/10", "ff00::/8"],
+].map(Cidr.literal);
+
+/** Whether a server of the lab answers for an address. */
+function isAnswered(destination: Address): boolean {
+  return lab.owner(destination.text) === "other" && !NOT_FORWARDED.some(cidr => cidr.contains(destination));
+}
+
+function unique(addresses: readonly Address[]): Address[] {
+  return [...new Map(addresses.map(it => [it.text, it])).values()];
+}
+
+function address(text: string): Address {
+  const parsed = parseAddress(text);
+  if ("what" in parsed) throw new TypeError(parsed.what);
+  return parsed;
+}
