@@ -23,7 +23,7 @@ await mkdir(dirname(CONFIG), { recursive: true });
 say(`A Pod (${lab.links.pod.far.ip}), a node, and servers for every address there is: namespaces`);
 say("of this process, apart from this machine's network.");
 chapter("The agent starts on the node; there is no config, so the defaults apply");
-const agent = lab.node.spawn([...AGENT, "run", `--config=${CONFIG}`, "--resync-interval=1s"], {
+const agent = lab.node.spawn([...AGENT, "run", `--config=${CONFIG}`], {
   stderr: "pipe",
 });
 const log = linesOf(agent.stderr);
@@ -62,7 +62,7 @@ await lab.node.output(["nft", "flush", "ruleset"]);
 const flushed = performance.now();
 await until(async () => (await lab.node.run(NODE_TABLE)).stdout.includes("masquerade"));
 say(`restored after ${since(flushed)} ms`);
-await shown(log, "restored");
+await shown(log, "repaired");
 await connections([
   { protocol: "tcp", to: OUTSIDE, port: 443 },
   { protocol: "tcp", to: "192.168.7.8", port: 80 },

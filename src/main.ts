@@ -25,7 +25,7 @@ const generalFlags = {
 
 const outcome = await main(process.argv.slice(2), process.env).catch(failed);
 await Promise.all([Bun.write(Bun.stdout, outcome.stdout ?? ""), Bun.write(Bun.stderr, outcome.stderr ?? "")]);
-process.exitCode = outcome.exitCode;
+process.exit(outcome.exitCode);
 
 /** Finds the command that is meant, and lets it run. */
 async function main(argv: readonly string[], environment: NodeJS.ProcessEnv): Promise<Outcome> {

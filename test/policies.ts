@@ -2,7 +2,7 @@ import type { Config } from "../src/config/config.ts";
 import { Cidr } from "../src/net/cidr.ts";
 import { type Policy, type PolicyFlags, policyOf } from "../src/policy/policy.ts";
 
-const DEFAULT_FLAGS: PolicyFlags = {
+export const DEFAULT_FLAGS: PolicyFlags = {
   enableIPv6: false,
   masqChain: "IP-MASQ-AGENT",
   nomasqAllReservedRanges: false,

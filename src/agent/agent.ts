@@ -1,125 +1,147 @@
-import type { Backend } from "../backends/backend.ts";
+import type { Backend, Plan } from "../backends/backend.ts";
 import { type Synced, sync } from "../backends/sync.ts";
-import type { Config } from "../config/config.ts";
-import { parseConfig } from "../config/load.ts";
-import { formatProblems } from "../config/problem.ts";
-import { readSources } from "../config/sources.ts";
 import { formatDuration } from "../net/duration.ts";
+import type { Journal, SyncRecord } from "../observe/journal.ts";
 import type { Log } from "../observe/log.ts";
-import { type Policy, type PolicyFlags, policyOf } from "../policy/policy.ts";
-import { Triggers } from "./triggers.ts";
+import { watchConfig } from "./config-watch.ts";
+import { facts, Intent, type Settings } from "./intent.ts";
+import { Pace } from "./pace.ts";
+import { type Due, Triggers } from "./triggers.ts";
 
-export interface Settings {
-  /** Path of the config. */
-  readonly config: string;
-  readonly flags: PolicyFlags;
-  /** Milliseconds; undefined if the config is to say. */
-  readonly resyncInterval: number | undefined;
-  readonly cleanupOnExit: boolean;
-}
+type Outcome = Pick<SyncRecord, "result" | "message">;
 
-const RESYNC_MS = 60_000;
-const FIRST_RETRY_MS = 1000;
-
-/**
- * The agent's life: a sync at its start, at every trigger, and at the latest after the resync interval,
- * until `stop`. What fails is logged and tried again, later each time; it is no reason to end.
- */
-export async function runAgent(
-  settings: Settings,
-  backend: Backend,
-  log: Log,
-  stop: AbortSignal,
-): Promise<void> {
-  const triggers = new Triggers();
-  const watch = backend.watch(() => triggers.push("kernel"));
-  stop.addEventListener("abort", () => triggers.push("signal"));
-  triggers.push("start");
-  const state = new State(settings, log);
-  let failures = 0;
-  for (let wait = 0; ; wait = failures === 0 ? state.interval : backOff(failures, state.interval)) {
-    await triggers.next(wait);
-    if (stop.aborted) break;
-    try {
-      await state.read();
-      await state.sync(backend);
-      failures = 0;
-    } catch (error) {
-      failures++;
-      const retry = formatDuration(backOff(failures, state.interval));
-      log.error("sync failed", { error: error instanceof Error ? error.message : String(error), retry });
-    }
-  }
-  watch.stop();
-  if (settings.cleanupOnExit) log.info("rules removed", { removed: (await backend.remove()).join(", ") });
-}
-
-/** One sync, for a caller who waits for it. Returns false if the config is wrong. Throws what a sync throws. */
-export async function syncOnce(settings: Settings, backend: Backend, log: Log): Promise<boolean> {
-  const state = new State(settings, log);
-  await state.read();
-  return state.sync(backend);
-}
-
-function backOff(failures: number, interval: number): number {
-  return Math.min(FIRST_RETRY_MS * 2 ** (failures - 1), interval);
-}
-
-/** The last good policy, and what was said of the config. */
-class State {
-  #policy: Policy | undefined;
-  /** Whether the policy is another one than that of the last sync. */
-  #fresh = false;
-  #digest: string | undefined;
-  #configured: number | undefined;
+/** Keeps what the config means in the kernel. */
+export class Agent {
+  readonly #triggers = new Triggers();
+  readonly #intent: Intent;
+  readonly #pace: Pace;
+  /** Why a sync failed last, so that it is said once. */
+  #failure = "";
 
   constructor(
     readonly settings: Settings,
+    readonly backend: Backend,
+    readonly journal: Journal,
     readonly log: Log,
-  ) {}
-
-  get interval(): number {
-    return this.settings.resyncInterval ?? this.#configured ?? RESYNC_MS;
+  ) {
+    this.#intent = new Intent(settings, journal, log);
+    this.#pace = new Pace(this.#intent.interval);
   }
 
-  /** Reads the config. One that is wrong changes nothing, and is logged once. */
-  async read(): Promise<void> {
-    const { config: path, flags } = this.settings;
-    const sources = await readSources(path);
-    if (sources.digest === this.#digest) return;
-    this.#digest = sources.digest;
-    const loaded = await parseConfig(sources, { enableIPv6: flags.enableIPv6 });
-    for (const line of formatProblems(loaded.problems)) {
-      if (loaded.ok) this.log.warn(line);
-      else this.log.error(line);
+  /**
+   * The agent's life: a sync at its start, whenever the config or our rules in the kernel change, and at the latest
+   * after the resync interval, until `stop`. What fails is logged and tried again; it is no reason to end.
+   *
+   * @param begun is called once, after the first sync
+   */
+  async run(stop: AbortSignal, begun: () => void): Promise<void> {
+    const watches = [
+      this.backend.watch(
+        by => this.#triggers.push("kernel", by),
+        why => this.log.warn("changes of the kernel are not seen at once any more; trying again", { why }),
+      ),
+      watchConfig(
+        this.settings.config,
+        () => this.#triggers.push("config"),
+        why => this.log.warn("changes of the config may only be seen at the next resync", { why }),
+      ),
+    ];
+    stop.addEventListener("abort", () => this.#triggers.push("signal"));
+    this.#triggers.push("start");
+    for (let first = true; ; first = false) {
+      const due = await this.#triggers.next(this.#pace.wait, this.#pace.hold);
+      if (stop.aborted) break;
+      await this.once(due);
+      if (first) begun();
     }
-    if (loaded.ok) this.#accept(loaded.config);
-    else this.log.error("the config is wrong, so the last good policy stays", { config: path });
+    for (const watch of watches) watch.stop();
   }
 
-  /** Returns false if there is no good policy yet: then nothing is touched. */
-  async sync(backend: Backend): Promise<boolean> {
-    if (!this.#policy) return false;
+  /** Has the agent look after everything, as SIGHUP asks it to. */
+  wake(): void {
+    this.#triggers.push("signal");
+  }
+
+  /** Reads the kernel's counters. Throws what reading throws. */
+  async count(): Promise<void> {
+    const { policy } = this.#intent;
+    if (policy) this.journal.totals.read((await this.backend.plan(policy)).counters);
+  }
+
+  /** One sync. Throws nothing: the record says how it went. */
+  async once(due: Due): Promise<SyncRecord> {
+    const at = Date.now();
     const began = performance.now();
-    const { before, after } = await sync(backend, this.#policy);
-    const ms = Math.round(performance.now() - began);
-    if (before !== after) {
-      const message = this.#fresh ? "rules applied" : "the kernel did not hold our rules any more: restored";
-      this.log.info(message, { ...differences(before), ms });
-    }
-    this.#fresh = false;
-    return true;
+    const outcome = await this.#attempt(due).catch(error => this.#failed(error));
+    const [trigger] = due.triggers;
+    const record: SyncRecord = { at, trigger, seconds: (performance.now() - began) / 1000, ...outcome };
+    this.journal.synced(record);
+    return record;
   }
 
-  #accept(config: Config): void {
-    this.#policy = policyOf(config, this.settings.flags);
-    this.#configured = config.resyncInterval?.value;
-    this.#fresh = true;
+  /** Without a good config nothing is touched. */
+  async #attempt(due: Due): Promise<Outcome> {
+    await this.#intent.read();
+    this.#pace.interval = this.#intent.interval;
+    const { policy } = this.#intent;
+    if (!policy) return { result: "failed", message: "there has been no good config yet" };
+    return this.#succeeded(await sync(this.backend, policy), due);
+  }
+
+  #succeeded({ before, after }: Synced, due: Due): Outcome {
+    this.journal.totals.read(before.counters);
+    if (before !== after) this.journal.totals.read(after.counters);
+    if (this.#pace.failures > 0) this.log.info("sync works again", { failures: this.#pace.failures });
+    this.#pace.succeeded();
+    this.#failure = "";
+    const fresh = this.#intent.fresh;
+    this.#intent.fresh = false;
+    if (fresh && this.#intent.policy) this.log.info("policy in force", facts(this.#intent.policy));
+    if (before === after) {
+      this.#calmDown();
+      return { result: "unchanged" };
+    }
+    if (!fresh) return this.#repaired(before, due);
+    this.log.info("rules applied", differences(before));
+    return { result: "applied" };
+  }
+
+  #repaired(before: Plan, { by }: Due): Outcome {
+    const pace = this.#pace;
+    const wait = pace.repairWait;
+    pace.repaired(performance.now());
+    const found = { ...differences(before), by };
+    if (!pace.fighting) this.log.warn("the kernel did not hold our rules any more; repaired", found);
+    else if (pace.repairWait !== wait) {
+      const next = formatDuration(pace.repairWait);
+      const again = "somebody changes our rules again and again; repaired, but the next repair waits";
+      this.log.warn(again, { ...found, repairs: pace.repairs, next });
+    }
+    this.journal.fighting = pace.fighting;
+    const message = Object.entries(found).flatMap(([key, value]) =>
+      value === undefined ? [] : `${key}=${value}`,
+    );
+    return { result: "repaired", message: message.join(" ") };
+  }
+
+  #calmDown(): void {
+    if (!this.journal.fighting || !this.#pace.calm(performance.now())) return;
+    this.journal.fighting = false;
+    this.log.info("nobody changes our rules any more");
+  }
+
+  #failed(error: unknown): Outcome {
+    this.#pace.failed();
+    const message = error instanceof Error ? error.message : String(error);
+    const retry = formatDuration(this.#pace.wait);
+    if (message !== this.#failure) this.log.error("sync failed", { error: message, retry });
+    this.#failure = message;
+    return { result: "failed", message };
   }
 }
 
 /** How many lines of the rules were missing and how many were not ours, with the first of each. */
-function differences({ held, wanted }: Synced["before"]) {
+function differences({ held, wanted }: Plan) {
   const has = new Set(held);
   const wants = new Set(wanted);
   const missing = wanted.filter(line => !has.has(line));

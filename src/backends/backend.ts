@@ -9,8 +9,11 @@ export interface Backend {
   readonly name: "nftables" | "iptables";
   /** Reads what the kernel holds of ours, of the families of `policy`, and compares. Writes nothing. */
   plan(policy: Policy): Promise<Plan>;
-  /** Calls `changed` whenever somebody, we included, changed what is ours, until `stop`. */
-  watch(changed: () => void): Watch;
+  /**
+   * Calls `changed` whenever somebody, we included, changed what is ours, until `stop`; with who it was, where that
+   * is known. As long as changes cannot be seen `lost` has been told why.
+   */
+  watch(changed: (by?: string) => void, lost: (why: string) => void): Watch;
   /** Takes everything away that any agent of ours ever put into the kernel; says what that was. */
   remove(): Promise<readonly string[]>;
 }

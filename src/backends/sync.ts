@@ -11,13 +11,18 @@ export interface Synced {
 
 /**
  * Makes the kernel hold what `policy` wants. Writes only if something differs, and then reads back what was
- * written. Throws ProgramError, and NotAppliedError if it is not there.
+ * written; if somebody else wrote at the same moment, it tries again. Throws ProgramError, and NotAppliedError
+ * if it still is not there.
  */
 export async function sync(backend: Backend, policy: Policy): Promise<Synced> {
   const before = await backend.plan(policy);
-  if (before.inSync) return { before, after: before };
-  await before.apply();
-  const after = await backend.plan(policy);
+  let after = before;
+  for (let i = 0; i < MOST_TRIES && !after.inSync; i++) {
+    await after.apply();
+    after = await backend.plan(policy);
+  }
   if (!after.inSync) throw new NotAppliedError(after);
   return { before, after };
 }
+
+const MOST_TRIES = 3;

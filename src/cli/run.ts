@@ -1,8 +1,9 @@
-import { runAgent, type Settings, syncOnce } from "../agent/agent.ts";
+import { Agent } from "../agent/agent.ts";
 import { NftablesBackend } from "../backends/nftables/backend.ts";
+import { Journal } from "../observe/journal.ts";
 import { createLog } from "../observe/log.ts";
 import { UsageError } from "./args.ts";
-import { type AgentFlags, command } from "./command.ts";
+import { command } from "./command.ts";
 import { toggle } from "./flags.ts";
 import { policyFlags } from "./policy.ts";
 import { BUILD } from "./version.ts";
@@ -27,23 +28,32 @@ export const run = command({
     const verbose = flags.v !== undefined && flags.v >= KLOG_DEBUG;
     const log = createLog(verbose ? "debug" : flags["log-level"], flags["log-format"]);
     const backend = new NftablesBackend();
-    const settings = settingsOf(flags);
-    if (once) return { exitCode: (await syncOnce(settings, backend, log)) ? 0 : 1 };
+    const journal = new Journal({ at: Date.now(), ...BUILD, backend: backend.name, backendReason: "" });
+    const settings = {
+      config: flags.config,
+      flags: policyFlags(flags),
+      resyncInterval: flags["resync-interval"],
+    };
+    const agent = new Agent(settings, backend, journal, log);
+    if (once) {
+      const { result } = await agent.once({ triggers: ["start"], by: undefined });
+      return { exitCode: result === "failed" ? 1 : 0 };
+    }
     log.info("ipmasq starts", { ...BUILD, backend: backend.name, config: settings.config });
     const stop = new AbortController();
-    process.once("SIGTERM", () => stop.abort());
-    process.once("SIGINT", () => stop.abort());
-    await runAgent(settings, backend, log, stop.signal);
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
+    process.on("SIGHUP", () => agent.wake());
+    await Promise.race([agent.run(stop.signal, () => {}), longAfter(stop.signal)]);
+    if (flags["cleanup-on-exit"]) log.info("rules removed", { removed: (await backend.remove()).join(", ") });
     log.info("ipmasq ends");
     return { exitCode: 0 };
   },
 });
 
-function settingsOf(flags: AgentFlags): Settings {
-  return {
-    config: flags.config,
-    flags: policyFlags(flags),
-    resyncInterval: flags["resync-interval"],
-    cleanupOnExit: flags["cleanup-on-exit"],
-  };
+/** Resolves some time after the signal: a program that hangs must not keep the agent from ending in a second. */
+async function longAfter(signal: AbortSignal): Promise<void> {
+  await new Promise<void>(resolve => signal.addEventListener("abort", () => resolve()));
+  await Bun.sleep(LAST_SYNC_MS);
 }
+
+const LAST_SYNC_MS = 700;

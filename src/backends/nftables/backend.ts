@@ -2,7 +2,7 @@ import { Cidr, type Family } from "../../net/cidr.ts";
 import type { Policy } from "../../policy/policy.ts";
 import type { Backend, Counter, Plan, Watch } from "../backend.ts";
 import type { Command, Listed } from "./json.ts";
-import { watchTables } from "./monitor.ts";
+import { watchTransactions } from "./monitor.ts";
 import { type Features, featuresOf, Nft } from "./nft.ts";
 import { MASQUERADE, ruleset } from "./ruleset.ts";
 import { withoutLetters } from "./slots.ts";
@@ -39,8 +39,8 @@ export class NftablesBackend implements Backend {
     };
   }
 
-  watch(changed: () => void): Watch {
-    return watchTables(this.#nft.argv, changed);
+  watch(changed: (by?: string) => void, lost: (why: string) => void): Watch {
+    return watchTransactions(this.#nft.argv, OURS, changed, lost);
   }
 
   async remove(): Promise<readonly string[]> {
@@ -94,6 +94,9 @@ export class NftablesBackend implements Backend {
     if (swaps.length > 0) await this.#nft.commit(swaps.flatMap(({ swap }) => swap));
   }
 }
+
+/** What the monitor prints of our tables. */
+const OURS = new RegExp(`^\\w+ [a-z ]+ ip6? ${TABLE}(\\s|$)`);
 
 /** A table as it is wanted and as it is. */
 class Pair {

@@ -1,0 +1,85 @@
+import type { Problem } from "../config/problem.ts";
+import type { Policy } from "../policy/policy.ts";
+import { Totals } from "./totals.ts";
+
+/** Why a sync runs. */
+export type Trigger = "start" | "config" | "kernel" | "interval" | "signal";
+
+/** A sync, as it went. */
+export interface SyncRecord {
+  /** Milliseconds since 1970. */
+  readonly at: number;
+  /** Of those that came together, the one that came first. */
+  readonly trigger: Trigger;
+  readonly result: "unchanged" | "applied" | "repaired" | "failed";
+  readonly seconds: number;
+  /** Of a failure the reason and the remedy, of a repair what was found. */
+  readonly message?: string;
+}
+
+/** The config as it was last read. */
+export interface ConfigRecord {
+  readonly path: string;
+  /** False if it is wrong; then an older policy may be in force. */
+  readonly ok: boolean;
+  readonly problems: readonly Problem[];
+  /** Of the files' contents, in hexadecimal digits. */
+  readonly digest: string;
+}
+
+/** What this program is, and what it was started with. */
+export interface Start {
+  /** Milliseconds since 1970. */
+  readonly at: number;
+  readonly version: string;
+  readonly commit: string;
+  readonly bun: string;
+  readonly backend: string;
+  /** Why it is that backend. */
+  readonly backendReason: string;
+}
+
+/** What the agent went through, for metrics, health and the status page. The agent writes, they read. */
+export class Journal {
+  /** The last few, the newest last. */
+  readonly syncs: SyncRecord[] = [];
+  config: ConfigRecord | undefined;
+  /** The policy that is to be in the kernel; undefined as long as there was no good config. */
+  policy: Policy | undefined;
+  /** Whether the kernel held the policy when it was last looked at. */
+  inSync = false;
+  /** How often a full sync runs, in milliseconds. */
+  interval = 60_000;
+  /** When a sync last succeeded, in milliseconds since 1970. */
+  lastSuccess: number | undefined;
+  /** Whether somebody changes our rules again and again, so that repairs are held back. */
+  fighting = false;
+  readonly totals = new Totals();
+  readonly #listeners: ((sync: SyncRecord) => void)[] = [];
+
+  constructor(readonly start: Start) {}
+
+  /** Notes a sync that ended. */
+  synced(sync: SyncRecord): void {
+    this.inSync = sync.result !== "failed";
+    if (this.inSync) this.lastSuccess = sync.at;
+    this.syncs.push(sync);
+    if (this.syncs.length > MOST_KEPT) this.syncs.shift();
+    for (const listener of this.#listeners) listener(sync);
+  }
+
+  /** Calls `listener` for each sync, those that are still kept first. */
+  follow(listener: (sync: SyncRecord) => void): void {
+    this.syncs.forEach(listener);
+    this.#listeners.push(listener);
+  }
+
+  /** Undefined if the policy in force is in the kernel; else why it is not. */
+  get unready(): string | undefined {
+    if (!this.policy) return "there has been no good config yet";
+    if (this.inSync) return undefined;
+    return this.syncs.at(-1)?.message ?? "the first sync has not ended yet";
+  }
+}
+
+const MOST_KEPT = 20;

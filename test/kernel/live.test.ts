@@ -1,0 +1,154 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
+import { mkdir, rename, rm, writeFile } from "node:fs/promises";
+import { Lab } from "../../lab/lab.ts";
+import { Agent } from "../../src/agent/agent.ts";
+import { Journal, type SyncRecord } from "../../src/observe/journal.ts";
+import { createLog } from "../../src/observe/log.ts";
+import { DEFAULT_FLAGS } from "../policies.ts";
+import { describeCandidates } from "./candidates.ts";
+
+/** In the empty /run of lab/isolate. */
+const CONFIG = "/run/live/ip-masq-agent";
+const KEPT = "10.1.2.3";
+const OUTBOUND = "203.0.113.7";
+
+let lab: Lab;
+beforeAll(async () => {
+  lab = await Lab.create();
+});
+afterAll(() => lab.close());
+
+describeCandidates(({ open, meddling }) => {
+  let life: Life;
+  beforeEach(async () => {
+    await rm("/run/live", { recursive: true, force: true });
+    await mkdir("/run/live");
+    await write("nonMasqueradeCIDRs: [10.0.0.0/8]\n");
+    life = new Life(open(lab));
+    expect((await life.next("applied")).trigger).toBe("start");
+  });
+  afterEach(async () => {
+    await life.end();
+    await open(lab).remove();
+  });
+
+  test("a config that is saved is in force, and one that is wrong changes nothing", async () => {
+    expect(await owner(OUTBOUND)).toBe("node");
+    const changed = life.next("applied");
+    await write("nonMasqueradeCIDRs: [203.0.113.0/24]\n");
+    expect((await changed).trigger).toBe("config");
+    expect(await owner(OUTBOUND)).toBe("pod");
+    expect(await owner(KEPT)).toBe("node");
+
+    const unchanged = life.next("unchanged", "config");
+    await write("nonMasqueradeCIDRs: [203.0.113.1/24]\n");
+    await unchanged;
+    expect(await owner(OUTBOUND)).toBe("pod");
+    expect(life.journal.config?.ok).toBe(false);
+    expect(life.journal.unready).toBeUndefined();
+    life.agent.wake();
+    await life.next("unchanged");
+    const errors = life.lines.filter(line => line.startsWith("ERROR"));
+    expect(errors).toEqual([
+      `ERROR ${CONFIG}:1:22: nonMasqueradeCIDRs[0]: "203.0.113.1/24" has host bits set; did you mean "203.0.113.0/24"?`,
+      `ERROR the config is wrong, so the last good one stays in force config=${CONFIG}`,
+    ]);
+
+    const corrected = life.next("applied");
+    await write("nonMasqueradeCIDRs: [10.0.0.0/8, 203.0.113.1/32]\n");
+    await corrected;
+    expect(await owner(KEPT)).toBe("pod");
+  });
+
+  test("a config that goes leaves the defaults", async () => {
+    const changed = life.next("applied");
+    await rm(CONFIG);
+    await changed;
+    expect(await owner("192.168.1.1")).toBe("pod");
+  });
+
+  test.each(meddling.slice(0, 8).map(argv => [argv.join(" "), argv] as const))(
+    "%s is undone at once",
+    async (_command, argv) => {
+      const repaired = life.next("repaired");
+      await lab.node.output(argv);
+      expect((await repaired).trigger).toBe("kernel");
+      expect(await owner(KEPT)).toBe("pod");
+      expect(await owner(OUTBOUND)).toBe("node");
+      expect(life.lines.filter(line => line.includes("did not hold our rules any more"))).toHaveLength(1);
+    },
+  );
+
+  test("what others do elsewhere makes no sync", async () => {
+    await life.next("unchanged", "kernel"); // our own write was seen
+    await lab.node.output(["nft", "add table ip theirs { chain ip-masq-agent { }; }"]);
+    await lab.node.output(["nft", "delete table ip theirs"]);
+    const next = life.next("unchanged");
+    await Bun.sleep(50);
+    life.agent.wake();
+    expect((await next).trigger).toBe("signal");
+  });
+
+  test("triggers in bursts make few syncs, and a sync that changes nothing says nothing", async () => {
+    const lines = life.lines.length;
+    const before = life.journal.syncs.length;
+    for (let i = 0; i < 1000; i++) life.agent.wake();
+    await life.next("unchanged");
+    expect(life.journal.syncs.length - before).toBeLessThan(5);
+    expect(life.lines.length).toBe(lines);
+  });
+
+  test("counts go on over a change of rules", async () => {
+    await lab.connect({ protocol: "udp", to: KEPT });
+    await lab.connect({ protocol: "udp", to: OUTBOUND });
+    const changed = life.next("applied");
+    await write("nonMasqueradeCIDRs: [10.0.0.0/8, 192.0.2.0/24]\n");
+    await changed;
+    await lab.connect({ protocol: "udp", to: KEPT });
+    await life.agent.count();
+    const { totals } = life.journal;
+    const ofCidr = totals.counters.find(({ cidr }) => cidr?.text === "10.0.0.0/8");
+    expect(ofCidr?.connections).toBe(2);
+    expect(totals.byVerdict.masquerade.connections).toBe(1);
+  });
+});
+
+function write(config: string): Promise<void> {
+  return writeFile(`${CONFIG}.new`, config).then(() => rename(`${CONFIG}.new`, CONFIG));
+}
+
+async function owner(to: string): Promise<ReturnType<Lab["owner"]>> {
+  return lab.owner((await lab.connect({ protocol: "udp", to })).source);
+}
+
+/** An agent that lives until `end`, and what is seen of it. */
+class Life {
+  readonly lines: string[] = [];
+  readonly journal = new Journal({ at: 0, version: "", commit: "", bun: "", backend: "", backendReason: "" });
+  readonly agent: Agent;
+  readonly #stop = new AbortController();
+  readonly #ended: Promise<void>;
+
+  constructor(backend: ConstructorParameters<typeof Agent>[1]) {
+    const log = createLog("info", "text", line => this.lines.push(line.trimEnd().replace(/^\S+ /, "")));
+    const settings = { config: CONFIG, flags: DEFAULT_FLAGS, resyncInterval: undefined };
+    this.agent = new Agent(settings, backend, this.journal, log);
+    this.#ended = this.agent.run(this.#stop.signal, () => {});
+  }
+
+  /** The next sync that ends so, and if it is given, for that reason. */
+  next(result: SyncRecord["result"], trigger?: SyncRecord["trigger"]): Promise<SyncRecord> {
+    const known = new Set(this.journal.syncs);
+    return new Promise(resolve => {
+      this.journal.follow(sync => {
+        if (!known.has(sync) && sync.result === result && (trigger ?? sync.trigger) === sync.trigger)
+          resolve(sync);
+      });
+    });
+  }
+
+  end(): Promise<void> {
+    this.#stop.abort();
+    return this.#ended;
+  }
+}
