@@ -1,0 +1,148 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { Cidr, compareCidrs, outermost, parseAddress } from "../../src/net/cidr.ts";
+
+describe("what is a CIDR", () => {
+  test.each([
+    ["0.0.0.0/0", "0.0.0.0/0", 0n, 2n ** 32n - 1n],
+    ["10.0.0.0/8", "10.0.0.0/8", 0x0a000000n, 0x0affffffn],
+    ["255.255.255.255/32", "255.255.255.255/32", 0xffffffffn, 0xffffffffn],
+    ["::/0", "::/0", 0n, 2n ** 128n - 1n],
+    ["2001:DB8:0:0::/32", "2001:db8::/32", 0x20010db8n << 96n, (0x20010db9n << 96n) - 1n],
+    ["::1/128", "::1/128", 1n, 1n],
+    [
+      "64:ff9b::192.0.2.0/120",
+      "64:ff9b::c000:200/120",
+      (0x0064ff9bn << 96n) + 0xc0000200n,
+      (0x0064ff9bn << 96n) + 0xc00002ffn,
+    ],
+  ])("%s", (given, text, first, last) => {
+    expect(Cidr.parse(given)).toMatchObject({ text, first, last });
+  });
+});
+
+describe("what is none", () => {
+  const NUMBERS = "write four octets as in 10.0.0.0, or an IPv6 address as in fd00::";
+  const TIDY = "without leading zeros and blanks?";
+  test.each([
+    ["10.0.0.0", '"10.0.0.0" has no prefix length', 'did you mean "10.0.0.0/32"?'],
+    ["fd00::1", '"fd00::1" has no prefix length', 'did you mean "fd00::1/128"?'],
+    ["10.0.0.1/8", '"10.0.0.1/8" has host bits set', 'did you mean "10.0.0.0/8"?'],
+    ["fd00::1/8", '"fd00::1/8" has host bits set', 'did you mean "fd00::/8"?'],
+    [
+      "10.0.0.0/33",
+      '"10.0.0.0/33" has the prefix length "33"',
+      "write a whole number from 0 to 32 behind the slash",
+    ],
+    [
+      "fd00::/129",
+      '"fd00::/129" has the prefix length "129"',
+      "write a whole number from 0 to 128 behind the slash",
+    ],
+    [
+      "10.0.0.0/",
+      '"10.0.0.0/" has the prefix length ""',
+      "write a whole number from 0 to 32 behind the slash",
+    ],
+    [
+      "10.0.0.0/08",
+      '"10.0.0.0/08" has the prefix length "08"',
+      "write a whole number from 0 to 32 behind the slash",
+    ],
+    [
+      "10.0.0.0/-8",
+      '"10.0.0.0/-8" has the prefix length "-8"',
+      "write a whole number from 0 to 32 behind the slash",
+    ],
+    [
+      "10.0.0.0/8/8",
+      '"10.0.0.0/8/8" has the prefix length "8/8"',
+      "write a whole number from 0 to 32 behind the slash",
+    ],
+    [
+      "10.0.0.0/255.0.0.0",
+      '"10.0.0.0/255.0.0.0" has the prefix length "255.0.0.0"',
+      "write a whole number from 0 to 32 behind the slash",
+    ],
+    ["10.0.0/8", '"10.0.0/8": "10.0.0" is not an IP address', NUMBERS],
+    ["10/8", '"10/8": "10" is not an IP address', NUMBERS],
+    ["0x0a.0.0.0/8", '"0x0a.0.0.0/8": "0x0a.0.0.0" is not an IP address', NUMBERS],
+    ["256.0.0.0/8", '"256.0.0.0/8": "256.0.0.0" is not an IP address', NUMBERS],
+    ["pods/8", '"pods/8": "pods" is not an IP address', NUMBERS],
+    ["", '"" is not an IP address', NUMBERS],
+    ["010.0.0.0/8", '"010.0.0.0/8": "010.0.0.0" is not an IP address', `did you mean "10.0.0.0", ${TIDY}`],
+    [" 10.0.0.0/8", '" 10.0.0.0/8": " 10.0.0.0" is not an IP address', `did you mean "10.0.0.0", ${TIDY}`],
+    ["10.0.0.0 /8", '"10.0.0.0 /8": "10.0.0.0 " is not an IP address', `did you mean "10.0.0.0", ${TIDY}`],
+    [
+      "10.0.0.0/8 ",
+      '"10.0.0.0/8 " has the prefix length "8 "',
+      "write a whole number from 0 to 32 behind the slash",
+    ],
+    [
+      "fe80::%eth0/64",
+      '"fe80::%eth0/64": "fe80::%eth0" has a zone',
+      "leave out the percent sign and the zone behind it",
+    ],
+    [
+      "::ffff:10.0.0.0/104",
+      '"::ffff:10.0.0.0/104": "::ffff:10.0.0.0" is an IPv4-mapped IPv6 address',
+      "write the IPv4 address itself",
+    ],
+    [
+      "::ffff:a00:0/104",
+      '"::ffff:a00:0/104": "::ffff:a00:0" is an IPv4-mapped IPv6 address',
+      "write the IPv4 address itself",
+    ],
+  ])("%p", (given, what, remedy) => {
+    expect(Cidr.parse(given)).toEqual({ what, remedy });
+  });
+
+  test("no text makes the parser throw", () => {
+    const odd = fc.string({ unit: fc.constantFrom(..."0123456789abcdef.:/% -x") });
+    fc.assert(fc.property(odd, text => void Cidr.parse(text)));
+  });
+});
+
+const ipv4 = fc.tuple(fc.nat(0xffffffff), fc.nat(32)).map(([value, prefix]) => {
+  const network = prefix === 0 ? 0 : ((value >>> (32 - prefix)) << (32 - prefix)) >>> 0;
+  return { network, prefix, cidr: Cidr.literal(`${dotted(network)}/${prefix}`) };
+});
+
+test("a block holds an address if their first bits are the same", () => {
+  fc.assert(
+    fc.property(ipv4, fc.nat(0xffffffff), fc.nat(32), ({ network, prefix, cidr }, value, flipped) => {
+      for (const number of [value, network, (network ^ (1 << (flipped & 31))) >>> 0]) {
+        const address = parseAddress(dotted(number));
+        if ("what" in address) throw new Error(address.what);
+        const same = prefix === 0 || number >>> (32 - prefix) === network >>> (32 - prefix);
+        expect(cidr.contains(address)).toBe(same);
+      }
+    }),
+  );
+});
+
+test("the outermost blocks hold what all of them held, and none of the others", () => {
+  fc.assert(
+    fc.property(fc.array(ipv4, { maxLength: 30 }), all => {
+      const { outer, covered } = outermost(all);
+      expect(outer.length + covered.length).toBe(all.length);
+      for (const { item, by } of covered) {
+        expect(by.cidr.contains(item.cidr)).toBe(true);
+        expect(outer).toContain(by);
+      }
+      for (const a of outer) {
+        expect(outer.filter(b => b.cidr.contains(a.cidr))).toEqual([a]);
+      }
+    }),
+  );
+});
+
+test("order is by family, address, and size", () => {
+  const texts = ["10.0.0.0/8", "10.0.0.0/9", "10.128.0.0/9", "192.168.0.0/16", "::/0", "fd00::/8"];
+  const cidrs = texts.map(text => Cidr.literal(text));
+  expect(cidrs.toReversed().sort(compareCidrs).map(String)).toEqual(texts);
+});
+
+function dotted(value: number): string {
+  return [24, 16, 8, 0].map(bits => (value >>> bits) & 255).join(".");
+}
