@@ -32,22 +32,23 @@ export function decode(file: string, bytes: Uint8Array): Text | Problem {
 
 /** A text that is the whole content of a file. */
 export function wholeText(file: string, content: string): Text {
-  const starts = lineStarts(content);
+  // Of the lines that were asked for so far, and those before: a hostile file may have millions.
+  const starts = [0];
+  let searched = 0;
   return {
     file,
     content,
     at(offset) {
       const inside = Math.min(Math.max(offset, 0), content.length);
+      while (searched >= 0 && searched <= inside) {
+        const newline = content.indexOf("\n", searched);
+        if (newline >= 0) starts.push(newline + 1);
+        searched = newline < 0 ? newline : newline + 1;
+      }
       const line = lineAt(starts, inside);
       return { file, line, column: inside - (starts[line - 1] ?? 0) + 1 };
     },
   };
-}
-
-function lineStarts(content: string): number[] {
-  const starts = [0];
-  for (let i = content.indexOf("\n"); i >= 0; i = content.indexOf("\n", i + 1)) starts.push(i + 1);
-  return starts;
 }
 
 /** How many of the ascending starts are no greater than the offset. */

@@ -1,0 +1,99 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { join } from "node:path";
+import { Folder } from "./folder.ts";
+
+const BINARY = join(import.meta.dir, "../../dist/ipmasq");
+const MIB = 1024 * 1024;
+
+/**
+ * What a config may cost more than an empty one does. The promise is half a second; a machine that others use too
+ * gets twice as much.
+ */
+const MOST_CPU_MS = 1000;
+const MOST_BYTES = 100 * MIB;
+
+/** Files that ask for as much as they can, mostly of 4 MiB. */
+const files: Record<string, string | Uint8Array> = {
+  empty: "",
+  "200,000 opening brackets": "[".repeat(200_000),
+  "200,000 opening braces": "{".repeat(200_000),
+  "brackets for keys": filled("{[? "),
+  "blocks in blocks": Array.from({ length: 2000 }, (_, i) => `${" ".repeat(i)}a:\n`).join(""),
+  "lists in lists on one line": filled("- "),
+  "colons in brackets": `[${filled("a: ")}`,
+  "keys without values": filled("? \n"),
+  "many keys": Array.from({ length: 400_000 }, (_, i) => `k${i}:\n`).join(""),
+  "one key, many times": filled("masqLinkLocal:\n"),
+  "many entries": `nonMasqueradeCIDRs:\n${filled("- a\n")}`,
+  "many entries on one line": `nonMasqueradeCIDRs: [${filled("a,")}]`,
+  "many documents": filled("---\n"),
+  "many document ends": filled("...\n"),
+  "many comments": filled("#\n"),
+  "many empty lines": filled("\n"),
+  blanks: filled(" "),
+  tabs: filled("\t"),
+  "carriage returns": filled("\r"),
+  "one plain value": filled("a"),
+  "one plain value of many lines": filled("a\n"),
+  "one quoted value": `"${filled("a")}"`,
+  "one quoted value of escapes": `"${filled("\\x41")}"`,
+  "one quoted value that is not ended": `"${filled("\\\n")}`,
+  "one literal block": `a: |\n${filled(" a\n")}`,
+  "one folded block": `a: >\n${filled(" a\n")}`,
+  "quotes alone": filled("'"),
+  anchors: filled("&a "),
+  "anchors on lines": filled("- &a a\n"),
+  aliases: filled("*a "),
+  "aliases in a list": `a: &a x\nb: [${filled("*a,")}]`,
+  "aliases of aliases": Array.from(
+    { length: 5000 },
+    (_, i) => `a${i}: &a${i} [${Array(9).fill(`*a${i - 1}`)}]\n`,
+  ).join(""),
+  "merge keys": filled("<<: *a\n"),
+  tags: filled("!!a "),
+  directives: filled("%YAML 1.2\n"),
+  "stars and dashes": filled("-*&!|>"),
+  "bytes of no text": new Uint8Array(4 * MIB - 1).map((_, i) => (i * 7919) >> 3),
+  "byte order marks": filled("\uFEFF"),
+  "other alphabets": filled("設定"),
+  emoji: filled("😀"),
+  "more than 4 MiB": "a".repeat(5 * MIB),
+  "5,000 CIDRs": `cidrLimit: 5000\nnonMasqueradeCIDRs:\n${Array.from({ length: 5000 }, (_, i) => `- 10.${i >> 8}.${i & 255}.0/24 # site ${i}\n`).join("")}`,
+};
+
+let folder: Folder;
+beforeAll(async () => {
+  folder = await Folder.create(
+    Object.fromEntries(Object.entries(files).map(([name, it]) => [slug(name), it])),
+  );
+});
+afterAll(() => folder[Symbol.asyncDispose]());
+
+test.each(Object.keys(files))("%s", async name => {
+  const empty = await cost("empty");
+  const { cpu, bytes, exitCode, output } = await cost(name);
+  expect([0, 1]).toContain(exitCode);
+  expect(output.length).toBeLessThan(20_000);
+  expect(cpu - empty.cpu).toBeLessThan(MOST_CPU_MS);
+  expect(bytes - empty.bytes).toBeLessThan(MOST_BYTES);
+});
+
+/** Processor time in milliseconds and memory in bytes, of a whole process. */
+async function cost(name: string) {
+  const child = Bun.spawn([BINARY, "check", `--config=${join(folder.path, slug(name))}`], { stderr: "pipe" });
+  const output = (await child.stdout.text()) + (await child.stderr.text());
+  const exitCode = await child.exited;
+  const { cpuTime, maxRSS } = child.resourceUsage() ?? {
+    cpuTime: { total: 0 },
+    maxRSS: Number.POSITIVE_INFINITY,
+  };
+  return { cpu: Number(cpuTime.total) / 1000, bytes: maxRSS, exitCode, output };
+}
+
+function filled(text: string): string {
+  return text.repeat(Math.floor((4 * MIB - 100) / Buffer.byteLength(text)));
+}
+
+function slug(name: string): string {
+  return name.replace(/\W/g, "-");
+}

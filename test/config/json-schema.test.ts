@@ -1,0 +1,34 @@
+import { expect, test } from "bun:test";
+import { jsonSchema } from "../../src/config/json-schema.ts";
+
+test("the JSON Schema has every key, with its type and what it means", () => {
+  const { properties = {}, ...rest } = jsonSchema();
+  expect(rest).toEqual({
+    $schema: "http://json-schema.org/draft-07/schema#",
+    title: "Config of ipmasq and ip-masq-agent",
+    type: "object",
+    required: [],
+    additionalProperties: false,
+  });
+  expect(Object.keys(properties).sort()).toEqual([
+    "cidrLimit",
+    "masqLinkLocal",
+    "masqLinkLocalIPv6",
+    "masqueradeCIDRs",
+    "nonMasqueradeCIDRs",
+    "outputInterfaces",
+    "resyncInterval",
+    "sourceCIDRs",
+  ]);
+  for (const property of Object.values(properties)) expect(property).toHaveProperty("description");
+  expect(properties.nonMasqueradeCIDRs).toMatchObject({
+    anyOf: [
+      { type: "array", items: { type: "string", examples: ["10.0.0.0/8", "2001:db8::/32"] } },
+      { type: "null" },
+    ],
+  });
+  expect(properties.masqLinkLocal).toMatchObject({ anyOf: [{ type: "boolean" }, { type: "null" }] });
+  expect(properties.cidrLimit).toMatchObject({
+    anyOf: [{ type: "integer", minimum: 1 }, { type: "null" }],
+  });
+});

@@ -1,0 +1,270 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { problemsOf } from "./folder.ts";
+
+const KEYS =
+  "the keys are nonMasqueradeCIDRs, masqLinkLocal, masqLinkLocalIPv6, resyncInterval, cidrLimit, masqueradeCIDRs, sourceCIDRs, outputInterfaces";
+const CIDR = 'write a CIDR as in "10.0.0.0/8"';
+const BOOLEAN = "write true or false, without quotes";
+const POSITIVE = "write a whole number of 1 or more, without quotes";
+
+describe("configs without a problem", () => {
+  test.each([
+    ["nothing", ""],
+    ["comments alone", "# nothing\n\n  # here\n"],
+    ["null", "null\n"],
+    ["an empty mapping", "{}"],
+    ["keys without values", "nonMasqueradeCIDRs:\nmasqLinkLocal:\nresyncInterval: ~\ncidrLimit: null\n"],
+    ["JSON", '{"nonMasqueradeCIDRs": ["10.0.0.0/8"], "masqLinkLocal": true, "cidrLimit": 5}'],
+    ["a byte order mark and CRLF", "\uFEFFmasqLinkLocal: true\r\nnonMasqueradeCIDRs:\r\n  - 10.0.0.0/8\r\n"],
+    ["YAML 1.1's booleans", "masqLinkLocal: yes\nmasqLinkLocalIPv6: Off\n"],
+    ["a document mark and the end of one", "---\nmasqLinkLocal: true\n...\n"],
+    ["duplicates and overlaps", "nonMasqueradeCIDRs: [10.0.0.0/8, 10.0.0.0/8, 10.1.0.0/16]\n"],
+    ["an anchor and its alias", "nonMasqueradeCIDRs: &pods [10.0.0.0/8]\nsourceCIDRs: *pods\n"],
+    [
+      "all keys",
+      "nonMasqueradeCIDRs: [10.0.0.0/8]\nmasqLinkLocal: false\nmasqLinkLocalIPv6: true\nresyncInterval: 1m30s\ncidrLimit: 2\nmasqueradeCIDRs: []\nsourceCIDRs: ['10.0.0.0/8']\noutputInterfaces: [eth0, \"wg*\"]\n",
+    ],
+  ])("%s", async (_what, config) => {
+    expect(await problemsOf(config)).toEqual([]);
+  });
+});
+
+describe("an entry that is no CIDR", () => {
+  const NUMBERS = "write four octets as in 10.0.0.0, or an IPv6 address as in fd00::";
+  const TIDY = 'did you mean "10.0.0.0", without leading zeros and blanks?';
+  test.each([
+    [
+      "10.0.0.0/33",
+      '"10.0.0.0/33" has the prefix length "33"; write a whole number from 0 to 32 behind the slash',
+    ],
+    ["10.0.0/8", `"10.0.0/8": "10.0.0" is not an IP address; ${NUMBERS}`],
+    ["010.0.0.0/8", `"010.0.0.0/8": "010.0.0.0" is not an IP address; ${TIDY}`],
+    ['" 10.0.0.0/8"', `" 10.0.0.0/8": " 10.0.0.0" is not an IP address; ${TIDY}`],
+    ["10.0.0.1/8", '"10.0.0.1/8" has host bits set; did you mean "10.0.0.0/8"?'],
+    ["10.0.0.0", '"10.0.0.0" has no prefix length; did you mean "10.0.0.0/32"?'],
+    [
+      "::ffff:10.0.0.0/104",
+      '"::ffff:10.0.0.0/104": "::ffff:10.0.0.0" is an IPv4-mapped IPv6 address; write the IPv4 address itself',
+    ],
+    [
+      "fe80::%eth0/64",
+      '"fe80::%eth0/64": "fe80::%eth0" has a zone; leave out the percent sign and the zone behind it',
+    ],
+    ["2001:db8::/32", '"2001:db8::/32" is IPv6; start the agent with --enable-ipv6, or remove it'],
+    ["8", `expected text, found 8; ${CIDR}`],
+    ["", `expected text, found nothing; ${CIDR}`],
+    ["[10.0.0.0/8]", `expected text, found a list; ${CIDR}`],
+    ["{a: 10.0.0.0/8}", `expected text, found a mapping; ${CIDR}`],
+  ])("%s", async (entry, problem) => {
+    for (const key of ["nonMasqueradeCIDRs", "masqueradeCIDRs", "sourceCIDRs"]) {
+      const lines = await problemsOf(`${key}:\n  - 10.0.0.0/8\n  - ${entry}\n`);
+      expect(lines).toEqual([`c:3:5: ${key}[1]: ${problem}`]);
+    }
+  });
+
+  test("IPv6 is fine with --enable-ipv6", async () => {
+    expect(await problemsOf("nonMasqueradeCIDRs: [2001:db8::/32]", { enableIPv6: true })).toEqual([]);
+  });
+});
+
+describe("a value that is wrong", () => {
+  test.each([
+    [
+      "resyncInterval: 60",
+      'c:1:17: resyncInterval: expected text, found 60; write it with its unit, as in "60s"',
+    ],
+    ['resyncInterval: "60"', 'c:1:17: resyncInterval: "60" has no unit; did you mean "60s"?'],
+    ["resyncInterval: 0s", 'c:1:17: resyncInterval: "0s" is too short; write at least 1s'],
+    ["resyncInterval: -5m", 'c:1:17: resyncInterval: "-5m" is too short; write at least 1s'],
+    ["resyncInterval: 999ms", 'c:1:17: resyncInterval: "999ms" is too short; write at least 1s'],
+    ["resyncInterval: 597h", 'c:1:17: resyncInterval: "597h" is too long; write at most 596h0m0s'],
+    [
+      "resyncInterval: [60s]",
+      'c:1:17: resyncInterval: expected text, found a list; write it with its unit, as in "60s"',
+    ],
+    ["cidrLimit: 0", `c:1:12: cidrLimit: expected a number of 1 or more, found 0; ${POSITIVE}`],
+    ["cidrLimit: 1.5", `c:1:12: cidrLimit: expected a whole number, found 1.5; ${POSITIVE}`],
+    ['cidrLimit: "5"', `c:1:12: cidrLimit: expected a number, found "5"; ${POSITIVE}`],
+    ["masqLinkLocal: maybe", `c:1:16: masqLinkLocal: expected true or false, found "maybe"; ${BOOLEAN}`],
+    [
+      'masqLinkLocalIPv6: "true"',
+      `c:1:20: masqLinkLocalIPv6: expected true or false, found "true"; ${BOOLEAN}`,
+    ],
+    [
+      "nonMasqueradeCIDRs: 10.0.0.0/8",
+      'c:1:21: nonMasqueradeCIDRs: expected a list, found "10.0.0.0/8"; write a list as in "[10.0.0.0/8]"',
+    ],
+    [
+      "outputInterfaces: [eth0, '*']",
+      'c:1:26: outputInterfaces[1]: "*" stands for every interface; leave "outputInterfaces" away',
+    ],
+    [
+      "outputInterfaces: [a*b]",
+      'c:1:20: outputInterfaces[0]: "a*b" has a "*" that is not its end; write a prefix as in "eth*"',
+    ],
+    [
+      "outputInterfaces: [abcdefghijklmno*]",
+      'c:1:20: outputInterfaces[0]: "abcdefghijklmno*" is longer than the kernel allows; write at most 15 bytes',
+    ],
+    [
+      "outputInterfaces: ['@a']",
+      'c:1:20: outputInterfaces[0]: "@a" is not the name of an interface; write a name as in "eth0", or a prefix as in "eth*"',
+    ],
+    [
+      "[10.0.0.0/8]",
+      'c:1:1: expected keys with values, found a list; write as in "nonMasqueradeCIDRs: [10.0.0.0/8]"',
+    ],
+    [
+      "hello",
+      'c:1:1: expected keys with values, found "hello"; write as in "nonMasqueradeCIDRs: [10.0.0.0/8]"',
+    ],
+  ])("%s", async (config, line) => {
+    expect(await problemsOf(config)).toEqual([line]);
+  });
+});
+
+describe("a key", () => {
+  test.each([
+    [
+      "that is given twice",
+      "masqLinkLocal: true\nmasqLinkLocal: true\n",
+      ["c:2:1: masqLinkLocal: given twice, first in line 1; remove one of the two"],
+    ],
+    [
+      "that is given twice in two spellings",
+      "masqLinkLocal: true\nMasqLinkLocal: true\n",
+      [
+        'c:2:1: MasqLinkLocal: given twice, first as "masqLinkLocal" in line 1; remove one of the two',
+        'c:2:1: warning: MasqLinkLocal: capitals are used otherwise in this key; write "masqLinkLocal"',
+      ],
+    ],
+    [
+      "in other capitals",
+      "NONMASQUERADECIDRS: []\n",
+      [
+        'c:1:1: warning: NONMASQUERADECIDRS: capitals are used otherwise in this key; write "nonMasqueradeCIDRs"',
+      ],
+    ],
+    [
+      "that is misspelt",
+      "nonMasquaradeCIDRs: []\n",
+      ['c:1:1: warning: nonMasquaradeCIDRs: not a known key; did you mean "nonMasqueradeCIDRs"?'],
+    ],
+    ["that nobody knows", "pods: []\n", [`c:1:1: warning: pods: not a known key; ${KEYS}`]],
+    ["that is a list", "? [a]\n: b\n", ["c:1:3: a key that is no text; write the key as a plain word"]],
+    [
+      "that merges",
+      "a: &a {}\n<<: *a\n",
+      [
+        `c:2:1: the merge key "<<"; write the keys and their values out`,
+        `c:1:1: warning: a: not a known key; ${KEYS}`,
+      ],
+    ],
+  ])("%s", async (_what, config, lines) => {
+    expect(await problemsOf(config)).toEqual(lines);
+  });
+});
+
+describe("a text that is wrong", () => {
+  test.each([
+    [
+      "two documents",
+      "masqLinkLocal: true\n---\nmasqLinkLocal: true\n",
+      'c:2:1: more than one document; remove the line "---" and one of the documents',
+    ],
+    [
+      "a tag",
+      "masqLinkLocal: !!bool true\n",
+      "c:1:16: a tag; remove the word that begins with an exclamation mark",
+    ],
+    [
+      "a tab",
+      "nonMasqueradeCIDRs:\n\t- 10.0.0.0/8\n",
+      "c:2:1: Tabs are not allowed as indentation; indent with blanks",
+    ],
+    [
+      "an alias that nobody anchored",
+      "sourceCIDRs: *pods\n",
+      'c:1:14: the alias "*pods" has no anchor; set the anchor "&pods" in front of a value before it',
+    ],
+    [
+      "an alias that contains itself",
+      "sourceCIDRs: &a [*a]\n",
+      'c:1:18: the alias "*a" contains itself; write the value out',
+    ],
+    ["a NUL byte", "masqLinkLocal: true\n\0", "c:2:1: a NUL byte; remove it"],
+    [
+      "a byte that is not UTF-8",
+      Buffer.from("masqLinkLocal: tr\xffe", "latin1"),
+      "c:1:18: a byte that is not UTF-8; save the file in UTF-8",
+    ],
+    ["33 levels", `a: ${"[".repeat(32)}`, "c:1:35: nested deeper than 32 levels; remove the inner levels"],
+    [
+      "65 CIDRs",
+      `nonMasqueradeCIDRs:\n${many(65)}`,
+      'c:66:3: nonMasqueradeCIDRs: 65 entries, where cidrLimit allows 64; set "cidrLimit: 65", or remove entries',
+    ],
+    [
+      "6 CIDRs of which one is wrong, with a limit of 5",
+      `cidrLimit: 5\nsourceCIDRs:\n${many(5)}- 10.0.0.1/8\n`,
+      'c:8:3: sourceCIDRs: 6 entries, where cidrLimit allows 5; set "cidrLimit: 6", or remove entries',
+    ],
+  ])("%s", async (_what, config, line) => {
+    expect(await problemsOf(config)).toContain(line);
+  });
+
+  test("101 uses of aliases, also if they are uses of uses", async () => {
+    const line = "c:3:1: more than 100 uses of aliases; write the values out";
+    const ten = (alias: string) => Array(10).fill(alias).join(", ");
+    const bomb = `a: &a [${ten("x")}]\nb: &b [${ten("*a")}]\nc: [${ten("*b")}]\n`;
+    expect((await problemsOf(bomb)).map(it => it.replace(/^c:3:\d+/, "c:3:1"))).toContain(line);
+    expect(await problemsOf(`sourceCIDRs: [&a 10.0.0.0/8, ${Array(63).fill("*a").join(", ")}]`)).toEqual([]);
+  });
+
+  test("more CIDRs than 64 are fine if the limit is raised", async () => {
+    expect(await problemsOf(`cidrLimit: 1000\nnonMasqueradeCIDRs:\n${many(256)}`)).toEqual([]);
+  });
+
+  test("all problems are told at once, errors first, and at most 50", async () => {
+    const config = `pods: 1\nmasqLinkLocal: 5\nnonMasqueradeCIDRs:\n${"- x\n".repeat(60)}`;
+    const lines = await problemsOf(config);
+    expect(lines[0]).toBe(`c:2:16: masqLinkLocal: expected true or false, found 5; ${BOOLEAN}`);
+    expect(lines[1]).toStartWith("c:4:3: nonMasqueradeCIDRs[0]:");
+    expect(lines).toHaveLength(51);
+    expect(lines.at(-1)).toBe("and 12 more problems");
+  });
+
+  test("an alias's problem stands where its anchor is", async () => {
+    const lines = await problemsOf("masqueradeCIDRs: [&a 10.0.0.1/8]\nsourceCIDRs: [*a]\n");
+    expect(lines).toEqual([
+      'c:1:22: masqueradeCIDRs[0]: "10.0.0.1/8" has host bits set; did you mean "10.0.0.0/8"?',
+      'c:1:22: sourceCIDRs[0]: "10.0.0.1/8" has host bits set; did you mean "10.0.0.0/8"?',
+    ]);
+  });
+});
+
+test("whatever the text is, nothing is thrown, and each problem is a line with a place inside of it", async () => {
+  const piece = fc.constantFrom(
+    ..."nonMasqueradeCIDRs|sourceCIDRs|cidrLimit|: |:|- |\n|  |[|]|{|}|,|&a |*a|? |!x |<<|---\n|...\n|10.0.0.0/8|10.0.0.1/8|true|60s|\"|'|#|\\|>|\t|\r\n|\u2028|é|😀|%YAML 1.1\n".split(
+      "|",
+    ),
+    "|",
+  );
+  const text = fc.array(piece, { maxLength: 40 }).map(pieces => pieces.join(""));
+  await fc.assert(
+    fc.asyncProperty(text, async config => {
+      const lines = config.split("\n");
+      for (const problem of await problemsOf(config)) {
+        const [, line, column] = /^c:(\d+):(\d+): [^\p{Cc}]+; [^\p{Cc}]+$/u.exec(problem) ?? [];
+        expect(Number(line)).toBeLessThanOrEqual(lines.length);
+        expect(Number(column)).toBeLessThanOrEqual((lines[Number(line) - 1]?.length ?? 0) + 1);
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
+
+function many(count: number): string {
+  return Array.from({ length: count }, (_, i) => `- 10.0.${i}.0/24\n`).join("");
+}

@@ -1,0 +1,148 @@
+import { describe, expect, test } from "bun:test";
+import { chmod, mkdir, symlink } from "node:fs/promises";
+import { join } from "node:path";
+import { readSources } from "../../src/config/sources.ts";
+import { Folder } from "./folder.ts";
+
+const ONE = "nonMasqueradeCIDRs: [10.0.0.0/8]\nresyncInterval: 5m\nmasqLinkLocal: true\n";
+const TWO =
+  "nonMasqueradeCIDRs: [10.0.0.0/8, 192.0.2.0/24]\nresyncInterval: 2m\ncidrLimit: 70\nmasqLinkLocal: false\n";
+const RENAME = 'name the config "ip-masq-agent", or give the path of the file itself';
+
+describe("a directory", () => {
+  test("has its files merged, in name order", async () => {
+    await using folder = await Folder.create({
+      "d/ip-masq-b": ONE,
+      "d/ip-masq-a": TWO,
+      "d/.ip-masq-c": "x",
+      "d/other": "x",
+    });
+    const loaded = await folder.load("d");
+    if (!loaded.ok) throw new Error("not ok");
+    expect(loaded.files.map(it => it.slice(folder.path.length))).toEqual(["/d/ip-masq-a", "/d/ip-masq-b"]);
+    expect(loaded.problems).toEqual([]);
+    const { nonMasqueradeCIDRs, sourceCIDRs, resyncInterval, cidrLimit, masqLinkLocal } = loaded.config;
+    expect(nonMasqueradeCIDRs?.map(({ value, at }) => `${value} ${at.line}:${at.column}`)).toEqual([
+      "10.0.0.0/8 1:22",
+      "192.0.2.0/24 1:34",
+    ]);
+    expect([resyncInterval?.value, cidrLimit?.value, masqLinkLocal?.value]).toEqual([120_000, 70, true]);
+    expect(sourceCIDRs).toBeUndefined();
+  });
+
+  test("has its limit counted over all files, as they were written", async () => {
+    const many = (from: number) =>
+      `sourceCIDRs: [${Array.from({ length: 40 }, (_, i) => `10.${from + i}.0.0/16`).join(", ")}]\n`;
+    await using folder = await Folder.create({ "d/ip-masq-a": many(0), "d/ip-masq-b": many(20) });
+    expect(await folder.problems("d")).toEqual([
+      'd/ip-masq-b:1:351: sourceCIDRs: 80 entries, where cidrLimit allows 64; set "cidrLimit: 80", or remove entries',
+    ]);
+  });
+
+  test("tells the problems of all its files", async () => {
+    await using folder = await Folder.create({
+      "d/ip-masq-a": "cidrLimit: x",
+      "d/ip-masq-b": "a: b: c",
+      "d/ip-masq-c": ONE,
+    });
+    expect((await folder.problems("d")).map(line => line.split(": ")[0])).toEqual([
+      "d/ip-masq-a:1:12",
+      "d/ip-masq-b:1:4",
+    ]);
+  });
+
+  test("as kubelet makes it is followed through its links", async () => {
+    await using folder = await Folder.create({ "d/..1/ip-masq-agent": TWO });
+    await symlink("..1", join(folder.path, "d/..data"));
+    await symlink("..data/ip-masq-agent", join(folder.path, "d/ip-masq-agent"));
+    for (const path of ["d", "d/ip-masq-agent"]) {
+      const loaded = await folder.load(path);
+      expect(loaded.ok && loaded.config.cidrLimit?.value).toBe(70);
+    }
+  });
+
+  test("without a file of that name is the defaults, with a warning if there are others", async () => {
+    await using folder = await Folder.create({
+      "d/config": ONE,
+      "d/ip-masq.d/x": ONE,
+      "hidden/.config": "x",
+    });
+    expect(await folder.problems("d")).toEqual([
+      `d: warning: no file here is named ip-masq…, so the defaults apply; passed over: "config", "ip-masq.d"; ${RENAME}`
+        .replace("d: ", `${folder.path}/d: `)
+        .replace(`${folder.path}/`, ""),
+    ]);
+    expect(await folder.load("d")).toMatchObject({ ok: true, config: {} });
+    expect(await folder.problems("hidden")).toEqual([]);
+  });
+});
+
+describe("a path", () => {
+  test("where nothing is means the defaults", async () => {
+    await using folder = await Folder.create({});
+    expect(await folder.load("missing/file")).toEqual({ ok: true, config: {}, files: [], problems: [] });
+  });
+
+  test("that is no file is refused", async () => {
+    await using folder = await Folder.create({ file: "" });
+    const remedies = "is neither a file nor a directory; give the path of a file";
+    expect(Bun.spawnSync(["mkfifo", join(folder.path, "fifo")]).exitCode).toBe(0);
+    const server = Bun.listen({ unix: join(folder.path, "socket"), socket: { data() {} } });
+    expect(await folder.problems("fifo")).toEqual([`fifo: ${remedies}`]);
+    expect(await folder.problems("socket")).toEqual([`socket: ${remedies}`]);
+    expect(await folder.problems("../../dev/zero")).toEqual([`/dev/zero: ${remedies}`]);
+    server.stop();
+    expect(await folder.problems("file/x")).toEqual([
+      "file/x: cannot be read (ENOTDIR); a part of the path is a file: correct the path",
+    ]);
+  });
+
+  test("that leads in a circle, or nowhere, is refused", async () => {
+    await using folder = await Folder.create({ "d/x": "" });
+    await symlink("circle", join(folder.path, "circle"));
+    await symlink("nowhere", join(folder.path, "d/ip-masq-a"));
+    expect(await folder.problems("circle")).toEqual([
+      "circle: cannot be read (ELOOP); a symbolic link leads back to itself: correct it",
+    ]);
+    expect(await folder.problems("d")).toEqual([
+      "d/ip-masq-a: cannot be read (ENOENT); a symbolic link leads nowhere: correct or remove it",
+    ]);
+  });
+
+  test("of more than 4 MiB is refused", async () => {
+    const mebibytes = (count: number) => Buffer.alloc(count * 1024 * 1024, "#");
+    await using folder = await Folder.create({
+      a: mebibytes(4),
+      b: Buffer.concat([mebibytes(4), Buffer.from("#")]),
+      "d/ip-masq-1": mebibytes(3),
+      "d/ip-masq-2": mebibytes(2),
+    });
+    const what = "has more than 4 MiB; make it smaller: is it a config at all?";
+    expect(await folder.problems("a")).toEqual([]);
+    expect(await folder.problems("b")).toEqual([`b: ${what}`]);
+    expect(await folder.problems("d")).toEqual([`d/ip-masq-2: ${what}`]);
+  });
+
+  test("that may not be read is refused", async () => {
+    await using folder = await Folder.create({ secret: ONE });
+    await chmod(join(folder.path, "secret"), 0);
+    await chmod(folder.path, 0o755);
+    const script = `import { readSources } from ${JSON.stringify(join(import.meta.dir, "../../src/config/sources.ts"))};
+      process.setuid?.(65534);
+      const { problems } = await readSources(${JSON.stringify(join(folder.path, "secret"))});
+      console.log(problems[0]?.what + "; " + problems[0]?.remedy);`;
+    const { stdout } = Bun.spawnSync([process.execPath, "-e", script]);
+    expect(`${stdout}`).toBe("cannot be read (EACCES); give the agent's user the right to read it\n");
+  });
+});
+
+test("the digest changes with names, contents and problems, and with nothing else", async () => {
+  await using folder = await Folder.create({ "a/ip-masq": ONE, "b/ip-masq": TWO, "c/x": "", "c/y": "" });
+  const digest = async (name: string) => (await readSources(join(folder.path, name))).digest;
+  const all = await Promise.all(["a", "a/ip-masq", "b", "c", "missing"].map(digest));
+  expect(new Set(all.slice(1)).size).toBe(4);
+  expect(all[0]).toBe(all[1] ?? "");
+  expect(await digest("a")).toBe(all[0] ?? "");
+  await mkdir(join(folder.path, "c/z"));
+  expect(await digest("c")).not.toBe(all[3] ?? "");
+});
