@@ -17,6 +17,8 @@ export class Agent {
   readonly #pace: Pace;
   /** Why a sync failed last, so that it is said once. */
   #failure = "";
+  /** Whether there will be another sync. */
+  #running = false;
 
   constructor(
     readonly settings: Settings,
@@ -48,6 +50,7 @@ export class Agent {
     ];
     stop.addEventListener("abort", () => this.#triggers.push("signal"));
     this.#triggers.push("start");
+    this.#running = true;
     for (let first = true; ; first = false) {
       const due = await this.#triggers.next(this.#pace.wait, this.#pace.hold);
       if (stop.aborted) break;
@@ -133,7 +136,7 @@ export class Agent {
   #failed(error: unknown): Outcome {
     this.#pace.failed();
     const message = error instanceof Error ? error.message : String(error);
-    const retry = formatDuration(this.#pace.wait);
+    const retry = this.#running ? formatDuration(this.#pace.wait) : undefined;
     if (message !== this.#failure) this.log.error("sync failed", { error: message, retry });
     this.#failure = message;
     return { result: "failed", message };

@@ -1,5 +1,5 @@
 import { parseConfig } from "../config/load.ts";
-import { formatProblems } from "../config/problem.ts";
+import { formatProblems, type Problem } from "../config/problem.ts";
 import { readSources, type Sources } from "../config/sources.ts";
 import type { Journal } from "../observe/journal.ts";
 import type { Log } from "../observe/log.ts";
@@ -40,10 +40,10 @@ export class Intent {
     this.#digest = digest;
     const loaded = await parseConfig(sources, { enableIPv6: flags.enableIPv6 });
     this.journal.config = { path, ok: loaded.ok, problems: loaded.problems, digest };
-    for (const line of formatProblems(loaded.problems)) {
-      if (loaded.ok) this.log.warn(line);
-      else this.log.error(line);
-    }
+    const of = (severity: Problem["severity"]) =>
+      formatProblems(loaded.problems.filter(it => it.severity === severity));
+    for (const line of of("error")) this.log.error(line);
+    for (const line of of("warning")) this.log.warn(line);
     if (loaded.ok) {
       this.policy = policyOf(loaded.config, flags);
       this.journal.policy = this.policy;

@@ -5,8 +5,8 @@ import { AGENT_FLAGS, type FlagTable, KLOG_FLAGS, noteOf } from "./flags.ts";
 /** What `ipmasq --help` prints. */
 export function overview(commands: readonly Command[]): string {
   return page([
-    "ipmasq decides which connections leave this node with the node's address, and keeps",
-    "the rules for it in the kernel.",
+    "ipmasq decides which connections leave this node with the node's address, and",
+    "keeps the rules for it in the kernel.",
     "",
     "Usage: ipmasq [COMMAND] [FLAG...]",
     "",

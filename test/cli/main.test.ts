@@ -1,0 +1,179 @@
+import { describe, expect, test } from "bun:test";
+import { ipmasq } from "../binary.ts";
+import { Folder } from "../config/folder.ts";
+
+const COMMANDS = ["run", "render", "check", "cleanup", "schema", "version"];
+
+describe("what is used wrongly exits with 64 and says what to do", () => {
+  test.each([
+    ["chekc", 'unknown command "chekc"; did you mean "check"?'],
+    ["frobnicate", 'unknown command "frobnicate"; see "ipmasq --help"'],
+    ["check --strcit", "unknown flag --strcit; did you mean --strict?"],
+    ["--frobnicate", 'unknown flag --frobnicate; see "ipmasq --help"'],
+    ["check now", '"now" is one word too many; ipmasq check takes flags only'],
+    ["check --once", "--once is no flag of ipmasq check; ipmasq run has it"],
+    ["check --config", "--config needs a value; write --config=PATH"],
+    ["check --enable-ipv6=maybe", '--enable-ipv6: "maybe" is neither true nor false; write true or false'],
+    ["check --no-enable-ipv6=true", '--no-enable-ipv6 takes no value; leave out "=true"'],
+    [
+      "check --backend=ipvs",
+      '--backend: "ipvs" is none of its values; write one of auto, nftables, iptables',
+    ],
+    [
+      "check --log-level=trace",
+      '--log-level: "trace" is none of its values; write one of error, warn, info, debug',
+    ],
+    ["check --resync-interval=60", '--resync-interval: "60" has no unit; did you mean "60s"?'],
+    ["check --resync-interval=0s", '--resync-interval: "0s" is too short; write at least 1s'],
+    [
+      "check --to-ports=0",
+      '--to-ports: "0" is not a port or a range of ports; write ports from 1 to 65535 as in "1024-29999,32768-65535"',
+    ],
+    ["check --masq-chain=counter", '--masq-chain: "counter" has a meaning of its own; choose another name'],
+    [
+      "check --masq-chain=POSTROUTING",
+      '--masq-chain: "POSTROUTING" has a meaning of its own; choose another name',
+    ],
+    [
+      "check --masq-chain=a/b",
+      '--masq-chain: "a/b" is no name for a chain; write 1 to 28 letters, digits, "-", "_" or ".", a letter first',
+    ],
+    ["check --v=high", '--v: "high" is no level; write a whole number'],
+    ["render --format=xml", '--format: "xml" is none of its values; write one of nft-json, nft'],
+  ])("ipmasq %s", async (line, message) => {
+    expect(await ipmasq(line.split(" "))).toEqual({
+      stdout: "",
+      stderr: `ipmasq: ${message}\n`,
+      exitCode: 64,
+    });
+  });
+
+  test("all values that are wrong are told at once", async () => {
+    const { stderr } = await ipmasq(["check", "--to-ports=0", "--resync-interval=1"]);
+    expect(stderr.match(/^ipmasq: --/gm)).toHaveLength(2);
+  });
+
+  test("the environment is told by its names", async () => {
+    const environment = { IPMASQ_TO_PORTS: "x", IPMASQ_ENABLE_IPV: "true", IPMASQ_PORT: "tcp://10.0.0.1:80" };
+    const { stderr, exitCode } = await ipmasq(["check"], environment);
+    expect(exitCode).toBe(64);
+    expect(stderr).toBe(
+      'ipmasq: environment: IPMASQ_ENABLE_IPV is not known; did you mean IPMASQ_ENABLE_IPV6?\nipmasq: IPMASQ_TO_PORTS: "x" is not a port or a range of ports; write ports from 1 to 65535 as in "1024-29999,32768-65535"\n',
+    );
+  });
+});
+
+test("a flag beats the environment, which beats the default", async () => {
+  const chain = async (argv: string[], environment = {}) =>
+    /chain (\S+) \{\n\t\tip daddr/.exec(
+      (await ipmasq(["render", "--config=/none", ...argv], environment)).stdout,
+    )?.[1];
+  expect(await chain([])).toBe("IP-MASQ-AGENT");
+  expect(await chain([], { IPMASQ_MASQ_CHAIN: "FROM-ENV" })).toBe("FROM-ENV");
+  expect(await chain(["-masq-chain=FROM-FLAG"], { IPMASQ_MASQ_CHAIN: "FROM-ENV" })).toBe("FROM-FLAG");
+});
+
+test("the flags that GKE sets are taken as they are", async () => {
+  const { stdout, stderr, exitCode } = await ipmasq(
+    "render --config=/none --masq-chain=IP-MASQ --nomasq-all-reserved-ranges --v=2 --logtostderr=true".split(
+      " ",
+    ),
+  );
+  expect(exitCode).toBe(0);
+  expect(stderr).toBe("ipmasq: --logtostderr: klog's flags have no effect here\n");
+  expect(stdout).toContain("chain IP-MASQ {");
+  expect(stdout).toContain('240.0.0.0/4 comment "--nomasq-all-reserved-ranges"');
+});
+
+describe("help", () => {
+  test.each(["--help", "help", ...COMMANDS.flatMap(it => [`${it} --help`, `help ${it}`])])(
+    "%s",
+    async line => {
+      const { stdout, stderr, exitCode } = await ipmasq(line.split(" "));
+      expect({ stderr, exitCode }).toEqual({ stderr: "", exitCode: 0 });
+      expect(stdout).toMatch(/^Examples?:\n {2}ipmasq /m);
+      expect(stdout.split("\n").filter(line => line.length > 80)).toEqual([]);
+    },
+  );
+
+  test("the overview names every command and every flag of the agent", async () => {
+    const { stdout } = await ipmasq(["--help"]);
+    for (const command of COMMANDS) expect(stdout).toMatch(new RegExp(`^ {2}${command} +\\w`, "m"));
+    const flags = stdout.match(/^ {2}--[\w-]+/gm)?.map(it => it.trim());
+    expect(flags).toEqual(
+      "config backend enable-ipv6 masq-chain nomasq-all-reserved-ranges random-fully to-ports resync-interval listen log-level log-format cleanup-on-exit"
+        .split(" ")
+        .map(it => `--${it}`),
+    );
+  });
+});
+
+test("version", async () => {
+  const { stdout } = await ipmasq(["version"]);
+  expect(stdout).toMatch(/^ipmasq \d+\.\d+\.\d+ \(commit [0-9a-f]{12}, Bun 1\.\d+\.\d+\)\n$/);
+  expect((await ipmasq(["--version"])).stdout).toBe(stdout);
+  const { version, commit, bun } = JSON.parse((await ipmasq(["version", "--output=json"])).stdout);
+  expect(`ipmasq ${version} (commit ${commit}, Bun ${bun})\n`).toBe(stdout);
+});
+
+test("schema prints the JSON Schema", async () => {
+  const { stdout } = await ipmasq(["schema"]);
+  expect(JSON.parse(stdout)).toMatchObject({ type: "object", properties: { cidrLimit: {} } });
+});
+
+describe("check", () => {
+  test.each([
+    ["good", "cidrLimit: 5\n", [], 0, "c: no problems\n"],
+    ["good", "cidrLimit: 5\n", ["--strict"], 0, "c: no problems\n"],
+    [
+      "odd",
+      "CidrLimit: 5\n",
+      [],
+      0,
+      'c:1:1: warning: CidrLimit: capitals are used otherwise in this key; write "cidrLimit"\n',
+    ],
+    [
+      "odd",
+      "CidrLimit: 5\n",
+      ["--strict"],
+      1,
+      'c:1:1: warning: CidrLimit: capitals are used otherwise in this key; write "cidrLimit"\n',
+    ],
+    [
+      "wrong",
+      "cidrLimit: 0\n",
+      [],
+      1,
+      "c:1:12: cidrLimit: expected a number of 1 or more, found 0; write a whole number of 1 or more, without quotes\n",
+    ],
+  ])("a %s config", async (_what, config, flags, exitCode, stdout) => {
+    await using folder = await Folder.create({ c: config });
+    const ended = await ipmasq(["check", `--config=${folder.path}/c`, ...flags]);
+    expect(ended).toEqual({ stdout: stdout.replace("c:", `${folder.path}/c:`), stderr: "", exitCode });
+  });
+
+  test("a config that is not there", async () => {
+    const { stdout, exitCode } = await ipmasq(["check", "--config=/none"]);
+    expect({ stdout, exitCode }).toEqual({
+      stdout: "/none: does not exist, so the defaults apply\n",
+      exitCode: 0,
+    });
+  });
+});
+
+describe("render", () => {
+  test("needs neither nft nor a kernel", async () => {
+    const { stdout, exitCode } = await ipmasq(["render", "--config=/none", "--format=nft-json"], {
+      PATH: "/none",
+    });
+    expect(exitCode).toBe(0);
+    expect(JSON.parse(stdout).nftables).toHaveLength(10);
+  });
+
+  test("prints nothing of a wrong config but what is wrong with it", async () => {
+    await using folder = await Folder.create({ c: "cidrLimit: 0\n" });
+    const { stdout, stderr, exitCode } = await ipmasq(["render", `--config=${folder.path}/c`]);
+    expect([stdout, exitCode]).toEqual(["", 1]);
+    expect(stderr).toStartWith(`${folder.path}/c:1:12: cidrLimit: `);
+  });
+});

@@ -1,0 +1,191 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { mkdir, rm, writeFile } from "node:fs/promises";
+import { Lab } from "../../lab/lab.ts";
+import { BINARY } from "../binary.ts";
+
+/** In the empty /run of lab/isolate. */
+const CONFIG = "/run/binary/ip-masq-agent";
+const LIST = ["nft", "-a", "list", "ruleset"];
+
+let lab: Lab;
+beforeAll(async () => {
+  lab = await Lab.create();
+});
+afterAll(() => lab.close());
+beforeEach(async () => {
+  await rm("/run/binary", { recursive: true, force: true });
+  await mkdir("/run/binary");
+});
+afterEach(() => lab.node.output(["nft", "flush", "ruleset"]));
+
+const once = () => lab.node.run([BINARY, "run", "--once", `--config=${CONFIG}`]);
+
+test("run --once with the defaults makes what the specification shows", async () => {
+  expect(await once()).toMatchObject({ exitCode: 0, stdout: "" });
+  expect(
+    await lab.node.output(["nft", "list", "table", "ip", "ip-masq-agent"]),
+  ).toBe(`table ip ip-masq-agent {
+	set non-masquerade-a {
+		type ipv4_addr
+		flags interval
+		counter
+		elements = { 10.0.0.0/8 counter packets 0 bytes 0 comment "default", 169.254.0.0/16 counter packets 0 bytes 0 comment "default",
+			     172.16.0.0/12 counter packets 0 bytes 0 comment "default", 192.168.0.0/16 counter packets 0 bytes 0 comment "default" }
+	}
+
+	chain postrouting {
+		type nat hook postrouting priority srcnat + 1; policy accept;
+		fib daddr type != local jump IP-MASQ-AGENT comment "ip-masq-agent: non-local destinations go through IP-MASQ-AGENT"
+	}
+
+	chain IP-MASQ-AGENT {
+		ip daddr @non-masquerade-a return comment "ip-masq-agent: cluster-local traffic"
+		counter packets 0 bytes 0 masquerade fully-random comment "ip-masq-agent: outbound traffic"
+	}
+}
+`);
+  const before = await lab.node.output(LIST);
+  const again = await once();
+  expect(again).toMatchObject({ exitCode: 0, stdout: "" });
+  expect(again.stderr).not.toContain("rules applied");
+  expect(await lab.node.output(LIST)).toBe(before);
+});
+
+describe("a config that is refused leaves the kernel as it is", () => {
+  const list = (entry: string) => `nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n  - ${entry}\n`;
+  const many = Array.from({ length: 65 }, (_, i) => `10.0.${i}.0/24`).join(", ");
+  test.each([
+    ["10.0.0.0/33", list("10.0.0.0/33"), "3:5: nonMasqueradeCIDRs[1]: "],
+    ["10.0.0/8", list("10.0.0/8"), "3:5: nonMasqueradeCIDRs[1]: "],
+    ["010.0.0.0/8", list("010.0.0.0/8"), "3:5: nonMasqueradeCIDRs[1]: "],
+    ['" 10.0.0.0/8"', list('" 10.0.0.0/8"'), "3:5: nonMasqueradeCIDRs[1]: "],
+    ["10.0.0.1/8", list("10.0.0.1/8"), "3:5: nonMasqueradeCIDRs[1]: "],
+    ["10.0.0.0", list("10.0.0.0"), "3:5: nonMasqueradeCIDRs[1]: "],
+    ["::ffff:10.0.0.0/104", list("::ffff:10.0.0.0/104"), "3:5: nonMasqueradeCIDRs[1]: "],
+    ["fe80::%eth0/64", list("fe80::%eth0/64"), "3:5: nonMasqueradeCIDRs[1]: "],
+    ["2001:db8::/32", list("2001:db8::/32"), "3:5: nonMasqueradeCIDRs[1]: "],
+    ["65 CIDRs", `nonMasqueradeCIDRs: [${many}]\n`, "1:908: nonMasqueradeCIDRs: "],
+    ["resyncInterval: 60", "resyncInterval: 60\n", "1:17: resyncInterval: "],
+    ["resyncInterval: 0s", "resyncInterval: 0s\n", "1:17: resyncInterval: "],
+    ["a key twice", "cidrLimit: 5\ncidrLimit: 5\n", "2:1: cidrLimit: given twice"],
+    ["a list where a string belongs", "resyncInterval: [60s]\n", "1:17: resyncInterval: "],
+    ["two documents", "cidrLimit: 5\n---\ncidrLimit: 5\n", "2:1: more than one document"],
+    [
+      "an alias bomb",
+      `a: &a [x]\nb: &b [${Array(60).fill("*a")}]\nc: [*b, *b]\n`,
+      "3:5: more than 100 uses of aliases",
+    ],
+  ])("%s", async (_what, config, problem) => {
+    expect((await once()).exitCode).toBe(0);
+    const before = await lab.node.output(LIST);
+    await writeFile(CONFIG, config);
+    const { exitCode, stdout, stderr } = await once();
+    expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: "" });
+    expect(stderr).toContain(`ERROR ${CONFIG}:${problem}`);
+    expect(await lab.node.output(LIST)).toBe(before);
+  });
+});
+
+test("cleanup takes away what is ours, and nothing else", async () => {
+  await lab.node.output([
+    "nft",
+    "add table ip theirs { chain c { type nat hook postrouting priority 100; }; }",
+  ]);
+  const before = await lab.node.output(LIST);
+  await writeFile(CONFIG, "");
+  expect(
+    (await lab.node.run([BINARY, "run", "--once", "--enable-ipv6", `--config=${CONFIG}`])).exitCode,
+  ).toBe(0);
+  expect(await lab.node.output([BINARY, "cleanup"])).toBe(
+    "removed table ip ip-masq-agent\nremoved table ip6 ip-masq-agent\n",
+  );
+  expect(await lab.node.output(LIST)).toBe(before);
+  expect(await lab.node.output([BINARY, "cleanup"])).toBe("nothing to remove\n");
+});
+
+test("without the right to, it says what is missing", async () => {
+  const drop = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-all"];
+  const { exitCode, stderr } = await lab.node.run([...drop, BINARY, "run", "--once", `--config=${CONFIG}`]);
+  expect(exitCode).toBe(1);
+  expect(stderr).toContain("Operation not permitted");
+  expect(stderr).toContain("NET_ADMIN");
+});
+
+test("without nft it says what to install", async () => {
+  const { exitCode, stderr } = await lab.node.run([
+    "env",
+    "PATH=/none",
+    BINARY,
+    "run",
+    "--once",
+    `--config=${CONFIG}`,
+  ]);
+  expect(exitCode).toBe(1);
+  expect(stderr).toMatch(/nft.*install/);
+});
+
+describe("the agent", () => {
+  test.each(["SIGTERM", "SIGINT"] as const)("ends at once on %s, and its rules stay", async signal => {
+    const agent = await started();
+    const before = performance.now();
+    agent.kill(signal);
+    expect(await agent.exited).toBe(0);
+    expect(performance.now() - before).toBeLessThan(1000);
+    expect(await lab.node.output(LIST)).toContain("masquerade fully-random");
+  });
+
+  test("takes its rules away at its end with --cleanup-on-exit", async () => {
+    const agent = await started("--cleanup-on-exit");
+    agent.kill("SIGTERM");
+    expect(await agent.exited).toBe(0);
+    expect(await lab.node.output(LIST)).toBe("");
+  });
+
+  test("goes on where one that was killed left off", async () => {
+    const agent = await started();
+    const before = await lab.node.output(LIST);
+    agent.kill("SIGKILL");
+    await agent.exited;
+    expect((await once()).stderr).not.toContain("rules applied");
+    expect(await lab.node.output(LIST)).toBe(before);
+  });
+
+  test("that starts with a wrong config leaves the kernel alone until it is right", async () => {
+    await writeFile(CONFIG, "cidrLimit: 0\n");
+    const agent = lab.node.spawn([BINARY, `--config=${CONFIG}`], { stderr: "pipe" });
+    const log = new Lines(agent.stderr);
+    await log.until("the config is wrong, so the kernel is left as it is");
+    expect(await lab.node.output(LIST)).toBe("");
+    await writeFile(CONFIG, "cidrLimit: 1\n");
+    await log.until("rules applied");
+    agent.kill("SIGTERM");
+    expect(await agent.exited).toBe(0);
+  });
+});
+
+/** An agent whose rules are in the kernel. */
+async function started(...flags: string[]) {
+  const agent = lab.node.spawn([BINARY, `--config=${CONFIG}`, ...flags], { stderr: "pipe" });
+  await new Lines(agent.stderr).until("rules applied");
+  return agent;
+}
+
+/** The lines of a log. */
+class Lines {
+  readonly #chunks: AsyncIterator<Uint8Array>;
+  #text = "";
+
+  constructor(output: ReadableStream<Uint8Array>) {
+    this.#chunks = output[Symbol.asyncIterator]();
+  }
+
+  /** Resolves when there is a line with `wanted` in it. Throws if the log ends before. */
+  async until(wanted: string): Promise<void> {
+    const decoder = new TextDecoder();
+    while (!this.#text.includes(wanted)) {
+      const { done, value } = await this.#chunks.next();
+      if (done) throw new Error(`the log ended without "${wanted}":\n${this.#text}`);
+      this.#text += decoder.decode(value, { stream: true });
+    }
+  }
+}

@@ -1,0 +1,46 @@
+import { expect, test } from "bun:test";
+import { createLog, type Log } from "../../src/observe/log.ts";
+
+function lines(level: keyof Log, format: "text" | "json", write: (log: Log) => void): string[] {
+  const written: string[] = [];
+  write(
+    createLog(level, format, line =>
+      written.push(line.replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/, "TIME")),
+    ),
+  );
+  return written;
+}
+
+const events = (log: Log) => {
+  log.error("sync failed", { error: 'nft: "x"\ny', retry: "1s" });
+  log.warn("odd", { empty: "", none: undefined });
+  log.info("rules applied", { missing: 3, superfluous: 0, set: "a=b", ok: true });
+  log.debug("read");
+};
+
+test("text is a line an event, with what has blanks in quotes", () => {
+  expect(lines("debug", "text", events)).toEqual([
+    'TIME ERROR sync failed error="nft: \\"x\\"\\ny" retry=1s\n',
+    'TIME WARN  odd empty=""\n',
+    'TIME INFO  rules applied missing=3 superfluous=0 set="a=b" ok=true\n',
+    "TIME DEBUG read\n",
+  ]);
+});
+
+test("JSON is an object a line", () => {
+  expect(lines("debug", "json", events)).toEqual([
+    '{"time":"TIME","level":"error","message":"sync failed","error":"nft: \\"x\\"\\ny","retry":"1s"}\n',
+    '{"time":"TIME","level":"warn","message":"odd","empty":""}\n',
+    '{"time":"TIME","level":"info","message":"rules applied","missing":3,"superfluous":0,"set":"a=b","ok":true}\n',
+    '{"time":"TIME","level":"debug","message":"read"}\n',
+  ]);
+});
+
+test.each([
+  ["error", 1],
+  ["warn", 2],
+  ["info", 3],
+  ["debug", 4],
+] as const)("at %s there are %d of them", (level, count) => {
+  expect(lines(level, "text", events)).toHaveLength(count);
+});
