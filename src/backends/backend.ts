@@ -7,6 +7,8 @@ import type { Policy } from "../policy/policy.ts";
  */
 export interface Backend {
   readonly name: "nftables" | "iptables";
+  /** What it writes with: nft, iptables-nft or iptables-legacy. */
+  readonly writer: string;
   /** Reads what the kernel holds of ours, of the families of `policy`, and compares. Writes nothing. */
   plan(policy: Policy): Promise<Plan>;
   /**
@@ -14,9 +16,14 @@ export interface Backend {
    * is known. As long as changes cannot be seen `lost` has been told why.
    */
   watch(changed: (by?: string) => void, lost: (why: string) => void): Watch;
+  /** What any agent of ours ever put into the kernel by this writer and is still there, a line each. */
+  held(families?: readonly Family[]): Promise<readonly string[]>;
   /** Takes everything away that any agent of ours ever put into the kernel; says what that was. */
-  remove(): Promise<readonly string[]>;
+  remove(families?: readonly Family[]): Promise<readonly string[]>;
 }
+
+/** What is looked through for rules of ours, if nothing else is said. */
+export const FAMILIES: readonly Family[] = ["ip", "ip6"];
 
 /** What the kernel holds beside what a policy wants, as it was when it was read. */
 export interface Plan {
@@ -51,8 +58,10 @@ export class NotAppliedError extends Error {
 
   constructor(readonly plan: Plan) {
     const missing = plan.wanted.filter(line => !plan.held.includes(line));
+    const superfluous = plan.held.filter(line => !plan.wanted.includes(line));
+    const first = (missing[0] ?? superfluous[0] ?? "").trim();
     super(
-      `the kernel does not hold what was written: ${missing.length} lines are missing, the first is "${missing[0]?.trim()}"`,
+      `the kernel does not hold what was written: ${missing.length} lines are missing and ${superfluous.length} superfluous, the first is "${first}"`,
     );
   }
 }

@@ -1,7 +1,10 @@
 import { Agent } from "../agent/agent.ts";
-import { NftablesBackend } from "../backends/nftables/backend.ts";
+import { type ChooseOptions, type Chosen, chooseBackend } from "../backends/choose.ts";
+import { formatDuration } from "../net/duration.ts";
 import { Journal } from "../observe/journal.ts";
-import { createLog } from "../observe/log.ts";
+import { createLog, type Log } from "../observe/log.ts";
+import { policyOf } from "../policy/policy.ts";
+import { ProgramError } from "../system/program.ts";
 import { UsageError } from "./args.ts";
 import { command } from "./command.ts";
 import { toggle } from "./flags.ts";
@@ -22,26 +25,27 @@ export const run = command({
   async run({ once }, flags) {
     if (flags.listen !== "")
       throw new UsageError("--listen: this version serves nothing yet; leave the flag out");
-    if (flags.backend === "iptables") {
-      throw new UsageError("--backend: this version writes nftables only; leave the flag out");
-    }
     const verbose = flags.v !== undefined && flags.v >= KLOG_DEBUG;
     const log = createLog(verbose ? "debug" : flags["log-level"], flags["log-format"]);
-    const backend = new NftablesBackend();
-    const journal = new Journal({ at: Date.now(), ...BUILD, backend: backend.name, backendReason: "" });
+    const stop = new AbortController();
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
+    const policy = policyOf({}, policyFlags(flags));
+    const options: ChooseOptions = { wanted: flags.backend, policy, lookFirst: !once };
+    const chosen = once ? await chooseBackend(options) : await chooseInTheEnd(options, log, stop.signal);
+    if (!chosen) return { exitCode: 0 };
+    const { backend, reason } = chosen;
+    const about = { ...BUILD, backend: backend.name, writer: backend.writer, reason };
     const settings = {
       config: flags.config,
       flags: policyFlags(flags),
       resyncInterval: flags["resync-interval"],
     };
-    const agent = new Agent(settings, backend, journal, log);
+    const agent = new Agent(settings, backend, new Journal({ at: Date.now(), ...about }), log);
     if (once) {
       const { result } = await agent.once({ triggers: ["start"], by: undefined });
       return { exitCode: result === "failed" ? 1 : 0 };
     }
-    log.info("ipmasq starts", { ...BUILD, backend: backend.name, config: settings.config });
-    const stop = new AbortController();
-    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
+    log.info("ipmasq starts", { ...about, config: settings.config });
     process.on("SIGHUP", () => agent.wake());
     await Promise.race([agent.run(stop.signal, () => {}), longAfter(stop.signal)]);
     if (flags["cleanup-on-exit"]) log.info("rules removed", { removed: (await backend.remove()).join(", ") });
@@ -50,10 +54,35 @@ export const run = command({
   },
 });
 
+/** Tries again, later each time, as long as there is nothing to write with. Undefined if it is stopped before. */
+async function chooseInTheEnd(
+  options: ChooseOptions,
+  log: Log,
+  stop: AbortSignal,
+): Promise<Chosen | undefined> {
+  for (let wait = FIRST_RETRY_MS; !stop.aborted; wait = Math.min(2 * wait, LAST_RETRY_MS)) {
+    try {
+      return await chooseBackend(options);
+    } catch (error) {
+      if (!(error instanceof ProgramError)) throw error;
+      log.error("no backend", { error: error.message, retry: formatDuration(wait) });
+    }
+    await Promise.race([Bun.sleep(wait), aborted(stop)]);
+  }
+  return undefined;
+}
+
+const FIRST_RETRY_MS = 1000;
+const LAST_RETRY_MS = 60_000;
+
 /** Resolves some time after the signal: a program that hangs must not keep the agent from ending in a second. */
 async function longAfter(signal: AbortSignal): Promise<void> {
-  await new Promise<void>(resolve => signal.addEventListener("abort", () => resolve()));
+  await aborted(signal);
   await Bun.sleep(LAST_SYNC_MS);
 }
 
 const LAST_SYNC_MS = 700;
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise(resolve => signal.addEventListener("abort", () => resolve()));
+}

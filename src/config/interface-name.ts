@@ -1,7 +1,10 @@
 import type { Fault } from "../net/fault.ts";
 import { quote } from "./problem.ts";
 
-/** Reads the name of a network interface, or the beginning of names with one `*` behind it. */
+/**
+ * Reads the name of a network interface, or the beginning of names with one `*` behind it. A name that ends in `+`
+ * is refused: to iptables it is such a beginning.
+ */
 export function parseInterfaceName(text: string): string | Fault {
   const name = text.endsWith("*") ? text.slice(0, -1) : text;
   if (name === "" && text !== "") {
@@ -9,6 +12,12 @@ export function parseInterfaceName(text: string): string | Fault {
   }
   if (name.includes("*")) {
     return { what: `${quote(text)} has a "*" that is not its end`, remedy: 'write a prefix as in "eth*"' };
+  }
+  if (name.endsWith("+")) {
+    return {
+      what: `${quote(text)} ends in a "+"`,
+      remedy: `did you mean ${quote(`${name.slice(0, -1)}*`)}?`,
+    };
   }
   const bytes = new TextEncoder().encode(text).length;
   if (bytes > LONGEST_NAME) {

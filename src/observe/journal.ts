@@ -35,8 +35,10 @@ export interface Start {
   readonly commit: string;
   readonly bun: string;
   readonly backend: string;
+  /** What the backend writes with. */
+  readonly writer: string;
   /** Why it is that backend. */
-  readonly backendReason: string;
+  readonly reason: string;
 }
 
 /** What the agent went through, for metrics, health and the status page. The agent writes, they read. */

@@ -39,7 +39,10 @@ describe("what is used wrongly exits with 64 and says what to do", () => {
       '--masq-chain: "a/b" is no name for a chain; write 1 to 28 letters, digits, "-", "_" or ".", a letter first',
     ],
     ["check --v=high", '--v: "high" is no level; write a whole number'],
-    ["render --format=xml", '--format: "xml" is none of its values; write one of nft-json, nft'],
+    [
+      "render --format=xml",
+      '--format: "xml" is none of its values; write one of nft-json, nft, iptables-restore',
+    ],
   ])("ipmasq %s", async (line, message) => {
     expect(await ipmasq(line.split(" "))).toEqual({
       stdout: "",

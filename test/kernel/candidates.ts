@@ -1,13 +1,23 @@
 import { describe, test } from "bun:test";
+import { join } from "node:path";
 import { type DebianTools, debianTools } from "../../lab/debian.ts";
 import type { Lab } from "../../lab/lab.ts";
 import type { Backend } from "../../src/backends/backend.ts";
+import { IptablesBackend } from "../../src/backends/iptables/backend.ts";
+import { NftNatBackend } from "../../src/backends/iptables/nft-backend.ts";
+import type { Programs } from "../../src/backends/iptables/programs.ts";
+import { renderRestore } from "../../src/backends/iptables/render.ts";
+import { ruleset as iptablesRuleset } from "../../src/backends/iptables/ruleset.ts";
+import { Tools, type Variant } from "../../src/backends/iptables/tools.ts";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { renderJson, renderText } from "../../src/backends/nftables/render.ts";
 import { ruleset } from "../../src/backends/nftables/ruleset.ts";
+import { Takeover } from "../../src/backends/takeover.ts";
 import type { Policy } from "../../src/policy/policy.ts";
-import { judge, type Packet } from "../backends/nftables/judge.ts";
-import { NFT_MEDDLING } from "./meddling.ts";
+import { judge as judgeRules } from "../backends/iptables/judge.ts";
+import { judge as judgeTables } from "../backends/nftables/judge.ts";
+import type { Packet } from "../packet.ts";
+import { iptablesMeddling, NAT_MEDDLING, NFT_MEDDLING } from "./meddling.ts";
 
 /** A way to bring rules into the kernel. The tests of this folder run for each of them. */
 export interface Candidate {
@@ -38,12 +48,21 @@ const SUITES = await Promise.all(
 /** Where the tools of a suite cannot be had, what needs them is skipped; but there it fails. */
 const ALL_MUST_BE_HAD = process.env.CI === "true";
 
-/** Has the tests for each candidate. */
-export function describeCandidates(tests: (candidate: Candidate) => void): void {
+/** Has the tests for each candidate, with the tools of this machine and those of Debian's suites. */
+export function describeCandidates(
+  tests: (candidate: Candidate) => void,
+  suites = ["trixie", "forky"],
+): void {
   describe("nftables by nft of this machine", () => tests(nftables(["nft"])));
-  for (const suite of ["trixie", "forky"]) {
+  describe("iptables by iptables-nft of this machine", () => tests(iptables("iptables-nft")));
+  describe("iptables by iptables-legacy of this machine", () => tests(iptables("iptables-legacy")));
+  describe("iptables by nft of this machine", () => tests(natByNft()));
+  for (const suite of suites) {
     describeTools(`nftables by nft of ${suite}`, [suite], tools => {
       for (const { nft } of tools) tests(nftables(nft));
+    });
+    describeTools(`iptables by iptables-nft of ${suite}`, [suite], tools => {
+      for (const { wrapper } of tools) tests(iptables("iptables-nft", wrapper));
     });
   }
 }
@@ -70,11 +89,11 @@ function absent(why: string): void {
 
 function nftables(nft: readonly string[]): Candidate {
   return {
-    open: (lab, through = []) => new NftablesBackend(lab.node.command([...through, ...nft])),
+    open: (lab, through = []) => alone(new NftablesBackend(lab.node.command([...through, ...nft]))),
     snapshot: lab => lab.node.output(["nft", "-a", "list", "ruleset"]),
     judge: policy => {
       const tables = ruleset(policy, true);
-      return packet => judge(tables, packet);
+      return packet => judgeTables(tables, packet);
     },
     renderings: [
       {
@@ -87,5 +106,70 @@ function nftables(nft: readonly string[]): Candidate {
       },
     ],
     meddling: NFT_MEDDLING.map(command => ["nft", command]),
+  };
+}
+
+/** @param folder where the programs are; as PATH says if left out */
+function iptables(variant: Variant, folder?: string): Candidate {
+  const suffix = variant.slice("iptables".length);
+  const path = (program: string) => (folder === undefined ? program : join(folder, program));
+  const save = (program: string) => [path(`${program}${suffix}-save`), "-c", "-t", "nat"];
+  return {
+    open: (lab, through = []) =>
+      alone(
+        new IptablesBackend(
+          new Tools(variant, suffix, true, programsOf(lab, through, path), { lock: 10, look: 50 }),
+        ),
+      ),
+    snapshot: async lab => {
+      const saved = await Promise.all(["iptables", "ip6tables"].map(it => lab.node.output(save(it))));
+      return saved.join("").replace(/^#.*\n/gm, "");
+    },
+    judge: judgeBoth,
+    renderings: [
+      {
+        format: "iptables-restore",
+        load: async (lab, policy) => {
+          for (const { family } of policy.families) {
+            const program = `${family === "ip" ? "iptables" : "ip6tables"}${suffix}-restore`;
+            await lab.node.output([path(program)], { input: renderRestore(policy, family) });
+          }
+        },
+      },
+    ],
+    meddling: iptablesMeddling(path(variant)),
+  };
+}
+
+function natByNft(): Candidate {
+  return {
+    open: (lab, through = []) => alone(new NftNatBackend(programsOf(lab, through))),
+    snapshot: lab => lab.node.output(["nft", "-a", "list", "ruleset"]),
+    judge: judgeBoth,
+    renderings: [],
+    meddling: NAT_MEDDLING.map(command => ["nft", command]),
+  };
+}
+
+/** As `chooseBackend` has it, but that there are no others. */
+function alone(backend: Backend): Backend {
+  return new Takeover(backend, [], false);
+}
+
+function judgeBoth(policy: Policy): (packet: Packet) => "keep" | "masquerade" {
+  const rulesets = policy.families.map(family => iptablesRuleset(policy, family, true));
+  return packet => judgeRules(rulesets, packet);
+}
+
+/** The programs and the files of the lab's node. */
+export function programsOf(
+  lab: Lab,
+  through: readonly string[] = [],
+  path: (program: string) => string = program => program,
+): Programs {
+  return {
+    has: name => Bun.which(path(name)) !== null,
+    argv: name => lab.node.command([...through, path(name)]),
+    read: file => lab.node.output(["cat", file]).catch(() => ""),
   };
 }

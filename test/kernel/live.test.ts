@@ -80,11 +80,11 @@ describeCandidates(({ open, meddling }) => {
   );
 
   test("what others do elsewhere makes no sync", async () => {
-    await life.next("unchanged", "kernel"); // our own write was seen
+    await Bun.sleep(100); // our own write is seen
     await lab.node.output(["nft", "add table ip theirs { chain ip-masq-agent { }; }"]);
     await lab.node.output(["nft", "delete table ip theirs"]);
     const next = life.next("unchanged");
-    await Bun.sleep(50);
+    await Bun.sleep(100);
     life.agent.wake();
     expect((await next).trigger).toBe("signal");
   });
@@ -124,7 +124,15 @@ async function owner(to: string): Promise<ReturnType<Lab["owner"]>> {
 /** An agent that lives until `end`, and what is seen of it. */
 class Life {
   readonly lines: string[] = [];
-  readonly journal = new Journal({ at: 0, version: "", commit: "", bun: "", backend: "", backendReason: "" });
+  readonly journal = new Journal({
+    at: 0,
+    version: "",
+    commit: "",
+    bun: "",
+    backend: "",
+    writer: "",
+    reason: "",
+  });
   readonly agent: Agent;
   readonly #stop = new AbortController();
   readonly #ended: Promise<void>;

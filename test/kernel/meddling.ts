@@ -35,3 +35,44 @@ export const NFT_MEDDLING: readonly string[] = [
   "add set ip ip-masq-agent source-a { typeof ip saddr; flags interval; elements = { 10.244.0.0/16 }; }; insert rule ip ip-masq-agent postrouting ip saddr != @source-a return",
   "add rule ip ip-masq-agent IP-MASQ-AGENT jump { ip saddr 10.0.0.1 drop; }",
 ];
+
+/** The same, to our chain and jump where iptables keeps them: each line changes what is there. */
+const IPTABLES_MEDDLING: readonly string[] = [
+  "-F",
+  "-F IP-MASQ-AGENT",
+  "-F POSTROUTING",
+  "-D IP-MASQ-AGENT 1",
+  "-I IP-MASQ-AGENT -d 203.0.113.0/24 -j RETURN",
+  "-A IP-MASQ-AGENT -j ACCEPT",
+  "-R IP-MASQ-AGENT 1 -d 10.0.0.0/9 -j RETURN",
+  "-A POSTROUTING -j IP-MASQ-AGENT",
+  "-A POSTROUTING -m addrtype ! --dst-type LOCAL -j IP-MASQ-AGENT",
+  "-I POSTROUTING -s 10.0.0.0/8 -g IP-MASQ-AGENT",
+  "-N OLD-MASQ; -A OLD-MASQ -m comment --comment 'ip-masq-agent: old' -j MASQUERADE; -A POSTROUTING -j OLD-MASQ",
+];
+
+/** @param program how iptables is called */
+export function iptablesMeddling(program: string): string[][] {
+  return IPTABLES_MEDDLING.map(line => [
+    "sh",
+    "-c",
+    line
+      .split("; ")
+      .map(command => `${program} -t nat ${command}`)
+      .join(" && "),
+  ]);
+}
+
+/** The same, for nft. */
+export const NAT_MEDDLING: readonly string[] = [
+  "flush ruleset",
+  "delete table ip nat",
+  "flush chain ip nat IP-MASQ-AGENT",
+  "flush chain ip nat POSTROUTING",
+  "flush table ip nat",
+  "add rule ip nat IP-MASQ-AGENT accept",
+  "insert rule ip nat IP-MASQ-AGENT ip daddr 203.0.113.0/24 return",
+  "add rule ip nat POSTROUTING jump IP-MASQ-AGENT",
+  "add rule ip nat POSTROUTING fib daddr type != local jump IP-MASQ-AGENT",
+  'add chain ip nat OLD-MASQ; add rule ip nat OLD-MASQ counter masquerade comment "ip-masq-agent: old"; add rule ip nat POSTROUTING jump OLD-MASQ',
+];

@@ -7,7 +7,7 @@ import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
 import type { CidrList, Policy } from "../../src/policy/policy.ts";
 import { verdict } from "../../src/policy/verdict.ts";
 import { boundaries, interfaceName, wanted } from "../arbitraries.ts";
-import type { Packet } from "../backends/nftables/judge.ts";
+import type { Packet } from "../packet.ts";
 import { policy } from "../policies.ts";
 import { describeCandidates } from "./candidates.ts";
 

@@ -1,6 +1,7 @@
 import { Cidr, type Family } from "../../net/cidr.ts";
 import type { Policy } from "../../policy/policy.ts";
-import type { Backend, Counter, Plan, Watch } from "../backend.ts";
+import { ProgramError } from "../../system/program.ts";
+import { type Backend, type Counter, FAMILIES, type Plan, type Watch } from "../backend.ts";
 import type { Command, Listed } from "./json.ts";
 import { watchTransactions } from "./monitor.ts";
 import { type Features, featuresOf, Nft } from "./nft.ts";
@@ -13,6 +14,7 @@ import { tableText } from "./text.ts";
 /** Everything of ours is in one table per family, whose sets and rules are swapped as a whole. */
 export class NftablesBackend implements Backend {
   readonly name = "nftables";
+  readonly writer = "nft";
   readonly #nft: Nft;
 
   /** @param argv how nft is called */
@@ -26,38 +28,41 @@ export class NftablesBackend implements Backend {
       wanted => new Pair(wanted, held.get(wanted.family)),
     );
     const inSync = pairs.every(pair => pair.inSync);
-    const leftOver = inSync || held.has("ip6") ? [] : await this.#leftOver(policy);
     return {
-      held: [...pairs.flatMap(pair => pair.heldText), ...leftOver.flatMap(tableText)],
+      held: pairs.flatMap(pair => pair.heldText),
       wanted: pairs.flatMap(pair => pair.wantedText),
       inSync,
       counters: [...held.values()].flatMap(counters),
-      apply: async () => {
-        await this.#apply(pairs, features);
-        await this.#delete(leftOver);
-      },
+      apply: () => this.#apply(pairs, features),
     };
+  }
+
+  /** Why the kernel would not take the rules of a policy; undefined if it would. Writes nothing. */
+  async probe(policy: Policy): Promise<string | undefined> {
+    try {
+      const { elementCounters, declaration } = await this.#nft.features();
+      const swaps = ruleset(policy, elementCounters).map(table => swapTo(table, undefined, declaration));
+      await this.#nft.probe([...swaps.flatMap(({ build }) => build), ...swaps.flatMap(({ swap }) => swap)]);
+      return undefined;
+    } catch (error) {
+      if (error instanceof ProgramError) return error.message;
+      throw error;
+    }
   }
 
   watch(changed: (by?: string) => void, lost: (why: string) => void): Watch {
     return watchTransactions(this.#nft.argv, OURS, changed, lost);
   }
 
-  async remove(): Promise<readonly string[]> {
-    const { held } = await this.#read(["ip", "ip6"]);
-    await this.#delete([...held.values()]);
-    return [...held.keys()].map(family => `table ${family} ${TABLE}`);
+  async held(families = FAMILIES): Promise<readonly string[]> {
+    const { held } = await this.#read(families);
+    return [...held.values()].flatMap(tableText);
   }
 
-  /**
-   * The table of a family that was enabled once and is no more. It is looked for only if something differs:
-   * that is so after a change of the family, because the jump's comment names it.
-   */
-  async #leftOver({ families }: Policy): Promise<Table[]> {
-    if (families.some(({ family }) => family === "ip6")) return [];
-    const listed = await this.#nft.list("ip6");
-    const table = listed && tableOf("ip6", listed);
-    return table ? [table] : [];
+  async remove(families = FAMILIES): Promise<readonly string[]> {
+    const { held } = await this.#read(families);
+    await this.#delete([...held.values()]);
+    return [...held.keys()].map(family => `table ${family} ${TABLE}`);
   }
 
   /** The rules go first: if they went with their sets, they would for a moment find nothing in them. */

@@ -107,6 +107,7 @@ const Rule = v.object({
   family: AddressFamily,
   table: v.string(),
   chain: v.string(),
+  handle: v.optional(v.number()),
   comment: v.optional(v.string()),
   expr: v.array(Statement),
 });
@@ -149,5 +150,6 @@ export type Command =
   | { add: { element: { family: Family; table: string; name: string; elem: readonly SetElement[] } } }
   | { add: { chain: v.InferOutput<typeof Chain> } }
   | { add: { rule: v.InferOutput<typeof Rule> } }
+  | { delete: { rule: { family: Family; table: string; chain: string; handle: number } } }
   | { flush: { chain: { family: Family; table: string; name: string } } }
   | { delete: Record<string, { family: Family; table?: string; name: string }> };

@@ -30,9 +30,9 @@ export class Nft {
   /** @param argv how nft is called, as in `["nft"]` */
   constructor(readonly argv: readonly string[] = ["nft"]) {}
 
-  /** What our table of one family holds; undefined if there is none. Throws ProgramError. */
-  async list(family: Family): Promise<readonly Listed[] | undefined> {
-    const argv = [...this.argv, "-j", "list", "table", family, TABLE];
+  /** What a table of one family holds, if no other ours; undefined if there is none. Throws ProgramError. */
+  async list(family: Family, table = TABLE): Promise<readonly Listed[] | undefined> {
+    const argv = [...this.argv, "-j", "list", "table", family, table];
     const { exitCode, stdout, stderr } = await run(argv);
     if (exitCode === 1 && stderr.includes("No such file or directory")) return undefined;
     if (exitCode !== 0 || stderr.replaceAll(UNPRINTABLE, "") !== "")
@@ -67,17 +67,29 @@ export class Nft {
 
   /** Sends commands as one transaction: all of them take effect, or none. Throws ProgramError. */
   async commit(commands: readonly Command[]): Promise<void> {
-    const failed = await this.#load(commands);
+    const failed = await this.#send(document(commands));
     if (failed) throw failure(failed.argv, failed, await this.#blamed(commands));
+  }
+
+  /**
+   * Tries commands for our table on one that is not there, so that what stands does not spoil it. Throws
+   * ProgramError if nft or the kernel refuses them.
+   */
+  async probe(commands: readonly Command[]): Promise<void> {
+    const failed = await this.#send(
+      document(commands).replaceAll(`"${TABLE}"`, `"${TABLE}-probe"`),
+      "--check",
+    );
+    if (failed) throw failure(failed.argv, failed);
   }
 
   /**
    * Up to 1.0.9 nft exits with 0 even if it could not read its input; so anything that it prints on standard
    * error is a failure.
    */
-  async #load(commands: readonly Command[], ...options: string[]): Promise<Failed | undefined> {
+  async #send(text: string, ...options: string[]): Promise<Failed | undefined> {
     const argv = [...this.argv, ...options, "-j", "-f", "-"];
-    const { exitCode, stderr } = await run(argv, document(commands));
+    const { exitCode, stderr } = await run(argv, text);
     return exitCode === 0 && stderr === "" ? undefined : { argv, exitCode, stderr };
   }
 
@@ -90,7 +102,7 @@ export class Nft {
     let refused = commands.length;
     while (refused - accepted > 1) {
       const half = (accepted + refused) >> 1;
-      if (await this.#load(commands.slice(0, half), "--check")) refused = half;
+      if (await this.#send(document(commands.slice(0, half)), "--check")) refused = half;
       else accepted = half;
     }
     return commands[refused - 1];

@@ -53,7 +53,8 @@ function elementText({ value, comment }: Element): string {
   return `${value}${commentText(comment)}`;
 }
 
-function ruleText({ expr, comment }: Rule): string {
+/** A rule as `nft -f` reads it, without its counts. */
+export function ruleText({ expr, comment }: Rule): string {
   return expr.map(statementText).join(" ") + commentText(comment);
 }
 

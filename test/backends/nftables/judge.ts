@@ -1,15 +1,7 @@
 import type { Statement } from "../../../src/backends/nftables/json.ts";
 import type { AddressSet, Rule, Table } from "../../../src/backends/nftables/table.ts";
 import { type Address, Cidr, type Family } from "../../../src/net/cidr.ts";
-
-/** The first packet of a connection that is about to leave the node. */
-export interface Packet {
-  readonly protocol: "tcp" | "udp" | "icmp";
-  readonly source: Address;
-  readonly destination: Address;
-  /** The interface it leaves by. */
-  readonly out: string;
-}
+import type { Packet } from "../../packet.ts";
 
 /**
  * What our tables do to a packet, by the meaning that nft(8) gives to each statement. Of a draw of lots every

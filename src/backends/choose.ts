@@ -1,0 +1,66 @@
+import type { Policy } from "../policy/policy.ts";
+import { ProgramError } from "../system/program.ts";
+import type { Backend } from "./backend.ts";
+import { IptablesBackend } from "./iptables/backend.ts";
+import { NftNatBackend } from "./iptables/nft-backend.ts";
+import { PROGRAMS, type Programs } from "./iptables/programs.ts";
+import { allTools, chooseTools } from "./iptables/variant.ts";
+import { NftablesBackend } from "./nftables/backend.ts";
+import { Takeover } from "./takeover.ts";
+
+/** A backend, and why it is that one. */
+export interface Chosen {
+  readonly backend: Backend;
+  readonly reason: string;
+}
+
+export interface ChooseOptions {
+  readonly wanted: "auto" | "nftables" | "iptables";
+  /** What has to be written, for `auto` to try. */
+  readonly policy: Policy;
+  /** Whether what other backends left is looked for even if nothing has to be written. */
+  readonly lookFirst: boolean;
+  readonly programs?: Programs;
+}
+
+/** Chooses what the rules are written with. Throws ProgramError if there is nothing to write them with. */
+export async function chooseBackend(options: ChooseOptions): Promise<Chosen> {
+  const { programs = PROGRAMS, lookFirst } = options;
+  const { backend, reason } = await choose(options, programs);
+  const others = (await everyBackend(programs)).filter(
+    other => other.name !== backend.name || other.writer !== backend.writer,
+  );
+  return { backend: new Takeover(backend, others, lookFirst), reason };
+}
+
+/** Everything that any backend ever wrote, as one that can be removed. */
+export async function everyBackend(programs: Programs = PROGRAMS): Promise<Backend[]> {
+  const byNft = programs.has("nft")
+    ? [new NftablesBackend(programs.argv("nft")), new NftNatBackend(programs)]
+    : [];
+  const tools = await allTools(programs);
+  return [...byNft, ...tools.map(it => new IptablesBackend(it))];
+}
+
+async function choose({ wanted, policy }: ChooseOptions, programs: Programs): Promise<Chosen> {
+  if (wanted === "nftables") return nftables(programs, "--backend=nftables");
+  if (wanted === "iptables") return iptables(programs, "--backend=iptables");
+  if (!programs.has("nft")) return iptables(programs, "nft is not installed");
+  const refusal = await new NftablesBackend(programs.argv("nft")).probe(policy);
+  if (refusal === undefined) return nftables(programs, "nft is here, and the kernel takes our rules");
+  // iptables would be refused as well; the sync says so, and what to do.
+  if (refusal.includes("NET_ADMIN")) return nftables(programs, "nft is here");
+  return iptables(programs, `nft does not take our rules: ${refusal}`);
+}
+
+function nftables(programs: Programs, reason: string): Chosen {
+  return { backend: new NftablesBackend(programs.argv("nft")), reason };
+}
+
+async function iptables(programs: Programs, reason: string): Promise<Chosen> {
+  const choice = await chooseTools(programs);
+  if (choice) return { backend: new IptablesBackend(choice.tools), reason: `${reason}; ${choice.reason}` };
+  if (programs.has("nft"))
+    return { backend: new NftNatBackend(programs), reason: `${reason}; there is no iptables here` };
+  throw new ProgramError("iptables", "neither iptables nor nft is installed", "install nftables or iptables");
+}

@@ -1,0 +1,110 @@
+import { Cidr, type Family } from "../../net/cidr.ts";
+import type { Policy } from "../../policy/policy.ts";
+import { type Backend, type Counter, FAMILIES, type Plan, type Watch } from "../backend.ts";
+import { heldLines, restoreInput, wantedLines } from "./restore.ts";
+import { isOurs, optionOf } from "./rule.ts";
+import { ruleset } from "./ruleset.ts";
+import type { Saved } from "./save.ts";
+import { legacyTables, type Tools } from "./tools.ts";
+import { watchLegacy, watchNat } from "./watch.ts";
+
+/** One chain in table `nat`, and a jump to it, as ip-masq-agent has them; written by programs of iptables. */
+export class IptablesBackend implements Backend {
+  readonly name = "iptables";
+  readonly writer: string;
+
+  constructor(readonly tools: Tools) {
+    this.writer = tools.variant;
+  }
+
+  async plan(policy: Policy): Promise<Plan> {
+    for (const { family } of policy.families) this.tools.require(family);
+    const wanted = policy.families.map(family => ruleset(policy, family, this.tools.randomFully));
+    const halves = await Promise.all(
+      wanted.map(async rules => {
+        const saved = await this.tools.save(rules.family);
+        return { family: rules.family, rules, saved, input: restoreInput(saved, rules) };
+      }),
+    );
+    const inSync = halves.every(({ input }) => input === undefined);
+    return {
+      held: halves.flatMap(({ family, saved, rules }) => prefixed(family, heldLines(saved, rules))),
+      wanted: halves.flatMap(({ family, rules }) => prefixed(family, wantedLines(rules))),
+      inSync,
+      counters: halves.flatMap(({ family, saved, rules }) =>
+        counters(
+          family,
+          saved,
+          rules.chains.map(({ name }) => name),
+        ),
+      ),
+      apply: async () => {
+        for (const { family, input } of halves)
+          if (input !== undefined) await this.tools.restore(family, input);
+      },
+    };
+  }
+
+  watch(changed: (by?: string) => void, lost: (why: string) => void): Watch {
+    const { variant, programs } = this.tools;
+    if (variant === "iptables-legacy") return watchLegacy(this.tools, changed, lost);
+    return watchNat(programs.argv("nft"), changed, lost);
+  }
+
+  async held(families = FAMILIES): Promise<readonly string[]> {
+    const found = await this.#find(families);
+    return found.flatMap(({ family, saved }) => prefixed(family, heldLines(saved, undefined)));
+  }
+
+  async remove(families = FAMILIES): Promise<readonly string[]> {
+    const found = await this.#find(families);
+    for (const { family, input } of found) await this.tools.restore(family, input);
+    return found.map(
+      ({ family, saved }) =>
+        `${heldLines(saved, undefined).length} rules of ${this.writer} in table ${family} nat`,
+    );
+  }
+
+  /** What of ours there is, by families, whatever flags the agent had. */
+  async #find(families: readonly Family[]): Promise<{ family: Family; saved: Saved; input: string }[]> {
+    const { variant, programs } = this.tools;
+    const found: { family: Family; saved: Saved; input: string }[] = [];
+    for (const family of families) {
+      if (!this.tools.has(family)) continue;
+      if (variant === "iptables-legacy" && !(await legacyTables(programs, family)).has("nat")) continue;
+      const saved = await this.tools.save(family);
+      const input = restoreInput(saved, undefined);
+      if (input !== undefined) found.push({ family, saved, input });
+    }
+    return found;
+  }
+}
+
+function prefixed(family: Family, lines: readonly string[]): string[] {
+  const program = family === "ip" ? "iptables" : "ip6tables";
+  return lines.map(line => `${program} -t nat ${line}`);
+}
+
+function counters(family: Family, saved: Saved, chains: readonly string[]): Counter[] {
+  const rules = chains.flatMap(name => saved.chains.get(name) ?? []).filter(({ rule }) => isOurs(rule));
+  const byCidr = rules.flatMap(({ rule, packets, bytes }): Counter[] => {
+    const cidr = Cidr.parse(optionOf(rule, "-d") ?? "");
+    if (!(cidr instanceof Cidr)) return [];
+    const verdict = optionOf(rule, "-j") === "RETURN" ? "keep" : "masquerade";
+    return [{ family, verdict, cidr, connections: packets, bytes }];
+  });
+  const masqueraded = rules.filter(({ rule }) => optionOf(rule, "-j") === "MASQUERADE");
+  const exceptions = byCidr.filter(({ verdict }) => verdict === "masquerade");
+  const rest: Counter = {
+    family,
+    verdict: "masquerade",
+    cidr: undefined,
+    connections: sum(masqueraded.map(it => it.packets)) - sum(exceptions.map(it => it.connections)),
+    bytes: sum(masqueraded.map(it => it.bytes)) - sum(exceptions.map(it => it.bytes)),
+  };
+  return [...byCidr, rest];
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
+}

@@ -1,0 +1,215 @@
+import { Cidr, type Family } from "../../net/cidr.ts";
+import type { Policy } from "../../policy/policy.ts";
+import { type Backend, type Counter, FAMILIES, type Plan, type Watch } from "../backend.ts";
+import type { Command, Listed, Statement } from "../nftables/json.ts";
+import { Nft } from "../nftables/nft.ts";
+import type { Rule } from "../nftables/table.ts";
+import { ruleText } from "../nftables/text.ts";
+import { nftRule } from "./nft-rule.ts";
+import type { Programs } from "./programs.ts";
+import { COMMENT } from "./rule.ts";
+import { type Ruleset, ruleset } from "./ruleset.ts";
+import { watchNat } from "./watch.ts";
+
+const NAT = "nat";
+const POSTROUTING = "POSTROUTING";
+
+/**
+ * The chain and the jump in tables `ip nat` and `ip6 nat`, written by nft: for nodes without iptables, whose
+ * programs could not read them.
+ */
+export class NftNatBackend implements Backend {
+  readonly name = "iptables";
+  readonly writer = "nft";
+  readonly #nft: Nft;
+
+  constructor(programs: Programs) {
+    this.#nft = new Nft(programs.argv("nft"));
+  }
+
+  async plan(policy: Policy): Promise<Plan> {
+    const halves = await Promise.all(
+      policy.families.map(
+        async family => new Half(ruleset(policy, family, true), await this.#list(family.family)),
+      ),
+    );
+    const commands = halves.flatMap(half => half.commands);
+    return {
+      held: halves.flatMap(({ held }) => held),
+      wanted: halves.flatMap(({ wanted }) => wanted),
+      inSync: commands.length === 0,
+      counters: halves.flatMap(({ counters }) => counters),
+      apply: () => this.#nft.commit(commands),
+    };
+  }
+
+  watch(changed: (by?: string) => void, lost: (why: string) => void): Watch {
+    return watchNat(this.#nft.argv, changed, lost);
+  }
+
+  async held(families = FAMILIES): Promise<readonly string[]> {
+    return (await this.#find(families)).flatMap(({ held }) => held);
+  }
+
+  async remove(families = FAMILIES): Promise<readonly string[]> {
+    const found = await this.#find(families);
+    if (found.length > 0) await this.#nft.commit(found.flatMap(({ commands }) => commands));
+    return found.map(({ held, family }) => `${held.length} rules of nft in table ${family} nat`);
+  }
+
+  async #find(families: readonly Family[]): Promise<Half[]> {
+    const halves = families.map(async family => new Half({ family }, await this.#list(family)));
+    return (await Promise.all(halves)).filter(({ commands }) => commands.length > 0);
+  }
+
+  async #list(family: Family): Promise<readonly Listed[]> {
+    return (await this.#nft.list(family, NAT)) ?? [];
+  }
+}
+
+type Held = Rule & { readonly chain: string; readonly handle: number };
+
+/** What is wanted of one family, and what there is. */
+class Half {
+  readonly family: Family;
+  readonly held: readonly string[];
+  readonly wanted: readonly string[];
+  readonly counters: readonly Counter[];
+  /** What leads from one to the other. All of it is one transaction. */
+  readonly commands: readonly Command[];
+  readonly #chains: ReadonlySet<string>;
+  readonly #rules: readonly Held[];
+
+  /** @param wanted without a jump and chains to take everything away */
+  constructor(wanted: Pick<Ruleset, "family"> & Partial<Ruleset>, listed: readonly Listed[]) {
+    this.family = wanted.family;
+    this.#chains = new Set(listed.flatMap(it => ("chain" in it ? [it.chain.name] : [])));
+    this.#rules = listed.flatMap(it => ("rule" in it ? [held(it.rule)] : []));
+    const rules = new Map(
+      (wanted.chains ?? []).map(({ name, rules }) => [name, rules.map(rule => nftRule(this.family, rule))]),
+    );
+    const jump = wanted.jump && nftRule(this.family, wanted.jump);
+    const leftovers = this.#leftovers(rules);
+    const ours = new Set([...rules.keys(), ...leftovers]);
+    const jumps = this.#rules.filter(rule => rule.chain === POSTROUTING && ours.has(targetOf(rule) ?? ""));
+    const right = jumps.find(rule => jump && effect(rule) === effect(jump));
+    const wrong = jumps.filter(rule => rule !== right);
+    const differing = [...rules].filter(
+      ([name, wanted]) => lines(this.#rulesOf(name)) !== lines(wanted) || !this.#chains.has(name),
+    );
+    this.held = [
+      ...[...ours].flatMap(name => this.#rulesOf(name).map(rule => this.#line(name, rule))),
+      ...(right && jump ? [this.#line(POSTROUTING, jump)] : []),
+      ...wrong.map(rule => this.#line(POSTROUTING, rule)),
+    ];
+    this.wanted = [
+      ...[...rules].flatMap(([name, wanted]) => wanted.map(rule => this.#line(name, rule))),
+      ...(jump ? [this.#line(POSTROUTING, jump)] : []),
+    ];
+    this.counters = this.#count([...rules.keys()]);
+    this.commands = this.#commands(differing, leftovers, wrong, right ? undefined : jump);
+  }
+
+  #rulesOf(chain: string): Held[] {
+    return this.#rules.filter(rule => rule.chain === chain);
+  }
+
+  #line(chain: string, rule: Rule): string {
+    return `nft add rule ${this.family} ${NAT} ${chain} ${ruleText(rule)}`;
+  }
+
+  /**
+   * Chains of ours that are wanted no more. They are known by the comments of rules alone: those that iptables-nft
+   * keeps in the same table have none that nft could see.
+   */
+  #leftovers(wanted: ReadonlyMap<string, unknown>): string[] {
+    const commented = this.#rules.filter(({ comment }) => comment?.startsWith(COMMENT));
+    const names = commented.map(rule => (rule.chain === POSTROUTING ? targetOf(rule) : rule.chain));
+    return [...this.#chains].filter(name => names.includes(name) && !wanted.has(name));
+  }
+
+  #commands(
+    differing: readonly (readonly [string, readonly Rule[]])[],
+    leftovers: readonly string[],
+    wrong: readonly Held[],
+    jump: Rule | undefined,
+  ): Command[] {
+    if (differing.length + leftovers.length + wrong.length === 0 && !jump) return [];
+    const { family } = this;
+    const named = (name: string) => ({ family, table: NAT, name });
+    const add = (chain: string, { comment = "", expr }: Rule): Command => ({
+      add: { rule: { family, table: NAT, chain, comment, expr: [...expr] } },
+    });
+    const base = { type: "nat", hook: "postrouting", prio: 100, policy: "accept" };
+    return [
+      { add: { table: { family, name: NAT } } },
+      ...(this.#chains.has(POSTROUTING) || !jump
+        ? []
+        : [{ add: { chain: { ...named(POSTROUTING), ...base } } }]),
+      ...differing.map(([name]): Command => ({ add: { chain: named(name) } })),
+      ...[...differing.map(([name]) => name), ...leftovers].map(
+        (name): Command => ({ flush: { chain: named(name) } }),
+      ),
+      ...differing.flatMap(([name, rules]) => rules.map(rule => add(name, rule))),
+      ...(jump ? [add(POSTROUTING, jump)] : []),
+      ...wrong.map(
+        ({ handle }): Command => ({ delete: { rule: { family, table: NAT, chain: POSTROUTING, handle } } }),
+      ),
+      ...leftovers.map((name): Command => ({ delete: { chain: named(name) } })),
+      ...(jump || this.#isForOthers(leftovers) ? [] : [{ delete: { table: { family, name: NAT } } }]),
+    ];
+  }
+
+  /** Whether somebody else has anything in the table, of which we may have made what is left. */
+  #isForOthers(leftovers: readonly string[]): boolean {
+    const theirs = [...this.#chains].filter(name => name !== POSTROUTING && !leftovers.includes(name));
+    const rules = this.#rulesOf(POSTROUTING).filter(rule => !leftovers.includes(targetOf(rule) ?? ""));
+    return theirs.length + rules.length > 0;
+  }
+
+  #count(chains: readonly string[]): Counter[] {
+    const { family } = this;
+    const counted = chains
+      .flatMap(name => this.#rulesOf(name))
+      .flatMap(({ expr }) => {
+        const count = expr.flatMap(it => ("counter" in it && it.counter ? [it.counter] : []))[0];
+        return count ? [{ expr, connections: count.packets, bytes: count.bytes }] : [];
+      });
+    return counted.map(({ expr, connections, bytes }): Counter => {
+      const cidr = expr.flatMap(destination)[0];
+      return { family, verdict: cidr ? "keep" : "masquerade", cidr, connections, bytes };
+    });
+  }
+}
+
+function held({ chain, comment, expr, handle = 0 }: Extract<Listed, { rule: unknown }>["rule"]): Held {
+  return { chain, expr, handle, ...(comment ? { comment } : {}) };
+}
+
+function destination(statement: Statement): Cidr[] {
+  if (!("match" in statement)) return [];
+  const { left, right } = statement.match;
+  if (!("payload" in left) || left.payload.field !== "daddr") return [];
+  const text = typeof right === "string" ? `${right}/${right.includes(":") ? 128 : 32}` : "";
+  const cidr = Cidr.parse(
+    typeof right === "object" && "prefix" in right ? `${right.prefix.addr}/${right.prefix.len}` : text,
+  );
+  return cidr instanceof Cidr ? [cidr] : [];
+}
+
+function targetOf({ expr }: Rule): string | undefined {
+  for (const it of expr) {
+    if ("jump" in it) return it.jump.target;
+    if ("goto" in it) return it.goto.target;
+  }
+  return undefined;
+}
+
+/** What a rule does, whatever its comment says and whether it counts. */
+function effect({ expr }: Rule): string {
+  return ruleText({ expr: expr.filter(it => !("counter" in it)) });
+}
+
+function lines(rules: readonly Rule[]): string {
+  return rules.map(ruleText).join("\n");
+}

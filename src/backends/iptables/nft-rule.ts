@@ -1,0 +1,80 @@
+import type { Family } from "../../net/cidr.ts";
+import type { Statement } from "../nftables/json.ts";
+import type { Rule } from "../nftables/table.ts";
+import { optionOf, type Rule as Words } from "./rule.ts";
+
+/** A rule of ours in nft's terms. Knows the options that `ruleset` uses, and throws TypeError for others. */
+export function nftRule(family: Family, words: Words): Rule {
+  let comment = "";
+  const expr: Statement[] = [];
+  const left = words.filter(word => word !== "-m" && word !== "!");
+  for (let option = left.shift(); option !== undefined; option = left.shift()) {
+    if (MODULES.has(option)) continue;
+    if (option === "--random-fully") continue;
+    const value = left.shift() ?? "";
+    if (option === "--comment") comment = value;
+    else if (option === "-j" && value === "MASQUERADE") {
+      expr.push(
+        { counter: null },
+        masquerade(optionOf(words, "--to-ports"), words.includes("--random-fully")),
+      );
+    } else expr.push(...statements(family, option, value));
+  }
+  return { comment, expr };
+}
+
+const MODULES = new Set(["comment", "addrtype", "statistic"]);
+
+function statements(family: Family, option: string, value: string): Statement[] {
+  switch (option) {
+    case "-s":
+    case "-d":
+      return [address(family, option === "-s" ? "saddr" : "daddr", value)];
+    case "-o":
+      return [match("==", { meta: { key: "oifname" } }, value.replace(/\+$/, "*"))];
+    case "-p":
+      return [match("==", { meta: { key: "l4proto" } }, value)];
+    case "--dst-type":
+      return [match("!=", { fib: { result: "type", flags: ["daddr"] } }, value.toLowerCase())];
+    case "--mode":
+    case "--to-ports":
+      return [];
+    case "--probability":
+      return [
+        match("<", { numgen: { mode: "random", mod: ALL, offset: 0 } }, Math.round(Number(value) * ALL)),
+      ];
+    case "-g":
+      return [{ goto: { target: value } }];
+    case "-j":
+      return value === "RETURN" ? [{ counter: null }, { return: null }] : [{ jump: { target: value } }];
+    default:
+      throw new TypeError(`no rule of ours has the option ${option}`);
+  }
+}
+
+/** nft lists a modulus of 2^31 as a negative number. */
+const ALL = 2 ** 30;
+
+type Match = Extract<Statement, { match: unknown }>["match"];
+
+function match(op: string, left: Match["left"], right: Match["right"]): Statement {
+  return { match: { op, left, right } };
+}
+
+/** nft lists a block that is one address without its length. */
+function address(family: Family, field: string, cidr: string): Statement {
+  const [addr = "", length] = cidr.split("/");
+  const whole = Number(length) === (family === "ip" ? 32 : 128);
+  return match(
+    "==",
+    { payload: { protocol: family, field } },
+    whole ? addr : { prefix: { addr, len: Number(length) } },
+  );
+}
+
+function masquerade(ports: string | undefined, randomFully: boolean): Statement {
+  const flags = randomFully ? { flags: ["fully-random"] } : {};
+  const [first, last] = ports?.split("-").map(Number) ?? [];
+  if (first === undefined) return { masquerade: randomFully ? flags : null };
+  return { masquerade: { port: last === undefined ? first : { range: [first, last] }, ...flags } };
+}

@@ -1,0 +1,118 @@
+import { effectText, isOurs, normalText, type Rule, ruleText, targetOf } from "./rule.ts";
+import { type Chain, DEFAULT_CHAIN, extraChains, type Ruleset } from "./ruleset.ts";
+import type { Saved } from "./save.ts";
+
+const POSTROUTING = "POSTROUTING";
+
+/**
+ * What `iptables-restore --noflush --counters` has to be given so that table `nat` holds what is wanted and nothing
+ * else of ip-masq-agent's or ours; undefined if it does. Chains that differ are rewritten, with the counts of the
+ * rules that stay; jumps go by what they do, whatever their comments say. All of it takes effect at once.
+ *
+ * @param wanted undefined to take everything away
+ */
+export function restoreInput(saved: Saved, wanted: Ruleset | undefined): string | undefined {
+  const chains = (wanted?.chains ?? []).filter(chain => !isHeld(saved, chain));
+  const leftovers = leftoverChains(saved, wanted);
+  const { right, wrong } = jumps(saved, wanted, leftovers);
+  const jump = wanted && !right ? [`[0:0] -A ${POSTROUTING} ${ruleText(wanted.jump)}`] : [];
+  if (chains.length + leftovers.length + wrong.length + jump.length === 0) return undefined;
+  return [
+    "*nat",
+    ...[...chains.map(({ name }) => name), ...leftovers].map(name => `:${name} - [0:0]`),
+    ...chains.flatMap(chain => counted(saved, chain)),
+    ...jump,
+    ...wrong.map(rule => `-D ${POSTROUTING} ${ruleText(rule)}`),
+    ...leftovers.filter(name => !isReferred(saved, name, leftovers)).map(name => `-X ${name}`),
+    "COMMIT",
+    "",
+  ].join("\n");
+}
+
+/** The rules of ip-masq-agent's and ours, a line each, those that are wanted in the words of `wanted`. */
+export function heldLines(saved: Saved, wanted: Ruleset | undefined): string[] {
+  const names = [...(wanted?.chains.map(({ name }) => name) ?? []), ...leftoverChains(saved, wanted)];
+  const { right, wrong } = jumps(saved, wanted, leftoverChains(saved, wanted));
+  const words = new Map(wanted?.chains.flatMap(({ rules }) => rules.map(rule => [normalText(rule), rule])));
+  return [
+    ...names.flatMap(name =>
+      (saved.chains.get(name) ?? []).map(({ rule }) => line(name, words.get(normalText(rule)) ?? rule)),
+    ),
+    ...(right && wanted ? [line(POSTROUTING, wanted.jump)] : []),
+    ...wrong.map(rule => line(POSTROUTING, rule)),
+  ];
+}
+
+/** The rules that are wanted, a line each. */
+export function wantedLines({ chains, jump }: Ruleset): string[] {
+  return [
+    ...chains.flatMap(({ name, rules }) => rules.map(rule => line(name, rule))),
+    line(POSTROUTING, jump),
+  ];
+}
+
+function line(chain: string, rule: Rule): string {
+  return `-A ${chain} ${ruleText(rule)}`;
+}
+
+function isHeld(saved: Saved, { name, rules }: Chain): boolean {
+  const held = saved.chains.get(name);
+  return (
+    held?.length === rules.length &&
+    held.every(({ rule }, i) => normalText(rule) === normalText(rules[i] ?? []))
+  );
+}
+
+/** The rules of a chain with the counts that equal ones have. */
+function counted(saved: Saved, { name, rules }: Chain): string[] {
+  const held = new Map(saved.chains.get(name)?.map(it => [normalText(it.rule), it]));
+  return rules.map(rule => {
+    const { packets, bytes } = held.get(normalText(rule)) ?? { packets: 0, bytes: 0 };
+    return `[${packets}:${bytes}] ${line(name, rule)}`;
+  });
+}
+
+/** Chains that ip-masq-agent or we made under another name, or for what is wanted no more. */
+function leftoverChains(saved: Saved, wanted: Ruleset | undefined): string[] {
+  const names = new Set(wanted?.chains.map(({ name }) => name));
+  const known = [DEFAULT_CHAIN, wanted?.chains[0]?.name ?? DEFAULT_CHAIN].flatMap(it => [
+    it,
+    ...extraChains(it),
+  ]);
+  const ours = [...saved.chains].filter(([name, rules]) => {
+    if (names.has(name) || name === POSTROUTING || BUILT_IN.has(name)) return false;
+    return (
+      known.includes(name) || rules.some(({ rule }) => isOurs(rule)) || jumpsTo(saved, name).some(isOurs)
+    );
+  });
+  return ours.map(([name]) => name);
+}
+
+const BUILT_IN = new Set(["PREROUTING", "INPUT", "OUTPUT"]);
+
+/** The rules of POSTROUTING that lead to a chain. */
+function jumpsTo(saved: Saved, chain: string): Rule[] {
+  const rules = saved.chains.get(POSTROUTING) ?? [];
+  return rules.map(({ rule }) => rule).filter(rule => targetOf(rule) === chain);
+}
+
+/** The jump that may stay, if there is one, and those that may not. */
+function jumps(
+  saved: Saved,
+  wanted: Ruleset | undefined,
+  leftovers: readonly string[],
+): { right: Rule | undefined; wrong: Rule[] } {
+  const ours = [...(wanted?.chains.map(({ name }) => name) ?? []), ...leftovers];
+  const all = ours.flatMap(name => jumpsTo(saved, name));
+  const fits = (rule: Rule) => wanted !== undefined && effectText(rule) === effectText(wanted.jump);
+  const right = all.find(rule => wanted && normalText(rule) === normalText(wanted.jump)) ?? all.find(fits);
+  return { right, wrong: all.filter(rule => rule !== right) };
+}
+
+/** Whether a chain that is to go is needed by rules that are not ours. */
+function isReferred(saved: Saved, chain: string, leftovers: readonly string[]): boolean {
+  return [...saved.chains].some(
+    ([name, rules]) =>
+      name !== POSTROUTING && !leftovers.includes(name) && rules.some(({ rule }) => targetOf(rule) === chain),
+  );
+}

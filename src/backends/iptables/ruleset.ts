@@ -1,0 +1,106 @@
+import type { Family } from "../../net/cidr.ts";
+import { formatPortRange, portCount } from "../../net/ports.ts";
+import type { FamilyPolicy, Policy } from "../../policy/policy.ts";
+import { COMMENT, type Rule } from "./rule.ts";
+
+/** What we own of table `nat` in one family: chains of ours, and one rule in POSTROUTING. */
+export interface Ruleset {
+  readonly family: Family;
+  readonly jump: Rule;
+  /** The policy's own chain first. */
+  readonly chains: readonly Chain[];
+}
+
+export interface Chain {
+  readonly name: string;
+  readonly rules: readonly Rule[];
+}
+
+/** The chain that ip-masq-agent has unless it is told otherwise: it is ours whatever is in it. */
+export const DEFAULT_CHAIN = "IP-MASQ-AGENT";
+
+/**
+ * The rules that a policy wants in one family: one chain, as ip-masq-agent has it. What ip-masq-agent does
+ * not know takes further chains: sources and interfaces one for the verdicts behind them, exceptions one
+ * for the masquerading that two rules then need.
+ *
+ * @param randomFully whether iptables knows `--random-fully`, as it does from 1.6.2 on
+ */
+export function ruleset(policy: Policy, family: FamilyPolicy, randomFully: boolean): Ruleset {
+  const { chain } = policy;
+  const [verdictChain, outboundChain] = extraChains(chain);
+  const outbound = masquerades(policy, randomFully);
+  const gates = gatesOf(policy, family, verdictChain);
+  const exceptions = family.masquerade.outer.map(({ cidr }) =>
+    rule(["-d", cidr.text], "exceptions from cluster-local traffic", [], ["-g", outboundChain]),
+  );
+  const keep = family.nonMasquerade.outer.map(({ cidr }) =>
+    rule(["-d", cidr.text], "cluster-local traffic", [], ["-j", "RETURN"]),
+  );
+  const rest = exceptions.length > 0 ? [rule([], "outbound traffic", [], ["-g", outboundChain])] : outbound;
+  const verdicts = [...exceptions, ...keep, ...rest];
+  return {
+    family: family.family,
+    jump: jumpTo(chain),
+    chains: [
+      { name: chain, rules: gates ?? verdicts },
+      ...(gates ? [{ name: verdictChain, rules: verdicts }] : []),
+      ...(exceptions.length > 0 ? [{ name: outboundChain, rules: outbound }] : []),
+    ],
+  };
+}
+
+/** The rule that ip-masq-agent appends to POSTROUTING, word for word. */
+function jumpTo(chain: string): Rule {
+  const why = `ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom ${chain} chain`;
+  return rule([], why, ["-m", "addrtype", "!", "--dst-type", "LOCAL"], ["-j", chain]);
+}
+
+/** Chains that may stand beside the policy's, in the 28 bytes that iptables allows a name. */
+export function extraChains(chain: string): readonly [verdicts: string, outbound: string] {
+  const beside = (suffix: string) => {
+    const name = `${chain.slice(0, 24)}${suffix}`;
+    return name === chain ? name.toLowerCase() : name;
+  };
+  return [beside("-DST"), beside("-OUT")];
+}
+
+/** Undefined if every source and interface goes. */
+function gatesOf({ outputInterfaces }: Policy, { sources }: FamilyPolicy, to: string): Rule[] | undefined {
+  if (!sources && !outputInterfaces) return undefined;
+  const from = sources ? sources.outer.map(({ cidr }) => ["-s", cidr.text]) : [[]];
+  const by = outputInterfaces?.map(name => ["-o", name.replace(/\*$/, "+")]) ?? [[]];
+  return from.flatMap(source =>
+    by.map(out => rule([...source, ...out], "sources and interfaces that are masqueraded", [], ["-g", to])),
+  );
+}
+
+/**
+ * Several port ranges get connections in proportion to their ports: each rule takes its share of what the
+ * rules before it left, and the last takes the rest.
+ */
+function masquerades({ randomFully, toPorts = [] }: Policy, known: boolean): Rule[] {
+  const random = randomFully && known ? ["--random-fully"] : [];
+  const ported = ["tcp", "udp", "sctp"].flatMap(protocol =>
+    toPorts.map((range, i) => {
+      const share = portCount([range]) / portCount(toPorts.slice(i));
+      return rule(
+        ["-p", protocol],
+        `outbound traffic from ports ${formatPortRange(range)}`,
+        share < 1 ? ["-m", "statistic", "--mode", "random", "--probability", probability(share)] : [],
+        ["-j", "MASQUERADE", "--to-ports", formatPortRange(range), ...random],
+      );
+    }),
+  );
+  return [...ported, rule([], "outbound traffic", [], ["-j", "MASQUERADE", ...random])];
+}
+
+/** A rule with its parts in the order in which iptables-save prints them. */
+function rule(addresses: Rule, why: string, match: Rule, target: Rule): Rule {
+  return [...addresses, "-m", "comment", "--comment", `${COMMENT}${why}`, ...match, ...target];
+}
+
+/** As the kernel keeps it, in 31 bits, and as iptables prints that. */
+function probability(share: number): string {
+  return (Math.round(share * 2 ** 31) / 2 ** 31).toFixed(11);
+}

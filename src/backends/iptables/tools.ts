@@ -1,0 +1,115 @@
+import type { Family } from "../../net/cidr.ts";
+import { type Ended, ProgramError, run } from "../../system/program.ts";
+import type { Programs } from "./programs.ts";
+import { parseSaved, type Saved } from "./save.ts";
+
+/** How long is waited for what. */
+interface Waits {
+  /** How long a change waits for the lock that programs of iptables-legacy share, in seconds. */
+  readonly lock: number;
+  /**
+   * How often iptables-legacy, which tells nobody of changes, is looked at, in milliseconds. A look takes 2 ms of
+   * processor time.
+   */
+  readonly look: number;
+}
+
+const WAITS: Waits = { lock: 10, look: 5000 };
+
+/** The two programs that are called iptables: one writes nftables, the other the older xtables. */
+export type Variant = "iptables-nft" | "iptables-legacy";
+
+/** The programs of one variant of iptables. */
+export class Tools {
+  /**
+   * @param suffix `-nft` or `-legacy`, or nothing where only the plain names are there
+   * @param randomFully whether iptables knows `--random-fully`
+   */
+  constructor(
+    readonly variant: Variant,
+    readonly suffix: string,
+    readonly randomFully: boolean,
+    readonly programs: Programs,
+    readonly waits = WAITS,
+  ) {}
+
+  /** Whether there are programs for a family. */
+  has(family: Family): boolean {
+    return this.programs.has(`${NAMES[family]}${this.suffix}-save`);
+  }
+
+  /** Throws ProgramError if programs for a family are not there. */
+  require(family: Family): void {
+    if (this.has(family)) return;
+    const remedy = family === "ip" ? "install iptables" : "install ip6tables, or leave --enable-ipv6 away";
+    throw new ProgramError(`${NAMES[family]}${this.suffix}-save`, "is not installed", remedy);
+  }
+
+  /** What table `nat` holds. Throws ProgramError. */
+  async save(family: Family): Promise<Saved> {
+    const argv = [
+      ...this.programs.argv(`${NAMES[family]}${this.suffix}-save`),
+      "--counters",
+      "--table",
+      "nat",
+    ];
+    const ended = await run(argv);
+    if (ended.exitCode !== 0) throw failure(argv, ended);
+    if (ended.stdout.includes("is incompatible, use 'nft' tool")) {
+      const what = `table ${family} nat has rules that nft wrote and iptables cannot read`;
+      throw new ProgramError(
+        argv.join(" "),
+        what,
+        "run ipmasq cleanup if they are ours, or start the agent with --backend=nftables",
+        0,
+      );
+    }
+    return parseSaved(ended.stdout);
+  }
+
+  /**
+   * What iptables-save prints, of one table or of all that are in use; nothing if it fails. A table that
+   * iptables-legacy does not have in use is not brought in by this.
+   */
+  async print(family: Family, table?: string): Promise<string> {
+    if (!this.has(family)) return "";
+    const idle = async (name: string) => !(await legacyTables(this.programs, family)).has(name);
+    if (table !== undefined && this.variant === "iptables-legacy" && (await idle(table))) return "";
+    const program = this.programs.argv(`${NAMES[family]}${this.suffix}-save`);
+    return (await run([...program, ...(table === undefined ? [] : ["--table", table])])).stdout;
+  }
+
+  /** Changes table `nat`, all of it or nothing, as `iptables-restore --noflush` reads it. Throws ProgramError. */
+  async restore(family: Family, input: string): Promise<void> {
+    const program = this.programs.argv(`${NAMES[family]}${this.suffix}-restore`);
+    const argv = [...program, "--noflush", "--counters", `--wait=${this.waits.lock}`];
+    const ended = await run(argv, input);
+    if (ended.exitCode !== 0) throw failure(argv, ended, input);
+  }
+}
+
+const NAMES: Readonly<Record<Family, string>> = { ip: "iptables", ip6: "ip6tables" };
+
+/** The tables that iptables-legacy has in use. To look at one with its programs would bring it in. */
+export async function legacyTables({ read }: Programs, family: Family): Promise<ReadonlySet<string>> {
+  const text = await read(`/proc/net/${family === "ip" ? "ip" : "ip6"}_tables_names`);
+  return new Set(text.split("\n").filter(Boolean));
+}
+
+function failure(argv: readonly string[], { exitCode, stderr }: Ended, input = ""): ProgramError {
+  const number = /line:? (\d+)/.exec(stderr)?.[1];
+  const line = number === undefined ? undefined : input.split("\n")[Number(number) - 1];
+  const said = stderr.trim().replace(/\s*\n\s*/g, " ");
+  const what = `${said || `exit code ${exitCode}`}${line ? ` (${line})` : ""}`;
+  return new ProgramError(argv.join(" "), what, hint(stderr), exitCode);
+}
+
+function hint(stderr: string): string {
+  if (/permission denied|must be root|not permitted/i.test(stderr))
+    return "run as root, or with the capability NET_ADMIN";
+  if (/xtables lock/.test(stderr))
+    return "another program holds the lock of iptables: see who has /run/xtables.lock open";
+  if (/incompatible/.test(stderr))
+    return "remove what nft wrote into table nat, or start the agent with --backend=nftables";
+  return "";
+}

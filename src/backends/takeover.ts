@@ -1,0 +1,62 @@
+import type { Policy } from "../policy/policy.ts";
+import { type Backend, FAMILIES, type Plan, type Watch } from "./backend.ts";
+
+/**
+ * A backend that takes over from the others: once its own rules stand, what they left is removed in the same sync,
+ * and so is what it has itself in a family that is not wanted any more. All that is looked for after each write
+ * and, if `lookFirst`, by the first plan; not by every one, since that takes programs of its own.
+ */
+export class Takeover implements Backend {
+  readonly name: Backend["name"];
+  readonly writer: string;
+  #look: boolean;
+
+  constructor(
+    readonly backend: Backend,
+    readonly others: readonly Backend[],
+    lookFirst: boolean,
+  ) {
+    this.name = backend.name;
+    this.writer = backend.writer;
+    this.#look = lookFirst;
+  }
+
+  async plan(policy: Policy): Promise<Plan> {
+    const plan = await this.backend.plan(policy);
+    if (!plan.inSync) {
+      this.#look = true;
+      return plan;
+    }
+    if (!this.#look) return plan;
+    const unwanted = FAMILIES.filter(family => !policy.families.some(it => it.family === family));
+    const looks = [this.backend.held(unwanted), ...this.others.map(other => other.held())];
+    const leftovers = (await Promise.all(looks)).flat();
+    if (leftovers.length === 0) {
+      this.#look = false;
+      return plan;
+    }
+    return {
+      ...plan,
+      held: [...plan.held, ...leftovers],
+      inSync: false,
+      apply: async () => {
+        await this.backend.remove(unwanted);
+        for (const other of this.others) await other.remove();
+      },
+    };
+  }
+
+  watch(changed: (by?: string) => void, lost: (why: string) => void): Watch {
+    return this.backend.watch(changed, lost);
+  }
+
+  async held(families = FAMILIES): Promise<readonly string[]> {
+    return (await Promise.all([this.backend, ...this.others].map(it => it.held(families)))).flat();
+  }
+
+  async remove(families = FAMILIES): Promise<readonly string[]> {
+    const removed: string[] = [];
+    for (const backend of [this.backend, ...this.others]) removed.push(...(await backend.remove(families)));
+    return removed;
+  }
+}

@@ -1,0 +1,76 @@
+import { optionOf, type Rule, targetOf } from "../../../src/backends/iptables/rule.ts";
+import type { Ruleset } from "../../../src/backends/iptables/ruleset.ts";
+import type { Address } from "../../../src/net/cidr.ts";
+import { Cidr } from "../../../src/net/cidr.ts";
+import type { Packet } from "../../packet.ts";
+
+/**
+ * What our rules do to a packet, by the meaning that iptables(8) and iptables-extensions(8) give to each option. Of a
+ * draw of lots every outcome counts as the lowest.
+ */
+export function judge(rulesets: readonly Ruleset[], packet: Packet): "keep" | "masquerade" {
+  const rules = rulesets.find(({ family }) => family === packet.destination.family);
+  return rules && masqueradesBy(rules, [rules.jump], packet) ? "masquerade" : "keep";
+}
+
+function masqueradesBy(ruleset: Ruleset, rules: readonly Rule[], packet: Packet): boolean {
+  for (const rule of rules) {
+    if (!matches(rule, packet)) continue;
+    const target = targetOf(rule);
+    if (target === "MASQUERADE") return true;
+    if (target === "RETURN") return false;
+    const chain = ruleset.chains.find(({ name }) => name === target);
+    if (!chain) throw new Error(`there is no chain ${target}`);
+    const masquerades = masqueradesBy(ruleset, chain.rules, packet);
+    if (masquerades || rule.includes("-g")) return masquerades;
+  }
+  return false;
+}
+
+function matches(rule: Rule, { protocol, source, destination, out }: Packet): boolean {
+  const known = [
+    "-d",
+    "-s",
+    "-o",
+    "-p",
+    "-m",
+    "--comment",
+    "!",
+    "--dst-type",
+    "--mode",
+    "--probability",
+    "-j",
+    "-g",
+    "--to-ports",
+    "--random-fully",
+  ];
+  const options = rule.filter(word => /^(-|!$)/.test(word));
+  const odd = options.find(word => !known.includes(word) && !isValue(rule, word));
+  if (odd !== undefined) throw new Error(`what does ${odd} mean?`);
+  const interfaces = optionOf(rule, "-o");
+  const protocols = optionOf(rule, "-p");
+  return (
+    holds(optionOf(rule, "-d"), destination) &&
+    holds(optionOf(rule, "-s"), source) &&
+    (interfaces === undefined || isNamed(interfaces, out)) &&
+    (protocols === undefined || protocols === protocol)
+  );
+}
+
+/** Interfaces may have names that look like options. */
+function isValue(rule: Rule, word: string): boolean {
+  return optionOf(rule, "-o") === word;
+}
+
+function isNamed(pattern: string, name: string): boolean {
+  return pattern.endsWith("+") ? name.startsWith(pattern.slice(0, -1)) : name === pattern;
+}
+
+/** Compares leading bits, as a kernel would, and not the first and the last address. */
+function holds(text: string | undefined, { value }: Address): boolean {
+  if (text === undefined) return true;
+  const cidr = Cidr.parse(text);
+  if (!(cidr instanceof Cidr)) throw new Error(cidr.what);
+  const rest = BigInt((cidr.family === "ip" ? 32 : 128) - cidr.prefix);
+  return value >> rest === cidr.first >> rest;
+}

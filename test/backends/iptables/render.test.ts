@@ -1,0 +1,185 @@
+import { describe, expect, test } from "bun:test";
+import { renderRestore } from "../../../src/backends/iptables/render.ts";
+import { restoreInput } from "../../../src/backends/iptables/restore.ts";
+import { normalText, parseRule, ruleText } from "../../../src/backends/iptables/rule.ts";
+import { ruleset } from "../../../src/backends/iptables/ruleset.ts";
+import { parseSaved } from "../../../src/backends/iptables/save.ts";
+import type { Policy } from "../../../src/policy/policy.ts";
+import { policy } from "../../policies.ts";
+
+const JUMP = (chain: string) =>
+  `-A POSTROUTING -m comment --comment "ip-masq-agent: ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom ${chain} chain" -m addrtype ! --dst-type LOCAL -j ${chain}`;
+const LOCAL = '-m comment --comment "ip-masq-agent: cluster-local traffic"';
+const OUTBOUND = '-m comment --comment "ip-masq-agent: outbound traffic"';
+const EXCEPTION = '-m comment --comment "ip-masq-agent: exceptions from cluster-local traffic"';
+const GATE = '-m comment --comment "ip-masq-agent: sources and interfaces that are masqueraded"';
+
+describe("what is printed for iptables-restore", () => {
+  test.each([
+    [
+      "the defaults",
+      policy(),
+      `*nat
+:IP-MASQ-AGENT - [0:0]
+[0:0] -A IP-MASQ-AGENT -d 169.254.0.0/16 ${LOCAL} -j RETURN
+[0:0] -A IP-MASQ-AGENT -d 10.0.0.0/8 ${LOCAL} -j RETURN
+[0:0] -A IP-MASQ-AGENT -d 172.16.0.0/12 ${LOCAL} -j RETURN
+[0:0] -A IP-MASQ-AGENT -d 192.168.0.0/16 ${LOCAL} -j RETURN
+[0:0] -A IP-MASQ-AGENT ${OUTBOUND} -j MASQUERADE --random-fully
+[0:0] ${JUMP("IP-MASQ-AGENT")}
+COMMIT
+`,
+    ],
+    [
+      "another chain, link-local too, ports as they come",
+      policy({ keep: [], masqLinkLocal: true }, { masqChain: "IP-MASQ", randomFully: false }),
+      `*nat
+:IP-MASQ - [0:0]
+[0:0] -A IP-MASQ ${OUTBOUND} -j MASQUERADE
+[0:0] ${JUMP("IP-MASQ")}
+COMMIT
+`,
+    ],
+    [
+      "exceptions, sources, interfaces",
+      policy({
+        keep: ["10.0.0.0/8"],
+        masquerade: ["10.96.0.0/12"],
+        sources: ["10.244.0.0/16"],
+        interfaces: ["eth0", "wg*"],
+        masqLinkLocal: true,
+      }),
+      `*nat
+:IP-MASQ-AGENT - [0:0]
+:IP-MASQ-AGENT-DST - [0:0]
+:IP-MASQ-AGENT-OUT - [0:0]
+[0:0] -A IP-MASQ-AGENT -s 10.244.0.0/16 -o eth0 ${GATE} -g IP-MASQ-AGENT-DST
+[0:0] -A IP-MASQ-AGENT -s 10.244.0.0/16 -o wg+ ${GATE} -g IP-MASQ-AGENT-DST
+[0:0] -A IP-MASQ-AGENT-DST -d 10.96.0.0/12 ${EXCEPTION} -g IP-MASQ-AGENT-OUT
+[0:0] -A IP-MASQ-AGENT-DST -d 10.0.0.0/8 ${LOCAL} -j RETURN
+[0:0] -A IP-MASQ-AGENT-DST ${OUTBOUND} -g IP-MASQ-AGENT-OUT
+[0:0] -A IP-MASQ-AGENT-OUT ${OUTBOUND} -j MASQUERADE --random-fully
+[0:0] ${JUMP("IP-MASQ-AGENT")}
+COMMIT
+`,
+    ],
+  ])("%s", (_what, meant, text) => {
+    expect(renderRestore(meant, "ip")).toBe(text);
+  });
+
+  test("ports from ranges, each with its share of what the ones before it leave", () => {
+    const toPorts = [
+      { first: 1001, last: 2000 },
+      { first: 3001, last: 5000 },
+      { first: 6000, last: 6000 },
+    ];
+    const lines = renderRestore(policy({ keep: [], masqLinkLocal: true }, { toPorts }), "ip").split("\n");
+    const udp = lines.filter(line => line.includes("-p udp"));
+    expect(udp.map(line => line.replace(/.*MASQUERADE /, ""))).toEqual([
+      "--to-ports 1001-2000 --random-fully",
+      "--to-ports 3001-5000 --random-fully",
+      "--to-ports 6000 --random-fully",
+    ]);
+    const shares = udp.map(line => /--probability (\S+)/.exec(line)?.[1]);
+    expect(shares).toEqual(["0.33322225930", "0.99950024998", undefined]);
+  });
+
+  test("IPv6 is for ip6tables-restore", () => {
+    const both = policy({ keep: ["fd00::/8"] }, { enableIPv6: true });
+    expect(renderRestore(both, "ip6")).toContain(`-A IP-MASQ-AGENT -d fd00::/8 ${LOCAL} -j RETURN\n`);
+    expect(renderRestore(both, "ip")).not.toContain("fd00");
+    expect(renderRestore(policy(), "ip6")).toBe("");
+  });
+});
+
+describe("rules that mean the same are the same, however iptables prints them", () => {
+  test.each([
+    [
+      '-d 10.0.0.0/8 -m comment --comment "a b" -j RETURN',
+      '-m comment --comment "a b" --destination 10.0.0.0/8 -j RETURN',
+    ],
+    ["-d 10.1.2.3/32 -j RETURN", "-d 10.1.2.3 -j RETURN"],
+    ["-d fd00::1/128 -j RETURN", "-d fd00:0::1 -j RETURN"],
+    ["-d ::100:0/104 -j RETURN", "-d ::1.0.0.0/104 -j RETURN"],
+    ["-d 0.0.0.0/0 -j MASQUERADE", "-j MASQUERADE"],
+    ["-m addrtype ! --dst-type LOCAL -j X", "! --dst-type LOCAL -m addrtype -j X"],
+    [
+      "-m statistic --mode random --probability 0.33300000010 -j X",
+      "-m statistic --mode random --probability 0.33299999987 -j X",
+    ],
+    ["-m comment --comment x -j X", '-m comment --comment "x" -j X'],
+  ])("%s", (one, other) => {
+    expect(normalText(parseRule(one))).toBe(normalText(parseRule(other)));
+  });
+
+  test.each([
+    ["-d 10.0.0.0/8 -j RETURN", "! -d 10.0.0.0/8 -j RETURN"],
+    ["-d 10.0.0.0/8 -j RETURN", "-s 10.0.0.0/8 -j RETURN"],
+    ["-j X", "-g X"],
+    ["-j MASQUERADE", "-j MASQUERADE --random-fully"],
+    ["-o eth0 -j X", "-o eth+ -j X"],
+  ])("but not %s and %s", (one, other) => {
+    expect(normalText(parseRule(one))).not.toBe(normalText(parseRule(other)));
+  });
+
+  test("quotes and backslashes are read as they are written", () => {
+    const rule = ["-m", "comment", "--comment", 'a "b" \\ c', "-j", "X"];
+    expect(ruleText(rule)).toBe('-m comment --comment "a \\"b\\" \\\\ c" -j X');
+    expect(parseRule(ruleText(rule))).toEqual(rule);
+  });
+});
+
+describe("what is changed", () => {
+  const head =
+    "# Generated by iptables-nft-save v1.8.9\n*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [7:420]\n";
+  const change = (text: string, meant?: Policy) => {
+    const [family] = meant?.families ?? [];
+    return restoreInput(
+      parseSaved(`${head}${text}COMMIT\n`),
+      meant && family && ruleset(meant, family, true),
+    );
+  };
+  const meant = policy({ keep: ["10.0.0.0/8"], masqLinkLocal: true });
+  const chain = `:IP-MASQ-AGENT - [0:0]\n[5:300] -A IP-MASQ-AGENT -d 10.0.0.0/8 ${LOCAL} -j RETURN\n[2:120] -A IP-MASQ-AGENT ${OUTBOUND} -j MASQUERADE --random-fully\n`;
+  const jump = `[7:420] ${JUMP("IP-MASQ-AGENT")}\n`;
+
+  test.each([
+    ["nothing, if nothing differs", `${chain}${jump}`, meant, undefined],
+    [
+      "the second jump",
+      `${chain}${jump}[0:0] -A POSTROUTING -j IP-MASQ-AGENT\n`,
+      meant,
+      "*nat\n-D POSTROUTING -j IP-MASQ-AGENT\nCOMMIT\n",
+    ],
+    ["the jump that is missing", chain, meant, `*nat\n[0:0] ${JUMP("IP-MASQ-AGENT")}\nCOMMIT\n`],
+    [
+      "the chain, with the counts of what stays",
+      `${chain}${jump}`,
+      policy({ keep: ["192.0.2.0/24", "10.0.0.0/8"], masqLinkLocal: true }),
+      `*nat\n:IP-MASQ-AGENT - [0:0]\n[0:0] -A IP-MASQ-AGENT -d 192.0.2.0/24 ${LOCAL} -j RETURN\n[5:300] -A IP-MASQ-AGENT -d 10.0.0.0/8 ${LOCAL} -j RETURN\n[2:120] -A IP-MASQ-AGENT ${OUTBOUND} -j MASQUERADE --random-fully\nCOMMIT\n`,
+    ],
+    [
+      "the chain of another name",
+      `${chain}${jump}:OLD - [0:0]\n[0:0] -A OLD ${OUTBOUND} -j MASQUERADE\n[0:0] ${JUMP("OLD")}\n`,
+      meant,
+      `*nat\n:OLD - [0:0]\n-D POSTROUTING ${JUMP("OLD").slice("-A POSTROUTING ".length)}\n-X OLD\nCOMMIT\n`,
+    ],
+    [
+      "all of it, if nothing is wanted",
+      `${chain}${jump}`,
+      undefined,
+      `*nat\n:IP-MASQ-AGENT - [0:0]\n-D POSTROUTING ${JUMP("IP-MASQ-AGENT").slice("-A POSTROUTING ".length)}\n-X IP-MASQ-AGENT\nCOMMIT\n`,
+    ],
+    [
+      "a chain that somebody else needs only in what it holds",
+      `${chain}${jump}:THEIRS - [0:0]\n[0:0] -A THEIRS -j IP-MASQ-AGENT\n`,
+      undefined,
+      `*nat\n:IP-MASQ-AGENT - [0:0]\n-D POSTROUTING ${JUMP("IP-MASQ-AGENT").slice("-A POSTROUTING ".length)}\nCOMMIT\n`,
+    ],
+  ] satisfies [string, string, Policy | undefined, string | undefined][])(
+    "%s",
+    (_what, text, wanted, input) => {
+      expect(change(text, wanted)).toEqual(input);
+    },
+  );
+});

@@ -1,0 +1,268 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { Lab } from "../../lab/lab.ts";
+import { chooseBackend, everyBackend } from "../../src/backends/choose.ts";
+import { IptablesBackend } from "../../src/backends/iptables/backend.ts";
+import type { Programs } from "../../src/backends/iptables/programs.ts";
+import { Tools, type Variant } from "../../src/backends/iptables/tools.ts";
+import { chooseTools } from "../../src/backends/iptables/variant.ts";
+import { sync } from "../../src/backends/sync.ts";
+import { policy } from "../policies.ts";
+import { programsOf } from "./candidates.ts";
+
+const KEPT = "10.1.2.3";
+const OUTBOUND = "203.0.113.7";
+const VARIANTS = ["iptables-nft", "iptables-legacy"] as const;
+const COMMENT =
+  "ip-masq-agent: ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom IP-MASQ-AGENT chain";
+
+/** Looks up no names: there is nobody to ask, and some have link-local in /etc/networks. */
+const NO_DNS =
+  "unshare --mount sh -c 'mount --bind /dev/null /etc/resolv.conf && { [ ! -e /etc/networks ] || mount --bind /dev/null /etc/networks; } && exec sh -c \"$0\"'";
+
+let lab: Lab;
+beforeAll(async () => {
+  lab = await Lab.create();
+});
+afterAll(() => lab.close());
+afterEach(async () => {
+  await run("nft flush ruleset");
+  for (const program of ["iptables-legacy", "ip6tables-legacy"])
+    await run(`${program} -t nat -F; ${program} -t nat -X`);
+});
+
+const run = (line: string) => lab.node.output(["sh", "-c", line]);
+const backend = (variant: Variant, lock = 10) =>
+  new IptablesBackend(
+    new Tools(variant, variant.slice("iptables".length), true, programsOf(lab), { lock, look: 50 }),
+  );
+
+/** What ip-masq-agent leaves in a chain of any name. */
+const incumbent = (variant: Variant, chain = "IP-MASQ-AGENT") =>
+  run(`${variant}-restore --noflush <<END
+*nat
+:${chain} - [0:0]
+-A ${chain} -d 169.254.0.0/16 -m comment --comment "ip-masq-agent: local traffic is not subject to MASQUERADE" -j RETURN
+-A ${chain} -d 10.0.0.0/8 -m comment --comment "ip-masq-agent: local traffic is not subject to MASQUERADE" -j RETURN
+-A ${chain} -m comment --comment "ip-masq-agent: outbound traffic is subject to MASQUERADE (must be last in chain)" -j MASQUERADE
+COMMIT
+END
+${variant} -t nat -A POSTROUTING -m comment --comment "${COMMENT.replace("IP-MASQ-AGENT", chain)}" -m addrtype ! --dst-type LOCAL -j ${chain}`);
+
+/** Rules of others around ours: a CNI's, docker's, and two by hand. */
+const strangers = (variant: Variant) =>
+  run(`${variant}-restore --noflush <<'END'
+*nat
+:CNI-1234 - [0:0]
+:DOCKER - [0:0]
+-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
+-A POSTROUTING -s 10.88.0.0/16 -m comment --comment "name: \\"podman\\" id: \\"1234\\"" -j CNI-1234
+-A CNI-1234 -d 10.88.0.0/16 -m comment --comment "name: \\"podman\\" id: \\"1234\\"" -j ACCEPT
+-A CNI-1234 ! -d 224.0.0.0/4 -p tcp -m statistic --mode random --probability 0.33333333349 -j MASQUERADE --to-ports 1024-2048
+COMMIT
+END`);
+
+const saved = async (variant: Variant) =>
+  (await run(`${variant}-save -t nat`)).replace(/^#.*\n/gm, "").replace(/\[\d+:\d+\]/g, "");
+
+/** The lines of the nat table that are not ours. */
+const theirs = async (variant: Variant) =>
+  (await saved(variant)).split("\n").filter(line => !/IP-MASQ|ip-masq-agent/.test(line));
+
+async function readable(): Promise<void> {
+  for (const variant of VARIANTS) {
+    const program6 = variant.replace("ip", "ip6");
+    for (const program of [variant, program6]) {
+      await run(`${program} -t nat -L -v -n && ${program} -t nat -S && ${program}-save -t nat`);
+    }
+  }
+}
+
+describe.each(VARIANTS)("%s", variant => {
+  test("lists the defaults as ip-masq-agent's users know them", async () => {
+    await sync(backend(variant), policy());
+    expect(
+      await run(`${NO_DNS} '${variant} -t nat -L IP-MASQ-AGENT'`),
+    ).toBe(`Chain IP-MASQ-AGENT (1 references)
+target     prot opt source               destination         
+RETURN     all  --  anywhere             169.254.0.0/16       /* ip-masq-agent: cluster-local traffic */
+RETURN     all  --  anywhere             10.0.0.0/8           /* ip-masq-agent: cluster-local traffic */
+RETURN     all  --  anywhere             172.16.0.0/12        /* ip-masq-agent: cluster-local traffic */
+RETURN     all  --  anywhere             192.168.0.0/16       /* ip-masq-agent: cluster-local traffic */
+MASQUERADE  all  --  anywhere             anywhere             /* ip-masq-agent: outbound traffic */ random-fully
+`);
+    await run(
+      `${variant} -t nat -C POSTROUTING -m comment --comment "${COMMENT}" -m addrtype ! --dst-type LOCAL -j IP-MASQ-AGENT`,
+    );
+  });
+
+  test.each([
+    ["as it is", ""],
+    [
+      "with a jump that is there twice",
+      `${variant} -t nat -A POSTROUTING -m addrtype ! --dst-type LOCAL -j IP-MASQ`,
+    ],
+    [
+      "with a jump whose comment was changed",
+      `${variant} -t nat -R POSTROUTING 3 -m comment --comment mine -m addrtype ! --dst-type LOCAL -j IP-MASQ`,
+    ],
+    ["with a jump that takes too much", `${variant} -t nat -R POSTROUTING 3 -j IP-MASQ`],
+  ])("takes over what ip-masq-agent left, %s", async (_what, meddle) => {
+    for (const chain of ["IP-MASQ", "IP-MASQ-AGENT"]) {
+      await strangers(variant);
+      const before = await theirs(variant);
+      await incumbent(variant, "IP-MASQ");
+      if (meddle) await run(meddle);
+      await sync(backend(variant), policy({}, { masqChain: chain }));
+      const text = await saved(variant);
+      expect(text.match(new RegExp(`^-A POSTROUTING .*-j ${chain}$`, "gm"))).toHaveLength(1);
+      expect(text.match(/^:IP-MASQ\S*/gm)).toEqual([`:${chain}`]);
+      expect(await theirs(variant)).toEqual(before);
+      await backend(variant).remove();
+      expect(await saved(variant)).not.toMatch(/IP-MASQ|ip-masq/);
+      expect(await theirs(variant)).toEqual(before);
+      await run(`${variant} -t nat -F; ${variant} -t nat -X`);
+    }
+  });
+
+  test("takes over from ip-masq-agent and gives back to it under load, and no connection is judged wrongly", async () => {
+    await incumbent(variant);
+    const load = await lab.load({ destinations: [KEPT, OUTBOUND], flowsPerSecond: 5000 });
+    for (let i = 0; i < 20; i++) {
+      await sync(backend(variant), policy({ keep: ["10.0.0.0/8", `192.0.2.${i}/32`] }));
+      await incumbent(variant).catch(() => {});
+    }
+    const [kept, outbound] = await load.stop();
+    expect(kept).toMatchObject({ fromNode: 0, other: 0 });
+    expect(outbound).toMatchObject({ fromPod: 0, other: 0 });
+  }, 60_000);
+
+  test("keeps counts when something else changes", async () => {
+    await sync(backend(variant), policy());
+    await lab.connect({ protocol: "udp", to: KEPT });
+    await lab.connect({ protocol: "udp", to: OUTBOUND });
+    await sync(backend(variant), policy({ keep: ["192.0.2.0/24", "10.0.0.0/8"] }));
+    const { counters } = await backend(variant).plan(policy());
+    expect(
+      counters.map(({ verdict, cidr, connections }) => `${verdict} ${cidr ?? "rest"} ${connections}`),
+    ).toEqual(["keep 169.254.0.0/16 0", "keep 192.0.2.0/24 0", "keep 10.0.0.0/8 1", "masquerade rest 1"]);
+  });
+});
+
+describe("the lock of iptables-legacy", () => {
+  const held = (seconds: number) =>
+    lab.node.spawn(["flock", "--no-fork", "/run/xtables.lock", "sleep", `${seconds}`]);
+
+  test("that somebody holds for a moment is waited for", async () => {
+    const holder = held(2);
+    await Bun.sleep(200);
+    await sync(backend("iptables-legacy"), policy());
+    expect(await holder.exited).toBe(0);
+  }, 15_000);
+
+  test("that somebody holds for long is told of, and nothing is half done", async () => {
+    const holder = held(30);
+    await Bun.sleep(200);
+    await expect(sync(backend("iptables-legacy", 1), policy())).rejects.toThrow(
+      "another program holds the lock of iptables: see who has /run/xtables.lock open",
+    );
+    holder.kill();
+    await holder.exited;
+    expect(await saved("iptables-legacy")).not.toContain("IP-MASQ");
+  }, 15_000);
+});
+
+describe("the choice", () => {
+  const hidden = (...names: string[]): Programs => {
+    const all = programsOf(lab);
+    return { ...all, has: name => !names.includes(name) && all.has(name) };
+  };
+  const chosen = async (wanted: "auto" | "nftables" | "iptables", programs: Programs = programsOf(lab)) => {
+    const { backend, reason } = await chooseBackend({ wanted, policy: policy(), lookFirst: true, programs });
+    return `${backend.name} by ${backend.writer}: ${reason}`;
+  };
+
+  test("is nftables where nft is there and the kernel takes the rules", async () => {
+    expect(await chosen("auto")).toBe("nftables by nft: nft is here, and the kernel takes our rules");
+    expect(await run("nft list ruleset")).toBe("");
+  });
+
+  test("is iptables where there is no nft", async () => {
+    expect(await chosen("auto", hidden("nft"))).toBe(
+      "iptables by iptables-nft: nft is not installed; iptables-nft has 0 rules, iptables-legacy 0",
+    );
+  });
+
+  test("is nft for the chain where there is no iptables", async () => {
+    const programs = hidden("iptables", "iptables-nft", "iptables-legacy");
+    expect(await chosen("iptables", programs)).toBe(
+      "iptables by nft: --backend=iptables; there is no iptables here",
+    );
+  });
+
+  test("is an error where there is nothing, which names what to install", async () => {
+    const programs = hidden("nft", "iptables", "iptables-nft", "iptables-legacy");
+    await expect(chosen("iptables", programs)).rejects.toThrow(
+      "neither iptables nor nft is installed; install nftables or iptables",
+    );
+  });
+
+  test("is that of kubelet's hint, whatever else there is", async () => {
+    await run("iptables-legacy -t mangle -N KUBE-KUBELET-CANARY");
+    expect((await chooseTools(programsOf(lab)))?.reason).toBe(
+      "kubelet's chain KUBE-KUBELET-CANARY is in iptables-legacy",
+    );
+    await run("iptables-nft -t mangle -N KUBE-IPTABLES-HINT");
+    expect((await chooseTools(programsOf(lab)))?.reason).toBe(
+      "kubelet's chain KUBE-IPTABLES-HINT is in iptables-nft",
+    );
+    await run("iptables-legacy -t mangle -X");
+  });
+
+  test("is that with more rules if there is no hint", async () => {
+    await run("iptables-legacy -t nat -A POSTROUTING -s 10.1.0.0/16 -j RETURN");
+    expect((await chooseTools(programsOf(lab)))?.reason).toBe("iptables-nft has 0 rules, iptables-legacy 1");
+    expect((await chooseTools(programsOf(lab)))?.tools.variant).toBe("iptables-legacy");
+  });
+
+  test("without ip6tables is an error if IPv6 is enabled", async () => {
+    const programs = hidden("ip6tables-nft-save");
+    const tools = new Tools("iptables-nft", "-nft", true, programs);
+    await expect(new IptablesBackend(tools).plan(policy({}, { enableIPv6: true }))).rejects.toThrow(
+      "ip6tables-nft-save: is not installed; install ip6tables, or leave --enable-ipv6 away",
+    );
+  });
+});
+
+test("switches between all backends under load judge no connection wrongly, leave nothing of the other, and harm nobody", async () => {
+  for (const variant of VARIANTS) await strangers(variant);
+  const before = await Promise.all(VARIANTS.map(theirs));
+  const iptables = {
+    ...programsOf(lab),
+    has: (name: string) => name !== "iptables-nft" && programsOf(lab).has(name),
+  };
+  const ways = [
+    ["nftables", programsOf(lab)],
+    ["iptables", programsOf(lab)],
+    ["nftables", programsOf(lab)],
+    ["iptables", iptables],
+  ] as const;
+  const choose = (wanted: "nftables" | "iptables", programs: Programs) =>
+    chooseBackend({ wanted, programs, policy: policy(), lookFirst: true });
+  await sync((await choose("nftables", programsOf(lab))).backend, policy({}, { enableIPv6: true }));
+  const load = await lab.load({ destinations: [KEPT, OUTBOUND], flowsPerSecond: 5000 });
+  for (let i = 0; i < 12; i++) {
+    const [wanted, programs] = ways[i % ways.length] ?? ways[0];
+    const { backend } = await choose(wanted, programs);
+    await sync(backend, policy({}, { enableIPv6: true }));
+    const elsewhere = (await everyBackend(programsOf(lab))).filter(it => it.name !== backend.name);
+    expect((await Promise.all(elsewhere.map(it => it.held()))).flat()).toEqual([]);
+    await readable();
+  }
+  const [kept, outbound] = await load.stop();
+  expect(kept).toMatchObject({ fromNode: 0, other: 0 });
+  expect(outbound).toMatchObject({ fromPod: 0, other: 0 });
+  for (const each of await everyBackend(programsOf(lab))) await each.remove();
+  expect(await Promise.all(VARIANTS.map(theirs))).toEqual(before);
+  expect((await Promise.all((await everyBackend(programsOf(lab))).map(it => it.held()))).flat()).toEqual([]);
+}, 120_000);
