@@ -17,7 +17,11 @@ beforeAll(async () => {
 afterAll(() => lab.close());
 
 describeCandidates(({ open, snapshot, meddling }) => {
-  afterEach(() => open(lab).remove());
+  afterEach(async () => {
+    await open(lab).remove();
+    // iptables-nft leaves its tables behind, which "flush ruleset" would take away from the next candidate.
+    await lab.node.output(["nft", "flush", "ruleset"]);
+  });
 
   const one = policy({ keep: ["10.0.0.0/8", "192.0.2.0/24"] });
   const other = policy({ keep: ["10.0.0.0/8", "198.51.100.0/24"], masquerade: ["10.96.0.0/12"] });

@@ -1,6 +1,7 @@
 import { Cidr, type Family } from "../../net/cidr.ts";
 import type { Policy } from "../../policy/policy.ts";
-import { type Backend, type Counter, FAMILIES, type Plan, type Watch } from "../backend.ts";
+import { type Backend, FAMILIES, type Plan, type Watch } from "../backend.ts";
+import { type CountedRule, counters } from "./counters.ts";
 import { heldLines, restoreInput, wantedLines } from "./restore.ts";
 import { isOurs, optionOf } from "./rule.ts";
 import { ruleset } from "./ruleset.ts";
@@ -34,8 +35,10 @@ export class IptablesBackend implements Backend {
       counters: halves.flatMap(({ family, saved, rules }) =>
         counters(
           family,
-          saved,
-          rules.chains.map(({ name }) => name),
+          countedRules(
+            saved,
+            rules.chains.map(({ name }) => name),
+          ),
         ),
       ),
       apply: async () => {
@@ -85,26 +88,12 @@ function prefixed(family: Family, lines: readonly string[]): string[] {
   return lines.map(line => `${program} -t nat ${line}`);
 }
 
-function counters(family: Family, saved: Saved, chains: readonly string[]): Counter[] {
+function countedRules(saved: Saved, chains: readonly string[]): CountedRule[] {
   const rules = chains.flatMap(name => saved.chains.get(name) ?? []).filter(({ rule }) => isOurs(rule));
-  const byCidr = rules.flatMap(({ rule, packets, bytes }): Counter[] => {
+  return rules.map(({ rule, packets, bytes }) => {
     const cidr = Cidr.parse(optionOf(rule, "-d") ?? "");
-    if (!(cidr instanceof Cidr)) return [];
-    const verdict = optionOf(rule, "-j") === "RETURN" ? "keep" : "masquerade";
-    return [{ family, verdict, cidr, connections: packets, bytes }];
+    const target = optionOf(rule, "-j");
+    const does = target === "RETURN" ? "return" : target === "MASQUERADE" ? "masquerade" : "go to";
+    return { cidr: cidr instanceof Cidr ? cidr : undefined, does, packets, bytes };
   });
-  const masqueraded = rules.filter(({ rule }) => optionOf(rule, "-j") === "MASQUERADE");
-  const exceptions = byCidr.filter(({ verdict }) => verdict === "masquerade");
-  const rest: Counter = {
-    family,
-    verdict: "masquerade",
-    cidr: undefined,
-    connections: sum(masqueraded.map(it => it.packets)) - sum(exceptions.map(it => it.connections)),
-    bytes: sum(masqueraded.map(it => it.bytes)) - sum(exceptions.map(it => it.bytes)),
-  };
-  return [...byCidr, rest];
-}
-
-function sum(numbers: readonly number[]): number {
-  return numbers.reduce((total, number) => total + number, 0);
 }

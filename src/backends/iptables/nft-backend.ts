@@ -5,6 +5,7 @@ import type { Command, Listed, Statement } from "../nftables/json.ts";
 import { Nft } from "../nftables/nft.ts";
 import type { Rule } from "../nftables/table.ts";
 import { ruleText } from "../nftables/text.ts";
+import { type CountedRule, counters } from "./counters.ts";
 import { nftRule } from "./nft-rule.ts";
 import type { Programs } from "./programs.ts";
 import { COMMENT } from "./rule.ts";
@@ -106,7 +107,10 @@ class Half {
       ...[...rules].flatMap(([name, wanted]) => wanted.map(rule => this.#line(name, rule))),
       ...(jump ? [this.#line(POSTROUTING, jump)] : []),
     ];
-    this.counters = this.#count([...rules.keys()]);
+    this.counters = counters(
+      this.family,
+      [...rules.keys()].flatMap(name => this.#rulesOf(name)).flatMap(counted),
+    );
     this.commands = this.#commands(differing, leftovers, wrong, right ? undefined : jump);
   }
 
@@ -166,20 +170,16 @@ class Half {
     const rules = this.#rulesOf(POSTROUTING).filter(rule => !leftovers.includes(targetOf(rule) ?? ""));
     return theirs.length + rules.length > 0;
   }
+}
 
-  #count(chains: readonly string[]): Counter[] {
-    const { family } = this;
-    const counted = chains
-      .flatMap(name => this.#rulesOf(name))
-      .flatMap(({ expr }) => {
-        const count = expr.flatMap(it => ("counter" in it && it.counter ? [it.counter] : []))[0];
-        return count ? [{ expr, connections: count.packets, bytes: count.bytes }] : [];
-      });
-    return counted.map(({ expr, connections, bytes }): Counter => {
-      const cidr = expr.flatMap(destination)[0];
-      return { family, verdict: cidr ? "keep" : "masquerade", cidr, connections, bytes };
-    });
-  }
+function counted({ expr }: Rule): CountedRule[] {
+  const count = expr.flatMap(it => ("counter" in it && it.counter ? [it.counter] : []))[0];
+  const does = expr.some(it => "return" in it)
+    ? "return"
+    : expr.some(it => "masquerade" in it)
+      ? "masquerade"
+      : "go to";
+  return count ? [{ cidr: expr.flatMap(destination)[0], does, ...count }] : [];
 }
 
 function held({ chain, comment, expr, handle = 0 }: Extract<Listed, { rule: unknown }>["rule"]): Held {

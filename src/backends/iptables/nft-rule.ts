@@ -44,7 +44,7 @@ function statements(family: Family, option: string, value: string): Statement[] 
         match("<", { numgen: { mode: "random", mod: ALL, offset: 0 } }, Math.round(Number(value) * ALL)),
       ];
     case "-g":
-      return [{ goto: { target: value } }];
+      return [{ counter: null }, { goto: { target: value } }];
     case "-j":
       return value === "RETURN" ? [{ counter: null }, { return: null }] : [{ jump: { target: value } }];
     default:
