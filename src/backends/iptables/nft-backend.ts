@@ -6,7 +6,7 @@ import { Nft } from "../nftables/nft.ts";
 import type { Rule } from "../nftables/table.ts";
 import { ruleText } from "../nftables/text.ts";
 import { type CountedRule, counters } from "./counters.ts";
-import { nftRule } from "./nft-rule.ts";
+import { address, nftRule } from "./nft-rule.ts";
 import type { Programs } from "./programs.ts";
 import { COMMENT } from "./rule.ts";
 import { type Ruleset, ruleset } from "./ruleset.ts";
@@ -183,18 +183,29 @@ function counted({ expr }: Rule): CountedRule[] {
 }
 
 function held({ chain, comment, expr, handle = 0 }: Extract<Listed, { rule: unknown }>["rule"]): Held {
-  return { chain, expr, handle, ...(comment ? { comment } : {}) };
+  return { chain, expr: expr.map(normal), handle, ...(comment ? { comment } : {}) };
+}
+
+/** The statement with its address as we write it: nft lists `::100:0` as `::1.0.0.0`. */
+function normal(statement: Statement): Statement {
+  const matched = addressOf(statement);
+  return matched ? address(matched.cidr.family, matched.field, matched.cidr.text) : statement;
 }
 
 function destination(statement: Statement): Cidr[] {
-  if (!("match" in statement)) return [];
+  const matched = addressOf(statement);
+  return matched?.field === "daddr" ? [matched.cidr] : [];
+}
+
+/** The block of addresses that the statement matches, if it matches one. */
+function addressOf(statement: Statement): { field: string; cidr: Cidr } | undefined {
+  if (!("match" in statement) || statement.match.op !== "==") return undefined;
   const { left, right } = statement.match;
-  if (!("payload" in left) || left.payload.field !== "daddr") return [];
-  const text = typeof right === "string" ? `${right}/${right.includes(":") ? 128 : 32}` : "";
-  const cidr = Cidr.parse(
-    typeof right === "object" && "prefix" in right ? `${right.prefix.addr}/${right.prefix.len}` : text,
-  );
-  return cidr instanceof Cidr ? [cidr] : [];
+  if (!("payload" in left)) return undefined;
+  const single = typeof right === "string" ? `${right}/${right.includes(":") ? 128 : 32}` : "";
+  const prefix = typeof right === "object" && "prefix" in right ? right.prefix : undefined;
+  const cidr = Cidr.parse(prefix ? `${prefix.addr}/${prefix.len}` : single);
+  return cidr instanceof Cidr ? { field: left.payload.field, cidr } : undefined;
 }
 
 function targetOf({ expr }: Rule): string | undefined {

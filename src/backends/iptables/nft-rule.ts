@@ -61,8 +61,8 @@ function match(op: string, left: Match["left"], right: Match["right"]): Statemen
   return { match: { op, left, right } };
 }
 
-/** nft lists a block that is one address without its length. */
-function address(family: Family, field: string, cidr: string): Statement {
+/** A match of a block of addresses; nft lists one that is a single address without its length. */
+export function address(family: Family, field: string, cidr: string): Statement {
   const [addr = "", length] = cidr.split("/");
   const whole = Number(length) === (family === "ip" ? 32 : 128);
   return match(
