@@ -155,11 +155,13 @@ const EVERYWHERE = [
 
 /**
  * Timeouts in seconds: at 20,000 flows a second a table of 262,144 connections, which holds UDP for 30 s if nobody
- * says otherwise, is full after 13 s.
+ * says otherwise, is full after 13 s. A straggler of a TCP connection that was forgotten already would be taken for
+ * a new connection and counted, if conntrack were loose.
  */
 const FORWARDING = [
   "1 ipv4/ip_forward",
   "1 ipv6/conf/all/forwarding",
+  "0 netfilter/nf_conntrack_tcp_loose",
   "1 netfilter/nf_conntrack_udp_timeout",
   "1 netfilter/nf_conntrack_udp_timeout_stream",
   "1 netfilter/nf_conntrack_tcp_timeout_time_wait",
