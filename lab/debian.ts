@@ -1,15 +1,10 @@
-/**
- * nft and iptables as other Debian suites have them. Run by itself outside of `lab/isolate`, where there is a
- * network, it fetches the suites that are named: `bun lab/debian.ts bullseye trixie`.
- */
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { downloadPackages } from "./apt.ts";
-import { isIsolated } from "./isolated.ts";
 import { output } from "./output.ts";
+import { unpackPackages } from "./packages.ts";
 
-/** The tools of one suite. They run beside those of this machine, with libraries of their own. */
+/** nft and iptables as another Debian suite has them. They run beside those of this machine, with libraries of their own. */
 export interface DebianTools {
   readonly suite: string;
   /** Of nft, as in `1.1.3`. */
@@ -30,48 +25,24 @@ export interface Missing {
   readonly missing: string;
 }
 
-const CACHE = join(import.meta.dirname, "../.cache/debian");
+/** The suites whose nft and iptables the tests use. */
+export const SUITES = ["bullseye", "trixie", "forky"];
+
 const PACKAGES = ["nftables", "iptables"];
 
 /**
- * Returns the tools of a suite, by its name or `sid`. They are downloaded once (15 MB, 5 s) and unpacked into
- * `.cache/debian` of this repository (20 to 32 MB); an attempt that fails leaves nothing there.
+ * Returns the tools of a suite, by its name or `sid`. They are downloaded once (15 MB, 5 s) and take 20 to
+ * 32 MB.
  */
 export async function debianTools(suite: string): Promise<DebianTools | Missing> {
-  const top = join(CACHE, suite);
   try {
-    if (!existsSync(top)) await fetchSuite(suite, top);
+    const top = await unpackPackages(suite, suite, PACKAGES, writeWrappers);
     const wrapper = join(top, "bin");
     const nft = [join(wrapper, "nft")];
     const [, version = ""] = /v(\S+)/.exec(await output([...nft, "--version"])) ?? [];
     return { suite, version, nft, wrapper, root: join(top, "root") };
   } catch (error) {
     return { missing: `Debian's ${suite}: ${error instanceof Error ? error.message : error}` };
-  }
-}
-
-/** Unpacks under a name of its own first, so that what lies under the suite's name is always whole. */
-async function fetchSuite(suite: string, top: string): Promise<void> {
-  if (isIsolated()) {
-    throw new Error(
-      `not here yet, and there is no network in lab/isolate: run \`bun lab/debian.ts ${suite}\``,
-    );
-  }
-  await mkdir(CACHE, { recursive: true });
-  const scratch = await mkdtemp(join(CACHE, `.${suite}-`));
-  try {
-    const archives = await downloadPackages(suite, PACKAGES, scratch);
-    const root = join(scratch, "top/root");
-    await mkdir(root, { recursive: true });
-    for await (const archive of new Bun.Glob("*.deb").scan({ cwd: archives, absolute: true })) {
-      await output(["dpkg", "--extract", archive, root]);
-    }
-    await writeWrappers(join(scratch, "top"));
-    await rename(join(scratch, "top"), top).catch(error => {
-      if (!existsSync(top)) throw error; // else somebody else was faster
-    });
-  } finally {
-    await rm(scratch, { recursive: true, force: true });
   }
 }
 
@@ -116,11 +87,4 @@ function commands(): Command[] {
     ]),
   );
   return [["nft", "nft"], ...iptables];
-}
-
-if (import.meta.main) {
-  for (const suite of process.argv.slice(2)) {
-    const tools = await debianTools(suite);
-    process.stdout.write("missing" in tools ? `${tools.missing}\n` : `${suite}: nft ${tools.version}\n`);
-  }
 }

@@ -10,6 +10,7 @@ import { type Policy, policyOf } from "../src/policy/policy.ts";
 import { verdict } from "../src/policy/verdict.ts";
 import type { Connection } from "./connections.ts";
 import { Lab } from "./lab.ts";
+import { Lines } from "./lines.ts";
 
 const CONFIG = "/run/demo/config/ip-masq-agent";
 const AGENT = [process.execPath, join(import.meta.dir, "../src/main.ts")];
@@ -26,8 +27,8 @@ chapter("The agent starts on the node; there is no config, so the defaults apply
 const agent = lab.node.spawn([...AGENT, "run", `--config=${CONFIG}`], {
   stderr: "pipe",
 });
-const log = linesOf(agent.stderr);
-await shown(log, "rules applied");
+const log = new Lines(agent.stderr);
+await shown("rules applied");
 say(await lab.node.output(NODE_TABLE));
 await connections([
   { protocol: "tcp", to: "10.20.30.40", port: 443 },
@@ -48,7 +49,7 @@ const edited = performance.now();
 await rename(`${CONFIG}.new`, CONFIG);
 await until(async () => (await ownerSeen({ protocol: "udp", to: OUTSIDE })) === "pod");
 say(`in force after ${since(edited)} ms`);
-await shown(log, "rules applied");
+await shown("rules applied");
 await connections([
   { protocol: "tcp", to: OUTSIDE, port: 443 },
   { protocol: "tcp", to: "10.1.2.3", port: 443 },
@@ -62,7 +63,7 @@ await lab.node.output(["nft", "flush", "ruleset"]);
 const flushed = performance.now();
 await until(async () => (await lab.node.run(NODE_TABLE)).stdout.includes("masquerade"));
 say(`restored after ${since(flushed)} ms`);
-await shown(log, "repaired");
+await shown("repaired");
 await connections([
   { protocol: "tcp", to: OUTSIDE, port: 443 },
   { protocol: "tcp", to: "192.168.7.8", port: 80 },
@@ -73,7 +74,7 @@ say(await lab.node.output(NODE_TABLE));
 
 if (process.argv.includes("--keep")) await kept();
 agent.kill("SIGTERM");
-await shown(log, "ipmasq ends");
+await shown("ipmasq ends");
 say(`That was ${((performance.now() - began) / 1000).toFixed(1)} s. Nothing is left behind.`);
 
 /** Makes each connection, and prints what the server saw beside what the policy says. */
@@ -114,22 +115,8 @@ async function ownerSeen(connection: Connection): Promise<string> {
 }
 
 /** Prints the agent's log up to the first line that has `text` in it. */
-async function shown(lines: AsyncIterator<string>, text: string): Promise<void> {
-  for (let next = await lines.next(); !next.done; next = await lines.next()) {
-    say(`agent: ${next.value.replace(/^\S+ /, "")}`);
-    if (next.value.includes(text)) return;
-  }
-  throw new Error(`the agent ended before it said "${text}"`);
-}
-
-async function* linesOf(output: ReadableStream<Uint8Array>): AsyncGenerator<string> {
-  const decoder = new TextDecoder();
-  let rest = "";
-  for await (const chunk of output) {
-    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
-    rest = lines.pop() ?? "";
-    yield* lines;
-  }
+async function shown(text: string): Promise<void> {
+  for (const line of await log.until(text)) say(`agent: ${line.replace(/^\S+ /, "")}`);
 }
 
 /** Waits for something to become true, 5 seconds at most. */

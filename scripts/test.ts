@@ -31,7 +31,7 @@ async function check(name: string, ...argv: string[]): Promise<void> {
 
 /** For the kernel tests, while there is a network. What cannot be had is their business. */
 async function fetchTools(): Promise<void> {
-  if (process.platform === "linux") await exitCode(["bun", "lab/debian.ts", "bullseye", "trixie", "forky"]);
+  if (process.platform === "linux") await exitCode(["bun", "lab/fetch.ts"]);
 }
 
 async function tests(): Promise<void> {

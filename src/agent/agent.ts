@@ -17,6 +17,8 @@ export class Agent {
   readonly #pace: Pace;
   /** Why a sync failed last, so that it is said once. */
   #failure = "";
+  /** What was last begun with the kernel; it never rejects. */
+  #last: Promise<unknown> = Promise.resolve();
   /** Whether there will be another sync. */
   #running = false;
 
@@ -65,21 +67,29 @@ export class Agent {
     this.#triggers.push("signal");
   }
 
-  /** Reads the kernel's counters. Throws what reading throws. */
+  /** Reads the kernel's counters, not while a sync makes them begin anew. Throws what reading throws. */
   async count(): Promise<void> {
     const { policy } = this.#intent;
-    if (policy) this.journal.totals.read((await this.backend.plan(policy)).counters);
+    if (!policy) return;
+    await this.#alone(async () => this.journal.totals.read((await this.backend.plan(policy)).counters));
   }
 
   /** One sync. Throws nothing: the record says how it went. */
   async once(due: Due): Promise<SyncRecord> {
     const at = Date.now();
     const began = performance.now();
-    const outcome = await this.#attempt(due).catch(error => this.#failed(error));
+    const outcome = await this.#alone(() => this.#attempt(due)).catch(error => this.#failed(error));
     const [trigger] = due.triggers;
     const record: SyncRecord = { at, trigger, seconds: (performance.now() - began) / 1000, ...outcome };
     this.journal.synced(record);
     return record;
+  }
+
+  /** Does one thing with the kernel after the other. */
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(work);
+    this.#last = result.catch(() => {});
+    return result;
   }
 
   /** Without a good config nothing is touched. */

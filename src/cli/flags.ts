@@ -6,6 +6,7 @@ import * as v from "valibot";
 import { parseChainName } from "../backends/chain-name.ts";
 import { parseResyncInterval } from "../config/resync-interval.ts";
 import { type Fault, parsedBy } from "../net/fault.ts";
+import { parseListen } from "../net/listen.ts";
 import { parsePortRanges } from "../net/ports.ts";
 
 /** What help says of a flag, and how it is read. */
@@ -31,7 +32,11 @@ export const AGENT_FLAGS = {
   "random-fully": toggle("let the kernel pick source ports at random", "true"),
   "to-ports": ports("LIST", "source ports for tcp, udp and sctp, as in 1024-29999,32768-65535"),
   "resync-interval": interval("DURATION", "how often to look after the rules unasked; beats the config"),
-  listen: text("ADDR:PORT", "where to serve metrics and health; empty: nowhere", ""),
+  listen: listen(
+    "ADDR:PORT",
+    "where to serve metrics, health and the status page; empty: nowhere",
+    "127.0.0.1:9469",
+  ),
   "log-level": choice(["error", "warn", "info", "debug"], "the least that is logged", "info"),
   "log-format": choice(["text", "json"], "how a line of the log looks", "text"),
   "cleanup-on-exit": toggle("remove the rules when the agent ends", "false"),
@@ -108,6 +113,11 @@ function ports(placeholder: string, help: string) {
 function interval(placeholder: string, help: string) {
   const given = v.pipe(v.string(), parsedBy(parseResyncInterval));
   return v.pipe(v.optional(given), v.metadata({ placeholder, help }));
+}
+
+function listen(placeholder: string, help: string, otherwise: string) {
+  const given = v.pipe(v.string(), parsedBy(parseListen));
+  return v.pipe(v.optional(given, otherwise), v.metadata({ placeholder, help }));
 }
 
 function chain(placeholder: string, help: string, otherwise: string) {

@@ -1,11 +1,12 @@
 import { Agent } from "../agent/agent.ts";
 import { type ChooseOptions, type Chosen, chooseBackend } from "../backends/choose.ts";
 import { formatDuration } from "../net/duration.ts";
+import type { Listen } from "../net/listen.ts";
 import { Journal } from "../observe/journal.ts";
 import { createLog, type Log } from "../observe/log.ts";
+import type { ServerOptions } from "../observe/server.ts";
 import { policyOf } from "../policy/policy.ts";
 import { ProgramError } from "../system/program.ts";
-import { UsageError } from "./args.ts";
 import { command } from "./command.ts";
 import { toggle } from "./flags.ts";
 import { policyFlags } from "./policy.ts";
@@ -23,8 +24,6 @@ export const run = command({
   readsPolicy: true,
   examples: ["ipmasq run --enable-ipv6", "ipmasq run --once --config=./ip-masq-agent.yaml"],
   async run({ once }, flags) {
-    if (flags.listen !== "")
-      throw new UsageError("--listen: this version serves nothing yet; leave the flag out");
     const verbose = flags.v !== undefined && flags.v >= KLOG_DEBUG;
     const log = createLog(verbose ? "debug" : flags["log-level"], flags["log-format"]);
     const stop = new AbortController();
@@ -40,19 +39,35 @@ export const run = command({
       flags: policyFlags(flags),
       resyncInterval: flags["resync-interval"],
     };
-    const agent = new Agent(settings, backend, new Journal({ at: Date.now(), ...about }), log);
+    const journal = new Journal({ at: Date.now(), ...about });
+    const agent = new Agent(settings, backend, journal, log);
     if (once) {
       const { result } = await agent.once({ triggers: ["start"], by: undefined });
       return { exitCode: result === "failed" ? 1 : 0 };
     }
     log.info("ipmasq starts", { ...about, config: settings.config });
     process.on("SIGHUP", () => agent.wake());
-    await Promise.race([agent.run(stop.signal, () => {}), longAfter(stop.signal)]);
+    const begun = () =>
+      void listen(flags.listen, { journal, log, refresh: () => agent.count() }, stop.signal);
+    await Promise.race([agent.run(stop.signal, begun), longAfter(stop.signal)]);
     if (flags["cleanup-on-exit"]) log.info("rules removed", { removed: (await backend.remove()).join(", ") });
     log.info("ipmasq ends");
     return { exitCode: 0 };
   },
 });
+
+/** Serves HTTP until `stop`. Its packages are loaded here, since the first sync does not need them. */
+async function listen(
+  listen: Listen | "nowhere",
+  about: Omit<ServerOptions, "listen">,
+  stop: AbortSignal,
+): Promise<void> {
+  if (listen === "nowhere") return;
+  const { serve } = await import("../observe/server.ts");
+  if (stop.aborted) return;
+  const server = serve({ listen, ...about });
+  stop.addEventListener("abort", () => server.stop());
+}
 
 /** Tries again, later each time, as long as there is nothing to write with. Undefined if it is stopped before. */
 async function chooseInTheEnd(

@@ -11,6 +11,11 @@ export function portCount(ranges: readonly PortRange[]): number {
   return ranges.reduce((sum, range) => sum + range.last - range.first + 1, 0);
 }
 
+/** As users write them: `1024-29999,32768`. */
+export function formatPortRanges(ranges: readonly PortRange[]): string {
+  return ranges.map(formatPortRange).join(",");
+}
+
 /**
  * Reads a list as in `1024-29999,32768-65535`: ports from 1 to 65535, disjoint. Returns the ranges in
  * ascending order.

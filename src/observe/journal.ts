@@ -57,12 +57,15 @@ export class Journal {
   /** Whether somebody changes our rules again and again, so that repairs are held back. */
   fighting = false;
   readonly totals = new Totals();
+  /** When the last sync ended, by a clock that nobody sets. */
+  #ended = performance.now();
   readonly #listeners: ((sync: SyncRecord) => void)[] = [];
 
   constructor(readonly start: Start) {}
 
   /** Notes a sync that ended. */
   synced(sync: SyncRecord): void {
+    this.#ended = performance.now();
     this.inSync = sync.result !== "failed";
     if (this.inSync) this.lastSuccess = sync.at;
     this.syncs.push(sync);
@@ -74,6 +77,11 @@ export class Journal {
   follow(listener: (sync: SyncRecord) => void): void {
     this.syncs.forEach(listener);
     this.#listeners.push(listener);
+  }
+
+  /** Milliseconds since a sync last ended, well or not, or since the start. */
+  get idle(): number {
+    return performance.now() - this.#ended;
   }
 
   /** Undefined if the policy in force is in the kernel; else why it is not. */

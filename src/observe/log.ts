@@ -1,4 +1,5 @@
-import { type ConsolaInstance, createConsola, type LogType } from "consola";
+import { writeSync } from "node:fs";
+import { type ConsolaInstance, createConsola, type LogType } from "consola/core";
 
 /** Facts of an event, for a reader and for programs alike. */
 type Facts = Readonly<Record<string, string | number | boolean | undefined>>;
@@ -48,7 +49,7 @@ function consolaAsLog(consola: ConsolaInstance): Log {
 }
 
 function toStandardError(line: string): void {
-  process.stderr.write(line);
+  writeSync(2, line);
 }
 
 function isFacts(value: unknown): value is Facts {

@@ -47,7 +47,8 @@ export async function run(argv: readonly string[], input?: string): Promise<Ende
     });
   } catch (error) {
     const what = error instanceof Error ? error.message : String(error);
-    throw new ProgramError(command, what, `is ${argv[0]} installed and in PATH?`);
+    const missing = error instanceof Error && "code" in error && error.code === "ENOENT";
+    throw new ProgramError(command, what, missing ? `is ${argv[0]} installed and in PATH?` : "");
   }
   const [stdout, stderr, exitCode] = await Promise.all([
     child.stdout.text(),

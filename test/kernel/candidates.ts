@@ -1,6 +1,6 @@
-import { describe, test } from "bun:test";
+import { describe } from "bun:test";
 import { join } from "node:path";
-import { type DebianTools, debianTools } from "../../lab/debian.ts";
+import { type DebianTools, debianTools, SUITES } from "../../lab/debian.ts";
 import type { Lab } from "../../lab/lab.ts";
 import type { Backend } from "../../src/backends/backend.ts";
 import { IptablesBackend } from "../../src/backends/iptables/backend.ts";
@@ -17,6 +17,7 @@ import type { Policy } from "../../src/policy/policy.ts";
 import { judge as judgeRules } from "../backends/iptables/judge.ts";
 import { judge as judgeTables } from "../backends/nftables/judge.ts";
 import type { Packet } from "../packet.ts";
+import { absent } from "../programs.ts";
 import { iptablesMeddling, NAT_MEDDLING, NFT_MEDDLING } from "./meddling.ts";
 
 /** A way to bring rules into the kernel. The tests of this folder run for each of them. */
@@ -40,13 +41,8 @@ export interface Candidate {
   readonly meddling: readonly (readonly string[])[];
 }
 
-/** Debian's suites whose tools the tests use; scripts/test.ts has them fetched. */
-const SUITES = await Promise.all(
-  ["bullseye", "trixie", "forky"].map(async suite => ({ suite, tools: await debianTools(suite) })),
-);
-
-/** Where the tools of a suite cannot be had, what needs them is skipped; but there it fails. */
-const ALL_MUST_BE_HAD = process.env.CI === "true";
+/** scripts/test.ts has them fetched. */
+const TOOLS = await Promise.all(SUITES.map(async suite => ({ suite, tools: await debianTools(suite) })));
 
 /** Has the tests for each candidate, with the tools of this machine and those of Debian's suites. */
 export function describeCandidates(
@@ -73,17 +69,11 @@ export function describeTools(
   suites: readonly string[],
   tests: (tools: readonly DebianTools[]) => void,
 ): void {
-  const wanted = SUITES.filter(({ suite }) => suites.includes(suite)).map(({ tools }) => tools);
+  const wanted = TOOLS.filter(({ suite }) => suites.includes(suite)).map(({ tools }) => tools);
   const missing = wanted.flatMap(tools => ("missing" in tools ? [tools.missing] : []));
   describe(name, () => {
     if (missing.length === 0) tests(wanted.filter(tools => "nft" in tools));
     else absent(missing.join("; "));
-  });
-}
-
-function absent(why: string): void {
-  test.skipIf(!ALL_MUST_BE_HAD)(why, () => {
-    throw new Error(why);
   });
 }
 

@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { Lab } from "../../lab/lab.ts";
+import { Lines } from "../../lab/lines.ts";
 import { BINARY } from "../binary.ts";
 
 /** In the empty /run of lab/isolate. */
@@ -168,24 +169,4 @@ async function started(...flags: string[]) {
   const agent = lab.node.spawn([BINARY, `--config=${CONFIG}`, ...flags], { stderr: "pipe" });
   await new Lines(agent.stderr).until("rules applied");
   return agent;
-}
-
-/** The lines of a log. */
-class Lines {
-  readonly #chunks: AsyncIterator<Uint8Array>;
-  #text = "";
-
-  constructor(output: ReadableStream<Uint8Array>) {
-    this.#chunks = output[Symbol.asyncIterator]();
-  }
-
-  /** Resolves when there is a line with `wanted` in it. Throws if the log ends before. */
-  async until(wanted: string): Promise<void> {
-    const decoder = new TextDecoder();
-    while (!this.#text.includes(wanted)) {
-      const { done, value } = await this.#chunks.next();
-      if (done) throw new Error(`the log ended without "${wanted}":\n${this.#text}`);
-      this.#text += decoder.decode(value, { stream: true });
-    }
-  }
 }

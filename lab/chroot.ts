@@ -1,0 +1,47 @@
+import { join } from "node:path";
+import type { Missing } from "./debian.ts";
+import { unpackPackages } from "./packages.ts";
+
+/** Debian 12, without what is installed on this machine: its programs see no other files. */
+const SUITE = "bookworm";
+
+/** What programs of others the tests use, and the packages that bring them. */
+const PROGRAMS = {
+  chromium: ["chromium", "fonts-dejavu-core"],
+  firewalld: ["firewalld", "dbus", "netbase"],
+  promtool: ["prometheus"],
+};
+
+export type ProgramName = keyof typeof PROGRAMS;
+
+export const PROGRAM_NAMES = Object.keys(PROGRAMS) as readonly ProgramName[];
+
+/** The root of a file system in which a program of Debian's runs. */
+export interface Chroot {
+  readonly root: string;
+  /**
+   * The command line that runs `argv` in there: with the /proc, /dev and /sys of this machine, an empty /run and /tmp,
+   * and everything else read-only. Needs `lab/isolate` around it.
+   */
+  command(argv: readonly string[]): string[];
+}
+
+/** Returns the root of a program; it is downloaded once (40 to 215 MB, 3 s). */
+export async function debianChroot(name: ProgramName): Promise<Chroot | Missing> {
+  try {
+    const root = join(await unpackPackages(name, SUITE, PROGRAMS[name]), "root");
+    return { root, command: argv => ["unshare", "--mount", "sh", "-ec", ENTER, root, ...argv] };
+  } catch (error) {
+    return { missing: `Debian's ${name}: ${error instanceof Error ? error.message : error}` };
+  }
+}
+
+const ENTER = `
+  mount --bind "$0" "$0"
+  cd "$0"
+  mkdir -p proc dev sys run tmp
+  for shared in proc dev sys; do mount --rbind "/$shared" "$shared"; done
+  for empty in run tmp; do mount -t tmpfs tmpfs "$empty"; done
+  mount -o remount,bind,ro .
+  exec chroot . "$@"
+`;

@@ -1,0 +1,11 @@
+/**
+ * Fetches the programs of Debian's that the tests use and that are not here yet: `bun lab/fetch.ts`, outside of
+ * `lab/isolate`, where there is a network.
+ */
+import { debianChroot, PROGRAM_NAMES } from "./chroot.ts";
+import { debianTools, SUITES } from "./debian.ts";
+
+const all = [...SUITES.map(debianTools), ...PROGRAM_NAMES.map(debianChroot)];
+for (const it of await Promise.all(all)) {
+  if ("missing" in it) process.stdout.write(`${it.missing}\n`);
+}

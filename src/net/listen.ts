@@ -1,0 +1,29 @@
+import { isIP } from "node:net";
+import type { Fault } from "./fault.ts";
+
+/** Where a server listens. */
+export interface Listen {
+  /** An address; every one of this machine's if empty. */
+  readonly address: string;
+  readonly port: number;
+}
+
+/** Reads `127.0.0.1:9469`, `[::1]:9469`, or `:9469` for all addresses; "nowhere" for nothing. */
+export function parseListen(text: string): Listen | "nowhere" | Fault {
+  if (text === "") return "nowhere";
+  const [, six, four = "", digits] = /^(?:\[([^\]]+)\]|([^:[]*)):(\d{1,5})$/.exec(text) ?? [];
+  const address = six ?? four;
+  const known = address === "" || isIP(address) === (six === undefined ? 4 : 6);
+  if (digits === undefined || Number(digits) > 65535 || !known) {
+    return {
+      what: `"${text}" is no address with a port`,
+      remedy: 'write it as in "127.0.0.1:9469", "[::1]:9469" or ":9469"',
+    };
+  }
+  return { address, port: Number(digits) };
+}
+
+/** As users write it. */
+export function formatListen({ address, port }: Listen): string {
+  return `${isIP(address) === 6 ? `[${address}]` : address}:${port}`;
+}

@@ -1,0 +1,186 @@
+import type { Counter } from "../backends/backend.ts";
+import { formatProblems } from "../config/problem.ts";
+import { formatDuration } from "../net/duration.ts";
+import { formatPortRanges } from "../net/ports.ts";
+import { type CidrList, type Entry, type FamilyPolicy, formatOrigin, type Policy } from "../policy/policy.ts";
+import { type Html, html } from "./html.ts";
+import type { ConfigRecord, Journal } from "./journal.ts";
+import { STYLE } from "./style.ts";
+
+/** Nothing may run in the page, and nothing be fetched for it but its own style. */
+export const PAGE_HEADERS: Readonly<Record<string, string>> = {
+  "content-type": "text/html; charset=utf-8",
+  "content-security-policy": `default-src 'none'; style-src 'sha256-${digest(STYLE)}'`,
+  "x-content-type-options": "nosniff",
+  "cache-control": "no-store",
+};
+
+/** The status page: what the agent means, what the kernel holds, and what went on of late. */
+export function statusPage(journal: Journal): string {
+  const { policy, start } = journal;
+  return html`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>ipmasq</title>
+<style>${STYLE}</style>
+</head>
+<body>
+<header><h1>ipmasq</h1> <p>${start.version} (${start.commit})</p></header>
+<main>
+${state(journal)}
+${journal.config ? problems(journal.config) : []}
+<section>
+<h2>Agent</h2>
+${agent(journal)}
+</section>
+${policy ? policySections(policy, journal) : []}
+${syncs(journal)}
+</main>
+</body>
+</html>
+`.text;
+}
+
+/** As many rows of a list are shown; the metrics have all. */
+const MOST_ROWS = 500;
+
+function digest(text: string): string {
+  return new Bun.CryptoHasher("sha256").update(text).digest("base64");
+}
+
+function state({ unready, config, fighting }: Journal): Html {
+  if (unready !== undefined) return html`<p class="state bad"><strong>Not in force:</strong> ${unready}</p>`;
+  if (config && !config.ok) {
+    return html`<p class="state bad"><strong>The config is wrong;</strong> the last good policy is in force.</p>`;
+  }
+  if (fighting) {
+    return html`<p class="state bad"><strong>In force,</strong> but somebody changes our rules again and again.</p>`;
+  }
+  return html`<p class="state good"><strong>In force:</strong> the kernel holds the policy.</p>`;
+}
+
+function problems({ problems: all }: ConfigRecord): Html | [] {
+  if (all.length === 0) return [];
+  const items = formatProblems(all).map(it => html`<li>${it}</li>\n`);
+  return html`<section>
+<h2>Problems of the config</h2>
+<ul>
+${items}</ul>
+</section>`;
+}
+
+function agent({ start, config, interval, lastSuccess }: Journal): Html {
+  return facts({
+    Backend: `${start.backend}, by ${start.writer}`,
+    Because: start.reason,
+    Config: config?.path ?? "not read yet",
+    "Config hash": config?.digest.slice(0, 12) || "none",
+    "Resync interval": formatDuration(interval),
+    "Last success": lastSuccess === undefined ? "none yet" : time(lastSuccess),
+    Started: time(start.at),
+  });
+}
+
+function policySections(policy: Policy, { totals }: Journal): Html {
+  const { keep, masquerade } = totals.byVerdict;
+  return html`<section>
+<h2>Policy</h2>
+${facts({
+  Chain: policy.chain,
+  "Source ports": policy.toPorts ? formatPortRanges(policy.toPorts) : "any",
+  "Chosen at random": policy.randomFully ? "yes" : "no, kept where they are free",
+  "Leaving by": policy.outputInterfaces?.join(", ") ?? "any interface",
+  Masqueraded: `${count(masquerade.connections)} connections`,
+  "Kept their address": `${count(keep.connections)} connections`,
+})}
+</section>
+${policy.families.map(family => familySection(family, totals.counters))}`;
+}
+
+function familySection(policy: FamilyPolicy, counters: readonly Counter[]): Html {
+  const { family, sources, masquerade, nonMasquerade } = policy;
+  const own = counters.filter(it => it.family === family);
+  const counterOf = new Map(own.map(it => [`${it.verdict} ${it.cidr?.text ?? ""}`, it]));
+  const rows = [
+    ...(sources ? rowsOf(sources, "may be masqueraded", () => undefined) : []),
+    ...rowsOf(masquerade, "masquerade", cidr => counterOf.get(`masquerade ${cidr}`)),
+    ...rowsOf(nonMasquerade, "keep", cidr => counterOf.get(`keep ${cidr}`)),
+  ];
+  const rest = row(html`everything else`, "masquerade", "", counterOf.get("masquerade "));
+  return html`<section>
+<h2>${family === "ip" ? "IPv4" : "IPv6"}</h2>
+<div class="wide"><table>
+<thead><tr><th>CIDR</th><th>Verdict</th><th class="n">Connections</th><th class="n">Bytes</th><th>From</th></tr></thead>
+<tbody>
+${rows.slice(0, MOST_ROWS)}${rest}</tbody>
+</table></div>
+${more(rows.length)}
+</section>
+`;
+}
+
+function rowsOf(list: CidrList, verdict: string, counter: (cidr: string) => Counter | undefined): Html[] {
+  return [
+    ...list.outer.map(it =>
+      row(html`<code>${it.cidr.text}</code>`, verdict, origin(it), counter(it.cidr.text)),
+    ),
+    ...list.covered.map(({ item, by }) =>
+      row(
+        html`<code>${item.cidr.text}</code>`,
+        `${verdict}, within ${by.cidr.text}`,
+        origin(item),
+        undefined,
+      ),
+    ),
+  ];
+}
+
+function origin({ origin: from }: Entry): string {
+  return formatOrigin(from);
+}
+
+function row(cidr: Html, verdict: string, from: string, counter: Counter | undefined): Html {
+  const numbers = counter ? [count(counter.connections), count(counter.bytes)] : ["–", "–"];
+  return html`<tr><td>${cidr}</td><td>${verdict}</td>${numbers.map(
+    it => html`<td class="n">${it}</td>`,
+  )}<td>${from}</td></tr>
+`;
+}
+
+function syncs({ syncs: all }: Journal): Html {
+  const rows = all.toReversed().map(
+    ({ at, trigger, result, seconds, message }) =>
+      html`<tr><td>${time(at)}</td><td>${trigger}</td><td>${result}</td><td class="n">${Math.round(
+        1000 * seconds,
+      )} ms</td><td>${message ?? ""}</td></tr>
+`,
+  );
+  return html`<section>
+<h2>Last syncs</h2>
+<div class="wide"><table>
+<thead><tr><th>When</th><th>Because of</th><th>Result</th><th class="n">Took</th><th></th></tr></thead>
+<tbody>
+${rows}</tbody>
+</table></div>
+</section>`;
+}
+
+function facts(of: Readonly<Record<string, string>>): Html {
+  return html`<dl>
+${Object.entries(of).map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>\n`)}</dl>`;
+}
+
+function more(rows: number): Html | [] {
+  return rows > MOST_ROWS ? html`<p>and ${count(rows - MOST_ROWS)} more</p>` : [];
+}
+
+function time(at: number): string {
+  return `${new Date(at).toISOString().slice(0, 19).replace("T", " ")} UTC`;
+}
+
+/** With a comma for thousands; `toLocaleString` would load 2 MB of what it knows of languages. */
+function count(number: number): string {
+  return `${number}`.replace(/\B(?=(\d{3})+$)/g, ",");
+}

@@ -1,0 +1,42 @@
+import type { Counter } from "../../src/backends/backend.ts";
+import { Cidr } from "../../src/net/cidr.ts";
+import { Journal, type SyncRecord } from "../../src/observe/journal.ts";
+
+/** The journal of an agent that has just been started. */
+export function journal(): Journal {
+  return new Journal({
+    at: Date.UTC(2026, 0, 2, 3, 4, 5),
+    version: "1.2.3",
+    commit: "0123456789ab",
+    bun: "1.4.5",
+    backend: "nftables",
+    writer: "nft",
+    reason: "nft is here, and the kernel takes our rules",
+  });
+}
+
+/** A sync of 15 ms. */
+export function synced(
+  result: SyncRecord["result"],
+  trigger: SyncRecord["trigger"],
+  message?: string,
+): SyncRecord {
+  const at = Date.UTC(2026, 0, 2, 3, 4, 6);
+  return { at, trigger, result, seconds: 0.015, ...(message === undefined ? {} : { message }) };
+}
+
+/** @param cidr `rest` for what is in none */
+export function counter(
+  verdict: Counter["verdict"],
+  cidr: string,
+  connections: number,
+  bytes: number,
+): Counter {
+  return {
+    family: "ip",
+    verdict,
+    cidr: cidr === "rest" ? undefined : Cidr.literal(cidr),
+    connections,
+    bytes,
+  };
+}

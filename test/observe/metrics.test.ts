@@ -1,0 +1,94 @@
+import { expect, test } from "bun:test";
+import { Metrics } from "../../src/observe/metrics.ts";
+import { run } from "../../src/system/program.ts";
+import { policy } from "../policies.ts";
+import { programTest } from "../programs.ts";
+import { counter, journal, synced } from "./journals.ts";
+
+/** What is measured, by name with labels. */
+async function samples(metrics: Metrics): Promise<Record<string, number>> {
+  const lines = (await metrics.print()).split("\n").filter(line => line !== "" && !line.startsWith("#"));
+  return Object.fromEntries(
+    lines.map(line => [line.slice(0, line.lastIndexOf(" ")), Number(line.slice(line.lastIndexOf(" ") + 1))]),
+  );
+}
+
+test("an agent that has done nothing yet", async () => {
+  expect(await samples(new Metrics(journal()))).toMatchObject({
+    'ipmasq_build_info{version="1.2.3",commit="0123456789ab",bun="1.4.5",backend="nftables",writer="nft"}': 1,
+    ipmasq_last_success_timestamp_seconds: 0,
+    ipmasq_kernel_in_sync: 0,
+    ipmasq_config_good: 0,
+    ipmasq_config_hash: 0,
+    ipmasq_config_cidrs: 0,
+    ipmasq_drift_repairs_total: 0,
+  });
+});
+
+test("syncs, by what triggered them and how they ended", async () => {
+  const about = journal();
+  about.synced(synced("applied", "start"));
+  const metrics = new Metrics(about);
+  about.synced(synced("repaired", "kernel", "by=nft"));
+  about.synced(synced("repaired", "kernel", "by=nft"));
+  expect(await samples(metrics)).toMatchObject({
+    'ipmasq_syncs_total{trigger="start",result="applied"}': 1,
+    'ipmasq_syncs_total{trigger="kernel",result="repaired"}': 2,
+    ipmasq_sync_duration_seconds_count: 3,
+    'ipmasq_sync_duration_seconds_bucket{le="0.01"}': 0,
+    'ipmasq_sync_duration_seconds_bucket{le="0.025"}': 3,
+    ipmasq_drift_repairs_total: 2,
+    ipmasq_kernel_in_sync: 1,
+    ipmasq_last_success_timestamp_seconds: Date.UTC(2026, 0, 2, 3, 4, 6) / 1000,
+  });
+  about.synced(synced("failed", "interval", "no nft"));
+  expect(await samples(metrics)).toMatchObject({
+    'ipmasq_syncs_total{trigger="interval",result="failed"}': 1,
+    ipmasq_kernel_in_sync: 0,
+  });
+});
+
+test("the config: right or wrong, which, and how large", async () => {
+  const about = journal();
+  const metrics = new Metrics(about);
+  about.config = { path: "/config", ok: false, problems: [], digest: "00000000000f".padEnd(64, "a") };
+  about.policy = policy({ keep: ["10.0.0.0/8", "10.1.0.0/16"], masquerade: ["10.2.0.0/16"] });
+  expect(await samples(metrics)).toMatchObject({
+    ipmasq_config_good: 0,
+    ipmasq_config_hash: 15,
+    ipmasq_config_cidrs: 4, // with link-local
+  });
+});
+
+test("counts go on when the kernel begins anew, and a CIDR that is gone is not shown", async () => {
+  const about = journal();
+  const metrics = new Metrics(about);
+  const { totals } = about;
+  totals.read([
+    counter("keep", "10.0.0.0/8", 5, 300),
+    counter("keep", "192.0.2.0/24", 7, 420),
+    counter("masquerade", "rest", 2, 120),
+  ]);
+  totals.read([counter("keep", "10.0.0.0/8", 1, 60), counter("masquerade", "rest", 0, 0)]);
+  const now = await samples(metrics);
+  expect(now).toMatchObject({
+    'ipmasq_cidr_connections_total{cidr="10.0.0.0/8",verdict="keep"}': 6,
+    'ipmasq_cidr_bytes_total{cidr="10.0.0.0/8",verdict="keep"}': 360,
+    'ipmasq_connections_total{verdict="keep"}': 13,
+    'ipmasq_connections_total{verdict="masquerade"}': 2,
+    'ipmasq_bytes_total{verdict="keep"}': 780,
+  });
+  expect(Object.keys(now).filter(name => name.includes("192.0.2.0/24"))).toEqual([]);
+});
+
+await programTest("promtool", "promtool has nothing to say of them", async promtool => {
+  const about = journal();
+  about.config = { path: "/config", ok: true, problems: [], digest: "ab".repeat(32) };
+  about.policy = policy();
+  about.synced(synced("applied", "start"));
+  about.totals.read([counter("keep", "10.0.0.0/8", 5, 300), counter("masquerade", "rest", 2, 120)]);
+  const text = await new Metrics(about).print();
+  expect(text).toContain("ipmasq_conntrack_entries");
+  const { stdout, stderr, exitCode } = await run(promtool.command(["promtool", "check", "metrics"]), text);
+  expect({ stdout, stderr, exitCode }).toEqual({ stdout: "", stderr: "", exitCode: 0 });
+});

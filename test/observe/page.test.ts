@@ -1,0 +1,116 @@
+import { expect, test } from "bun:test";
+import { openPage, type Screen } from "../../lab/browser.ts";
+import type { Chroot } from "../../lab/chroot.ts";
+import type { Journal } from "../../src/observe/journal.ts";
+import { createLog } from "../../src/observe/log.ts";
+import { statusPage } from "../../src/observe/page.ts";
+import { serve } from "../../src/observe/server.ts";
+import { policy } from "../policies.ts";
+import { programTest } from "../programs.ts";
+import { counter, journal, synced } from "./journals.ts";
+
+/** A journal with something in every part of the page. */
+function full(): Journal {
+  const about = journal();
+  about.policy = policy(
+    {
+      keep: ["10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32"],
+      masquerade: ["10.96.0.0/12"],
+      interfaces: ["eth0"],
+    },
+    { enableIPv6: true },
+  );
+  about.config = {
+    path: "/config",
+    ok: false,
+    digest: "ab12".repeat(16),
+    problems: [
+      {
+        severity: "error",
+        at: { file: "/config", line: 3, column: 5 },
+        what: '"<script>document.title = 1</script>" is not an IP address',
+        remedy: "write one",
+      },
+    ],
+  };
+  about.synced(synced("applied", "start"));
+  about.synced(
+    synced("repaired", "kernel", 'missing=21 firstMissing="chain postrouting {" by=nft (pid 1234)'),
+  );
+  about.totals.read([
+    counter("keep", "10.0.0.0/8", 12_345, 1_234_567),
+    counter("masquerade", "rest", 7, 420),
+  ]);
+  return about;
+}
+
+test.each([
+  ["nothing yet", () => journal(), "<strong>Not in force:</strong> there has been no good config yet"],
+  ["a wrong config", full, "<strong>The config is wrong;</strong> the last good policy is in force."],
+  [
+    "a fight",
+    () => Object.assign(full(), { config: undefined, fighting: true }),
+    "<strong>In force,</strong> but somebody changes our rules again and again.",
+  ],
+  [
+    "all is well",
+    () => Object.assign(full(), { config: undefined }),
+    "<strong>In force:</strong> the kernel holds the policy.",
+  ],
+])("%s is said first", (_name, about, state) => {
+  expect(statusPage(about())).toContain(state);
+});
+
+test("a long list ends somewhere", () => {
+  const about = journal();
+  about.policy = policy({ keep: Array.from({ length: 2000 }, (_, i) => `10.${i >> 8}.${i & 255}.0/24`) });
+  const page = statusPage(about);
+  expect(page.match(/<tr><td><code>/g)).toHaveLength(500);
+  expect(page).toContain("<p>and 1,501 more</p>"); // link-local is in the list too
+});
+
+await programTest(
+  "chromium",
+  "Chromium shows all of it, by day, by night and on a phone",
+  async chromium => {
+    const log: string[] = [];
+    const listen = { address: "127.0.0.1", port: 0 };
+    const served = { listen, journal: full(), log: createLog("info", "text", line => log.push(line)) };
+    const server = serve({ ...served, refresh: async () => {} });
+    while (log.length === 0) await Bun.sleep(1);
+    const url = `http://${/listen=(\S+)/.exec(log[0] ?? "")?.[1]}/`;
+    try {
+      const day = await look(chromium, url, { width: 1000, height: 800, scheme: "light" });
+      expect(day).toMatchObject({ title: "ipmasq", sideways: false, fetched: 0 });
+      expect(day.rows).toContainEqual(["10.0.0.0/8", "keep", "12,345", "1,234,567", "/config:2"]);
+      expect(day.rows).toContainEqual(["10.1.0.0/16", "keep, within 10.0.0.0/8", "–", "–", "/config:3"]);
+      expect(day.text).toContain("<script>document.title = 1</script>");
+      const night = await look(chromium, url, { width: 1000, height: 800, scheme: "dark" });
+      expect([day.ink, night.ink]).toEqual(["rgb(0, 0, 0)", "rgb(255, 255, 255)"]);
+      const phone = await look(chromium, url, { width: 360, height: 700, scheme: "light" });
+      expect(phone.sideways).toBe(false);
+    } finally {
+      server.stop();
+    }
+  },
+  30_000,
+);
+
+/** What a person would see. */
+async function look(chromium: Chroot, url: string, screen: Screen) {
+  const view = await openPage(chromium, url, screen);
+  try {
+    return {
+      title: view.title,
+      text: await view.evaluate<string>("document.body.innerText"),
+      ink: await view.evaluate<string>("getComputedStyle(document.body).color"),
+      sideways: await view.evaluate<boolean>("document.documentElement.scrollWidth > innerWidth"),
+      fetched: await view.evaluate<number>("performance.getEntriesByType('resource').length"),
+      rows: await view.evaluate<string[][]>(
+        "Array.from(document.querySelectorAll('tbody tr'), row => Array.from(row.cells, cell => cell.innerText))",
+      ),
+    };
+  } finally {
+    view.close();
+  }
+}

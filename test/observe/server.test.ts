@@ -1,0 +1,160 @@
+import { afterEach, expect, test } from "bun:test";
+import { connect, createServer, type Socket } from "node:net";
+import type { Watch } from "../../src/backends/backend.ts";
+import type { Journal } from "../../src/observe/journal.ts";
+import { createLog } from "../../src/observe/log.ts";
+import { serve } from "../../src/observe/server.ts";
+import { policy } from "../policies.ts";
+import { journal, synced } from "./journals.ts";
+
+let stop: Watch[] = [];
+afterEach(() => {
+  for (const watch of stop) watch.stop();
+  stop = [];
+});
+
+/** A server on a port that the kernel chose, and what it logged. */
+async function start(about: Journal, refresh = async () => {}, port = 0) {
+  const lines: string[] = [];
+  const log = createLog("info", "text", line => lines.push(line.replace(/^\S+ /, "").trimEnd()));
+  stop.push(serve({ listen: { address: "127.0.0.1", port }, journal: about, log, refresh }));
+  await until(() => lines.length > 0);
+  const url = `http://${/listen=(\S+)/.exec(lines[0] ?? "")?.[1]}`;
+  return { url, lines, get: (path: string, init?: RequestInit) => fetch(`${url}${path}`, init) };
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await Bun.sleep(2);
+}
+
+function inForce(): Journal {
+  const about = journal();
+  about.policy = policy();
+  about.synced(synced("applied", "start"));
+  return about;
+}
+
+test("ready is who has the policy in the kernel", async () => {
+  const about = journal();
+  const { get } = await start(about);
+  const ready = async () => {
+    const response = await get("/readyz");
+    return [response.status, await response.text()];
+  };
+  expect(await ready()).toEqual([503, "there has been no good config yet\n"]);
+  about.policy = policy();
+  expect(await ready()).toEqual([503, "the first sync has not ended yet\n"]);
+  about.synced(synced("applied", "start"));
+  expect(await ready()).toEqual([200, "ok\n"]);
+  about.synced(synced("failed", "interval", "nft: permission denied"));
+  expect(await ready()).toEqual([503, "nft: permission denied\n"]);
+});
+
+test("alive is whose last sync is no older than three intervals", async () => {
+  const about = inForce();
+  const { get } = await start(about);
+  expect((await get("/healthz")).status).toBe(200);
+  about.interval = 5;
+  await Bun.sleep(20);
+  const response = await get("/healthz");
+  expect(response.status).toBe(503);
+  expect(await response.text()).toMatch(/^the last sync ended \d+ s ago\n$/);
+  about.synced(synced("failed", "interval", "no nft"));
+  expect((await get("/healthz")).status).toBe(200);
+});
+
+test("metrics and the page read the counters anew, but not for everyone who asks at once", async () => {
+  let reads = 0;
+  const { get } = await start(inForce(), async () => {
+    reads++;
+    await Bun.sleep(20);
+  });
+  const answers = await Promise.all(
+    Array.from({ length: 20 }, (_, i) => get(i % 2 === 0 ? "/metrics" : "/")),
+  );
+  expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
+  expect(reads).toBe(1);
+  expect(answers[0]?.headers.get("content-type")).toBe("text/plain; version=0.0.4; charset=utf-8");
+  expect(answers[1]?.headers.get("content-type")).toBe("text/html; charset=utf-8");
+});
+
+test("counters that cannot be read are no reason to say nothing", async () => {
+  const { get } = await start(inForce(), () => Promise.reject(new Error("nft is gone")));
+  expect((await get("/metrics")).status).toBe(200);
+});
+
+test("what is not there, and what is not allowed", async () => {
+  const { get } = await start(inForce());
+  const missing = await get("/metric");
+  expect([missing.status, await missing.text()]).toEqual([
+    404,
+    "nothing here; there are /healthz, /readyz, /metrics, /\n",
+  ]);
+  expect((await get("/toString")).status).toBe(404);
+  expect((await get("/%2e%2e/etc/passwd")).status).toBe(404);
+  expect((await get("/healthz?verbose")).status).toBe(200);
+  expect((await get("/readyz", { method: "HEAD" })).status).toBe(200);
+  const posted = await get("/metrics", { method: "POST", body: "x".repeat(1 << 20) });
+  expect([posted.status, posted.headers.get("allow")]).toEqual([405, "GET, HEAD"]);
+});
+
+test("a port that is taken is said once, and served when it is free", async () => {
+  const other = createServer();
+  await new Promise<void>(resolve => other.listen(0, "127.0.0.1", resolve));
+  const address = other.address();
+  if (address === null || typeof address === "string") throw new Error("no address");
+  const { url, lines, get } = await start(inForce(), undefined, address.port);
+  expect(lines).toHaveLength(1);
+  expect(lines[0]).toStartWith(
+    `WARN  metrics and health are not served; trying again listen=127.0.0.1:${address.port} error=`,
+  );
+  other.close();
+  await until(() => lines.length > 1);
+  expect(lines[1]).toBe(`INFO  serving metrics and health listen=${url.slice("http://".length)}`);
+  expect((await get("/healthz")).status).toBe(200);
+}, 10_000);
+
+test("who says nothing, or says it slowly or too long, is let go, and others are served meanwhile", async () => {
+  const { url, get } = await start(inForce());
+  const { port } = new URL(url);
+  const open = () => connect(Number(port), "127.0.0.1");
+  const silent = open();
+  const slow = open();
+  slow.write("GET / HTTP/1.1\r\nHost: x\r\n");
+  const trickle = setInterval(() => slow.write("a: b\r\n"), 500);
+  const long = open();
+  long.write(`GET / HTTP/1.1\r\nHost: x\r\n${"a: b\r\n".repeat(10_000)}`);
+  const garbage = open();
+  garbage.write("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n");
+  try {
+    await Promise.all([closed(long), closed(garbage)]);
+    expect((await get("/healthz")).status).toBe(200);
+    await Promise.all([closed(silent), closed(slow)]);
+  } finally {
+    clearInterval(trickle);
+  }
+}, 20_000);
+
+test("many connections at once are closed at once, so that the agent keeps its file descriptors", async () => {
+  const { url, get } = await start(inForce());
+  const { port } = new URL(url);
+  let open = 0;
+  const sockets = Array.from({ length: 500 }, () => {
+    const socket = connect(Number(port), "127.0.0.1");
+    socket.on("connect", () => open++);
+    closed(socket).then(() => open--);
+    return socket;
+  });
+  await Bun.sleep(200);
+  await until(() => open <= 64);
+  expect(open).toBeGreaterThan(32);
+  for (const socket of sockets) socket.destroy();
+  await Bun.sleep(50);
+  expect((await get("/healthz")).status).toBe(200);
+});
+
+function closed(socket: Socket): Promise<void> {
+  socket.on("error", () => {}); // a reset is a close too
+  socket.resume();
+  return new Promise(resolve => socket.on("close", () => resolve()));
+}
