@@ -1,3 +1,5 @@
+import { existsSync } from "node:fs";
+import { symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Missing } from "./debian.ts";
 import { unpackPackages } from "./packages.ts";
@@ -8,7 +10,7 @@ const SUITE = "bookworm";
 /** What programs of others the tests use, and the packages that bring them. */
 const PROGRAMS = {
   chromium: ["chromium", "fonts-dejavu-core"],
-  firewalld: ["firewalld", "dbus", "netbase"],
+  firewalld: ["firewalld", "dbus", "netbase", "dash", "coreutils", "iptables"],
   promtool: ["prometheus"],
 };
 
@@ -29,10 +31,22 @@ export interface Chroot {
 /** Returns the root of a program; it is downloaded once (40 to 215 MB, 3 s). */
 export async function debianChroot(name: ProgramName): Promise<Chroot | Missing> {
   try {
-    const root = join(await unpackPackages(name, SUITE, PROGRAMS[name]), "root");
+    const root = join(await unpackPackages(name, SUITE, PROGRAMS[name], configure), "root");
     return { root, command: argv => ["unshare", "--mount", "sh", "-ec", ENTER, root, ...argv] };
   } catch (error) {
     return { missing: `Debian's ${name}: ${error instanceof Error ? error.message : error}` };
+  }
+}
+
+/** What the packages' scripts would have done, as far as it is missed: names for users and groups, and for iptables. */
+async function configure(top: string): Promise<void> {
+  const root = join(top, "root");
+  await writeFile(join(root, "etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n");
+  await writeFile(join(root, "etc/group"), "root:x:0:\n");
+  for (const program of ["iptables", "ip6tables"].flatMap(it => [it, `${it}-save`, `${it}-restore`])) {
+    if (existsSync(join(root, "usr/sbin/xtables-nft-multi"))) {
+      await symlink("xtables-nft-multi", join(root, "usr/sbin", program));
+    }
   }
 }
 

@@ -1,9 +1,6 @@
-import { join } from "node:path";
+import { BINARY } from "../lab/agent.ts";
 
-/** What `npm test` builds before it runs any test. */
-export const BINARY = join(import.meta.dir, "../dist/ipmasq");
-
-/** Runs the binary to its end, in an environment that holds nothing but PATH and what is given. */
+/** Runs the built binary to its end, in an environment that holds nothing but PATH and what is given. */
 export async function ipmasq(argv: readonly string[], environment: Record<string, string> = {}) {
   const child = Bun.spawn([BINARY, ...argv], {
     stdin: "ignore",

@@ -48,8 +48,13 @@ function consolaAsLog(consola: ConsolaInstance): Log {
   };
 }
 
+/** A line that cannot be written, to a full disk say, is lost: it is no reason to end. */
 function toStandardError(line: string): void {
-  writeSync(2, line);
+  try {
+    writeSync(2, line);
+  } catch {
+    // nobody is there to be told
+  }
 }
 
 function isFacts(value: unknown): value is Facts {

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
+import { BINARY } from "../../lab/agent.ts";
 import { Folder } from "./folder.ts";
 
-const BINARY = join(import.meta.dir, "../../dist/ipmasq");
 const MIB = 1024 * 1024;
 
 /**

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdir, rename, rm, writeFile } from "node:fs/promises";
+import { BINARY } from "../../lab/agent.ts";
 import { Lines } from "../../lab/lines.ts";
 import { output } from "../../lab/output.ts";
-import { BINARY } from "../binary.ts";
 
 /** In the empty /run of lab/isolate, in whose own namespace the agent is at work here. */
 const CONFIG = "/run/health/ip-masq-agent";

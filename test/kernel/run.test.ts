@@ -1,8 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { mkdir, rm, writeFile } from "node:fs/promises";
+import { BINARY, RunningAgent } from "../../lab/agent.ts";
 import { Lab } from "../../lab/lab.ts";
-import { Lines } from "../../lab/lines.ts";
-import { BINARY } from "../binary.ts";
 
 /** In the empty /run of lab/isolate. */
 const CONFIG = "/run/binary/ip-masq-agent";
@@ -126,47 +125,48 @@ test("without nft it says what to install", async () => {
 });
 
 describe("the agent", () => {
+  const started = (...flags: string[]) => RunningAgent.started(lab.node, [`--config=${CONFIG}`, ...flags]);
+
   test.each(["SIGTERM", "SIGINT"] as const)("ends at once on %s, and its rules stay", async signal => {
     const agent = await started();
     const before = performance.now();
-    agent.kill(signal);
-    expect(await agent.exited).toBe(0);
+    expect(await agent.end(signal)).toBe(0);
     expect(performance.now() - before).toBeLessThan(1000);
     expect(await lab.node.output(LIST)).toContain("masquerade fully-random");
   });
 
   test("takes its rules away at its end with --cleanup-on-exit", async () => {
     const agent = await started("--cleanup-on-exit");
-    agent.kill("SIGTERM");
-    expect(await agent.exited).toBe(0);
+    expect(await agent.end()).toBe(0);
     expect(await lab.node.output(LIST)).toBe("");
   });
 
   test("goes on where one that was killed left off", async () => {
     const agent = await started();
     const before = await lab.node.output(LIST);
-    agent.kill("SIGKILL");
-    await agent.exited;
+    await agent.end("SIGKILL");
     expect((await once()).stderr).not.toContain("rules applied");
     expect(await lab.node.output(LIST)).toBe(before);
   });
 
-  test("that starts with a wrong config leaves the kernel alone until it is right", async () => {
-    await writeFile(CONFIG, "cidrLimit: 0\n");
-    const agent = lab.node.spawn([BINARY, `--config=${CONFIG}`], { stderr: "pipe" });
-    const log = new Lines(agent.stderr);
-    await log.until("the config is wrong, so the kernel is left as it is");
-    expect(await lab.node.output(LIST)).toBe("");
-    await writeFile(CONFIG, "cidrLimit: 1\n");
-    await log.until("rules applied");
+  test("goes on when its log cannot be written", async () => {
+    const command = ["sh", "-c", 'exec "$0" "$@" 2>/dev/full', BINARY, `--config=${CONFIG}`, "--listen="];
+    const agent = lab.node.spawn(command);
+    const listed = async () => (await lab.node.output(LIST)).includes("masquerade fully-random");
+    while (!(await listed())) await Bun.sleep(5);
+    await lab.node.output(["nft", "flush", "ruleset"]);
+    while (!(await listed())) await Bun.sleep(5);
     agent.kill("SIGTERM");
     expect(await agent.exited).toBe(0);
   });
-});
 
-/** An agent whose rules are in the kernel. */
-async function started(...flags: string[]) {
-  const agent = lab.node.spawn([BINARY, `--config=${CONFIG}`, ...flags], { stderr: "pipe" });
-  await new Lines(agent.stderr).until("rules applied");
-  return agent;
-}
+  test("that starts with a wrong config leaves the kernel alone until it is right", async () => {
+    await writeFile(CONFIG, "cidrLimit: 0\n");
+    const agent = RunningAgent.start(lab.node, [`--config=${CONFIG}`]);
+    await agent.log.until("the config is wrong, so the kernel is left as it is");
+    expect(await lab.node.output(LIST)).toBe("");
+    await writeFile(CONFIG, "cidrLimit: 1\n");
+    await agent.log.until("rules applied");
+    expect(await agent.end()).toBe(0);
+  });
+});

@@ -1,0 +1,155 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { mkdir, rm, writeFile } from "node:fs/promises";
+import { RunningAgent } from "../../lab/agent.ts";
+import { debianChroot } from "../../lab/chroot.ts";
+import { Firewalld } from "../../lab/firewalld.ts";
+import { Lab } from "../../lab/lab.ts";
+import { absent } from "../programs.ts";
+import { WRITERS } from "./writers.ts";
+
+/** In the empty /run of lab/isolate. */
+const CONFIG = "/run/reload/ip-masq-agent";
+const KEPT = "10.1.2.3";
+const OUTBOUND = "203.0.113.7";
+
+let lab: Lab;
+beforeEach(async () => {
+  lab = await Lab.create();
+  await rm("/run/reload", { recursive: true, force: true });
+  await mkdir("/run/reload");
+  await writeFile(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8]\n");
+});
+afterEach(() => lab.close());
+
+/** A whole table as another program would load it: what is not in it goes. */
+const FOREIGN_TABLE = `*nat
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:THEIRS - [0:0]
+-A POSTROUTING -m comment --comment "theirs" -j THEIRS
+-A THEIRS -s 198.51.100.0/24 -j RETURN
+COMMIT
+`;
+
+const RELOADS: Readonly<Record<string, (program: string) => readonly (readonly string[])[]>> = {
+  "nft flush ruleset": () => [["nft", "flush", "ruleset"]],
+  "iptables -F": program => ["nat", "filter", "mangle"].map(table => [program, "-t", table, "-F"]),
+  "iptables-restore of a foreign whole table": program => [
+    ["sh", "-c", `echo '${FOREIGN_TABLE}' | ${program}-restore`],
+  ],
+};
+
+describe.each(WRITERS)("$name", ({ name, flags, prepare }) => {
+  const program = name === "nftables" ? "iptables" : name;
+
+  test.each(Object.keys(RELOADS))(
+    "%s heals, and nobody else's rules are harmed",
+    async reload => {
+      const run = async () => {
+        for (const argv of RELOADS[reload]?.(program) ?? []) await lab.node.output(argv);
+      };
+      await theirs();
+      await run();
+      const alone = await others();
+      await lab.node.output(["nft", "flush", "ruleset"]);
+      for (const table of ["nat", "filter"]) {
+        await lab.node.output(["sh", "-c", `iptables-legacy -t ${table} -F; iptables-legacy -t ${table} -X`]);
+      }
+      await theirs();
+      await prepare(lab);
+      const agent = await RunningAgent.started(lab.node, [`--config=${CONFIG}`, ...flags]);
+      await settled();
+      await run();
+      await settled();
+      expect(await others()).toEqual(alone);
+      expect(await agent.end()).toBe(0);
+    },
+    20_000,
+  );
+});
+
+const firewalldRoot = await debianChroot("firewalld");
+describe("firewalld", () => {
+  if ("missing" in firewalldRoot) absent(firewalldRoot.missing);
+  else {
+    const pairs = WRITERS.flatMap(writer =>
+      (["nftables", "iptables"] as const).map(it => ({ ...writer, it })),
+    );
+    test.each(pairs)(
+      "with $it reloads, starts and ends beside $name",
+      async ({ it, flags, prepare }) => {
+        await prepare(lab);
+        const firewalld = await Firewalld.start(lab.node, firewalldRoot, it);
+        await firewalld.command("--zone=trusted", "--add-source=198.51.100.0/24");
+        await firewalld.command("--reload");
+        const alone = await others();
+        const agent = await RunningAgent.started(lab.node, [`--config=${CONFIG}`, ...flags]);
+        await settled();
+        await firewalld.command("--reload");
+        await settled();
+        expect(await others()).toEqual(alone);
+        await firewalld.stop();
+        await settled();
+        expect(await agent.end()).toBe(0);
+      },
+      30_000,
+    );
+  }
+});
+
+/** Rules of somebody else, by nft and by both iptables. */
+async function theirs(): Promise<void> {
+  await lab.node.output([
+    "nft",
+    "add table ip theirs { chain c { type nat hook postrouting priority 100; }; }",
+  ]);
+  for (const program of ["iptables-nft", "iptables-legacy"]) {
+    await lab.node.output([program, "-t", "nat", "-N", "CNI-theirs"]);
+    await lab.node.output([
+      program,
+      "-t",
+      "nat",
+      "-A",
+      "CNI-theirs",
+      "-d",
+      "198.51.100.0/24",
+      "-j",
+      "ACCEPT",
+    ]);
+    await lab.node.output([program, "-A", "FORWARD", "-s", "198.51.100.1", "-j", "DROP"]);
+  }
+}
+
+/**
+ * The chains in the node's kernel that are not ours, without counts, and without those of iptables that are empty,
+ * which whoever uses it makes. Their order is that in which they were made, so they are sorted.
+ */
+async function others(): Promise<string[]> {
+  const ruleset = await lab.node.output(["nft", "-s", "list", "ruleset"]);
+  const legacy = await lab.node.output(["iptables-legacy-save"]);
+  return `${ruleset}${legacy}`
+    .replace(/^table ip6? ip-masq-agent \{\n(?:.*\n)*?\}\n/gm, "")
+    .replace(/^\tchain IP-MASQ-AGENT \{\n(?:.*\n)*?\t\}\n|^.*(IP-MASQ-AGENT|KUBE-IPTABLES-HINT).*\n/gm, "")
+    .replace(/counter packets \d+ bytes \d+ |\[\d+:\d+\]|^#.*\n/gm, "")
+    .split(/^(?=table|\tchain|\*)/m)
+    .map(chain => chain.replace(/[\s}]+$/, ""))
+    .filter(chain => !EMPTY.test(chain))
+    .toSorted();
+}
+
+const EMPTY = /^(table \S+ \S+ \{|\tchain [A-Z]+ \{\n\t\ttype .*|\*\w+\n(:[A-Z]+ ACCEPT *\n)*COMMIT|)$/;
+
+/** Returns when connections get the right verdicts, 10 seconds at most, and for a while longer. */
+async function settled(): Promise<void> {
+  const owner = async (to: string) => lab.owner((await lab.connect({ protocol: "udp", to })).source);
+  const right = async () => (await owner(KEPT)) === "pod" && (await owner(OUTBOUND)) === "node";
+  const began = performance.now();
+  while (!(await right())) {
+    if (performance.now() - began > 10_000) throw new Error("not healed within 10 s");
+    await Bun.sleep(5);
+  }
+  await Bun.sleep(100);
+  expect(await right()).toBe(true);
+}
