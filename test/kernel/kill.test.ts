@@ -1,0 +1,85 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { mkdir, rename, rm, writeFile } from "node:fs/promises";
+import { BINARY, RunningAgent } from "../../lab/agent.ts";
+import { Lab } from "../../lab/lab.ts";
+import { WRITERS } from "./writers.ts";
+
+/** In the empty /run of lab/isolate. */
+const CONFIG = "/run/kill/ip-masq-agent";
+const KEPT = "10.1.2.3";
+const OUTBOUND = "203.0.113.7";
+
+/** Of each config an address that only it keeps. Both keep KEPT and neither keeps OUTBOUND. */
+const CONFIGS = [
+  { kept: "192.0.2.1", text: "nonMasqueradeCIDRs: [10.0.0.0/8, 192.0.2.0/24, 100.64.0.0/10]\n" },
+  { kept: "198.18.0.1", text: "nonMasqueradeCIDRs: [198.18.0.0/15, 10.1.0.0/16, 172.16.0.0/12]\n" },
+] as const;
+
+let lab: Lab;
+beforeEach(async () => {
+  lab = await Lab.create();
+  await rm("/run/kill", { recursive: true, force: true });
+  await mkdir("/run/kill");
+});
+afterEach(() => lab.close());
+
+test.each(WRITERS)(
+  "kill -9 at any moment of a change leaves one of two valid rulesets: $name",
+  async ({ flags, prepare }) => {
+    const argv = [`--config=${CONFIG}`, ...flags];
+    await save(CONFIGS[0].text);
+    await prepare(lab);
+    await (await RunningAgent.started(lab.node, argv)).end("SIGKILL");
+    const load = await lab.load({ destinations: [KEPT, OUTBOUND], flowsPerSecond: 5000 });
+    const seen = new Set<number>();
+    for (let i = 0; i < 200; i++) {
+      const agent = RunningAgent.start(lab.node, argv);
+      // A start takes 50 ms, and a change of the config 30 to 60.
+      await Bun.sleep(60 * Math.random());
+      await save(CONFIGS[i % 2 === 0 ? 1 : 0].text);
+      await Bun.sleep(70 * Math.random());
+      await agent.end("SIGKILL");
+      const kept = await Promise.all(CONFIGS.map(async it => (await owner(it.kept)) === "pod"));
+      expect(kept.toSorted(), `after kill ${i}`).toEqual([false, true]);
+      seen.add(kept.indexOf(true));
+    }
+    expect(seen).toEqual(new Set([0, 1]));
+    const last = RunningAgent.start(lab.node, argv);
+    await last.log.until("policy in force");
+    await Bun.sleep(200);
+    const rules = await everything();
+    expect(await last.end()).toBe(0);
+    const [kept, outbound] = await load.stop();
+    expect(kept).toMatchObject({ fromNode: 0, other: 0 });
+    expect(outbound).toMatchObject({ fromPod: 0, other: 0 });
+
+    await lab.node.output([BINARY, "cleanup"]);
+    await (await RunningAgent.started(lab.node, argv)).end();
+    expect(rules).toEqual(await everything());
+  },
+  60_000,
+);
+
+async function save(config: string): Promise<void> {
+  await writeFile(`${CONFIG}.new`, config);
+  await rename(`${CONFIG}.new`, CONFIG);
+}
+
+async function owner(to: string): Promise<string> {
+  return lab.owner((await lab.connect({ protocol: "udp", to })).source);
+}
+
+/**
+ * All lines of the node's rules, without counts, whichever letter a set's name ends in, and in whatever order the
+ * chains were made.
+ */
+async function everything(): Promise<string[]> {
+  const ruleset = await lab.node.output(["nft", "-s", "list", "ruleset"]);
+  const legacy = await lab.node.output(["iptables-legacy-save"]);
+  return `${ruleset}${legacy}`
+    .replace(/counter packets \d+ bytes \d+ |\[\d+:\d+\]|^#.*\n/gm, "")
+    .replaceAll("masquerade-b", "masquerade-a")
+    .split("\n")
+    .filter(line => line !== "")
+    .toSorted();
+}
