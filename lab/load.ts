@@ -85,14 +85,15 @@ export class Load {
     await this.ended;
     this.#sender.kill();
     const deadline = performance.now() + DRAIN_MS;
-    let tallies = await this.#tally();
+    let tallies = await this.tally();
     while (tallies.some(({ lost }) => lost > 0) && performance.now() < deadline) {
-      tallies = await this.#tally();
+      tallies = await this.tally();
     }
     return tallies;
   }
 
-  async #tally(): Promise<Tally[]> {
+  /** What became of the flows up to now. As long as the load goes on, what is lost cannot be told. */
+  async tally(): Promise<Tally[]> {
     const families = [...new Set(this.destinations.map(familyOf))];
     const readings = this.place.counters.flatMap(counters =>
       families.map(family => counters.read("flows", family)),

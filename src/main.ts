@@ -1,3 +1,4 @@
+import { appendFileSync } from "node:fs";
 import { NotAppliedError } from "./backends/backend.ts";
 import { sortWords, UsageError, withEnvironment } from "./cli/args.ts";
 import { check } from "./cli/check.ts";
@@ -10,12 +11,14 @@ import { run } from "./cli/run.ts";
 import { schema } from "./cli/schema.ts";
 import { version } from "./cli/version.ts";
 import { nearest } from "./config/nearest.ts";
+import { toStandardError } from "./observe/log.ts";
 import { ProgramError } from "./system/program.ts";
 
 const commands = [run, render, check, cleanup, schema, version];
 
-/** sysexits(3): the command was used wrongly. */
+/** sysexits(3): the command was used wrongly; it could not print. */
 const EX_USAGE = 64;
+const EX_IOERR = 74;
 
 /** Flags that stand for themselves. */
 const generalFlags = {
@@ -23,9 +26,7 @@ const generalFlags = {
   version: toggle("print the version", "false"),
 };
 
-const outcome = await main(process.argv.slice(2), process.env).catch(failed);
-await Promise.all([Bun.write(Bun.stdout, outcome.stdout ?? ""), Bun.write(Bun.stderr, outcome.stderr ?? "")]);
-process.exit(outcome.exitCode);
+process.exit(print(await main(process.argv.slice(2), process.env).catch(failed)));
 
 /** Finds the command that is meant, and lets it run. */
 async function main(argv: readonly string[], environment: NodeJS.ProcessEnv): Promise<Outcome> {
@@ -50,7 +51,7 @@ async function main(argv: readonly string[], environment: NodeJS.ProcessEnv): Pr
   const idle = ignoredKlogFlags(flags.keys());
   const notes =
     idle.length > 0 ? [`${idle.map(name => `--${name}`).join(", ")}: klog's flags have no effect here`] : [];
-  await Bun.write(Bun.stderr, [...warnings, ...notes].map(line => `ipmasq: ${line}\n`).join(""));
+  for (const line of [...warnings, ...notes]) toStandardError(prefixed(line));
   return command.start(flags);
 }
 
@@ -74,6 +75,22 @@ function failed(error: unknown): Outcome {
   }
   const details = error instanceof Error ? error.stack : undefined;
   return { stderr: prefixed(`this is a bug in ipmasq; please report it\n${details ?? error}`), exitCode: 70 };
+}
+
+/**
+ * Prints to the end of what is there (`Bun.write` empties a file that it has nothing to add to), and returns the exit
+ * code. A reader that went away, as `head` does, has all that it wanted.
+ */
+function print({ stdout = "", stderr = "", exitCode }: Outcome): number {
+  toStandardError(stderr);
+  try {
+    appendFileSync(1, stdout);
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "EPIPE") return exitCode;
+    toStandardError(prefixed(`cannot print: ${error instanceof Error ? error.message : error}`));
+    return EX_IOERR;
+  }
+  return exitCode;
 }
 
 function prefixed(message: string): string {

@@ -39,27 +39,27 @@ export class Agent {
    * @param begun is called once, after the first sync
    */
   async run(stop: AbortSignal, begun: () => void): Promise<void> {
-    const watches = [
-      this.backend.watch(
-        by => this.#triggers.push("kernel", by),
-        why => this.log.warn("changes of the kernel are not seen at once any more; trying again", { why }),
-      ),
-      watchConfig(
-        this.settings.config,
-        () => this.#triggers.push("config"),
-        why => this.log.warn("changes of the config may only be seen at the next resync", { why }),
-      ),
-    ];
+    const kernel = this.backend.watch(
+      by => this.#triggers.push("kernel", by),
+      why => this.log.warn("changes of the kernel are not seen at once any more; trying again", { why }),
+    );
+    const config = watchConfig(
+      this.settings.config,
+      () => this.#triggers.push("config"),
+      why => this.log.warn("changes of the config may only be seen at the next resync", { why }),
+    );
     stop.addEventListener("abort", () => this.#triggers.push("signal"));
     this.#triggers.push("start");
     this.#running = true;
     for (let first = true; ; first = false) {
       const due = await this.#triggers.next(this.#pace.wait, this.#pace.hold);
       if (stop.aborted) break;
+      config.follow();
       await this.once(due);
       if (first) begun();
     }
-    for (const watch of watches) watch.stop();
+    kernel.stop();
+    config.stop();
   }
 
   /** Has the agent look after everything, as SIGHUP asks it to. */

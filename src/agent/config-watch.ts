@@ -7,7 +7,7 @@ import type { Watch } from "../backends/backend.ts";
  * rename, a symbolic link that is swapped, as kubelet swaps `..data`, a directory that comes or goes. Where inotify
  * gives out `lost` is told why, once for each reason.
  */
-export function watchConfig(path: string, changed: () => void, lost: (why: string) => void): Watch {
+export function watchConfig(path: string, changed: () => void, lost: (why: string) => void): ConfigWatch {
   const watched = new Map<string, Watched>();
   let told = "";
   const tell = (error: unknown) => {
@@ -17,15 +17,15 @@ export function watchConfig(path: string, changed: () => void, lost: (why: strin
   };
   const follow = () => {
     const wanted = placesOf(resolve(path));
-    for (const [directory, { watcher, inode }] of watched) {
-      if (inode === wanted.get(directory)?.inode) continue;
+    for (const [directory, { watcher, identity }] of watched) {
+      if (identity === wanted.get(directory)?.identity) continue;
       watcher.close();
       watched.delete(directory);
     }
-    for (const [directory, { inode, names }] of wanted) {
+    for (const [directory, { identity, names }] of wanted) {
       const known = watched.get(directory);
       if (known) known.names = names;
-      else watched.set(directory, { inode, names, watcher: watchDirectory(directory) });
+      else watched.set(directory, { identity, names, watcher: watchDirectory(directory) });
     }
   };
   const watchDirectory = (directory: string): FSWatcher =>
@@ -37,6 +37,7 @@ export function watchConfig(path: string, changed: () => void, lost: (why: strin
     }).on("error", tell);
   attempt(follow, tell);
   return {
+    follow: () => attempt(follow, tell),
     stop() {
       for (const { watcher } of watched.values()) watcher.close();
       watched.clear();
@@ -44,11 +45,19 @@ export function watchConfig(path: string, changed: () => void, lost: (why: strin
   };
 }
 
-interface Watched {
-  /** A directory that was made again under its old name has another one. */
-  readonly inode: bigint;
+interface ConfigWatch extends Watch {
+  /** Looks again which directories lead to the path: what is mounted on one of them is told to nobody. */
+  follow(): void;
+}
+
+interface Place {
+  /** Device and inode: a directory that was made again under its old name, or mounted on it, has others. */
+  readonly identity: string;
+  names: Set<string>;
+}
+
+interface Watched extends Place {
   readonly watcher: FSWatcher;
-  names: ReadonlySet<string>;
 }
 
 /** In place of a name: whatever is in the directory. */
@@ -58,12 +67,12 @@ const ANY = "*";
 const MOST_LINKS = 40;
 
 /** The directories on the way to a path, and which of their entries lead there. What is missing ends the way. */
-function placesOf(path: string): Map<string, { inode: bigint; names: Set<string> }> {
-  const places = new Map<string, { inode: bigint; names: Set<string> }>();
+function placesOf(path: string): Map<string, Place> {
+  const places = new Map<string, Place>();
   const note = (directory: string, name: string) => {
-    const inode = lstatSync(directory, { bigint: true, throwIfNoEntry: false })?.ino;
-    if (inode === undefined) return;
-    const place = places.get(directory) ?? { inode, names: new Set() };
+    const found = lstatSync(directory, { bigint: true, throwIfNoEntry: false });
+    if (!found) return;
+    const place = places.get(directory) ?? { identity: `${found.dev}:${found.ino}`, names: new Set() };
     places.set(directory, place);
     place.names.add(name);
   };

@@ -1,4 +1,5 @@
 import { Agent } from "../agent/agent.ts";
+import type { Due } from "../agent/triggers.ts";
 import { type ChooseOptions, type Chosen, chooseBackend } from "../backends/choose.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { Listen } from "../net/listen.ts";
@@ -26,35 +27,40 @@ export const run = command({
   async run({ once }, flags) {
     const verbose = flags.v !== undefined && flags.v >= KLOG_DEBUG;
     const log = createLog(verbose ? "debug" : flags["log-level"], flags["log-format"]);
-    const stop = new AbortController();
-    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
     const policy = policyOf({}, policyFlags(flags));
     const options: ChooseOptions = { wanted: flags.backend, policy, lookFirst: !once };
-    const chosen = once ? await chooseBackend(options) : await chooseInTheEnd(options, log, stop.signal);
-    if (!chosen) return { exitCode: 0 };
-    const { backend, reason } = chosen;
-    const about = { ...BUILD, backend: backend.name, writer: backend.writer, reason };
     const settings = {
       config: flags.config,
       flags: policyFlags(flags),
       resyncInterval: flags["resync-interval"],
     };
-    const journal = new Journal({ at: Date.now(), ...about });
-    const agent = new Agent(settings, backend, journal, log);
+    const journal = new Journal({ at: Date.now(), ...BUILD });
+    journal.interval = settings.resyncInterval ?? journal.interval;
     if (once) {
-      const { result } = await agent.once({ triggers: ["start"], by: undefined });
+      const { backend } = await chooseBackend(options);
+      const { result } = await new Agent(settings, backend, journal, log).once(START);
       return { exitCode: result === "failed" ? 1 : 0 };
     }
-    log.info("ipmasq starts", { ...about, config: settings.config });
-    process.on("SIGHUP", () => agent.wake());
-    const begun = () =>
-      void listen(flags.listen, { journal, log, refresh: () => agent.count() }, stop.signal);
-    await Promise.race([agent.run(stop.signal, begun), longAfter(stop.signal)]);
+    const stop = new AbortController();
+    let agent: Agent | undefined;
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
+    process.on("SIGHUP", () => agent?.wake());
+    const http = { journal, log, refresh: async () => agent?.count() };
+    const serve = onlyOnce(() => listen(flags.listen, http, stop.signal));
+    const chosen = await chooseInTheEnd(options, { ...http, serve }, stop.signal);
+    if (!chosen) return { exitCode: 0 };
+    const { backend, reason } = chosen;
+    journal.backend = { backend: backend.name, writer: backend.writer, reason };
+    log.info("ipmasq starts", { ...BUILD, ...journal.backend, config: settings.config });
+    agent = new Agent(settings, backend, journal, log);
+    await Promise.race([agent.run(stop.signal, serve), longAfter(stop.signal)]);
     if (flags["cleanup-on-exit"]) log.info("rules removed", { removed: (await backend.remove()).join(", ") });
     log.info("ipmasq ends");
     return { exitCode: 0 };
   },
 });
+
+const START: Due = { triggers: ["start"], by: undefined };
 
 /** Serves HTTP until `stop`. Its packages are loaded here, since the first sync does not need them. */
 async function listen(
@@ -69,26 +75,35 @@ async function listen(
   stop.addEventListener("abort", () => server.stop());
 }
 
-/** Tries again, later each time, as long as there is nothing to write with. Undefined if it is stopped before. */
+/**
+ * Tries again, later each time or at SIGHUP, as long as there is nothing to write with; whoever asks over HTTP is told
+ * so meanwhile. Undefined if it is stopped before.
+ */
 async function chooseInTheEnd(
   options: ChooseOptions,
-  log: Log,
+  { journal, log, serve }: { journal: Journal; log: Log; serve: () => void },
   stop: AbortSignal,
 ): Promise<Chosen | undefined> {
-  for (let wait = FIRST_RETRY_MS; !stop.aborted; wait = Math.min(2 * wait, LAST_RETRY_MS)) {
+  let said = "";
+  for (let wait = FIRST_RETRY_MS; !stop.aborted; wait = Math.min(2 * wait, journal.interval)) {
+    const at = Date.now();
     try {
       return await chooseBackend(options);
     } catch (error) {
       if (!(error instanceof ProgramError)) throw error;
-      log.error("no backend", { error: error.message, retry: formatDuration(wait) });
+      const { message } = error;
+      if (message !== said) log.error("no backend", { error: message, retry: formatDuration(wait) });
+      said = message;
+      journal.synced({ at, trigger: "start", result: "failed", seconds: (Date.now() - at) / 1000, message });
+      serve();
     }
-    await Promise.race([Bun.sleep(wait), aborted(stop)]);
+    const hungUp = new Promise(resolve => process.once("SIGHUP", resolve));
+    await Promise.race([Bun.sleep(wait), hungUp, aborted(stop)]);
   }
   return undefined;
 }
 
 const FIRST_RETRY_MS = 1000;
-const LAST_RETRY_MS = 60_000;
 
 /** Resolves some time after the signal: a program that hangs must not keep the agent from ending in a second. */
 async function longAfter(signal: AbortSignal): Promise<void> {
@@ -97,6 +112,14 @@ async function longAfter(signal: AbortSignal): Promise<void> {
 }
 
 const LAST_SYNC_MS = 700;
+
+function onlyOnce(work: () => Promise<void>): () => void {
+  let begun = false;
+  return () => {
+    if (!begun) void work();
+    begun = true;
+  };
+}
 
 function aborted(signal: AbortSignal): Promise<void> {
   return new Promise(resolve => signal.addEventListener("abort", () => resolve()));

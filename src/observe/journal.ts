@@ -27,13 +27,17 @@ export interface ConfigRecord {
   readonly digest: string;
 }
 
-/** What this program is, and what it was started with. */
+/** What this program is. */
 export interface Start {
   /** Milliseconds since 1970. */
   readonly at: number;
   readonly version: string;
   readonly commit: string;
   readonly bun: string;
+}
+
+/** What the rules are written with. */
+export interface BackendRecord {
   readonly backend: string;
   /** What the backend writes with. */
   readonly writer: string;
@@ -46,6 +50,8 @@ export class Journal {
   /** The last few, the newest last. */
   readonly syncs: SyncRecord[] = [];
   config: ConfigRecord | undefined;
+  /** Undefined as long as there is nothing to write with. */
+  backend: BackendRecord | undefined;
   /** The policy that is to be in the kernel; undefined as long as there was no good config. */
   policy: Policy | undefined;
   /** Whether the kernel held the policy when it was last looked at. */
@@ -86,8 +92,8 @@ export class Journal {
 
   /** Undefined if the policy in force is in the kernel; else why it is not. */
   get unready(): string | undefined {
-    if (!this.policy) return "there has been no good config yet";
     if (this.inSync) return undefined;
+    if (this.backend && !this.policy) return "there has been no good config yet";
     return this.syncs.at(-1)?.message ?? "the first sync has not ended yet";
   }
 }

@@ -1,4 +1,4 @@
-import { writeSync } from "node:fs";
+import { appendFileSync } from "node:fs";
 import { type ConsolaInstance, createConsola, type LogType } from "consola/core";
 
 /** Facts of an event, for a reader and for programs alike. */
@@ -48,10 +48,10 @@ function consolaAsLog(consola: ConsolaInstance): Log {
   };
 }
 
-/** A line that cannot be written, to a full disk say, is lost: it is no reason to end. */
-function toStandardError(line: string): void {
+/** What cannot be written, to a full disk say, is lost: it is no reason to end. */
+export function toStandardError(line: string): void {
   try {
-    writeSync(2, line);
+    appendFileSync(2, line);
   } catch {
     // nobody is there to be told
   }

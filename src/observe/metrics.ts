@@ -52,14 +52,18 @@ export class Metrics {
   }
 
   #build(): void {
-    const { at: _, reason: __, ...labels } = this.journal.start;
+    const { version, commit, bun } = this.journal.start;
     const info = new Gauge({
       name: "ipmasq_build_info",
       help: "What this is a build of, and what it writes with. Always 1.",
-      labelNames: Object.keys(labels),
+      labelNames: ["version", "commit", "bun", "backend", "writer"],
       registers: [this.#registry],
     });
-    info.set(labels, 1);
+    this.#updates.push(() => {
+      const { backend = "none", writer = "none" } = this.journal.backend ?? {};
+      info.reset();
+      info.set({ version, commit, bun, backend, writer }, 1);
+    });
   }
 
   #syncs(): void {

@@ -71,10 +71,10 @@ ${items}</ul>
 </section>`;
 }
 
-function agent({ start, config, interval, lastSuccess }: Journal): Html {
+function agent({ start, backend, config, interval, lastSuccess }: Journal): Html {
   return facts({
-    Backend: `${start.backend}, by ${start.writer}`,
-    Because: start.reason,
+    Backend: backend ? `${backend.backend}, by ${backend.writer}` : "none yet",
+    Because: backend?.reason ?? "there is nothing to write rules with",
     Config: config?.path ?? "not read yet",
     "Config hash": config?.digest.slice(0, 12) || "none",
     "Resync interval": formatDuration(interval),

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { output } from "../../lab/output.ts";
 import { watchConfig } from "../../src/agent/config-watch.ts";
 
 let top: string;
@@ -98,6 +99,26 @@ test.each(Object.entries(cases))("%s is seen", async (_name, { before, steps }) 
     await changes.quiet();
   }
   watch.stop();
+});
+
+test("what is mounted on the way is seen when it is looked for", async () => {
+  await perform("mkdir config");
+  const changes = new Changes();
+  const watch = watchConfig(
+    config,
+    () => changes.add(),
+    why => expect(why).toBe(""),
+  );
+  for (let i = 0; i < 2; i++) {
+    await output(["mount", "-t", "tmpfs", "tmpfs", join(top, "config")]);
+    watch.follow();
+    await changes.quiet();
+    const seen = changes.next();
+    await perform("write config/ip-masq-agent");
+    await seen;
+  }
+  watch.stop();
+  for (let i = 0; i < 2; i++) await output(["umount", join(top, "config")]);
 });
 
 test("what lies beside the config is passed over", async () => {

@@ -1,4 +1,8 @@
 import { describe, expect, test } from "bun:test";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { BINARY } from "../../lab/agent.ts";
+import { run } from "../../src/system/program.ts";
 import { ipmasq } from "../binary.ts";
 import { Folder } from "../config/folder.ts";
 
@@ -179,4 +183,17 @@ describe("render", () => {
     expect([stdout, exitCode]).toEqual(["", 1]);
     expect(stderr).toStartWith(`${folder.path}/c:1:12: cidrLimit: `);
   });
+});
+
+test("what is printed is added to a file, a reader that goes away is no fault, and a full disk is", async () => {
+  const shell = (script: string) => run(["sh", "-c", script, BINARY]);
+  const file = join(tmpdir(), `ipmasq-print-${process.pid}`);
+  const { stdout } = await shell(
+    `echo old >${file}; $0 version >>${file} 2>>${file}; cat ${file}; rm ${file}`,
+  );
+  expect(stdout).toMatch(/^old\nipmasq .*\n$/);
+  expect(await shell("$0 schema | true")).toMatchObject({ exitCode: 0, stderr: "" });
+  const full = await shell("$0 version >/dev/full");
+  expect(full.exitCode).toBe(74);
+  expect(full.stderr).toStartWith("ipmasq: cannot print: ENOSPC");
 });

@@ -3,9 +3,12 @@ import { mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { BINARY } from "../../lab/agent.ts";
 import { Lines } from "../../lab/lines.ts";
 import { output } from "../../lab/output.ts";
+import { describeTools } from "./candidates.ts";
 
 /** In the empty /run of lab/isolate, in whose own namespace the agent is at work here. */
 const CONFIG = "/run/health/ip-masq-agent";
+const TOOLS = "/run/health/tools";
+const ONLY_TOOLS = ["env", `PATH=${TOOLS}`];
 
 let agent: Bun.Subprocess<"ignore", "ignore", "pipe">;
 let log: Lines;
@@ -20,9 +23,13 @@ afterEach(async () => {
   await output(["nft", "flush", "ruleset"]);
 });
 
-/** Returns the URL that it serves. */
-async function start(): Promise<string> {
-  agent = Bun.spawn([BINARY, `--config=${CONFIG}`, "--listen=127.0.0.1:0"], {
+/**
+ * Returns the URL that it serves.
+ *
+ * @param through a command line that runs the one behind it
+ */
+async function start(through: readonly string[] = []): Promise<string> {
+  agent = Bun.spawn([...through, BINARY, `--config=${CONFIG}`, "--listen=127.0.0.1:0"], {
     stdin: "ignore",
     stdout: "ignore",
     stderr: "pipe",
@@ -30,6 +37,12 @@ async function start(): Promise<string> {
   log = new Lines(agent.stderr);
   const [serving = ""] = (await log.until("serving metrics and health")).slice(-1);
   return `http://${/listen=(\S+)/.exec(serving)?.[1]}`;
+}
+
+/** Has the agent find one nft, and nothing else. */
+async function provide(nft: string): Promise<void> {
+  await writeFile(`${TOOLS}/new`, `#!/bin/sh\nexec ${nft} "$@"\n`, { mode: 0o755 });
+  await rename(`${TOOLS}/new`, `${TOOLS}/nft`);
 }
 
 async function save(config: string): Promise<void> {
@@ -86,3 +99,61 @@ test("an agent that never had a good config is alive, but not ready", async () =
   });
   expect(await output(["nft", "list", "ruleset"])).toBe("");
 });
+
+test("an agent without anything to write with says so, and begins when there is something", async () => {
+  await mkdir(TOOLS);
+  const url = await start(ONLY_TOOLS);
+  expect((await fetch(`${url}/healthz`)).status).toBe(200);
+  const before = await state(url);
+  const why = "iptables: neither iptables nor nft is installed; install nftables or iptables";
+  expect(before).toMatchObject({ ready: [503, why], good: 0, inSync: 0 });
+  expect(before.page).toContain("there is nothing to write rules with");
+  await provide("/usr/sbin/nft");
+  agent.kill("SIGHUP");
+  await log.until("rules applied");
+  expect(await state(url)).toMatchObject({ ready: [200, "ok"], good: 1, inSync: 1 });
+});
+
+test("an agent without CAP_NET_ADMIN says what is missing, once, and is not ready", async () => {
+  const url = await start(["setpriv", "--bounding-set=-net_admin", "--inh-caps=-all"]);
+  expect(await state(url)).toMatchObject({
+    ready: [503, expect.stringMatching(/not permitted.*; run as root, or with the capability NET_ADMIN$/)],
+    good: 1,
+    inSync: 0,
+  });
+  agent.kill("SIGHUP");
+  await until(async () => /result="failed"\} [2-9]/.test(await (await fetch(`${url}/metrics`)).text()));
+  agent.kill("SIGTERM");
+  expect((await log.all()).filter(line => line.includes("NET_ADMIN"))).toEqual([]); // start() has read the one line
+});
+
+describeTools("nft that is replaced by another one while the agent runs", ["bullseye", "trixie"], tools => {
+  const [old = "", newer = ""] = tools.map(({ nft }) => nft.join(" "));
+
+  test("is used from then on; one that is too old changes nothing", async () => {
+    await mkdir(TOOLS);
+    await provide("/usr/sbin/nft");
+    const url = await start(ONLY_TOOLS);
+    await provide(newer);
+    await save("nonMasqueradeCIDRs: [10.0.0.0/8]\n");
+    await log.until("rules applied");
+    expect(await state(url)).toMatchObject({ ready: [200, "ok"], inSync: 1 });
+
+    const rules = await output(["nft", "list", "ruleset"]);
+    await provide(old);
+    await save("nonMasqueradeCIDRs: [192.0.2.0/24]\n");
+    await log.until("version 0.9.8 is too old; install nft 1.0.2 or later");
+    expect((await state(url)).ready[0]).toBe(503);
+    expect(await output(["nft", "list", "ruleset"])).toBe(rules);
+
+    await provide("/usr/sbin/nft");
+    agent.kill("SIGHUP");
+    await log.until("sync works again");
+    await log.until("rules applied");
+    expect((await state(url)).ready).toEqual([200, "ok"]);
+  });
+});
+
+async function until(isSo: () => Promise<boolean>): Promise<void> {
+  while (!(await isSo())) await Bun.sleep(5);
+}

@@ -2,8 +2,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:te
 import { mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { Lab } from "../../lab/lab.ts";
 import { Agent } from "../../src/agent/agent.ts";
-import { Journal, type SyncRecord } from "../../src/observe/journal.ts";
+import type { SyncRecord } from "../../src/observe/journal.ts";
 import { createLog } from "../../src/observe/log.ts";
+import { journal } from "../observe/journals.ts";
 import { DEFAULT_FLAGS } from "../policies.ts";
 import { describeCandidates } from "./candidates.ts";
 
@@ -124,15 +125,7 @@ async function owner(to: string): Promise<ReturnType<Lab["owner"]>> {
 /** An agent that lives until `end`, and what is seen of it. */
 class Life {
   readonly lines: string[] = [];
-  readonly journal = new Journal({
-    at: 0,
-    version: "",
-    commit: "",
-    bun: "",
-    backend: "",
-    writer: "",
-    reason: "",
-  });
+  readonly journal = journal();
   readonly agent: Agent;
   readonly #stop = new AbortController();
   readonly #ended: Promise<void>;

@@ -4,15 +4,14 @@ import { Journal, type SyncRecord } from "../../src/observe/journal.ts";
 
 /** The journal of an agent that has just been started. */
 export function journal(): Journal {
-  return new Journal({
-    at: Date.UTC(2026, 0, 2, 3, 4, 5),
-    version: "1.2.3",
-    commit: "0123456789ab",
-    bun: "1.4.5",
+  const at = Date.UTC(2026, 0, 2, 3, 4, 5);
+  const about = new Journal({ at, version: "1.2.3", commit: "0123456789ab", bun: "1.4.5" });
+  about.backend = {
     backend: "nftables",
     writer: "nft",
     reason: "nft is here, and the kernel takes our rules",
-  });
+  };
+  return about;
 }
 
 /** A sync of 15 ms. */

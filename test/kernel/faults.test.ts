@@ -1,0 +1,245 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { mkdir, rename, rm, symlink, writeFile } from "node:fs/promises";
+import fc from "fast-check";
+import { BINARY } from "../../lab/agent.ts";
+import { Lab } from "../../lab/lab.ts";
+import type { Load } from "../../lab/load.ts";
+import { output } from "../../lab/output.ts";
+import { WRITERS, type Writer } from "./writers.ts";
+
+/** Of all writers together. `npm run test:faults` takes ten minutes. */
+const SECONDS = Number(process.env.FAULTS_SECONDS ?? 60);
+/** The same seed draws the same faults, though the kernel's answers may come in another order. */
+const SEED = Number(process.env.FAULTS_SEED ?? Math.floor(Math.random() * 2 ** 31));
+
+const KEPT = "10.1.2.3";
+const OUTBOUND = "203.0.113.7";
+
+/** A file system of its own in the empty /run of lab/isolate, which can be filled. */
+const DISK = "/run/faults";
+const CONFIG = `${DISK}/ip-masq-agent`;
+/** The only place where the agent finds programs. */
+const TOOLS = "/run/faults-tools";
+const GONE = "/run/faults-tools-gone";
+
+/** All keep KEPT, none keeps OUTBOUND, and each keeps one address that no other one does. */
+const GOOD = [
+  { only: "192.0.2.1", text: "nonMasqueradeCIDRs: [10.0.0.0/8, 192.0.2.0/24]\n" },
+  { only: "198.18.0.1", text: "nonMasqueradeCIDRs: [198.18.0.0/15, 10.1.0.0/16, 172.16.0.0/12]\n" },
+  { only: "100.64.0.1", text: "nonMasqueradeCIDRs: [100.64.0.0/10, 10.1.2.0/24]\nmasqLinkLocal: true\n" },
+] as const;
+const WRONG = [
+  "nonMasqueradeCIDRs: [10.0.0.1/8]\n",
+  "nonMasqueradeCIDRs: [10.0.0.0/8\n",
+  "cidrLimit: many\n",
+  "\u0000",
+];
+
+let lab: Lab;
+beforeEach(async () => {
+  lab = await Lab.create();
+  await mkdir(DISK, { recursive: true });
+  await output(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", DISK]);
+  for (const tools of [TOOLS, GONE]) await rm(tools, { recursive: true, force: true });
+  await mkdir(TOOLS);
+  for (const family of ["iptables", "ip6tables"]) {
+    for (const suffix of ["", "-save", "-restore"]) {
+      for (const variant of ["", "-nft", "-legacy"]) await provide(`${family}${variant}${suffix}`);
+    }
+  }
+  await provide("nft");
+});
+afterEach(async () => {
+  await lab.close();
+  await output(["umount", DISK]);
+});
+
+async function provide(program: string): Promise<void> {
+  const path = Bun.which(program);
+  if (path) await symlink(path, `${TOOLS}/${program}`);
+}
+
+test.each(WRITERS.map((writer, i) => [writer.name, writer, i === 0 ? SECONDS / 2 : SECONDS / 4] as const))(
+  `random faults (seed ${SEED}) end in sync, without a wrong verdict of ours: %s`,
+  async (_name, writer, seconds) => {
+    const world = await World.create(writer);
+    const draws = fc.sample(fc.tuple(fc.constantFrom(...Object.keys(FAULTS)), fc.nat(150)), {
+      seed: SEED,
+      numRuns: Math.ceil(seconds * 100),
+    });
+    const end = performance.now() + 1000 * seconds;
+    for (const [name, pause] of draws) {
+      if (performance.now() > end) break;
+      await FAULTS[name]?.(world, pause);
+      await Bun.sleep(pause);
+      await world.look();
+    }
+    await world.recover();
+    const counts = Object.entries(world.counts).map(([name, count]) => `${count} × ${name}`);
+    process.stderr.write(`${writer.name}, seed ${SEED}: ${counts.join(", ")}\n`);
+  },
+  1000 * SECONDS + 60_000,
+);
+
+/** What goes wrong. Each is over when it returns, but for what `recover` mends. */
+const FAULTS: Readonly<Record<string, (world: World, random: number) => Promise<void>>> = {
+  "change config": (world, random) => world.save(GOOD[random % GOOD.length]?.text ?? ""),
+  "change config again": (world, random) => world.save(GOOD[(random + 1) % GOOD.length]?.text ?? ""),
+  "break config": (world, random) => world.save(WRONG[random % WRONG.length] ?? ""),
+  flush: world => world.meddle(["nft", "flush", "ruleset"], ["iptables-legacy", "-t", "nat", "-F"]),
+  "delete rule": world =>
+    world.meddle(
+      ["nft", "flush chain ip ip-masq-agent IP-MASQ-AGENT"],
+      ["iptables-nft", "-t", "nat", "-D", "IP-MASQ-AGENT", "1"],
+      ["iptables-legacy", "-t", "nat", "-D", "IP-MASQ-AGENT", "1"],
+    ),
+  "add element": world =>
+    world.meddle(
+      ["nft", "add element ip ip-masq-agent non-masquerade-a { 203.0.113.0/24 }"],
+      ["nft", "add element ip ip-masq-agent non-masquerade-b { 203.0.113.0/24 }"],
+      ["iptables-nft", "-t", "nat", "-I", "IP-MASQ-AGENT", "-d", "203.0.113.0/24", "-j", "RETURN"],
+      ["iptables-legacy", "-t", "nat", "-I", "IP-MASQ-AGENT", "-d", "203.0.113.0/24", "-j", "RETURN"],
+    ),
+  "kill -9": world => world.restart("SIGKILL"),
+  restart: world => world.restart("SIGTERM"),
+  "hold the lock": async (_world, random) => {
+    const elements = Array.from({ length: 20_000 }, (_, i) => `172.16.${i >> 8}.${i & 255}`).join(", ");
+    const long = `add table ip theirs { set s { type ipv4_addr; elements = { ${elements} }; }; }; delete table ip theirs`;
+    await Promise.all([
+      lab.node.run(["flock", "/run/xtables.lock", "sleep", `${random / 500}`]),
+      lab.node.run(["nft", "-f", "-"], { input: long }),
+    ]);
+  },
+  "take nft away": async () => {
+    await rename(TOOLS, GONE).catch(() => rename(GONE, TOOLS));
+  },
+  "fill the disk": async () => {
+    if (await Bun.file(`${DISK}/filling`).exists()) await rm(`${DISK}/filling`);
+    else await lab.node.run(["dd", "if=/dev/zero", `of=${DISK}/filling`, "bs=64k", "count=1000"]);
+  },
+  "burst of SIGHUP": async world => {
+    if (performance.now() < world.up) return;
+    for (let i = 0; i < 200; i++) world.agent.kill("SIGHUP");
+  },
+};
+
+/** An agent, whoever is against it, and connections whose verdict never changes. */
+class World {
+  readonly counts: Record<string, number> = {};
+  agent: Bun.Subprocess;
+  /** A signal before that may come before the agent can know of it, and then ends it. */
+  up = 0;
+  /** Wrong verdicts up to the last time that our rules were right again after somebody had changed them. */
+  #excused = 0;
+  /** Whether somebody changed our rules, and they were not seen right since. */
+  #exposed = false;
+
+  private constructor(
+    readonly writer: Writer,
+    readonly load: Load,
+  ) {
+    this.agent = this.#start();
+  }
+
+  static async create(writer: Writer): Promise<World> {
+    await writeFile(CONFIG, GOOD[0].text);
+    await writer.prepare(lab);
+    await lab.node.output([BINARY, "run", "--once", `--config=${CONFIG}`, ...writer.flags]);
+    const load = await lab.load({
+      destinations: [KEPT, OUTBOUND],
+      flowsPerSecond: 4000,
+      seconds: SECONDS + 60,
+    });
+    return new World(writer, load);
+  }
+
+  #start(): Bun.Subprocess {
+    const flags = ["--listen=", "--resync-interval=1s", `--config=${CONFIG}`, ...this.writer.flags];
+    this.up = performance.now() + 500;
+    const command = ["env", `PATH=${TOOLS}`, BINARY, ...flags];
+    return lab.node.spawn(command, { stderr: Bun.file(`${DISK}/log`) });
+  }
+
+  /** Saves a config as kubelet does, if there is space for it. */
+  async save(config: string): Promise<void> {
+    try {
+      await writeFile(`${CONFIG}.new`, config);
+      await rename(`${CONFIG}.new`, CONFIG);
+      this.#count("configs saved");
+    } catch {
+      this.#count("configs not saved for want of space");
+    }
+  }
+
+  /** Changes our rules. What verdicts are given until they are right again is not our fault. */
+  async meddle(...commands: string[][]): Promise<void> {
+    if (!this.#exposed) await this.#nothingWrong();
+    this.#exposed = true;
+    for (const command of commands) await lab.node.run(command);
+    await this.writer.prepare(lab);
+    this.#count("times that our rules were changed");
+  }
+
+  async restart(signal: "SIGKILL" | "SIGTERM"): Promise<void> {
+    const early = performance.now() < this.up;
+    this.agent.kill(signal);
+    const code = await this.agent.exited;
+    if (signal === "SIGTERM" && !early) expect(code, `exit code, seed ${SEED}`).toBe(0);
+    this.agent = this.#start();
+    this.#count(signal);
+  }
+
+  /** Sees whether our rules are right again. The agent must not have ended by itself. */
+  async look(): Promise<void> {
+    expect(this.agent.exitCode, `exit code, seed ${SEED}`).toBe(null);
+    if (!this.#exposed || !(await right())) return;
+    await Bun.sleep(20); // what is on its way arrives
+    this.#excused = await this.#wrong();
+    this.#exposed = false;
+    this.#count("heals seen");
+  }
+
+  /** Mends everything that is not the agent's business, and sees that the agent does the rest. */
+  async recover(): Promise<void> {
+    await rename(GONE, TOOLS).catch(() => {});
+    await rm(`${DISK}/filling`, { force: true });
+    const [, good] = GOOD;
+    await this.save(good.text);
+    const began = performance.now();
+    while (!((await right()) && (await owner(good.only)) === "pod")) {
+      if (performance.now() - began > 20_000) throw new Error(`not in sync within 20 s, seed ${SEED}`);
+      await Bun.sleep(20);
+    }
+    await this.look();
+    await Bun.sleep(2000);
+    const once = [BINARY, "run", "--once", `--config=${CONFIG}`, ...this.writer.flags];
+    expect((await lab.node.run(once)).stderr).not.toContain("rules applied");
+    const [kept, outbound] = await this.load.stop();
+    expect((kept?.fromPod ?? 0) + (outbound?.fromNode ?? 0)).toBeGreaterThan(0);
+    await this.#nothingWrong();
+    this.agent.kill("SIGTERM");
+    expect(await this.agent.exited).toBe(0);
+  }
+
+  async #nothingWrong(): Promise<void> {
+    expect((await this.#wrong()) - this.#excused, `wrong verdicts, seed ${SEED}`).toBe(0);
+  }
+
+  async #wrong(): Promise<number> {
+    const [kept, outbound] = await this.load.tally();
+    if (!kept || !outbound) throw new Error("no tally");
+    return kept.fromNode + kept.other + outbound.fromPod + outbound.other;
+  }
+
+  #count(what: string): void {
+    this.counts[what] = (this.counts[what] ?? 0) + 1;
+  }
+}
+
+async function right(): Promise<boolean> {
+  return (await owner(KEPT)) === "pod" && (await owner(OUTBOUND)) === "node";
+}
+
+async function owner(to: string): Promise<string> {
+  return lab.owner((await lab.connect({ protocol: "udp", to })).source);
+}
