@@ -5,7 +5,7 @@ import { BINARY } from "../../lab/agent.ts";
 import { Lab } from "../../lab/lab.ts";
 import type { Load } from "../../lab/load.ts";
 import { output } from "../../lab/output.ts";
-import { WRITERS, type Writer } from "./writers.ts";
+import { WRITERS, type Writer } from "../../lab/writers.ts";
 
 /** Of all writers together. `npm run test:faults` takes ten minutes. */
 const SECONDS = Number(process.env.FAULTS_SECONDS ?? 60);

@@ -3,6 +3,7 @@ import { mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { BINARY } from "../../lab/agent.ts";
 import { Lines } from "../../lab/lines.ts";
 import { output } from "../../lab/output.ts";
+import { run } from "../../src/system/program.ts";
 import { describeTools } from "./candidates.ts";
 
 /** In the empty /run of lab/isolate, in whose own namespace the agent is at work here. */
@@ -127,6 +128,25 @@ test("an agent without CAP_NET_ADMIN says what is missing, once, and is not read
   agent.kill("SIGTERM");
   expect((await log.all()).filter(line => line.includes("NET_ADMIN"))).toEqual([]); // start() has read the one line
 });
+
+test("whoever removes our rules again and again is named, and answered less and less often", async () => {
+  const url = await start();
+  const before = performance.now();
+  while (performance.now() - before < 3000) {
+    await Bun.sleep(40); // what deletes them before they are read back makes the sync fail instead
+    await run(["nft", "delete table ip ip-masq-agent"]);
+  }
+  const metrics = await (await fetch(`${url}/metrics`)).text();
+  expect(metrics).toContain("ipmasq_fighting 1\n");
+  const repairs = Number(/^ipmasq_drift_repairs_total (\d+)$/m.exec(metrics)?.[1]);
+  expect(repairs).toBeWithin(6, 9); // five at once, then after 1 s and 2 s
+  await until(async () => (await output(["nft", "list", "ruleset"])).includes("masquerade"));
+  agent.kill("SIGTERM");
+  const lines = (await log.all()).filter(line => line.includes("repaired"));
+  const [fight = ""] = lines.filter(line => line.includes("again and again"));
+  expect(fight).toMatch(/ by="nft \(pid \d+\)" repairs=6 next=1s$/);
+  expect(lines.length).toBeLessThanOrEqual(repairs + 1);
+}, 20_000);
 
 describeTools("nft that is replaced by another one while the agent runs", ["bullseye", "trixie"], tools => {
   const [old = "", newer = ""] = tools.map(({ nft }) => nft.join(" "));

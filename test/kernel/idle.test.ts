@@ -3,7 +3,7 @@ import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { BINARY } from "../../lab/agent.ts";
 import { Lab } from "../../lab/lab.ts";
 import { Lines } from "../../lab/lines.ts";
-import { WRITERS } from "./writers.ts";
+import { WRITERS } from "../../lab/writers.ts";
 
 /** In the empty /run of lab/isolate. */
 const FOLDER = "/run/idle";

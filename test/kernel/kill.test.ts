@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { BINARY, RunningAgent } from "../../lab/agent.ts";
 import { Lab } from "../../lab/lab.ts";
-import { WRITERS } from "./writers.ts";
+import { WRITERS } from "../../lab/writers.ts";
 
 /** In the empty /run of lab/isolate. */
 const CONFIG = "/run/kill/ip-masq-agent";

@@ -4,8 +4,8 @@ import { RunningAgent } from "../../lab/agent.ts";
 import { debianChroot } from "../../lab/chroot.ts";
 import { Firewalld } from "../../lab/firewalld.ts";
 import { Lab } from "../../lab/lab.ts";
+import { WRITERS } from "../../lab/writers.ts";
 import { absent } from "../programs.ts";
-import { WRITERS } from "./writers.ts";
 
 /** In the empty /run of lab/isolate. */
 const CONFIG = "/run/reload/ip-masq-agent";

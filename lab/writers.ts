@@ -1,4 +1,4 @@
-import type { Lab } from "../../lab/lab.ts";
+import type { Lab } from "./lab.ts";
 
 /** A way for the built agent to write its rules. */
 export interface Writer {

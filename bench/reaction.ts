@@ -1,0 +1,93 @@
+/** How long until what was changed is right again: the config by us, the rules by somebody else. */
+import { mkdir, rename, writeFile } from "node:fs/promises";
+import { RunningAgent } from "../lab/agent.ts";
+import { Lab } from "../lab/lab.ts";
+import { WRITERS, type Writer } from "../lab/writers.ts";
+import { type Measured, quantile } from "./result.ts";
+
+const FOLDER = "/run/reaction";
+const CONFIG = `${FOLDER}/ip-masq-agent`;
+const ROUNDS = 200;
+/** iptables-legacy tells nobody of changes, so its rules are looked at every 5 s. */
+const LEGACY_ROUNDS = 20;
+/** An agent that has to repair more often within 10 s waits before it does it again. */
+const REPAIRS_OF_AN_AGENT = 4;
+const PROBE = "203.0.113.7";
+
+export async function reaction(): Promise<Measured> {
+  await mkdir(FOLDER, { recursive: true });
+  const raw: Record<string, { config: number[]; flush: number[] }> = {};
+  for (const writer of WRITERS) {
+    await using lab = await Lab.create();
+    await writer.prepare(lab);
+    raw[writer.name] = { config: await edits(lab, writer), flush: await flushes(lab, writer) };
+  }
+  const ms = (value: number) => `${Math.round(value)} ms`;
+  return {
+    title: "Reaction",
+    how: `A config with 64 CIDRs is saved by rename until a UDP connection gets the new verdict; and the rules are flushed until one gets the right verdict again, counted from before the flushing program starts. A connection is tried every 0.4 to 1 ms. ${ROUNDS} rounds each; ${LEGACY_ROUNDS} for the flush of iptables-legacy, which is looked at every 5 s.`,
+    columns: ["", "config saved, median", "99th percentile", "rules flushed, median", "99th percentile"],
+    rows: Object.entries(raw).map(([name, { config, flush }]) => [
+      name,
+      ...[config, flush].flatMap(times => [ms(quantile(times, 0.5)), ms(quantile(times, 0.99))]),
+    ]),
+    raw,
+  };
+}
+
+async function edits(lab: Lab, writer: Writer): Promise<number[]> {
+  await save(configWith(false));
+  const agent = await RunningAgent.started(lab.node, [`--config=${CONFIG}`, ...writer.flags]);
+  const times: number[] = [];
+  for (let i = 0; i < ROUNDS; i++) {
+    const kept = i % 2 === 0;
+    await Bun.sleep(50 + 50 * Math.random());
+    const began = performance.now();
+    await save(configWith(kept));
+    await verdictIs(lab, kept ? "pod" : "node");
+    times.push(performance.now() - began);
+  }
+  await agent.end();
+  return times;
+}
+
+async function flushes(lab: Lab, writer: Writer): Promise<number[]> {
+  const legacy = writer.name === "iptables-legacy";
+  const flush = legacy ? ["iptables-legacy", "-t", "nat", "-F"] : ["nft", "flush", "ruleset"];
+  const times: number[] = [];
+  let agent: RunningAgent | undefined;
+  for (let i = 0; i < (legacy ? LEGACY_ROUNDS : ROUNDS); i++) {
+    if (i % REPAIRS_OF_AN_AGENT === 0) {
+      await agent?.end();
+      await writer.prepare(lab);
+      agent = RunningAgent.start(lab.node, [`--config=${CONFIG}`, ...writer.flags]);
+      await agent.log.until("policy in force");
+      await verdictIs(lab, "node");
+    }
+    await Bun.sleep(50 + 50 * Math.random());
+    const began = performance.now();
+    await lab.node.output(flush);
+    await verdictIs(lab, "node");
+    times.push(performance.now() - began);
+  }
+  await agent?.end();
+  return times;
+}
+
+/** 64 CIDRs, the address that is tried among them or not. */
+function configWith(probe: boolean): string {
+  const cidrs = Array.from({ length: 63 }, (_, i) => `10.${i}.0.0/16`);
+  return `nonMasqueradeCIDRs:\n${[...cidrs, probe ? "203.0.113.0/24" : "192.0.2.0/24"].map(cidr => `  - ${cidr}\n`).join("")}`;
+}
+
+async function save(config: string): Promise<void> {
+  await writeFile(`${CONFIG}.new`, config);
+  await rename(`${CONFIG}.new`, CONFIG);
+}
+
+async function verdictIs(lab: Lab, owner: "pod" | "node"): Promise<void> {
+  const until = performance.now() + 20_000;
+  while (lab.owner((await lab.connect({ protocol: "udp", to: PROBE })).source) !== owner) {
+    if (performance.now() > until) throw new Error(`the verdict was wrong for 20 s`);
+  }
+}
