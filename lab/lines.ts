@@ -1,12 +1,11 @@
-/** The lines that a program prints. */
+/** The lines that a program prints. They are read as they come, so that it never waits for a reader. */
 export class Lines {
-  readonly #chunks: AsyncIterator<Uint8Array>;
-  readonly #decoder = new TextDecoder();
-  readonly #waiting: string[] = [];
-  #rest = "";
+  readonly #lines: string[] = [];
+  #more = Promise.withResolvers<void>();
+  #ended = false;
 
   constructor(output: ReadableStream<Uint8Array>) {
-    this.#chunks = output[Symbol.asyncIterator]();
+    void this.#read(output);
   }
 
   /**
@@ -15,21 +14,35 @@ export class Lines {
    * @throws Error if the output ends before
    */
   async until(wanted: string): Promise<string[]> {
-    for (let looked = 0; ; ) {
-      const found = this.#waiting.findIndex((line, i) => i >= looked && line.includes(wanted));
-      if (found >= 0) return this.#waiting.splice(0, found + 1);
-      looked = this.#waiting.length;
-      const { done, value } = await this.#chunks.next();
-      if (done) throw new Error(`it ended without "${wanted}":\n${this.#waiting.join("\n")}`);
-      const lines = (this.#rest + this.#decoder.decode(value, { stream: true })).split("\n");
-      this.#rest = lines.pop() ?? "";
-      this.#waiting.push(...lines);
+    for (;;) {
+      const found = this.#lines.findIndex(line => line.includes(wanted));
+      if (found >= 0) return this.#lines.splice(0, found + 1);
+      if (this.#ended) throw new Error(`it ended without "${wanted}":\n${this.#lines.join("\n")}`);
+      await this.#more.promise;
     }
   }
 
-  /** Reads to the end, and returns all lines that were not returned yet. */
+  /** Waits for the end, and returns all lines that were not returned yet. */
   async all(): Promise<string[]> {
-    await this.until("\n").catch(() => {}); // no line has that in it
-    return this.#waiting.splice(0);
+    while (!this.#ended) await this.#more.promise;
+    return this.#lines.splice(0);
+  }
+
+  async #read(output: ReadableStream<Uint8Array>): Promise<void> {
+    const decoder = new TextDecoder();
+    let rest = "";
+    for await (const chunk of output) {
+      const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+      rest = lines.pop() ?? "";
+      this.#lines.push(...lines);
+      this.#wake();
+    }
+    this.#ended = true;
+    this.#wake();
+  }
+
+  #wake(): void {
+    this.#more.resolve();
+    this.#more = Promise.withResolvers<void>();
   }
 }

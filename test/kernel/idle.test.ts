@@ -45,7 +45,7 @@ test.each(WRITERS)(
     const agent = lab.node.spawn(command, { stderr: "pipe" });
     const log = new Lines(agent.stderr);
     await log.until("rules applied");
-    await Bun.sleep(900); // it looks once at what it wrote itself
+    await Bun.sleep(1500); // it looks again at what it wrote itself
     await writeFile(STARTED, "");
     const monitor = lab.node.spawn(["nft", "monitor"]);
     await Bun.sleep(2500);

@@ -80,6 +80,16 @@ describeCandidates(({ open, meddling }) => {
     },
   );
 
+  test("what is done again right after its repair is undone again", async () => {
+    const [flush = []] = meddling;
+    for (let i = 0; i < 4; i++) {
+      const repaired = life.next("repaired");
+      await lab.node.output(flush);
+      await repaired;
+    }
+    expect(await owner(OUTBOUND)).toBe("node");
+  });
+
   test("what others do elsewhere makes no sync", async () => {
     await Bun.sleep(100); // our own write is seen
     await lab.node.output(["nft", "add table ip theirs { chain ip-masq-agent { }; }"]);

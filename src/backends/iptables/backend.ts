@@ -7,18 +7,21 @@ import { isOurs, optionOf } from "./rule.ts";
 import { ruleset } from "./ruleset.ts";
 import type { Saved } from "./save.ts";
 import { legacyTables, type Tools } from "./tools.ts";
-import { watchLegacy, watchNat } from "./watch.ts";
+import { watchByLooking, watchNat } from "./watch.ts";
 
 /** One chain in table `nat`, and a jump to it, as ip-masq-agent has them; written by programs of iptables. */
 export class IptablesBackend implements Backend {
   readonly name = "iptables";
   readonly writer: string;
+  /** What was last planned. */
+  #policy: Policy | undefined;
 
   constructor(readonly tools: Tools) {
     this.writer = tools.variant;
   }
 
   async plan(policy: Policy): Promise<Plan> {
+    this.#policy = policy;
     for (const { family } of policy.families) this.tools.require(family);
     const wanted = policy.families.map(family => ruleset(policy, family, this.tools.randomFully));
     const halves = await Promise.all(
@@ -49,9 +52,14 @@ export class IptablesBackend implements Backend {
   }
 
   watch(changed: (by?: string) => void, lost: (why: string) => void): Watch {
-    const { variant, programs } = this.tools;
-    if (variant === "iptables-legacy") return watchLegacy(this.tools, changed, lost);
+    const { variant, programs, waits } = this.tools;
+    if (variant === "iptables-legacy") return watchByLooking(() => this.#inSync(), waits.look, changed, lost);
     return watchNat(programs.argv("nft"), changed, lost);
+  }
+
+  /** Whether the kernel holds what it was last to hold. */
+  async #inSync(): Promise<boolean> {
+    return this.#policy === undefined || (await this.plan(this.#policy)).inSync;
   }
 
   async held(families = FAMILIES): Promise<readonly string[]> {

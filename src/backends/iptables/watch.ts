@@ -1,6 +1,5 @@
 import type { Watch } from "../backend.ts";
 import { watchTransactions } from "../nftables/monitor.ts";
-import type { Tools } from "./tools.ts";
 
 /** Transactions that may have changed our chain or the jump to it, where iptables writes nftables. */
 export function watchNat(
@@ -13,19 +12,20 @@ export function watchNat(
 
 const NAT = /^\w+ (table|chain|rule) ip6? nat(\s|$)/;
 
-/** Calls `changed` when what iptables-legacy-save prints is another text than before, counters apart. */
-export function watchLegacy(tools: Tools, changed: () => void, lost: (why: string) => void): Watch {
-  let last: string | undefined;
+/** Asks `inSync` every so many milliseconds, and calls `changed` if it is not so: for a kernel that tells nobody. */
+export function watchByLooking(
+  inSync: () => Promise<boolean>,
+  every: number,
+  changed: () => void,
+  lost: (why: string) => void,
+): Watch {
   let looking = false;
   let told = "";
   const look = async () => {
     if (looking) return;
     looking = true;
     try {
-      const text = (await tools.print("ip", "nat")) + (await tools.print("ip6", "nat"));
-      const rules = text.replace(/^#.*|\[\d+:\d+\]/gm, "");
-      if (last !== undefined && rules !== last) changed();
-      last = rules;
+      if (!(await inSync())) changed();
       told = "";
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
@@ -34,7 +34,6 @@ export function watchLegacy(tools: Tools, changed: () => void, lost: (why: strin
     }
     looking = false;
   };
-  const timer = setInterval(() => void look(), tools.waits.look);
-  void look();
+  const timer = setInterval(() => void look(), every);
   return { stop: () => clearInterval(timer) };
 }

@@ -16,10 +16,13 @@ export function watchTransactions(
   let monitor: Bun.Subprocess<"ignore", "pipe", "ignore"> | undefined;
   let stopped = false;
   let timer: Timer | undefined;
+  let settled: Timer | undefined;
   let told = "";
   const start = async (wait: number): Promise<void> => {
     const began = performance.now();
     let why = "nft monitor ended";
+    clearTimeout(settled);
+    settled = setTimeout(() => changed(), SETTLED_MS); // for all that happened before it listened
     try {
       monitor = Bun.spawn([...argv, "monitor"], { stdin: "ignore", stdout: "pipe", stderr: "ignore" });
       if (await follow(monitor, ours, changed)) why = "";
@@ -45,11 +48,14 @@ export function watchTransactions(
     stop() {
       stopped = true;
       clearTimeout(timer);
+      clearTimeout(settled);
       monitor?.kill();
     },
   };
 }
 
+/** Until then a monitor that was started listens, though it does not say so. */
+const SETTLED_MS = 1000;
 const SHORTEST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 60_000;
 
