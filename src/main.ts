@@ -4,6 +4,7 @@ import { sortWords, UsageError, withEnvironment } from "./cli/args.ts";
 import { check } from "./cli/check.ts";
 import { cleanup } from "./cli/cleanup.ts";
 import type { Command, Outcome } from "./cli/command.ts";
+import { explain } from "./cli/explain.ts";
 import { AGENT_FLAGS, type FlagTable, ignoredKlogFlags, KLOG_FLAGS, toggle } from "./cli/flags.ts";
 import { commandHelp, overview } from "./cli/help.ts";
 import { render } from "./cli/render.ts";
@@ -14,7 +15,7 @@ import { nearest } from "./config/nearest.ts";
 import { toStandardError } from "./observe/log.ts";
 import { ProgramError } from "./system/program.ts";
 
-const commands = [run, render, check, cleanup, schema, version];
+const commands = [run, render, check, explain, cleanup, schema, version];
 
 /** sysexits(3): the command was used wrongly; it could not print. */
 const EX_USAGE = 64;
@@ -39,7 +40,7 @@ async function main(argv: readonly string[], environment: NodeJS.ProcessEnv): Pr
     const named = others.find(it => it !== "help");
     return { stdout: named ? commandHelp(commandNamed(named)) : overview(commands), exitCode: 0 };
   }
-  if (surplus[0] !== undefined) {
+  if (surplus[0] !== undefined && command.words === undefined) {
     throw new UsageError(`"${surplus[0]}" is one word too many; ipmasq ${word} takes flags only`);
   }
   for (const [name, { by }] of flags) {
@@ -52,7 +53,7 @@ async function main(argv: readonly string[], environment: NodeJS.ProcessEnv): Pr
   const notes =
     idle.length > 0 ? [`${idle.map(name => `--${name}`).join(", ")}: klog's flags have no effect here`] : [];
   for (const line of [...warnings, ...notes]) toStandardError(prefixed(line));
-  return command.start(flags);
+  return command.start(flags, surplus);
 }
 
 function commandNamed(word: string): Command {

@@ -2,14 +2,14 @@ import { loadConfig } from "../config/load.ts";
 import { formatProblems } from "../config/problem.ts";
 import { command } from "./command.ts";
 import { toggle } from "./flags.ts";
-import { configMapFlag } from "./render.ts";
+import { configFlags } from "./policy.ts";
 
 export const check = command({
   name: "check",
   summary: "say what is wrong with the config",
   description:
     "Reads the config as the agent would with the same flags, and prints every problem with its place and its remedy. The config may be a Kubernetes manifest with a ConfigMap. Exits with 1 if anything is an error.",
-  flags: { strict: toggle("take warnings for errors", "false"), ...configMapFlag },
+  flags: { strict: toggle("take warnings for errors", "false"), ...configFlags },
   readsPolicy: true,
   examples: ["ipmasq check --config=configmap.yaml --strict"],
   async run({ strict, configmap }, flags) {

@@ -22,8 +22,10 @@ export interface Command {
   /** Whether the agent's flags mean anything to it: only then its help shows them. */
   readonly readsPolicy: boolean;
   readonly examples: readonly string[];
-  /** Reads the flags, then does it. Throws UsageError for a flag's value. */
-  start(given: ReadonlyMap<string, Given>): Promise<Outcome>;
+  /** How help shows the words behind its name; undefined if it takes flags only. */
+  readonly words?: string;
+  /** Reads the flags, then does it. Throws UsageError for a flag's value or for a word. */
+  start(given: ReadonlyMap<string, Given>, words: readonly string[]): Promise<Outcome>;
 }
 
 const commonFlags = v.object({ ...AGENT_FLAGS, ...KLOG_FLAGS });
@@ -39,13 +41,18 @@ export function command<const Entries extends FlagTable & v.ObjectEntries>(descr
   flags: Entries;
   readsPolicy: boolean;
   examples: readonly string[];
-  run(own: v.InferOutput<v.ObjectSchema<Entries, undefined>>, agent: AgentFlags): Promise<Outcome>;
+  words?: string;
+  run(
+    own: v.InferOutput<v.ObjectSchema<Entries, undefined>>,
+    agent: AgentFlags,
+    words: readonly string[],
+  ): Promise<Outcome>;
 }): Command {
   const own = v.object(description.flags);
   return {
     ...description,
-    async start(given) {
-      return description.run(parsed(own, given), parsed(commonFlags, given));
+    async start(given, words) {
+      return description.run(parsed(own, given), parsed(commonFlags, given), words);
     },
   };
 }

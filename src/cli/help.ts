@@ -23,12 +23,12 @@ export function overview(commands: readonly Command[]): string {
 }
 
 /** What `ipmasq COMMAND --help` prints. */
-export function commandHelp({ name, description, flags, readsPolicy, examples }: Command): string {
+export function commandHelp({ name, words, description, flags, readsPolicy, examples }: Command): string {
   const own = Object.keys(flags).length > 0 ? ["", "Flags:", ...columns(rows(flags))] : [];
   return page([
     ...wrapped(description, 80),
     "",
-    `Usage: ipmasq ${name} [FLAG...]`,
+    `Usage: ipmasq ${name}${words === undefined ? "" : ` ${words}`} [FLAG...]`,
     ...own,
     ...(readsPolicy ? ["", ...agentFlags()] : []),
     "",

@@ -1,16 +1,8 @@
 import { renderRestore } from "../backends/iptables/render.ts";
 import { renderJson, renderText } from "../backends/nftables/render.ts";
-import { loadConfig } from "../config/load.ts";
-import { formatProblems } from "../config/problem.ts";
-import { policyOf } from "../policy/policy.ts";
 import { command } from "./command.ts";
-import { choice, text } from "./flags.ts";
-import { policyFlags } from "./policy.ts";
-
-/** Names one ConfigMap of a manifest that holds several. */
-export const configMapFlag = {
-  configmap: text("NAME", "of several ConfigMaps in a manifest, the one to look into", ""),
-};
+import { choice } from "./flags.ts";
+import { configFlags, readPolicy } from "./policy.ts";
 
 const RENDERERS = {
   nft: renderText,
@@ -26,7 +18,7 @@ export const render = command({
   flags: {
     format: choice(["nft-json", "nft", "iptables-restore"], "what to print", "nft"),
     family: choice(["ip", "ip6"], "for iptables-restore, or for ip6tables-restore", "ip"),
-    ...configMapFlag,
+    ...configFlags,
   },
   readsPolicy: true,
   examples: [
@@ -35,15 +27,8 @@ export const render = command({
     "ipmasq render --format=iptables-restore --enable-ipv6 --family=ip6",
   ],
   async run({ format, family, configmap }, flags) {
-    const loaded = await loadConfig(flags.config, {
-      enableIPv6: flags["enable-ipv6"],
-      manifest: configmap === "" ? {} : { configMap: configmap },
-    });
-    const stderr = formatProblems(loaded.problems)
-      .map(line => `${line}\n`)
-      .join("");
-    if (!loaded.ok) return { stderr, exitCode: 1 };
-    const policy = policyOf(loaded.config, policyFlags(flags));
+    const { policy, stderr } = await readPolicy(flags, configmap);
+    if (!policy) return { stderr, exitCode: 1 };
     return { stdout: RENDERERS[format](policy, family), stderr, exitCode: 0 };
   },
 });

@@ -6,7 +6,7 @@ import { run } from "../../src/system/program.ts";
 import { ipmasq } from "../binary.ts";
 import { Folder } from "../config/folder.ts";
 
-const COMMANDS = ["run", "render", "check", "cleanup", "schema", "version"];
+const COMMANDS = ["run", "render", "check", "explain", "cleanup", "schema", "version"];
 
 describe("what is used wrongly exits with 64 and says what to do", () => {
   test.each([
@@ -121,6 +121,46 @@ test("version", async () => {
   expect((await ipmasq(["--version"])).stdout).toBe(stdout);
   const { version, commit, bun } = JSON.parse((await ipmasq(["version", "--output=json"])).stdout);
   expect(`ipmasq ${version} (commit ${commit}, Bun ${bun})\n`).toBe(stdout);
+});
+
+describe("explain", () => {
+  const explain = (words: string, input = "") =>
+    run([BINARY, "explain", "--config=/none", ...words.split(" ").filter(Boolean)], input);
+
+  test("says it in words, or as JSON", async () => {
+    expect(await explain("10.244.1.2 10.96.0.10 --port=53 --protocol udp")).toMatchObject({
+      exitCode: 0,
+      stderr: "",
+      stdout: `10.244.1.2 to 10.96.0.10: keeps its address
+  because  10.96.0.10 is in the non-masquerade CIDR 10.0.0.0/8 (default)
+  rule     "cluster-local traffic" in chain IP-MASQ-AGENT
+`,
+    });
+    const { stdout } = await explain("8.8.8.8 --output=json");
+    expect(JSON.parse(stdout)).toMatchObject({ verdict: "masquerade", destination: "8.8.8.8" });
+  });
+
+  test("reads many, and goes on behind a line that is wrong", async () => {
+    const input = "10.0.0.1\n\n# a comment\nexample.com\n10.244.1.2 192.168.1.1 # another\n";
+    expect(await explain("", input)).toMatchObject({
+      exitCode: 1,
+      stdout:
+        "10.0.0.1\tkeep\t10.0.0.1 is in the non-masquerade CIDR 10.0.0.0/8 (default)\n" +
+        "10.244.1.2 192.168.1.1\tkeep\t192.168.1.1 is in the non-masquerade CIDR 192.168.0.0/16 (default)\n",
+      stderr:
+        'standard input:4: "example.com" is not an IP address; give its address: names are not looked up\n',
+    });
+  });
+
+  test.each([
+    ["example.com", '"example.com" is not an IP address; give its address: names are not looked up'],
+    ["10.0.0.1 ::1", "10.0.0.1 and ::1 are of different families; give two of the same"],
+    ["10.0.0.1 10.0.0.2 10.0.0.3", '"10.0.0.3" is one word too many; write SRC DST, or DST alone'],
+    ["10.0.0.1 --port=0", '--port: "0" is no port; write a number from 1 to 65535'],
+    ["10.0.0.1 --protocol=http", '--protocol: "http" is none of tcp, udp, sctp, icmp, icmpv6'],
+  ])("%s", async (words, message) => {
+    expect(await explain(words)).toMatchObject({ exitCode: 64, stdout: "", stderr: `ipmasq: ${message}\n` });
+  });
 });
 
 test("schema prints the JSON Schema", async () => {

@@ -1,0 +1,114 @@
+import * as v from "valibot";
+import type { Explanation, Question } from "../inspect/explain.ts";
+import { type Address, parseAddress } from "../net/cidr.ts";
+import { type Fault, parsedBy } from "../net/fault.ts";
+import { PROTOCOLS } from "../net/protocol.ts";
+import { UsageError } from "./args.ts";
+import { command, type Outcome } from "./command.ts";
+import { choice } from "./flags.ts";
+import { configFlags, readPolicy } from "./policy.ts";
+
+export const explain = command({
+  name: "explain",
+  summary: "say what happens to a connection, and why",
+  description:
+    "Says whether a connection to DST, from SRC, leaves with the node's address or keeps its own: by which rule, because of which CIDR, and from which line of which file that came. Asks neither kernel nor nft. Without addresses it reads some from standard input: one connection a line, as DST or as SRC DST.",
+  words: "[[SRC] DST]",
+  flags: {
+    protocol: v.pipe(
+      v.optional(v.picklist(PROTOCOLS, ({ received }) => `${received} is none of ${PROTOCOLS.join(", ")}`)),
+      v.metadata({ placeholder: PROTOCOLS.join("|"), help: "of the connection" }),
+    ),
+    port: v.pipe(
+      v.optional(v.pipe(v.string(), parsedBy(parsePort))),
+      v.metadata({ placeholder: "NUMBER", help: "that the connection goes to" }),
+    ),
+    out: v.pipe(
+      v.optional(v.string()),
+      v.metadata({ placeholder: "INTERFACE", help: "by which the connection leaves the node" }),
+    ),
+    output: choice(["text", "json"], "how to print it: json is an object a line", "text"),
+    ...configFlags,
+  },
+  readsPolicy: true,
+  examples: [
+    "ipmasq explain 203.0.113.7",
+    "ipmasq explain 10.244.1.2 10.96.0.10 --protocol=udp --port=53 --out=eth0",
+    "ipmasq explain --output=json --config=configmap.yaml < addresses",
+  ],
+  async run({ output, configmap, protocol, port, out }, flags, words) {
+    const inspect = await import("../inspect/explain.ts");
+    const common = {
+      ...(protocol && { protocol }),
+      ...(port === undefined ? {} : { port }),
+      ...(out === undefined ? {} : { out }),
+    };
+    const asked = words.length > 0 ? undefined : await linesOfInput();
+    const single = asked ? undefined : question(words, common);
+    const { policy, stderr } = await readPolicy(flags, configmap);
+    if (!policy) return { stderr, exitCode: 1 };
+    const printed = (it: Explanation): string => {
+      if (output === "json") return JSON.stringify(it);
+      return single ? inspect.explanationText(it, policy.chain).join("\n") : inspect.explanationLine(it);
+    };
+    if (single) return { stdout: `${printed(inspect.explain(policy, single))}\n`, stderr, exitCode: 0 };
+    return many(asked ?? [], words => printed(inspect.explain(policy, question(words, common))), stderr);
+  },
+});
+
+/** What is said of each line. One that cannot be understood is reported with its number, and the others go on. */
+function many(
+  lines: readonly string[],
+  answer: (words: readonly string[]) => string,
+  stderr: string,
+): Outcome {
+  const answers: string[] = [];
+  const faults: string[] = [];
+  lines.forEach((line, i) => {
+    const words = line.replace(/#.*/, "").trim().split(/\s+/).filter(Boolean);
+    if (words.length === 0) return;
+    try {
+      answers.push(`${answer(words)}\n`);
+    } catch (error) {
+      if (!(error instanceof UsageError)) throw error;
+      faults.push(`standard input:${i + 1}: ${error.message}\n`);
+    }
+  });
+  return { stdout: answers.join(""), stderr: stderr + faults.join(""), exitCode: faults.length > 0 ? 1 : 0 };
+}
+
+async function linesOfInput(): Promise<string[]> {
+  if (process.stdin.isTTY) {
+    throw new UsageError("explain what? give an address, as in ipmasq explain 203.0.113.7");
+  }
+  return (await Bun.stdin.text()).split("\n");
+}
+
+function question(words: readonly string[], common: Omit<Question, "source" | "destination">): Question {
+  const [first, second, surplus] = words;
+  if (surplus !== undefined)
+    throw new UsageError(`"${surplus}" is one word too many; write SRC DST, or DST alone`);
+  if (first === undefined) throw new UsageError("explain what? write SRC DST, or DST alone");
+  const destination = address(second ?? first);
+  if (second === undefined) return { destination, ...common };
+  const source = address(first);
+  if (source.family !== destination.family) {
+    throw new UsageError(
+      `${source.text} and ${destination.text} are of different families; give two of the same`,
+    );
+  }
+  return { source, destination, ...common };
+}
+
+function address(text: string): Address {
+  const parsed = parseAddress(text);
+  if (!("what" in parsed)) return parsed;
+  const remedy = /[g-z]/i.test(text) ? "give its address: names are not looked up" : parsed.remedy;
+  throw new UsageError(`${parsed.what}; ${remedy}`);
+}
+
+function parsePort(text: string): number | Fault {
+  const number = Number(text);
+  if (/^\d{1,5}$/.test(text) && number >= 1 && number <= 65535) return number;
+  return { what: `"${text}" is no port`, remedy: "write a number from 1 to 65535" };
+}

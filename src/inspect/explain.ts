@@ -1,0 +1,153 @@
+import * as v from "valibot";
+import { type Address, Cidr } from "../net/cidr.ts";
+import { formatPortRanges } from "../net/ports.ts";
+import { PROTOCOLS, type Protocol } from "../net/protocol.ts";
+import type { Origin, Policy } from "../policy/policy.ts";
+import { type Verdict, verdict } from "../policy/verdict.ts";
+
+/** A connection that somebody asks about. What is not known is left out. */
+export interface Question {
+  readonly source?: Address;
+  readonly destination: Address;
+  readonly protocol?: Protocol;
+  readonly port?: number;
+  /** The interface it leaves by. */
+  readonly out?: string;
+  /** Whether the destination is an address of the node; loopback ones are of every node. */
+  readonly local?: boolean;
+}
+
+/** Where a CIDR comes from. */
+const OriginJson = v.union([
+  v.object({ file: v.string(), line: v.number(), column: v.number() }),
+  v.object({ default: v.literal(true) }),
+  v.object({ flag: v.string() }),
+]);
+
+/** What `explain --output=json` prints for each connection. Its keys stay from version to version. */
+export const Explanation = v.object({
+  verdict: v.pipe(v.picklist(["keep", "masquerade"]), v.description("keep: with the Pod's own address")),
+  reason: v.pipe(v.string(), v.description("a sentence")),
+  rule: v.picklist([
+    "family",
+    "local",
+    "source",
+    "output-interface",
+    "masquerade-cidr",
+    "non-masquerade-cidr",
+    "outbound",
+  ] satisfies Verdict["rule"][]),
+  cidr: v.optional(v.pipe(v.string(), v.description("the narrowest CIDR that decided"))),
+  within: v.pipe(v.array(v.string()), v.description("wider CIDRs of the same list, the narrowest first")),
+  origin: v.optional(OriginJson),
+  source: v.optional(v.string()),
+  destination: v.string(),
+  protocol: v.optional(v.picklist(PROTOCOLS)),
+  port: v.optional(v.number()),
+  out: v.optional(v.string()),
+  assuming: v.pipe(
+    v.array(v.string()),
+    v.description("what was not said of the connection, and was taken to be so"),
+  ),
+  sourcePorts: v.optional(
+    v.pipe(v.string(), v.description("of --to-ports, if the connection gets one of these")),
+  ),
+});
+export type Explanation = v.InferOutput<typeof Explanation>;
+
+/** What happens to a connection by the policy, and why. Asks no kernel. */
+export function explain(policy: Policy, question: Question): Explanation {
+  const {
+    source,
+    destination,
+    protocol,
+    port,
+    out,
+    local = LOOPBACK.some(it => it.contains(destination)),
+  } = question;
+  const said = verdict(policy, {
+    destination,
+    local,
+    ...(source && { source }),
+    ...(out === undefined ? {} : { out }),
+  });
+  const ports =
+    said.verdict === "masquerade" && policy.toPorts && hasPorts(protocol) ? policy.toPorts : undefined;
+  return {
+    verdict: said.verdict,
+    reason: said.reason,
+    rule: said.rule,
+    ...(said.cidr && { cidr: said.cidr.text }),
+    within: said.within.map(({ text }) => text),
+    ...(said.origin && { origin: originJson(said.origin) }),
+    ...(source && { source: source.text }),
+    destination: destination.text,
+    ...(protocol && { protocol }),
+    ...(port === undefined ? {} : { port }),
+    ...(out === undefined ? {} : { out }),
+    assuming: assumptions(policy, question, said),
+    ...(ports && { sourcePorts: formatPortRanges(ports) }),
+  };
+}
+
+/** The explanation for people: the verdict first, in words. */
+export function explanationText(it: Explanation, chain: string): string[] {
+  const who = [it.source, it.source === undefined ? it.destination : `to ${it.destination}`]
+    .filter(Boolean)
+    .join(" ");
+  const what = it.verdict === "keep" ? "keeps its address" : "gets the node's address (masquerade)";
+  return [
+    `${who}: ${what}`,
+    `  because  ${it.reason}`,
+    ...(it.within.length > 0 ? [`  within   ${it.within.join(", ")}`] : []),
+    `  rule     ${RULES[it.rule](chain)}`,
+    ...(it.sourcePorts === undefined ? [] : [`  ports    its source port is one of ${it.sourcePorts}`]),
+    ...it.assuming.map(assumption => `  if       ${assumption}`),
+  ];
+}
+
+/** What explains it in one line, for lists. */
+export function explanationLine(it: Explanation): string {
+  const assuming = it.assuming.length > 0 ? ` (if ${it.assuming.join(", and ")})` : "";
+  const source = it.source === undefined ? "" : `${it.source} `;
+  return `${source}${it.destination}\t${it.verdict}\t${it.reason}${assuming}`;
+}
+
+/** RFC 1122 and RFC 4291: addresses of every node. */
+const LOOPBACK = ["127.0.0.0/8", "::1/128"].map(Cidr.literal);
+
+/** The rule that decides, as one finds it in the kernel. */
+const RULES: Readonly<Record<Explanation["rule"], (chain: string) => string>> = {
+  family: () => "none: there are no rules of ours for this family",
+  local: chain => `postrouting sends only what is not for the node itself to ${chain}`,
+  source: chain => `postrouting sends only sources of sourceCIDRs to ${chain}`,
+  "output-interface": chain => `postrouting sends only outputInterfaces to ${chain}`,
+  "masquerade-cidr": chain => `"exceptions from cluster-local traffic" in chain ${chain}`,
+  "non-masquerade-cidr": chain => `"cluster-local traffic" in chain ${chain}`,
+  outbound: chain => `"outbound traffic", the last one of chain ${chain}`,
+};
+
+function hasPorts(protocol: Protocol | undefined): boolean {
+  return protocol === undefined || protocol === "tcp" || protocol === "udp" || protocol === "sctp";
+}
+
+/** What masquerading depends on and was not said; all else keeps its address. */
+function assumptions({ families, outputInterfaces }: Policy, question: Question, said: Verdict): string[] {
+  if (said.verdict === "keep") return [];
+  const sources = families.find(it => it.family === question.destination.family)?.sources;
+  return [
+    ...(sources && !question.source ? ["its source is one of the sourceCIDRs"] : []),
+    ...(outputInterfaces && question.out === undefined
+      ? [`it leaves by ${outputInterfaces.join(" or ")}`]
+      : []),
+    ...(question.local === undefined
+      ? [`${question.destination.text} is no address of the node itself`]
+      : []),
+  ];
+}
+
+function originJson(origin: Origin): v.InferOutput<typeof OriginJson> {
+  if (origin.kind === "default") return { default: true };
+  if (origin.kind === "flag") return { flag: origin.flag };
+  return { file: origin.file, line: origin.line, column: origin.column };
+}
