@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdir, rename, rm, writeFile } from "node:fs/promises";
+import { connect } from "node:net";
 import { BINARY } from "../../lab/agent.ts";
 import { Lines } from "../../lab/lines.ts";
 import { output } from "../../lab/output.ts";
@@ -146,6 +147,22 @@ test("whoever removes our rules again and again is named, and answered less and 
   const [fight = ""] = lines.filter(line => line.includes("again and again"));
   expect(fight).toMatch(/ by="nft \(pid \d+\)" repairs=6 next=1s$/);
   expect(lines.length).toBeLessThanOrEqual(repairs + 1);
+}, 20_000);
+
+test("whoever takes all connections does not keep the agent from its work", async () => {
+  const url = await start(["prlimit", "--nofile=100"]);
+  const flood = Array.from({ length: 150 }, () => {
+    const socket = connect(Number(new URL(url).port), "127.0.0.1");
+    socket.on("error", () => {});
+    socket.write("GET / HTTP/1.1\r\nHost: a\r\n");
+    return socket;
+  });
+  await Bun.sleep(200);
+  await output(["nft", "flush", "ruleset"]);
+  await log.until("too many connections");
+  await log.until("repaired");
+  for (const socket of flood) socket.destroy();
+  await log.until("serving metrics and health");
 }, 20_000);
 
 describeTools("nft that is replaced by another one while the agent runs", ["bullseye", "trixie"], tools => {
