@@ -4,6 +4,7 @@ import { sortWords, UsageError, withEnvironment } from "./cli/args.ts";
 import { check } from "./cli/check.ts";
 import { cleanup } from "./cli/cleanup.ts";
 import type { Command, Outcome } from "./cli/command.ts";
+import { diff } from "./cli/diff.ts";
 import { explain } from "./cli/explain.ts";
 import { AGENT_FLAGS, type FlagTable, ignoredKlogFlags, KLOG_FLAGS, toggle } from "./cli/flags.ts";
 import { commandHelp, overview } from "./cli/help.ts";
@@ -15,7 +16,7 @@ import { nearest } from "./config/nearest.ts";
 import { toStandardError } from "./observe/log.ts";
 import { ProgramError } from "./system/program.ts";
 
-const commands = [run, render, check, explain, cleanup, schema, version];
+const commands = [run, render, check, explain, diff, cleanup, schema, version];
 
 /** sysexits(3): the command was used wrongly; it could not print. */
 const EX_USAGE = 64;

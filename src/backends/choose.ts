@@ -10,9 +10,12 @@ import { Takeover } from "./takeover.ts";
 
 /** A backend, and why it is that one. */
 export interface Chosen {
-  readonly backend: Backend;
+  readonly backend: Takeover;
   readonly reason: string;
 }
+
+/** As Chosen, before the others are looked for. */
+type Choice = Omit<Chosen, "backend"> & { readonly backend: Backend };
 
 export interface ChooseOptions {
   readonly wanted: "auto" | "nftables" | "iptables";
@@ -42,7 +45,7 @@ export async function everyBackend(programs: Programs = PROGRAMS): Promise<Backe
   return [...byNft, ...tools.map(it => new IptablesBackend(it))];
 }
 
-async function choose({ wanted, policy }: ChooseOptions, programs: Programs): Promise<Chosen> {
+async function choose({ wanted, policy }: ChooseOptions, programs: Programs): Promise<Choice> {
   if (wanted === "nftables") return nftables(programs, "--backend=nftables");
   if (wanted === "iptables") return iptables(programs, "--backend=iptables");
   if (!programs.has("nft")) return iptables(programs, "nft is not installed");
@@ -53,11 +56,11 @@ async function choose({ wanted, policy }: ChooseOptions, programs: Programs): Pr
   return iptables(programs, `nft does not take our rules: ${refusal}`);
 }
 
-function nftables(programs: Programs, reason: string): Chosen {
+function nftables(programs: Programs, reason: string): Choice {
   return { backend: new NftablesBackend(programs.argv("nft")), reason };
 }
 
-async function iptables(programs: Programs, reason: string): Promise<Chosen> {
+async function iptables(programs: Programs, reason: string): Promise<Choice> {
   const choice = await chooseTools(programs);
   if (choice) return { backend: new IptablesBackend(choice.tools), reason: `${reason}; ${choice.reason}` };
   if (programs.has("nft"))

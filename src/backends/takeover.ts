@@ -1,3 +1,4 @@
+import type { Family } from "../net/cidr.ts";
 import type { Policy } from "../policy/policy.ts";
 import { type Backend, FAMILIES, type Plan, type Watch } from "./backend.ts";
 
@@ -28,9 +29,8 @@ export class Takeover implements Backend {
       return plan;
     }
     if (!this.#look) return plan;
-    const unwanted = FAMILIES.filter(family => !policy.families.some(it => it.family === family));
-    const looks = [this.backend.held(unwanted), ...this.others.map(other => other.held())];
-    const leftovers = (await Promise.all(looks)).flat();
+    const unwanted = unwantedBy(policy);
+    const leftovers = await this.leftovers(policy);
     if (leftovers.length === 0) {
       this.#look = false;
       return plan;
@@ -46,6 +46,12 @@ export class Takeover implements Backend {
     };
   }
 
+  /** What a sync removes once the rules of the policy stand, a line each. */
+  async leftovers(policy: Policy): Promise<readonly string[]> {
+    const looks = [this.backend.held(unwantedBy(policy)), ...this.others.map(other => other.held())];
+    return (await Promise.all(looks)).flat();
+  }
+
   watch(changed: (by?: string) => void, lost: (why: string) => void): Watch {
     return this.backend.watch(changed, lost);
   }
@@ -59,4 +65,8 @@ export class Takeover implements Backend {
     for (const backend of [this.backend, ...this.others]) removed.push(...(await backend.remove(families)));
     return removed;
   }
+}
+
+function unwantedBy(policy: Policy): Family[] {
+  return FAMILIES.filter(family => !policy.families.some(it => it.family === family));
 }

@@ -2,7 +2,7 @@ import { Cidr, type Family } from "../../net/cidr.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { type Backend, FAMILIES, type Plan, type Watch } from "../backend.ts";
 import { type CountedRule, counters } from "./counters.ts";
-import { heldLines, restoreInput, wantedLines } from "./restore.ts";
+import { heldLines, prefixed, restoreInput, wantedLines } from "./restore.ts";
 import { isOurs, optionOf } from "./rule.ts";
 import { ruleset } from "./ruleset.ts";
 import type { Saved } from "./save.ts";
@@ -89,11 +89,6 @@ export class IptablesBackend implements Backend {
     }
     return found;
   }
-}
-
-function prefixed(family: Family, lines: readonly string[]): string[] {
-  const program = family === "ip" ? "iptables" : "ip6tables";
-  return lines.map(line => `${program} -t nat ${line}`);
 }
 
 function countedRules(saved: Saved, chains: readonly string[]): CountedRule[] {

@@ -1,3 +1,4 @@
+import type { Family } from "../../net/cidr.ts";
 import { effectText, isOurs, normalText, type Rule, ruleText, targetOf } from "./rule.ts";
 import { type Chain, DEFAULT_CHAIN, extraChains, type Ruleset } from "./ruleset.ts";
 import type { Saved } from "./save.ts";
@@ -49,6 +50,12 @@ export function wantedLines({ chains, jump }: Ruleset): string[] {
     ...chains.flatMap(({ name, rules }) => rules.map(rule => line(name, rule))),
     line(POSTROUTING, jump),
   ];
+}
+
+/** Lines of rules as one would type them. */
+export function prefixed(family: Family, lines: readonly string[]): string[] {
+  const program = family === "ip" ? "iptables" : "ip6tables";
+  return lines.map(line => `${program} -t nat ${line}`);
 }
 
 function line(chain: string, rule: Rule): string {

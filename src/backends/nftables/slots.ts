@@ -6,10 +6,12 @@
 import type { Statement } from "./json.ts";
 import type { Rule, Table } from "./table.ts";
 
-/** The table with each set that a rule uses under its plain name, without the letter. */
+/** The table with each set under its plain name, without the letter; of two only the one that a rule uses. */
 export function withoutLetters(table: Table): Table {
   const used = namesInUse(table);
-  return renamed(table, name => (used.has(name) ? name.replace(/-[a-z]$/, "") : name));
+  const plain = (name: string) => name.replace(/-[a-z]$/, "");
+  const alone = (name: string) => table.sets.filter(set => plain(set.name) === plain(name)).length === 1;
+  return renamed(table, name => (used.has(name) || alone(name) ? plain(name) : name));
 }
 
 /** The table with each set under the name that it has or gets in the kernel. */

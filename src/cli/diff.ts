@@ -1,0 +1,93 @@
+import { chooseBackend } from "../backends/choose.ts";
+import { prefixed, wantedLines } from "../backends/iptables/restore.ts";
+import { ruleset as iptablesRuleset } from "../backends/iptables/ruleset.ts";
+import { ruleset } from "../backends/nftables/ruleset.ts";
+import { tableText } from "../backends/nftables/text.ts";
+import type { Change } from "../inspect/changes.ts";
+import type { Policy } from "../policy/policy.ts";
+import { ProgramError } from "../system/program.ts";
+import { UsageError } from "./args.ts";
+import { colouredDiff, isColourful } from "./colour.ts";
+import { type AgentFlags, command, type Outcome } from "./command.ts";
+import { text } from "./flags.ts";
+import { configFlags, readPolicy } from "./policy.ts";
+
+/** As diff(1) has them. */
+const SAME = 0;
+const DIFFERENT = 1;
+const TROUBLE = 2;
+
+export const diff = command({
+  name: "diff",
+  summary: "show what a sync would change in the kernel",
+  description:
+    "Prints what a sync would change in the kernel now, as a unified diff of rules; nothing is written. With --from and --to it compares what two configs mean, without any kernel, and names the addresses whose verdict changes. Exits with 0 if nothing differs, with 1 if something does, and with 2 if it cannot be told.",
+  flags: {
+    from: text("PATH", "compare two configs: the old one", ""),
+    to: text("PATH", "compare two configs: the new one", ""),
+    ...configFlags,
+  },
+  readsPolicy: true,
+  examples: ["ipmasq diff", "ipmasq diff --from=old.yaml --to=new.yaml"],
+  async run({ from, to, configmap }, flags) {
+    if ((from === "") !== (to === ""))
+      throw new UsageError("--from and --to go together: give both, or none");
+    try {
+      return from === "" ? await withKernel(flags, configmap) : await ofConfigs(flags, configmap, from, to);
+    } catch (error) {
+      if (error instanceof ProgramError) return { stderr: `ipmasq: ${error.message}\n`, exitCode: TROUBLE };
+      throw error;
+    }
+  },
+});
+
+async function withKernel(flags: AgentFlags, configmap: string): Promise<Outcome> {
+  const { policy, stderr } = await readPolicy(flags, configmap);
+  if (!policy) return { stderr, exitCode: TROUBLE };
+  const { backend } = await chooseBackend({ wanted: flags.backend, policy, lookFirst: false });
+  const { held, wanted } = await backend.plan(policy);
+  const leftovers = await backend.leftovers(policy);
+  const { unified } = await import("../inspect/unified.ts");
+  return { ...shown(unified(["kernel", "config"], [...held, ...leftovers], wanted)), stderr };
+}
+
+async function ofConfigs(flags: AgentFlags, configmap: string, from: string, to: string): Promise<Outcome> {
+  const [before, after] = [await readPolicy(flags, configmap, from), await readPolicy(flags, configmap, to)];
+  const stderr = before.stderr + after.stderr;
+  if (!before.policy || !after.policy) return { stderr, exitCode: TROUBLE };
+  const { unified } = await import("../inspect/unified.ts");
+  const { changes } = await import("../inspect/changes.ts");
+  const rules = rulesFor(flags.backend);
+  const patch = unified([from, to], rules(before.policy), rules(after.policy));
+  const meaning = changes(before.policy, after.policy).flatMap(changeText);
+  const verdicts = meaning.length > 0 ? ["", ...meaning] : ["", "The same connections are masqueraded."];
+  return { ...shown(patch, patch === "" ? [] : verdicts), stderr };
+}
+
+/** Lines of rules as the backend's own tools show them, without what only says where a CIDR came from. */
+function rulesFor(backend: AgentFlags["backend"]): (policy: Policy) => string[] {
+  if (backend === "iptables") {
+    return policy =>
+      policy.families.flatMap(family =>
+        prefixed(family.family, wantedLines(iptablesRuleset(policy, family, true))),
+      );
+  }
+  return policy =>
+    ruleset(policy, true).flatMap(table =>
+      tableText({
+        ...table,
+        sets: table.sets.map(set => ({ ...set, elements: set.elements.map(({ value }) => ({ value })) })),
+      }),
+    );
+}
+
+function shown(patch: string, lines: readonly string[] = []): Outcome {
+  const diff = isColourful() ? colouredDiff(patch) : patch;
+  const more = lines.map(line => `${line}\n`).join("");
+  return { stdout: diff + more, exitCode: patch === "" ? SAME : DIFFERENT };
+}
+
+function changeText({ family, of, before, after, cidrs }: Change): string[] {
+  const whose = `${family === "ip" ? "IPv4" : "IPv6"} ${of}s`;
+  return [`${whose} that were ${before} and will be ${after}:`, ...cidrs.map(cidr => `  ${cidr}`)];
+}
