@@ -1,5 +1,6 @@
+import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
-import { formatProblems } from "../config/problem.ts";
+import { formatProblems, type Problem } from "../config/problem.ts";
 import { command } from "./command.ts";
 import { toggle } from "./flags.ts";
 import { configFlags } from "./policy.ts";
@@ -8,15 +9,17 @@ export const check = command({
   name: "check",
   summary: "say what is wrong with the config",
   description:
-    "Reads the config as the agent would with the same flags, and prints every problem with its place and its remedy. The config may be a Kubernetes manifest with a ConfigMap. Exits with 1 if anything is an error.",
+    "Reads the config as the agent would with the same flags, and prints every problem with its place and its remedy, and what is right but odd. The config may be a Kubernetes manifest with a ConfigMap. Exits with 1 if anything is an error.",
   flags: { strict: toggle("take warnings for errors", "false"), ...configFlags },
   readsPolicy: true,
   examples: ["ipmasq check --config=configmap.yaml --strict"],
   async run({ strict, configmap }, flags) {
-    const { ok, problems, files } = await loadConfig(flags.config, {
+    const loaded = await loadConfig(flags.config, {
       enableIPv6: flags["enable-ipv6"],
       manifest: configmap === "" ? {} : { configMap: configmap },
     });
+    const { ok, files } = loaded;
+    const problems = [...loaded.problems, ...(loaded.ok ? await adviceOn(loaded.config) : [])];
     const lines = formatProblems(problems);
     if (problems.length === 0) {
       lines.push(
@@ -31,3 +34,8 @@ export const check = command({
     };
   },
 });
+
+async function adviceOn(config: Config): Promise<Problem[]> {
+  const { advice } = await import("../inspect/advice.ts");
+  return advice(config);
+}

@@ -187,6 +187,13 @@ describe("check", () => {
       'c:1:1: warning: CidrLimit: capitals are used otherwise in this key; write "cidrLimit"\n',
     ],
     [
+      "right, but unwise",
+      "resyncInterval: 5s\n",
+      ["--strict"],
+      1,
+      "c:1:17: warning: resyncInterval: every 5s is often: changes are seen at once without it; write at least 10s\n",
+    ],
+    [
       "wrong",
       "cidrLimit: 0\n",
       [],
