@@ -11,12 +11,13 @@ import { commandHelp, overview } from "./cli/help.ts";
 import { render } from "./cli/render.ts";
 import { run } from "./cli/run.ts";
 import { schema } from "./cli/schema.ts";
+import { status } from "./cli/status.ts";
 import { version } from "./cli/version.ts";
 import { nearest } from "./config/nearest.ts";
 import { toStandardError } from "./observe/log.ts";
 import { ProgramError } from "./system/program.ts";
 
-const commands = [run, render, check, explain, diff, cleanup, schema, version];
+const commands = [run, status, explain, diff, check, render, cleanup, schema, version];
 
 /** sysexits(3): the command was used wrongly; it could not print. */
 const EX_USAGE = 64;

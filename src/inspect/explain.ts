@@ -2,8 +2,9 @@ import * as v from "valibot";
 import { type Address, Cidr } from "../net/cidr.ts";
 import { formatPortRanges } from "../net/ports.ts";
 import { PROTOCOLS, type Protocol } from "../net/protocol.ts";
-import type { Origin, Policy } from "../policy/policy.ts";
+import type { Policy } from "../policy/policy.ts";
 import { type Verdict, verdict } from "../policy/verdict.ts";
+import { OriginJson, originJson } from "./origin.ts";
 
 /** A connection that somebody asks about. What is not known is left out. */
 export interface Question {
@@ -16,13 +17,6 @@ export interface Question {
   /** Whether the destination is an address of the node; loopback ones are of every node. */
   readonly local?: boolean;
 }
-
-/** Where a CIDR comes from. */
-const OriginJson = v.union([
-  v.object({ file: v.string(), line: v.number(), column: v.number() }),
-  v.object({ default: v.literal(true) }),
-  v.object({ flag: v.string() }),
-]);
 
 /** What `explain --output=json` prints for each connection. Its keys stay from version to version. */
 export const Explanation = v.object({
@@ -144,10 +138,4 @@ function assumptions({ families, outputInterfaces }: Policy, question: Question,
       ? [`${question.destination.text} is no address of the node itself`]
       : []),
   ];
-}
-
-function originJson(origin: Origin): v.InferOutput<typeof OriginJson> {
-  if (origin.kind === "default") return { default: true };
-  if (origin.kind === "flag") return { flag: origin.flag };
-  return { file: origin.file, line: origin.line, column: origin.column };
 }

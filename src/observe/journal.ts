@@ -56,6 +56,8 @@ export class Journal {
   policy: Policy | undefined;
   /** Whether the kernel held the policy when it was last looked at. */
   inSync = false;
+  /** Since when that is so, in milliseconds since 1970. */
+  since: number;
   /** How often a full sync runs, in milliseconds. */
   interval = 60_000;
   /** When a sync last succeeded, in milliseconds since 1970. */
@@ -67,12 +69,16 @@ export class Journal {
   #ended = performance.now();
   readonly #listeners: ((sync: SyncRecord) => void)[] = [];
 
-  constructor(readonly start: Start) {}
+  constructor(readonly start: Start) {
+    this.since = start.at;
+  }
 
   /** Notes a sync that ended. */
   synced(sync: SyncRecord): void {
     this.#ended = performance.now();
-    this.inSync = sync.result !== "failed";
+    const inSync = sync.result !== "failed";
+    if (inSync !== this.inSync) this.since = sync.at;
+    this.inSync = inSync;
     if (this.inSync) this.lastSuccess = sync.at;
     this.syncs.push(sync);
     if (this.syncs.length > MOST_KEPT) this.syncs.shift();

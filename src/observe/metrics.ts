@@ -3,7 +3,7 @@ import Gauge from "prom-client/lib/gauge.js";
 import Histogram from "prom-client/lib/histogram.js";
 import Registry from "prom-client/lib/registry.js";
 import type { Counter as Counted } from "../backends/backend.ts";
-import { readConntrack } from "./conntrack.ts";
+import { readConntrack } from "../inspect/conntrack.ts";
 import type { Journal } from "./journal.ts";
 
 /** Seconds. A sync of the defaults takes 15 ms, one of 100,000 CIDRs some seconds. */

@@ -1,5 +1,6 @@
 import type { Watch } from "../backends/backend.ts";
 import { formatListen, type Listen } from "../net/listen.ts";
+import { agentStatus } from "./agent-status.ts";
 import type { Journal } from "./journal.ts";
 import type { Log } from "./log.ts";
 import { Metrics } from "./metrics.ts";
@@ -31,6 +32,10 @@ export function serve({ listen: { address, port }, journal, log, refresh }: Serv
     "/metrics": async () => {
       await fresh();
       return new Response(await metrics.print(), { headers: { "content-type": metrics.contentType } });
+    },
+    "/status": async () => {
+      await fresh();
+      return Response.json(await agentStatus(journal));
     },
     "/": async () => {
       await fresh();

@@ -6,7 +6,7 @@ import { run } from "../../src/system/program.ts";
 import { ipmasq } from "../binary.ts";
 import { Folder } from "../config/folder.ts";
 
-const COMMANDS = ["run", "render", "check", "explain", "diff", "cleanup", "schema", "version"];
+const COMMANDS = ["run", "status", "explain", "diff", "check", "render", "cleanup", "schema", "version"];
 
 describe("what is used wrongly exits with 64 and says what to do", () => {
   test.each([

@@ -88,7 +88,7 @@ test("what is not there, and what is not allowed", async () => {
   const missing = await get("/metric");
   expect([missing.status, await missing.text()]).toEqual([
     404,
-    "nothing here; there are /healthz, /readyz, /metrics, /\n",
+    "nothing here; there are /healthz, /readyz, /metrics, /status, /\n",
   ]);
   expect((await get("/toString")).status).toBe(404);
   expect((await get("/%2e%2e/etc/passwd")).status).toBe(404);

@@ -5,7 +5,7 @@ export interface Conntrack {
   readonly entries: number;
   readonly limit: number;
   /** Connections that found no place, or no free port, since the node started; undefined if the kernel hides it. */
-  readonly insertFailed: number | undefined;
+  readonly insertFailed?: number;
 }
 
 /** Asks the kernel. Undefined if it tracks no connections. */
@@ -19,7 +19,7 @@ export async function readConntrack(): Promise<Conntrack | undefined> {
   return {
     entries: Number(entries),
     limit: Number(limit),
-    insertFailed: statistics === undefined ? undefined : insertFailed(statistics),
+    ...(statistics === undefined ? {} : { insertFailed: insertFailed(statistics) }),
   };
 }
 

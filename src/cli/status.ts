@@ -1,0 +1,106 @@
+import { appendFileSync } from "node:fs";
+import { isatty } from "node:tty";
+import * as v from "valibot";
+import { chooseBackend } from "../backends/choose.ts";
+import { loadConfig } from "../config/load.ts";
+import { formatProblems } from "../config/problem.ts";
+import type { Status } from "../inspect/status.ts";
+import { policyOf } from "../policy/policy.ts";
+import { ProgramError } from "../system/program.ts";
+import { type AgentFlags, command, type Outcome } from "./command.ts";
+import { choice, toggle } from "./flags.ts";
+import { policyFlags } from "./policy.ts";
+import { BUILD } from "./version.ts";
+
+const WATCH_MS = 2000;
+const ANSWER_MS = 3000;
+/** Clears the terminal and goes to its top left corner: ED and CUP of ECMA-48. */
+const CLEAR = "\x1b[2J\x1b[H";
+
+export const status = command({
+  name: "status",
+  summary: "show whether the rules are in force, and what they did",
+  description:
+    "Shows on one screen whether the kernel holds what the config says, what it is written with and why, each CIDR with its connections, and the last problems. It asks the agent of this node over HTTP, at --listen, and if none answers the kernel and the config. Exits with 0 if all is in sync, with 1 if not.",
+  flags: {
+    output: choice(["text", "json"], "how to print it", "text"),
+    watch: toggle("print it again every two seconds, until Ctrl-C", "false"),
+  },
+  readsPolicy: true,
+  examples: ["ipmasq status", "ipmasq status --output=json | jq .inSync", "ipmasq status --watch"],
+  async run({ output, watch }, flags) {
+    if (!watch) return shown(await ask(flags), output);
+    const stop = new AbortController();
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
+    while (!stop.signal.aborted) {
+      const { stdout = "" } = await shown(await ask(flags), output);
+      appendFileSync(1, output === "text" && isatty(1) ? `${CLEAR}${stdout}` : stdout);
+      await Promise.race([
+        Bun.sleep(WATCH_MS),
+        new Promise(resolve => stop.signal.addEventListener("abort", resolve)),
+      ]);
+    }
+    return { exitCode: 0 };
+  },
+});
+
+async function shown(status: Status, output: "text" | "json"): Promise<Outcome> {
+  const exitCode = status.inSync ? 0 : 1;
+  if (output === "json") return { stdout: `${JSON.stringify(status)}\n`, exitCode };
+  const { statusText } = await import("../inspect/status-text.ts");
+  return { stdout: `${statusText(status).join("\n")}\n`, exitCode };
+}
+
+async function ask(flags: AgentFlags): Promise<Status> {
+  return (await askAgent(flags)) ?? (await askKernel(flags));
+}
+
+/** Undefined if no agent answers, or something else does. */
+async function askAgent({ listen }: AgentFlags): Promise<Status | undefined> {
+  if (listen === "nowhere") return undefined;
+  const { formatListen } = await import("../net/listen.ts");
+  const { Status } = await import("../inspect/status.ts");
+  const url = `http://${formatListen({ ...listen, address: listen.address || "127.0.0.1" })}/status`;
+  try {
+    const response = await fetch(url, { signal: AbortSignal.timeout(ANSWER_MS) });
+    const parsed = v.safeParse(Status, await response.json());
+    return parsed.success ? parsed.output : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What kernel and config say. What cannot be found out is among the problems. */
+async function askKernel(flags: AgentFlags): Promise<Status> {
+  const { policyStatus } = await import("../inspect/status.ts");
+  const { readConntrack } = await import("../inspect/conntrack.ts");
+  const loaded = await loadConfig(flags.config, { enableIPv6: flags["enable-ipv6"] });
+  const conntrack = await readConntrack();
+  const common = {
+    from: "kernel" as const,
+    version: BUILD.version,
+    config: flags.config,
+    ...(conntrack && { conntrack }),
+  };
+  const problems = formatProblems(loaded.problems);
+  const unknown = { cidrs: [], outbound: [], inSync: false };
+  if (!loaded.ok) return { ...common, ...unknown, why: "the config is wrong", problems };
+  const policy = policyOf(loaded.config, policyFlags(flags));
+  try {
+    const { backend, reason } = await chooseBackend({ wanted: flags.backend, policy, lookFirst: true });
+    const { inSync, counters } = await backend.plan(policy);
+    return {
+      ...common,
+      backend: backend.name,
+      writer: backend.writer,
+      reason,
+      inSync,
+      ...(inSync ? {} : { why: "the kernel does not hold what the config says; see ipmasq diff" }),
+      ...policyStatus(policy, counters),
+      problems,
+    };
+  } catch (error) {
+    if (!(error instanceof ProgramError)) throw error;
+    return { ...common, ...unknown, ...policyStatus(policy, []), why: error.message, problems };
+  }
+}

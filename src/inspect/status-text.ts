@@ -1,0 +1,93 @@
+import { formatOrigin } from "../policy/policy.ts";
+import type { OriginJson } from "./origin.ts";
+import type { Status } from "./status.ts";
+
+/** As many CIDRs are shown on a screen; the JSON has all. */
+const MOST_CIDRS = 40;
+const MOST_PROBLEMS = 10;
+
+/** A status on one screen, in lines. */
+export function statusText(status: Status): string[] {
+  const { inSync, since, why, backend, writer, reason, config, policy, conntrack, problems } = status;
+  const moment = since === undefined ? "" : ` since ${since.slice(0, 19).replace("T", " ")} UTC`;
+  return [
+    `${inSync ? "in sync" : "NOT in sync"}${moment}${why === undefined ? "" : `: ${why}`}`,
+    "",
+    ...facts({
+      asked:
+        status.from === "agent" ? `the agent, version ${status.version}` : "the kernel; no agent answers",
+      backend: backend === undefined ? "none" : `${backend}, by ${writer}: ${reason}`,
+      config,
+      ...(policy && policyFacts(policy)),
+      ...(conntrack && { conntrack: conntrackText(conntrack) }),
+    }),
+    ...(policy ? ["", ...table(status)] : []),
+    ...(problems.length > 0 ? ["", "problems", ...problems.slice(-MOST_PROBLEMS).map(it => `  ${it}`)] : []),
+  ];
+}
+
+function facts(all: Readonly<Record<string, string>>): string[] {
+  return Object.entries(all).map(([name, value]) => `${name.padEnd(10)} ${value}`);
+}
+
+function policyFacts(policy: NonNullable<Status["policy"]>): Record<string, string> {
+  const { chain, toPorts, randomFully, sourceCIDRs, outputInterfaces } = policy;
+  return {
+    chain,
+    ports: `${toPorts ?? "any"}${randomFully ? ", at random" : ", kept where they are free"}`,
+    ...(sourceCIDRs && { sources: `only ${sourceCIDRs.join(" ") || "none"}` }),
+    ...(outputInterfaces && { leaving: `only by ${outputInterfaces.join(" ")}` }),
+  };
+}
+
+function conntrackText({ entries, limit, insertFailed }: NonNullable<Status["conntrack"]>): string {
+  const failed = insertFailed === undefined ? "" : `; ${insertFailed} found no place`;
+  return `${entries} of ${limit} connections (${Math.round((100 * entries) / limit)} %)${failed}`;
+}
+
+function table({ cidrs, outbound }: Status): string[] {
+  const rows = cidrs
+    .slice(0, MOST_CIDRS)
+    .map(({ cidr, verdict, coveredBy, connections, bytes, origin }) => [
+      cidr,
+      coveredBy === undefined ? verdict : `in ${coveredBy}`,
+      number(connections),
+      number(bytes),
+      originText(origin),
+    ]);
+  const more =
+    cidrs.length > MOST_CIDRS ? [`and ${cidrs.length - MOST_CIDRS} more; --output=json has all`] : [];
+  const rest = outbound.map(({ family, connections, bytes }) => [
+    family === "ip" ? "all other IPv4" : "all other IPv6",
+    "masquerade",
+    number(connections),
+    number(bytes),
+    "",
+  ]);
+  return [...columns([["CIDR", "VERDICT", "CONNECTIONS", "BYTES", "FROM"], ...rows, ...rest]), ...more];
+}
+
+function number(value: number | undefined): string {
+  return value === undefined ? "-" : `${value}`;
+}
+
+function originText(origin: OriginJson): string {
+  if ("default" in origin) return "default";
+  return formatOrigin("flag" in origin ? { kind: "flag", ...origin } : { kind: "file", ...origin });
+}
+
+/** Columns as kubectl has them, numbers to the right. */
+function columns(rows: readonly (readonly string[])[]): string[] {
+  const widths = rows.reduce<number[]>(
+    (most, row) => row.map((cell, i) => Math.max(cell.length, most[i] ?? 0)),
+    [],
+  );
+  return rows.map(row =>
+    row
+      .map((cell, i) => (NUMBERS.includes(i) ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0)))
+      .join("  ")
+      .trimEnd(),
+  );
+}
+
+const NUMBERS = [2, 3];

@@ -1,0 +1,11 @@
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+import { outputSchemas } from "../src/inspect/json-schema.ts";
+
+test.each(Object.entries(outputSchemas()))(
+  "docs/%s.schema.json is what the code says: npm run docs",
+  async (name, schema) => {
+    const kept = await Bun.file(join(import.meta.dir, `../docs/${name}.schema.json`)).json();
+    expect(kept).toEqual(schema);
+  },
+);

@@ -1,0 +1,99 @@
+import { expect, test } from "bun:test";
+import { policyStatus, type Status } from "../../src/inspect/status.ts";
+import { statusText } from "../../src/inspect/status-text.ts";
+import { counter } from "../observe/journals.ts";
+import { policy } from "../policies.ts";
+
+const meant = policy(
+  {
+    keep: ["10.0.0.0/8", "10.1.0.0/16"],
+    masquerade: ["10.96.0.0/12"],
+    sources: ["10.244.0.0/16"],
+    interfaces: ["eth*"],
+  },
+  { toPorts: [{ first: 1024, last: 2000 }] },
+);
+const counters = [
+  counter("masquerade", "10.96.0.0/12", 1, 60),
+  counter("keep", "10.0.0.0/8", 12, 720),
+  counter("masquerade", "rest", 3, 180),
+];
+const common: Status = {
+  from: "agent",
+  version: "1.2.3",
+  backend: "nftables",
+  writer: "nft",
+  reason: "--backend=nftables",
+  inSync: true,
+  since: "2026-01-02T03:04:05.678Z",
+  config: "/config",
+  ...policyStatus(meant, counters),
+  conntrack: { entries: 5, limit: 10, insertFailed: 7 },
+  problems: [],
+};
+
+test("of each CIDR what was counted, or what covers it", () => {
+  expect(policyStatus(meant, counters)).toEqual({
+    policy: {
+      chain: "IP-MASQ-AGENT",
+      families: ["ip"],
+      sourceCIDRs: ["10.244.0.0/16"],
+      outputInterfaces: ["eth*"],
+      toPorts: "1024-2000",
+      randomFully: true,
+    },
+    cidrs: [
+      { cidr: "10.96.0.0/12", family: "ip", verdict: "masquerade", origin: at(2), connections: 1, bytes: 60 },
+      { cidr: "169.254.0.0/16", family: "ip", verdict: "keep", origin: { default: true } },
+      { cidr: "10.0.0.0/8", family: "ip", verdict: "keep", origin: at(2), connections: 12, bytes: 720 },
+      { cidr: "10.1.0.0/16", family: "ip", verdict: "keep", origin: at(3), coveredBy: "10.0.0.0/8" },
+    ],
+    outbound: [{ family: "ip", connections: 3, bytes: 180 }],
+  });
+});
+
+function at(line: number) {
+  return { file: "/config", line, column: 5 };
+}
+
+test("for people, on one screen", () => {
+  expect(statusText(common).join("\n")).toBe(`in sync since 2026-01-02 03:04:05 UTC
+
+asked      the agent, version 1.2.3
+backend    nftables, by nft: --backend=nftables
+config     /config
+chain      IP-MASQ-AGENT
+ports      1024-2000, at random
+sources    only 10.244.0.0/16
+leaving    only by eth*
+conntrack  5 of 10 connections (50 %); 7 found no place
+
+CIDR            VERDICT        CONNECTIONS  BYTES  FROM
+10.96.0.0/12    masquerade               1     60  /config:2
+169.254.0.0/16  keep                     -      -  default
+10.0.0.0/8      keep                    12    720  /config:2
+10.1.0.0/16     in 10.0.0.0/8            -      -  /config:3
+all other IPv4  masquerade               3    180`);
+});
+
+test("what is wrong comes first, and last", () => {
+  const { policy: _, backend: __, ...rest } = common;
+  const lines = statusText({
+    ...rest,
+    inSync: false,
+    why: "no nft",
+    cidrs: [],
+    outbound: [],
+    problems: ["a", "b"],
+  });
+  expect(lines[0]).toBe("NOT in sync since 2026-01-02 03:04:05 UTC: no nft");
+  expect(lines).toContain("backend    none");
+  expect(lines.slice(-3)).toEqual(["problems", "  a", "  b"]);
+});
+
+test("a long list ends somewhere", () => {
+  const many = policy({ keep: Array.from({ length: 1000 }, (_, i) => `10.${i >> 8}.${i & 255}.0/24`) });
+  const lines = statusText({ ...common, ...policyStatus(many, []) });
+  expect(lines.length).toBeLessThan(60);
+  expect(lines.at(-1)).toBe("and 961 more; --output=json has all");
+});

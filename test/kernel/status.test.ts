@@ -1,0 +1,105 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
+import { mkdir, rm, writeFile } from "node:fs/promises";
+import * as v from "valibot";
+import { BINARY } from "../../lab/agent.ts";
+import { Lab } from "../../lab/lab.ts";
+import { Lines } from "../../lab/lines.ts";
+import { WRITERS } from "../../lab/writers.ts";
+import { Status } from "../../src/inspect/status.ts";
+
+/** In the empty /run of lab/isolate. */
+const FOLDER = "/run/status";
+const CONFIG = `${FOLDER}/ip-masq-agent`;
+const KEPT = "10.1.2.3";
+const OUTBOUND = "203.0.113.7";
+
+let lab: Lab;
+beforeAll(async () => {
+  lab = await Lab.create();
+});
+afterAll(() => lab.close());
+beforeEach(async () => {
+  await rm(FOLDER, { recursive: true, force: true });
+  await mkdir(FOLDER);
+  await writeFile(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8]\n");
+});
+afterEach(async () => {
+  await lab.node.output([BINARY, "cleanup"]);
+  await lab.node.output(["nft", "flush", "ruleset"]);
+});
+
+async function status(...flags: string[]): Promise<{ exitCode: number; status: Status }> {
+  const { exitCode, stdout, stderr } = await lab.node.run([
+    BINARY,
+    "status",
+    "--output=json",
+    `--config=${CONFIG}`,
+    ...flags,
+  ]);
+  expect(stderr).toBe("");
+  return { exitCode, status: v.parse(Status, JSON.parse(stdout)) };
+}
+
+test.each(WRITERS)(
+  "the agent is asked, and without one the kernel: $name",
+  async ({ name, flags, prepare }) => {
+    await prepare(lab);
+    const agent = lab.node.spawn([BINARY, `--config=${CONFIG}`, ...flags], { stderr: "pipe" });
+    await new Lines(agent.stderr).until("serving metrics and health");
+    await lab.connect({ protocol: "udp", to: KEPT });
+    await lab.connect({ protocol: "tcp", to: OUTBOUND });
+    const backend =
+      name === "nftables" ? { backend: "nftables", writer: "nft" } : { backend: "iptables", writer: name };
+    const counted = {
+      cidrs: [
+        { cidr: "169.254.0.0/16", verdict: "keep", connections: 0 },
+        {
+          cidr: "10.0.0.0/8",
+          verdict: "keep",
+          connections: 1,
+          origin: { file: CONFIG, line: 1, column: 22 },
+        },
+      ],
+      outbound: [{ family: "ip", connections: 1 }],
+    };
+    expect(await status(...flags)).toMatchObject({
+      exitCode: 0,
+      status: {
+        from: "agent",
+        inSync: true,
+        ...backend,
+        ...counted,
+        policy: { chain: "IP-MASQ-AGENT" },
+        problems: [],
+      },
+    });
+    agent.kill();
+    await agent.exited;
+    expect(await status(...flags)).toMatchObject({
+      exitCode: 0,
+      status: { from: "kernel", inSync: true, ...backend, ...counted },
+    });
+    await lab.node.output([BINARY, "cleanup"]);
+    expect(await status(...flags)).toMatchObject({ exitCode: 1, status: { from: "kernel", inSync: false } });
+  },
+);
+
+test("what is wrong is among the problems", async () => {
+  await writeFile(CONFIG, "cidrLimit: 0\n");
+  const wrong = await status();
+  expect(wrong).toMatchObject({ exitCode: 1, status: { inSync: false, why: "the config is wrong" } });
+  expect(wrong.status.problems).toEqual([expect.stringContaining(`${CONFIG}:1:12: cidrLimit`)]);
+  const { stdout, exitCode } = await lab.node.run(["env", "PATH=/none", BINARY, "status", "--config=/none"]);
+  expect(exitCode).toBe(1);
+  expect(stdout).toStartWith("NOT in sync: iptables: neither iptables nor nft is installed");
+});
+
+test("it is printed again and again with --watch, until SIGINT", async () => {
+  const watching = lab.node.spawn([BINARY, "status", "--watch", "--output=json", "--config=/none"]);
+  const lines = new Lines(watching.stdout);
+  await lines.until('"inSync":false');
+  await lab.node.output([BINARY, "run", "--once", "--config=/none"]);
+  await lines.until('"inSync":true');
+  watching.kill("SIGINT");
+  expect(await watching.exited).toBe(0);
+}, 10_000);
