@@ -1,5 +1,6 @@
 import type { Cidr, Family } from "../net/cidr.ts";
 import type { Policy } from "../policy/policy.ts";
+import type { KernelRules } from "./rules.ts";
 
 /**
  * Brings a policy into the kernel and keeps an eye on it. Holds no memory of what it did: everything is
@@ -16,6 +17,8 @@ export interface Backend {
    * is known. As long as changes cannot be seen `lost` has been told why.
    */
   watch(changed: (by?: string) => void, lost: (why: string) => void): Watch;
+  /** What the kernel holds of ours, as rules that can be followed; nothing of a family in which there is none. */
+  rules(families: readonly Family[]): Promise<readonly KernelRules[]>;
   /** What any agent of ours ever put into the kernel by this writer and is still there, a line each. */
   held(families?: readonly Family[]): Promise<readonly string[]>;
   /** Takes everything away that any agent of ours ever put into the kernel; says what that was. */

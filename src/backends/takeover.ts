@@ -1,6 +1,7 @@
 import type { Family } from "../net/cidr.ts";
 import type { Policy } from "../policy/policy.ts";
 import { type Backend, FAMILIES, type Plan, type Watch } from "./backend.ts";
+import type { KernelRules } from "./rules.ts";
 
 /**
  * A backend that takes over from the others: once its own rules stand, what they left is removed in the same sync,
@@ -54,6 +55,11 @@ export class Takeover implements Backend {
 
   watch(changed: (by?: string) => void, lost: (why: string) => void): Watch {
     return this.backend.watch(changed, lost);
+  }
+
+  /** Those of all backends: an old one may still decide. */
+  async rules(families: readonly Family[]): Promise<readonly KernelRules[]> {
+    return (await Promise.all([this.backend, ...this.others].map(it => it.rules(families)))).flat();
   }
 
   async held(families = FAMILIES): Promise<readonly string[]> {

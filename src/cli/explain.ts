@@ -1,18 +1,22 @@
+import { networkInterfaces } from "node:os";
 import * as v from "valibot";
+import { FAMILIES } from "../backends/backend.ts";
+import { chooseBackend } from "../backends/choose.ts";
 import type { Explanation, Question } from "../inspect/explain.ts";
 import { type Address, parseAddress } from "../net/cidr.ts";
 import { type Fault, parsedBy } from "../net/fault.ts";
 import { PROTOCOLS } from "../net/protocol.ts";
+import type { Policy } from "../policy/policy.ts";
 import { UsageError } from "./args.ts";
-import { command, type Outcome } from "./command.ts";
-import { choice } from "./flags.ts";
+import { type AgentFlags, command, type Outcome } from "./command.ts";
+import { choice, toggle } from "./flags.ts";
 import { configFlags, readPolicy } from "./policy.ts";
 
 export const explain = command({
   name: "explain",
   summary: "say what happens to a connection, and why",
   description:
-    "Says whether a connection to DST, from SRC, leaves with the node's address or keeps its own: by which rule, because of which CIDR, and from which line of which file that came. Asks neither kernel nor nft. Without addresses it reads some from standard input: one connection a line, as DST or as SRC DST.",
+    "Says whether a connection to DST, from SRC, leaves with the node's address or keeps its own: by which rule, because of which CIDR, and from which line of which file that came. Asks neither kernel nor nft but with --live. Without addresses it reads some from standard input: one connection a line, as DST or as SRC DST.",
   words: "[[SRC] DST]",
   flags: {
     protocol: v.pipe(
@@ -27,6 +31,7 @@ export const explain = command({
       v.optional(v.string()),
       v.metadata({ placeholder: "INTERFACE", help: "by which the connection leaves the node" }),
     ),
+    live: toggle("answer from the kernel's rules, and say if the config differs", "false"),
     output: choice(["text", "json"], "how to print it: json is an object a line", "text"),
     ...configFlags,
   },
@@ -34,9 +39,10 @@ export const explain = command({
   examples: [
     "ipmasq explain 203.0.113.7",
     "ipmasq explain 10.244.1.2 10.96.0.10 --protocol=udp --port=53 --out=eth0",
+    "ipmasq explain --live 10.244.1.2 203.0.113.7",
     "ipmasq explain --output=json --config=configmap.yaml < addresses",
   ],
-  async run({ output, configmap, protocol, port, out }, flags, words) {
+  async run({ output, configmap, protocol, port, out, live }, flags, words) {
     const inspect = await import("../inspect/explain.ts");
     const common = {
       ...(protocol && { protocol }),
@@ -51,10 +57,24 @@ export const explain = command({
       if (output === "json") return JSON.stringify(it);
       return single ? inspect.explanationText(it, policy.chain).join("\n") : inspect.explanationLine(it);
     };
-    if (single) return { stdout: `${printed(inspect.explain(policy, single))}\n`, stderr, exitCode: 0 };
-    return many(asked ?? [], words => printed(inspect.explain(policy, question(words, common))), stderr);
+    const answer = live ? await fromKernel(flags, policy) : (it: Question) => inspect.explain(policy, it);
+    if (single) return { stdout: `${printed(answer(single))}\n`, stderr, exitCode: 0 };
+    return many(asked ?? [], words => printed(answer(question(words, common))), stderr);
   },
 });
+
+async function fromKernel(flags: AgentFlags, policy: Policy): Promise<(it: Question) => Explanation> {
+  const { explainLive } = await import("../inspect/explain.ts");
+  const { backend } = await chooseBackend({ wanted: flags.backend, policy, lookFirst: false });
+  const kernel = await backend.rules(FAMILIES);
+  const own = new Set(
+    Object.values(networkInterfaces()).flatMap(all => all?.map(({ address }) => address) ?? []),
+  );
+  return it => {
+    const local = own.has(it.destination.text) ? { local: true } : {};
+    return explainLive(policy, { ...it, ...local }, kernel);
+  };
+}
 
 /** What is said of each line. One that cannot be understood is reported with its number, and the others go on. */
 function many(

@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { type Fate, follow, type KernelRules } from "../backends/rules.ts";
 import { type Address, Cidr } from "../net/cidr.ts";
 import { formatPortRanges } from "../net/ports.ts";
 import { PROTOCOLS, type Protocol } from "../net/protocol.ts";
@@ -43,6 +44,15 @@ export const Explanation = v.object({
     v.array(v.string()),
     v.description("what was not said of the connection, and was taken to be so"),
   ),
+  live: v.optional(
+    v.object({
+      verdict: v.picklist(["keep", "masquerade", "unknown"]),
+      agrees: v.pipe(v.boolean(), v.description("whether the config says the same")),
+      rule: v.pipe(v.optional(v.string()), v.description("that decided, as nft or iptables shows it")),
+      chain: v.optional(v.string()),
+      cidr: v.optional(v.string()),
+    }),
+  ),
   sourcePorts: v.optional(
     v.pipe(v.string(), v.description("of --to-ports, if the connection gets one of these")),
   ),
@@ -84,14 +94,42 @@ export function explain(policy: Policy, question: Question): Explanation {
   };
 }
 
+/**
+ * The same with what the kernel's rules do, whatever the config says.
+ *
+ * @param kernel all that any agent of ours left there
+ */
+export function explainLive(policy: Policy, question: Question, kernel: readonly KernelRules[]): Explanation {
+  const said = explain(policy, question);
+  const local = question.local ?? LOOPBACK.some(it => it.contains(question.destination));
+  const fates = kernel
+    .filter(({ family }) => family === question.destination.family)
+    .map(rules => follow(rules, { ...question, local }));
+  const fate =
+    fates.find(({ verdict }) => verdict === "masquerade") ??
+    fates.find(({ verdict }) => verdict === "unknown") ??
+    fates.find(({ rule }) => rule) ??
+    NO_RULES;
+  const { verdict, rule, chain, cidr } = fate;
+  return {
+    ...said,
+    live: {
+      verdict,
+      agrees: verdict === said.verdict,
+      ...(rule && { rule: rule.text }),
+      ...(chain === undefined ? {} : { chain }),
+      ...(cidr && { cidr: cidr.text }),
+    },
+  };
+}
+
+const NO_RULES: Fate = { verdict: "keep" };
+
 /** The explanation for people: the verdict first, in words. */
 export function explanationText(it: Explanation, chain: string): string[] {
-  const who = [it.source, it.source === undefined ? it.destination : `to ${it.destination}`]
-    .filter(Boolean)
-    .join(" ");
-  const what = it.verdict === "keep" ? "keeps its address" : "gets the node's address (masquerade)";
+  if (it.live) return liveText(it, it.live);
   return [
-    `${who}: ${what}`,
+    `${parties(it)}: ${VERDICTS[it.verdict]}`,
     `  because  ${it.reason}`,
     ...(it.within.length > 0 ? [`  within   ${it.within.join(", ")}`] : []),
     `  rule     ${RULES[it.rule](chain)}`,
@@ -100,11 +138,39 @@ export function explanationText(it: Explanation, chain: string): string[] {
   ];
 }
 
+function liveText(
+  it: Explanation,
+  { verdict, agrees, rule, chain, cidr }: NonNullable<Explanation["live"]>,
+): string[] {
+  return [
+    `${parties(it)}: ${VERDICTS[verdict]}`,
+    rule === undefined ? "  because  no rule of ours in the kernel decides it" : `  because  ${rule}`,
+    ...(chain === undefined
+      ? []
+      : [`  in       chain ${chain}${cidr === undefined ? "" : `, which found it in ${cidr}`}`]),
+    agrees ? "  config   says the same" : `  config   DIFFERS: ${VERDICTS[it.verdict]}; ${it.reason}`,
+    ...it.assuming.map(assumption => `  if       ${assumption}`),
+  ];
+}
+
+function parties({ source, destination }: Explanation): string {
+  return source === undefined ? destination : `${source} to ${destination}`;
+}
+
+const VERDICTS = {
+  keep: "keeps its address",
+  masquerade: "gets the node's address (masquerade)",
+  unknown: "cannot be told: a rule in our chains is not understood",
+} as const;
+
 /** What explains it in one line, for lists. */
 export function explanationLine(it: Explanation): string {
+  if (it.live) {
+    const { verdict, rule = "no rule", agrees } = it.live;
+    return `${parties(it).replace(" to ", " ")}\t${verdict}\t${rule}${agrees ? "" : ` (the config says ${it.verdict})`}`;
+  }
   const assuming = it.assuming.length > 0 ? ` (if ${it.assuming.join(", and ")})` : "";
-  const source = it.source === undefined ? "" : `${it.source} `;
-  return `${source}${it.destination}\t${it.verdict}\t${it.reason}${assuming}`;
+  return `${parties(it).replace(" to ", " ")}\t${it.verdict}\t${it.reason}${assuming}`;
 }
 
 /** RFC 1122 and RFC 4291: addresses of every node. */

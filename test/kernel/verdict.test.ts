@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { Lab } from "../../lab/lab.ts";
 import { LINKS } from "../../lab/topology.ts";
 import { sync } from "../../src/backends/sync.ts";
+import { explainLive } from "../../src/inspect/explain.ts";
 import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
 import type { CidrList, Policy } from "../../src/policy/policy.ts";
 import { verdict } from "../../src/policy/verdict.ts";
@@ -39,7 +40,7 @@ afterEach(async () => {
 });
 afterAll(() => lab.close());
 
-describeCandidates(({ open, judge, renderings, snapshot }) => {
+describeCandidates(({ open, judge, renderings, snapshot, meddling }) => {
   describe("on both sides of every boundary", () => {
     test("policy and rendered rules agree", () => {
       const property = fc.property(random, ({ short, flags }) => {
@@ -51,17 +52,54 @@ describeCandidates(({ open, judge, renderings, snapshot }) => {
       fc.assert(property, { numRuns: 100 });
     });
 
-    test("policy and kernel agree", async () => {
+    test("policy, kernel, and what is explained of the kernel's rules agree", async () => {
+      let connections = 0;
       const backend = open(lab);
       const property = fc.asyncProperty(random, async ({ short, flags }) => {
         const meant = policy(short, { ...flags, toPorts: undefined }); // few ports are soon all in use
         await sync(backend, meant);
         const packets = udp(destinations(meant).filter(isAnswered), POD_ADDRESSES, wayTo);
         expect(disagreements(meant, packets, await Promise.all(packets.map(seen)))).toEqual([]);
+        const kernel = await backend.rules(meant.families.map(({ family }) => family));
+        const explained = packets.map(packet => explainLive(meant, { ...packet, local: false }, kernel).live);
+        expect(
+          disagreements(
+            meant,
+            packets,
+            explained.map(it => it?.verdict ?? "nothing"),
+          ),
+        ).toEqual([]);
+        connections += packets.length;
       });
-      await fc.assert(property, { numRuns: 25 });
+      await fc.assert(property, { numRuns: 50 });
+      expect(connections).toBeGreaterThan(2000);
       await backend.remove();
     }, 60_000);
+
+    test.each(meddling.map(argv => [argv.join(" "), argv] as const))(
+      "kernel and explanation agree after %s",
+      async (_command, argv) => {
+        const backend = open(lab);
+        const meant = policy({ keep: ["10.0.0.0/8"] });
+        await sync(backend, meant);
+        await lab.node.output(argv);
+        const kernel = await backend.rules(["ip"]);
+        for (const to of ["10.1.2.3", "203.0.113.7", "192.0.2.1"]) {
+          const packet: Packet = {
+            protocol: "udp",
+            source: address("10.244.1.2"),
+            destination: address(to),
+            out: wayTo(address(to)),
+          };
+          const { live } = explainLive(meant, { ...packet, local: false }, kernel);
+          if (live?.verdict === "unknown") continue;
+          const got = await seen(packet).catch(() => "dropped"); // not by our chains
+          if (got === "dropped") break;
+          expect(`${live?.verdict}`, to).toBe(got);
+        }
+      },
+      10_000,
+    );
   });
 
   describe("what is read back is what was written", () => {

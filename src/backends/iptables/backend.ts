@@ -1,8 +1,10 @@
 import { Cidr, type Family } from "../../net/cidr.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { type Backend, FAMILIES, type Plan, type Watch } from "../backend.ts";
+import type { KernelRules } from "../rules.ts";
 import { type CountedRule, counters } from "./counters.ts";
-import { heldLines, prefixed, restoreInput, wantedLines } from "./restore.ts";
+import { kernelRule } from "./kernel-rules.ts";
+import { heldLines, jumpsOf, POSTROUTING, prefixed, restoreInput, wantedLines } from "./restore.ts";
 import { isOurs, optionOf } from "./rule.ts";
 import { ruleset } from "./ruleset.ts";
 import type { Saved } from "./save.ts";
@@ -60,6 +62,18 @@ export class IptablesBackend implements Backend {
   /** Whether the kernel holds what it was last to hold. */
   async #inSync(): Promise<boolean> {
     return this.#policy === undefined || (await this.plan(this.#policy)).inSync;
+  }
+
+  /** Of POSTROUTING only what leads to chains of ours. */
+  async rules(families: readonly Family[]): Promise<readonly KernelRules[]> {
+    return (await this.#find(families)).map(({ family, saved }) => {
+      const jumps = jumpsOf(saved).map(rule => kernelRule(POSTROUTING, rule));
+      const others = [...saved.chains].filter(([name]) => name !== POSTROUTING);
+      const chains = others.map(
+        ([name, rules]) => [name, rules.map(({ rule }) => kernelRule(name, rule))] as const,
+      );
+      return { family, base: POSTROUTING, chains: new Map([[POSTROUTING, jumps], ...chains]) };
+    });
   }
 
   async held(families = FAMILIES): Promise<readonly string[]> {

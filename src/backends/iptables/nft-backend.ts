@@ -2,9 +2,11 @@ import { Cidr, type Family } from "../../net/cidr.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { type Backend, type Counter, FAMILIES, type Plan, type Watch } from "../backend.ts";
 import type { Command, Listed, Statement } from "../nftables/json.ts";
+import { kernelRules } from "../nftables/kernel-rules.ts";
 import { Nft } from "../nftables/nft.ts";
 import type { Rule } from "../nftables/table.ts";
 import { ruleText } from "../nftables/text.ts";
+import type { KernelRules } from "../rules.ts";
 import { type CountedRule, counters } from "./counters.ts";
 import { address, nftRule } from "./nft-rule.ts";
 import type { Programs } from "./programs.ts";
@@ -48,6 +50,11 @@ export class NftNatBackend implements Backend {
     return watchNat(this.#nft.argv, changed, lost);
   }
 
+  /** Of POSTROUTING only what leads to chains of ours. */
+  async rules(families: readonly Family[]): Promise<readonly KernelRules[]> {
+    return (await this.#find(families)).map(half => half.kernelRules);
+  }
+
   async held(families = FAMILIES): Promise<readonly string[]> {
     return (await this.#find(families)).flatMap(({ held }) => held);
   }
@@ -80,6 +87,8 @@ class Half {
   readonly commands: readonly Command[];
   readonly #chains: ReadonlySet<string>;
   readonly #rules: readonly Held[];
+  /** The rules that lead to chains of ours. */
+  readonly #jumps: readonly Held[];
 
   /** @param wanted without a jump and chains to take everything away */
   constructor(wanted: Pick<Ruleset, "family"> & Partial<Ruleset>, listed: readonly Listed[]) {
@@ -93,6 +102,7 @@ class Half {
     const leftovers = this.#leftovers(rules);
     const ours = new Set([...rules.keys(), ...leftovers]);
     const jumps = this.#rules.filter(rule => rule.chain === POSTROUTING && ours.has(targetOf(rule) ?? ""));
+    this.#jumps = jumps;
     const right = jumps.find(rule => jump && effect(rule) === effect(jump));
     const wrong = jumps.filter(rule => rule !== right);
     const differing = [...rules].filter(
@@ -112,6 +122,17 @@ class Half {
       [...rules.keys()].flatMap(name => this.#rulesOf(name)).flatMap(counted),
     );
     this.commands = this.#commands(differing, leftovers, wrong, right ? undefined : jump);
+  }
+
+  /** What there is, as rules that can be followed. Made for what takes everything away. */
+  get kernelRules(): KernelRules {
+    const hook = { type: "nat", hook: "postrouting", prio: 100, policy: "accept" };
+    const others = [...this.#chains].filter(name => name !== POSTROUTING);
+    const chains = [
+      { name: POSTROUTING, hook, rules: this.#jumps },
+      ...others.map(name => ({ name, rules: this.#rulesOf(name) })),
+    ];
+    return kernelRules({ family: this.family, flags: [], sets: [], chains });
   }
 
   #rulesOf(chain: string): Held[] {

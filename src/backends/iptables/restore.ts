@@ -3,7 +3,7 @@ import { effectText, isOurs, normalText, type Rule, ruleText, targetOf } from ".
 import { type Chain, DEFAULT_CHAIN, extraChains, type Ruleset } from "./ruleset.ts";
 import type { Saved } from "./save.ts";
 
-const POSTROUTING = "POSTROUTING";
+export const POSTROUTING = "POSTROUTING";
 
 /**
  * What `iptables-restore --noflush --counters` has to be given so that table `nat` holds what is wanted and nothing
@@ -50,6 +50,11 @@ export function wantedLines({ chains, jump }: Ruleset): string[] {
     ...chains.flatMap(({ name, rules }) => rules.map(rule => line(name, rule))),
     line(POSTROUTING, jump),
   ];
+}
+
+/** The rules of POSTROUTING that lead to chains of ip-masq-agent's or ours. */
+export function jumpsOf(saved: Saved): Rule[] {
+  return jumps(saved, undefined, leftoverChains(saved, undefined)).wrong;
 }
 
 /** Lines of rules as one would type them. */

@@ -2,7 +2,9 @@ import { Cidr, type Family } from "../../net/cidr.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { ProgramError } from "../../system/program.ts";
 import { type Backend, type Counter, FAMILIES, type Plan, type Watch } from "../backend.ts";
+import type { KernelRules } from "../rules.ts";
 import type { Command, Listed } from "./json.ts";
+import { kernelRules } from "./kernel-rules.ts";
 import { watchTransactions } from "./monitor.ts";
 import { type Features, featuresOf, Nft } from "./nft.ts";
 import { MASQUERADE, ruleset } from "./ruleset.ts";
@@ -52,6 +54,11 @@ export class NftablesBackend implements Backend {
 
   watch(changed: (by?: string) => void, lost: (why: string) => void): Watch {
     return watchTransactions(this.#nft.argv, OURS, changed, lost);
+  }
+
+  async rules(families: readonly Family[]): Promise<readonly KernelRules[]> {
+    const { held } = await this.#read(families);
+    return [...held.values()].map(kernelRules);
   }
 
   async held(families = FAMILIES): Promise<readonly string[]> {

@@ -1,0 +1,49 @@
+import { Cidr } from "../../net/cidr.ts";
+import type { Action, Condition, KernelRule } from "../rules.ts";
+import { type Rule, ruleText } from "./rule.ts";
+
+/** A rule of iptables as one that can be followed. */
+export function kernelRule(chain: string, rule: Rule): KernelRule {
+  const conditions: Condition[] = [];
+  let action: Action = { does: "nothing" };
+  const left = [...rule];
+  let not = false;
+  for (let word = left.shift(); word !== undefined; word = left.shift()) {
+    if (word === "!") {
+      not = true;
+      continue;
+    }
+    if (WITHOUT_VALUE.has(word)) continue;
+    const value = left.shift() ?? "";
+    if (word === "-j" || word === "-g") action = actionOf(word, value);
+    else if (!WITHOUT_EFFECT.has(word)) conditions.push(condition(word, value, not));
+    not = false;
+  }
+  return { text: `-A ${chain} ${ruleText(rule)}`, conditions, action };
+}
+
+const WITHOUT_VALUE = new Set(["--random-fully", "--random"]);
+const WITHOUT_EFFECT = new Set(["-m", "--comment", "--to-ports", "--mode"]);
+
+function actionOf(option: "-j" | "-g", target: string): Action {
+  if (option === "-g") return { does: "goto", to: target };
+  if (target === "MASQUERADE") return { does: "masquerade" };
+  if (target === "RETURN") return { does: "return" };
+  if (target === "ACCEPT") return { does: "accept" };
+  return TERMINAL.has(target) ? { does: "unknown" } : { does: "jump", to: target };
+}
+
+/** Targets of extensions that end the way of a packet through table nat, or change it. */
+const TERMINAL = new Set(["SNAT", "DNAT", "NETMAP", "REDIRECT", "DROP", "QUEUE", "NFQUEUE"]);
+
+function condition(option: string, value: string, not: boolean): Condition {
+  if (option === "-d" || option === "-s") {
+    const cidr = Cidr.parse(value.includes("/") ? value : `${value}/${value.includes(":") ? 128 : 32}`);
+    if (cidr instanceof Cidr) return { on: option === "-d" ? "destination" : "source", not, cidrs: [cidr] };
+  }
+  if (option === "-o") return { on: "out", not, names: [value.replace(/\+$/, "*")] };
+  if (option === "-p") return { on: "protocol", not, names: [value] };
+  if (option === "--dst-type" && value === "LOCAL") return { on: "local", not };
+  if (option === "--probability") return { on: "chance" };
+  return { on: "unknown" };
+}

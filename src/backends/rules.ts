@@ -1,0 +1,130 @@
+import type { Address, Cidr, Family } from "../net/cidr.ts";
+
+/** What the kernel holds of one family, as rules that can be followed; whoever wrote them. */
+export interface KernelRules {
+  readonly family: Family;
+  /** The chain in which a connection begins. */
+  readonly base: string;
+  readonly chains: ReadonlyMap<string, readonly KernelRule[]>;
+}
+
+/** A rule in the kernel, as far as it is understood. */
+export interface KernelRule {
+  /** As its own tool shows it. */
+  readonly text: string;
+  /** All of them have to be so. */
+  readonly conditions: readonly Condition[];
+  readonly action: Action;
+}
+
+/** What has to be so, or if `not`, must not be so. What draws lots counts as being so. */
+export type Condition =
+  | { readonly on: "destination" | "source"; readonly not: boolean; readonly cidrs: readonly Cidr[] }
+  | { readonly on: "out" | "protocol"; readonly not: boolean; readonly names: readonly string[] }
+  | { readonly on: "local"; readonly not: boolean }
+  | { readonly on: "chance" }
+  | { readonly on: "unknown" };
+
+export type Action =
+  | { readonly does: "masquerade" | "return" | "accept" | "nothing" | "unknown" }
+  | { readonly does: "jump" | "goto"; readonly to: string };
+
+/** The first packet of a connection. What is left out matches anything. */
+export interface Packet {
+  readonly destination: Address;
+  readonly source?: Address;
+  readonly protocol?: string;
+  /** The interface that it leaves by. */
+  readonly out?: string;
+  /** Whether the destination is an address of the node itself. */
+  readonly local?: boolean;
+}
+
+/** What rules do to a packet. */
+export interface Fate {
+  /** `unknown` if it depends on a rule that is not understood. */
+  readonly verdict: "keep" | "masquerade" | "unknown";
+  /** What decided, unless no rule did. */
+  readonly chain?: string;
+  readonly rule?: KernelRule;
+  /** The block that the deciding rule, or the one that led to it, found the destination in. */
+  readonly cidr?: Cidr;
+}
+
+/** Follows a packet through the rules. */
+export function follow({ base, chains }: KernelRules, packet: Packet): Fate {
+  return walk(chains, base, packet, undefined, 0).fate;
+}
+
+/** The kernel allows 16 jumps. */
+const MOST_JUMPS = 16;
+
+/** How far a packet comes in a chain, and what becomes of it if the rules behind a jump to the chain do not matter. */
+function walk(
+  chains: KernelRules["chains"],
+  chain: string,
+  packet: Packet,
+  found: Cidr | undefined,
+  depth: number,
+): { readonly ended: boolean; readonly fate: Fate } {
+  if (depth > MOST_JUMPS) return { ended: true, fate: { verdict: "unknown", chain } };
+  let fate: Fate = { verdict: "keep" };
+  for (const rule of chains.get(chain) ?? []) {
+    const { conditions, action } = rule;
+    const matched = matchesAll(conditions, packet);
+    if (matched === false || action.does === "nothing") continue;
+    const cidr = blockOf(rule, packet) ?? found;
+    const here = { chain, rule, ...(cidr && { cidr }) };
+    if (matched === undefined || action.does === "unknown") {
+      return { ended: true, fate: { verdict: "unknown", ...here } };
+    }
+    if (action.does === "jump" || action.does === "goto") {
+      const inner = walk(chains, action.to, packet, cidr, depth + 1);
+      if (inner.ended || action.does === "goto") return inner;
+      fate = inner.fate;
+    } else {
+      const verdict = action.does === "masquerade" ? "masquerade" : "keep";
+      return { ended: action.does !== "return", fate: { verdict, ...here } };
+    }
+  }
+  return { ended: false, fate };
+}
+
+/** Undefined if one is not understood and none of the others is known not to be so. */
+function matchesAll(conditions: readonly Condition[], packet: Packet): boolean | undefined {
+  const results = conditions.map(condition => matches(condition, packet));
+  if (results.includes(false)) return false;
+  return results.includes(undefined) ? undefined : true;
+}
+
+function matches(condition: Condition, packet: Packet): boolean | undefined {
+  switch (condition.on) {
+    case "chance":
+      return true;
+    case "unknown":
+      return undefined;
+    case "local":
+      return (packet.local ?? false) !== condition.not;
+    case "destination":
+    case "source": {
+      const address = packet[condition.on];
+      return address === undefined || condition.cidrs.some(cidr => cidr.contains(address)) !== condition.not;
+    }
+    case "out":
+    case "protocol": {
+      const name = packet[condition.on];
+      return name === undefined || condition.names.some(it => isNamed(it, name)) !== condition.not;
+    }
+  }
+}
+
+function isNamed(pattern: string, name: string): boolean {
+  return pattern.endsWith("*") ? name.startsWith(pattern.slice(0, -1)) : name === pattern;
+}
+
+/** The block in which the rule finds the destination. */
+function blockOf({ conditions }: KernelRule, { destination }: Packet): Cidr | undefined {
+  return conditions
+    .flatMap(it => (it.on === "destination" && !it.not ? it.cidrs : []))
+    .find(cidr => cidr.contains(destination));
+}

@@ -1,0 +1,67 @@
+import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { BINARY } from "../../lab/agent.ts";
+import { Lab } from "../../lab/lab.ts";
+import { WRITERS } from "../../lab/writers.ts";
+
+let lab: Lab;
+beforeAll(async () => {
+  lab = await Lab.create();
+});
+afterAll(() => lab.close());
+afterEach(async () => {
+  await lab.node.output([BINARY, "cleanup"]);
+  await lab.node.output(["nft", "flush", "ruleset"]);
+});
+
+/** What is done to the rules of each writer, and the rule that then decides. */
+const DRIFT: Readonly<Record<string, { readonly command: string; readonly rule: string }>> = {
+  nftables: {
+    command: "nft insert rule ip ip-masq-agent IP-MASQ-AGENT ip daddr 203.0.113.0/24 return",
+    rule: "ip daddr 203.0.113.0/24 return",
+  },
+  ...Object.fromEntries(
+    ["iptables-nft", "iptables-legacy"].map(program => [
+      program,
+      {
+        command: `${program} -t nat -I IP-MASQ-AGENT -d 203.0.113.0/24 -j RETURN`,
+        rule: "-A IP-MASQ-AGENT -d 203.0.113.0/24 -j RETURN",
+      },
+    ]),
+  ),
+};
+
+test.each(WRITERS)(
+  "explain --live answers from the kernel, and says if the config differs: $name",
+  async ({ name, flags, prepare }) => {
+    const explain = async (...words: string[]) =>
+      (await lab.node.output([BINARY, "explain", "--live", "--config=/none", ...flags, ...words])).split(
+        "\n",
+      );
+    const { command, rule } = DRIFT[name] ?? { command: "", rule: "" };
+    await prepare(lab);
+    expect((await explain("203.0.113.7")).slice(0, 3)).toEqual([
+      "203.0.113.7: keeps its address",
+      "  because  no rule of ours in the kernel decides it",
+      "  config   DIFFERS: gets the node's address (masquerade); 203.0.113.7 is in no non-masquerade CIDR",
+    ]);
+    await lab.node.output([BINARY, "run", "--once", "--config=/none", ...flags]);
+    const kept = await explain("10.244.1.2", "10.1.2.3");
+    expect(kept[0]).toBe("10.244.1.2 to 10.1.2.3: keeps its address");
+    expect(kept[1]).toMatch(/^ {2}because {2}.*(@non-masquerade-a return|-d 10.0.0.0\/8 .*-j RETURN)/);
+    expect(kept.slice(2, 4)).toEqual([
+      "  in       chain IP-MASQ-AGENT, which found it in 10.0.0.0/8",
+      "  config   says the same",
+    ]);
+    await lab.node.output(command.split(" "));
+    expect(await explain("203.0.113.7")).toEqual([
+      "203.0.113.7: keeps its address",
+      `  because  ${rule}`,
+      "  in       chain IP-MASQ-AGENT, which found it in 203.0.113.0/24",
+      "  config   DIFFERS: gets the node's address (masquerade); 203.0.113.7 is in no non-masquerade CIDR",
+      "  if       203.0.113.7 is no address of the node itself",
+      "",
+    ]);
+    const own = JSON.parse((await explain("198.51.100.2", "--output=json")).join(""));
+    expect(own).toMatchObject({ rule: "local", live: { verdict: "keep", agrees: true } });
+  },
+);
