@@ -25,8 +25,9 @@ export type Condition =
   | { readonly on: "chance" }
   | { readonly on: "unknown" };
 
+/** `accept` also stands for other ways to end, `snat` for any other address than masquerading gives. */
 export type Action =
-  | { readonly does: "masquerade" | "return" | "accept" | "nothing" | "unknown" }
+  | { readonly does: "masquerade" | "snat" | "return" | "accept" | "nothing" | "unknown" }
   | { readonly does: "jump" | "goto"; readonly to: string };
 
 /** The first packet of a connection. What is left out matches anything. */
@@ -75,7 +76,7 @@ function walk(
     if (matched === false || action.does === "nothing") continue;
     const cidr = blockOf(rule, packet) ?? found;
     const here = { chain, rule, ...(cidr && { cidr }) };
-    if (matched === undefined || action.does === "unknown") {
+    if (matched === undefined || action.does === "unknown" || action.does === "snat") {
       return { ended: true, fate: { verdict: "unknown", ...here } };
     }
     if (action.does === "jump" || action.does === "goto") {

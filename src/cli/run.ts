@@ -1,4 +1,5 @@
 import { Agent } from "../agent/agent.ts";
+import { Competitors } from "../agent/competitors.ts";
 import type { Due } from "../agent/triggers.ts";
 import { type ChooseOptions, type Chosen, chooseBackend } from "../backends/choose.ts";
 import { formatDuration } from "../net/duration.ts";
@@ -45,7 +46,10 @@ export const run = command({
     let agent: Agent | undefined;
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
     process.on("SIGHUP", () => agent?.wake());
-    const http = { journal, log, refresh: async () => agent?.count() };
+    const competitors = new Competitors(journal, log);
+    const look = () =>
+      competitors.look().catch(error => log.debug("rules of others cannot be read", { error: `${error}` }));
+    const http = { journal, log, refresh: async () => agent?.count(), look };
     const serve = onlyOnce(() => listen(flags.listen, http, stop.signal));
     const chosen = await chooseInTheEnd(options, { ...http, serve }, stop.signal);
     if (!chosen) return { exitCode: 0 };
@@ -53,7 +57,11 @@ export const run = command({
     journal.backend = { backend: backend.name, writer: backend.writer, reason };
     log.info("ipmasq starts", { ...BUILD, ...journal.backend, config: settings.config });
     agent = new Agent(settings, backend, journal, log);
-    await Promise.race([agent.run(stop.signal, serve), longAfter(stop.signal)]);
+    const begun = () => {
+      serve();
+      void look();
+    };
+    await Promise.race([agent.run(stop.signal, begun), longAfter(stop.signal)]);
     if (flags["cleanup-on-exit"]) log.info("rules removed", { removed: (await backend.remove()).join(", ") });
     log.info("ipmasq ends");
     return { exitCode: 0 };

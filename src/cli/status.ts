@@ -73,6 +73,8 @@ async function askAgent({ listen }: AgentFlags): Promise<Status | undefined> {
 /** What kernel and config say. What cannot be found out is among the problems. */
 async function askKernel(flags: AgentFlags): Promise<Status> {
   const { policyStatus } = await import("../inspect/status.ts");
+  const { readNatHooks } = await import("../inspect/foreign.ts");
+  const { competing } = await import("../inspect/competing.ts");
   const { readConntrack } = await import("../inspect/conntrack.ts");
   const loaded = await loadConfig(flags.config, { enableIPv6: flags["enable-ipv6"] });
   const conntrack = await readConntrack();
@@ -83,7 +85,7 @@ async function askKernel(flags: AgentFlags): Promise<Status> {
     ...(conntrack && { conntrack }),
   };
   const problems = formatProblems(loaded.problems);
-  const unknown = { cidrs: [], outbound: [], inSync: false };
+  const unknown = { cidrs: [], outbound: [], competing: [], inSync: false };
   if (!loaded.ok) return { ...common, ...unknown, why: "the config is wrong", problems };
   const policy = policyOf(loaded.config, policyFlags(flags));
   try {
@@ -97,6 +99,7 @@ async function askKernel(flags: AgentFlags): Promise<Status> {
       inSync,
       ...(inSync ? {} : { why: "the kernel does not hold what the config says; see ipmasq diff" }),
       ...policyStatus(policy, counters),
+      competing: competing(await readNatHooks(), policy),
       problems,
     };
   } catch (error) {

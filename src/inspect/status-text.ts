@@ -1,10 +1,12 @@
 import { formatOrigin } from "../policy/policy.ts";
+import { competingText } from "./competing.ts";
 import type { OriginJson } from "./origin.ts";
 import type { Status } from "./status.ts";
 
 /** As many CIDRs are shown on a screen; the JSON has all. */
 const MOST_CIDRS = 40;
 const MOST_PROBLEMS = 10;
+const MOST_COMPETING = 5;
 
 /** A status on one screen, in lines. */
 export function statusText(status: Status): string[] {
@@ -22,7 +24,27 @@ export function statusText(status: Status): string[] {
       ...(conntrack && { conntrack: conntrackText(conntrack) }),
     }),
     ...(policy ? ["", ...table(status)] : []),
+    ...competitors(status),
     ...(problems.length > 0 ? ["", "problems", ...problems.slice(-MOST_PROBLEMS).map(it => `  ${it}`)] : []),
+  ];
+}
+
+/** Those that are harmless are only named. */
+function competitors({ competing }: Status): string[] {
+  const harmful = competing.filter(({ harmless }) => !harmless);
+  const others = [...new Set(competing.filter(({ harmless }) => harmless).map(({ owner }) => owner))];
+  const lines = harmful.slice(0, MOST_COMPETING).flatMap(it => {
+    const of = it.sources ? ` from ${it.sources.join(" ")}` : "";
+    return [
+      `  ${competingText(it)}`,
+      `    runs ${it.runs} (priority ${it.priority}) and ${it.certain ? "catches" : "may catch"} connections${of} to ${it.exposes.join(" ")}`,
+      `    ${it.remedy}`,
+    ];
+  });
+  const more = harmful.length > MOST_COMPETING ? [`  and ${harmful.length - MOST_COMPETING} more`] : [];
+  return [
+    ...(lines.length > 0 ? ["", "competing NAT rules", ...lines, ...more] : []),
+    ...(others.length > 0 ? ["", `other NAT rules, harmless: ${others.join(", ")}`] : []),
   ];
 }
 

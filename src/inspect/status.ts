@@ -3,6 +3,7 @@ import type { Counter } from "../backends/backend.ts";
 import type { Family } from "../net/cidr.ts";
 import { formatPortRanges } from "../net/ports.ts";
 import type { CidrList, FamilyPolicy, Policy } from "../policy/policy.ts";
+import { Competing } from "./competing.ts";
 import { OriginJson, originJson } from "./origin.ts";
 
 const Count = v.object({
@@ -55,6 +56,10 @@ export const Status = v.object({
   ),
   conntrack: v.optional(
     v.object({ entries: v.number(), limit: v.number(), insertFailed: v.optional(v.number()) }),
+  ),
+  competing: v.pipe(
+    v.array(Competing),
+    v.description("rules of others that give connections another source address, harmless ones last"),
   ),
   problems: v.array(v.string()),
 });

@@ -5,7 +5,7 @@ import type { Journal, SyncRecord } from "./journal.ts";
 
 /** What an agent knows of itself, for `ipmasq status`. */
 export async function agentStatus(journal: Journal): Promise<Status> {
-  const { start, backend, inSync, since, unready, config, policy, totals, syncs } = journal;
+  const { start, backend, inSync, since, unready, config, policy, totals, syncs, competing } = journal;
   const conntrack = await readConntrack();
   return {
     from: "agent",
@@ -17,6 +17,7 @@ export async function agentStatus(journal: Journal): Promise<Status> {
     config: config?.path ?? "",
     ...(policy ? policyStatus(policy, totals.counters) : { cidrs: [], outbound: [] }),
     ...(conntrack && { conntrack }),
+    competing: [...competing],
     problems: [...formatProblems(config?.problems ?? []), ...syncs.flatMap(problem)],
   };
 }

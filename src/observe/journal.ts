@@ -1,4 +1,5 @@
 import type { Problem } from "../config/problem.ts";
+import type { Competing } from "../inspect/competing.ts";
 import type { Policy } from "../policy/policy.ts";
 import { Totals } from "./totals.ts";
 
@@ -64,6 +65,8 @@ export class Journal {
   lastSuccess: number | undefined;
   /** Whether somebody changes our rules again and again, so that repairs are held back. */
   fighting = false;
+  /** Rules of others that translate too, as of the last time that they were looked for. */
+  competing: readonly Competing[] = [];
   readonly totals = new Totals();
   /** When the last sync ended, by a clock that nobody sets. */
   #ended = performance.now();

@@ -99,6 +99,11 @@ export class Metrics {
     this.#gauge("kernel_in_sync", "1 if the kernel held our rules when it was last looked at, else 0.", () =>
       Number(journal.inSync),
     );
+    this.#gauge(
+      "competing_rules",
+      "Rules of others that masquerade what the policy keeps, when last looked for.",
+      () => journal.competing.filter(({ harmless }) => !harmless).length,
+    );
     this.#gauge("fighting", "1 while somebody changes our rules again and again, else 0.", () =>
       Number(journal.fighting),
     );

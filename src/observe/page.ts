@@ -36,6 +36,7 @@ ${journal.config ? problems(journal.config) : []}
 ${agent(journal)}
 </section>
 ${policy ? policySections(policy, journal) : []}
+${competitors(journal)}
 ${syncs(journal)}
 </main>
 </body>
@@ -147,6 +148,26 @@ function row(cidr: Html, verdict: string, from: string, counter: Counter | undef
     it => html`<td class="n">${it}</td>`,
   )}<td>${from}</td></tr>
 `;
+}
+
+function competitors({ competing }: Journal): Html | [] {
+  const harmful = competing.filter(({ harmless }) => !harmless);
+  if (harmful.length === 0) return [];
+  const rows = harmful
+    .slice(0, MOST_ROWS)
+    .map(
+      it =>
+        html`<tr><td>${it.owner}</td><td><code>${it.rule}</code></td><td>${it.runs}</td><td>${it.exposes.join(" ")}</td><td>${it.remedy}</td></tr>\n`,
+    );
+  return html`<section>
+<h2>Rules of others that masquerade what is to keep its address</h2>
+<div class="wide"><table>
+<thead><tr><th>Owner</th><th>Rule</th><th>Runs</th><th>Exposes</th><th>What to do</th></tr></thead>
+<tbody>
+${rows}</tbody>
+</table></div>
+${more(harmful.length)}
+</section>`;
 }
 
 function syncs({ syncs: all }: Journal): Html {

@@ -12,6 +12,8 @@ export interface ServerOptions {
   readonly log: Log;
   /** Reads the kernel's counters anew. */
   readonly refresh: () => Promise<void>;
+  /** Looks for competing rules anew. */
+  readonly look: () => Promise<void>;
 }
 
 /**
@@ -21,11 +23,12 @@ export interface ServerOptions {
  * By Bun's own server: Node's takes 16 MB more of an idle agent. It has no limit for connections, so it goes down for
  * a moment when they took so many file descriptors that a sync failed.
  */
-export function serve({ listen: { address, port }, journal, log, refresh }: ServerOptions): Watch {
+export function serve({ listen: { address, port }, journal, log, refresh, look }: ServerOptions): Watch {
   const metrics = new Metrics(journal);
   const fresh = seldom(() =>
     refresh().catch(error => log.debug("counters cannot be read", { error: `${error}` })),
   );
+  const looked = seldom(look);
   const routes: Routes = {
     "/healthz": () => health(journal),
     "/readyz": () => readiness(journal),
@@ -34,11 +37,11 @@ export function serve({ listen: { address, port }, journal, log, refresh }: Serv
       return new Response(await metrics.print(), { headers: { "content-type": metrics.contentType } });
     },
     "/status": async () => {
-      await fresh();
+      await Promise.all([fresh(), looked()]);
       return Response.json(await agentStatus(journal));
     },
     "/": async () => {
-      await fresh();
+      await Promise.all([fresh(), looked()]);
       return new Response(statusPage(journal), { headers: PAGE_HEADERS });
     },
   };

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import type { Competing } from "../../src/inspect/competing.ts";
 import { policyStatus, type Status } from "../../src/inspect/status.ts";
 import { statusText } from "../../src/inspect/status-text.ts";
 import { counter } from "../observe/journals.ts";
@@ -29,6 +30,7 @@ const common: Status = {
   config: "/config",
   ...policyStatus(meant, counters),
   conntrack: { entries: 5, limit: 10, insertFailed: 7 },
+  competing: [],
   problems: [],
 };
 
@@ -89,6 +91,37 @@ test("what is wrong comes first, and last", () => {
   expect(lines[0]).toBe("NOT in sync since 2026-01-02 03:04:05 UTC: no nft");
   expect(lines).toContain("backend    none");
   expect(lines.slice(-3)).toEqual(["problems", "  a", "  b"]);
+});
+
+test("competing rules, with what to do; those that are harmless are only named", () => {
+  const rule: Competing = {
+    owner: "flannel",
+    tool: "iptables-nft",
+    family: "ip",
+    table: "nat",
+    chain: "FLANNEL-POSTRTG",
+    rule: "-A FLANNEL-POSTRTG -j MASQUERADE",
+    priority: 100,
+    runs: "before us",
+    exposes: ["10.0.0.0/8"],
+    sources: ["10.244.0.0/16"],
+    certain: true,
+    harmless: false,
+    remedy: "start flanneld without --ip-masq",
+  };
+  const lines = statusText({
+    ...common,
+    competing: [rule, { ...rule, owner: "kube-proxy", harmless: true }],
+  });
+  expect(lines.slice(-7)).toEqual([
+    "",
+    "competing NAT rules",
+    "  flannel: -A FLANNEL-POSTRTG -j MASQUERADE (iptables-nft, table ip nat, chain FLANNEL-POSTRTG)",
+    "    runs before us (priority 100) and catches connections from 10.244.0.0/16 to 10.0.0.0/8",
+    "    start flanneld without --ip-masq",
+    "",
+    "other NAT rules, harmless: kube-proxy",
+  ]);
 });
 
 test("a long list ends somewhere", () => {

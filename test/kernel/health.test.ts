@@ -149,6 +149,21 @@ test("whoever removes our rules again and again is named, and answered less and 
   expect(lines.length).toBeLessThanOrEqual(repairs + 1);
 }, 20_000);
 
+test("a rule of somebody else that competes is warned of once, counted, and named", async () => {
+  const theirs = "add table ip theirs; add chain ip theirs c { type nat hook postrouting priority 90; }";
+  await output(["nft", `${theirs}; add rule ip theirs c ip daddr 10.1.0.0/16 masquerade`]);
+  const url = await start();
+  const [warning = ""] = (await log.until("a rule of somebody else masquerades")).slice(-1);
+  expect(warning).toContain(
+    'owner=unknown rule="ip daddr 10.1.0.0/16 masquerade" table="ip theirs" chain=c exposes=10.0.0.0/8',
+  );
+  expect(await (await fetch(`${url}/metrics`)).text()).toContain("ipmasq_competing_rules 1\n");
+  await output(["nft", "delete table ip theirs"]);
+  const { competing } = (await (await fetch(`${url}/status`)).json()) as { competing: unknown[] };
+  expect(competing).toEqual([]);
+  expect(await (await fetch(`${url}/metrics`)).text()).toContain("ipmasq_competing_rules 0\n");
+});
+
 test("whoever takes all connections does not keep the agent from its work", async () => {
   const url = await start(["prlimit", "--nofile=100"]);
   const flood = Array.from({ length: 150 }, () => {

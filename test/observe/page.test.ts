@@ -76,7 +76,7 @@ await programTest(
     const log: string[] = [];
     const listen = { address: "127.0.0.1", port: 0 };
     const served = { listen, journal: full(), log: createLog("info", "text", line => log.push(line)) };
-    const server = serve({ ...served, refresh: async () => {} });
+    const server = serve({ ...served, refresh: async () => {}, look: async () => {} });
     while (log.length === 0) await Bun.sleep(1);
     const url = `http://${/listen=(\S+)/.exec(log[0] ?? "")?.[1]}/`;
     try {

@@ -17,7 +17,9 @@ afterEach(() => {
 async function start(about: Journal, refresh = async () => {}, port = 0) {
   const lines: string[] = [];
   const log = createLog("info", "text", line => lines.push(line.replace(/^\S+ /, "").trimEnd()));
-  stop.push(serve({ listen: { address: "127.0.0.1", port }, journal: about, log, refresh }));
+  stop.push(
+    serve({ listen: { address: "127.0.0.1", port }, journal: about, log, refresh, look: async () => {} }),
+  );
   await until(() => lines.length > 0);
   const url = `http://${/listen=(\S+)/.exec(lines[0] ?? "")?.[1]}`;
   return { url, lines, get: (path: string, init?: RequestInit) => fetch(`${url}${path}`, init) };

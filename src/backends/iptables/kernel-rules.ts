@@ -22,19 +22,25 @@ export function kernelRule(chain: string, rule: Rule): KernelRule {
   return { text: `-A ${chain} ${ruleText(rule)}`, conditions, action };
 }
 
-const WITHOUT_VALUE = new Set(["--random-fully", "--random"]);
-const WITHOUT_EFFECT = new Set(["-m", "--comment", "--to-ports", "--mode"]);
+const WITHOUT_VALUE = new Set(["--random-fully", "--random", "--persistent"]);
+const WITHOUT_EFFECT = new Set([
+  ...["-m", "--comment", "--to-ports", "--to-source", "--to", "--mode"],
+  ...["--set-xmark", "--set-mark", "--or-mark", "--log-prefix", "--log-level", "--nflog-group"],
+]);
 
 function actionOf(option: "-j" | "-g", target: string): Action {
   if (option === "-g") return { does: "goto", to: target };
   if (target === "MASQUERADE") return { does: "masquerade" };
   if (target === "RETURN") return { does: "return" };
   if (target === "ACCEPT") return { does: "accept" };
+  if (target === "SNAT" || target === "NETMAP") return { does: "snat" };
+  if (IDLE.has(target)) return { does: "nothing" };
   return TERMINAL.has(target) ? { does: "unknown" } : { does: "jump", to: target };
 }
 
-/** Targets of extensions that end the way of a packet through table nat, or change it. */
-const TERMINAL = new Set(["SNAT", "DNAT", "NETMAP", "REDIRECT", "DROP", "QUEUE", "NFQUEUE"]);
+/** Targets of extensions that end the way of a packet through table nat, and those behind which it goes on. */
+const TERMINAL = new Set(["DNAT", "REDIRECT", "DROP", "QUEUE", "NFQUEUE"]);
+const IDLE = new Set(["LOG", "NFLOG", "MARK", "CONNMARK", "TRACE", "CT"]);
 
 function condition(option: string, value: string, not: boolean): Condition {
   if (option === "-d" || option === "-s") {

@@ -19,6 +19,9 @@ const Flags = v.pipe(
 
 const AddressFamily = v.picklist(["ip", "ip6"]);
 
+/** Of tables. We have none in `inet`; others do. */
+const TableFamily = v.picklist(["ip", "ip6", "inet"]);
+
 const Prefix = v.strictObject({ prefix: v.strictObject({ addr: v.string(), len: v.number() }) });
 
 const Range = v.strictObject({
@@ -42,7 +45,7 @@ const Value = v.union([
   v.number(),
   Prefix,
   Range,
-  v.strictObject({ set: v.array(v.string()) }),
+  v.strictObject({ set: v.array(v.union([v.string(), v.number(), Prefix, Range])) }),
   Unknown,
 ]);
 
@@ -79,10 +82,10 @@ const SetElement = v.union([
   Unknown,
 ]);
 
-const Table = v.object({ family: AddressFamily, name: v.string(), flags: v.optional(Flags) });
+const Table = v.object({ family: TableFamily, name: v.string(), flags: v.optional(Flags) });
 
 const NamedSet = v.object({
-  family: AddressFamily,
+  family: TableFamily,
   table: v.string(),
   name: v.string(),
   /** A data type, or an expression of which the set takes the type. */
@@ -94,7 +97,7 @@ const NamedSet = v.object({
 });
 
 const Chain = v.object({
-  family: AddressFamily,
+  family: TableFamily,
   table: v.string(),
   name: v.string(),
   type: v.optional(v.string()),
@@ -104,7 +107,7 @@ const Chain = v.object({
 });
 
 const Rule = v.object({
-  family: AddressFamily,
+  family: TableFamily,
   table: v.string(),
   chain: v.string(),
   handle: v.optional(v.number()),
@@ -135,6 +138,7 @@ const Listed = v.union([
 /** What `nft -j list` prints. */
 export const Listing = v.pipe(v.string(), v.parseJson(), v.object({ nftables: v.array(Listed) }));
 
+export type TableFamily = v.InferOutput<typeof TableFamily>;
 export type Selector = v.InferOutput<typeof Selector>;
 export type Value = v.InferOutput<typeof Value>;
 export type Count = v.InferOutput<typeof Count>;

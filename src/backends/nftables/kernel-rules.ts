@@ -34,23 +34,49 @@ function opaque(text: string): KernelRule {
   return { text, conditions: [], action: { does: "unknown" } };
 }
 
-type Blocks = (set: string) => readonly Cidr[] | undefined;
+/** The blocks of a set, if all of it is blocks. */
+export type Blocks = (set: string) => readonly Cidr[] | undefined;
 
 function kernelRule(rule: Rule, blocks: Blocks): KernelRule {
-  const conditions = rule.expr.flatMap(it => ("match" in it ? [condition(it.match, blocks)] : []));
-  return { text: ruleText(rule), conditions, action: actionOf(rule.expr) };
+  const { conditions, action } = meaningOf(rule.expr, blocks);
+  return { text: ruleText(rule), conditions, action };
 }
 
-function actionOf(statements: readonly Statement[]): Action {
+/** What statements mean. One that is not known may be a condition of those behind it. */
+export function meaningOf(
+  statements: readonly Statement[],
+  blocks: Blocks,
+): Pick<KernelRule, "conditions" | "action"> {
+  const conditions: Condition[] = [];
   for (const it of statements) {
-    if ("match" in it || "counter" in it) continue;
-    if ("masquerade" in it) return { does: "masquerade" };
-    if ("return" in it) return { does: "return" };
-    if ("jump" in it) return { does: "jump", to: it.jump.target };
-    if ("goto" in it) return { does: "goto", to: it.goto.target };
-    return { does: it.unknown === '{"accept":null}' ? "accept" : "unknown" };
+    if ("match" in it) conditions.push(condition(it.match, blocks));
+    else if ("unknown" in it && !IDLE.test(it.unknown)) {
+      const known = ENDS.find(([begin]) => it.unknown.startsWith(begin))?.[1];
+      if (known) return { conditions, action: { does: known } };
+      conditions.push({ on: "unknown" });
+    } else if (!("counter" in it) && !("unknown" in it)) return { conditions, action: actionOf(it) };
   }
-  return { does: "nothing" };
+  const odd = conditions.some(it => it.on === "unknown") && statements.some(it => "unknown" in it);
+  return { conditions, action: { does: odd ? "unknown" : "nothing" } };
+}
+
+/** Statements that neither match nor end: they count, log, or mark. */
+const IDLE = /^\{"(log|mangle|quota|notrack)":/;
+
+const ENDS = [
+  ['{"accept":', "accept"],
+  ['{"drop":', "accept"],
+  ['{"reject":', "accept"],
+  ['{"snat":', "snat"],
+] as const;
+
+function actionOf(
+  statement: Exclude<Statement, { match: unknown } | { counter: unknown } | { unknown: string }>,
+): Action {
+  if ("masquerade" in statement) return { does: "masquerade" };
+  if ("return" in statement) return { does: "return" };
+  if ("jump" in statement) return { does: "jump", to: statement.jump.target };
+  return { does: "goto", to: statement.goto.target };
 }
 
 type Match = Extract<Statement, { match: unknown }>["match"];
@@ -68,30 +94,24 @@ function compared(left: Selector, right: Value, not: boolean, blocks: Blocks): C
   }
   if ("fib" in left && left.fib.flags.join() === "daddr" && right === "local") return { on: "local", not };
   if ("meta" in left && (left.meta.key === "oifname" || left.meta.key === "l4proto")) {
-    const names =
-      typeof right === "string"
-        ? [right]
-        : typeof right === "object" && "set" in right
-          ? right.set
-          : undefined;
-    return names && { on: left.meta.key === "oifname" ? "out" : "protocol", not, names };
+    const names = membersOf(right);
+    if (!names.every(it => typeof it === "string")) return undefined;
+    return { on: left.meta.key === "oifname" ? "out" : "protocol", not, names };
   }
   return undefined;
 }
 
+function membersOf(value: Value): readonly Value[] {
+  return typeof value === "object" && "set" in value ? value.set : [value];
+}
+
 function cidrsOf(value: Value, blocks: Blocks): readonly Cidr[] | undefined {
   if (typeof value === "string" && value.startsWith("@")) return blocks(value.slice(1));
-  const texts =
-    typeof value === "string"
-      ? [value]
-      : typeof value === "object" && "prefix" in value
-        ? [`${value.prefix.addr}/${value.prefix.len}`]
-        : typeof value === "object" && "set" in value
-          ? value.set
-          : [];
-  const cidrs = texts.map(text =>
-    Cidr.parse(text.includes("/") ? text : `${text}/${text.includes(":") ? 128 : 32}`),
-  );
+  const cidrs = membersOf(value).map(it => {
+    if (typeof it === "string") return Cidr.parse(`${it}/${it.includes(":") ? 128 : 32}`);
+    if (typeof it === "object" && "prefix" in it) return Cidr.parse(`${it.prefix.addr}/${it.prefix.len}`);
+    return undefined;
+  });
   const good = cidrs.filter(it => it instanceof Cidr);
-  return good.length === cidrs.length && good.length > 0 ? good : undefined;
+  return good.length === cidrs.length ? good : undefined;
 }

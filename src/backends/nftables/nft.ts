@@ -1,7 +1,6 @@
 import * as v from "valibot";
-import type { Family } from "../../net/cidr.ts";
 import { ProgramError, run } from "../../system/program.ts";
-import { type Command, type Listed, Listing } from "./json.ts";
+import { type Command, type Listed, Listing, type TableFamily } from "./json.ts";
 import type { Declaration } from "./swap.ts";
 import { TABLE } from "./table.ts";
 
@@ -31,8 +30,24 @@ export class Nft {
   constructor(readonly argv: readonly string[] = ["nft"]) {}
 
   /** What a table of one family holds, if no other ours; undefined if there is none. Throws ProgramError. */
-  async list(family: Family, table = TABLE): Promise<readonly Listed[] | undefined> {
-    const argv = [...this.argv, "-j", "list", "table", family, table];
+  async list(family: TableFamily, table = TABLE): Promise<readonly Listed[] | undefined> {
+    return this.#list("table", family, table);
+  }
+
+  /** All chains of the node, without their rules. Throws ProgramError. */
+  async chains(): Promise<readonly Listed[]> {
+    return (await this.#list("chains")) ?? [];
+  }
+
+  /** The rules of a table in nft's words, by their handles. */
+  async ruleTexts(family: TableFamily, table: string): Promise<ReadonlyMap<number, string>> {
+    const { stdout } = await run([...this.argv, "--handle", "list", "table", family, table]);
+    const lines = stdout.matchAll(/^\s*(.*\S) # handle (\d+)$/gm);
+    return new Map(Array.from(lines, ([, text = "", handle]) => [Number(handle), text]));
+  }
+
+  async #list(...words: string[]): Promise<readonly Listed[] | undefined> {
+    const argv = [...this.argv, "-j", "list", ...words];
     const { exitCode, stdout, stderr } = await run(argv);
     if (exitCode === 1 && stderr.includes("No such file or directory")) return undefined;
     if (exitCode !== 0 || stderr.replaceAll(UNPRINTABLE, "") !== "")

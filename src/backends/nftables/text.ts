@@ -93,6 +93,11 @@ function valueText(value: Value): string {
   if (typeof value === "string") return /^(@|local$)/.test(value) ? value : `"${value}"`;
   if ("prefix" in value) return `${value.prefix.addr}/${value.prefix.len}`;
   if ("range" in value) return value.range.join("-");
-  if ("set" in value) return `{ ${value.set.join(", ")} }`;
+  if ("set" in value) return `{ ${value.set.map(memberText).join(", ")} }`;
   return value.unknown;
+}
+
+/** Members of an anonymous set are listed without quotes. */
+function memberText(value: Exclude<Value, { set: unknown }>): string {
+  return typeof value === "string" ? value : valueText(value);
 }

@@ -1,0 +1,211 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { debianChroot } from "../../lab/chroot.ts";
+import { Firewalld } from "../../lab/firewalld.ts";
+import { Lab } from "../../lab/lab.ts";
+import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
+import { sync } from "../../src/backends/sync.ts";
+import { type Competing, competing } from "../../src/inspect/competing.ts";
+import { readNatHooks } from "../../src/inspect/foreign.ts";
+import { policy } from "../policies.ts";
+import { absent } from "../programs.ts";
+import { programsOf } from "./candidates.ts";
+
+const meant = policy({ keep: ["10.0.0.0/8", "192.168.0.0/16"] });
+const EVERYTHING = ["169.254.0.0/16", "10.0.0.0/8", "192.168.0.0/16"];
+/** A container of docker's. */
+const CONTAINER = "172.17.0.2";
+
+let lab: Lab;
+beforeAll(async () => {
+  lab = await Lab.create();
+  await lab.addPodAddress(CONTAINER);
+});
+afterAll(() => lab.close());
+afterEach(async () => {
+  await lab.node.output(["nft", "flush", "ruleset"]);
+  await lab.node.output(["sh", "-c", "iptables-legacy -t nat -F; iptables-legacy -t nat -X"]);
+});
+
+async function found(): Promise<Competing[]> {
+  await sync(new NftablesBackend(lab.node.command(["nft"])), meant);
+  return competing(await readNatHooks(programsOf(lab)), meant);
+}
+
+interface Case {
+  readonly name: string;
+  /** Lines for `sh`, where `$ipt` is iptables on table nat. */
+  readonly rules: string;
+  readonly expected: Partial<Competing>;
+  /** An address that the rule catches, if it exposes any; and from where. */
+  readonly caught?: string;
+  readonly from?: string;
+  readonly spared?: string;
+}
+
+/** As these programs write them. */
+const CASES: readonly Case[] = [
+  {
+    name: "kube-proxy (iptables)",
+    rules: `
+      $ipt -N KUBE-POSTROUTING; $ipt -A POSTROUTING -m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING
+      $ipt -A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
+      $ipt -A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0
+      $ipt -A KUBE-POSTROUTING -m comment --comment "kubernetes service traffic requiring SNAT" -j MASQUERADE --random-fully`,
+    expected: {
+      owner: "kube-proxy or kubelet",
+      chain: "KUBE-POSTROUTING",
+      harmless: true,
+      certain: false,
+      runs: "before us",
+    },
+    spared: "10.1.2.3",
+  },
+  {
+    name: "kube-proxy (nftables)",
+    rules: `nft 'add table ip kube-proxy; add chain ip kube-proxy masquerading; add chain ip kube-proxy nat-postrouting { type nat hook postrouting priority 100; }; add rule ip kube-proxy nat-postrouting jump masquerading; add rule ip kube-proxy masquerading meta mark & 0x4000 == 0 return; add rule ip kube-proxy masquerading meta mark set meta mark ^ 0x4000; add rule ip kube-proxy masquerading masquerade fully-random'`,
+    expected: {
+      owner: "kube-proxy or kubelet",
+      tool: "nft",
+      table: "kube-proxy",
+      chain: "masquerading",
+      harmless: true,
+    },
+    spared: "10.1.2.3",
+  },
+  {
+    name: "flannel",
+    rules: `
+      $ipt -N FLANNEL-POSTRTG; $ipt -A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG
+      $ipt -A FLANNEL-POSTRTG -s 10.244.0.0/16 -d 10.244.0.0/16 -m comment --comment "flanneld masq" -j RETURN
+      $ipt -A FLANNEL-POSTRTG -s 10.244.0.0/16 ! -d 224.0.0.0/4 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully`,
+    expected: {
+      owner: "flannel",
+      exposes: EVERYTHING,
+      sources: ["10.244.0.0/16"],
+      certain: true,
+      harmless: false,
+    },
+    caught: "10.1.2.3",
+  },
+  {
+    name: "a CNI plugin with ipMasq",
+    rules: `
+      $ipt -N CNI-0123456789abcdef01234567; $ipt -A POSTROUTING -s 10.244.1.2/32 -j CNI-0123456789abcdef01234567
+      $ipt -A CNI-0123456789abcdef01234567 -d 10.0.0.0/8 -j ACCEPT
+      $ipt -A CNI-0123456789abcdef01234567 ! -d 224.0.0.0/4 -j MASQUERADE`,
+    expected: {
+      owner: "a CNI plugin with ipMasq",
+      exposes: ["169.254.0.0/16", "192.168.0.0/16"],
+      harmless: false,
+    },
+    caught: "192.168.1.1",
+    spared: "10.1.2.3",
+  },
+  {
+    name: "docker",
+    rules: "$ipt -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE",
+    expected: { owner: "docker", chain: "POSTROUTING", exposes: EVERYTHING, sources: ["172.17.0.0/16"] },
+    caught: "10.1.2.3",
+    from: CONTAINER,
+    spared: "10.1.2.3",
+  },
+  {
+    name: "kindnet, whose set holds our CIDRs",
+    rules: `nft 'add table inet kindnet-ipmasq; add set inet kindnet-ipmasq noMasqV4 { type ipv4_addr; flags interval; elements = { 10.0.0.0/8, 169.254.0.0/16, 192.168.0.0/16 }; }; add chain inet kindnet-ipmasq postrouting { type nat hook postrouting priority 110; }; add rule inet kindnet-ipmasq postrouting ip daddr @noMasqV4 accept; add rule inet kindnet-ipmasq postrouting masquerade'`,
+    expected: { owner: "kindnet", family: "inet", exposes: [], harmless: true, runs: "after us" },
+    spared: "10.1.2.3",
+  },
+  {
+    name: "SNAT by hand",
+    rules: "$ipt -A POSTROUTING -d 10.1.0.0/16 -o eth0 -j SNAT --to-source 198.51.100.2",
+    expected: { owner: "unknown", exposes: ["10.0.0.0/8"], harmless: false },
+    caught: "10.1.2.3",
+    spared: "10.2.2.3",
+  },
+  {
+    name: "nft by hand, with an anonymous set",
+    rules: `nft 'add table ip mine; add chain ip mine post { type nat hook postrouting priority 150; }; add rule ip mine post ip daddr { 192.168.1.0/24, 203.0.113.0/24 } masquerade'`,
+    expected: {
+      owner: "unknown",
+      rule: "ip daddr { 192.168.1.0/24, 203.0.113.0/24 } masquerade",
+      exposes: ["192.168.0.0/16"],
+      certain: true,
+      harmless: false,
+    },
+    caught: "192.168.1.1",
+    spared: "192.168.2.1",
+  },
+  {
+    name: "what is only for the internet",
+    rules: "$ipt -A POSTROUTING -d 203.0.113.0/24 -j MASQUERADE",
+    expected: { owner: "unknown", exposes: [], harmless: true },
+    spared: "10.1.2.3",
+  },
+  {
+    name: "another ip-masq-agent",
+    rules: `
+      $ipt -N IP-MASQ; $ipt -A POSTROUTING -m addrtype ! --dst-type LOCAL -j IP-MASQ
+      $ipt -A IP-MASQ -d 10.0.0.0/8 -j RETURN
+      $ipt -A IP-MASQ -j MASQUERADE`,
+    expected: {
+      owner: "another ip-masq-agent",
+      exposes: ["169.254.0.0/16", "192.168.0.0/16"],
+      harmless: false,
+    },
+    caught: "192.168.1.1",
+    spared: "10.1.2.3",
+  },
+];
+
+describe.each(["iptables-nft", "iptables-legacy"])("%s", program => {
+  const cases = CASES.filter(({ rules }) => program === "iptables-nft" || rules.includes("$ipt"));
+  test.each(cases)("$name", async ({ rules, expected, caught, from, spared }) => {
+    const tool = rules.includes("$ipt") ? { tool: program as Competing["tool"] } : {};
+    await lab.node.output(["sh", "-ec", `ipt="${program} -t nat"; ${rules}`]);
+    const [first, ...more] = await found();
+    expect(first).toMatchObject({ ...tool, ...expected });
+    expect(more).toEqual([]);
+    const owner = async (to: string, source = "10.244.1.2") =>
+      lab.owner((await lab.connect({ protocol: "udp", to, from: source })).source);
+    if (caught !== undefined) expect(await owner(caught, from)).toBe("node");
+    if (spared !== undefined) expect(await owner(spared)).toBe("pod");
+  });
+});
+
+const firewalldRoot = await debianChroot("firewalld");
+describe("firewalld", () => {
+  if ("missing" in firewalldRoot) absent(firewalldRoot.missing);
+  else {
+    test.each(["nftables", "iptables"] as const)(
+      "with %s and masquerading",
+      async backend => {
+        const firewalld = await Firewalld.start(lab.node, firewalldRoot, backend);
+        try {
+          expect((await found()).filter(({ harmless }) => !harmless)).toEqual([]);
+          await firewalld.command("--zone=trusted", "--add-masquerade");
+          const [first] = await found();
+          expect(first).toMatchObject({ owner: "firewalld", exposes: EVERYTHING, harmless: false });
+          const { source } = await lab.connect({ protocol: "udp", to: "10.1.2.3" });
+          expect(lab.owner(source)).toBe("node");
+        } finally {
+          await firewalld.stop();
+        }
+      },
+      20_000,
+    );
+  }
+});
+
+test("nothing, if nobody else translates", async () => {
+  expect(await found()).toEqual([]);
+});
+
+test("10,000 foreign rules are read in time", async () => {
+  const rules = Array.from(
+    { length: 10_000 },
+    (_, i) => `add rule ip theirs post ip saddr 172.31.${i >> 8}.${i & 255} masquerade\n`,
+  );
+  const table = "add table ip theirs\nadd chain ip theirs post { type nat hook postrouting priority 100; }\n";
+  await lab.node.output(["nft", "-f", "-"], { input: table + rules.join("") });
+  expect(await found()).toHaveLength(10_000);
+}, 10_000);
