@@ -9,8 +9,10 @@ const SUITE = "bookworm";
 
 /** What programs of others the tests use, and the packages that bring them. */
 const PROGRAMS = {
+  "cni-plugins": ["containernetworking-plugins", "iptables"],
   chromium: ["chromium", "fonts-dejavu-core"],
   firewalld: ["firewalld", "dbus", "netbase", "dash", "coreutils", "iptables"],
+  netavark: ["netavark", "iptables"],
   promtool: ["prometheus"],
 };
 

@@ -167,6 +167,12 @@ function interfaces({ conditions }: KernelRule): string[] {
 const OWNERS: readonly (readonly [name: RegExp, owner: string, remedy: string, expected?: boolean])[] = [
   [/^(KUBE-|kube-proxy$)/, "kube-proxy or kubelet", "leave it: it catches only what kube-proxy marked", true],
   [
+    /^(NETAVARK-HOSTPORT|CNI-HOSTPORT|netavark_hostport)/i,
+    "published ports of containers",
+    "leave it: it catches only what was marked for a published port",
+    true,
+  ],
+  [
     /^FLANNEL|^flannel/i,
     "flannel",
     "start flanneld without --ip-masq (kube-flannel: remove it from its arguments)",

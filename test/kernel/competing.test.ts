@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
-import { debianChroot } from "../../lab/chroot.ts";
+import { type Chroot, debianChroot } from "../../lab/chroot.ts";
 import { Firewalld } from "../../lab/firewalld.ts";
 import { Lab } from "../../lab/lab.ts";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
@@ -7,7 +7,7 @@ import { sync } from "../../src/backends/sync.ts";
 import { type Competing, competing } from "../../src/inspect/competing.ts";
 import { readNatHooks } from "../../src/inspect/foreign.ts";
 import { policy } from "../policies.ts";
-import { absent } from "../programs.ts";
+import { absent, programTest } from "../programs.ts";
 import { programsOf } from "./candidates.ts";
 
 const meant = policy({ keep: ["10.0.0.0/8", "192.168.0.0/16"] });
@@ -195,6 +195,81 @@ describe("firewalld", () => {
     );
   }
 });
+
+/** What makes the network of a container, with one container that has the address 10.88.0.2. */
+const PLUGINS: readonly {
+  readonly name: "cni-plugins" | "netavark";
+  readonly owner: string;
+  command(program: Chroot, netns: string): readonly string[];
+  readonly config: unknown;
+}[] = [
+  {
+    name: "cni-plugins",
+    owner: "a CNI plugin with ipMasq",
+    command: (program, netns) => [
+      ...["env", "CNI_COMMAND=ADD", "CNI_CONTAINERID=c1", `CNI_NETNS=${netns}`, "CNI_IFNAME=eth0"],
+      ...["CNI_PATH=/usr/lib/cni", ...program.command(["/usr/lib/cni/bridge"])],
+    ],
+    config: {
+      cniVersion: "0.4.0",
+      name: "theirs",
+      type: "bridge",
+      bridge: "theirs0",
+      isGateway: true,
+      ipMasq: true,
+      ipam: { type: "host-local", subnet: "10.88.0.0/16", dataDir: "/run/cni" },
+    },
+  },
+  {
+    name: "netavark",
+    owner: "podman (netavark)",
+    command: (program, netns) =>
+      program.command(["/usr/lib/podman/netavark", "--config", "/run", "setup", netns]),
+    config: {
+      container_id: "c".repeat(64),
+      container_name: "c1",
+      networks: { theirs: { interface_name: "eth0", static_ips: ["10.88.0.2"] } },
+      network_info: {
+        theirs: {
+          name: "theirs",
+          id: "a".repeat(64),
+          driver: "bridge",
+          network_interface: "theirs0",
+          subnets: [{ subnet: "10.88.0.0/16", gateway: "10.88.0.1" }],
+          ipv6_enabled: false,
+          internal: false,
+          dns_enabled: false,
+          ipam_options: { driver: "host-local" },
+        },
+      },
+    },
+  },
+];
+
+for (const { name, owner, command, config } of PLUGINS) {
+  await programTest(
+    name,
+    `the rules that ${name} really makes`,
+    async program => {
+      const container = lab.node.spawn(["unshare", "--net", "sleep", "60"]);
+      await Bun.sleep(200);
+      const netns = `/proc/${container.pid}/ns/net`;
+      await lab.node.output(command(program, netns), { input: JSON.stringify(config) });
+      const all = await found();
+      const harmful = all.filter(({ harmless }) => !harmless);
+      expect(harmful).toMatchObject([{ owner, exposes: EVERYTHING, certain: true }]);
+      await lab.addPodAddress("10.88.0.2"); // in the container's place, for its route is narrower
+      const { source } = await lab.connect({ protocol: "udp", to: "10.1.2.3", from: "10.88.0.2" });
+      expect(lab.owner(source)).toBe("node");
+      container.kill();
+      await lab.node.output(["ip", "link", "delete", "theirs0"]);
+      await lab.close();
+      lab = await Lab.create();
+      await lab.addPodAddress(CONTAINER);
+    },
+    20_000,
+  );
+}
 
 test("nothing, if nobody else translates", async () => {
   expect(await found()).toEqual([]);
