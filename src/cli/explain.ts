@@ -67,12 +67,15 @@ async function fromKernel(flags: AgentFlags, policy: Policy): Promise<(it: Quest
   const { explainLive } = await import("../inspect/explain.ts");
   const { backend } = await chooseBackend({ wanted: flags.backend, policy, lookFirst: false });
   const kernel = await backend.rules(FAMILIES);
+  const { competing } = await import("../inspect/competing.ts");
+  const { readNatHooks } = await import("../inspect/foreign.ts");
+  const rivals = competing(await readNatHooks(), policy);
   const own = new Set(
     Object.values(networkInterfaces()).flatMap(all => all?.map(({ address }) => address) ?? []),
   );
   return it => {
     const local = own.has(it.destination.text) ? { local: true } : {};
-    return explainLive(policy, { ...it, ...local }, kernel);
+    return explainLive(policy, { ...it, ...local }, kernel, rivals);
   };
 }
 

@@ -5,6 +5,7 @@ import { formatPortRanges } from "../net/ports.ts";
 import { PROTOCOLS, type Protocol } from "../net/protocol.ts";
 import type { Policy } from "../policy/policy.ts";
 import { type Verdict, verdict } from "../policy/verdict.ts";
+import { type Competing, competingText } from "./competing.ts";
 import { OriginJson, originJson } from "./origin.ts";
 
 /** A connection that somebody asks about. What is not known is left out. */
@@ -51,6 +52,10 @@ export const Explanation = v.object({
       rule: v.pipe(v.optional(v.string()), v.description("that decided, as nft or iptables shows it")),
       chain: v.optional(v.string()),
       cidr: v.optional(v.string()),
+      rivals: v.pipe(
+        v.array(v.string()),
+        v.description("rules of others that may masquerade the connection all the same"),
+      ),
     }),
   ),
   sourcePorts: v.optional(
@@ -98,8 +103,14 @@ export function explain(policy: Policy, question: Question): Explanation {
  * The same with what the kernel's rules do, whatever the config says.
  *
  * @param kernel all that any agent of ours left there
+ * @param competing rules of others
  */
-export function explainLive(policy: Policy, question: Question, kernel: readonly KernelRules[]): Explanation {
+export function explainLive(
+  policy: Policy,
+  question: Question,
+  kernel: readonly KernelRules[],
+  competing: readonly Competing[] = [],
+): Explanation {
   const said = explain(policy, question);
   const local = question.local ?? LOOPBACK.some(it => it.contains(question.destination));
   const fates = kernel
@@ -119,8 +130,15 @@ export function explainLive(policy: Policy, question: Question, kernel: readonly
       ...(rule && { rule: rule.text }),
       ...(chain === undefined ? {} : { chain }),
       ...(cidr && { cidr: cidr.text }),
+      rivals: verdict === "keep" ? competing.filter(it => mayCatch(it, question)).map(competingText) : [],
     },
   };
+}
+
+function mayCatch({ harmless, exposes, sources }: Competing, { source, destination }: Question): boolean {
+  const holds = (texts: readonly string[], address: Address) =>
+    texts.some(text => Cidr.literal(text).contains(address));
+  return !harmless && holds(exposes, destination) && (!sources || !source || holds(sources, source));
 }
 
 const NO_RULES: Fate = { verdict: "keep" };
@@ -140,7 +158,7 @@ export function explanationText(it: Explanation, chain: string): string[] {
 
 function liveText(
   it: Explanation,
-  { verdict, agrees, rule, chain, cidr }: NonNullable<Explanation["live"]>,
+  { verdict, agrees, rule, chain, cidr, rivals }: NonNullable<Explanation["live"]>,
 ): string[] {
   return [
     `${parties(it)}: ${VERDICTS[verdict]}`,
@@ -150,6 +168,7 @@ function liveText(
       : [`  in       chain ${chain}${cidr === undefined ? "" : `, which found it in ${cidr}`}`]),
     agrees ? "  config   says the same" : `  config   DIFFERS: ${VERDICTS[it.verdict]}; ${it.reason}`,
     ...it.assuming.map(assumption => `  if       ${assumption}`),
+    ...rivals.map(rival => `  BUT      ${rival} may catch it; see ipmasq status`),
   ];
 }
 

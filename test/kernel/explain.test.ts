@@ -61,6 +61,21 @@ test.each(WRITERS)(
       "  if       203.0.113.7 is no address of the node itself",
       "",
     ]);
+    await lab.node.output([
+      "iptables-nft",
+      "-t",
+      "nat",
+      "-A",
+      "POSTROUTING",
+      "-d",
+      "10.0.0.0/8",
+      "-j",
+      "MASQUERADE",
+    ]);
+    expect((await explain("10.1.2.3")).slice(-2)).toEqual([
+      "  BUT      unknown: -A POSTROUTING -d 10.0.0.0/8 -j MASQUERADE (iptables-nft, table ip nat, chain POSTROUTING) may catch it; see ipmasq status",
+      "",
+    ]);
     const own = JSON.parse((await explain("198.51.100.2", "--output=json")).join(""));
     expect(own).toMatchObject({ rule: "local", live: { verdict: "keep", agrees: true } });
   },
