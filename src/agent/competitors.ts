@@ -13,10 +13,10 @@ export class Competitors {
 
   /** Looks for them, and warns of each once. Throws what reading throws. */
   async look(): Promise<void> {
-    const { policy } = this.journal;
+    const { policy, backend } = this.journal;
     if (!policy) return;
     const { readNatHooks } = await import("../inspect/foreign.ts");
-    this.journal.competing = competing(await readNatHooks(), policy);
+    this.journal.competing = competing(await readNatHooks(), policy, backend?.backend);
     const harmful = this.journal.competing.filter(({ harmless }) => !harmless);
     const fresh = harmful.filter(it => !this.#warned.has(competingText(it)));
     for (const it of fresh.slice(0, MOST_WARNINGS)) {

@@ -69,7 +69,7 @@ async function fromKernel(flags: AgentFlags, policy: Policy): Promise<(it: Quest
   const kernel = await backend.rules(FAMILIES);
   const { competing } = await import("../inspect/competing.ts");
   const { readNatHooks } = await import("../inspect/foreign.ts");
-  const rivals = competing(await readNatHooks(), policy);
+  const rivals = competing(await readNatHooks(), policy, backend.name);
   const own = new Set(
     Object.values(networkInterfaces()).flatMap(all => all?.map(({ address }) => address) ?? []),
   );

@@ -99,7 +99,7 @@ async function askKernel(flags: AgentFlags): Promise<Status> {
       inSync,
       ...(inSync ? {} : { why: "the kernel does not hold what the config says; see ipmasq diff" }),
       ...policyStatus(policy, counters),
-      competing: competing(await readNatHooks(), policy),
+      competing: competing(await readNatHooks(), policy, backend.name),
       problems,
     };
   } catch (error) {

@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import type { Backend } from "../backends/backend.ts";
 import type { Condition, KernelRule } from "../backends/rules.ts";
 import type { Cidr, Family } from "../net/cidr.ts";
 import type { FamilyPolicy, Policy } from "../policy/policy.ts";
@@ -25,11 +26,18 @@ export const Competing = v.object({
 });
 export type Competing = v.InferOutput<typeof Competing>;
 
-/** The rules that compete with a policy, those that expose something first. Asks no kernel. */
-export function competing(hooks: readonly NatHook[], policy: Policy): Competing[] {
-  const all = hooks.flatMap(hook =>
-    translations(hook, policy.chain).map(found => judged(hook, found, policy)),
-  );
+/**
+ * The rules that compete with a policy, those that expose something first. Asks no kernel.
+ *
+ * @param backend of ours: with iptables, the policy's chain in table nat is no rule of others
+ */
+export function competing(
+  hooks: readonly NatHook[],
+  policy: Policy,
+  backend: Backend["name"] | undefined,
+): Competing[] {
+  const ours = backend === "iptables" ? policy.chain : undefined;
+  const all = hooks.flatMap(hook => translations(hook, ours).map(found => judged(hook, found, policy)));
   return all.toSorted((a, b) => Number(a.harmless) - Number(b.harmless) || a.priority - b.priority);
 }
 
@@ -47,7 +55,7 @@ interface Translation {
   readonly way: readonly string[];
 }
 
-function translations({ base, chains }: NatHook, ours: string): Translation[] {
+function translations({ base, chains }: NatHook, ours: string | undefined): Translation[] {
   const walk = (
     chain: string,
     conditions: readonly Condition[],

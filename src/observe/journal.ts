@@ -1,3 +1,4 @@
+import type { Backend } from "../backends/backend.ts";
 import type { Problem } from "../config/problem.ts";
 import type { Competing } from "../inspect/competing.ts";
 import type { Policy } from "../policy/policy.ts";
@@ -39,7 +40,7 @@ export interface Start {
 
 /** What the rules are written with. */
 export interface BackendRecord {
-  readonly backend: string;
+  readonly backend: Backend["name"];
   /** What the backend writes with. */
   readonly writer: string;
   /** Why it is that backend. */

@@ -28,7 +28,7 @@ afterEach(async () => {
 
 async function found(): Promise<Competing[]> {
   await sync(new NftablesBackend(lab.node.command(["nft"])), meant);
-  return competing(await readNatHooks(programsOf(lab)), meant);
+  return competing(await readNatHooks(programsOf(lab)), meant, "nftables");
 }
 
 interface Case {
@@ -144,9 +144,9 @@ const CASES: readonly Case[] = [
   {
     name: "another ip-masq-agent",
     rules: `
-      $ipt -N IP-MASQ; $ipt -A POSTROUTING -m addrtype ! --dst-type LOCAL -j IP-MASQ
-      $ipt -A IP-MASQ -d 10.0.0.0/8 -j RETURN
-      $ipt -A IP-MASQ -j MASQUERADE`,
+      $ipt -N IP-MASQ-AGENT; $ipt -A POSTROUTING -m addrtype ! --dst-type LOCAL -j IP-MASQ-AGENT
+      $ipt -A IP-MASQ-AGENT -d 10.0.0.0/8 -j RETURN
+      $ipt -A IP-MASQ-AGENT -j MASQUERADE`,
     expected: {
       owner: "another ip-masq-agent",
       exposes: ["169.254.0.0/16", "192.168.0.0/16"],
