@@ -37,11 +37,13 @@ export class Agent {
    * after the resync interval, until `stop`. What fails is logged and tried again; it is no reason to end.
    *
    * @param begun is called once, after the first sync
+   * @param strangers is called when other rules that may translate addresses change
    */
-  async run(stop: AbortSignal, begun: () => void): Promise<void> {
+  async run(stop: AbortSignal, begun: () => void, strangers: () => void = () => {}): Promise<void> {
     const kernel = this.backend.watch(
       by => this.#triggers.push("kernel", by),
       why => this.log.warn("changes of the kernel are not seen at once any more; trying again", { why }),
+      strangers,
     );
     const config = watchConfig(
       this.settings.config,

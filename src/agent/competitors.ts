@@ -5,16 +5,31 @@ import type { Log } from "../observe/log.ts";
 /** Keeps an eye on rules of others that masquerade what our policy keeps. */
 export class Competitors {
   readonly #warned = new Set<string>();
+  #looked = Number.NEGATIVE_INFINITY;
+  #timer: Timer | undefined;
 
+  /** @param waits how long what changes is left to settle, and how long it is between looks, in milliseconds */
   constructor(
     readonly journal: Journal,
     readonly log: Log,
+    readonly waits = WAITS,
   ) {}
+
+  /** Looks for them before long: what changes is changed often by turns, and the look starts several programs. */
+  soon(): void {
+    if (this.#timer) return;
+    const wait = Math.max(this.waits.settled, this.#looked + this.waits.between - performance.now());
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.look().catch(error => this.log.debug("rules of others cannot be read", { error: `${error}` }));
+    }, wait).unref();
+  }
 
   /** Looks for them, and warns of each once. Throws what reading throws. */
   async look(): Promise<void> {
     const { policy, backend } = this.journal;
     if (!policy) return;
+    this.#looked = performance.now();
     const { readNatHooks } = await import("../inspect/foreign.ts");
     this.journal.competing = competing(await readNatHooks(), policy, backend?.backend);
     const harmful = this.journal.competing.filter(({ harmless }) => !harmless);
@@ -36,3 +51,4 @@ export class Competitors {
 }
 
 const MOST_WARNINGS = 5;
+const WAITS = { settled: 1000, between: 60_000 };

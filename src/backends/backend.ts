@@ -14,9 +14,10 @@ export interface Backend {
   plan(policy: Policy): Promise<Plan>;
   /**
    * Calls `changed` whenever somebody, we included, changed what is ours, until `stop`; with who it was, where that
-   * is known. As long as changes cannot be seen `lost` has been told why.
+   * is known. As long as changes cannot be seen `lost` has been told why. Where the kernel tells of it, `strangers` is
+   * called when somebody changes other rules that may translate addresses.
    */
-  watch(changed: (by?: string) => void, lost: (why: string) => void): Watch;
+  watch(changed: (by?: string) => void, lost: (why: string) => void, strangers: () => void): Watch;
   /** What the kernel holds of ours, as rules that can be followed; nothing of a family in which there is none. */
   rules(families: readonly Family[]): Promise<readonly KernelRules[]>;
   /** What any agent of ours ever put into the kernel by this writer and is still there, a line each. */

@@ -53,8 +53,8 @@ export class Takeover implements Backend {
     return (await Promise.all(looks)).flat();
   }
 
-  watch(changed: (by?: string) => void, lost: (why: string) => void): Watch {
-    return this.backend.watch(changed, lost);
+  watch(changed: (by?: string) => void, lost: (why: string) => void, strangers: () => void): Watch {
+    return this.backend.watch(changed, lost, strangers);
   }
 
   /** Those of all backends: an old one may still decide. */

@@ -61,7 +61,7 @@ export const run = command({
       serve();
       void look();
     };
-    await Promise.race([agent.run(stop.signal, begun), longAfter(stop.signal)]);
+    await Promise.race([agent.run(stop.signal, begun, () => competitors.soon()), longAfter(stop.signal)]);
     if (flags["cleanup-on-exit"]) log.info("rules removed", { removed: (await backend.remove()).join(", ") });
     log.info("ipmasq ends");
     return { exitCode: 0 };

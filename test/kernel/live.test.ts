@@ -100,6 +100,19 @@ describeCandidates(({ open, meddling }) => {
     expect((await next).trigger).toBe("signal");
   });
 
+  test("who else translates is told of, where the kernel tells", async () => {
+    await Bun.sleep(100);
+    const before = life.strangers;
+    const theirs = "add table ip theirs; add chain ip theirs c { type nat hook postrouting priority 90; }";
+    await lab.node.output(["nft", `${theirs}; add rule ip theirs c ip daddr 192.0.2.0/24 masquerade`]);
+    await Bun.sleep(100);
+    const told = life.agent.backend.writer === "iptables-legacy" ? 0 : 1;
+    expect(life.strangers - before).toBe(told);
+    await lab.node.output(["nft", "delete table ip theirs"]);
+    await Bun.sleep(100);
+    expect(life.strangers > before + told).toBe(told === 1);
+  });
+
   test("triggers in bursts make few syncs, and a sync that changes nothing says nothing", async () => {
     const lines = life.lines.length;
     const before = life.journal.syncs.length;
@@ -135,6 +148,7 @@ async function owner(to: string): Promise<ReturnType<Lab["owner"]>> {
 /** An agent that lives until `end`, and what is seen of it. */
 class Life {
   readonly lines: string[] = [];
+  strangers = 0;
   readonly journal = journal();
   readonly agent: Agent;
   readonly #stop = new AbortController();
@@ -144,7 +158,11 @@ class Life {
     const log = createLog("info", "text", line => this.lines.push(line.trimEnd().replace(/^\S+ /, "")));
     const settings = { config: CONFIG, flags: DEFAULT_FLAGS, resyncInterval: undefined };
     this.agent = new Agent(settings, backend, this.journal, log);
-    this.#ended = this.agent.run(this.#stop.signal, () => {});
+    this.#ended = this.agent.run(
+      this.#stop.signal,
+      () => {},
+      () => this.strangers++,
+    );
   }
 
   /** The next sync that ends so, and if it is given, for that reason. */

@@ -53,10 +53,10 @@ export class IptablesBackend implements Backend {
     };
   }
 
-  watch(changed: (by?: string) => void, lost: (why: string) => void): Watch {
+  watch(changed: (by?: string) => void, lost: (why: string) => void, strangers: () => void): Watch {
     const { variant, programs, waits } = this.tools;
     if (variant === "iptables-legacy") return watchByLooking(() => this.#inSync(), waits.look, changed, lost);
-    return watchNat(programs.argv("nft"), changed, lost);
+    return watchNat(programs.argv("nft"), changed, lost, strangers);
   }
 
   /** Whether the kernel holds what it was last to hold. */

@@ -46,8 +46,8 @@ export class NftNatBackend implements Backend {
     };
   }
 
-  watch(changed: (by?: string) => void, lost: (why: string) => void): Watch {
-    return watchNat(this.#nft.argv, changed, lost);
+  watch(changed: (by?: string) => void, lost: (why: string) => void, strangers: () => void): Watch {
+    return watchNat(this.#nft.argv, changed, lost, strangers);
   }
 
   /** Of POSTROUTING only what leads to chains of ours. */

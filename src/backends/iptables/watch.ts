@@ -6,8 +6,9 @@ export function watchNat(
   nft: readonly string[],
   changed: (by?: string) => void,
   lost: (why: string) => void,
+  strangers: () => void,
 ): Watch {
-  return watchTransactions(nft, NAT, changed, lost);
+  return watchTransactions(nft, NAT, changed, lost, strangers);
 }
 
 const NAT = /^\w+ (table|chain|rule) ip6? nat(\s|$)/;

@@ -52,8 +52,8 @@ export class NftablesBackend implements Backend {
     }
   }
 
-  watch(changed: (by?: string) => void, lost: (why: string) => void): Watch {
-    return watchTransactions(this.#nft.argv, OURS, changed, lost);
+  watch(changed: (by?: string) => void, lost: (why: string) => void, strangers: () => void): Watch {
+    return watchTransactions(this.#nft.argv, OURS, changed, lost, strangers);
   }
 
   async rules(families: readonly Family[]): Promise<readonly KernelRules[]> {

@@ -1,9 +1,11 @@
 import type { Watch } from "../backend.ts";
+import { TABLE } from "./table.ts";
 
 /**
  * Calls `changed` after each transaction that changed what `ours` matches, our own too, with the program that
  * made it as in `firewalld (pid 812)`. `ours` is tried on the lines of `nft monitor`, as in `delete element ip
- * nat s { 10.0.0.0/8 }`. A monitor that ends is started again; `lost` is told why, once for each reason.
+ * nat s { 10.0.0.0/8 }`. Transactions that may change who else translates addresses are told to `strangers`. A
+ * monitor that ends is started again; `lost` is told why, once for each reason.
  *
  * It is read as text because the JSON of `nft -j monitor` does not say whose a transaction was.
  */
@@ -12,6 +14,7 @@ export function watchTransactions(
   ours: RegExp,
   changed: (by?: string) => void,
   lost: (why: string) => void,
+  strangers: () => void,
 ): Watch {
   let monitor: Bun.Subprocess<"ignore", "pipe", "ignore"> | undefined;
   let stopped = false;
@@ -25,7 +28,7 @@ export function watchTransactions(
     settled = setTimeout(() => changed(), SETTLED_MS); // for all that happened before it listened
     try {
       monitor = Bun.spawn([...argv, "monitor"], { stdin: "ignore", stdout: "pipe", stderr: "ignore" });
-      if (await follow(monitor, ours, changed)) why = "";
+      if (await follow(monitor, ours, changed, strangers)) why = "";
     } catch (error) {
       why = error instanceof Error ? error.message : String(error);
     }
@@ -70,6 +73,7 @@ async function follow(
   monitor: Bun.Subprocess<"ignore", "pipe", "ignore">,
   ours: RegExp,
   changed: (by?: string) => void,
+  strangers: () => void,
 ): Promise<boolean> {
   const decoder = new TextDecoder();
   let rest = "";
@@ -81,8 +85,10 @@ async function follow(
     rest = lines.pop()?.slice(0, LINE_START) ?? "";
     for (const line of lines) {
       const [, pid, name] = GENERATION.exec(line) ?? [];
-      if (name === undefined) touched ||= ours.test(line);
-      else {
+      if (name === undefined) {
+        touched ||= ours.test(line);
+        if (TRANSLATES.test(line) && !line.includes(` ${TABLE} `)) strangers();
+      } else {
         if (touched) changed(`${name} (pid ${pid})`);
         touched = false;
       }
@@ -96,6 +102,9 @@ async function follow(
 
 /** What ends a transaction. */
 const GENERATION = /^# new generation \d+ by process (\d+) \((.*)\)$/;
+
+/** A rule that translates source addresses, or one that goes, which is told without what it did. */
+const TRANSLATES = /^(add|insert|replace) rule .*\b(masquerade|snat)\b|^delete (rule|chain|table) /i;
 
 /** As much of a line as tells whose it is: a set's may have megabytes. */
 const LINE_START = 256;
