@@ -1,4 +1,5 @@
 import { appendFileSync } from "node:fs";
+import { networkInterfaces } from "node:os";
 import { isatty } from "node:tty";
 import * as v from "valibot";
 import { chooseBackend } from "../backends/choose.ts";
@@ -84,10 +85,12 @@ async function askKernel(flags: AgentFlags): Promise<Status> {
     config: flags.config,
     ...(conntrack && { conntrack }),
   };
-  const problems = formatProblems(loaded.problems);
+  const { podProblems } = await import("../inspect/pods.ts");
   const unknown = { cidrs: [], outbound: [], competing: [], inSync: false };
-  if (!loaded.ok) return { ...common, ...unknown, why: "the config is wrong", problems };
+  if (!loaded.ok)
+    return { ...common, ...unknown, why: "the config is wrong", problems: formatProblems(loaded.problems) };
   const policy = policyOf(loaded.config, policyFlags(flags));
+  const problems = [...formatProblems(loaded.problems), ...podProblems(policy, networkInterfaces())];
   try {
     const { backend, reason } = await chooseBackend({ wanted: flags.backend, policy, lookFirst: true });
     const { inSync, counters } = await backend.plan(policy);

@@ -1,5 +1,7 @@
+import { networkInterfaces } from "node:os";
 import { formatProblems } from "../config/problem.ts";
 import { readConntrack } from "../inspect/conntrack.ts";
+import { podProblems } from "../inspect/pods.ts";
 import { policyStatus, type Status } from "../inspect/status.ts";
 import type { Journal, SyncRecord } from "./journal.ts";
 
@@ -18,7 +20,11 @@ export async function agentStatus(journal: Journal): Promise<Status> {
     ...(policy ? policyStatus(policy, totals.counters) : { cidrs: [], outbound: [] }),
     ...(conntrack && { conntrack }),
     competing: [...competing],
-    problems: [...formatProblems(config?.problems ?? []), ...syncs.flatMap(problem)],
+    problems: [
+      ...formatProblems(config?.problems ?? []),
+      ...(policy ? podProblems(policy, networkInterfaces()) : []),
+      ...syncs.flatMap(problem),
+    ],
   };
 }
 

@@ -4,6 +4,7 @@ import * as v from "valibot";
 import { BINARY } from "../../lab/agent.ts";
 import { Lab } from "../../lab/lab.ts";
 import { Lines } from "../../lab/lines.ts";
+import { batch } from "../../lab/network.ts";
 import { WRITERS } from "../../lab/writers.ts";
 import { Status } from "../../src/inspect/status.ts";
 
@@ -92,6 +93,20 @@ test("what is wrong is among the problems", async () => {
   const { stdout, exitCode } = await lab.node.run(["env", "PATH=/none", BINARY, "status", "--config=/none"]);
   expect(exitCode).toBe(1);
   expect(stdout).toStartWith("NOT in sync: iptables: neither iptables nor nft is installed");
+});
+
+test("Pods whose CIDR is not in the list are among the problems", async () => {
+  const bridge = ["add cni0 type bridge", "set cni0 up"].map(it => `link ${it}`);
+  await batch(
+    [...bridge, "address add 100.64.7.1/24 dev cni0", "address add 10.9.0.1/24 dev cni0"],
+    "-n",
+    "node",
+  );
+  const { problems } = (await status()).status;
+  expect(problems).toEqual([
+    "100.64.7.0/24 on cni0 looks like the Pods of this node, and connections to them are masqueraded; add their CIDR to nonMasqueradeCIDRs",
+  ]);
+  await batch(["link delete cni0"], "-n", "node");
 });
 
 test("it is printed again and again with --watch, until SIGINT", async () => {
