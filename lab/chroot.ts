@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { symlink, writeFile } from "node:fs/promises";
+import { rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Missing } from "./debian.ts";
 import { unpackPackages } from "./packages.ts";
@@ -11,6 +11,7 @@ const SUITE = "bookworm";
 const PROGRAMS = {
   "cni-plugins": ["containernetworking-plugins", "iptables"],
   chromium: ["chromium", "fonts-dejavu-core"],
+  docker: ["docker.io", "iptables", "dash", "coreutils"],
   firewalld: ["firewalld", "dbus", "netbase", "dash", "coreutils", "iptables"],
   netavark: ["netavark", "iptables"],
   promtool: ["prometheus"],
@@ -45,6 +46,10 @@ async function configure(top: string): Promise<void> {
   const root = join(top, "root");
   await writeFile(join(root, "etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n");
   await writeFile(join(root, "etc/group"), "root:x:0:\n");
+  if (existsSync(join(root, "etc/docker"))) {
+    await rm(join(root, "etc/docker"), { recursive: true });
+    await symlink("/run", join(root, "etc/docker")); // it keeps a key there
+  }
   for (const program of ["iptables", "ip6tables"].flatMap(it => [it, `${it}-save`, `${it}-restore`])) {
     if (existsSync(join(root, "usr/sbin/xtables-nft-multi"))) {
       await symlink("xtables-nft-multi", join(root, "usr/sbin", program));

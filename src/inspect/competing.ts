@@ -185,7 +185,7 @@ const OWNERS: readonly (readonly [name: RegExp, owner: string, remedy: string, e
     "flannel",
     "start flanneld without --ip-masq (kube-flannel: remove it from its arguments)",
   ],
-  [/^cali/i, "calico", "set natOutgoing: false in the IPPool"],
+  [/^(nat-)?cali/i, "calico", "set natOutgoing: false in the IPPool"],
   [/^(CILIUM_|cilium)/i, "cilium", "set enable-ipv4-masquerade and enable-ipv6-masquerade to false"],
   [
     /^(CNI-|cni_plugins|cni_)/,

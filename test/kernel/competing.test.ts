@@ -142,6 +142,20 @@ const CASES: readonly Case[] = [
     spared: "192.168.2.1",
   },
   {
+    name: "calico (nftables)",
+    rules: `nft 'add table ip calico; add set ip calico cali40masq-ipam-pools { type ipv4_addr; flags interval; elements = { 10.244.0.0/16 }; }; add set ip calico cali40all-ipam-pools { type ipv4_addr; flags interval; elements = { 10.0.0.0/8 }; }; add chain ip calico nat-cali-nat-outgoing; add chain ip calico nat-POSTROUTING { type nat hook postrouting priority 95; }; add rule ip calico nat-POSTROUTING jump nat-cali-nat-outgoing; add rule ip calico nat-cali-nat-outgoing ip saddr @cali40masq-ipam-pools ip daddr != @cali40all-ipam-pools counter masquerade fully-random'`,
+    expected: {
+      owner: "calico",
+      chain: "nat-cali-nat-outgoing",
+      exposes: ["169.254.0.0/16", "192.168.0.0/16"],
+      sources: ["10.244.0.0/16"],
+      certain: true,
+      harmless: false,
+    },
+    caught: true,
+    spared: "10.1.2.3",
+  },
+  {
     name: "what is only for the internet",
     rules: "$ipt -A POSTROUTING -d 203.0.113.0/24 -j MASQUERADE",
     expected: { owner: "unknown", exposes: [], harmless: true },
@@ -278,6 +292,47 @@ for (const { name, owner, command, config } of PLUGINS) {
     20_000,
   );
 }
+
+await programTest(
+  "docker",
+  "the rules that dockerd really makes",
+  async docker => {
+    const folders = [
+      "--data-root=/run/data",
+      "--exec-root=/run/exec",
+      "--pidfile=/run/pid",
+      "--host=unix:///run/sock",
+    ];
+    const command = docker.command([
+      "/usr/sbin/dockerd",
+      ...folders,
+      "--storage-driver=vfs",
+      "--log-level=fatal",
+    ]);
+    const dockerd = lab.node.spawn(command, { stderr: "ignore" });
+    const rules = () => lab.node.output(["iptables-nft", "-t", "nat", "-S"]);
+    while (!(await rules()).includes("MASQUERADE")) {
+      expect(dockerd.exitCode).toBe(null);
+      await Bun.sleep(50);
+    }
+    const [first, ...more] = await found();
+    expect(first).toMatchObject({
+      owner: "docker",
+      exposes: EVERYTHING,
+      sources: ["172.17.0.0/16"],
+      certain: true,
+    });
+    expect(more.filter(({ harmless }) => !harmless)).toEqual([]);
+    const { source } = await lab.connect({ protocol: "udp", to: "10.1.2.3", from: CONTAINER });
+    expect(lab.owner(source)).toBe("node");
+    dockerd.kill();
+    await dockerd.exited;
+    await lab.close();
+    lab = await Lab.create();
+    await lab.addPodAddress(CONTAINER);
+  },
+  30_000,
+);
 
 test("nothing, if nobody else translates", async () => {
   expect(await found()).toEqual([]);
