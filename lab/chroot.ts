@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Missing } from "./debian.ts";
 import { unpackPackages } from "./packages.ts";
@@ -13,6 +13,7 @@ const PROGRAMS = {
   chromium: ["chromium", "fonts-dejavu-core"],
   docker: ["docker.io", "iptables", "dash", "coreutils"],
   firewalld: ["firewalld", "dbus", "netbase", "dash", "coreutils", "iptables"],
+  libvirt: ["libvirt-daemon", "libvirt-clients", "dnsmasq-base", "iptables", "dash", "coreutils"],
   netavark: ["netavark", "iptables"],
   promtool: ["prometheus"],
 };
@@ -26,7 +27,7 @@ export interface Chroot {
   readonly root: string;
   /**
    * The command line that runs `argv` in there: with the /proc, /dev and /sys of this machine, an empty /run and /tmp,
-   * and everything else read-only. Needs `lab/isolate` around it.
+   * and what it writes elsewhere is gone when it ends. Needs `lab/isolate` around it.
    */
   command(argv: readonly string[]): string[];
 }
@@ -41,15 +42,20 @@ export async function debianChroot(name: ProgramName): Promise<Chroot | Missing>
   }
 }
 
-/** What the packages' scripts would have done, as far as it is missed: names for users and groups, and for iptables. */
+/** What the packages' scripts would have done, as far as it is missed: users and groups, and names for iptables. */
 async function configure(top: string): Promise<void> {
   const root = join(top, "root");
-  await writeFile(join(root, "etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n");
-  await writeFile(join(root, "etc/group"), "root:x:0:\n");
-  if (existsSync(join(root, "etc/docker"))) {
-    await rm(join(root, "etc/docker"), { recursive: true });
-    await symlink("/run", join(root, "etc/docker")); // it keeps a key there
-  }
+  await writeFile(
+    join(root, "etc/passwd"),
+    USERS.map(([name, id]) => `${name}:x:${id}:${id}::/:/bin/sh\n`),
+  );
+  await writeFile(
+    join(root, "etc/group"),
+    USERS.map(([name, id]) => `${name}:x:${id}:\n`),
+  );
+  for (const folder of ["proc", "dev", "sys", "run", "tmp", "var"])
+    await mkdir(join(root, folder), { recursive: true });
+  if (!existsSync(join(root, "var/run"))) await symlink("/run", join(root, "var/run"));
   for (const program of ["iptables", "ip6tables"].flatMap(it => [it, `${it}-save`, `${it}-restore`])) {
     if (existsSync(join(root, "usr/sbin/xtables-nft-multi"))) {
       await symlink("xtables-nft-multi", join(root, "usr/sbin", program));
@@ -57,12 +63,22 @@ async function configure(top: string): Promise<void> {
   }
 }
 
+/** Each is a group too. */
+const USERS = [
+  ["root", 0],
+  ["dip", 30],
+  ["kvm", 104],
+  ["libvirt", 105],
+  ["libvirt-qemu", 64_055],
+  ["nobody", 65_534],
+] as const;
+
 const ENTER = `
-  mount --bind "$0" "$0"
-  cd "$0"
-  mkdir -p proc dev sys run tmp
+  mount -t tmpfs tmpfs "$0/tmp"
+  mkdir "$0/tmp/upper" "$0/tmp/work" "$0/tmp/root"
+  mount -t overlay -o "lowerdir=$0,upperdir=$0/tmp/upper,workdir=$0/tmp/work" overlay "$0/tmp/root"
+  cd "$0/tmp/root"
   for shared in proc dev sys; do mount --rbind "/$shared" "$shared"; done
   for empty in run tmp; do mount -t tmpfs tmpfs "$empty"; done
-  mount -o remount,bind,ro .
   exec chroot . "$@"
 `;

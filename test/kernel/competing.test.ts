@@ -334,6 +334,37 @@ await programTest(
   30_000,
 );
 
+await programTest(
+  "libvirt",
+  "the rules that libvirtd really makes",
+  async libvirt => {
+    const network = `<network><name>theirs</name><forward mode="nat"/><bridge name="virbr0"/><ip address="172.17.0.1" netmask="255.255.0.0"/></network>`;
+    const start = `
+    mkdir -p /var/lib/libvirt/dnsmasq
+    echo '${network}' >/run/network.xml
+    libvirtd --config /dev/null 2>/dev/null &
+    until virsh -c network:///system net-create /run/network.xml 2>/dev/null; do sleep 0.1; done
+    kill $!`;
+    await lab.node.output(["timeout", "20", ...libvirt.command(["/bin/sh", "-c", start])]);
+    const harmful = (await found()).filter(({ harmless }) => !harmless);
+    expect(harmful).toHaveLength(3); // for tcp, udp and the rest
+    for (const rule of harmful) {
+      expect(rule).toMatchObject({
+        owner: "libvirt",
+        exposes: EVERYTHING,
+        sources: ["172.17.0.0/16"],
+        certain: true,
+      });
+    }
+    const { source } = await lab.connect({ protocol: "udp", to: "10.1.2.3", from: CONTAINER });
+    expect(lab.owner(source)).toBe("node");
+    await lab.close();
+    lab = await Lab.create();
+    await lab.addPodAddress(CONTAINER);
+  },
+  30_000,
+);
+
 test("nothing, if nobody else translates", async () => {
   expect(await found()).toEqual([]);
 });
