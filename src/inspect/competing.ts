@@ -55,27 +55,39 @@ interface Translation {
   readonly way: readonly string[];
 }
 
+/**
+ * Where a rule may lead anywhere, by a map of verdicts say, every chain of the table that is not come to otherwise is
+ * taken to be led to.
+ */
 function translations({ base, chains }: NatHook, ours: string | undefined): Translation[] {
+  const seen = new Set<string>();
+  let anywhere = false;
   const walk = (
     chain: string,
     conditions: readonly Condition[],
     sparedBefore: readonly (readonly Condition[])[],
-    way: readonly string[],
+    before: readonly string[],
   ): Translation[] => {
-    if (way.includes(chain) || way.length > MOST_JUMPS) return [];
+    if (before.includes(chain) || before.length > MOST_JUMPS) return [];
+    seen.add(chain);
     const spared = [...sparedBefore];
+    const way = [...before, chain];
     return (chains.get(chain) ?? []).flatMap(rule => {
       const { action } = rule;
       const all = [...conditions, ...rule.conditions];
-      const here = { chain, rule, conditions: all, spared: [...spared], way: [...way, chain] };
       if (action.does === "return" || action.does === "accept") spared.push(rule.conditions);
+      if (action.does === "unknown") anywhere = true;
       if (action.does === "jump" || action.does === "goto") {
-        return action.to === ours ? [] : walk(action.to, all, [...spared], here.way);
+        return action.to === ours ? [] : walk(action.to, all, spared, way);
       }
-      return action.does === "masquerade" || action.does === "snat" ? [here] : [];
+      if (action.does !== "masquerade" && action.does !== "snat") return [];
+      return [{ chain, rule, conditions: all, spared: [...spared], way }];
     });
   };
-  return walk(base, [], [], []);
+  const found = walk(base, [], [], []);
+  if (!anywhere) return found;
+  const others = [...chains.keys()].filter(chain => !seen.has(chain) && chain !== ours);
+  return [...found, ...others.flatMap(chain => walk(chain, [{ on: "unknown" }], [], [base]))];
 }
 
 /** The kernel allows 16 jumps. */

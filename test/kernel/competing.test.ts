@@ -156,6 +156,12 @@ const CASES: readonly Case[] = [
     spared: "10.1.2.3",
   },
   {
+    name: "nft by hand, with a map of verdicts",
+    rules: `nft 'add table ip mine; add chain ip mine there; add rule ip mine there masquerade; add chain ip mine post { type nat hook postrouting priority 90; }; add rule ip mine post ip daddr vmap { 10.1.0.0/16 : jump there }'`,
+    expected: { owner: "unknown", chain: "there", exposes: EVERYTHING, certain: false, harmless: false },
+    spared: "10.2.2.3",
+  },
+  {
     name: "what is only for the internet",
     rules: "$ipt -A POSTROUTING -d 203.0.113.0/24 -j MASQUERADE",
     expected: { owner: "unknown", exposes: [], harmless: true },
@@ -368,6 +374,17 @@ await programTest(
 test("nothing, if nobody else translates", async () => {
   expect(await found()).toEqual([]);
 });
+
+test("a chain of 10,000 exceptions spares what it names", async () => {
+  const returns = Array.from(
+    { length: 10_000 },
+    (_, i) => `-A THEIRS -d 172.31.${i >> 8}.${i & 255} -j RETURN\n`,
+  );
+  const spared = EVERYTHING.slice(0, 2).map(cidr => `-A THEIRS -d ${cidr} -j RETURN\n`);
+  const input = `*nat\n:THEIRS -\n-A POSTROUTING -j THEIRS\n${[...returns, ...spared].join("")}-A THEIRS -j MASQUERADE\nCOMMIT\n`;
+  await lab.node.output(["iptables-nft-restore"], { input });
+  expect(await found()).toMatchObject([{ chain: "THEIRS", exposes: ["192.168.0.0/16"] }]);
+}, 10_000);
 
 test("10,000 foreign rules are read in time", async () => {
   const rules = Array.from(
