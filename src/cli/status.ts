@@ -22,7 +22,7 @@ export const status = command({
   name: "status",
   summary: "show whether the rules are in force, and what they did",
   description:
-    "Shows on one screen whether the kernel holds what the config says, what it is written with and why, each CIDR with its connections, and the last problems. It asks the agent of this node over HTTP, at --listen, and if none answers the kernel and the config. Exits with 0 if all is in sync, with 1 if not.",
+    "Shows on one screen whether the kernel holds what the config says, what it is written with and why, each CIDR with its connections, the last problems, and rules of others that masquerade what is to keep its address. It asks the agent of this node over HTTP, at --listen, and if none answers the kernel and the config. Exits with 0 if all is in sync, with 1 if not.",
   flags: {
     output: choice(["text", "json"], "how to print it", "text"),
     watch: toggle("print it again every two seconds, until Ctrl-C", "false"),
