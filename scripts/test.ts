@@ -1,7 +1,11 @@
 /**
  * `npm test`: lint, types, dead code, then all tests against the built binary and the real kernel, in
  * namespaces of their own. With arguments (`npm test -- test/net`) only the tests in those files.
+ *
+ * What takes minutes lies in test/long and is run only when it is named (`npm run test:release`). Such a suite may
+ * have a `prepare.ts`, which runs before, outside of the namespaces, where there is a network.
  */
+import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,6 +20,9 @@ if (files.length === 0) {
 }
 await check("build", "bun", "scripts/build.ts");
 await fetchTools();
+for (const file of files.map(it => join(it, "prepare.ts"))) {
+  if (existsSync(file)) await check("prepare", "bun", file);
+}
 await tests();
 process.stdout.write(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped\n`);
 process.exitCode = counts.failed > 0 ? 1 : 0;
@@ -44,7 +51,7 @@ async function tests(): Promise<void> {
     "test",
     "--reporter=junit",
     `--reporter-outfile=${report}`,
-    ...files,
+    ...(files.length > 0 ? files : ["--path-ignore-patterns=test/long/**"]),
   ]);
   const summary = await readFile(report, "utf8").catch(() => "");
   await rm(folder, { recursive: true });
