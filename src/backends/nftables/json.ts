@@ -151,7 +151,7 @@ export type Listed = v.InferOutput<typeof Listed>;
 export type Command =
   | { add: { table: v.InferOutput<typeof Table> } }
   | { add: { set: NamedSet } }
-  | { add: { element: { family: Family; table: string; name: string; elem: readonly SetElement[] } } }
+  | { add: { element: { family: TableFamily; table: string; name: string; elem: readonly SetElement[] } } }
   | { add: { chain: v.InferOutput<typeof Chain> } }
   | { add: { rule: v.InferOutput<typeof Rule> } }
   | { delete: { rule: { family: Family; table: string; chain: string; handle: number } } }

@@ -162,13 +162,15 @@ function batches(commands: readonly Command[], elementsAtOnce: number): Command[
   return parts.map(part => [part]);
 }
 
+/** A set with more elements than may be sent at once gets the others by commands of their own. */
 function split(command: Command, elementsAtOnce: number): Command[] {
-  if (!("add" in command && "element" in command.add)) return [command];
-  const { elem, ...set } = command.add.element;
+  if (!("add" in command && "set" in command.add)) return [command];
+  const { set } = command.add;
+  const { family, table, name, elem = [] } = set;
   if (elem.length <= elementsAtOnce) return [command];
-  const parts: Command[] = [];
-  for (let i = 0; i < elem.length; i += elementsAtOnce) {
-    parts.push({ add: { element: { ...set, elem: elem.slice(i, i + elementsAtOnce) } } });
+  const parts: Command[] = [{ add: { set: { ...set, elem: elem.slice(0, elementsAtOnce) } } }];
+  for (let i = elementsAtOnce; i < elem.length; i += elementsAtOnce) {
+    parts.push({ add: { element: { family, table, name, elem: elem.slice(i, i + elementsAtOnce) } } });
   }
   return parts;
 }

@@ -32,7 +32,7 @@ export function swapTo(wanted: Table, held: Table | undefined, declaration: Decl
   const addTable: Command = { add: { table: { family: table.family, name: TABLE } } };
   const build: Command[] = fresh.flatMap(set => [
     ...(sets.some(({ name }) => name === set.name) ? [drop("set", set.name)] : []),
-    ...addSet(set, table, declaration),
+    addSet(set, table, declaration),
   ]);
   return {
     build: build.length > 0 ? [addTable, ...build] : [],
@@ -83,23 +83,26 @@ function fits({ name, hook }: Chain, { chains }: Table): boolean {
   return wanted !== undefined && Bun.deepEquals(wanted.hook, hook);
 }
 
-function addSet(set: AddressSet, { family }: Table, declaration: Declaration): Command[] {
+/**
+ * The elements come with the set: for a command that adds elements nft first reads all sets of the table from the
+ * kernel, those in use too, which costs it half as much again (measured with 10,000 elements, nft 1.0.6 to 1.1.7).
+ */
+function addSet(set: AddressSet, { family }: Table, declaration: Declaration): Command {
   const typed = family === "ip" ? "ipv4_addr" : "ipv6_addr";
   const type = { typeof: { payload: { protocol: family, field: set.of } } };
-  const name = { family, table: TABLE, name: set.name };
-  return [
-    {
-      add: {
-        set: {
-          ...name,
-          type: declaration === "type" ? typed : type,
-          flags: [...set.flags],
-          ...(set.counting ? { stmt: [{ counter: null }] } : {}),
-        },
+  return {
+    add: {
+      set: {
+        family,
+        table: TABLE,
+        name: set.name,
+        type: declaration === "type" ? typed : type,
+        flags: [...set.flags],
+        ...(set.counting ? { stmt: [{ counter: null }] } : {}),
+        elem: set.elements.map(addElement),
       },
     },
-    { add: { element: { ...name, elem: set.elements.map(addElement) } } },
-  ];
+  };
 }
 
 function addElement({ value, comment }: Element): SetElement {

@@ -156,11 +156,13 @@ test("as JSON", () => {
   expect(nftables).toEqual([
     { metainfo: { json_schema_version: 1 } },
     { add: { table: { family: "ip", name: "ip-masq-agent" } } },
-    { add: { set: { ...set, type: "ipv4_addr", flags: ["interval"], stmt: [{ counter: null }] } } },
     {
       add: {
-        element: {
+        set: {
           ...set,
+          type: "ipv4_addr",
+          flags: ["interval"],
+          stmt: [{ counter: null }],
           elem: [{ elem: { val: { prefix: { addr: "10.0.0.0", len: 8 } }, comment: "/config:2" } }],
         },
       },
