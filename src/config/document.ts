@@ -1,14 +1,14 @@
 import * as v from "valibot";
 import { faultOf } from "../net/fault.ts";
 import type { Config, Located } from "./config.ts";
-import { configLimits, statedCidrLimit } from "./limits.ts";
+import { configLimits, type Limits, statedCidrLimit } from "./limits.ts";
 import { nearest } from "./nearest.ts";
+import { givenTwice, type Mapping, type Node } from "./node.ts";
+import { readPlain } from "./plain.ts";
 import { type Position, type Problem, quote } from "./problem.ts";
 import { isNull, scalarValue } from "./scalar.ts";
 import { configSchema } from "./schema.ts";
-import { parseYaml } from "./syntax.ts";
 import type { Text } from "./text.ts";
-import { buildTree, givenTwice, type Mapping, type Node } from "./tree.ts";
 
 /** One text that holds a config, read. */
 export interface ConfigDocument {
@@ -20,15 +20,12 @@ export interface ConfigDocument {
 }
 
 /** Reads a YAML or JSON text as a config. */
-export function parseConfigDocument(text: Text, enableIPv6: boolean): ConfigDocument {
-  const { documents, problems } = parseYaml(text, configLimits(statedCidrLimit(text.content)));
+export async function parseConfigDocument(text: Text, enableIPv6: boolean): Promise<ConfigDocument> {
+  const limits = configLimits(statedCidrLimit(text.content));
+  const plain = readPlain(text, limits);
+  const { root, problems } = plain ? { root: plain, problems: [] } : await readYaml(text, limits);
   const reader = new Reader(problems);
-  const [document] = documents;
-  if (document) {
-    const tree = buildTree(text, document);
-    problems.push(...tree.problems);
-    if (tree.root && !isNull(tree.root)) reader.open(tree.root);
-  }
+  if (root && !isNull(root)) reader.open(root);
   const { entries } = configSchema(enableIPv6);
   return {
     config: {
@@ -44,6 +41,19 @@ export function parseConfigDocument(text: Text, enableIPv6: boolean): ConfigDocu
     entries: reader.entries,
     problems,
   };
+}
+
+/** The parser is loaded here, which takes 3 ms: most configs do not need it. */
+async function readYaml(
+  text: Text,
+  limits: Limits,
+): Promise<{ root: Node | undefined; problems: Problem[] }> {
+  const [{ parseYaml }, { buildTree }] = await Promise.all([import("./syntax.ts"), import("./tree.ts")]);
+  const { documents, problems } = parseYaml(text, limits);
+  const [document] = documents;
+  if (!document) return { root: undefined, problems };
+  const tree = buildTree(text, document);
+  return { root: tree.root, problems: [...problems, ...tree.problems] };
 }
 
 const KEYS = Object.keys(configSchema(true).entries);

@@ -29,7 +29,7 @@ export async function parseConfig({ files, problems }: Sources, options: LoadOpt
   if (files.length === 0 && problems.length === 0) return { ok: true, config: {}, files: paths, problems };
   // The defaults need no parser; to load it takes longer than anything else at start.
   const { parseFiles } = await import("./parse.ts");
-  const parsed = parseFiles(files, options);
+  const parsed = await parseFiles(files, options);
   const all = [...problems, ...parsed.problems];
   const ok = all.every(({ severity }) => severity !== "error");
   return { files: paths, problems: all, ...(ok ? { ok, config: parsed.config } : { ok }) };

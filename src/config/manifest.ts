@@ -1,8 +1,9 @@
 import { MANIFEST_LIMITS } from "./limits.ts";
+import type { Node, Scalar } from "./node.ts";
 import { type Problem, quote } from "./problem.ts";
 import { parseYaml } from "./syntax.ts";
 import { type Text, wholeText } from "./text.ts";
-import { buildTree, type Node, type Scalar } from "./tree.ts";
+import { buildTree } from "./tree.ts";
 
 /** Whether a text may be a Kubernetes manifest: a config has no key `kind`. Takes no parsing. */
 export function looksLikeManifest({ content }: Text): boolean {

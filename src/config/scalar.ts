@@ -1,4 +1,4 @@
-import type { Node, Scalar } from "./tree.ts";
+import type { Node, Scalar } from "./node.ts";
 
 /**
  * What a scalar means, as ip-masq-agent's parser reads it (ghodss/yaml on yaml.v2, YAML 1.1): only plain ones

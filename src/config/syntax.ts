@@ -8,7 +8,8 @@ import {
   Parser,
   type YAMLError,
 } from "yaml";
-import { Gate, type Limits } from "./limits.ts";
+import { Gate } from "./gate.ts";
+import type { Limits } from "./limits.ts";
 import type { Problem } from "./problem.ts";
 import type { Text } from "./text.ts";
 

@@ -1,30 +1,8 @@
 import { isAlias, isMap, isSeq, type ParsedNode, Scalar as YamlScalar } from "yaml";
+import { givenTwice, type Mapping, type Node, type Scalar } from "./node.ts";
 import { type Position, type Problem, quote } from "./problem.ts";
 import type { YamlDocument } from "./syntax.ts";
 import type { Text } from "./text.ts";
-
-/** A value of a document. One that aliases use is one object, which stands where its anchor is. */
-export type Node = Scalar | List | Mapping;
-
-export interface Scalar {
-  readonly kind: "scalar";
-  readonly at: Required<Position>;
-  readonly text: string;
-  readonly style: "plain" | "quoted" | "literal" | "folded";
-}
-
-interface List {
-  readonly kind: "list";
-  readonly at: Required<Position>;
-  readonly items: readonly Node[];
-}
-
-export interface Mapping {
-  readonly kind: "mapping";
-  readonly at: Required<Position>;
-  /** By their keys, of which no two are equal. */
-  readonly entries: ReadonlyMap<string, { readonly key: Scalar; readonly value: Node }>;
-}
 
 /**
  * The values of a document with their places, aliases resolved. What is wrong is left out of the tree: aliases
@@ -125,18 +103,6 @@ class TreeBuilder {
   private refuse(at: Required<Position>, what: string, remedy: string): void {
     this.problems.push({ severity: "error", at, what, remedy });
   }
-}
-
-/** The error for a key that stands in a mapping already. */
-export function givenTwice(key: Scalar, first: Scalar): Problem {
-  const spelling = key.text === first.text ? "" : ` as ${quote(first.text)}`;
-  return {
-    severity: "error",
-    at: key.at,
-    key: key.text,
-    what: `given twice, first${spelling} in line ${first.at.line}`,
-    remedy: "remove one of the two",
-  };
 }
 
 function styleOf(type: YamlScalar.Type | undefined): Scalar["style"] {

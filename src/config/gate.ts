@@ -1,0 +1,94 @@
+import { CST } from "yaml";
+import { type Limits, MOST_ENTRIES } from "./limits.ts";
+import { Nesting } from "./nesting.ts";
+import type { Problem } from "./problem.ts";
+import type { Text } from "./text.ts";
+
+/**
+ * Looks at each lexeme of a text before the parser sees it, for the parser needs 2 s and 830 MB for 200,000
+ * opening brackets.
+ */
+export class Gate {
+  private offset = 0;
+  private lineStart = 0;
+  private scalarFollows = false;
+  private documents = 0;
+  /** Whether the document may still get its `---`. */
+  private bareDocument = false;
+  private aliases = 0;
+  private counted = 0;
+  private readonly nesting = new Nesting();
+
+  constructor(
+    private readonly text: Text,
+    private readonly limits: Limits,
+  ) {}
+
+  /** Takes the next lexeme that `yaml`'s `Lexer` yields. Returns why it must not reach the parser, if so. */
+  check(lexeme: string): Problem | undefined {
+    if (lexeme === CST.SCALAR) {
+      this.scalarFollows = true;
+      return undefined;
+    }
+    const type = this.scalarFollows ? "scalar" : CST.tokenType(lexeme);
+    this.scalarFollows = false;
+    const breach = this.count(type, lexeme) ?? this.nest(type);
+    if (lexeme !== CST.DOCUMENT && lexeme !== CST.FLOW_END) this.advance(lexeme);
+    return breach;
+  }
+
+  private advance(lexeme: string): void {
+    const newline = lexeme.lastIndexOf("\n");
+    if (newline >= 0) {
+      this.lineStart = this.offset + newline + 1;
+      this.nesting.endLine();
+    }
+    this.offset += lexeme.length;
+  }
+
+  private count(type: CST.TokenType | null, lexeme: string): Problem | undefined {
+    const { limits } = this;
+    if (type === "doc-mode" || (type === "doc-start" && !this.bareDocument)) this.documents++;
+    if (type !== "space") this.bareDocument = type === "doc-mode";
+    if (this.documents > limits.documents) {
+      return limits.documents === 1
+        ? this.problem("more than one document", 'remove the line "---" and one of the documents')
+        : this.problem(`more than ${limits.documents} documents`, "give fewer of them");
+    }
+    if (type === "tag") return this.problem("a tag", "remove the word that begins with an exclamation mark");
+    if (type === "alias" && ++this.aliases > MOST_ALIASES) {
+      return this.problem(`more than ${MOST_ALIASES} uses of aliases`, "write the values out");
+    }
+    if (lexeme.length > limits.scalar && (type === "scalar" || isQuoted(type))) {
+      return this.problem(`a value of more than ${limits.scalar / 1024} KiB`, "write a shorter one");
+    }
+    if (type !== "space" && type !== "doc-mode") this.counted++;
+    if (type === "double-quoted-scalar") this.counted += lexeme.split("\\").length - 1;
+    if (this.counted <= limits.entries * LEXEMES_OF_ENTRY) return undefined;
+    return this.problem(
+      `more than a config of ${limits.entries} entries needs`,
+      limits.entries < MOST_ENTRIES
+        ? 'state how many CIDRs a list may have, as in "cidrLimit: 100000", or remove what is no config'
+        : "remove entries",
+    );
+  }
+
+  private nest(type: CST.TokenType | null): Problem | undefined {
+    this.nesting.add(type, this.offset - this.lineStart);
+    if (this.nesting.depth <= this.limits.depth) return undefined;
+    return this.problem(`nested deeper than ${this.limits.depth} levels`, "remove the inner levels");
+  }
+
+  private problem(what: string, remedy: string): Problem {
+    return { severity: "error", at: this.text.at(this.offset), what, remedy };
+  }
+}
+
+const MOST_ALIASES = 100;
+
+/** A dash or comma, the value, a comment, the end of the line. Blanks do not count: they come with others. */
+const LEXEMES_OF_ENTRY = 4;
+
+function isQuoted(type: CST.TokenType | null): boolean {
+  return type === "single-quoted-scalar" || type === "double-quoted-scalar";
+}

@@ -1,0 +1,124 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { configLimits } from "../../src/config/limits.ts";
+import { readPlain } from "../../src/config/plain.ts";
+import { parseYaml } from "../../src/config/syntax.ts";
+import { wholeText } from "../../src/config/text.ts";
+import { buildTree } from "../../src/config/tree.ts";
+
+const LIMITS = configLimits(0);
+
+/** What the YAML parser makes of a text; undefined if it has anything to say against it. */
+function byYaml(content: string) {
+  const text = wholeText("config", content);
+  const { documents, problems } = parseYaml(text, LIMITS);
+  const [document] = documents;
+  if (!document || problems.length > 0) return undefined;
+  const { root, problems: more } = buildTree(text, document);
+  return more.length > 0 || root?.kind !== "mapping" ? undefined : root;
+}
+
+const plain = (content: string) => readPlain(wholeText("config", content), LIMITS);
+
+test.each([
+  "nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n  - 192.168.0.0/16\nresyncInterval: 60s\nmasqLinkLocal: false\n",
+  "nonMasqueradeCIDRs:\n- 10.0.0.0/8\n- fd00::/8\nmasqLinkLocalIPv6: true",
+  "# ours\n\nnonMasqueradeCIDRs: # all\n\n  # first\n  -   '10.0.0.0/8'   # second\n# third\n  - \"eth*\"\n\n\n",
+  "cidrLimit: 100\n   # behind it\noutputInterfaces:\n    - eth0\n    - wg-1\n",
+])("%j is read without the YAML parser", content => {
+  expect(plain(content)).toEqual(byYaml(content));
+});
+
+test.each([
+  "",
+  "# nothing\n",
+  "nonMasqueradeCIDRs:\n",
+  "nonMasqueradeCIDRs: []\n",
+  "nonMasqueradeCIDRs: [10.0.0.0/8]\n",
+  "nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n    - 192.168.0.0/16\n",
+  "nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n- 192.168.0.0/16\n",
+  "nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n  192.168.0.0/16\n",
+  "nonMasqueradeCIDRs:\n  - - 10.0.0.0/8\n",
+  "nonMasqueradeCIDRs:\n  - a: b\n",
+  "nonMasqueradeCIDRs:\n  - a:\n",
+  "nonMasqueradeCIDRs:\r\n  - 10.0.0.0/8\r\n",
+  "nonMasqueradeCIDRs:\n\t- 10.0.0.0/8\n",
+  "masqLinkLocal: true\n- 10.0.0.0/8\n",
+  "masqLinkLocal: true\nmasqLinkLocal: true\n",
+  "masqLinkLocal: true false\n",
+  "masqLinkLocal:true\n",
+  " masqLinkLocal: true\n",
+  "---\nmasqLinkLocal: true\n",
+  "masqLinkLocal: true # 設定\n",
+])("%j is left to the YAML parser", content => {
+  expect(plain(content)).toBeUndefined();
+});
+
+test("a text of more lines than a config has entries is left to the YAML parser", () => {
+  const list = (entries: number) => `nonMasqueradeCIDRs:\n${"- a\n".repeat(entries)}`;
+  expect(plain(list(LIMITS.entries - 1))).toBeDefined();
+  expect(plain(list(LIMITS.entries))).toBeUndefined();
+});
+
+const usual = [
+  "10.0.0.0/8",
+  "fd00::/8",
+  "true",
+  "null",
+  "60s",
+  "1e3",
+  "y",
+  "a:b",
+  "'10.0.0.0/8'",
+  '"eth*"',
+  "''",
+];
+const unusual = [
+  "::/0",
+  "a:",
+  "-",
+  '"a',
+  "a'b",
+  "a\\b",
+  "&a",
+  "*a",
+  "!t",
+  "<<",
+  "a b",
+  "a#b",
+  "[]",
+  "|",
+  "? a",
+  "é",
+];
+const words = fc.oneof(
+  { weight: 9, arbitrary: fc.constantFrom(...usual) },
+  fc.oneof(fc.constantFrom(...unusual), fc.string({ maxLength: 4 })),
+);
+const ends = fc.constantFrom("", "", "", " ", " # c", " # c: 'd", "  #", "# c", "\r", "\t");
+const blanks = fc.constantFrom(" ", " ", "  ", "");
+const keys = fc.tuple(fc.constantFrom("a", "b", "c", "key_1", "y", "null", "'q'", "a b"), fc.constant(":"));
+const lines = fc.oneof(
+  { weight: 4, arbitrary: fc.tuple(keys, blanks, words, ends) },
+  { weight: 4, arbitrary: fc.tuple(keys, ends, fc.constantFrom("\n- ", "\n  - "), words, ends) },
+  { weight: 6, arbitrary: fc.tuple(fc.constantFrom("- ", "  - ", "  - ", "  -  ", "    - "), words, ends) },
+  { weight: 2, arbitrary: fc.tuple(blanks, ends) },
+  fc.oneof(fc.tuple(blanks, words), fc.tuple(fc.constantFrom("---", "...", "%YAML 1.2", ": b", "a:", "-"))),
+);
+const texts = fc
+  .array(lines, { maxLength: 6 })
+  .map(all => `${all.map(parts => parts.flat().join("")).join("\n")}`);
+
+test("what is read without the YAML parser means what the parser says", () => {
+  let read = 0;
+  fc.assert(
+    fc.property(texts, content => {
+      const fast = plain(content);
+      if (!fast) return;
+      read++;
+      expect(fast).toEqual(byYaml(content) ?? { kind: "mapping", at: fast.at, entries: new Map() });
+    }),
+    { numRuns: 20_000 },
+  );
+  expect(read).toBeGreaterThan(500);
+});
