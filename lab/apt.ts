@@ -11,6 +11,7 @@ const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
  * changes it.
  *
  * @param directory an empty one, by its absolute path
+ * @param alone packages without what they depend on
  * @returns the directory that the .deb files are in
  * @throws Error if this machine knows no mirror, or none that has the suite
  */
@@ -18,6 +19,7 @@ export async function downloadPackages(
   suite: string,
   packages: readonly string[],
   directory: string,
+  alone: readonly string[] = [],
 ): Promise<string> {
   if (!existsSync(KEYRING)) throw new Error(`${KEYRING} is missing: install debian-archive-keyring`);
   const [lists, archives] = [join(directory, "lists"), join(directory, "archives")];
@@ -34,6 +36,7 @@ export async function downloadPackages(
     try {
       await output([...apt, "update"]);
       await output([...apt, "--yes", "--no-install-recommends", "--download-only", "install", ...packages]);
+      if (alone.length > 0) await output(["env", `--chdir=${archives}`, ...apt, "download", ...alone]);
       return archives;
     } catch (error) {
       failure = error;

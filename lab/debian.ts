@@ -47,7 +47,7 @@ export async function debianTools(suite: string): Promise<DebianTools | Missing>
 }
 
 /** The dynamic loader of the suite's libc, and where it is to look for libraries. */
-async function loaderOf(root: string): Promise<{ loader: string; libraries: string }> {
+export async function loaderOf(root: string): Promise<{ loader: string; libraries: string }> {
   const loaders = ["lib", "usr/lib"].map(async directory => {
     const cwd = join(root, directory);
     if (!existsSync(cwd)) return [];

@@ -14,6 +14,7 @@ const CACHE = join(import.meta.dirname, "../.cache/debian");
  *
  * @param name of that directory
  * @param finish adds to it what else it needs
+ * @param alone packages without what they depend on
  * @returns the directory
  * @throws Error if they are not here yet and cannot be had
  */
@@ -22,6 +23,7 @@ export async function unpackPackages(
   suite: string,
   packages: readonly string[],
   finish: (top: string) => Promise<void> = async () => {},
+  alone: readonly string[] = [],
 ): Promise<string> {
   const top = join(CACHE, name);
   if (existsSync(top)) return top;
@@ -30,7 +32,7 @@ export async function unpackPackages(
   // Under a name of its own first, so that what lies under the right one is always whole.
   const scratch = await mkdtemp(join(CACHE, `.${name}-`));
   try {
-    const archives = await downloadPackages(suite, packages, scratch);
+    const archives = await downloadPackages(suite, packages, scratch, alone);
     const root = join(scratch, "top/root");
     await mkdir(root, { recursive: true });
     for await (const archive of new Bun.Glob("*.deb").scan({ cwd: archives, absolute: true })) {

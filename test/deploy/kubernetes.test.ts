@@ -1,0 +1,140 @@
+import { describe, expect, test } from "bun:test";
+import { realpathSync } from "node:fs";
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, relative, resolve } from "node:path";
+import * as v from "valibot";
+import { parseAllDocuments } from "yaml";
+import { KUBERNETES_SUITES, kubernetesRelease } from "../../lab/kubernetes.ts";
+import { output } from "../../lab/output.ts";
+import { version } from "../../package.json";
+import { ipmasq } from "../binary.ts";
+import { absent } from "../programs.ts";
+import { fieldFaults, parseFields } from "./fields.ts";
+import { parseSchemas, schemaFaults } from "./openapi.ts";
+
+const FOLDER = join(import.meta.dir, "../../deploy/kubernetes");
+const RENDERED = join(FOLDER, "ip-masq-agent.yaml");
+const OVERLAYS = (await readdir(join(FOLDER, "overlays"))).map(name => `overlays/${name}`);
+
+const Kind = v.looseObject({ apiVersion: v.string(), kind: v.string() });
+const DaemonSet = v.object({
+  kind: v.literal("DaemonSet"),
+  spec: v.object({
+    template: v.object({
+      spec: v.object({
+        containers: v.tuple([
+          v.object({
+            image: v.string(),
+            env: v.optional(v.array(v.object({ name: v.string(), value: v.optional(v.string()) })), []),
+          }),
+        ]),
+      }),
+    }),
+  }),
+});
+const KUBERNETES: Readonly<Record<string, string>> = {
+  "apps/v1": "io.k8s.api.apps.v1",
+  v1: "io.k8s.api.core.v1",
+};
+
+const releases = await Promise.all(KUBERNETES_SUITES.map(kubernetesRelease));
+for (const release of releases) {
+  if ("missing" in release) absent(release.missing);
+  else describe(`Kubernetes ${release.version}`, () => checkedWith(release));
+}
+
+function checkedWith({ kubectl, fields, openapi }: Exclude<(typeof releases)[number], { missing: string }>) {
+  const known = parseFields(fields);
+  const schemas = Object.fromEntries(openapi.flatMap(it => Object.entries(parseSchemas(it))));
+  const render = (folder: string) => output([...kubectl, "kustomize", resolve(FOLDER, folder)]);
+  const faults = (text: string) =>
+    documents(text).flatMap(document => {
+      const { apiVersion, kind } = document;
+      const group = KUBERNETES[apiVersion];
+      if (group === undefined) return [];
+      const name = `${group}.${kind}`;
+      return [...fieldFaults(known, name, document), ...schemaFaults(schemas, name, document)];
+    });
+
+  test("ip-masq-agent.yaml is what the base renders to: npm run manifests", async () => {
+    const [first, ...rendered] = (await Bun.file(RENDERED).text()).split("\n");
+    expect(first).toStartWith("#");
+    expect(rendered.join("\n")).toBe(await render("base"));
+  });
+
+  test.each(["base", ...OVERLAYS])("%s is what its schemas say", async folder => {
+    expect(faults(await render(folder))).toEqual([]);
+  });
+
+  test("all components together", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "ipmasq-"));
+    const path = (...names: string[]) => relative(realpathSync(folder), join(FOLDER, ...names));
+    const components = (await readdir(join(FOLDER, "components"))).filter(name => name !== "gke");
+    const kustomization = {
+      resources: [path("base")],
+      components: components.map(name => path("components", name)),
+      images: [{ name: "localhost/ipmasq", newName: "registry.example.com/ipmasq" }],
+    };
+    await writeFile(join(folder, "kustomization.yaml"), JSON.stringify(kustomization));
+    const rendered = await render(folder);
+    await rm(folder, { recursive: true });
+    expect(faults(rendered)).toEqual([]);
+    const { image, env } = container(rendered);
+    expect(image).toBe(`registry.example.com/ipmasq:${version}`);
+    expect(env.map(({ name }) => name).sort()).toEqual([
+      "IPMASQ_BACKEND",
+      "IPMASQ_ENABLE_IPV6",
+      "IPMASQ_LISTEN",
+      "NODE_IP",
+    ]);
+  });
+
+  test.each(OVERLAYS)("the agent knows every flag of %s", async folder => {
+    const { env } = container(await render(folder));
+    const entries = env.map(({ name, value = "" }) => [name, value.replace("$(NODE_IP)", "192.0.2.1")]);
+    expect(await ipmasq(["check"], Object.fromEntries(entries))).toMatchObject({ stderr: "", exitCode: 0 });
+  });
+
+  test("its schemas find what is wrong", () => {
+    const wrong = `
+apiVersion: apps/v1
+kind: DaemonSet
+spec:
+  selector: {}
+  template:
+    spec:
+      hostNetwork: "yes"
+      containers:
+        - image: x
+          securityContext: { readonlyRootFilesystem: true }
+`;
+    expect(faults(wrong).sort()).toEqual([
+      ".spec.template.spec.containers[0].name: missing",
+      ".spec.template.spec.containers[0].securityContext.readonlyRootFilesystem: unknown",
+      ".spec.template.spec.containers[0].securityContext.readonlyRootFilesystem: unknown",
+      '.spec.template.spec.hostNetwork: "yes" is no boolean',
+      '.spec.template.spec.hostNetwork: "yes" is not boolean',
+    ]);
+  });
+}
+
+test("the image is of this version", async () => {
+  expect(container(await Bun.file(RENDERED).text()).image).toBe(`localhost/ipmasq:${version}`);
+});
+
+test("arguments of GKE's own manifest are known", async () => {
+  const klog = ["--v=2", "--logtostderr=false", "--log_file=/dev/stdout", "--log_file_max_size=0"];
+  const { exitCode } = await ipmasq(["check", ...klog, "--masq-chain=IP-MASQ", "--random-fully=false"]);
+  expect(exitCode).toBe(0);
+});
+
+/** The container of the DaemonSet. */
+function container(manifest: string) {
+  const [daemonSet] = documents(manifest).filter(({ kind }) => kind === "DaemonSet");
+  return v.parse(DaemonSet, daemonSet).spec.template.spec.containers[0];
+}
+
+function documents(text: string): v.InferOutput<typeof Kind>[] {
+  return parseAllDocuments(text).map(document => v.parse(Kind, document.toJS()));
+}
