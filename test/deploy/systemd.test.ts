@@ -1,0 +1,123 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Chroot, debianChroot } from "../../lab/chroot.ts";
+import { Lab } from "../../lab/lab.ts";
+import { output } from "../../lab/output.ts";
+import { Systemd } from "../../lab/systemd.ts";
+import { absent } from "../programs.ts";
+
+const INSTALL = join(import.meta.dir, "../../deploy/systemd/install");
+const UNIT = "/usr/local/lib/systemd/system/ipmasq.service";
+const CONFIG = "/etc/config/ip-masq-agent";
+const OUTBOUND = "203.0.113.7";
+
+test("installs below another directory too", async () => {
+  const root = await mkdtemp(join(tmpdir(), "ipmasq-"));
+  expect(await output(["env", `DESTDIR=${root}`, "PREFIX=/usr", INSTALL])).toBe("");
+  const unit = await Bun.file(join(root, "usr/lib/systemd/system/ipmasq.service")).text();
+  expect(unit).toContain("ExecStart=/usr/bin/ipmasq\n");
+  expect(unit).not.toContain("/usr/local");
+  await rm(root, { recursive: true });
+});
+
+const chroot = await debianChroot("systemd");
+if ("missing" in chroot) absent(chroot.missing);
+else if (process.env.LAB_USER) absent("systemd as the first process needs root");
+else describe("a Debian system with ipmasq.service and nftables.service", () => installed(chroot));
+
+function installed(chroot: Chroot): void {
+  let lab: Lab;
+  let systemd: Systemd;
+  beforeAll(async () => {
+    const root = await mkdtemp(join(tmpdir(), "ipmasq-"));
+    await output(["env", `DESTDIR=${root}`, INSTALL]);
+    lab = await Lab.create();
+    systemd = await Systemd.start(lab.node, chroot, root, ["ipmasq", "nftables"]);
+    await rm(root, { recursive: true });
+  });
+  afterAll(async () => {
+    await systemd.stop();
+    await lab.close();
+  });
+
+  const run = (line: string) => systemd.run(line);
+  const property = (unit: string, name: string) => run(`systemctl show --property=${name} --value ${unit}`);
+  const owner = async () => lab.owner((await lab.connect({ protocol: "tcp", to: OUTBOUND })).source);
+  const syncs = async (trigger: string) => {
+    const get = `console.log(await (await fetch("http://127.0.0.1:9469/metrics")).text())`;
+    const metrics = await lab.node.output([process.execPath, "--eval", get]);
+    return metrics.split("\n").filter(line => line.startsWith(`ipmasq_syncs_total{trigger="${trigger}"`));
+  };
+  /** Waits until something holds, for at most as long as the test may take. */
+  const until = async (holds: () => Promise<boolean>) => {
+    while (!(await holds())) await Bun.sleep(10);
+  };
+
+  test("systemd has nothing to say of the unit, and little to fear", async () => {
+    expect(await run(`systemd-analyze verify ${UNIT}`)).toBe("");
+    expect(await run(`systemd-analyze security --offline=true --threshold=19 ${UNIT}`)).toContain("OK");
+  });
+
+  test("the rules are in force before there is a network, and after nftables.service", async () => {
+    const started = (unit: string) => property(unit, "ActiveEnterTimestampMonotonic").then(Number);
+    const nftables = await started("nftables.service");
+    const ipmasq = await started("ipmasq.service");
+    expect(nftables).toBeGreaterThan(0);
+    expect(ipmasq).toBeGreaterThan(nftables);
+    expect(await started("network-pre.target")).toBeGreaterThan(ipmasq);
+    expect(await property("ipmasq", "Result")).toBe("success");
+    expect(await run("systemctl --failed --quiet")).toBe("");
+    expect(await owner()).toBe("node");
+  });
+
+  test("the agent may do what it needs, and nothing else", async () => {
+    const status = await run(`cat /proc/${await property("ipmasq", "MainPID")}/status`);
+    const facts = new Map(status.split("\n").map(line => [line.split(":")[0], line.split("\t")[1]]));
+    // NET_ADMIN and NET_RAW are bits 12 and 13; seccomp's mode 2 is a filter.
+    const netAdminAndRaw = (0b11 << 12).toString(16).padStart(16, "0");
+    expect(Object.fromEntries(facts)).toMatchObject({
+      CapEff: netAdminAndRaw,
+      CapBnd: netAdminAndRaw,
+      CapAmb: "0".repeat(16),
+      NoNewPrivs: "1",
+      Seccomp: "2",
+    });
+  });
+
+  test("a config that is saved is in force, and reload asks for a sync", async () => {
+    await run(`mkdir -p /etc/config && echo 'nonMasqueradeCIDRs: [${OUTBOUND}/32]' >${CONFIG}`);
+    await until(async () => (await owner()) === "pod");
+    await run(`rm ${CONFIG}`);
+    await until(async () => (await owner()) === "node");
+    expect(await syncs("signal")).toEqual([]);
+    await run("systemctl reload ipmasq");
+    await until(async () => (await syncs("signal")).length > 0);
+    expect(await syncs("signal")).toEqual(['ipmasq_syncs_total{trigger="signal",result="unchanged"} 1']);
+  });
+
+  test("what nftables.service flushes when it is reloaded is repaired", async () => {
+    await run("systemctl reload nftables");
+    await until(async () => (await run("journalctl --unit=ipmasq --output=cat")).includes("repaired"));
+    expect(await owner()).toBe("node");
+  });
+
+  test("iptables-legacy gets its lock", async () => {
+    await run(
+      "echo IPMASQ_BACKEND=iptables >/etc/default/ipmasq && iptables-legacy -t mangle -N KUBE-IPTABLES-HINT",
+    );
+    await run("systemctl restart ipmasq");
+    expect(await run("iptables-legacy -t nat -S IP-MASQ-AGENT")).toContain("MASQUERADE");
+    expect(await owner()).toBe("node");
+    expect(await run("nft list tables")).not.toContain("ip-masq-agent");
+  });
+
+  test("it ends at once, the rules stay, and cleanup takes them away", async () => {
+    await run("systemctl stop ipmasq");
+    expect(await property("ipmasq", "Result")).toBe("success");
+    expect(await owner()).toBe("node");
+    await run("ipmasq cleanup");
+    expect(await owner()).toBe("pod");
+  });
+}
