@@ -1,0 +1,148 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtemp, rm } from "node:fs/promises";
+import { join } from "node:path";
+import * as v from "valibot";
+import { parse } from "yaml";
+import { BINARY } from "../../lab/agent.ts";
+import { type Chroot, debianChroot } from "../../lab/chroot.ts";
+import { loaderOf } from "../../lab/debian.ts";
+import { Lines } from "../../lab/lines.ts";
+import { output } from "../../lab/output.ts";
+import { dashboard } from "../../scripts/dashboard.ts";
+import { dashboardText, prometheusRule } from "../../scripts/manifests.ts";
+import { absent } from "../programs.ts";
+
+const FOLDER = join(import.meta.dir, "../../deploy");
+const RULES = join(FOLDER, "monitoring/rules.yaml");
+const CASES = join(FOLDER, "monitoring/rules.test.yaml");
+
+const Rules = v.object({
+  groups: v.array(v.object({ rules: v.array(v.object({ alert: v.string(), expr: v.string() })) })),
+});
+const Cases = v.object({
+  tests: v.array(
+    v.object({
+      alert_rule_test: v.array(
+        v.object({ alertname: v.string(), exp_alerts: v.optional(v.array(v.unknown()), []) }),
+      ),
+    }),
+  ),
+});
+const Dashboard = v.object({
+  panels: v.array(v.object({ title: v.string(), targets: v.array(v.object({ expr: v.string() })) })),
+});
+const Answer = v.object({
+  status: v.literal("success"),
+  data: v.object({
+    result: v.array(
+      v.object({ metric: v.record(v.string(), v.string()), value: v.tuple([v.number(), v.string()]) }),
+    ),
+  }),
+});
+
+const alerts = v.parse(Rules, parse(await Bun.file(RULES).text())).groups.flatMap(({ rules }) => rules);
+const queries = v
+  .parse(Dashboard, dashboard())
+  .panels.flatMap(({ title, targets }) => targets.map(({ expr }) => [title, expr] as const));
+
+test("what is made from the rules and the code is up to date: npm run manifests", async () => {
+  const kept = (path: string) => Bun.file(join(FOLDER, path)).text();
+  expect(await kept("kubernetes/components/alerts/prometheus-rule.yaml")).toBe(await prometheusRule());
+  expect(await kept("monitoring/dashboard.json")).toBe(dashboardText());
+});
+
+test("each alert has a case that fires it, and one that does not", async () => {
+  const cases = v.parse(Cases, parse(await Bun.file(CASES).text()));
+  const tried = cases.tests.flatMap(it => it.alert_rule_test);
+  const of = (fires: boolean) =>
+    new Set(tried.filter(it => it.exp_alerts.length > 0 === fires).map(it => it.alertname));
+  const names = new Set(alerts.map(({ alert }) => alert));
+  expect(of(true)).toEqual(names);
+  expect(of(false)).toEqual(names);
+});
+
+const prometheus = await debianChroot("promtool");
+if ("missing" in prometheus) absent(prometheus.missing);
+else describe("Prometheus", () => scrapes(prometheus));
+
+function scrapes({ root }: Chroot): void {
+  let started: Bun.Subprocess<"ignore", "ignore", "pipe">[] = [];
+  let folder: string;
+  const program = async (name: string) => {
+    const { loader, libraries } = await loaderOf(root);
+    return [loader, "--library-path", libraries, join(root, "usr/bin", name)];
+  };
+  const start = async (argv: readonly string[], serving: string) => {
+    const it = Bun.spawn([...argv], { stdin: "ignore", stdout: "ignore", stderr: "pipe" });
+    started.push(it);
+    await new Lines(it.stderr).until(serving);
+  };
+  const ask = async (query: string) => {
+    const asked = await fetch(`http://127.0.0.1:9090/api/v1/query?${new URLSearchParams({ query })}`);
+    return v.parse(Answer, await asked.json()).data.result;
+  };
+
+  /**
+   * The agent at work in the namespace of lab/isolate, and Prometheus, which has asked it three times. It takes 5 s
+   * before it asks at all.
+   */
+  beforeAll(async () => {
+    folder = await mkdtemp("/run/prometheus-");
+    await start([BINARY, "--config=/run/none", "--listen=127.0.0.1:9469"], "serving metrics");
+    const config = {
+      global: { scrape_interval: "100ms" },
+      rule_files: [RULES],
+      scrape_configs: [
+        {
+          job_name: "ip-masq-agent",
+          static_configs: [{ targets: ["127.0.0.1:9469"], labels: { node: "a" } }],
+        },
+      ],
+    };
+    await Bun.write(join(folder, "prometheus.yml"), JSON.stringify(config));
+    const flags = [`--config.file=${folder}/prometheus.yml`, `--storage.tsdb.path=${folder}/data`];
+    await start([...(await program("prometheus")), ...flags, "--web.listen-address=127.0.0.1:9090"], "ready");
+    const count = async () => Number((await ask("count_over_time(up[1m])"))[0]?.value[1] ?? 0);
+    while ((await count()) < 3) await Bun.sleep(50);
+  }, 30_000);
+  afterAll(async () => {
+    for (const it of started.reverse()) {
+      it.kill("SIGKILL");
+      await it.exited;
+    }
+    await output([BINARY, "cleanup"]);
+    await rm(folder, { recursive: true });
+    started = [];
+  });
+
+  test("has nothing to say of the rules, and their cases hold", async () => {
+    const promtool = await program("promtool");
+    expect(await output([...promtool, "check", "rules", RULES])).toContain(`${alerts.length} rules found`);
+    expect(await output([...promtool, "test", "rules", CASES])).toContain("SUCCESS");
+  });
+
+  test("fires no alert for an agent at work", async () => {
+    for (const { expr } of alerts) expect(await ask(expr)).toEqual([]);
+  });
+
+  test.each(alerts.map(({ alert, expr }) => [alert, expr] as const))(
+    "%s asks for metrics that there are",
+    async (_, expr) => {
+      for (const [metric] of expr.matchAll(/\b(ipmasq_\w+|up)\b/g)) expect(await ask(metric)).not.toEqual([]);
+    },
+  );
+
+  test.each(queries)("the dashboard's %s shows something", async (_, expr) => {
+    const asked = expr
+      .replaceAll("$job", "ip-masq-agent")
+      .replaceAll("$instance", ".*")
+      .replaceAll("$__rate_interval", "1m");
+    expect(await ask(asked)).not.toEqual([]);
+    const metrics = [...expr.matchAll(/\bipmasq_\w+/g)].map(([metric]) => metric);
+    const known = await Promise.all(metrics.map(ask));
+    const labels = new Set(known.flat().flatMap(({ metric }) => Object.keys(metric)));
+    for (const [, grouping = ""] of expr.matchAll(/\bby \(([^)]*)\)/g)) {
+      for (const label of grouping.split(/, /)) expect([...labels]).toContain(label);
+    }
+  });
+}
