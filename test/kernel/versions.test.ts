@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { BINARY } from "../../lab/agent.ts";
 import { Lab } from "../../lab/lab.ts";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { renderJson } from "../../src/backends/nftables/render.ts";
@@ -42,6 +43,17 @@ describeTools("nft that is too old", ["bullseye"], ([tooOld]) => {
     await expect(sync(backend(), other)).rejects.toThrow(refusal);
     await expect(backend().remove()).rejects.toThrow(refusal);
     expect(await list()).toBe(before);
+  });
+
+  test("does not keep iptables from its work", async () => {
+    const path = `PATH=${tooOld?.wrapper}:${process.env.PATH}`;
+    const ipmasq = (...words: string[]) => lab.node.run(["env", path, BINARY, ...words, "--config=/none"]);
+    const chain = () => lab.node.run(["iptables-nft", "-t", "nat", "-S", "IP-MASQ-AGENT"]);
+    expect(await ipmasq("run", "--once")).toMatchObject({ exitCode: 0, stdout: "" });
+    expect((await chain()).stdout).toContain("-j MASQUERADE --random-fully");
+    expect((await ipmasq("status")).stdout).toStartWith("in sync\n");
+    expect((await ipmasq("cleanup")).exitCode).toBe(0);
+    expect((await chain()).exitCode).toBe(1);
   });
 });
 

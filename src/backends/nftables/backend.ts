@@ -25,7 +25,8 @@ export class NftablesBackend implements Backend {
   }
 
   async plan(policy: Policy): Promise<Plan> {
-    const { held, features } = await this.#read(policy.families.map(({ family }) => family));
+    const { held, ...read } = await this.#read(policy.families.map(({ family }) => family));
+    const features = read.features ?? (await this.#nft.features());
     const pairs = ruleset(policy, features.elementCounters).map(
       wanted => new Pair(wanted, held.get(wanted.family)),
     );
@@ -82,7 +83,10 @@ export class NftablesBackend implements Backend {
     await this.#nft.commit(tables.map(({ family }) => ({ delete: { table: { family, name: TABLE } } })));
   }
 
-  async #read(families: readonly Family[]): Promise<{ held: Map<Family, Table>; features: Features }> {
+  /** Without the features if there is no table: so an nft that is too old can still say that there is nothing. */
+  async #read(
+    families: readonly Family[],
+  ): Promise<{ held: Map<Family, Table>; features: Features | undefined }> {
     const held = new Map<Family, Table>();
     let features: Features | undefined;
     const listings = await Promise.all(
@@ -94,7 +98,7 @@ export class NftablesBackend implements Backend {
       const version = listed && versionOf(listed);
       if (version !== undefined) features = featuresOf(version);
     }
-    return { held, features: features ?? (await this.#nft.features()) };
+    return { held, features };
   }
 
   /** Families that change together go together, each half of the way. */
