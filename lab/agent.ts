@@ -2,8 +2,11 @@ import { join } from "node:path";
 import { Lines } from "./lines.ts";
 import type { Namespace } from "./namespace.ts";
 
-/** What `npm run build` makes. */
-export const BINARY = join(import.meta.dir, "../dist/ipmasq");
+/** Where `npm run build` leaves what it makes. */
+export const DIST = join(import.meta.dir, "../dist");
+
+/** The binary for this machine. */
+export const BINARY = join(DIST, "ipmasq");
 
 /** The built agent at work on a node, and its log. */
 export class RunningAgent {
@@ -13,9 +16,17 @@ export class RunningAgent {
     this.log = new Lines(program.stderr);
   }
 
-  /** Starts it; its rules may not be in the kernel yet. It serves nothing unless the flags say so. */
-  static start(node: Namespace, flags: readonly string[]): RunningAgent {
-    return new RunningAgent(node.spawn([BINARY, "--listen=", ...flags], { stderr: "pipe" }));
+  /**
+   * Starts it; its rules may not be in the kernel yet. It serves nothing unless the flags say so.
+   *
+   * @param command that of another binary, or of one in other surroundings
+   */
+  static start(
+    node: Namespace,
+    flags: readonly string[],
+    command: readonly string[] = [BINARY],
+  ): RunningAgent {
+    return new RunningAgent(node.spawn([...command, "--listen=", ...flags], { stderr: "pipe" }));
   }
 
   /** Starts it where there are no rules of ours; returns when they are in the kernel. */

@@ -5,13 +5,19 @@ import { output } from "./output.ts";
 
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+export interface DownloadOptions {
+  /** As Debian names it; that of this machine if left out. */
+  readonly architecture?: string;
+  /** Packages without what they depend on. */
+  readonly alone?: readonly string[];
+}
+
 /**
  * Downloads packages of a Debian suite, and all that they depend on, from the mirror that this machine uses.
  * The apt behind it has its state in `directory`: it needs no root, and neither asks what is installed here nor
  * changes it.
  *
  * @param directory an empty one, by its absolute path
- * @param alone packages without what they depend on
  * @returns the directory that the .deb files are in
  * @throws Error if this machine knows no mirror, or none that has the suite
  */
@@ -19,14 +25,14 @@ export async function downloadPackages(
   suite: string,
   packages: readonly string[],
   directory: string,
-  alone: readonly string[] = [],
+  { architecture, alone = [] }: DownloadOptions = {},
 ): Promise<string> {
   if (!existsSync(KEYRING)) throw new Error(`${KEYRING} is missing: install debian-archive-keyring`);
   const [lists, archives] = [join(directory, "lists"), join(directory, "archives")];
   for (const part of [lists, archives]) await mkdir(join(part, "partial"), { recursive: true });
   const mirrors = await mirrorsOf(lists);
   const apt = ["apt-get", "-q", "-c", join(directory, "apt.conf")];
-  await writeFile(join(directory, "apt.conf"), configuration(directory));
+  await writeFile(join(directory, "apt.conf"), configuration(directory, architecture));
   await writeFile(join(directory, "status"), "");
 
   let failure: unknown = new Error("no source of apt's on this machine is a Debian release");
@@ -54,8 +60,11 @@ async function mirrorsOf(emptyLists: string): Promise<string[]> {
 }
 
 /** Read after the machine's own, which may name a proxy, a default release, and programs to run afterwards. */
-function configuration(directory: string): string {
+function configuration(directory: string, architecture?: string): string {
+  const foreign =
+    architecture && `APT::Architecture "${architecture}"; APT::Architectures { "${architecture}"; };`;
   return `
+    ${foreign ?? ""}
     #clear APT::Update::Post-Invoke;
     #clear APT::Update::Post-Invoke-Success;
     Dir::State "${directory}";

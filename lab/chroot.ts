@@ -29,23 +29,49 @@ export interface Chroot {
   /**
    * The command line that runs `argv` in there: with the /proc, /dev and /sys of this machine, an empty /run and /tmp,
    * and what it writes elsewhere is gone when it ends. Needs `lab/isolate` around it.
+   *
+   * @param visible a directory of this machine that is in there too, by its absolute path
    */
-  command(argv: readonly string[]): string[];
+  command(argv: readonly string[], visible?: string): string[];
 }
 
 /** Returns the root of a program; it is downloaded once (40 to 215 MB, 3 s). */
-export async function debianChroot(name: ProgramName): Promise<Chroot | Missing> {
+export function debianChroot(name: ProgramName): Promise<Chroot | Missing> {
+  return suiteChroot(name, SUITE, PROGRAMS[name]);
+}
+
+/**
+ * Returns a root with packages of a suite of Debian's; they are downloaded once.
+ *
+ * @param name of the root, among all
+ */
+export async function suiteChroot(
+  name: string,
+  suite: string,
+  packages: readonly string[],
+): Promise<Chroot | Missing> {
   try {
-    const root = join(await unpackPackages(name, SUITE, PROGRAMS[name], configure), "root");
-    return { root, command: argv => ["unshare", "--mount", "sh", "-ec", ENTER, root, ...argv] };
+    const root = join(await unpackPackages(name, suite, packages, configure), "root");
+    const command = (argv: readonly string[], visible = "") => [
+      ...["unshare", "--mount", "sh", "-ec", ENTER, root, visible],
+      ...argv,
+    ];
+    return { root, command };
   } catch (error) {
     return { missing: `Debian's ${name}: ${error instanceof Error ? error.message : error}` };
   }
 }
 
-/** What the packages' scripts would have done, as far as it is missed: users and groups, and names for iptables. */
+/**
+ * What base packages and the packages' scripts would have done, as far as it is missed: the links of a merged /usr,
+ * users and groups, and names for iptables.
+ */
 async function configure(top: string): Promise<void> {
   const root = join(top, "root");
+  for (const folder of ["bin", "sbin", "lib", "lib64"]) {
+    if (!existsSync(join(root, folder))) await symlink(`usr/${folder}`, join(root, folder));
+  }
+  await mkdir(join(root, "etc"), { recursive: true });
   await writeFile(
     join(root, "etc/passwd"),
     USERS.map(([name, id]) => `${name}:x:${id}:${id}::/:/bin/sh\n`),
@@ -75,11 +101,13 @@ const USERS = [
 ] as const;
 
 const ENTER = `
+  visible=$1; shift
   mount -t tmpfs tmpfs "$0/tmp"
   mkdir "$0/tmp/upper" "$0/tmp/work" "$0/tmp/root"
   mount -t overlay -o "lowerdir=$0,upperdir=$0/tmp/upper,workdir=$0/tmp/work" overlay "$0/tmp/root"
   cd "$0/tmp/root"
   for shared in proc dev sys; do mount --rbind "/$shared" "$shared"; done
   for empty in run tmp; do mount -t tmpfs tmpfs "$empty"; done
+  if [ -n "$visible" ]; then mkdir -p ".$visible"; mount --bind "$visible" ".$visible"; fi
   exec chroot . "$@"
 `;

@@ -24,7 +24,9 @@ const CLIENT_GO = "usr/share/gocode/src/k8s.io/client-go";
 export async function kubernetesRelease(suite: string): Promise<KubernetesRelease | Missing> {
   try {
     const name = `kubernetes-${suite}`;
-    const top = await unpackPackages(name, suite, ["kubectl"], undefined, ["golang-k8s-client-go-dev"]);
+    const top = await unpackPackages(name, suite, ["kubectl"], undefined, {
+      alone: ["golang-k8s-client-go-dev"],
+    });
     const root = join(top, "root");
     const { loader, libraries } = await loaderOf(root);
     const kubectl = [loader, "--library-path", libraries, join(root, "usr/bin/kubectl")];

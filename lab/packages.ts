@@ -1,11 +1,8 @@
-import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, rename, rm } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { downloadPackages } from "./apt.ts";
-import { isIsolated } from "./isolated.ts";
+import { type DownloadOptions, downloadPackages } from "./apt.ts";
+import { cached } from "./cache.ts";
 import { output } from "./output.ts";
-
-const CACHE = join(import.meta.dirname, "../.cache/debian");
 
 /**
  * Unpacks packages of a Debian suite, and all that they depend on, into `root` of a directory of their own in
@@ -14,36 +11,24 @@ const CACHE = join(import.meta.dirname, "../.cache/debian");
  *
  * @param name of that directory
  * @param finish adds to it what else it needs
- * @param alone packages without what they depend on
  * @returns the directory
  * @throws Error if they are not here yet and cannot be had
  */
-export async function unpackPackages(
+export function unpackPackages(
   name: string,
   suite: string,
   packages: readonly string[],
   finish: (top: string) => Promise<void> = async () => {},
-  alone: readonly string[] = [],
+  options: DownloadOptions = {},
 ): Promise<string> {
-  const top = join(CACHE, name);
-  if (existsSync(top)) return top;
-  if (isIsolated()) throw new Error("not here yet, and lab/isolate has no network: `bun lab/fetch.ts`");
-  await mkdir(CACHE, { recursive: true });
-  // Under a name of its own first, so that what lies under the right one is always whole.
-  const scratch = await mkdtemp(join(CACHE, `.${name}-`));
-  try {
-    const archives = await downloadPackages(suite, packages, scratch, alone);
-    const root = join(scratch, "top/root");
-    await mkdir(root, { recursive: true });
+  return cached(join("debian", name), async top => {
+    const [download, root] = [join(top, "download"), join(top, "root")];
+    for (const directory of [download, root]) await mkdir(directory);
+    const archives = await downloadPackages(suite, packages, download, options);
     for await (const archive of new Bun.Glob("*.deb").scan({ cwd: archives, absolute: true })) {
       await output(["dpkg", "--extract", archive, root]);
     }
-    await finish(join(scratch, "top"));
-    await rename(join(scratch, "top"), top).catch(error => {
-      if (!existsSync(top)) throw error; // else somebody else was faster
-    });
-  } finally {
-    await rm(scratch, { recursive: true, force: true });
-  }
-  return top;
+    await rm(download, { recursive: true });
+    await finish(top);
+  });
 }

@@ -117,7 +117,7 @@ describe("help", () => {
 
 test("version", async () => {
   const { stdout } = await ipmasq(["version"]);
-  expect(stdout).toMatch(/^ipmasq \d+\.\d+\.\d+ \(commit [0-9a-f]{12}, Bun 1\.\d+\.\d+\)\n$/);
+  expect(stdout).toMatch(/^ipmasq \d+\.\d+\.\d+ \(commit [0-9a-f]{12}(-dirty)?, Bun 1\.\d+\.\d+\)\n$/);
   expect((await ipmasq(["--version"])).stdout).toBe(stdout);
   const { version, commit, bun } = JSON.parse((await ipmasq(["version", "--output=json"])).stdout);
   expect(`ipmasq ${version} (commit ${commit}, Bun ${bun})\n`).toBe(stdout);

@@ -1,0 +1,85 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { cp, mkdtemp, readdir, readFile, rm, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DIST, RunningAgent } from "../../../lab/agent.ts";
+import { Lab } from "../../../lab/lab.ts";
+import { output } from "../../../lab/output.ts";
+import { arm64, nodeRoot, ROOT_SUITES } from "../../../lab/roots.ts";
+import { absent } from "../../programs.ts";
+
+const NAMES = ["arm64", "arm64-musl", "x64", "x64-musl"].map(it => `ipmasq-linux-${it}`);
+const ROOTS = await Promise.all(ROOT_SUITES.map(async suite => ({ suite, root: await nodeRoot(suite) })));
+const ARM64 = await arm64();
+
+test("SHA256SUMS has all of them", async () => {
+  const checked = await output(["sh", "-c", 'cd "$0" && sha256sum --check --strict SHA256SUMS', DIST]);
+  expect(checked.trim().split("\n").sort()).toEqual(NAMES.map(it => `${it}: OK`).sort());
+});
+
+test("built again, elsewhere and without a network, they are the same", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "ipmasq-build-"));
+  try {
+    const here = join(DIST, "..");
+    for (const name of await readdir(here)) {
+      if ([".git", ".cache", "node_modules"].includes(name))
+        await symlink(join(here, name), join(folder, name));
+      else if (name !== "dist") await cp(join(here, name), join(folder, name), { recursive: true });
+    }
+    await output(["sh", "-c", 'cd "$0" && bun scripts/build.ts --all', folder]);
+    const sums = (top: string) => readFile(join(top, "SHA256SUMS"), "utf8");
+    expect(await sums(join(folder, "dist"))).toBe(await sums(DIST));
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}, 120_000);
+
+test.each(["ipmasq-linux-x64", "ipmasq-linux-arm64"])(
+  "%s asks for nothing newer than glibc 2.17",
+  async name => {
+    const text = Buffer.from(await Bun.file(join(DIST, name)).arrayBuffer()).toString("latin1");
+    const versions = [...text.matchAll(/GLIBC_2\.(\d+)/g)].map(([, minor]) => Number(minor));
+    expect(Math.max(...versions)).toBe(17);
+  },
+);
+
+describe("in the root of", () => {
+  for (const { suite, root } of ROOTS) {
+    if ("missing" in root) absent(root.missing);
+    else {
+      const binary = root.command([join(DIST, `ipmasq-linux-${process.arch}`)], DIST);
+      // nft of bullseye is too old.
+      works(`Debian's ${suite}`, binary, suite === "bullseye" ? "iptables" : "nftables");
+    }
+  }
+});
+
+describe("emulated", () => {
+  if ("missing" in ARM64) absent(ARM64.missing);
+  else works("for arm64", ARM64.command([join(DIST, "ipmasq-linux-arm64")]), "nftables");
+});
+
+let lab: Lab;
+beforeAll(async () => {
+  lab = await Lab.create();
+});
+afterAll(() => lab.close());
+afterEach(() => lab.node.output(["nft", "flush", "ruleset"]));
+
+/** The agent starts, syncs, repairs, and ends, and connections have the address that it says. */
+function works(where: string, binary: readonly string[], backend: string): void {
+  const owner = async (to: string) => lab.owner((await lab.connect({ protocol: "tcp", to })).source);
+
+  test(where, async () => {
+    const agent = RunningAgent.start(lab.node, ["--config=/none"], binary);
+    expect((await agent.log.until("rules applied")).join("\n")).toContain(`backend=${backend}`);
+    expect(await owner("203.0.113.7")).toBe("node");
+    expect(await owner("10.1.2.3")).toBe("pod");
+    await lab.node.output(["nft", "flush", "ruleset"]);
+    await agent.log.until("repaired");
+    expect(await owner("203.0.113.7")).toBe("node");
+    const status = await lab.node.output([...binary, "status", "--config=/none"]);
+    expect(status).toStartWith("in sync\n");
+    expect(await agent.end()).toBe(0);
+  }, 60_000);
+}
