@@ -1,8 +1,9 @@
 /**
  * `npm run build`: makes dist/ipmasq for this machine. With `--all` it makes dist/ipmasq-linux-x64 and the like, one
- * for every platform of a release, and SHA256SUMS of them: the same commit gives the same bytes wherever it is built.
+ * for every platform of a release, and SHA256SUMS of them. One commit has one sum, wherever it is built, as long as
+ * that is a machine of the same processor: Bun notes that of the builder, in two bytes.
  *
- * Where there is no git, IPMASQ_COMMIT in the environment says what is built.
+ * Where there is no git, COMMIT in the environment says what is built.
  */
 import { rm } from "node:fs/promises";
 import { $ } from "bun";
@@ -15,7 +16,7 @@ const [mode, ...surplus] = process.argv.slice(2);
 const unknown = mode === "--all" ? surplus[0] : mode;
 if (unknown !== undefined) end(EX_USAGE, `unknown argument "${unknown}"; there is --all, and nothing else`);
 const commit =
-  process.env.IPMASQ_COMMIT ||
+  process.env.COMMIT?.slice(0, 12) ||
   (await $`git describe --always --dirty --abbrev=12 --exclude=${"*"}`.nothrow().quiet().text()).trim() ||
   "unknown";
 if (mode === undefined) await build("ipmasq");
@@ -26,7 +27,7 @@ async function buildAll(): Promise<void> {
   if (Bun.version !== BUN_VERSION)
     end(1, `this is Bun ${Bun.version}, and package-lock.json has ${BUN_VERSION}`);
   const runtimes = await fetchRuntimes().catch(error =>
-    end(1, `cannot get Bun ${BUN_VERSION}: ${error.message}`),
+    end(1, `no Bun ${BUN_VERSION} by npm: ${error.message}`),
   );
   await rm("dist/SHA256SUMS", { force: true });
   const sums: string[] = [];
@@ -55,13 +56,17 @@ async function build(name: string, runtime: Bun.CompileBuildOptions = {}): Promi
     target: "bun",
     format: "esm",
     minify: true,
-    // 3.1 MB that let it start in a third of the time.
+    // 3.1 MB, for a start of 13 ms rather than 29 (`ipmasq version`, Bun 1.4.5); minify saves 0.3 MB and no time.
     bytecode: true,
     define: { IPMASQ_VERSION: JSON.stringify(version), IPMASQ_COMMIT: JSON.stringify(commit) },
     throw: false,
   });
   for (const message of result.logs) process.stderr.write(`${message}\n`);
-  if (!result.success) process.exit(1);
+  if (!result.success) {
+    // Where the disk is full it leaves half of one.
+    await rm(`dist/${name}`, { force: true });
+    end(1, `dist/${name} is not built`);
+  }
   process.stdout.write(`dist/${name}: version ${version}, commit ${commit}\n`);
 }
 

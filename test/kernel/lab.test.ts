@@ -216,7 +216,7 @@ describe("namespaces", () => {
 
 test("tools of another Debian suite have to be fetched where there is a network", async () => {
   expect(await debianTools("no-such")).toEqual({
-    missing: "Debian's no-such: not here yet, and lab/isolate has no network: `bun lab/fetch.ts`",
+    missing: "Debian's no-such: not here yet, and lab/isolate has no network",
   });
 });
 

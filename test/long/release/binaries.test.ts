@@ -5,12 +5,14 @@ import { join } from "node:path";
 import { DIST, RunningAgent } from "../../../lab/agent.ts";
 import { Lab } from "../../../lab/lab.ts";
 import { output } from "../../../lab/output.ts";
-import { arm64, nodeRoot, ROOT_SUITES } from "../../../lab/roots.ts";
+import { emulator, nodeRoot, PROCESSORS, ROOT_SUITES } from "../../../lab/roots.ts";
 import { absent } from "../../programs.ts";
 
 const NAMES = ["arm64", "arm64-musl", "x64", "x64-musl"].map(it => `ipmasq-linux-${it}`);
 const ROOTS = await Promise.all(ROOT_SUITES.map(async suite => ({ suite, root: await nodeRoot(suite) })));
-const ARM64 = await arm64();
+const EMULATORS = await Promise.all(
+  PROCESSORS.map(async it => ({ processor: it, qemu: await emulator(it) })),
+);
 
 test("SHA256SUMS has all of them", async () => {
   const checked = await output(["sh", "-c", 'cd "$0" && sha256sum --check --strict SHA256SUMS', DIST]);
@@ -43,20 +45,22 @@ test.each(["ipmasq-linux-x64", "ipmasq-linux-arm64"])(
   },
 );
 
-describe("in the root of", () => {
+describe("in the root of Debian's", () => {
+  const binary = join(DIST, `ipmasq-linux-${process.arch}`);
   for (const { suite, root } of ROOTS) {
+    // nft of bullseye is too old.
+    const backend = suite === "bullseye" ? "iptables" : "nftables";
     if ("missing" in root) absent(root.missing);
-    else {
-      const binary = root.command([join(DIST, `ipmasq-linux-${process.arch}`)], DIST);
-      // nft of bullseye is too old.
-      works(`Debian's ${suite}`, binary, suite === "bullseye" ? "iptables" : "nftables");
-    }
+    else works(suite, root.command([binary], DIST), backend);
   }
 });
 
-describe("emulated", () => {
-  if ("missing" in ARM64) absent(ARM64.missing);
-  else works("for arm64", ARM64.command([join(DIST, "ipmasq-linux-arm64")]), "nftables");
+describe("on the emulated processor", () => {
+  for (const { processor, qemu } of EMULATORS) {
+    const binary = `ipmasq-linux-${processor === "arm64" ? "arm64" : "x64"}`;
+    if ("missing" in qemu) absent(qemu.missing);
+    else works(processor, qemu.command([join(DIST, binary)]), "nftables");
+  }
 });
 
 let lab: Lab;

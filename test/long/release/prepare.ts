@@ -1,9 +1,11 @@
-/** What the tests of a release need and have to get where there is a network: the binaries, and where to run them. */
+/** What the tests of a release have to get where there is a network: the binaries, and where to run them. */
+import { $ } from "bun";
+import { emulator, nodeRoot, PROCESSORS, ROOT_SUITES } from "../../../lab/roots.ts";
 
-import { output } from "../../../lab/output.ts";
-import { arm64, nodeRoot, ROOT_SUITES } from "../../../lab/roots.ts";
+await $`bun run build --all`;
+for (const suite of ROOT_SUITES) report(await nodeRoot(suite));
+for (const processor of PROCESSORS) report(await emulator(processor));
 
-await output(["bun", "scripts/build.ts", "--all"]);
-for (const it of await Promise.all([...ROOT_SUITES.map(nodeRoot), arm64()])) {
-  if ("missing" in it) process.stdout.write(`${it.missing}\n`);
+function report(place: object): void {
+  if ("missing" in place) process.stdout.write(`${place.missing}\n`);
 }
