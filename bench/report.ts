@@ -8,7 +8,7 @@ const RESULTS = join(import.meta.dir, "results");
 export async function report(): Promise<void> {
   const files = (await readdir(RESULTS)).filter(name => name.endsWith(".json")).toSorted();
   const results: Result[] = await Promise.all(files.map(file => Bun.file(join(RESULTS, file)).json()));
-  await Bun.write(join(import.meta.dir, "README.md"), [HEAD, ...results.map(section)].join("\n"));
+  await Bun.write(join(import.meta.dir, "README.md"), [HEAD, ...results.map(it => section(it))].join("\n"));
 }
 
 const HEAD = `# Measured
@@ -20,10 +20,12 @@ Made by \`npm run bench\`; the single numbers are in \`results\`. Machines are s
 noisy: compare what one run measured, not figures of different machines.
 `;
 
-function section({ title, how, columns, rows, command, date, machine, versions }: Result): string {
+/** A result for people; `heading` is the mark of its level. */
+export function section(result: Result, heading = "##"): string {
+  const { title, how, columns, rows, command, date, machine, versions } = result;
   const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
   const programs = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
-  return `## ${title}
+  return `${heading} ${title}
 
 ${how}
 

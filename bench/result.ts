@@ -22,12 +22,17 @@ export interface Result extends Measured {
   readonly versions: Readonly<Record<string, string>>;
 }
 
-export async function describeRun(name: string, measured: Measured): Promise<Result> {
+/** @param command that measures it again */
+export async function describeRun(
+  name: string,
+  measured: Measured,
+  command = `npm run bench -- ${name}`,
+): Promise<Result> {
   const gib = Math.round(totalmem() / 2 ** 30);
   return {
     name,
     date: new Date().toISOString().slice(0, 10),
-    command: `npm run bench -- ${name}`,
+    command,
     machine: `${cpus().length} × ${cpus()[0]?.model ?? "unknown"}, ${gib} GiB, ${arch()}`,
     versions: {
       kernel: release(),

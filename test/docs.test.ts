@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { outputSchemas } from "../src/inspect/json-schema.ts";
+import { compatibility } from "./long/compatibility.ts";
 
 test.each(Object.entries(outputSchemas()))(
   "docs/%s.schema.json is what the code says: npm run docs",
@@ -9,3 +10,8 @@ test.each(Object.entries(outputSchemas()))(
     expect(kept).toEqual(schema);
   },
 );
+
+test("docs/compatibility.md is what the long suites found: npm run docs", async () => {
+  const kept = await Bun.file(join(import.meta.dir, "../docs/compatibility.md")).text();
+  expect(kept).toBe(await compatibility());
+});
