@@ -77,7 +77,8 @@ export function describeTools(
   });
 }
 
-function nftables(nft: readonly string[]): Candidate {
+/** @param nft how it is called */
+export function nftables(nft: readonly string[]): Candidate {
   return {
     open: (lab, through = []) => alone(new NftablesBackend(lab.node.command([...through, ...nft]))),
     snapshot: lab => lab.node.output(["nft", "-a", "list", "ruleset"]),
@@ -100,7 +101,7 @@ function nftables(nft: readonly string[]): Candidate {
 }
 
 /** @param folder where the programs are; as PATH says if left out */
-function iptables(variant: Variant, folder?: string): Candidate {
+export function iptables(variant: Variant, folder?: string): Candidate {
   const suffix = variant.slice("iptables".length);
   const path = (program: string) => (folder === undefined ? program : join(folder, program));
   const save = (program: string) => [path(`${program}${suffix}-save`), "-c", "-t", "nat"];

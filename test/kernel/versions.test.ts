@@ -1,11 +1,13 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { BINARY } from "../../lab/agent.ts";
 import { Lab } from "../../lab/lab.ts";
+import { output } from "../../lab/output.ts";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { renderJson } from "../../src/backends/nftables/render.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { policy } from "../policies.ts";
 import { describeTools } from "./candidates.ts";
+import { nftOf, tryPair } from "./pairs.ts";
 
 const one = policy(
   {
@@ -57,44 +59,22 @@ describeTools("nft that is too old", ["bullseye"], ([tooOld]) => {
   });
 });
 
+const ours = /v(\d\S*)/.exec(await output(["nft", "--version"]))?.[1] ?? "";
+
 describeTools("nft of several versions on one node", ["bullseye", "trixie", "forky"], tools => {
-  const all = [{ suite: "this machine", nft: ["nft"] }, ...tools];
-  const backends = all.filter(({ suite }) => suite !== "bullseye");
-  const readers = backends.flatMap(writer =>
-    all
-      .filter(it => it !== writer)
-      .map(reader => [writer.suite, reader.suite, writer.nft, reader.nft] as const),
+  const all = [{ suite: "this machine", nft: ["nft"], version: ours }, ...tools];
+  const pairs = all
+    .filter(({ suite }) => suite !== "bullseye")
+    .flatMap(writer => all.filter(it => it !== writer).map(reader => ({ writer, reader })));
+
+  test.each(pairs)("what that of $writer.suite writes that of $reader.suite reads", ({ writer, reader }) =>
+    tryPair(
+      lab,
+      nftOf(writer),
+      nftOf(reader),
+      [one, other, one].map(it => [it, []]),
+    ),
   );
-  const successors = readers.filter(([, reader]) => reader !== "bullseye");
-
-  test.each(readers)("what that of %s wrote is listed by that of %s", async (_from, _to, writer, reader) => {
-    await sync(new NftablesBackend(lab.node.command(writer)), one);
-    for (const family of ["ip", "ip6"]) {
-      for (const options of [[], ["-j"], ["-a"]]) {
-        const table = [...reader, ...options, "list", "table", family, "ip-masq-agent"];
-        expect(await lab.node.run(table)).toMatchObject({ exitCode: 0, stderr: "" });
-      }
-    }
-    expect(await lab.node.run([...reader, "list", "ruleset"])).toMatchObject({ exitCode: 0, stderr: "" });
-  });
-
-  test.each(successors)(
-    "what that of %s wrote is in sync for that of %s",
-    async (_from, _to, first, second) => {
-      await sync(new NftablesBackend(lab.node.command(first)), one);
-      const before = await list();
-      expect((await sync(new NftablesBackend(lab.node.command(second)), one)).before.inSync).toBe(true);
-      expect(await list()).toBe(before);
-    },
-  );
-
-  test.each(successors)("that of %s and that of %s take turns", async (_one, _other, first, second) => {
-    const turns = [first, second].map(nft => new NftablesBackend(lab.node.command(nft)));
-    for (const wanted of [one, other, one]) {
-      for (const backend of turns) expect((await sync(backend, wanted)).after.inSync).toBe(true);
-      turns.reverse();
-    }
-  });
 
   // kubernetes/kubernetes issue 136786. So the tests above would see it if a set were declared by its type.
   test("a set that new nft declares by its type makes old nft crash", async () => {

@@ -1,0 +1,111 @@
+import { expect } from "bun:test";
+import { join } from "node:path";
+import type { DebianTools } from "../../lab/debian.ts";
+import type { Lab } from "../../lab/lab.ts";
+import type { Backend } from "../../src/backends/backend.ts";
+import type { Variant } from "../../src/backends/iptables/tools.ts";
+import { sync } from "../../src/backends/sync.ts";
+import type { Policy } from "../../src/policy/policy.ts";
+import { type Candidate, iptables, nftables } from "./candidates.ts";
+import type { Fact } from "./facts.ts";
+
+/** nft or one variant of iptables, in one version, at work on a node where there are others. */
+export interface Version {
+  readonly candidate: Candidate;
+  /** Command lines that list what we write. They write nothing. */
+  listings(policy: Policy): readonly (readonly string[])[];
+  /** What a sync is refused with, if it is too old to write. */
+  readonly refusal?: string;
+}
+
+/** @param tools those of this machine if left out */
+export function nftOf({ nft, version }: Pick<DebianTools, "nft" | "version">): Version {
+  return {
+    candidate: nftables(nft),
+    listings: ({ families }) => [
+      ...families.flatMap(({ family }) =>
+        [[], ["-j"], ["-a"]].map(options => [...nft, ...options, "list", "table", family, "ip-masq-agent"]),
+      ),
+      [...nft, "list", "ruleset"],
+    ],
+    ...(Bun.semver.order(version, "1.0.2") < 0 && {
+      refusal: `nft: version ${version} is too old; install nft 1.0.2 or later`,
+    }),
+  };
+}
+
+export function iptablesOf(variant: Variant, { wrapper }: Pick<DebianTools, "wrapper">): Version {
+  const suffix = variant.slice("iptables".length);
+  return {
+    candidate: iptables(variant, wrapper),
+    listings: ({ families }) =>
+      families.flatMap(({ family }) => {
+        const program = join(wrapper, `${family === "ip" ? "iptables" : "ip6tables"}${suffix}`);
+        return [
+          [program, "-t", "nat", "-S"],
+          [program, "-t", "nat", "-n", "-v", "-L", "IP-MASQ-AGENT"],
+          [`${program}-save`, "-t", "nat"],
+        ];
+      }),
+  };
+}
+
+/** Policies, each with connections to be tried under it. */
+export type Cases = readonly (readonly [policy: Policy, facts: readonly Fact[]])[];
+
+/** What was tried of a pair. */
+export interface Tried {
+  policies: number;
+  connections: number;
+}
+
+/**
+ * Has one version write policies one after the other, and the other one read each: it lists the rules without a word
+ * on standard error, its sync finds no difference and writes nothing, or is refused if it is too old, and real
+ * connections get the right verdicts. In the end it writes itself, where it may, and the first one finds it in order.
+ */
+export async function tryPair(lab: Lab, writer: Version, reader: Version, cases: Cases): Promise<Tried> {
+  const tried: Tried = { policies: 0, connections: 0 };
+  const [first, second] = [writer.candidate.open(lab), reader.candidate.open(lab)];
+  for (const [policy, facts] of cases) {
+    expect((await sync(first, policy)).after.inSync).toBe(true);
+    const written = await writer.candidate.snapshot(lab);
+    for (const listing of reader.listings(policy)) {
+      expect([listing, await lab.node.run(listing)]).toMatchObject([listing, { exitCode: 0, stderr: "" }]);
+    }
+    if (reader.refusal !== undefined) await expect(sync(second, policy)).rejects.toThrow(reader.refusal);
+    else await inSync(second, policy);
+    expect(await writer.candidate.snapshot(lab)).toBe(written);
+    expect(await verdicts(lab, facts)).toEqual(facts.map(fact => [...fact]));
+    tried.policies += 1;
+    tried.connections += facts.length * PROTOCOLS.length;
+  }
+  const [[policy] = []] = cases;
+  if (policy === undefined) return tried;
+  if (reader.refusal === undefined) {
+    await sync(second, policy);
+    await inSync(first, policy);
+  } else await expect(second.remove()).rejects.toThrow(reader.refusal);
+  await first.remove();
+  return tried;
+}
+
+/** A sync finds no difference. */
+async function inSync(backend: Backend, policy: Policy): Promise<void> {
+  const { before } = await sync(backend, policy);
+  expect([...before.held]).toEqual([...before.wanted]);
+  expect(before.inSync).toBe(true);
+}
+
+const PROTOCOLS = ["udp", "tcp"] as const;
+
+/** What becomes of connections, in the form of facts. */
+function verdicts(lab: Lab, facts: readonly Fact[]) {
+  const seen = facts.map(async ([to, , ...from]) => {
+    const source = from[0] === undefined ? {} : { from: from[0] };
+    const connections = PROTOCOLS.map(protocol => lab.connect({ protocol, to, ...source }));
+    const owners = (await Promise.all(connections)).map(it => lab.owner(it.source));
+    return [to, [...new Set(owners)].join(" and "), ...from];
+  });
+  return Promise.all(seen);
+}

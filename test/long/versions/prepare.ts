@@ -1,0 +1,9 @@
+/** Fetches nft and iptables of all suites of the matrix. */
+import { debianTools } from "../../../lab/debian.ts";
+import { MATRIX } from "./suites.ts";
+
+for (const tools of await Promise.all(MATRIX.map(debianTools))) {
+  if (!("missing" in tools)) continue;
+  process.stderr.write(`${tools.missing}\n`);
+  process.exitCode = 1;
+}
