@@ -1,4 +1,5 @@
 import { Agent } from "../agent/agent.ts";
+import { claimNode } from "../agent/claim.ts";
 import { Competitors } from "../agent/competitors.ts";
 import type { Due } from "../agent/triggers.ts";
 import { type ChooseOptions, type Chosen, chooseBackend } from "../backends/choose.ts";
@@ -51,6 +52,7 @@ export const run = command({
       competitors.look().catch(error => log.debug("rules of others cannot be read", { error: `${error}` }));
     const http = { journal, log, refresh: async () => agent?.count(), look };
     const serve = onlyOnce(() => listen(flags.listen, http, stop.signal));
+    await claimNode(http, serve, stop.signal);
     const chosen = await chooseInTheEnd(options, { ...http, serve }, stop.signal);
     if (!chosen) return { exitCode: 0 };
     const { backend, reason } = chosen;

@@ -72,10 +72,10 @@ ${items}</ul>
 </section>`;
 }
 
-function agent({ start, backend, config, interval, lastSuccess }: Journal): Html {
+function agent({ start, backend, config, interval, lastSuccess, unready }: Journal): Html {
   return facts({
     Backend: backend ? `${backend.backend}, by ${backend.writer}` : "none yet",
-    Because: backend?.reason ?? "there is nothing to write rules with",
+    Because: backend?.reason ?? unready ?? "",
     Config: config?.path ?? "not read yet",
     "Config hash": config?.digest.slice(0, 12) || "none",
     "Resync interval": formatDuration(interval),

@@ -109,7 +109,7 @@ test("an agent without anything to write with says so, and begins when there is 
   const before = await state(url);
   const why = "iptables: neither iptables nor nft is installed; install nftables or iptables";
   expect(before).toMatchObject({ ready: [503, why], good: 0, inSync: 0 });
-  expect(before.page).toContain("there is nothing to write rules with");
+  expect(before.page).toContain(`<dd>${why}</dd>`);
   await provide("/usr/sbin/nft");
   agent.kill("SIGHUP");
   await log.until("rules applied");
