@@ -125,7 +125,7 @@ export class Agent {
     const pace = this.#pace;
     const wait = pace.repairWait;
     pace.repaired(performance.now());
-    const found = { ...differences(before), by };
+    const found = { ...differences(before), by, remedy: remedy(before) };
     if (!pace.fighting) this.log.warn("the kernel did not hold our rules any more; repaired", found);
     else if (pace.repairWait !== wait) {
       const next = formatDuration(pace.repairWait);
@@ -157,10 +157,8 @@ export class Agent {
 
 /** How many lines of the rules were missing and how many were not ours, with the first of each. */
 function differences({ held, wanted }: Plan) {
-  const has = new Set(held);
-  const wants = new Set(wanted);
-  const missing = wanted.filter(line => !has.has(line));
-  const foreign = held.filter(line => !wants.has(line));
+  const missing = beyond(wanted, held);
+  const foreign = beyond(held, wanted);
   return {
     missing: missing.length,
     superfluous: foreign.length,
@@ -168,3 +166,22 @@ function differences({ held, wanted }: Plan) {
     ...(foreign[0] ? { firstSuperfluous: foreign[0].trim() } : {}),
   };
 }
+
+/** Those lines that the others do not have, or not so often. */
+function beyond(lines: readonly string[], others: readonly string[]): string[] {
+  const left = new Map<string, number>();
+  for (const line of others) left.set(line, (left.get(line) ?? 0) + 1);
+  return lines.filter(line => {
+    const count = left.get(line) ?? 0;
+    left.set(line, count - 1);
+    return count <= 0;
+  });
+}
+
+/** What to do about whoever wrote the rules that were found. */
+function remedy({ held }: Plan): string | undefined {
+  return held.some(line => INCUMBENT.test(line)) ? "another ip-masq-agent is at work; remove it" : undefined;
+}
+
+/** What ip-masq-agent says in the comments of its chain, in place of ours. */
+const INCUMBENT = /"ip-masq-agent: .* subject to MASQUERADE/;

@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { incumbentSync } from "../../lab/incumbent.ts";
 import { Lab } from "../../lab/lab.ts";
 import { chooseBackend, everyBackend } from "../../src/backends/choose.ts";
 import { IptablesBackend } from "../../src/backends/iptables/backend.ts";
@@ -136,6 +137,29 @@ MASQUERADE  all  --  anywhere             anywhere             /* ip-masq-agent:
     expect(kept).toMatchObject({ fromNode: 0, other: 0 });
     expect(outbound).toMatchObject({ fromPod: 0, other: 0 });
   }, 60_000);
+
+  test("an ip-masq-agent that goes on, with the same CIDRs, and we write no more than once", async () => {
+    const ours = backend(variant);
+    const wanted = policy({ keep: ["10.0.0.0/8", "192.168.0.0/16"] });
+    const theirs = () => incumbentSync(lab.node, variant, ["10.0.0.0/8", "192.168.0.0/16"]);
+    const jumps = async () => (await saved(variant)).match(/^-A POSTROUTING .*-j IP-MASQ-AGENT$/gm)?.length;
+    await theirs();
+    expect((await sync(ours, wanted)).before.inSync).toBe(true); // it was first
+    await ours.remove();
+    await sync(ours, wanted); // we were
+    await theirs();
+    expect(await jumps()).toBe(2);
+    await sync(ours, wanted);
+    for (let i = 0; i < 3; i++) {
+      await theirs();
+      const { before } = await sync(ours, wanted);
+      expect([...before.held]).toEqual([...before.wanted]);
+      expect(before.inSync).toBe(true);
+      expect(await jumps()).toBe(1);
+    }
+    await ours.remove();
+    expect(await saved(variant)).not.toContain("ip-masq");
+  });
 
   test("keeps counts when something else changes", async () => {
     await sync(backend(variant), policy());

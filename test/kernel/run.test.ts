@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { BINARY, RunningAgent } from "../../lab/agent.ts";
+import { incumbentSync } from "../../lab/incumbent.ts";
 import { Lab } from "../../lab/lab.ts";
 
 /** In the empty /run of lab/isolate. */
@@ -147,6 +148,24 @@ describe("the agent", () => {
     await agent.end("SIGKILL");
     expect((await once()).stderr).not.toContain("rules applied");
     expect(await lab.node.output(LIST)).toBe(before);
+  });
+
+  test("repairs what an ip-masq-agent with other CIDRs writes, and says what to do", async () => {
+    const agent = await started("--backend=iptables");
+    await Bun.sleep(100); // its own write is seen
+    const twice = "-t nat -A POSTROUTING -m addrtype ! --dst-type LOCAL -j IP-MASQ-AGENT";
+    await lab.node.output(["iptables-nft", ...twice.split(" ")]);
+    await agent.log.until(
+      'repaired missing=0 superfluous=1 firstSuperfluous="iptables -t nat -A POSTROUTING',
+    );
+    const theirs = () => incumbentSync(lab.node, "iptables-nft", ["10.0.0.0/8"]);
+    await theirs();
+    await agent.log.until("repaired"); // of its jump, or of its chain too
+    await Bun.sleep(100);
+    await theirs();
+    const said = (await agent.log.until("repaired missing=5 superfluous=3")).at(-1);
+    expect(said).toContain('remedy="another ip-masq-agent is at work; remove it"');
+    expect(await agent.end()).toBe(0);
   });
 
   test("goes on when its log cannot be written", async () => {

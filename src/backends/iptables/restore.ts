@@ -1,5 +1,5 @@
 import type { Family } from "../../net/cidr.ts";
-import { effectText, isOurs, normalText, type Rule, ruleText, targetOf } from "./rule.ts";
+import { COMMENT, effectText, isOurs, normalText, optionOf, type Rule, ruleText, targetOf } from "./rule.ts";
 import { type Chain, DEFAULT_CHAIN, extraChains, type Ruleset } from "./ruleset.ts";
 import type { Saved } from "./save.ts";
 
@@ -8,7 +8,8 @@ export const POSTROUTING = "POSTROUTING";
 /**
  * What `iptables-restore --noflush --counters` has to be given so that table `nat` holds what is wanted and nothing
  * else of ip-masq-agent's or ours; undefined if it does. Chains that differ are rewritten, with the counts of the
- * rules that stay; jumps go by what they do, whatever their comments say. All of it takes effect at once.
+ * rules that stay. Rules go by what they do, whatever ip-masq-agent says in their comments: it may still be there, and
+ * would write them again. All of it takes effect at once.
  *
  * @param wanted undefined to take everything away
  */
@@ -30,15 +31,19 @@ export function restoreInput(saved: Saved, wanted: Ruleset | undefined): string 
   ].join("\n");
 }
 
-/** The rules of ip-masq-agent's and ours, a line each, those that are wanted in the words of `wanted`. */
+/** The rules of ip-masq-agent's and ours, a line each, those and what is as it is wanted in the words of `wanted`. */
 export function heldLines(saved: Saved, wanted: Ruleset | undefined): string[] {
   const names = [...(wanted?.chains.map(({ name }) => name) ?? []), ...leftoverChains(saved, wanted)];
   const { right, wrong } = jumps(saved, wanted, leftoverChains(saved, wanted));
   const words = new Map(wanted?.chains.flatMap(({ rules }) => rules.map(rule => [normalText(rule), rule])));
   return [
-    ...names.flatMap(name =>
-      (saved.chains.get(name) ?? []).map(({ rule }) => line(name, words.get(normalText(rule)) ?? rule)),
-    ),
+    ...names.flatMap(name => {
+      const chain = wanted?.chains.find(it => it.name === name);
+      if (chain && isHeld(saved, chain)) return chain.rules.map(rule => line(name, rule));
+      return (saved.chains.get(name) ?? []).map(({ rule }) =>
+        line(name, words.get(normalText(rule)) ?? rule),
+      );
+    }),
     ...(right && wanted ? [line(POSTROUTING, wanted.jump)] : []),
     ...wrong.map(rule => line(POSTROUTING, rule)),
   ];
@@ -70,16 +75,15 @@ function line(chain: string, rule: Rule): string {
 function isHeld(saved: Saved, { name, rules }: Chain): boolean {
   const held = saved.chains.get(name);
   return (
-    held?.length === rules.length &&
-    held.every(({ rule }, i) => normalText(rule) === normalText(rules[i] ?? []))
+    held?.length === rules.length && held.every(({ rule }, i) => meaning(rule) === meaning(rules[i] ?? []))
   );
 }
 
 /** The rules of a chain with the counts that equal ones have. */
 function counted(saved: Saved, { name, rules }: Chain): string[] {
-  const held = new Map(saved.chains.get(name)?.map(it => [normalText(it.rule), it]));
+  const held = new Map(saved.chains.get(name)?.map(it => [meaning(it.rule), it]));
   return rules.map(rule => {
-    const { packets, bytes } = held.get(normalText(rule)) ?? { packets: 0, bytes: 0 };
+    const { packets, bytes } = held.get(meaning(rule)) ?? { packets: 0, bytes: 0 };
     return `[${packets}:${bytes}] ${line(name, rule)}`;
   });
 }
@@ -114,11 +118,22 @@ function jumps(
   wanted: Ruleset | undefined,
   leftovers: readonly string[],
 ): { right: Rule | undefined; wrong: Rule[] } {
-  const ours = [...(wanted?.chains.map(({ name }) => name) ?? []), ...leftovers];
-  const all = ours.flatMap(name => jumpsTo(saved, name));
-  const fits = (rule: Rule) => wanted !== undefined && effectText(rule) === effectText(wanted.jump);
-  const right = all.find(rule => wanted && normalText(rule) === normalText(wanted.jump)) ?? all.find(fits);
+  const chains = [...(wanted?.chains.map(({ name }) => name) ?? []), ...leftovers];
+  const all = chains.flatMap(name => jumpsTo(saved, name));
+  const fitting = all.filter(rule => wanted && effectText(rule) === effectText(wanted.jump));
+  const ours = fitting.find(rule => wanted && normalText(rule) === normalText(wanted.jump));
+  const right = fitting.find(isIncumbents) ?? ours ?? fitting[0];
   return { right, wrong: all.filter(rule => rule !== right) };
+}
+
+/** Rules for which this is the same are the same to us. */
+function meaning(rule: Rule): string {
+  return isOurs(rule) ? effectText(rule) : normalText(rule);
+}
+
+/** ip-masq-agent puts the comment of its jump into quotes, which become part of it, and appends one if it sees none. */
+function isIncumbents(jump: Rule): boolean {
+  return optionOf(jump, "--comment")?.startsWith(`"${COMMENT}`) ?? false;
 }
 
 /** Whether a chain that is to go is needed by rules that are not ours. */
