@@ -1,35 +1,38 @@
 import type { Namespace } from "./namespace.ts";
 
-const CHAIN = "IP-MASQ-AGENT";
-/** It hands this over as it stands, quotes and all, so that they end up in the kernel. */
-const WHY = `"ip-masq-agent: ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom ${CHAIN} chain"`;
-const JUMP = `-m comment --comment WHY -m addrtype ! --dst-type LOCAL -j ${CHAIN}`;
-
 /**
  * What kubernetes-sigs' ip-masq-agent does once a minute, program for program: it makes its chain, appends the jump to
  * it if there is none with its comment, and writes all rules of the chain anew.
  *
  * @param program iptables, iptables-nft or iptables-legacy
  * @param keep its nonMasqueradeCIDRs
+ * @param name of its chain
  */
 export async function incumbentSync(
   node: Namespace,
   program: string,
   keep: readonly string[],
+  name = "IP-MASQ-AGENT",
 ): Promise<void> {
-  const jump = JUMP.split(" ").map(word => (word === "WHY" ? WHY : word));
+  // It hands this over as it stands, quotes and all, so that they end up in the kernel.
+  const why = `"ip-masq-agent: ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom ${name} chain"`;
+  const jump = [
+    ..."-m comment --comment".split(" "),
+    why,
+    ...`-m addrtype ! --dst-type LOCAL -j ${name}`.split(" "),
+  ];
   const iptables = (action: string, chain: string, ...words: string[]) =>
     node.run([program, "-w", "5", action, chain, "-t", "nat", ...words]);
-  await iptables("-N", CHAIN);
+  await iptables("-N", name);
   if ((await iptables("-C", "POSTROUTING", ...jump)).exitCode !== 0) {
     await iptables("-A", "POSTROUTING", ...jump);
   }
-  await node.output([`${program}-restore`, "-w", "5", "--noflush"], { input: chainOf(keep) });
+  await node.output([`${program}-restore`, "-w", "5", "--noflush"], { input: chainOf(name, keep) });
 }
 
-function chainOf(keep: readonly string[]): string {
+function chainOf(name: string, keep: readonly string[]): string {
   const rule = (words: string, target: string) =>
-    `-A ${CHAIN} -m comment --comment "ip-masq-agent: ${words}" ${target}\n`;
+    `-A ${name} -m comment --comment "ip-masq-agent: ${words}" ${target}\n`;
   const kept = ["169.254.0.0/16", ...keep].map(cidr =>
     rule("local traffic is not subject to MASQUERADE", `-d ${cidr} -j RETURN`),
   );
@@ -37,5 +40,5 @@ function chainOf(keep: readonly string[]): string {
     "outbound traffic is subject to MASQUERADE (must be last in chain)",
     "-j MASQUERADE --random-fully",
   );
-  return `*nat\n:${CHAIN} - [0:0]\n${kept.join("")}${rest}COMMIT\n`;
+  return `*nat\n:${name} - [0:0]\n${kept.join("")}${rest}COMMIT\n`;
 }

@@ -1,0 +1,120 @@
+/** What docs/upgrade.md says of connections, step by step. */
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { mkdir, rm, writeFile } from "node:fs/promises";
+import { BINARY, RunningAgent } from "../../lab/agent.ts";
+import { incumbentSync } from "../../lab/incumbent.ts";
+import { Lab } from "../../lab/lab.ts";
+import { Lines } from "../../lab/lines.ts";
+
+/** In the empty /run of lab/isolate. */
+const CONFIG = "/run/upgrade/ip-masq-agent";
+const KEPT = "10.1.2.3";
+const OUTBOUND = "203.0.113.7";
+
+let lab: Lab;
+beforeEach(async () => {
+  lab = await Lab.create();
+  await mkdir("/run/upgrade", { recursive: true });
+  await writeFile(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8]\n");
+});
+afterEach(async () => {
+  await lab.close();
+  await rm("/run/upgrade", { recursive: true });
+});
+
+const run = (line: string) => lab.node.output(["sh", "-c", line]);
+
+/** A TCP connection that goes on: each call sends something, and returns the address and port that the server sees. */
+async function session(to: string): Promise<() => Promise<string>> {
+  const server = lab[to === KEPT ? "inside" : "outside"].spawn([process.execPath, "--eval", SERVER]);
+  await new Lines(server.stdout).until("listening");
+  const client = lab.pod.spawn([process.execPath, "--eval", CLIENT, to], { stdin: "pipe" });
+  const answers = new Lines(client.stdout);
+  return async () => {
+    client.stdin.write("?\n");
+    client.stdin.flush();
+    return (await answers.until(":")).join("");
+  };
+}
+
+const SERVER = `
+const data = (socket) => void socket.write(socket.remoteAddress + ":" + socket.remotePort + "\\n");
+Bun.listen({ hostname: "0.0.0.0", port: 9000, socket: { data } });
+console.log("listening");
+`;
+const CLIENT = `
+const data = (_, bytes) => void process.stdout.write(bytes);
+const socket = await Bun.connect({ hostname: process.argv.at(-1), port: 9000, socket: { data, close: () => process.exit() } });
+for await (const line of console) socket.write(line);
+`;
+
+test.each([
+  ["iptables-nft", "IP-MASQ-AGENT", "by way of iptables"],
+  ["iptables-legacy", "IP-MASQ-AGENT", "by way of iptables"],
+  ["iptables-nft", "IP-MASQ", "by way of iptables"],
+  ["iptables-nft", "IP-MASQ-AGENT", "in a hurry"],
+  ["iptables-legacy", "IP-MASQ-AGENT", "in a hurry"],
+])(
+  "from ip-masq-agent with %s and chain %s to nftables, and back %s",
+  async (iptables, chain, back) => {
+    const theirs = () => incumbentSync(lab.node, iptables, ["10.0.0.0/8"], chain);
+    const old = async () => (await run(`${iptables}-save -t nat`)).match(/^-A.*IP-MASQ.*$/gm) ?? [];
+    await run(`${iptables} -t mangle -N KUBE-IPTABLES-HINT`);
+    await theirs();
+    const before = await old();
+    const [outbound, kept] = [await session(OUTBOUND), await session(KEPT)];
+    const seen = [await outbound(), await kept()];
+    expect(seen.map(it => lab.owner(it.replace(/:.*/, "")))).toEqual(["node", "pod"]);
+    const load = await lab.load({ destinations: [KEPT, OUTBOUND], flowsPerSecond: 3000 });
+
+    const flags = [`--config=${CONFIG}`, `--masq-chain=${chain}`];
+    const first = await RunningAgent.started(lab.node, flags);
+    expect(await old()).toEqual([]);
+    expect(await first.end()).toBe(0);
+    if (back === "by way of iptables") {
+      const second = await RunningAgent.started(lab.node, [...flags, "--backend=iptables"]);
+      expect(await second.end()).toBe(0);
+    }
+    await theirs();
+    if (back === "in a hurry") await run("nft delete table ip ip-masq-agent");
+    expect(await run("nft list tables")).not.toContain("ip-masq-agent");
+    // Of jumps there may be one more, since ip-masq-agent knows its own alone; the second one changes nothing.
+    expect((await old()).filter(line => line.startsWith(`-A ${chain} `))).toEqual(
+      before.filter(line => line.startsWith(`-A ${chain} `)),
+    );
+
+    const [toKept, toOutbound] = await load.stop();
+    expect(toKept).toMatchObject({ fromNode: 0, other: 0 });
+    expect(toOutbound).toMatchObject({ fromPod: 0, other: 0 });
+    expect([await outbound(), await kept()]).toEqual(seen);
+  },
+  30_000,
+);
+
+test("a connection that goes on keeps its address when the config says otherwise", async () => {
+  const agent = await RunningAgent.started(lab.node, [`--config=${CONFIG}`]);
+  const outbound = await session(OUTBOUND);
+  const seen = await outbound();
+  expect(lab.owner(seen.replace(/:.*/, ""))).toBe("node");
+  await writeFile(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8, 203.0.113.0/24]\n");
+  await agent.log.until("rules applied");
+  expect(lab.owner((await lab.connect({ protocol: "tcp", to: OUTBOUND })).source)).toBe("pod");
+  expect(await outbound()).toBe(seen);
+  expect(await agent.end()).toBe(0);
+});
+
+test("after cleanup connections that were masqueraded go on if somebody else has NAT rules", async () => {
+  const agent = await RunningAgent.started(lab.node, [`--config=${CONFIG}`]);
+  const outbound = await session(OUTBOUND);
+  const seen = await outbound();
+  const chain = "type nat hook postrouting priority 100; ip daddr 198.18.0.0/15 masquerade;";
+  await run(`nft 'add table ip other { chain c { ${chain} }; }'`);
+  expect(await agent.end()).toBe(0);
+  await lab.node.output([BINARY, "cleanup"]);
+  expect(lab.owner((await lab.connect({ protocol: "tcp", to: OUTBOUND })).source)).toBe("pod");
+  expect(await outbound()).toBe(seen);
+
+  // Without any the kernel translates nothing: the server knows no such connection of the Pod's, and resets it.
+  await run("nft delete table ip other");
+  await expect(outbound()).rejects.toThrow("it ended");
+}, 20_000);
