@@ -5,11 +5,13 @@
 import { debianChroot, PROGRAM_NAMES } from "./chroot.ts";
 import { debianTools, SUITES } from "./debian.ts";
 import { KUBERNETES_SUITES, kubernetesRelease } from "./kubernetes.ts";
+import { prometheusOperator } from "./operator.ts";
 
 const all = [
   ...SUITES.map(debianTools),
   ...PROGRAM_NAMES.map(debianChroot),
   ...KUBERNETES_SUITES.map(kubernetesRelease),
+  prometheusOperator(),
 ];
 for (const it of await Promise.all(all)) {
   if ("missing" in it) process.stdout.write(`${it.missing}\n`);

@@ -6,6 +6,7 @@ import { join, relative, resolve } from "node:path";
 import * as v from "valibot";
 import { parseAllDocuments } from "yaml";
 import { KUBERNETES_SUITES, kubernetesRelease } from "../../lab/kubernetes.ts";
+import { prometheusOperator } from "../../lab/operator.ts";
 import { output } from "../../lab/output.ts";
 import { version } from "../../package.json";
 import { ipmasq } from "../binary.ts";
@@ -118,6 +119,28 @@ spec:
     ]);
   });
 }
+
+const operator = await prometheusOperator();
+if ("missing" in operator) absent(operator.missing);
+else
+  describe("Prometheus Operator", () => {
+    test.each([
+      "pod-monitor/pod-monitor.yaml",
+      "service-monitor/service-monitor.yaml",
+      "alerts/prometheus-rule.yaml",
+    ])("has nothing to say of %s", async path => {
+      for (const document of documents(await Bun.file(join(FOLDER, "components", path)).text()))
+        expect(await operator.judge(document)).toBe("");
+    });
+
+    test("finds what is wrong", async () => {
+      const monitor = { apiVersion: "monitoring.coreos.com/v1", kind: "PodMonitor" };
+      const spec = { podMetricsEndpoints: [{ port: 9469 }] };
+      const faults = await operator.judge({ ...monitor, spec });
+      expect(faults).toContain("data/spec/podMetricsEndpoints/0/port must be string");
+      expect(faults).toContain("data/spec must have required property selector");
+    });
+  });
 
 test("the image is of this version", async () => {
   expect(container(await Bun.file(RENDERED).text()).image).toBe(`localhost/ipmasq:${version}`);
