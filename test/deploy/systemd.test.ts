@@ -36,7 +36,7 @@ function installed(chroot: Chroot): void {
     lab = await Lab.create();
     systemd = await Systemd.start(lab.node, chroot, root, ["ipmasq", "nftables"]);
     await rm(root, { recursive: true });
-  });
+  }, 60_000);
   afterAll(async () => {
     await systemd.stop();
     await lab.close();
@@ -95,13 +95,13 @@ function installed(chroot: Chroot): void {
     await run("systemctl reload ipmasq");
     await until(async () => (await syncs("signal")).length > 0);
     expect(await syncs("signal")).toEqual(['ipmasq_syncs_total{trigger="signal",result="unchanged"} 1']);
-  });
+  }, 20_000);
 
   test("what nftables.service flushes when it is reloaded is repaired", async () => {
     await run("systemctl reload nftables");
     await until(async () => (await run("journalctl --unit=ipmasq --output=cat")).includes("repaired"));
     expect(await owner()).toBe("node");
-  });
+  }, 20_000);
 
   test("iptables-legacy gets its lock", async () => {
     await run(
@@ -111,7 +111,7 @@ function installed(chroot: Chroot): void {
     expect(await run("iptables-legacy -t nat -S IP-MASQ-AGENT")).toContain("MASQUERADE");
     expect(await owner()).toBe("node");
     expect(await run("nft list tables")).not.toContain("ip-masq-agent");
-  });
+  }, 20_000);
 
   test("it ends at once, the rules stay, and cleanup takes them away", async () => {
     await run("systemctl stop ipmasq");
@@ -119,5 +119,5 @@ function installed(chroot: Chroot): void {
     expect(await owner()).toBe("node");
     await run("ipmasq cleanup");
     expect(await owner()).toBe("pod");
-  });
+  }, 20_000);
 }
