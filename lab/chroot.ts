@@ -16,7 +16,6 @@ const PROGRAMS = {
   libvirt: ["libvirt-daemon", "libvirt-clients", "dnsmasq-base", "iptables", "dash", "coreutils"],
   netavark: ["netavark", "iptables"],
   promtool: ["prometheus"],
-  systemd: "systemd nftables iptables dash coreutils findutils procps util-linux mount".split(" "),
 };
 
 export type ProgramName = keyof typeof PROGRAMS;

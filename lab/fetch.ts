@@ -6,11 +6,13 @@ import { debianChroot, PROGRAM_NAMES } from "./chroot.ts";
 import { debianTools, SUITES } from "./debian.ts";
 import { KUBERNETES_SUITES, kubernetesRelease } from "./kubernetes.ts";
 import { prometheusOperator } from "./operator.ts";
+import { SYSTEMD_SUITES, systemdRoot } from "./systemd.ts";
 
 const all = [
   ...SUITES.map(debianTools),
   ...PROGRAM_NAMES.map(debianChroot),
   ...KUBERNETES_SUITES.map(kubernetesRelease),
+  ...SYSTEMD_SUITES.map(systemdRoot),
   prometheusOperator(),
 ];
 for (const it of await Promise.all(all)) {

@@ -2,10 +2,10 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Chroot, debianChroot } from "../../lab/chroot.ts";
+import type { Chroot } from "../../lab/chroot.ts";
 import { Lab } from "../../lab/lab.ts";
 import { output } from "../../lab/output.ts";
-import { Systemd } from "../../lab/systemd.ts";
+import { SYSTEMD_SUITES, Systemd, systemdRoot } from "../../lab/systemd.ts";
 import { absent } from "../programs.ts";
 
 const INSTALL = join(import.meta.dir, "../../deploy/systemd/install");
@@ -22,10 +22,12 @@ test("installs below another directory too", async () => {
   await rm(root, { recursive: true });
 });
 
-const chroot = await debianChroot("systemd");
-if ("missing" in chroot) absent(chroot.missing);
-else if (process.env.LAB_USER) absent("systemd as the first process needs root");
-else describe("a Debian system with ipmasq.service and nftables.service", () => installed(chroot));
+for (const suite of SYSTEMD_SUITES) {
+  const chroot = await systemdRoot(suite);
+  if ("missing" in chroot) absent(chroot.missing);
+  else if (process.env.LAB_USER) absent("systemd as the first process needs root");
+  else describe(`Debian's ${suite} with ipmasq.service and nftables.service`, () => installed(chroot));
+}
 
 function installed(chroot: Chroot): void {
   let lab: Lab;
