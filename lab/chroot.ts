@@ -43,14 +43,20 @@ export function debianChroot(name: ProgramName): Promise<Chroot | Missing> {
  * Returns a root with packages of a suite of Debian's; they are downloaded once.
  *
  * @param name of the root, among all
+ * @param finish adds to the root what else it needs
  */
 export async function suiteChroot(
   name: string,
   suite: string,
   packages: readonly string[],
+  finish: (root: string) => Promise<void> = async () => {},
 ): Promise<Chroot | Missing> {
   try {
-    const root = join(await unpackPackages(name, suite, packages, configure), "root");
+    const top = await unpackPackages(name, suite, packages, async top => {
+      await configure(top);
+      await finish(join(top, "root"));
+    });
+    const root = join(top, "root");
     const command = (argv: readonly string[], visible = "") => [
       ...["unshare", "--mount", "sh", "-ec", ENTER, root, visible],
       ...argv,

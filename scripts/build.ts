@@ -27,7 +27,7 @@ async function buildAll(): Promise<void> {
   if (Bun.version !== BUN_VERSION)
     end(1, `this is Bun ${Bun.version}, and package-lock.json has ${BUN_VERSION}`);
   const runtimes = await fetchRuntimes().catch(error =>
-    end(1, `no Bun ${BUN_VERSION} by npm: ${error.message}`),
+    end(1, `no Bun ${BUN_VERSION} from npm: ${error.message}`),
   );
   await rm("dist/SHA256SUMS", { force: true });
   const sums: string[] = [];

@@ -1,4 +1,5 @@
 /** Bun's executables for every platform of a release: most of each binary is one of them. */
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { $ } from "bun";
 import { cached } from "../lab/cache.ts";
@@ -25,7 +26,7 @@ export interface Runtime {
  * Returns all of them. npm brings them once (150 MB, 5 s) into `.cache`, since those for other platforms have no
  * place in `node_modules`, and holds them to the checksums of `package-lock.json`.
  *
- * @throws Error if npm does not bring them; npm has then said why
+ * @throws Error if npm does not bring them, which npm then explains
  */
 export async function fetchRuntimes(): Promise<Runtime[]> {
   const top = await cached(`bun-${BUN_VERSION}`, async directory => {
@@ -43,8 +44,9 @@ export async function fetchRuntimes(): Promise<Runtime[]> {
     // By force, since they are for other platforms than this machine is.
     await $`npm ci --force --ignore-scripts --no-audit --no-fund --loglevel=error`.cwd(directory);
   });
-  return PLATFORMS.map(({ platform, name }) => ({
-    platform,
-    executable: join(top, "node_modules", name, "bin/bun"),
-  }));
+  return PLATFORMS.map(({ platform, name }) => {
+    const executable = join(top, "node_modules", name, "bin/bun");
+    if (!existsSync(executable)) throw new Error(`${executable} is missing: remove ${top}, and build again`);
+    return { platform, executable };
+  });
 }
