@@ -4,12 +4,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DIST, RunningAgent } from "../../../lab/agent.ts";
 import { Lab } from "../../../lab/lab.ts";
+import { muslRoot } from "../../../lab/musl.ts";
 import { output } from "../../../lab/output.ts";
 import { emulator, nodeRoot, PROCESSORS, ROOT_SUITES } from "../../../lab/roots.ts";
 import { absent } from "../../programs.ts";
 
 const NAMES = ["arm64", "arm64-musl", "x64", "x64-musl"].map(it => `ipmasq-linux-${it}`);
 const ROOTS = await Promise.all(ROOT_SUITES.map(async suite => ({ suite, root: await nodeRoot(suite) })));
+const MUSL = await muslRoot();
 const EMULATORS = await Promise.all(
   PROCESSORS.map(async it => ({ processor: it, qemu: await emulator(it) })),
 );
@@ -53,6 +55,11 @@ describe("in the root of Debian's", () => {
     if ("missing" in root) absent(root.missing);
     else works(suite, root.command([binary], DIST), backend);
   }
+});
+
+describe("in a root with", () => {
+  if ("missing" in MUSL) absent(MUSL.missing);
+  else works("musl", MUSL.command([join(DIST, `ipmasq-linux-${process.arch}-musl`)], DIST), "nftables");
 });
 
 describe("on the emulated processor", () => {
