@@ -16,7 +16,7 @@ const [mode, ...surplus] = process.argv.slice(2);
 const unknown = mode === "--all" ? surplus[0] : mode;
 if (unknown !== undefined) end(EX_USAGE, `unknown argument "${unknown}"; there is --all, and nothing else`);
 const commit =
-  process.env.COMMIT?.slice(0, 12) ||
+  process.env.COMMIT?.replace(/^([0-9a-f]{12})[0-9a-f]*/, "$1") ||
   (await $`git describe --always --dirty --abbrev=12 --exclude=${"*"}`.nothrow().quiet().text()).trim() ||
   "unknown";
 if (mode === undefined) await build("ipmasq");

@@ -31,10 +31,11 @@ export interface Runtime {
 export async function fetchRuntimes(): Promise<Runtime[]> {
   const top = await cached(`bun-${BUN_VERSION}`, async directory => {
     const dependencies = Object.fromEntries(PLATFORMS.map(({ name }) => [name, BUN_VERSION]));
-    const locked = PLATFORMS.map(({ name }) => [
-      `node_modules/${name}`,
-      lock.packages[`node_modules/${name}`],
-    ]);
+    // Not all that the lock file says of them: what is optional and of another platform makes npm 9 bring nothing at all.
+    const locked = PLATFORMS.map(({ name }) => {
+      const { version, integrity } = lock.packages[`node_modules/${name}`];
+      return [`node_modules/${name}`, { version, integrity }];
+    });
     const packageLock = {
       lockfileVersion: 3,
       packages: { "": { dependencies }, ...Object.fromEntries(locked) },
