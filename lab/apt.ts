@@ -52,7 +52,7 @@ export async function downloadPackages(
 }
 
 /** The archives of releases that this machine's apt knows; those of updates to a release have a dash in its name. */
-async function mirrorsOf(emptyLists: string): Promise<string[]> {
+export async function mirrorsOf(emptyLists: string): Promise<string[]> {
   const options = [`Dir::State::lists=${emptyLists}`, "Debug::NoLocking=true"].flatMap(set => ["-o", set]);
   const uris = await output(["apt-get", ...options, "--print-uris", "update"]);
   const releases = uris.matchAll(/^'(\S+)\/dists\/[^/'-]+\/InRelease'/gm);

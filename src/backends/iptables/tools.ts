@@ -109,6 +109,8 @@ function hint(stderr: string): string {
     return "run as root, or with the capability NET_ADMIN";
   if (/xtables lock/.test(stderr))
     return "another program holds the lock of iptables: see who has /run/xtables.lock open";
+  if (/open lock file/.test(stderr))
+    return "mount the node's /run/xtables.lock here, by which all iptables-legacy of a node take turns";
   if (/incompatible/.test(stderr))
     return "remove what nft wrote into table nat, or start the agent with --backend=nftables";
   return "";

@@ -1,5 +1,6 @@
-/** What the tests of a release have to get where there is a network: the binaries, and where to run them. */
+/** What the tests of a release have to get where there is a network: the binaries, the image, and where to run them. */
 import { $ } from "bun";
+import { buildImages } from "../../../lab/image.ts";
 import { muslRoot } from "../../../lab/musl.ts";
 import { emulator, nodeRoot, PROCESSORS, ROOT_SUITES } from "../../../lab/roots.ts";
 
@@ -7,6 +8,10 @@ await $`bun run build --all`;
 for (const suite of ROOT_SUITES) report(await nodeRoot(suite));
 report(await muslRoot());
 for (const processor of PROCESSORS) report(await emulator(processor));
+if (process.getuid?.() === 0) {
+  await $`sh scripts/containers`;
+  await buildImages();
+}
 
 function report(place: object): void {
   if ("missing" in place) process.stdout.write(`${place.missing}\n`);

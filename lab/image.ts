@@ -1,0 +1,126 @@
+import { existsSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { version } from "../package.json";
+import { run } from "../src/system/program.ts";
+import { DIST } from "./agent.ts";
+import { mirrorsOf } from "./apt.ts";
+import { CACHE, cached } from "./cache.ts";
+import type { Missing } from "./debian.ts";
+import { output } from "./output.ts";
+
+/** The image's name, as the manifests have it. */
+export const IMAGE = `localhost/ipmasq:${version}`;
+
+/** As Debian and OCI name them. */
+export const ARCHITECTURES = ["amd64", "arm64"] as const;
+export type Architecture = (typeof ARCHITECTURES)[number];
+
+/** Of this machine. */
+export const ARCHITECTURE: Architecture = process.arch === "arm64" ? "arm64" : "amd64";
+
+/** The Debian release of the image: the default of `container/Dockerfile`. */
+const SUITE = "bookworm";
+
+/** What stands for both base images of `container/Dockerfile`: Debian with npm. */
+const BASE = "localhost/base";
+
+/** With a storage of its own. */
+const BUILDAH = [
+  "buildah",
+  `--root=${join(CACHE, "containers/storage")}`,
+  `--runroot=${join(CACHE, "containers/run")}`,
+];
+
+/** Debian's certificates of authorities, where the base looks for them. */
+const AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt";
+
+/** Returns where `buildImages` left the image, as an OCI archive. */
+export function builtImage(architecture: Architecture): string | Missing {
+  const archive = archiveOf(architecture);
+  return existsSync(archive)
+    ? archive
+    : { missing: `the image for ${architecture}: root makes it, by \`npm run test:release\`` };
+}
+
+function archiveOf(architecture: Architecture): string {
+  return join(CACHE, `containers/ipmasq-${architecture}.tar`);
+}
+
+/**
+ * Builds the image for each architecture from `container/Dockerfile` as it is, of the commit that dist/ is of, with
+ * Debian's buildah (80 s). Needs root, a network, and the programs of `scripts/containers`.
+ */
+export async function buildImages(): Promise<void> {
+  const scratch = await mkdtemp(join(tmpdir(), "ipmasq-image-"));
+  try {
+    const npmrc = join(scratch, "npmrc");
+    const registry = (await output(["npm", "config", "get", "registry"])).trim();
+    await Bun.write(npmrc, `registry=${registry}\ncafile=${AUTHORITIES}\n`);
+    await importBase();
+    for (const architecture of ARCHITECTURES) await buildImage(architecture, npmrc);
+    // What the second build had from the first; 0.8 GB for every change of a source, if they were kept.
+    await finished([...BUILDAH, "rmi", "--prune"]);
+  } finally {
+    await rm(scratch, { recursive: true });
+  }
+}
+
+async function buildImage(architecture: Architecture, npmrc: string): Promise<void> {
+  const archive = archiveOf(architecture);
+  await rm(archive, { force: true });
+  // Debian 12's buildah does not know BUILDPLATFORM by itself. Its usual isolation is for whoever may mount a /proc.
+  await finished([
+    ...[...BUILDAH, "build", "--layers", "--pull=never", "--isolation=chroot", "--network=host"],
+    ...[`--platform=linux/${architecture}`, `--build-arg=BUILDPLATFORM=linux/${ARCHITECTURE}`],
+    ...[`--build-arg=NODE_IMAGE=${BASE}`, `--build-arg=DEBIAN_IMAGE=${BASE}`],
+    ...[`--build-arg=REVISION=${await commitOfDist()}`, `--secret=id=npmrc,src=${npmrc}`],
+    ...["--file=container/Dockerfile", `--tag=${IMAGE}`, join(import.meta.dirname, "..")],
+  ]);
+  await finished([...BUILDAH, "push", "--quiet", IMAGE, `oci-archive:${archive}:${IMAGE}`]);
+}
+
+/** The commit that the binaries of a release say that they are of. */
+async function commitOfDist(): Promise<string> {
+  const name = `ipmasq-linux-${process.arch}`;
+  return /commit ([^,]+),/.exec(await output([join(DIST, name), "version"]))?.[1] ?? "unknown";
+}
+
+/** Makes the base an image, once. */
+async function importBase(): Promise<void> {
+  const { exitCode } = await run([...BUILDAH, "inspect", "--type=image", BASE]);
+  if (exitCode === 0) return;
+  const container = (await output([...BUILDAH, "from", "scratch"])).trim();
+  await output([...BUILDAH, "add", "--quiet", container, await base(), "/"]);
+  await output([...BUILDAH, "commit", "--quiet", "--rm", container, BASE]);
+}
+
+/** A file system of Debian's with npm, which knows the authorities that npm on this machine trusts (40 s, 420 MB). */
+async function base(): Promise<string> {
+  const directory = await cached(`containers/base-${SUITE}`, async directory => {
+    const own = process.env.NODE_EXTRA_CA_CERTS;
+    const hooks = own && existsSync(own) ? [`--customize-hook=cat "${own}" >> "$1${AUTHORITIES}"`] : [];
+    let failure: unknown;
+    for (const mirror of await mirrorsOf(directory)) {
+      try {
+        await finished([
+          ...["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--include=npm,ca-certificates"],
+          ...[...hooks, SUITE, join(directory, "base.tar"), mirror],
+        ]);
+        return;
+      } catch (error) {
+        failure = error;
+      }
+    }
+    throw failure;
+  });
+  return join(directory, "base.tar");
+}
+
+/** Runs a program that may take minutes. Throws Error with all that it printed if it fails. */
+async function finished(argv: readonly string[]): Promise<void> {
+  const child = Bun.spawn([...argv], { stdio: ["ignore", "pipe", "pipe"] });
+  const printed = await Promise.all([child.stdout.text(), child.stderr.text()]);
+  if ((await child.exited) !== 0) throw new Error(`${argv.join(" ")}:\n${printed.join("")}`);
+}

@@ -1,0 +1,92 @@
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { CACHE } from "./cache.ts";
+import { isIsolated } from "./isolated.ts";
+import { Lines } from "./lines.ts";
+import type { Namespace } from "./namespace.ts";
+import { output } from "./output.ts";
+
+/** In the empty /run of lab/isolate: the machine's own podman, if there is one, knows nothing of these containers. */
+const RUN = "/run/podman";
+
+/** What the defaults of Debian 12 ask of a machine that a container does not have: crun, systemd, more open files. */
+const SETTINGS = `
+  [containers]
+  default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+  [engine]
+  runtime = "runc"
+  cgroup_manager = "cgroupfs"
+  events_logger = "none"
+`;
+
+/** Podman with a storage of its own, in which there is one image. Needs `lab/isolate` around it, as root. */
+export class Podman implements AsyncDisposable {
+  private constructor(private readonly root: string) {}
+
+  /** @param archive the image, as an OCI archive */
+  static async create(archive: string): Promise<Podman> {
+    if (!isIsolated()) throw new Error("containers belong into namespaces of their own: lab/isolate");
+    await mkdir(RUN, { recursive: true });
+    await Bun.write(join(RUN, "containers.conf"), SETTINGS);
+    const podman = new Podman(await mkdtemp(join(CACHE, "containers/podman-")));
+    await podman.output(["load", "--quiet", "--input", archive]);
+    return podman;
+  }
+
+  /** The command line that runs podman; in a network namespace, that one is "the host's" to it. */
+  command(argv: readonly string[]): string[] {
+    const settings = ["env", `CONTAINERS_CONF=${RUN}/containers.conf`];
+    return [...settings, "podman", `--root=${this.root}`, `--runroot=${RUN}/containers`, ...argv];
+  }
+
+  /** Runs podman, which has to succeed, and returns what it prints. */
+  output(argv: readonly string[]): Promise<string> {
+    return output(this.command(argv));
+  }
+
+  /** Unpacks the file system of an image. */
+  async unpack(image: string, directory: string): Promise<void> {
+    const container = (await this.output(["create", "--pull=never", image])).trim();
+    await output(["sh", "-ec", '"$@" | tar -x -C "$0"', directory, ...this.command(["export", container])]);
+    await this.output(["rm", container]);
+  }
+
+  /** Starts a container on a node; its rules may not be in the kernel yet. */
+  start(node: Namespace, name: string, argv: readonly string[]): Container {
+    return new Container(this, node, name, argv);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.output(["pod", "rm", "--all", "--force", "--time=0"]);
+    await this.output(["rm", "--all", "--force", "--time=0"]);
+    await rm(this.root, { recursive: true });
+  }
+}
+
+/** A container in the foreground, and its log. */
+export class Container {
+  readonly log: Lines;
+  readonly #program: Bun.Subprocess<"ignore", "pipe", "pipe">;
+
+  constructor(
+    private readonly podman: Podman,
+    node: Namespace,
+    readonly name: string,
+    argv: readonly string[],
+  ) {
+    const command = podman.command(["run", `--name=${name}`, "--network=host", "--pull=never", ...argv]);
+    this.#program = node.spawn(command, { stderr: "pipe" });
+    this.log = new Lines(this.#program.stderr);
+  }
+
+  /** Its exit code, when it has ended. */
+  get exited(): Promise<number> {
+    return this.#program.exited;
+  }
+
+  /** Asks it to end, and ends it by force after a second. Returns its exit code: 137 if it took force. */
+  async stop(): Promise<number> {
+    await this.podman.output(["stop", "--time=1", this.name]);
+    return this.exited;
+  }
+}

@@ -1,0 +1,28 @@
+import { mkdir, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+
+/** A folder as kubelet makes it of a ConfigMap: what it holds changes at once, when the link `..data` is renamed. */
+export class ConfigVolume {
+  #saved = 0;
+
+  private constructor(readonly path: string) {}
+
+  /** In a folder that is there; a config that is there too gives way to this one. */
+  static async create(path: string, config: string): Promise<ConfigVolume> {
+    const volume = new ConfigVolume(path);
+    await volume.save(config);
+    await symlink("..data/ip-masq-agent", join(path, "..link"));
+    await rename(join(path, "..link"), join(path, "ip-masq-agent"));
+    return volume;
+  }
+
+  async save(config: string): Promise<void> {
+    const before = `..${this.#saved++}`;
+    const after = `..${this.#saved}`;
+    await mkdir(join(this.path, after));
+    await writeFile(join(this.path, after, "ip-masq-agent"), config);
+    await symlink(after, join(this.path, "..data_tmp"));
+    await rename(join(this.path, "..data_tmp"), join(this.path, "..data"));
+    await rm(join(this.path, before), { recursive: true, force: true });
+  }
+}
