@@ -112,6 +112,17 @@ test("without the right to, it says what is missing", async () => {
   expect(stderr).toContain("NET_ADMIN");
 });
 
+test("without the right to look at iptables-legacy, on a node that uses it, it does not take it for empty", async () => {
+  await lab.node.output(["iptables-legacy", "-t", "mangle", "-N", "KUBE-IPTABLES-HINT"]);
+  const drop = ["setpriv", "--bounding-set=-net_raw", "--inh-caps=-all"];
+  const argv = [...drop, BINARY, "run", "--once", "--backend=iptables", `--config=${CONFIG}`];
+  const { exitCode, stderr } = await lab.node.run(argv);
+  await lab.node.output(["iptables-legacy", "-t", "mangle", "-X"]);
+  expect(exitCode).toBe(1);
+  expect(stderr).toContain("NET_RAW");
+  expect(await lab.node.output(LIST)).toBe("");
+});
+
 test("without nft it says what to install", async () => {
   const { exitCode, stderr } = await lab.node.run([
     "env",

@@ -68,15 +68,19 @@ export class Tools {
   }
 
   /**
-   * What iptables-save prints, of one table or of all that are in use; nothing if it fails. A table that
-   * iptables-legacy does not have in use is not brought in by this.
+   * What iptables-save prints, of one table or of all that are in use; nothing if iptables-nft fails. A table that
+   * iptables-legacy does not have in use is not brought in by this. Throws ProgramError if iptables-legacy may not read
+   * its own, which are not to be taken for empty.
    */
   async print(family: Family, table?: string): Promise<string> {
     if (!this.has(family)) return "";
     const idle = async (name: string) => !(await legacyTables(this.programs, family)).has(name);
     if (table !== undefined && this.variant === "iptables-legacy" && (await idle(table))) return "";
     const program = this.programs.argv(`${NAMES[family]}${this.suffix}-save`);
-    return (await run([...program, ...(table === undefined ? [] : ["--table", table])])).stdout;
+    const argv = [...program, ...(table === undefined ? [] : ["--table", table])];
+    const ended = await run(argv);
+    if (ended.exitCode !== 0 && this.variant === "iptables-legacy") throw failure(argv, ended);
+    return ended.stdout;
   }
 
   /** Changes table `nat`, all of it or nothing, as `iptables-restore --noflush` reads it. Throws ProgramError. */
@@ -106,7 +110,7 @@ function failure(argv: readonly string[], { exitCode, stderr }: Ended, input = "
 
 function hint(stderr: string): string {
   if (/permission denied|must be root|not permitted/i.test(stderr))
-    return "run as root, or with the capability NET_ADMIN";
+    return "run as root, or with the capability NET_ADMIN, and for iptables-legacy NET_RAW";
   if (/xtables lock/.test(stderr))
     return "another program holds the lock of iptables: see who has /run/xtables.lock open";
   if (/open lock file/.test(stderr))
