@@ -6,6 +6,7 @@ import { Firewalld } from "../../lab/firewalld.ts";
 import { Lab } from "../../lab/lab.ts";
 import { WRITERS } from "../../lab/writers.ts";
 import { absent } from "../programs.ts";
+import { others } from "./others.ts";
 
 /** In the empty /run of lab/isolate. */
 const CONFIG = "/run/reload/ip-masq-agent";
@@ -52,7 +53,7 @@ describe.each(WRITERS)("$name", ({ name, flags, prepare }) => {
       };
       await theirs();
       await run();
-      const alone = await others();
+      const alone = await others(lab);
       await lab.node.output(["nft", "flush", "ruleset"]);
       for (const table of ["nat", "filter"]) {
         await lab.node.output(["sh", "-c", `iptables-legacy -t ${table} -F; iptables-legacy -t ${table} -X`]);
@@ -63,7 +64,7 @@ describe.each(WRITERS)("$name", ({ name, flags, prepare }) => {
       await settled();
       await run();
       await settled();
-      expect(await others()).toEqual(alone);
+      expect(await others(lab)).toEqual(alone);
       expect(await agent.end()).toBe(0);
     },
     20_000,
@@ -84,12 +85,12 @@ describe("firewalld", () => {
         const firewalld = await Firewalld.start(lab.node, firewalldRoot, it);
         await firewalld.command("--zone=trusted", "--add-source=198.51.100.0/24");
         await firewalld.command("--reload");
-        const alone = await others();
+        const alone = await others(lab);
         const agent = await RunningAgent.started(lab.node, [`--config=${CONFIG}`, ...flags]);
         await settled();
         await firewalld.command("--reload");
         await settled();
-        expect(await others()).toEqual(alone);
+        expect(await others(lab)).toEqual(alone);
         await firewalld.stop();
         await settled();
         expect(await agent.end()).toBe(0);
@@ -121,25 +122,6 @@ async function theirs(): Promise<void> {
     await lab.node.output([program, "-A", "FORWARD", "-s", "198.51.100.1", "-j", "DROP"]);
   }
 }
-
-/**
- * The chains in the node's kernel that are not ours, without counts, and without those of iptables that are empty,
- * which whoever uses it makes. Their order is that in which they were made, so they are sorted.
- */
-async function others(): Promise<string[]> {
-  const ruleset = await lab.node.output(["nft", "-s", "list", "ruleset"]);
-  const legacy = await lab.node.output(["iptables-legacy-save"]);
-  return `${ruleset}${legacy}`
-    .replace(/^table ip6? ip-masq-agent \{\n(?:.*\n)*?\}\n/gm, "")
-    .replace(/^\tchain IP-MASQ-AGENT \{\n(?:.*\n)*?\t\}\n|^.*(IP-MASQ-AGENT|KUBE-IPTABLES-HINT).*\n/gm, "")
-    .replace(/counter packets \d+ bytes \d+ |\[\d+:\d+\]|^#.*\n/gm, "")
-    .split(/^(?=table|\tchain|\*)/m)
-    .map(chain => chain.replace(/[\s}]+$/, ""))
-    .filter(chain => !EMPTY.test(chain))
-    .toSorted();
-}
-
-const EMPTY = /^(table \S+ \S+ \{|\tchain [A-Z]+ \{\n\t\ttype .*|\*\w+\n(:[A-Z]+ ACCEPT *\n)*COMMIT|)$/;
 
 /** Returns when connections get the right verdicts, 10 seconds at most, and for a while longer. */
 async function settled(): Promise<void> {
