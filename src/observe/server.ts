@@ -95,7 +95,8 @@ const LAST_RETRY_MS = 60_000;
 const SHORT_OF_FILES = /\bEMFILE\b|too many open files/i;
 
 async function answer(routes: Routes, request: Request): Promise<Response> {
-  const { pathname } = new URL(request.url);
+  const pathname = URL.parse(request.url)?.pathname; // of which the header Host is a part
+  if (pathname === undefined) return plain(400, "the header Host is not right");
   const route = Object.hasOwn(routes, pathname) ? routes[pathname] : undefined;
   if (!route) return plain(404, `nothing here; there are ${Object.keys(routes).join(", ")}`);
   if (request.method !== "GET" && request.method !== "HEAD") {

@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from "bun:test";
+import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import type { Watch } from "../../src/backends/backend.ts";
 import type { Journal } from "../../src/observe/journal.ts";
@@ -99,6 +100,15 @@ test("what is not there, and what is not allowed", async () => {
   expect((await get("/metrics", { method: "POST", body: "x".repeat(1 << 20) })).status).toBe(413);
   const posted = await get("/metrics", { method: "POST", body: "x" });
   expect([posted.status, posted.headers.get("allow")]).toEqual([405, "GET, HEAD"]);
+});
+
+test("a request whose Host is none is the fault of who asks", async () => {
+  const { url } = await start(inForce());
+  const socket = connect(Number(new URL(url).port), "127.0.0.1");
+  socket.write("GET /healthz HTTP/1.1\r\nHost: [\r\n\r\n");
+  const [answer] = await once(socket, "data");
+  socket.destroy();
+  expect(`${answer}`.split("\r\n")[0]).toBe("HTTP/1.1 400 Bad Request");
 });
 
 test("a port that is taken is said once, and served when it is free", async () => {
