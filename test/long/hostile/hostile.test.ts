@@ -1,0 +1,182 @@
+import { afterAll, afterEach, beforeEach, expect, test } from "bun:test";
+import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import type { Measured } from "../../../bench/result.ts";
+import { BINARY } from "../../../lab/agent.ts";
+import { Lines } from "../../../lab/lines.ts";
+import { output } from "../../../lab/output.ts";
+import { Places } from "../../../lab/places.ts";
+import { NftablesBackend } from "../../../src/backends/nftables/backend.ts";
+import { loadConfig } from "../../../src/config/load.ts";
+import { policyOf } from "../../../src/policy/policy.ts";
+import { DEFAULT_FLAGS } from "../../policies.ts";
+import { keepResults } from "../compatibility.ts";
+import { configs } from "./configs.ts";
+import { ATTACKS, type Attack } from "./requests.ts";
+
+const WHOLE = 1000;
+const COUNT = Number(process.env.HOSTILE_CONFIGS ?? WHOLE);
+/** The same seed draws the same configs. */
+const SEED = Number(process.env.HOSTILE_SEED ?? Math.floor(Math.random() * 2 ** 31));
+const all = configs(COUNT, SEED);
+
+/** In the empty /run of lab/isolate, in whose own network namespace the agent is at work here. */
+const FOLDER = "/run/hostile";
+const CONFIG = `${FOLDER}/ip-masq-agent`;
+const FLAGS = { ...DEFAULT_FLAGS, enableIPv6: true };
+const MIB = 1024 * 1024;
+/** Seconds of processor time that a config may take. */
+const MOST_CPU = 1;
+/** What the agent may have resident at most. */
+const MOST_BYTES = 200 * MIB;
+
+const measured: Measured[] = [];
+let agent: Bun.Subprocess<"ignore", "ignore", "pipe"> | undefined;
+
+beforeEach(async () => {
+  await rm(FOLDER, { recursive: true, force: true });
+  await mkdir(FOLDER);
+});
+afterEach(async () => {
+  agent?.kill("SIGKILL");
+  await agent?.exited;
+  agent = undefined;
+  await output(["nft", "flush", "ruleset"]);
+});
+afterAll(async () => {
+  if (measured.length === 3 && COUNT === WHOLE) await keepResults("hostile", measured);
+});
+
+test(`check of ${COUNT} configs (seed ${SEED}) crashes nowhere, and costs little`, async () => {
+  const places = new Places(2);
+  const costs = await Promise.all(
+    all.map(async (config, i) => {
+      await places.take();
+      const path = `${FOLDER}/${i}`;
+      await writeFile(path, config);
+      const child = Bun.spawn([BINARY, "check", "--enable-ipv6", `--config=${path}`], { stderr: "pipe" });
+      const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+      const exitCode = await child.exited;
+      const cpu = Number(child.resourceUsage()?.cpuTime.total ?? 0) / 1e6;
+      places.give();
+      expect([exitCode, stderr], `config ${i}, seed ${SEED}`).toEqual([exitCode === 0 ? 0 : 1, ""]);
+      expect(stdout.length, `config ${i}, seed ${SEED}`).toBeWithin(1, 50_000);
+      expect(cpu, `seconds of config ${i}, seed ${SEED}`).toBeLessThan(MOST_CPU);
+      await rm(path);
+      return { config: i, exitCode, cpu };
+    }),
+  );
+  measured.push({
+    title: "Configs given to check",
+    how: "Generated from a seed: nearly right ones, torn ones, other encodings, bytes, up to 4.1 MiB. A process each, which has to end with 0 or 1, and to write nothing on standard error.",
+    columns: ["configs", "seed", "right", "most processor time"],
+    rows: [
+      [
+        ...[COUNT, SEED, costs.filter(it => it.exitCode === 0).length].map(String),
+        `${Math.max(...costs.map(it => it.cpu)).toFixed(2)} s`,
+      ],
+    ],
+    raw: { slowest: costs.toSorted((a, b) => b.cpu - a.cpu).slice(0, 10) },
+  });
+}, 600_000);
+
+test(`${COUNT} configs (seed ${SEED}) under a live agent: wrong ones change nothing, right ones are in force`, async () => {
+  await writeFile(CONFIG, "");
+  const { pid, log } = await start();
+  const backend = new NftablesBackend();
+  const ruleset = () => output(["nft", "-a", "list", "ruleset"]);
+  let [right, most] = [0, 0];
+  for (const [i, config] of all.entries()) {
+    const [before, cpu] = [await ruleset(), await cpuOf(pid)];
+    await writeFile(`${FOLDER}/new`, config);
+    await rename(`${FOLDER}/new`, CONFIG);
+    // Either "policy in force", or "the config is wrong, so the last good one stays in force".
+    const said = (await log.until(" in force")).at(-1);
+    most = Math.max(most, (await cpuOf(pid)) - cpu);
+    const loaded = await loadConfig(CONFIG, { enableIPv6: true });
+    expect(said, `config ${i}, seed ${SEED}`).toContain(
+      loaded.ok ? "policy in force" : "the last good one stays",
+    );
+    if (loaded.ok) {
+      right++;
+      const { held, wanted } = await backend.plan(policyOf(loaded.config, FLAGS));
+      expect([...held], `config ${i}, seed ${SEED}`).toEqual([...wanted]);
+    } else expect(await ruleset(), `config ${i}, seed ${SEED}`).toBe(before);
+  }
+  const { peak, now } = await memoryOf(pid);
+  measured.push({
+    title: "The same configs under a live agent",
+    how: "Its file is replaced by each in turn. After a wrong one `nft -a list ruleset` prints what it printed before; after a right one the kernel holds what it means.",
+    columns: ["configs", "right", "wrong", "most processor time", "memory at most", "in the end"],
+    rows: [
+      [
+        ...[COUNT, right, COUNT - right].map(String),
+        `${most.toFixed(2)} s`,
+        `${Math.round(peak / MIB)} MiB`,
+        `${Math.round(now / MIB)} MiB`,
+      ],
+    ],
+    raw: { right, most, peak, now },
+  });
+  expect(most).toBeLessThan(MOST_CPU);
+  expect(peak).toBeLessThan(MOST_BYTES);
+  agent?.kill("SIGTERM");
+  expect(await agent?.exited).toBe(0);
+}, 600_000);
+
+test("whatever comes in over HTTP, the agent repairs its rules meanwhile, and answers afterwards", async () => {
+  const { pid, url, log } = await start();
+  const rows: string[][] = [];
+  for (const attack of ATTACKS) {
+    const ended = attack.run(new URL(url));
+    const flushed = performance.now();
+    await output(["nft", "flush", "ruleset"]);
+    await log.until("repaired");
+    const repaired = `${Math.round(performance.now() - flushed)} ms`;
+    const { requests, answers } = await ended;
+    const { status } = await fetch(`${url}/healthz`);
+    expect(status, attack.name).toBe(200);
+    await calm(attack);
+    process.stderr.write(`${attack.name}: ${answers}\n`);
+    rows.push([attack.name, `${requests}`, answers, repaired, `${status}`]);
+  }
+  const { peak } = await memoryOf(pid);
+  measured.push({
+    title: "HTTP",
+    how: `One after the other, on loopback; while each goes on the rules are flushed, and have to be repaired. The agent's memory was at most ${Math.round(peak / MIB)} MiB.`,
+    columns: ["what comes in", "requests", "answers", "flushed rules are back after", "/healthz afterwards"],
+    rows,
+    raw: { rows, peak },
+  });
+  expect(peak).toBeLessThan(MOST_BYTES);
+}, 600_000);
+
+async function start(): Promise<{ pid: number; url: string; log: Lines }> {
+  const command = [BINARY, `--config=${CONFIG}`, "--enable-ipv6", "--listen=127.0.0.1:0"];
+  agent = Bun.spawn(command, { stdin: "ignore", stdout: "ignore", stderr: "pipe" });
+  const log = new Lines(agent.stderr);
+  const [serving = ""] = (await log.until("serving metrics and health")).slice(-1);
+  await Bun.sleep(1500); // it looks again at what it wrote itself
+  return { pid: agent.pid, url: `http://${/listen=(\S+)/.exec(serving)?.[1]}`, log };
+}
+
+/** Repairs that come more often than five in a row within ten seconds are put off. */
+async function calm({ name }: Attack): Promise<void> {
+  if (ATTACKS.findIndex(it => it.name === name) % 4 === 3) await Bun.sleep(10_500);
+}
+
+/** Seconds of processor time that a process took. */
+async function cpuOf(pid: number): Promise<number> {
+  const [, after = ""] = (await readFile(`/proc/${pid}/stat`, "utf8")).split(") ");
+  const [user = 0, system = 0] = after.split(" ").slice(11, 13).map(Number);
+  return (user + system) / TICKS;
+}
+
+/** A second, as /proc counts. */
+const TICKS = 100;
+
+/** Bytes that are resident, and that were at most. */
+async function memoryOf(pid: number): Promise<{ now: number; peak: number }> {
+  const status = await readFile(`/proc/${pid}/status`, "utf8");
+  const value = (name: string) => 1024 * Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1]);
+  return { now: value("VmRSS"), peak: value("VmHWM") };
+}
