@@ -1,12 +1,11 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { Lab } from "../../lab/lab.ts";
 import type { Tally } from "../../lab/load.ts";
-import { renderText } from "../../src/backends/nftables/render.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { policy } from "../policies.ts";
 import { describeCandidates } from "./candidates.ts";
+import { CONTROLS, KEPT, tryControl } from "./controls.ts";
 
-const KEPT = "10.1.2.3";
 const OUTBOUND = "203.0.113.7";
 
 /** New flows a second, over all destinations. */
@@ -55,15 +54,9 @@ describeCandidates(
   ["trixie"],
 );
 
-test("a table that is deleted and added in one transaction is seen to give wrong verdicts", async () => {
-  const text = (wanted: typeof one) => `delete table ip ip-masq-agent\n${renderText(wanted)}`;
-  await lab.node.output(["nft", "-f", "-"], { input: renderText(one) });
-  const load = await lab.load({ destinations: [KEPT], flowsPerSecond: RATE });
-  for (let i = 0; i < 200; i++) {
-    await lab.node.output(["nft", "-f", "-"], { input: text(i % 2 === 0 ? other : one) });
-  }
-  const [kept] = await load.stop();
-  expect(kept?.fromNode).toBeGreaterThan(0);
+test(`${CONTROLS.deleteAndAdd.title} is seen to give wrong verdicts`, async () => {
+  const { wrong } = await tryControl(lab, CONTROLS.deleteAndAdd, { changes: 200, flowsPerSecond: RATE });
+  expect(wrong).toBeGreaterThan(0);
 }, 60_000);
 
 function lost(tallies: readonly (Tally | undefined)[]): number {
