@@ -10,6 +10,8 @@ export interface DownloadOptions {
   readonly architecture?: string;
   /** Packages without what they depend on. */
   readonly alone?: readonly string[];
+  /** Metapackages, of each of which only the package that it stands for is wanted, alone. */
+  readonly targetsOf?: readonly string[];
 }
 
 /**
@@ -17,6 +19,7 @@ export interface DownloadOptions {
  * The apt behind it has its state in `directory`: it needs no root, and neither asks what is installed here nor
  * changes it.
  *
+ * @param suite `bookworm`, say, or `bookworm-security`
  * @param directory an empty one, by its absolute path
  * @returns the directory that the .deb files are in
  * @throws Error if this machine knows no mirror, or none that has the suite
@@ -25,37 +28,52 @@ export async function downloadPackages(
   suite: string,
   packages: readonly string[],
   directory: string,
-  { architecture, alone = [] }: DownloadOptions = {},
+  { architecture, alone = [], targetsOf = [] }: DownloadOptions = {},
 ): Promise<string> {
   if (!existsSync(KEYRING)) throw new Error(`${KEYRING} is missing: install debian-archive-keyring`);
   const [lists, archives] = [join(directory, "lists"), join(directory, "archives")];
   for (const part of [lists, archives]) await mkdir(join(part, "partial"), { recursive: true });
-  const mirrors = await mirrorsOf(lists);
-  const apt = ["apt-get", "-q", "-c", join(directory, "apt.conf")];
+  const mirrors = await mirrorsOf(suite, lists);
+  const options = ["-q", "-c", join(directory, "apt.conf")];
+  const apt = ["apt-get", ...options];
   await writeFile(join(directory, "apt.conf"), configuration(directory, architecture));
   await writeFile(join(directory, "status"), "");
 
-  let failure: unknown = new Error("no source of apt's on this machine is a Debian release");
+  let failure: unknown = "no source of apt's on this machine is of the kind";
   for (const mirror of mirrors) {
     const source = `deb [signed-by=${KEYRING} target=Packages] ${mirror} ${suite} main\n`;
     await writeFile(join(directory, "sources.list"), source);
     try {
       await output([...apt, "update"]);
       await output([...apt, "--yes", "--no-install-recommends", "--download-only", "install", ...packages]);
-      if (alone.length > 0) await output(["env", `--chdir=${archives}`, ...apt, "download", ...alone]);
+      const targets = await Promise.all(targetsOf.map(it => targetOf(it, ["apt-cache", ...options])));
+      const single = [...alone, ...targets];
+      if (single.length > 0) await output(["env", `--chdir=${archives}`, ...apt, "download", ...single]);
       return archives;
     } catch (error) {
-      failure = error;
+      failure = error instanceof Error ? error.message : error;
     }
   }
-  throw failure;
+  throw new Error(`${suite} cannot be had from where this machine has its packages: ${failure}`);
 }
 
-/** The archives of releases that this machine's apt knows; those of updates to a release have a dash in its name. */
-export async function mirrorsOf(emptyLists: string): Promise<string[]> {
+/** The first package that a metapackage depends on. */
+async function targetOf(metapackage: string, cache: readonly string[]): Promise<string> {
+  const depends = await output([...cache, "depends", "--important", metapackage]);
+  const target = /Depends: (\S+)/.exec(depends)?.[1];
+  if (target === undefined) throw new Error(`${metapackage} depends on nothing`);
+  return target;
+}
+
+/**
+ * The archives that this machine's apt knows: of releases, those with a suite that has no dash in its name; of their
+ * security updates, those with one that ends so.
+ */
+export async function mirrorsOf(suite: string, emptyLists: string): Promise<string[]> {
   const options = [`Dir::State::lists=${emptyLists}`, "Debug::NoLocking=true"].flatMap(set => ["-o", set]);
   const uris = await output(["apt-get", ...options, "--print-uris", "update"]);
-  const releases = uris.matchAll(/^'(\S+)\/dists\/[^/'-]+\/InRelease'/gm);
+  const kind = suite.endsWith("-security") ? "[^/']+-security" : "[^/'-]+";
+  const releases = uris.matchAll(new RegExp(`^'(\\S+)/dists/${kind}/InRelease'`, "gm"));
   return [...new Set(Array.from(releases, match => match[1] ?? ""))];
 }
 

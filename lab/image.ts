@@ -102,7 +102,7 @@ async function base(): Promise<string> {
     const own = process.env.NODE_EXTRA_CA_CERTS;
     const hooks = own && existsSync(own) ? [`--customize-hook=cat "${own}" >> "$1${AUTHORITIES}"`] : [];
     let failure: unknown;
-    for (const mirror of await mirrorsOf(directory)) {
+    for (const mirror of await mirrorsOf(SUITE, directory)) {
       try {
         await finished([
           ...["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--include=npm,ca-certificates"],

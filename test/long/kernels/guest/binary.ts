@@ -1,0 +1,160 @@
+/** What the built binary does on the node while new connections go through it, by each writer. */
+import { mkdir, rename, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import { BINARY, RunningAgent } from "../../../../lab/agent.ts";
+import { Lab } from "../../../../lab/lab.ts";
+import { WRITERS, type Writer } from "../../../../lab/writers.ts";
+import { iptablesMeddling, NFT_MEDDLING } from "../../../kernel/meddling.ts";
+import { type Finding, judged } from "./finding.ts";
+
+/** New flows a second, over all destinations: what an emulated machine sustains while it does other things. */
+export const RATE = 5000;
+
+/** No check takes longer, so that the load lasts as long as what it is there for. */
+const LOAD = { flowsPerSecond: RATE, seconds: 900 };
+
+/** In the empty /run of lab/isolate. */
+const CONFIG = "/run/guest/ip-masq-agent";
+const KEPT = "10.1.2.3";
+const OUTBOUND = "203.0.113.7";
+
+/** All keep KEPT and none keeps OUTBOUND; hardly anything else of the first two is the same. */
+const ONE = "nonMasqueradeCIDRs: [10.0.0.0/8, 192.0.2.0/24, 100.64.0.0/10]\n";
+const OTHER = "nonMasqueradeCIDRs: [198.18.0.0/15, 10.1.0.0/16, 172.16.0.0/12, 10.128.0.0/9]\n";
+
+const CHANGES = 50;
+const INSTALLS = 4;
+const SWITCHES = 6;
+
+/** Saves one config after the other. */
+export async function changes(writer: Writer): Promise<Finding> {
+  await using lab = await labFor(writer);
+  const agent = await RunningAgent.started(lab.node, argv(writer));
+  const load = await lab.load({ destinations: [KEPT, OUTBOUND], ...LOAD });
+  for (let i = 0; i < CHANGES; i++) {
+    await save(i % 2 === 0 ? OTHER : ONE);
+    await agent.log.until("rules applied");
+  }
+  const [kept, outbound] = await load.stop();
+  return judged(`${CHANGES} changes`, kept, outbound);
+}
+
+/** Puts the rules where there are none, again and again. Before, nothing masquerades OUTBOUND. */
+export async function installs(writer: Writer): Promise<Finding> {
+  await using lab = await labFor(writer);
+  const load = await lab.load({ destinations: [KEPT], ...LOAD });
+  for (let i = 0; i < INSTALLS; i++) {
+    await lab.node.output([BINARY, "run", "--once", ...argv(writer)]);
+    await lab.node.output([BINARY, "cleanup"]);
+  }
+  const [kept] = await load.stop();
+  return judged(`${INSTALLS} installs`, kept);
+}
+
+/** Takes rules away, or adds to them, and waits until the agent says that it repaired them. */
+export async function repairs(writer: Writer): Promise<Finding> {
+  await using lab = await labFor(writer);
+  await save("nonMasqueradeCIDRs: [10.0.0.0/8]\n");
+  const agent = await RunningAgent.started(lab.node, [...argv(writer), "--resync-interval=1h"]);
+  const load = await lab.load({ destinations: [KEPT], ...LOAD });
+  const commands = meddling(writer);
+  for (const command of commands) {
+    await lab.node.output(command);
+    await agent.log.until("did not hold our rules any more; repaired");
+    const owners = await Promise.all([KEPT, OUTBOUND].map(to => owner(lab, to)));
+    if (owners.join() !== "pod,node") return { ok: false, cell: "not repaired", raw: { command, owners } };
+  }
+  const [kept] = await load.stop();
+  return judged(`${commands.length} repairs`, kept);
+}
+
+/** Ends the agent and starts it with another writer, which takes over. */
+export async function switches(): Promise<Finding> {
+  const [first, ...next] = Array.from({ length: SWITCHES + 1 }, (_, i) => WRITERS[i % WRITERS.length]);
+  if (first === undefined) throw new Error("there are no writers");
+  await using lab = await labFor(first);
+  await (await RunningAgent.started(lab.node, argv(first))).end();
+  const load = await lab.load({ destinations: [KEPT, OUTBOUND], ...LOAD });
+  for (const writer of next) {
+    if (writer === undefined) continue;
+    await prepare(lab, writer);
+    await (await RunningAgent.started(lab.node, argv(writer))).end();
+    const found = await holders(lab);
+    if (found.join() !== writer.name) return { ok: false, cell: "leftovers", raw: { writer, found } };
+  }
+  const [kept, outbound] = await load.stop();
+  return judged(`${SWITCHES} switches`, kept, outbound);
+}
+
+/** Removes what each writer made, among rules of others. */
+export async function cleanup(): Promise<Finding> {
+  await using lab = await Lab.create();
+  const theirs = ["-t", "nat", "-A", "POSTROUTING", "-s", "172.17.0.0/16", "-j", "MASQUERADE"];
+  for (const variant of VARIANTS) await lab.node.output([variant, ...theirs]);
+  await lab.node.output(["nft", "add table ip theirs; add chain ip theirs ip-masq-agent"]);
+  for (const writer of WRITERS) {
+    await save(ONE);
+    await prepare(lab, writer);
+    const before = await everything(lab);
+    await lab.node.output([BINARY, "run", "--once", ...argv(writer)]);
+    const found = await holders(lab);
+    await lab.node.output([BINARY, "cleanup"]);
+    const after = await everything(lab);
+    const ok = found.join() === writer.name && after === before;
+    if (!ok) return { ok, cell: `not as before, ${writer.name}`, raw: { found, before, after } };
+  }
+  return { ok: true, cell: "all is as before", raw: {} };
+}
+
+const VARIANTS = ["iptables-nft", "iptables-legacy"];
+
+async function labFor(writer: Writer): Promise<Lab> {
+  const lab = await Lab.create();
+  await save(ONE);
+  await prepare(lab, writer);
+  return lab;
+}
+
+async function prepare(lab: Lab, writer: Writer): Promise<void> {
+  for (const variant of VARIANTS) await lab.node.run([variant, "-t", "mangle", "-X"]);
+  await writer.prepare(lab);
+}
+
+function argv({ flags }: Writer): string[] {
+  return [`--config=${CONFIG}`, ...flags];
+}
+
+/** An agent repairs five times at once before it takes it for a fight; legacy rules it looks at every 5 s. */
+function meddling({ name }: Writer): readonly (readonly string[])[] {
+  if (name === "nftables") return NFT_MEDDLING.slice(0, 5).map(command => ["nft", command]);
+  return iptablesMeddling(name).slice(0, name === "iptables-legacy" ? 2 : 5);
+}
+
+async function save(config: string): Promise<void> {
+  await mkdir(dirname(CONFIG), { recursive: true });
+  await writeFile(`${CONFIG}.new`, config);
+  await rename(`${CONFIG}.new`, CONFIG);
+}
+
+async function owner(lab: Lab, to: string): Promise<string> {
+  return lab.owner((await lab.connect({ protocol: "udp", to })).source);
+}
+
+/** The writers that have rules of ours in the node's kernel. */
+async function holders(lab: Lab): Promise<string[]> {
+  const nft = await lab.node.output(["nft", "list", "tables"]);
+  const saved = await Promise.all(VARIANTS.map(variant => lab.node.output([`${variant}-save`, "-t", "nat"])));
+  return [
+    ...(nft.includes("ip-masq-agent") ? ["nftables"] : []),
+    ...VARIANTS.filter((_, i) => saved[i]?.includes("IP-MASQ-AGENT")),
+  ];
+}
+
+/** All rules of the node, without counts. */
+async function everything(lab: Lab): Promise<string> {
+  const rules = [
+    await lab.node.output(["nft", "-s", "list", "ruleset"]),
+    await lab.node.output(["iptables-legacy-save"]),
+  ];
+  return rules.join("").replace(/\[\d+:\d+\]|^#.*\n/gm, "");
+}

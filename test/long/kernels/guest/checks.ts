@@ -1,0 +1,59 @@
+import { Lab } from "../../../../lab/lab.ts";
+import { WRITERS } from "../../../../lab/writers.ts";
+import { CONTROLS, type Control, tryControl } from "../../../kernel/controls.ts";
+import { changes, cleanup, installs, RATE, repairs, switches } from "./binary.ts";
+import { type Finding, inWords } from "./finding.ts";
+import { suite } from "./suite.ts";
+
+export interface Check {
+  readonly name: string;
+  run(): Promise<Finding>;
+}
+
+/** What is tried on each kernel, in this order. */
+export const CHECKS: readonly Check[] = [
+  ...WRITERS.map(writer => ({ name: `first install, ${writer.name}`, run: () => installs(writer) })),
+  ...WRITERS.map(writer => ({ name: `change of the config, ${writer.name}`, run: () => changes(writer) })),
+  ...WRITERS.map(writer => ({ name: `repair, ${writer.name}`, run: () => repairs(writer) })),
+  ...WRITERS.map(({ name }) => ({ name: `kill -9, ${name}`, run: () => kills(name) })),
+  { name: "change of the backend", run: switches },
+  { name: "cleanup", run: cleanup },
+  ...WRITERS.map(({ name }) => ({ name: `packets by policy, ${name}`, run: () => packets(name) })),
+  ...Object.values(CONTROLS).map(it => ({ name: `control: ${it.title}`, run: () => control(it) })),
+];
+
+/** What of `test/kernel/packets.test.ts` fits into the time: each key of the config, both families, and port ranges. */
+const PACKETS = [
+  "the defaults$",
+  "masqueradeCIDRs, which beat non",
+  "sourceCIDRs$",
+  "outputInterfaces, several",
+  "all of it",
+  "source ports of ip lie .*=true",
+];
+
+const KILLS = 16;
+
+function kills(writer: string): Promise<Finding> {
+  const inWords = () => `passes, ${KILLS} kills`;
+  return suite("./test/kernel/kill.test.ts", `${writer}$`, inWords, { KILLS: `${KILLS}` });
+}
+
+function packets(writer: string): Promise<Finding> {
+  const candidate = writer === "nftables" ? "nftables by nft" : `iptables by ${writer}`;
+  const pattern = `^${candidate} of this machine (${PACKETS.join("|")})`;
+  return suite("./test/kernel/packets.test.ts", pattern, tests => `passes, ${tests} policies`);
+}
+
+/** A control that does nothing wrong is no failure of ours, but a clean result beside it means less. */
+async function control(it: Control): Promise<Finding> {
+  await using lab = await Lab.create();
+  const changes = 100;
+  const { flows, wrong } = await tryControl(lab, it, { changes, flowsPerSecond: RATE });
+  const remark = wrong === 0 ? ": does not fail here" : "";
+  return {
+    ok: flows > 0,
+    cell: `${inWords(wrong, flows, `${changes} changes`)}${remark}`,
+    raw: { flows, wrong },
+  };
+}

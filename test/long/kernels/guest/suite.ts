@@ -1,0 +1,40 @@
+import type { Finding } from "./finding.ts";
+
+const REPORT = "/tmp/report.xml";
+
+/** For a test that does not say itself how long it may take: a guest is ten times slower than a real machine. */
+const LIMIT_MS = 60_000;
+
+/**
+ * Runs the tests of a file whose names fit a pattern.
+ *
+ * @param inWords what it means that so many tests passed
+ */
+export async function suite(
+  file: string,
+  pattern: string,
+  inWords: (tests: number) => string,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<Finding> {
+  const options = ["--timeout", `${LIMIT_MS}`, "--reporter=junit", `--reporter-outfile=${REPORT}`];
+  const child = Bun.spawn(["bun", "test", file, "-t", pattern, ...options], {
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+    env: { ...process.env, ...environment },
+  });
+  const [stdout, stderr, exitCode] = await Promise.all([
+    child.stdout.text(),
+    child.stderr.text(),
+    child.exited,
+  ]);
+  process.stdout.write(`${stderr}${stdout}`);
+  const summary = await Bun.file(REPORT).text();
+  const [, tests = 0, failures = 0, skipped = 0] =
+    /<testsuites [^>]*?tests="(\d+)"[^>]*?failures="(\d+)"[^>]*?skipped="(\d+)"/.exec(summary)?.map(Number) ??
+    [];
+  const run = tests - skipped;
+  const ok = exitCode === 0 && failures === 0 && run > 0;
+  const cell = ok ? inWords(run) : `${failures} of ${run} tests fail`;
+  return { ok, cell, raw: ok ? { tests: run } : { tests: run, failures, said: stderr.slice(-8000) } };
+}

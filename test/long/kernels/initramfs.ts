@@ -1,0 +1,87 @@
+import { lstat, readdir, readFile, readlink } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { BINARY } from "../../../lab/agent.ts";
+import packageJson from "../../../package.json";
+import { cpio, type Entry } from "./cpio.ts";
+import type { Kernel } from "./kernels.ts";
+import { userland } from "./userland.ts";
+
+const PROJECT = join(import.meta.dirname, "../../..");
+
+/** Where in a guest the project lies. */
+const HOME = "ipmasq";
+
+/** Of a kernel's modules, those that a network out of namespaces may need. */
+const MODULES = /^(modules\.|kernel\/(net|lib|crypto|arch)\/|kernel\/drivers\/net\/veth\.)/;
+
+/** Of the userland, what the lab has no use for: two thirds of it. */
+const UNUSED = /^usr\/(share|lib\/x86_64-linux-gnu\/(perl|gconv))/;
+
+/** The first and only root file system of a guest: a userland, the kernel's modules, the project, and Bun. */
+export async function initramfs(kernel: Kernel): Promise<Uint8Array[]> {
+  const places = [
+    tree(await userland(), "", path => !UNUSED.test(path)),
+    tree(kernel.modules, `lib/modules/${kernel.release}`, path => MODULES.test(path)),
+    ...["src", "lab", "test"].map(it => tree(join(PROJECT, it), `${HOME}/${it}`)),
+    ...(await dependencies()).map(it => tree(join(PROJECT, it), `${HOME}/${it}`)),
+  ];
+  const files: Entry[] = await Promise.all([
+    file(join(PROJECT, "package.json"), `${HOME}/package.json`),
+    file(join(PROJECT, "bunfig.toml"), `${HOME}/bunfig.toml`),
+    file(process.execPath, `${HOME}/bun`),
+    file(BINARY, `${HOME}/dist/ipmasq`),
+    file(join(import.meta.dirname, "guest/init"), "init"),
+  ]);
+  const entries = [...(await Promise.all(places)).flat(), ...files];
+  const empty = ["dev", "proc", "run", "sys", "tmp", "root"].map(path => ({
+    path,
+    kind: "directory" as const,
+  }));
+  return [...cpio(withParents([...empty, ...entries]))];
+}
+
+/** Puts in front of each path the directories that it lies in, once each. */
+function* withParents(entries: Iterable<Entry>): Generator<Entry> {
+  const seen = new Set<string>(["."]);
+  function* parents(path: string): Generator<Entry> {
+    if (seen.has(path)) return;
+    seen.add(path);
+    yield* parents(dirname(path));
+    yield { path, kind: "directory" };
+  }
+  for (const entry of entries) {
+    yield* parents(entry.kind === "directory" ? entry.path : dirname(entry.path));
+    if (entry.kind !== "directory") yield entry;
+  }
+}
+
+/** The packages that the project needs to run, and what these need. */
+async function dependencies(): Promise<string[]> {
+  const found = new Set<string>();
+  const add = async (name: string): Promise<void> => {
+    const path = `node_modules/${name}`;
+    if (found.has(path)) return;
+    found.add(path);
+    const { dependencies = {} } = await Bun.file(join(PROJECT, path, "package.json")).json();
+    await Promise.all(Object.keys(dependencies).map(add));
+  };
+  await Promise.all(Object.keys(packageJson.dependencies).map(add));
+  return [...found];
+}
+
+/** What lies in a directory and is wanted, to be put under `to`. */
+async function tree(
+  from: string,
+  to: string,
+  wanted: (path: string) => boolean = () => true,
+): Promise<Entry[]> {
+  const paths = (await readdir(from, { recursive: true })).filter(wanted);
+  return await Promise.all(paths.map(path => file(join(from, path), join(to, path))));
+}
+
+async function file(from: string, path: string): Promise<Entry> {
+  const stats = await lstat(from);
+  if (stats.isSymbolicLink()) return { path, kind: "link", target: await readlink(from) };
+  if (stats.isDirectory()) return { path, kind: "directory" };
+  return { path, kind: "file", mode: stats.mode & 0o7777, bytes: await readFile(from) };
+}

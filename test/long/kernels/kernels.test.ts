@@ -1,0 +1,78 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import * as v from "valibot";
+import { keepResults } from "../compatibility.ts";
+import { CHECKS } from "./guest/checks.ts";
+import { KERNEL_SUITES, kernelOf } from "./kernels.ts";
+import { Machine } from "./machine.ts";
+
+/** What all guests may take together, in seconds: several times what they take where nothing else runs. */
+const LIMIT = 1800;
+
+/** A line of guest/main.ts. */
+const Found = v.object({
+  name: v.string(),
+  ok: v.boolean(),
+  cell: v.string(),
+  raw: v.unknown(),
+  seconds: v.number(),
+});
+const Versions = v.object({ kernel: v.string(), nft: v.string(), iptables: v.string() });
+
+interface Column {
+  readonly versions: v.InferOutput<typeof Versions>;
+  readonly found: v.InferOutput<typeof Found>[];
+}
+
+/** What was found, kernel by kernel. */
+const columns: Column[] = [];
+
+const machines = new Map<string, Machine>();
+
+/** At the same time: none of them keeps two cores busy all the time. */
+beforeAll(async () => {
+  for (const suite of KERNEL_SUITES) machines.set(suite, await Machine.start(await kernelOf(suite), LIMIT));
+}, 60_000);
+afterAll(() => Promise.all([...machines.values()].map(machine => machine.end())));
+
+/** Waits for the line with a mark that the machine writes. Throws with what its console says if it ends before. */
+async function line(suite: string, mark: string): Promise<unknown> {
+  const machine = machines.get(suite);
+  if (machine === undefined) throw new Error("it did not start");
+  try {
+    return JSON.parse((await machine.results.until(mark)).at(-1) ?? "");
+  } catch (error) {
+    throw new Error(`${error instanceof Error ? error.message : error}\n${await machine.said()}`);
+  }
+}
+
+describe.each(KERNEL_SUITES)("the kernel of %s", suite => {
+  const found: v.InferOutput<typeof Found>[] = [];
+  beforeAll(async () => {
+    columns.push({ versions: v.parse(Versions, await line(suite, '"kernel":')), found });
+  }, 120_000);
+
+  test.each(CHECKS.map(({ name }) => name))(
+    "%s",
+    async name => {
+      const finding = v.parse(Found, await line(suite, `"name":"${name}"`));
+      found.push(finding);
+      expect(finding).toMatchObject({ ok: true });
+    },
+    LIMIT * 1000,
+  );
+});
+
+afterAll(async () => {
+  if (columns.length < KERNEL_SUITES.length || columns.some(({ found }) => found.length < CHECKS.length))
+    return;
+  const [first] = columns;
+  await keepResults("kernels", [
+    {
+      title: "Debian's kernels",
+      how: `Each runs under qemu, without help of the hardware, with two cores, and in it nft ${first?.versions.nft}, iptables ${first?.versions.iptables} and the built binary, through which new UDP flows go all the time. Counted are the flows that arrived, and those of them that arrived with a wrong address. The controls are ways of changing rules that are not ours: what they get wrong this test would have seen of ours, and where they get nothing wrong our 0 says little. The packets by policy are some of \`test/kernel/packets.test.ts\`, for which the modules run that the binary is made of.`,
+      columns: ["", ...columns.map(({ versions }) => versions.kernel)],
+      rows: CHECKS.map(({ name }, i) => [name, ...columns.map(({ found }) => found[i]?.cell ?? "")]),
+      raw: columns,
+    },
+  ]);
+});

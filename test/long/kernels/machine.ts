@@ -1,0 +1,80 @@
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { loaderOf } from "../../../lab/debian.ts";
+import { Lines } from "../../../lab/lines.ts";
+import { unpackPackages } from "../../../lab/packages.ts";
+import { initramfs } from "./initramfs.ts";
+import type { Kernel } from "./kernels.ts";
+
+/** Two cores, so that packets pass while rules change; and no page tables of five levels, which cost time. */
+const HARDWARE = [
+  "-cpu",
+  "max,la57=off",
+  "-accel",
+  "tcg,thread=multi",
+  "-smp",
+  "2",
+  "-m",
+  "3072",
+  "-nodefaults",
+];
+
+/**
+ * A kernel that panics reboots at once, which ends the emulator. Where it does not trust the processor's clock it asks
+ * an emulated device for the time, for which all cores stop.
+ */
+const KERNEL_COMMAND_LINE = "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable";
+
+/** A machine that is emulated, with a kernel of Debian's and the project in its memory. */
+export class Machine {
+  /** What it writes to its second serial port. */
+  readonly results: Lines;
+
+  private constructor(
+    private readonly emulator: Bun.Subprocess<"ignore", "pipe", "inherit">,
+    private readonly folder: string,
+  ) {
+    this.results = new Lines(emulator.stdout);
+  }
+
+  /** Starts it, with its files in the empty /run of lab/isolate. It ends by itself, or after so many seconds. */
+  static async start(kernel: Kernel, seconds: number): Promise<Machine> {
+    const folder = await mkdtemp("/run/machine-");
+    const initrd = join(folder, "initrd");
+    await writeFile(initrd, await initramfs(kernel));
+    const boot = ["-kernel", kernel.image, "-initrd", initrd, "-append", KERNEL_COMMAND_LINE, "-no-reboot"];
+    const ports = ["-display", "none", "-serial", `file:${consoleIn(folder)}`, "-serial", "stdio"];
+    const program = Bun.spawn([...(await emulator()), ...HARDWARE, ...boot, ...ports], {
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "inherit",
+      timeout: seconds * 1000,
+      killSignal: "SIGKILL",
+    });
+    return new Machine(program, folder);
+  }
+
+  /** The last lines that its kernel, and the programs in it, wrote to the console. */
+  async said(lines = 40): Promise<string> {
+    const text = await readFile(consoleIn(this.folder), "utf8").catch(() => "");
+    return text.trimEnd().split(/\r?\n/).slice(-lines).join("\n");
+  }
+
+  async end(): Promise<void> {
+    this.emulator.kill("SIGKILL");
+    await this.emulator.exited;
+    await rm(this.folder, { recursive: true });
+  }
+}
+
+/** The command line of an emulator that needs no help of this machine's hardware; it is downloaded once (37 MB, 3 s). */
+export async function emulator(): Promise<string[]> {
+  const root = join(await unpackPackages("qemu", "trixie", ["qemu-system-x86"]), "root");
+  const { loader, libraries } = await loaderOf(root);
+  const firmware = ["qemu", "seabios"].flatMap(it => ["-L", join(root, "usr/share", it)]);
+  return [loader, "--library-path", libraries, join(root, "usr/bin/qemu-system-x86_64"), ...firmware];
+}
+
+function consoleIn(folder: string): string {
+  return join(folder, "console");
+}
