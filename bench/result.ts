@@ -1,20 +1,38 @@
 import { readFile } from "node:fs/promises";
 import { arch, cpus, release, totalmem } from "node:os";
 import { output } from "../lab/output.ts";
+import type { Chart } from "./chart.ts";
+import type { Comparison } from "./comparison.ts";
+import type { Promised } from "./promise.ts";
 
-/** What a case measured, as a table and as the numbers that it was made of. */
-export interface Measured {
+/** What was measured, as a table and as the numbers that it was made of. */
+export interface Measured extends Table {
   readonly title: string;
   /** How it was measured, for the reader of the table. */
   readonly how: string;
-  readonly columns: readonly string[];
-  readonly rows: readonly (readonly string[])[];
   /** All single numbers, by what they belong to. */
   readonly raw: unknown;
 }
 
-/** A measurement with all that another one needs to be compared with it. */
-export interface Result extends Measured {
+/** What a case of the bench measured. */
+export interface Benchmark extends Omit<Measured, keyof Table> {
+  readonly tables: readonly Table[];
+  readonly charts?: readonly Chart[];
+  /** What ipmasq and others did at the same work. */
+  readonly comparisons?: readonly Comparison[];
+  readonly promises?: readonly Promised[];
+  /** What else there is to know, a sentence each: who does not get there, and why. */
+  readonly notes?: readonly string[];
+}
+
+export interface Table {
+  readonly caption?: string;
+  readonly columns: readonly string[];
+  readonly rows: readonly (readonly string[])[];
+}
+
+/** What another measurement needs to be compared with one. */
+interface Run {
   readonly name: string;
   readonly date: string;
   readonly command: string;
@@ -22,18 +40,24 @@ export interface Result extends Measured {
   readonly versions: Readonly<Record<string, string>>;
 }
 
+export type Result = Measured & Run;
+
+/** `took` is in seconds. */
+export type BenchmarkResult = Benchmark & Run & { readonly took: number };
+
 /** @param command that measures it again */
-export async function describeRun(
+export async function describeRun<T extends Measured | Benchmark>(
   name: string,
-  measured: Measured,
+  measured: T,
   command = `npm run bench -- ${name}`,
-): Promise<Result> {
+): Promise<T & Run> {
   const gib = Math.round(totalmem() / 2 ** 30);
-  return {
+  const user = process.env.LAB_USER ? ", without root" : "";
+  const run: Run = {
     name,
     date: new Date().toISOString().slice(0, 10),
     command,
-    machine: `${cpus().length} × ${cpus()[0]?.model ?? "unknown"}, ${gib} GiB, ${arch()}`,
+    machine: `${cpus().length} × ${cpus()[0]?.model ?? "unknown"}, ${gib} GiB, ${arch()}${user}`,
     versions: {
       kernel: release(),
       Bun: Bun.version,
@@ -41,17 +65,11 @@ export async function describeRun(
       iptables: await version("iptables"),
       distribution: /PRETTY_NAME="(.*)"/.exec(await readFile("/etc/os-release", "utf8"))?.[1] ?? "unknown",
     },
-    ...measured,
   };
+  return { ...run, ...measured };
 }
 
 /** The number in what `--version` says. */
 async function version(program: string): Promise<string> {
   return /v(\d+(?:\.\d+)+)/.exec(await output([program, "--version"]))?.[1] ?? "unknown";
-}
-
-/** The value below which the given share of all lies. */
-export function quantile(values: readonly number[], share: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.min(Math.ceil(share * sorted.length), sorted.length) - 1] ?? Number.NaN;
 }

@@ -2,7 +2,6 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { type Ended, run } from "../src/system/program.ts";
 import { output } from "./output.ts";
-import type { NamespaceName } from "./topology.ts";
 
 /** A network namespace under /run/netns, and the programs that were started in it. */
 export class Namespace {
@@ -10,7 +9,7 @@ export class Namespace {
 
   readonly #path: string;
 
-  constructor(readonly name: NamespaceName) {
+  constructor(readonly name: string) {
     this.#path = `/run/netns/${name}`;
   }
 

@@ -6,7 +6,7 @@ import { NAMESPACES, type NamespaceName, namespaces, routing, sysctls, veths } f
 export async function buildNetwork(): Promise<void> {
   await batch(namespaces());
   await loadConntrack();
-  await Promise.all(NAMESPACES.map(writeSysctls));
+  await Promise.all(NAMESPACES.map(name => writeSysctls(name, sysctls(name))));
   await batch(veths());
   await Promise.all(
     NAMESPACES.flatMap(name => [
@@ -43,8 +43,11 @@ async function loadConntrack(): Promise<void> {
   await output(["nft", rule]);
 }
 
-async function writeSysctls(name: NamespaceName): Promise<void> {
+/** Writes lines of a value and a file under /proc/sys/net, in a namespace. */
+export async function writeSysctls(namespace: string, lines: readonly string[]): Promise<void> {
   const write = 'while read -r value file; do echo "$value" >"/proc/sys/net/$file"; done';
-  const lines = sysctls(name).join("\n");
-  await output(["nsenter", `--net=/run/netns/${name}`, "sh", "-ec", write], `${lines}\n`);
+  await output(
+    ["nsenter", `--net=/run/netns/${namespace}`, "sh", "-ec", write],
+    lines.map(line => `${line}\n`).join(""),
+  );
 }

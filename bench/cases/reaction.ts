@@ -1,20 +1,24 @@
 /** How long until what was changed is right again: the config by us, the rules by somebody else. */
 import { mkdir, rename, writeFile } from "node:fs/promises";
-import { RunningAgent } from "../lab/agent.ts";
-import { Lab } from "../lab/lab.ts";
-import { WRITERS, type Writer } from "../lab/writers.ts";
-import { type Measured, quantile } from "./result.ts";
+import { RunningAgent } from "../../lab/agent.ts";
+import { Lab } from "../../lab/lab.ts";
+import { WRITERS, type Writer } from "../../lab/writers.ts";
+import { quantile } from "../figure.ts";
+import type { Promised } from "../promise.ts";
+import type { Benchmark } from "../result.ts";
 
 const FOLDER = "/run/reaction";
 const CONFIG = `${FOLDER}/ip-masq-agent`;
 const ROUNDS = 200;
+/** With iptables, where the agent does the same. */
+const IPTABLES_ROUNDS = 60;
 /** iptables-legacy tells nobody of changes, so its rules are looked at every 5 s. */
-const LEGACY_ROUNDS = 20;
+const LEGACY_ROUNDS = 4;
 /** An agent that has to repair more often within 10 s waits before it does it again. */
 const REPAIRS_OF_AN_AGENT = 4;
 const PROBE = "203.0.113.7";
 
-export async function reaction(): Promise<Measured> {
+export async function reaction(): Promise<Benchmark> {
   await mkdir(FOLDER, { recursive: true });
   const raw: Record<string, { config: number[]; flush: number[] }> = {};
   for (const writer of WRITERS) {
@@ -25,21 +29,46 @@ export async function reaction(): Promise<Measured> {
   const ms = (value: number) => `${Math.round(value)} ms`;
   return {
     title: "Reaction",
-    how: `A config with 64 CIDRs is saved by rename until a UDP connection gets the new verdict; and the rules are flushed until one gets the right verdict again, counted from before the flushing program starts. A connection is tried every 0.4 to 1 ms. ${ROUNDS} rounds each; ${LEGACY_ROUNDS} for the flush of iptables-legacy, which is looked at every 5 s.`,
-    columns: ["", "config saved, median", "99th percentile", "rules flushed, median", "99th percentile"],
-    rows: Object.entries(raw).map(([name, { config, flush }]) => [
-      name,
-      ...[config, flush].flatMap(times => [ms(quantile(times, 0.5)), ms(quantile(times, 0.99))]),
-    ]),
+    how: `A config with 64 CIDRs is saved by rename until a UDP connection gets the new verdict; and the rules are flushed until one gets the right verdict again, counted from before the flushing program starts. A connection is tried every 0.4 to 1 ms. ${ROUNDS} rounds each, ${IPTABLES_ROUNDS} with iptables; ${LEGACY_ROUNDS} for the flush of iptables-legacy, which is looked at every 5 s. ip-masq-agent sees either at its next resync, after up to 60 s by default.`,
+    tables: [
+      {
+        columns: ["", "config saved, median", "99th percentile", "rules flushed, median", "99th percentile"],
+        rows: Object.entries(raw).map(([name, { config, flush }]) => [
+          name,
+          ...[config, flush].flatMap(times => [ms(quantile(times, 0.5)), ms(quantile(times, 0.99))]),
+        ]),
+      },
+    ],
+    promises: [
+      promised(
+        "config saved to rules in force, 64 CIDRs, 99th percentile",
+        "30 s on average",
+        raw.nftables?.config,
+      ),
+      promised(
+        "table flushed by another program to rules in force again, 99th percentile",
+        "up to 60 s",
+        raw.nftables?.flush,
+      ),
+    ],
     raw,
   };
+}
+
+function promised(what: string, peer: string, times: readonly number[] = []): Promised {
+  const value = quantile(times, 0.99) / 1000;
+  return { what, peer, marks: [{ unit: "s", better: "less", value, must: 0.15, aim: 0.05 }] };
+}
+
+function rounds({ name }: Writer): number {
+  return name === "nftables" ? ROUNDS : IPTABLES_ROUNDS;
 }
 
 async function edits(lab: Lab, writer: Writer): Promise<number[]> {
   await save(configWith(false));
   const agent = await RunningAgent.started(lab.node, [`--config=${CONFIG}`, ...writer.flags]);
   const times: number[] = [];
-  for (let i = 0; i < ROUNDS; i++) {
+  for (let i = 0; i < rounds(writer); i++) {
     const kept = i % 2 === 0;
     await Bun.sleep(50 + 50 * Math.random());
     const began = performance.now();
@@ -56,7 +85,7 @@ async function flushes(lab: Lab, writer: Writer): Promise<number[]> {
   const flush = legacy ? ["iptables-legacy", "-t", "nat", "-F"] : ["nft", "flush", "ruleset"];
   const times: number[] = [];
   let agent: RunningAgent | undefined;
-  for (let i = 0; i < (legacy ? LEGACY_ROUNDS : ROUNDS); i++) {
+  for (let i = 0; i < (legacy ? LEGACY_ROUNDS : rounds(writer)); i++) {
     if (i % REPAIRS_OF_AN_AGENT === 0) {
       await agent?.end();
       await writer.prepare(lab);

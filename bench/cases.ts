@@ -1,0 +1,23 @@
+import { change } from "./cases/change.ts";
+import { gap } from "./cases/gap.ts";
+import { idle } from "./cases/idle.ts";
+import { reaction } from "./cases/reaction.ts";
+import { resync } from "./cases/resync.ts";
+import { size } from "./cases/size.ts";
+import { start } from "./cases/start.ts";
+import { sync } from "./cases/sync.ts";
+import { throughput } from "./cases/throughput.ts";
+import type { Benchmark } from "./result.ts";
+
+/** By their names, in the order in which they are measured. */
+export const CASES: Readonly<Record<string, () => Promise<Benchmark>>> = {
+  throughput,
+  sync,
+  change,
+  start,
+  reaction,
+  gap,
+  resync,
+  idle,
+  size,
+};

@@ -1,0 +1,36 @@
+import { mkdir, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { BINARY } from "../../lab/agent.ts";
+import { type Contestant, mustRun, type Run } from "./contestant.ts";
+
+/** The built binary, as `ipmasq run --once`. */
+export const IPMASQ: Contestant = {
+  name: "ipmasq nftables",
+  ours: true,
+  linear: false,
+  sync: (run, cidrs, folder) => once(run, cidrs, folder, "nftables"),
+};
+
+export const IPMASQ_IPTABLES: readonly Contestant[] = ["iptables-nft", "iptables-legacy"].map(variant => ({
+  name: `ipmasq ${variant}`,
+  ours: true,
+  linear: true,
+  // As kubelet does; it makes ipmasq choose this variant.
+  prepare: run => mustRun(run, [variant, "-t", "mangle", "-N", "KUBE-IPTABLES-HINT"]),
+  sync: (run, cidrs, folder) => once(run, cidrs, folder, "iptables"),
+}));
+
+async function once(run: Run, cidrs: readonly string[], folder: string, backend: string): Promise<void> {
+  const config = await saveConfig(cidrs, folder);
+  await mustRun(run, [BINARY, "run", "--once", `--backend=${backend}`, `--config=${config}`]);
+}
+
+/** Saves, by rename, the config that ip-masq-agent and ipmasq read, and returns its path. */
+export async function saveConfig(cidrs: readonly string[], folder: string): Promise<string> {
+  const path = join(folder, "ip-masq-agent");
+  const list = cidrs.map(cidr => `  - ${cidr}\n`).join("");
+  await mkdir(folder, { recursive: true });
+  await writeFile(`${path}.new`, `cidrLimit: ${Math.max(cidrs.length, 64)}\nnonMasqueradeCIDRs:\n${list}`);
+  await rename(`${path}.new`, path);
+  return path;
+}

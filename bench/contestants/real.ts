@@ -1,0 +1,62 @@
+import { chmod, mkdir, symlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Contestant } from "./contestant.ts";
+import { saveConfig } from "./ipmasq.ts";
+
+/** A real ip-masq-agent, if there is one to measure. */
+const AGENT = process.env.IP_MASQ_AGENT;
+
+/** ip-masq-agent goes on for ever; here it is ended so many seconds after its first sync. */
+const TAIL = 0.05;
+
+export const REAL: readonly Contestant[] = (
+  AGENT === undefined ? [] : ["iptables-nft", "iptables-legacy"]
+).map(variant => ({
+  name: `ip-masq-agent, ${variant}`,
+  ours: false,
+  linear: true,
+  tail: TAIL,
+  sync: async (run, cidrs, folder) => {
+    await saveConfig(cidrs, folder);
+    const { exitCode, stderr } = await run(await realCommand(variant, folder, { once: true }));
+    if (exitCode !== KILLED) throw new Error(stderr.trim().split("\n").at(-1)?.slice(0, 300));
+  },
+}));
+
+const KILLED = 137;
+
+/**
+ * The command line that runs it with the config in a folder.
+ *
+ * @param once whether it is to end after its first sync; else it stays until it is killed
+ */
+export async function realCommand(
+  variant: string,
+  folder: string,
+  { once }: { once: boolean },
+): Promise<string[]> {
+  if (AGENT === undefined) throw new Error("IP_MASQ_AGENT has no path");
+  const bin = join(folder, "bin");
+  await mkdir(bin, { recursive: true });
+  // The programs behind these names go by the name that they are called with.
+  await symlink(Bun.which(variant) ?? variant, join(bin, "iptables")).catch(ifThere);
+  const end = `(sleep ${TAIL}; kill -KILL $PPID) >&- 2>&- &`;
+  await writeFile(
+    join(bin, "iptables-restore"),
+    `#!/bin/sh\n${variant}-restore "$@" || exit\n${once ? end : ""}\n`,
+  );
+  await chmod(join(bin, "iptables-restore"), 0o755);
+  return ["unshare", "--mount", "sh", "-ec", ENTER, folder, AGENT, "--logtostderr"];
+}
+
+/** It reads /etc/config/ip-masq-agent and no other file: laid over /etc for its eyes only. */
+const ENTER = `
+  mkdir -p "$0/upper/config" "$0/work"
+  mount -t overlay -o "lowerdir=/etc,upperdir=$0/upper,workdir=$0/work" overlay /etc
+  mount --bind "$0" /etc/config
+  PATH="$0/bin:$PATH" exec "$@"
+`;
+
+function ifThere(error: NodeJS.ErrnoException): void {
+  if (error.code !== "EEXIST") throw error;
+}

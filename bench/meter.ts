@@ -1,0 +1,66 @@
+import type { Namespace } from "../lab/namespace.ts";
+import type { Ended } from "../src/system/program.ts";
+import { memoryOf } from "./process-tree.ts";
+
+/** What programs cost that ran one after the other. */
+export interface Cost {
+  /** From the start of the first to the end of the last, in seconds. */
+  readonly wall: number;
+  /** Seconds of CPU in programs and in the kernel, their children included. */
+  readonly user: number;
+  readonly system: number;
+  /** The most that was resident at once, in bytes: of a program and its children together. */
+  readonly peak: number;
+}
+
+/** Memory is looked at so often, in ms. (The maximum that wait4 tells is that of the parent, if that is larger.) */
+const LOOK_MS = 2;
+
+/** What no contestant may take longer than. */
+const LIMIT_MS = 60_000;
+
+/** Runs programs in a namespace and adds up what they cost. */
+export class Meter {
+  #user = 0;
+  #system = 0;
+  #peak = 0;
+  readonly #began = performance.now();
+
+  constructor(private readonly place: Namespace) {}
+
+  /** Up to now. */
+  get cost(): Cost {
+    const wall = (performance.now() - this.#began) / 1000;
+    return { wall, user: this.#user, system: this.#system, peak: this.#peak };
+  }
+
+  readonly run = async (argv: readonly string[], input?: string): Promise<Ended> => {
+    const program = this.place.spawn(argv, {
+      stdin: input === undefined ? "ignore" : new Blob([input]),
+      stdout: "pipe",
+      stderr: "pipe",
+      timeout: LIMIT_MS,
+      killSignal: "SIGKILL",
+    });
+    const look = () => {
+      this.#peak = Math.max(this.#peak, memoryOf(program.pid).resident);
+    };
+    const looks = setInterval(look, LOOK_MS);
+    const [stdout, stderr, exitCode] = await Promise.all([
+      program.stdout.text(),
+      program.stderr.text(),
+      program.exited,
+    ]);
+    clearInterval(looks);
+    this.#add(program);
+    return { exitCode, stdout, stderr };
+  };
+
+  /** CPU of a program that has ended. */
+  #add(program: Bun.Subprocess): void {
+    const used = program.resourceUsage();
+    if (used === undefined) throw new Error("the program has not ended");
+    this.#user += Number(used.cpuTime.user) / 1e6;
+    this.#system += Number(used.cpuTime.system) / 1e6;
+  }
+}

@@ -1,0 +1,174 @@
+import { cpus } from "node:os";
+import * as v from "valibot";
+import { Namespace } from "../../lab/namespace.ts";
+import { batch, writeSysctls } from "../../lab/network.ts";
+import { sysctls } from "../../lab/topology.ts";
+import { type Order, type Sender, Slice } from "./slice.ts";
+
+/** One of the ways that packets can take: over a node of its own, whose rules are what is measured. */
+export interface Road {
+  readonly node: Namespace;
+  /** The address of its Pod. */
+  readonly pod: string;
+  /** The Pods' end. */
+  readonly interface: string;
+}
+
+/** What became of flows that were sent as fast as they went. */
+export interface Passed {
+  /** In milliseconds: what passed, and how long the sender was on its core. */
+  readonly took: number;
+  readonly cpu: number;
+  readonly sent: number;
+  readonly arrived: number;
+  /** Of those that arrived, which share had the node's address: 0 if all were kept, 1 if all were masqueraded. */
+  readonly masqueraded: number;
+}
+
+const NODE = "198.51.100.2";
+const SINK = "198.51.100.1";
+const MACS = {
+  pod: "02:00:00:00:00:02",
+  near: "02:00:00:00:00:01",
+  far: "02:00:00:00:01:01",
+  sink: "02:00:00:00:01:02",
+};
+
+/**
+ * Pods, any number of nodes, and a sink that counts and drops whatever a node forwards.
+ *
+ *     pods road0 ───── in  node0  out ───── road0 sink
+ *          road1 ───── in  node1  out ───── road1
+ *
+ * The sender has one core for itself, and a veth pair hands a packet on within the system call that sent it: all
+ * that the node does with a packet is done on that core, by the time that the packet counts as sent.
+ */
+export class Roads implements AsyncDisposable {
+  readonly #pods = new Namespace("pods");
+  readonly #sink = new Namespace("sink");
+  readonly #roads: Road[] = [];
+  #sender: Bun.Subprocess | undefined;
+  #slice = Promise.withResolvers<Slice>();
+
+  private constructor() {}
+
+  static async create(): Promise<Roads> {
+    const roads = new Roads();
+    await batch(["netns add pods", "netns add sink"]);
+    await roads.#sink.output(["nft", "-f", "-"], { input: COUNT });
+    return roads;
+  }
+
+  /** Makes a node without any rules, and the road over it. */
+  async add(): Promise<Road> {
+    const number = this.#roads.length;
+    const node = new Namespace(`node${number}`);
+    const road = { node, pod: `10.244.${number}.2`, interface: `road${number}` };
+    await batch([`netns add ${node.name}`]);
+    await writeSysctls(node.name, sysctls("node"));
+    await batch([
+      `link add in netns ${node.name} address ${MACS.near} type veth peer ${road.interface} netns pods address ${MACS.pod}`,
+      `link add out netns ${node.name} address ${MACS.far} type veth peer ${road.interface} netns sink address ${MACS.sink}`,
+    ]);
+    await batch(podLinks(road, number), "-n", "pods");
+    await batch([`link set ${road.interface} up`], "-n", "sink");
+    await batch(nodeLinks(road), "-n", node.name);
+    this.#roads.push(road);
+    return road;
+  }
+
+  /** Sends new flows to one destination, as fast as they go, until there were so many or so many ms have passed. */
+  async send(road: Road, sender: Sender, destination: string, flows: number, limit: number): Promise<Passed> {
+    const before = await this.#counted();
+    const { sent, took, cpu } = await this.#ask({
+      interface: road.interface,
+      sender,
+      way: { sourceMac: MACS.pod, gatewayMac: MACS.near, source: road.pod, destination },
+      flows,
+      limit,
+    });
+    const after = await this.#counted();
+    const [kept, masqueraded] = [after.kept - before.kept, after.masqueraded - before.masqueraded];
+    const arrived = kept + masqueraded;
+    await road.node.output(["conntrack", "--flush"]);
+    return { took, cpu, sent, arrived, masqueraded: masqueraded / arrived };
+  }
+
+  async close(): Promise<void> {
+    this.#sender?.kill();
+    await this.#sender?.exited;
+    const namespaces = [...this.#roads.map(({ node }) => node), this.#pods, this.#sink];
+    await Promise.all(namespaces.map(namespace => namespace.clear()));
+    await batch(namespaces.map(({ name }) => `netns delete ${name}`));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #ask(order: Order): Promise<Slice> {
+    this.#slice = Promise.withResolvers();
+    this.#sender ??= this.#startSender();
+    this.#sender.send(order);
+    return await this.#slice.promise;
+  }
+
+  #startSender(): Bun.Subprocess {
+    const core = String(cpus().length - 1);
+    const program = ["taskset", "--cpu-list", core, process.execPath, `${import.meta.dirname}/sender.ts`];
+    const sender = this.#pods.spawn(program, {
+      ipc: message => this.#slice.resolve(v.parse(Slice, message)),
+    });
+    sender.exited.then(() => this.#slice.reject(new Error("the sender has died")));
+    return sender;
+  }
+
+  async #counted(): Promise<{ kept: number; masqueraded: number }> {
+    const { nftables } = v.parse(
+      Counters,
+      JSON.parse(await this.#sink.output(["nft", "-j", "list", "counters"])),
+    );
+    const packets = (name: string) => nftables.find(it => it.counter?.name === name)?.counter?.packets ?? 0;
+    return { kept: packets("kept"), masqueraded: packets("masqueraded") };
+  }
+}
+
+const COUNT = `table ip sink {
+  counter kept {
+  }
+  counter masqueraded {
+  }
+  chain prerouting {
+    type filter hook prerouting priority raw
+    ip saddr 10.244.0.0/16 counter name kept drop
+    ip saddr ${NODE} counter name masqueraded drop
+  }
+}`;
+
+/** A metainfo object stands in front of the counters. */
+const Counters = v.object({
+  nftables: v.array(v.object({ counter: v.optional(v.object({ name: v.string(), packets: v.number() })) })),
+});
+
+/** Each Pod has its own way out, for what a socket that is bound to its address sends. */
+function podLinks({ pod, interface: name }: Road, number: number): string[] {
+  return [
+    `link set ${name} up`,
+    `address add ${pod}/32 dev ${name}`,
+    `neighbour add 169.254.1.1 lladdr ${MACS.near} dev ${name}`,
+    `route add default via 169.254.1.1 dev ${name} onlink table ${100 + number}`,
+    `rule add from ${pod} lookup ${100 + number}`,
+  ];
+}
+
+function nodeLinks({ pod }: Road): string[] {
+  return [
+    "link set lo up",
+    "link set in up",
+    "link set out up",
+    `route add ${pod} dev in`,
+    `address add ${NODE} peer ${SINK} dev out`,
+    `neighbour add ${SINK} lladdr ${MACS.sink} dev out`,
+    `route add default via ${SINK} dev out`,
+  ];
+}

@@ -1,0 +1,55 @@
+/** The program in the namespace of the Pods: keeps one core busy with new flows. */
+import * as v from "valibot";
+import { Frames } from "./frames.ts";
+import { PacketSocket } from "./packet-socket.ts";
+import { Order, type Slice } from "./slice.ts";
+
+/** More at once would overshoot the time where a flow takes a millisecond; fewer would cost system calls. */
+const AT_ONCE = 16;
+
+process.on("message", async (message: unknown) => process.send?.(await send(v.parse(Order, message))));
+process.on("disconnect", () => process.exit());
+
+async function send(order: Order): Promise<Slice> {
+  const sendFrom = await (order.sender === "socket" ? datagrams(order) : frames(order));
+  const began = performance.now();
+  const before = process.cpuUsage();
+  let sent = 0;
+  let took = 0;
+  while (sent < order.flows && took < order.limit) {
+    sent += sendFrom(sent);
+    took = performance.now() - began;
+  }
+  const { user, system } = process.cpuUsage(before);
+  return { sent, took, cpu: (user + system) / 1000 };
+}
+
+/** Sends AT_ONCE flows, the first with that number, and returns how many went. */
+type Send = (first: number) => number;
+
+const packetSockets = new Map<string, PacketSocket>();
+
+function frames({ interface: name, sender, way }: Order): Send {
+  const socket = packetSockets.get(name) ?? new PacketSocket(name);
+  packetSockets.set(name, socket);
+  const frames = new Frames(sender === "tcp" ? "tcp" : "udp", way, AT_ONCE);
+  const prepared = socket.prepare(frames);
+  return first => {
+    for (let i = 0; i < AT_ONCE; i++) frames.setFlow(i, first + i);
+    return socket.send(prepared, AT_ONCE);
+  };
+}
+
+const udpSockets = new Map<string, Bun.udp.Socket<"buffer">>();
+const NOTHING = new Uint8Array(0);
+
+/** Of one socket: for no more flows than there are ports. */
+async function datagrams({ way: { source, destination } }: Order): Promise<Send> {
+  const socket = udpSockets.get(source) ?? (await Bun.udpSocket({ hostname: source }));
+  udpSockets.set(source, socket);
+  return first => {
+    const packets: (Uint8Array | number | string)[] = [];
+    for (let i = 0; i < AT_ONCE; i++) packets.push(NOTHING, 1 + first + i, destination);
+    return socket.sendMany(packets);
+  };
+}
