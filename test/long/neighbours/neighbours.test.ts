@@ -6,9 +6,8 @@ import type { Tally } from "../../../lab/load.ts";
 import { WRITERS } from "../../../lab/writers.ts";
 import { others } from "../../kernel/others.ts";
 import { keepResults, keptResults } from "../compatibility.ts";
-import { kubeProxyIptables, kubeProxyNft } from "./kube-proxy.ts";
-import type { Neighbour, Start } from "./neighbour.ts";
-import { cniPlugins, firewalld, ipMasqAgent, masquerader, secondAgent } from "./programs.ts";
+import { CASES, CONFIG, FLAGS, FOLDER, OTHER_CONFIG } from "./cases.ts";
+import type { Neighbour } from "./neighbour.ts";
 
 /** How long each neighbour is at work. Results are kept of whole runs only. */
 const WHOLE_SECONDS = 120;
@@ -18,125 +17,12 @@ const LOOK_SECONDS = 65;
 /** New connections a second. */
 const RATE = 2000;
 
-/** In the empty /run of lab/isolate. */
-const FOLDER = "/run/neighbours";
-const CONFIG = `${FOLDER}/ip-masq-agent`;
-const OTHER = `${FOLDER}/other`;
-
 /** Each keeps the first of DESTINATIONS and the third, and no other one. */
 const CONFIGS = [
   "nonMasqueradeCIDRs: [10.0.0.0/8, 192.168.0.0/16, fd00::/8]\n",
   "nonMasqueradeCIDRs: [10.0.0.0/12, 10.96.0.0/12, 192.168.0.0/16, 198.18.0.0/15, fd00:1::/32]\n",
 ] as const;
 const DESTINATIONS = ["10.1.2.3", "203.0.113.7", "fd00:1::7", "2001:db8:1::7"] as const;
-const SAME_CIDRS = ["10.0.0.0/8", "192.168.0.0/16"];
-const OTHER_CIDRS = ["10.0.0.0/8"];
-
-interface Case {
-  readonly neighbour: string;
-  readonly start: Start;
-  /** Names of WRITERS: what ours writes with. */
-  readonly beside: readonly string[];
-  /** Whether our config stays as it is. */
-  readonly still?: true;
-  /** What our agent's log has to say in the end. */
-  readonly says?: string;
-  /** How often ours may repair its rules at most; any number if left out. */
-  readonly repairs?: number;
-  /** It takes everybody's rules away, and until ours are there again nothing is masqueraded. */
-  readonly flushes?: true;
-  /** What became of its rules, where it is not meant to keep them. */
-  readonly harm?: string;
-  /** It is there to be seen to do harm. */
-  readonly control?: true;
-}
-
-const flags = ["--enable-ipv6"];
-const CASES: readonly Case[] = [
-  {
-    neighbour: "kube-proxy, nftables",
-    start: kubeProxyNft,
-    beside: ["nftables", "iptables-nft"],
-    repairs: 0,
-  },
-  {
-    neighbour: "kube-proxy, iptables-nft",
-    start: kubeProxyIptables("iptables-nft"),
-    beside: ["nftables", "iptables-nft"],
-    repairs: 0,
-  },
-  {
-    neighbour: "kube-proxy, iptables-legacy",
-    start: kubeProxyIptables("iptables-legacy"),
-    beside: ["iptables-legacy"],
-    repairs: 0,
-  },
-  {
-    neighbour: "firewalld with nftables, reloads",
-    start: firewalld("nftables"),
-    beside: ["nftables"],
-    repairs: 0,
-  },
-  {
-    neighbour: "firewalld with nftables, reloads",
-    start: firewalld("nftables"),
-    beside: ["iptables-nft"],
-    flushes: true,
-  },
-  {
-    neighbour: "firewalld with iptables, reloads",
-    start: firewalld("iptables"),
-    beside: ["nftables"],
-    repairs: 0,
-  },
-  {
-    neighbour: "CNI plugins bridge and portmap",
-    start: cniPlugins,
-    beside: ["nftables", "iptables-nft"],
-    repairs: 0,
-  },
-  {
-    neighbour: "a second ipmasq with the same config",
-    start: secondAgent([`--config=${CONFIG}`, ...flags]),
-    beside: ["nftables"],
-    repairs: 0,
-  },
-  {
-    neighbour: "a second ipmasq with another config and backend",
-    start: secondAgent([`--config=${OTHER}`, "--backend=iptables"]),
-    beside: ["nftables"],
-    repairs: 0,
-  },
-  {
-    neighbour: "ip-masq-agent with the same CIDRs",
-    start: ipMasqAgent("iptables-nft", SAME_CIDRS),
-    beside: ["iptables-nft"],
-    still: true,
-    repairs: 1,
-  },
-  {
-    neighbour: "ip-masq-agent with fewer CIDRs",
-    start: ipMasqAgent("iptables-nft", OTHER_CIDRS),
-    beside: ["nftables"],
-    still: true,
-    says: 'owner="another ip-masq-agent"',
-    repairs: 0,
-  },
-  {
-    neighbour: "ip-masq-agent with fewer CIDRs",
-    start: ipMasqAgent("iptables-nft", OTHER_CIDRS),
-    beside: ["iptables-nft"],
-    still: true,
-    says: "another ip-masq-agent is at work; remove it",
-    harm: "its chain is ours",
-  },
-  {
-    neighbour: "control: masquerades a kept address",
-    start: masquerader,
-    beside: ["nftables"],
-    control: true,
-  },
-];
 
 const rows: (readonly string[])[] = [];
 let lab: Lab;
@@ -144,7 +30,7 @@ beforeEach(async () => {
   lab = await Lab.create();
   await rm(FOLDER, { recursive: true, force: true });
   await mkdir(FOLDER);
-  await writeFile(OTHER, "nonMasqueradeCIDRs: [203.0.113.0/24]\n");
+  await writeFile(OTHER_CONFIG, "nonMasqueradeCIDRs: [203.0.113.0/24]\n");
   await save(CONFIGS[0]);
 });
 afterEach(() => lab.close());
@@ -156,7 +42,7 @@ test.each(cells)(
     const ours = WRITERS.find(({ name }) => name === writer);
     if (!ours) throw new Error(`no writer ${writer}`);
     await ours.prepare(lab);
-    const agent = await RunningAgent.started(lab.node, [`--config=${CONFIG}`, ...flags, ...ours.flags]);
+    const agent = await RunningAgent.started(lab.node, [`--config=${CONFIG}`, ...FLAGS, ...ours.flags]);
     const them = await start(lab);
     const before = await others(lab);
     const load = await lab.load({ destinations: DESTINATIONS, flowsPerSecond: RATE, seconds: SECONDS + 60 });
