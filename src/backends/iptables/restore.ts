@@ -35,13 +35,16 @@ export function restoreInput(saved: Saved, wanted: Ruleset | undefined): string 
 export function heldLines(saved: Saved, wanted: Ruleset | undefined): string[] {
   const names = [...(wanted?.chains.map(({ name }) => name) ?? []), ...leftoverChains(saved, wanted)];
   const { right, wrong } = jumps(saved, wanted, leftoverChains(saved, wanted));
-  const words = new Map(wanted?.chains.flatMap(({ rules }) => rules.map(rule => [normalText(rule), rule])));
+  let words: ReadonlyMap<string, Rule> | undefined;
+  const wantedWords = () =>
+    new Map(wanted?.chains.flatMap(({ rules }) => rules.map(it => [normalText(it), it])));
   return [
     ...names.flatMap(name => {
       const chain = wanted?.chains.find(it => it.name === name);
       if (chain && isHeld(saved, chain)) return chain.rules.map(rule => line(name, rule));
+      words ??= wantedWords();
       return (saved.chains.get(name) ?? []).map(({ rule }) =>
-        line(name, words.get(normalText(rule)) ?? rule),
+        line(name, words?.get(normalText(rule)) ?? rule),
       );
     }),
     ...(right && wanted ? [line(POSTROUTING, wanted.jump)] : []),
@@ -74,9 +77,7 @@ function line(chain: string, rule: Rule): string {
 
 function isHeld(saved: Saved, { name, rules }: Chain): boolean {
   const held = saved.chains.get(name);
-  return (
-    held?.length === rules.length && held.every(({ rule }, i) => meaning(rule) === meaning(rules[i] ?? []))
-  );
+  return held?.length === rules.length && held.every(({ rule }, i) => isSame(rule, rules[i] ?? []));
 }
 
 /** The rules of a chain with the counts that equal ones have. */
@@ -124,6 +125,14 @@ function jumps(
   const ours = fitting.find(rule => wanted && normalText(rule) === normalText(wanted.jump));
   const right = fitting.find(isIncumbents) ?? ours ?? fitting[0];
   return { right, wrong: all.filter(rule => rule !== right) };
+}
+
+/** Whether rules are the same to us. Mostly they are word for word, which is told in a fraction of the time. */
+function isSame(one: Rule, other: Rule): boolean {
+  return (
+    (one.length === other.length && one.every((word, i) => word === other[i])) ||
+    meaning(one) === meaning(other)
+  );
 }
 
 /** Rules for which this is the same are the same to us. */

@@ -68,7 +68,8 @@ function normalOption([option = "", ...values]: string[]): string[] {
 
 /** ip6tables prints `::1.0.0.0` for what others call `::100:0`. */
 function withLength(address: string): string {
-  const text = address.includes("/") ? address : `${address}/${address.includes(":") ? 128 : 32}`;
+  if (!address.includes(":")) return address.includes("/") ? address : `${address}/32`;
+  const text = address.includes("/") ? address : `${address}/128`;
   const cidr = Cidr.parse(text);
   return cidr instanceof Cidr ? cidr.text : text;
 }
