@@ -32,7 +32,7 @@ const PACKETS = [
   "source ports of ip lie .*=true",
 ];
 
-const KILLS = 16;
+const KILLS = 10;
 
 function kills(writer: string): Promise<Finding> {
   const inWords = () => `passes, ${KILLS} kills`;
