@@ -1,14 +1,7 @@
 import type { Config } from "./config.ts";
+import type { LoadOptions } from "./parse.ts";
 import type { Problem } from "./problem.ts";
 import { readSources, type Sources } from "./sources.ts";
-
-/** How a config is to be read. */
-export interface LoadOptions {
-  /** Whether IPv6 CIDRs are allowed. */
-  readonly enableIPv6: boolean;
-  /** Present if a file may be a Kubernetes manifest, with the name of the ConfigMap to choose, if any. */
-  readonly manifest?: { readonly configMap?: string | undefined };
-}
 
 /** A config that was read, or why it cannot be used. */
 export type Loaded = {

@@ -1,10 +1,17 @@
 import type { Config } from "./config.ts";
 import { type ConfigDocument, parseConfigDocument } from "./document.ts";
-import type { LoadOptions } from "./load.ts";
 import { limitProblems, mergeConfigs } from "./merge.ts";
 import type { Problem } from "./problem.ts";
 import type { Source } from "./sources.ts";
 import { decode } from "./text.ts";
+
+/** How a config is to be read. */
+export interface LoadOptions {
+  /** Whether IPv6 CIDRs are allowed. */
+  readonly enableIPv6: boolean;
+  /** Present if a file may be a Kubernetes manifest, with the name of the ConfigMap to choose, if any. */
+  readonly manifest?: { readonly configMap?: string | undefined };
+}
 
 /** What the files mean together, and everything that is wrong with any of them. */
 export async function parseFiles(
