@@ -46,6 +46,23 @@ export function cpuOf(pid: number): Cpu {
   return cpu;
 }
 
+/**
+ * Seconds that a process and its children have run, to the nanosecond for those that live; what ended children have
+ * used the kernel tells in hundredths of a second.
+ */
+export function runtimeOf(pid: number): number {
+  let seconds = 0;
+  for (const each of treeOf(pid)) {
+    for (const thread of list(`/proc/${each}/task`)) {
+      seconds += Number(read(`/proc/${each}/task/${thread}/schedstat`).split(" ")[0]) / 1e9;
+    }
+    const [, after = ""] = read(`/proc/${each}/stat`).split(") ");
+    const [user = 0, system = 0] = after.split(" ").slice(13, 15).map(Number);
+    seconds += (user + system) / TICKS;
+  }
+  return seconds;
+}
+
 function treeOf(pid: number): number[] {
   const threads = list(`/proc/${pid}/task`);
   const children = threads.flatMap(thread =>
