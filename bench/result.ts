@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { arch, cpus, release, totalmem } from "node:os";
-import { output } from "../lab/output.ts";
+import { versionOf } from "../lab/version.ts";
 import type { Chart } from "./chart.ts";
 import type { Comparison } from "./comparison.ts";
 import type { Promised } from "./promise.ts";
@@ -61,8 +61,8 @@ export async function describeRun<T extends Measured | Benchmark>(
     versions: {
       kernel: release(),
       Bun: Bun.version,
-      nft: await version("nft"),
-      iptables: await version("iptables"),
+      nft: await versionOf("nft"),
+      iptables: await versionOf("iptables"),
       ...(await incumbent()),
       distribution: /PRETTY_NAME="(.*)"/.exec(await readFile("/etc/os-release", "utf8"))?.[1] ?? "unknown",
     },
@@ -76,9 +76,4 @@ async function incumbent(): Promise<Record<string, string>> {
   if (path === undefined) return {};
   const sum = new Bun.CryptoHasher("sha256").update(await Bun.file(path).bytes()).digest("hex");
   return { "ip-masq-agent": `of SHA-256 ${sum.slice(0, 12)}` };
-}
-
-/** The number in what `--version` says. */
-async function version(program: string): Promise<string> {
-  return /v(\d+(?:\.\d+)+)/.exec(await output([program, "--version"]))?.[1] ?? "unknown";
 }

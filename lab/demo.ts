@@ -2,7 +2,7 @@
  * `npm start`: the agent at work on real packets, in namespaces of its own. With `--keep` they stay until
  * Ctrl-C.
  */
-import { mkdir, rename, writeFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { loadConfig } from "../src/config/load.ts";
 import { parseAddress } from "../src/net/cidr.ts";
@@ -11,6 +11,7 @@ import { verdict } from "../src/policy/verdict.ts";
 import type { Connection } from "./connections.ts";
 import { Lab } from "./lab.ts";
 import { Lines } from "./lines.ts";
+import { save } from "./save.ts";
 
 const CONFIG = "/run/demo/config/ip-masq-agent";
 const AGENT = [process.execPath, join(import.meta.dir, "../src/main.ts")];
@@ -44,9 +45,8 @@ await connections([
 chapter(`The config is written: ${OUTSIDE} shall see the Pod's address`);
 const config = `nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n  - 203.0.113.0/24\nmasqueradeCIDRs:\n  - 10.20.0.0/16\n`;
 say(config.trimEnd());
-await writeFile(`${CONFIG}.new`, config);
 const edited = performance.now();
-await rename(`${CONFIG}.new`, CONFIG);
+await save(CONFIG, config);
 await until(async () => (await ownerSeen({ protocol: "udp", to: OUTSIDE })) === "pod");
 say(`in force after ${since(edited)} ms`);
 await shown("rules applied");
@@ -111,7 +111,7 @@ function why(policy: Policy, { to }: Connection): string {
 }
 
 async function ownerSeen(connection: Connection): Promise<string> {
-  return lab.owner((await lab.connect(connection)).source);
+  return lab.ownerSeen(connection);
 }
 
 /** Prints the agent's log up to the first line that has `text` in it. */

@@ -1,4 +1,9 @@
-import type { Namespace } from "./namespace.ts";
+import { type Ended, ProgramError } from "../src/system/program.ts";
+
+/** Where programs run to their end, with what they read on standard input; a Namespace, say. */
+interface Node {
+  run(argv: readonly string[], input?: string): Promise<Ended>;
+}
 
 /**
  * What kubernetes-sigs' ip-masq-agent does once a minute, program for program: it makes its chain, appends the jump to
@@ -7,9 +12,10 @@ import type { Namespace } from "./namespace.ts";
  * @param program iptables, iptables-nft or iptables-legacy
  * @param keep its nonMasqueradeCIDRs
  * @param name of its chain
+ * @throws ProgramError if the last program fails
  */
 export async function incumbentSync(
-  node: Namespace,
+  node: Node,
   program: string,
   keep: readonly string[],
   name = "IP-MASQ-AGENT",
@@ -27,7 +33,11 @@ export async function incumbentSync(
   if ((await iptables("-C", "POSTROUTING", ...jump)).exitCode !== 0) {
     await iptables("-A", "POSTROUTING", ...jump);
   }
-  await node.output([`${program}-restore`, "-w", "5", "--noflush"], { input: chainOf(name, keep) });
+  const { exitCode, stderr } = await node.run(
+    [`${program}-restore`, "-w", "5", "--noflush"],
+    chainOf(name, keep),
+  );
+  if (exitCode !== 0) throw new ProgramError(`${program}-restore`, stderr.trim(), "", exitCode);
 }
 
 function chainOf(name: string, keep: readonly string[]): string {

@@ -67,6 +67,11 @@ export class Lab implements AsyncDisposable {
     );
   }
 
+  /** Makes a connection, and returns whose address the server saw. */
+  async ownerSeen(connection: Connection): Promise<ReturnType<Lab["owner"]>> {
+    return this.owner((await this.connect(connection)).source);
+  }
+
   /** Whose address it is. */
   owner(address: string): "pod" | "node" | "other" {
     if (this.#podAddresses.has(address)) return "pod";

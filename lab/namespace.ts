@@ -19,8 +19,8 @@ export class Namespace {
   }
 
   /** Runs a program to its end; see {@link run}. */
-  run(argv: readonly string[], options: { readonly input?: string } = {}): Promise<Ended> {
-    return run(this.command(argv), options.input);
+  run(argv: readonly string[], input?: string): Promise<Ended> {
+    return run(this.command(argv), input);
   }
 
   /** Runs a program that has to succeed and returns its standard output; see {@link output}. */

@@ -9,6 +9,7 @@ import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { testCounts } from "../lab/junit.ts";
 
 const files = process.argv.slice(2);
 const counts = { passed: 0, failed: 0, skipped: 0 };
@@ -55,10 +56,8 @@ async function tests(): Promise<void> {
   ]);
   const summary = await readFile(report, "utf8").catch(() => "");
   await rm(folder, { recursive: true });
-  const [, total = 0, failures = 0, skipped = 0] =
-    /<testsuites [^>]*?tests="(\d+)"[^>]*?failures="(\d+)"[^>]*?skipped="(\d+)"/.exec(summary)?.map(Number) ??
-    [];
-  counts.passed += total - failures - skipped;
+  const { all, failed: failures, skipped } = testCounts(summary) ?? { all: 0, failed: 0, skipped: 0 };
+  counts.passed += all - failures - skipped;
   counts.skipped += skipped;
   // A run that broke off has no report, or one without a failure.
   counts.failed += code === 0 ? failures : Math.max(failures, 1);

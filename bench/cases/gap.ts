@@ -112,8 +112,7 @@ function repeated(contestant: Contestant): Changer {
   return {
     name: contestant.name,
     begin: async lab => {
-      const run = (argv: readonly string[], input?: string) =>
-        lab.node.run(argv, input === undefined ? {} : { input });
+      const run = (argv: readonly string[], input?: string) => lab.node.run(argv, input);
       const sync = (list: readonly string[]) => contestant.sync(run, list, FOLDER);
       await sync(LISTS[0]);
       return sync;

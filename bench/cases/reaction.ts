@@ -1,7 +1,9 @@
 /** How long until what was changed is right again: the config by us, the rules by somebody else. */
-import { mkdir, rename, writeFile } from "node:fs/promises";
+
+import { mkdir } from "node:fs/promises";
 import { RunningAgent } from "../../lab/agent.ts";
 import { Lab } from "../../lab/lab.ts";
+import { save } from "../../lab/save.ts";
 import { WRITERS, type Writer } from "../../lab/writers.ts";
 import { quantile } from "../figure.ts";
 import type { Promised } from "../promise.ts";
@@ -65,14 +67,14 @@ function rounds({ name }: Writer): number {
 }
 
 async function edits(lab: Lab, writer: Writer): Promise<number[]> {
-  await save(configWith(false));
+  await save(CONFIG, configWith(false));
   const agent = await RunningAgent.started(lab.node, [`--config=${CONFIG}`, ...writer.flags]);
   const times: number[] = [];
   for (let i = 0; i < rounds(writer); i++) {
     const kept = i % 2 === 0;
     await Bun.sleep(50 + 50 * Math.random());
     const began = performance.now();
-    await save(configWith(kept));
+    await save(CONFIG, configWith(kept));
     await verdictIs(lab, kept ? "pod" : "node");
     times.push(performance.now() - began);
   }
@@ -109,14 +111,9 @@ function configWith(probe: boolean): string {
   return `nonMasqueradeCIDRs:\n${[...cidrs, probe ? "203.0.113.0/24" : "192.0.2.0/24"].map(cidr => `  - ${cidr}\n`).join("")}`;
 }
 
-async function save(config: string): Promise<void> {
-  await writeFile(`${CONFIG}.new`, config);
-  await rename(`${CONFIG}.new`, CONFIG);
-}
-
 async function verdictIs(lab: Lab, owner: "pod" | "node"): Promise<void> {
   const until = performance.now() + 20_000;
-  while (lab.owner((await lab.connect({ protocol: "udp", to: PROBE })).source) !== owner) {
+  while ((await lab.ownerSeen({ protocol: "udp", to: PROBE })) !== owner) {
     if (performance.now() > until) throw new Error(`the verdict was wrong for 20 s`);
   }
 }

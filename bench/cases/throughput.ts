@@ -78,8 +78,7 @@ async function install(
   { node }: Road,
   list: readonly string[],
 ): Promise<string | undefined> {
-  const run = (argv: readonly string[], input?: string) =>
-    node.run(argv, input === undefined ? {} : { input });
+  const run = (argv: readonly string[], input?: string) => node.run(argv, input);
   try {
     await contestant.prepare?.(run);
     await contestant.sync(run, list, `/run/bench/${node.name}`);

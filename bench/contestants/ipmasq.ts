@@ -1,6 +1,7 @@
-import { mkdir, rename, writeFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { BINARY } from "../../lab/agent.ts";
+import { save } from "../../lab/save.ts";
 import { type Contestant, mustRun, type Run } from "./contestant.ts";
 
 /** The built binary, as `ipmasq run --once`. */
@@ -30,7 +31,6 @@ export async function saveConfig(cidrs: readonly string[], folder: string): Prom
   const path = join(folder, "ip-masq-agent");
   const list = cidrs.map(cidr => `  - ${cidr}\n`).join("");
   await mkdir(folder, { recursive: true });
-  await writeFile(`${path}.new`, `cidrLimit: ${Math.max(cidrs.length, 64)}\nnonMasqueradeCIDRs:\n${list}`);
-  await rename(`${path}.new`, path);
+  await save(path, `cidrLimit: ${Math.max(cidrs.length, 64)}\nnonMasqueradeCIDRs:\n${list}`);
   return path;
 }

@@ -46,7 +46,7 @@ function installed(chroot: Chroot): void {
 
   const run = (line: string) => systemd.run(line);
   const property = (unit: string, name: string) => run(`systemctl show --property=${name} --value ${unit}`);
-  const owner = async () => lab.owner((await lab.connect({ protocol: "tcp", to: OUTBOUND })).source);
+  const owner = () => lab.ownerSeen({ protocol: "tcp", to: OUTBOUND });
   const syncs = async (trigger: string) => {
     const get = `console.log(await (await fetch("http://127.0.0.1:9469/metrics")).text())`;
     const metrics = await lab.node.output([process.execPath, "--eval", get]);

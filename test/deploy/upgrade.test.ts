@@ -98,7 +98,7 @@ test("a connection that goes on keeps its address when the config says otherwise
   expect(lab.owner(seen.replace(/:.*/, ""))).toBe("node");
   await writeFile(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8, 203.0.113.0/24]\n");
   await agent.log.until("rules applied");
-  expect(lab.owner((await lab.connect({ protocol: "tcp", to: OUTBOUND })).source)).toBe("pod");
+  expect(await lab.ownerSeen({ protocol: "tcp", to: OUTBOUND })).toBe("pod");
   expect(await outbound()).toBe(seen);
   expect(await agent.end()).toBe(0);
 });
@@ -111,7 +111,7 @@ test("after cleanup connections that were masqueraded go on if somebody else has
   await run(`nft 'add table ip other { chain c { ${chain} }; }'`);
   expect(await agent.end()).toBe(0);
   await lab.node.output([BINARY, "cleanup"]);
-  expect(lab.owner((await lab.connect({ protocol: "tcp", to: OUTBOUND })).source)).toBe("pod");
+  expect(await lab.ownerSeen({ protocol: "tcp", to: OUTBOUND })).toBe("pod");
   expect(await outbound()).toBe(seen);
 
   // Without any the kernel translates nothing: the server knows no such connection of the Pod's, and resets it.

@@ -5,6 +5,7 @@ import { BINARY } from "../../lab/agent.ts";
 import { Lab } from "../../lab/lab.ts";
 import type { Load } from "../../lab/load.ts";
 import { output } from "../../lab/output.ts";
+import { save } from "../../lab/save.ts";
 import { WRITERS, type Writer } from "../../lab/writers.ts";
 
 /** Of all writers together. `npm run test:faults` takes ten minutes. */
@@ -107,7 +108,7 @@ const FAULTS: Readonly<Record<string, (world: World, random: number) => Promise<
     const long = `add table ip theirs { set s { type ipv4_addr; elements = { ${elements} }; }; }; delete table ip theirs`;
     await Promise.all([
       lab.node.run(["flock", "/run/xtables.lock", "sleep", `${random / 500}`]),
-      lab.node.run(["nft", "-f", "-"], { input: long }),
+      lab.node.run(["nft", "-f", "-"], long),
     ]);
   },
   "take nft away": async () => {
@@ -163,8 +164,7 @@ class World {
   /** Saves a config as kubelet does, if there is space for it. */
   async save(config: string): Promise<void> {
     try {
-      await writeFile(`${CONFIG}.new`, config);
-      await rename(`${CONFIG}.new`, CONFIG);
+      await save(CONFIG, config);
       this.#count("configs saved");
     } catch {
       this.#count("configs not saved for want of space");
@@ -241,5 +241,5 @@ async function right(): Promise<boolean> {
 }
 
 async function owner(to: string): Promise<string> {
-  return lab.owner((await lab.connect({ protocol: "udp", to })).source);
+  return lab.ownerSeen({ protocol: "udp", to });
 }

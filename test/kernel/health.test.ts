@@ -1,9 +1,10 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdir, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { connect } from "node:net";
 import { BINARY } from "../../lab/agent.ts";
 import { Lines } from "../../lab/lines.ts";
 import { output } from "../../lab/output.ts";
+import { save } from "../../lab/save.ts";
 import { run } from "../../src/system/program.ts";
 import { describeTools } from "./candidates.ts";
 
@@ -43,13 +44,7 @@ async function start(through: readonly string[] = []): Promise<string> {
 
 /** Has the agent find one nft, and nothing else. */
 async function provide(nft: string): Promise<void> {
-  await writeFile(`${TOOLS}/new`, `#!/bin/sh\nexec ${nft} "$@"\n`, { mode: 0o755 });
-  await rename(`${TOOLS}/new`, `${TOOLS}/nft`);
-}
-
-async function save(config: string): Promise<void> {
-  await writeFile(`${CONFIG}.new`, config);
-  await rename(`${CONFIG}.new`, CONFIG);
+  await save(`${TOOLS}/nft`, `#!/bin/sh\nexec ${nft} "$@"\n`, 0o755);
 }
 
 /** What there is to see of the config and of the kernel. */
@@ -68,13 +63,13 @@ async function state(url: string) {
 }
 
 test("readiness, metrics, page and log agree about a config that becomes wrong, and right again", async () => {
-  await save("nonMasqueradeCIDRs: [10.0.0.0/8]\n");
+  await save(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8]\n");
   const url = await start();
   const before = await state(url);
   expect(before).toMatchObject({ ready: [200, "ok"], good: 1, inSync: 1, cidrs: 2 });
   const rules = await output(["nft", "list", "ruleset"]);
 
-  await save("nonMasqueradeCIDRs: [10.0.0.1/8]\n");
+  await save(CONFIG, "nonMasqueradeCIDRs: [10.0.0.1/8]\n");
   const problem = `${CONFIG}:1:22: nonMasqueradeCIDRs[0]: "10.0.0.1/8" has host bits set; did you mean "10.0.0.0/8"?`;
   const said = await log.until("the last good one stays in force");
   expect(said.filter(line => line.includes(problem))).toHaveLength(1);
@@ -84,13 +79,13 @@ test("readiness, metrics, page and log agree about a config that becomes wrong, 
   expect(wrong.page).toContain(Bun.escapeHTML(problem));
   expect(await output(["nft", "list", "ruleset"])).toBe(rules);
 
-  await save("nonMasqueradeCIDRs: [10.0.0.0/8, 192.0.2.0/24]\n");
+  await save(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8, 192.0.2.0/24]\n");
   await log.until("rules applied");
   expect(await state(url)).toMatchObject({ ready: [200, "ok"], good: 1, inSync: 1, cidrs: 3 });
 });
 
 test("an agent that never had a good config is alive, but not ready", async () => {
-  await save("cidrLimit: no\n");
+  await save(CONFIG, "cidrLimit: no\n");
   const url = await start();
   expect((await fetch(`${url}/healthz`)).status).toBe(200);
   expect(await state(url)).toMatchObject({
@@ -188,13 +183,13 @@ describeTools("nft that is replaced by another one while the agent runs", ["bull
     await provide("/usr/sbin/nft");
     const url = await start(ONLY_TOOLS);
     await provide(newer);
-    await save("nonMasqueradeCIDRs: [10.0.0.0/8]\n");
+    await save(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8]\n");
     await log.until("rules applied");
     expect(await state(url)).toMatchObject({ ready: [200, "ok"], inSync: 1 });
 
     const rules = await output(["nft", "list", "ruleset"]);
     await provide(old);
-    await save("nonMasqueradeCIDRs: [192.0.2.0/24]\n");
+    await save(CONFIG, "nonMasqueradeCIDRs: [192.0.2.0/24]\n");
     await log.until("version 0.9.8 is too old; install nft 1.0.2 or later");
     expect((await state(url)).ready[0]).toBe(503);
     expect(await output(["nft", "list", "ruleset"])).toBe(rules);

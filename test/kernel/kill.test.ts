@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdir, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { BINARY, RunningAgent } from "../../lab/agent.ts";
 import { Lab } from "../../lab/lab.ts";
+import { save } from "../../lab/save.ts";
 import { WRITERS } from "../../lab/writers.ts";
 
 /** In the empty /run of lab/isolate. */
@@ -30,7 +31,7 @@ test.each(WRITERS)(
   "kill -9 at any moment of a change leaves one of two valid rulesets: $name",
   async ({ flags, prepare }) => {
     const argv = [`--config=${CONFIG}`, ...flags];
-    await save(CONFIGS[0].text);
+    await save(CONFIG, CONFIGS[0].text);
     await prepare(lab);
     const began = performance.now();
     await (await RunningAgent.started(lab.node, argv)).end("SIGKILL");
@@ -41,7 +42,7 @@ test.each(WRITERS)(
     for (let i = 0; i < KILLS; i++) {
       const agent = RunningAgent.start(lab.node, argv);
       await Bun.sleep(1.2 * start * Math.random());
-      await save(CONFIGS[i % 2 === 0 ? 1 : 0].text);
+      await save(CONFIG, CONFIGS[i % 2 === 0 ? 1 : 0].text);
       await Bun.sleep(1.4 * start * Math.random());
       await agent.end("SIGKILL");
       const look = () => Promise.all(CONFIGS.map(async it => (await owner(it.kept)) === "pod"));
@@ -68,13 +69,8 @@ test.each(WRITERS)(
   300_000,
 );
 
-async function save(config: string): Promise<void> {
-  await writeFile(`${CONFIG}.new`, config);
-  await rename(`${CONFIG}.new`, CONFIG);
-}
-
 async function owner(to: string): Promise<string> {
-  return lab.owner((await lab.connect({ protocol: "udp", to })).source);
+  return lab.ownerSeen({ protocol: "udp", to });
 }
 
 /**

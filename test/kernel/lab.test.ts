@@ -175,9 +175,10 @@ describe("namespaces", () => {
 
   test("a program runs in them by a command line", async () => {
     expect(lab.node.command(["ip", "link"])).toEqual(["nsenter", "--net=/run/netns/node", "ip", "link"]);
-    const { exitCode, stdout } = await lab.node.run(["sh", "-c", "ls /proc/sys/net/ipv4/conf; cat; exit 3"], {
-      input: "from standard input",
-    });
+    const { exitCode, stdout } = await lab.node.run(
+      ["sh", "-c", "ls /proc/sys/net/ipv4/conf; cat; exit 3"],
+      "from standard input",
+    );
     expect(stdout.split("\n")).toEqual([
       "all",
       "cali0",
@@ -271,7 +272,7 @@ async function sources(destinations: readonly string[]): Promise<string[]> {
 }
 
 async function owner(connection: Connection): Promise<ReturnType<Lab["owner"]>> {
-  return lab.owner((await lab.connect(connection)).source);
+  return lab.ownerSeen(connection);
 }
 
 function failure(connection: Connection): Promise<string> {

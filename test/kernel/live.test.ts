@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
-import { mkdir, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { Lab } from "../../lab/lab.ts";
+import { save } from "../../lab/save.ts";
 import { Agent } from "../../src/agent/agent.ts";
 import type { SyncRecord } from "../../src/observe/journal.ts";
 import { createLog } from "../../src/observe/log.ts";
@@ -24,7 +25,7 @@ describeCandidates(({ open, meddling }) => {
   beforeEach(async () => {
     await rm("/run/live", { recursive: true, force: true });
     await mkdir("/run/live");
-    await write("nonMasqueradeCIDRs: [10.0.0.0/8]\n");
+    await save(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8]\n");
     life = new Life(open(lab));
     expect((await life.next("applied")).trigger).toBe("start");
   });
@@ -36,13 +37,13 @@ describeCandidates(({ open, meddling }) => {
   test("a config that is saved is in force, and one that is wrong changes nothing", async () => {
     expect(await owner(OUTBOUND)).toBe("node");
     const changed = life.next("applied");
-    await write("nonMasqueradeCIDRs: [203.0.113.0/24]\n");
+    await save(CONFIG, "nonMasqueradeCIDRs: [203.0.113.0/24]\n");
     expect((await changed).trigger).toBe("config");
     expect(await owner(OUTBOUND)).toBe("pod");
     expect(await owner(KEPT)).toBe("node");
 
     const unchanged = life.next("unchanged", "config");
-    await write("nonMasqueradeCIDRs: [203.0.113.1/24]\n");
+    await save(CONFIG, "nonMasqueradeCIDRs: [203.0.113.1/24]\n");
     await unchanged;
     expect(await owner(OUTBOUND)).toBe("pod");
     expect(life.journal.config?.ok).toBe(false);
@@ -56,7 +57,7 @@ describeCandidates(({ open, meddling }) => {
     ]);
 
     const corrected = life.next("applied");
-    await write("nonMasqueradeCIDRs: [10.0.0.0/8, 203.0.113.1/32]\n");
+    await save(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8, 203.0.113.1/32]\n");
     await corrected;
     expect(await owner(KEPT)).toBe("pod");
   });
@@ -126,7 +127,7 @@ describeCandidates(({ open, meddling }) => {
     await lab.connect({ protocol: "udp", to: KEPT });
     await lab.connect({ protocol: "udp", to: OUTBOUND });
     const changed = life.next("applied");
-    await write("nonMasqueradeCIDRs: [10.0.0.0/8, 192.0.2.0/24]\n");
+    await save(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8, 192.0.2.0/24]\n");
     await changed;
     await lab.connect({ protocol: "udp", to: KEPT });
     await life.agent.count();
@@ -137,12 +138,8 @@ describeCandidates(({ open, meddling }) => {
   });
 });
 
-function write(config: string): Promise<void> {
-  return writeFile(`${CONFIG}.new`, config).then(() => rename(`${CONFIG}.new`, CONFIG));
-}
-
 async function owner(to: string): Promise<ReturnType<Lab["owner"]>> {
-  return lab.owner((await lab.connect({ protocol: "udp", to })).source);
+  return lab.ownerSeen({ protocol: "udp", to });
 }
 
 /** An agent that lives until `end`, and what is seen of it. */

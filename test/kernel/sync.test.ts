@@ -181,7 +181,7 @@ async function programs(run: (through: readonly string[]) => Promise<unknown>): 
 }
 
 async function owner(to: string): Promise<ReturnType<Lab["owner"]>> {
-  return lab.owner((await lab.connect({ protocol: "udp", to })).source);
+  return lab.ownerSeen({ protocol: "udp", to });
 }
 
 /**

@@ -1,10 +1,11 @@
 import { afterAll, afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import type { Measured } from "../../../bench/result.ts";
 import { BINARY } from "../../../lab/agent.ts";
 import { Lines } from "../../../lab/lines.ts";
 import { output } from "../../../lab/output.ts";
 import { Places } from "../../../lab/places.ts";
+import { save } from "../../../lab/save.ts";
 import { NftablesBackend } from "../../../src/backends/nftables/backend.ts";
 import { loadConfig } from "../../../src/config/load.ts";
 import { policyOf } from "../../../src/policy/policy.ts";
@@ -87,8 +88,7 @@ test(`${COUNT} configs (seed ${SEED}) under a live agent: wrong ones change noth
   let [right, most] = [0, 0];
   for (const [i, config] of all.entries()) {
     const [before, cpu] = [await ruleset(), await cpuOf(pid)];
-    await writeFile(`${FOLDER}/new`, config);
-    await rename(`${FOLDER}/new`, CONFIG);
+    await save(CONFIG, config);
     // Either "policy in force", or "the config is wrong, so the last good one stays in force".
     const said = (await log.until(" in force")).at(-1);
     most = Math.max(most, (await cpuOf(pid)) - cpu);

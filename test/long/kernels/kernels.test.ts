@@ -28,6 +28,8 @@ const columns: Column[] = [];
 
 const machines = new Map<string, Machine>();
 
+const began = performance.now();
+
 /** At the same time: none of them keeps two cores busy all the time. */
 beforeAll(async () => {
   for (const suite of KERNEL_SUITES) machines.set(suite, await Machine.start(await kernelOf(suite), LIMIT));
@@ -69,7 +71,7 @@ afterAll(async () => {
   await keepResults("kernels", [
     {
       title: "Debian's kernels",
-      how: `Each runs under qemu, without help of the hardware, with two cores, and in it nft ${first?.versions.nft}, iptables ${first?.versions.iptables} and the built binary, through which new UDP flows go all the time. Counted are the flows that arrived, and those of them that arrived with a wrong address. The controls are ways of changing rules that are not ours: what they get wrong this test would have seen of ours, and where they get nothing wrong our 0 says little. The packets by policy are some of \`test/kernel/packets.test.ts\`, for which the modules run that the binary is made of.`,
+      how: `Each runs under qemu, without help of the hardware, with two cores, and in it nft ${first?.versions.nft}, iptables ${first?.versions.iptables} and the built binary, through which new UDP flows go all the time. Counted are the flows that arrived, and those of them that arrived with a wrong address. The controls are ways of changing rules that are not ours: what they get wrong this test would have seen of ours, and where they get nothing wrong our 0 says little. The packets by policy are some of \`test/kernel/packets.test.ts\`, for which the modules run that the binary is made of. All of it took ${Math.round((performance.now() - began) / 1000)} s.`,
       columns: ["", ...columns.map(({ versions }) => versions.kernel)],
       rows: CHECKS.map(({ name }, i) => [name, ...columns.map(({ found }) => found[i]?.cell ?? "")]),
       raw: columns,

@@ -79,7 +79,7 @@ afterEach(() => lab.node.output(["nft", "flush", "ruleset"]));
 
 /** The agent starts, syncs, repairs, and ends, and connections have the address that it says. */
 function works(where: string, binary: readonly string[], backend: string): void {
-  const owner = async (to: string) => lab.owner((await lab.connect({ protocol: "tcp", to })).source);
+  const owner = (to: string) => lab.ownerSeen({ protocol: "tcp", to });
 
   test(where, async () => {
     const agent = RunningAgent.start(lab.node, ["--config=/none"], binary);

@@ -44,7 +44,7 @@ const AS_IN_MANIFEST = [...CONFINED, ...CAPABILITIES.map(it => `--cap-add=${it}`
 let podman: Podman;
 let lab: Lab;
 const start = (...argv: string[]): Container => podman.start(lab.node, "agent", argv);
-const owner = async (to: string) => lab.owner((await lab.connect({ protocol: "tcp", to })).source);
+const owner = (to: string) => lab.ownerSeen({ protocol: "tcp", to });
 
 /** What kubelet would see of a probe. */
 const probe = ({ httpGet: { host, port, path } }: Probe) =>

@@ -1,8 +1,10 @@
 /** What the built binary does on the node while new connections go through it, by each writer. */
-import { mkdir, rename, writeFile } from "node:fs/promises";
+
+import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { BINARY, RunningAgent } from "../../../../lab/agent.ts";
 import { Lab } from "../../../../lab/lab.ts";
+import { save } from "../../../../lab/save.ts";
 import { WRITERS, type Writer } from "../../../../lab/writers.ts";
 import { iptablesMeddling, NFT_MEDDLING } from "../../../kernel/meddling.ts";
 import { type Finding, judged } from "./finding.ts";
@@ -32,7 +34,7 @@ export async function changes(writer: Writer): Promise<Finding> {
   const agent = await RunningAgent.started(lab.node, argv(writer));
   const load = await lab.load({ destinations: [KEPT, OUTBOUND], ...LOAD });
   for (let i = 0; i < CHANGES; i++) {
-    await save(i % 2 === 0 ? OTHER : ONE);
+    await saveConfig(i % 2 === 0 ? OTHER : ONE);
     await agent.log.until("rules applied");
   }
   const [kept, outbound] = await load.stop();
@@ -54,7 +56,7 @@ export async function installs(writer: Writer): Promise<Finding> {
 /** Takes rules away, or adds to them, and waits until the agent says that it repaired them. */
 export async function repairs(writer: Writer): Promise<Finding> {
   await using lab = await labFor(writer);
-  await save("nonMasqueradeCIDRs: [10.0.0.0/8]\n");
+  await saveConfig("nonMasqueradeCIDRs: [10.0.0.0/8]\n");
   const agent = await RunningAgent.started(lab.node, [...argv(writer), "--resync-interval=1h"]);
   const load = await lab.load({ destinations: [KEPT], ...LOAD });
   const commands = meddling(writer);
@@ -93,7 +95,7 @@ export async function cleanup(): Promise<Finding> {
   for (const variant of VARIANTS) await lab.node.output([variant, ...theirs]);
   await lab.node.output(["nft", "add table ip theirs; add chain ip theirs ip-masq-agent"]);
   for (const writer of WRITERS) {
-    await save(ONE);
+    await saveConfig(ONE);
     await prepare(lab, writer);
     const before = await everything(lab);
     await lab.node.output([BINARY, "run", "--once", ...argv(writer)]);
@@ -110,7 +112,7 @@ const VARIANTS = ["iptables-nft", "iptables-legacy"];
 
 async function labFor(writer: Writer): Promise<Lab> {
   const lab = await Lab.create();
-  await save(ONE);
+  await saveConfig(ONE);
   await prepare(lab, writer);
   return lab;
 }
@@ -130,14 +132,13 @@ function meddling({ name }: Writer): readonly (readonly string[])[] {
   return iptablesMeddling(name).slice(0, name === "iptables-legacy" ? 2 : 5);
 }
 
-async function save(config: string): Promise<void> {
+async function saveConfig(config: string): Promise<void> {
   await mkdir(dirname(CONFIG), { recursive: true });
-  await writeFile(`${CONFIG}.new`, config);
-  await rename(`${CONFIG}.new`, CONFIG);
+  await save(CONFIG, config);
 }
 
 async function owner(lab: Lab, to: string): Promise<string> {
-  return lab.owner((await lab.connect({ protocol: "udp", to })).source);
+  return lab.ownerSeen({ protocol: "udp", to });
 }
 
 /** The writers that have rules of ours in the node's kernel. */

@@ -1,11 +1,11 @@
 /** The checks in a guest: tells what they find, a line of JSON each, to the second serial port. */
 import { appendFile } from "node:fs/promises";
 import { release } from "node:os";
-import { output } from "../../../../lab/output.ts";
+import { versionOf } from "../../../../lab/version.ts";
 import { CHECKS } from "./checks.ts";
 import type { Finding } from "./finding.ts";
 
-await tell({ kernel: release(), nft: await version("nft"), iptables: await version("iptables") });
+await tell({ kernel: release(), nft: await versionOf("nft"), iptables: await versionOf("iptables") });
 for (const { name, run } of CHECKS) {
   const began = performance.now();
   const finding = await run().catch(failure);
@@ -14,11 +14,6 @@ for (const { name, run } of CHECKS) {
 
 async function tell(found: object): Promise<void> {
   await appendFile("/dev/ttyS1", `${JSON.stringify(found)}\n`);
-}
-
-/** The number in what `--version` says. */
-async function version(program: string): Promise<string> {
-  return /v(\d+(?:\.\d+)+)/.exec(await output([program, "--version"]))?.[1] ?? "unknown";
 }
 
 function failure(error: unknown): Finding {

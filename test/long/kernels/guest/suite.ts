@@ -1,3 +1,4 @@
+import { testCounts } from "../../../../lab/junit.ts";
 import type { Finding } from "./finding.ts";
 
 const REPORT = "/tmp/report.xml";
@@ -29,11 +30,8 @@ export async function suite(
     child.exited,
   ]);
   process.stdout.write(`${stderr}${stdout}`);
-  const summary = await Bun.file(REPORT).text();
-  const [, tests = 0, failures = 0, skipped = 0] =
-    /<testsuites [^>]*?tests="(\d+)"[^>]*?failures="(\d+)"[^>]*?skipped="(\d+)"/.exec(summary)?.map(Number) ??
-    [];
-  const run = tests - skipped;
+  const counts = testCounts(await Bun.file(REPORT).text()) ?? { all: 0, failed: 0, skipped: 0 };
+  const [run, failures] = [counts.all - counts.skipped, counts.failed];
   const ok = exitCode === 0 && failures === 0 && run > 0;
   const cell = ok ? inWords(run) : `${failures} of ${run} tests fail`;
   return { ok, cell, raw: ok ? { tests: run } : { tests: run, failures, said: stderr.slice(-8000) } };
