@@ -3,6 +3,7 @@ import { type Synced, sync } from "../backends/sync.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { Journal, SyncRecord } from "../observe/journal.ts";
 import type { Log } from "../observe/log.ts";
+import { Claim } from "./claim.ts";
 import { watchConfig } from "./config-watch.ts";
 import { facts, Intent, type Settings } from "./intent.ts";
 import { Pace } from "./pace.ts";
@@ -15,6 +16,7 @@ export class Agent {
   readonly #triggers = new Triggers();
   readonly #intent: Intent;
   readonly #pace: Pace;
+  readonly #claim: Claim;
   /** Why a sync failed last, so that it is said once. */
   #failure = "";
   /** What was last begun with the kernel; it never rejects. */
@@ -30,6 +32,7 @@ export class Agent {
   ) {
     this.#intent = new Intent(settings, journal, log);
     this.#pace = new Pace(this.#intent.interval);
+    this.#claim = new Claim(log, () => this.#triggers.push("start"));
   }
 
   /**
@@ -60,8 +63,14 @@ export class Agent {
       await this.once(due);
       if (first) begun();
     }
+    this.#claim.stop();
     kernel.stop();
     config.stop();
+  }
+
+  /** Whether it leaves the node to another agent. */
+  get standsBy(): boolean {
+    return this.#claim.standsBy;
   }
 
   /** Has the agent look after everything, as SIGHUP asks it to. */
@@ -94,12 +103,13 @@ export class Agent {
     return result;
   }
 
-  /** Without a good config nothing is touched. */
+  /** Without a good config nothing is touched, nor while another agent is at work. */
   async #attempt(due: Due): Promise<Outcome> {
     await this.#intent.read();
     this.#pace.interval = this.#intent.interval;
     const { policy } = this.#intent;
     if (!policy) return { result: "failed", message: "there has been no good config yet" };
+    await this.#claim.take(this.#intent.interval);
     return this.#succeeded(await sync(this.backend, policy), due);
   }
 

@@ -1,5 +1,4 @@
 import { Agent } from "../agent/agent.ts";
-import { claimNode } from "../agent/claim.ts";
 import { Competitors } from "../agent/competitors.ts";
 import type { Due } from "../agent/triggers.ts";
 import { type ChooseOptions, type Chosen, chooseBackend } from "../backends/choose.ts";
@@ -52,7 +51,6 @@ export const run = command({
       competitors.look().catch(error => log.debug("rules of others cannot be read", { error: `${error}` }));
     const http = { journal, log, refresh: async () => agent?.count(), look };
     const serve = onlyOnce(() => listen(flags.listen, http, stop.signal));
-    await claimNode(http, serve, stop.signal);
     const chosen = await chooseInTheEnd(options, { ...http, serve }, stop.signal);
     if (!chosen) return { exitCode: 0 };
     const { backend, reason } = chosen;
@@ -64,7 +62,9 @@ export const run = command({
       void look();
     };
     await Promise.race([agent.run(stop.signal, begun, () => competitors.soon()), longAfter(stop.signal)]);
-    if (flags["cleanup-on-exit"]) log.info("rules removed", { removed: (await backend.remove()).join(", ") });
+    // The rules of an agent that this one stood by for are not its own.
+    if (flags["cleanup-on-exit"] && !agent.standsBy)
+      log.info("rules removed", { removed: (await backend.remove()).join(", ") });
     log.info("ipmasq ends");
     return { exitCode: 0 };
   },

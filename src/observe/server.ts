@@ -51,6 +51,8 @@ export function serve({ listen: { address, port }, journal, log, refresh, look }
     idleTimeout: IDLE_SECONDS,
     maxRequestBodySize: MOST_BYTES,
     development: false,
+    // Else Bun shares the port with whoever else asks for it so, as another agent does.
+    reusePort: false,
     fetch: (request: Request) => answer(routes, request),
     error: () => plain(500, "something went wrong; the log may say what"),
   };
@@ -90,7 +92,8 @@ const IDLE_SECONDS = 10;
 const MOST_BYTES = 1024;
 /** Longer than a sync waits before it is tried again. */
 const FIRST_RETRY_MS = 2000;
-const LAST_RETRY_MS = 60_000;
+/** Soon enough for who takes over from an agent that had the port. */
+const LAST_RETRY_MS = 4000;
 /** EMFILE of accept(2) and its kin, as a sync that failed tells it. */
 const SHORT_OF_FILES = /\bEMFILE\b|too many open files/i;
 
