@@ -42,7 +42,7 @@ export const CONTROLS = {
   },
 } satisfies Record<string, Control>;
 
-/** Makes changes under load, as fast as nft runs. Returns how many flows it made, and how many of them were masqueraded. */
+/** Makes changes under load, as fast as nft runs. Returns how many flows arrived, and how many of them masqueraded. */
 export async function tryControl(
   lab: Lab,
   { before, change }: Control,
@@ -53,5 +53,5 @@ export async function tryControl(
   const load = await lab.load({ destinations: [KEPT], flowsPerSecond });
   for (let i = 0; i < changes; i++) await nft(change(i));
   const [kept] = await load.stop();
-  return { flows: kept?.sent ?? 0, wrong: kept?.fromNode ?? 0 };
+  return { flows: kept ? kept.sent - kept.lost : 0, wrong: kept?.fromNode ?? 0 };
 }
