@@ -18,8 +18,9 @@ export function readPlain(text: Text, limits: Limits): Mapping | undefined {
   let bare: Scalar | undefined;
   let list: { readonly column: number; readonly items: Node[] } | undefined;
   let lines = 0;
+  const mostLines = limits.entries * LINES_OF_ENTRY;
   for (let start = 0, end = 0; start < content.length; start = end + 1) {
-    if (++lines > limits.entries) return undefined;
+    if (++lines > mostLines) return undefined;
     end = content.indexOf("\n", start);
     if (end < 0) end = content.length;
     const line = content.slice(start, end);
@@ -46,6 +47,9 @@ export function readPlain(text: Text, limits: Limits): Mapping | undefined {
   }
   return first && !bare ? { kind: "mapping", at: first.at, entries } : undefined;
 }
+
+/** The limit is for entries with a comment, of four lexemes; a key with its value and a comment has five. */
+const LINES_OF_ENTRY = 4 / 5;
 
 /** What may have a meaning of its own in YAML: anything but printable ASCII. */
 const UNUSUAL = /[^\n\x20-\x7e]/;
