@@ -31,7 +31,7 @@ export function restoreInput(saved: Saved, wanted: Ruleset | undefined): string 
   ].join("\n");
 }
 
-/** The rules of ip-masq-agent's and ours, a line each, those and what is as it is wanted in the words of `wanted`. */
+/** The rules of ip-masq-agent's and ours, a line each; what means the same as in `wanted` in the words of that. */
 export function heldLines(saved: Saved, wanted: Ruleset | undefined): string[] {
   const names = [...(wanted?.chains.map(({ name }) => name) ?? []), ...leftoverChains(saved, wanted)];
   const { right, wrong } = jumps(saved, wanted, leftoverChains(saved, wanted));
