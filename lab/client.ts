@@ -2,6 +2,7 @@
 import { connect } from "node:net";
 import * as v from "valibot";
 import { Attempt, type Refusal } from "./message.ts";
+import { SECONDS } from "./patience.ts";
 import { familyOf } from "./topology.ts";
 
 /** Source ports of UDP are taken in turn: a pair of ports that conntrack still knows gets the verdict of then. */
@@ -30,7 +31,7 @@ function sendByTcp({ token, to, port, from }: Attempt): Promise<void> {
     socket.on("data", () => {});
     socket.on("error", reject);
     socket.on("close", () => resolve());
-    socket.setTimeout(2000, () => socket.destroy());
+    socket.setTimeout(1000 * SECONDS, () => socket.destroy());
   });
 }
 

@@ -2,6 +2,7 @@ import * as v from "valibot";
 import type { Echo } from "./echo.ts";
 import { type Attempt, type Listen, Listening, Refusal, Sighting } from "./message.ts";
 import type { Namespace } from "./namespace.ts";
+import { SECONDS } from "./patience.ts";
 import { Places } from "./places.ts";
 
 /** A connection from the Pod to be made. */
@@ -23,8 +24,8 @@ export interface Seen {
 }
 
 /** A connection within the lab takes less than a millisecond; that it takes longer means that it was dropped. */
-const LIMIT_MS = 2000;
-const UNSEEN = "no server saw it within 2 s";
+const LIMIT_MS = 1000 * SECONDS;
+const UNSEEN = `no server saw it within ${SECONDS} s`;
 const USUAL_PORT = 8080;
 
 /** The receive buffer of a socket holds 277 small datagrams by default, and what does not fit is lost. */

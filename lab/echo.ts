@@ -1,6 +1,7 @@
 import type { Family } from "../src/net/cidr.ts";
 import type { Counters } from "./counters.ts";
 import type { Namespace } from "./namespace.ts";
+import { SECONDS } from "./patience.ts";
 import { familyOf } from "./topology.ts";
 
 /** Real pings from the Pod, one at a time, so that whatever a server counts anew is the one under way. */
@@ -28,7 +29,7 @@ export class Echo {
     const family = familyOf(to);
     const version = family === "ip" ? "-4" : "-6";
     const source = from === undefined ? [] : ["-I", from];
-    const ping = ["ping", version, "-n", "-q", "-c", "1", "-W", "2", ...source, to];
+    const ping = ["ping", version, "-n", "-q", "-c", "1", "-W", `${SECONDS}`, ...source, to];
     const { exitCode, stderr } = await this.pod.run(ping);
     if (exitCode > 1) throw new Error(stderr.trim()); // 1 is for an answer that did not come
     return this.#news(family);

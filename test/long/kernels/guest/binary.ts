@@ -25,7 +25,7 @@ const ONE = "nonMasqueradeCIDRs: [10.0.0.0/8, 192.0.2.0/24, 100.64.0.0/10]\n";
 const OTHER = "nonMasqueradeCIDRs: [198.18.0.0/15, 10.1.0.0/16, 172.16.0.0/12, 10.128.0.0/9]\n";
 
 const CHANGES = 50;
-const INSTALLS = 3;
+const INSTALLS = 2;
 const SWITCHES = 6;
 
 /** Saves one config after the other. */

@@ -32,7 +32,7 @@ const PACKETS = [
   "source ports of ip lie .*=true",
 ];
 
-const KILLS = 10;
+const KILLS = 6;
 
 function kills(writer: string): Promise<Finding> {
   const inWords = () => `passes, ${KILLS} kills`;

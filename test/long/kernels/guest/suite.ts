@@ -22,7 +22,7 @@ export async function suite(
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",
-    env: { ...process.env, ...environment },
+    env: { ...process.env, LAB_SECONDS: "20", ...environment },
   });
   const [stdout, stderr, exitCode] = await Promise.all([
     child.stdout.text(),
