@@ -53,7 +53,15 @@ export class Agent {
       () => this.#triggers.push("config"),
       why => this.log.warn("changes of the config may only be seen at the next resync", { why }),
     );
-    stop.addEventListener("abort", () => this.#triggers.push("signal"));
+    const unwatch = () => {
+      kernel.stop();
+      config.stop();
+    };
+    // At once: a sync that hangs is not waited for, and what watches must not outlive the agent.
+    stop.addEventListener("abort", () => {
+      unwatch();
+      this.#triggers.push("signal");
+    });
     this.#triggers.push("start");
     this.#running = true;
     for (let first = true; ; first = false) {
@@ -63,9 +71,8 @@ export class Agent {
       await this.once(due);
       if (first) begun();
     }
+    unwatch();
     this.#claim.stop();
-    kernel.stop();
-    config.stop();
   }
 
   /** Whether it leaves the node to another agent. */

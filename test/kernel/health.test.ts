@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdir, rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { connect } from "node:net";
 import { BINARY } from "../../lab/agent.ts";
 import { Lines } from "../../lab/lines.ts";
@@ -125,6 +126,20 @@ test("an agent without CAP_NET_ADMIN says what is missing, once, and is not read
   expect((await log.all()).filter(line => line.includes("NET_ADMIN"))).toEqual([]); // start() has read the one line
 });
 
+test("an agent whose sync hangs ends within a second, and leaves nobody who watches", async () => {
+  await mkdir(TOOLS);
+  await provide("/usr/sbin/nft");
+  await start(["env", `PATH=${TOOLS}:/usr/bin:/bin`]);
+  const [monitor = 0] = await childrenOf(agent.pid);
+  expect(await readFile(`/proc/${monitor}/cmdline`, "utf8")).toContain("monitor");
+  await provide("/usr/bin/sleep 5; true");
+  agent.kill("SIGHUP");
+  await until(async () => (await childrenOf(agent.pid)).length > 1);
+  agent.kill("SIGTERM");
+  expect(await agent.exited).toBe(0);
+  await until(async () => !existsSync(`/proc/${monitor}`));
+});
+
 test("whoever removes our rules again and again is named, and answered less and less often", async () => {
   const url = await start();
   const before = performance.now();
@@ -201,6 +216,13 @@ describeTools("nft that is replaced by another one while the agent runs", ["bull
     expect((await state(url)).ready).toEqual([200, "ok"]);
   });
 });
+
+/** The programs that a process has started and that still run, in the order of their start. */
+async function childrenOf(pid: number): Promise<number[]> {
+  const threads = await readdir(`/proc/${pid}/task`);
+  const lists = threads.map(thread => readFile(`/proc/${pid}/task/${thread}/children`, "utf8"));
+  return (await Promise.all(lists)).join(" ").split(" ").filter(Boolean).map(Number);
+}
 
 async function until(isSo: () => Promise<boolean>): Promise<void> {
   while (!(await isSo())) await Bun.sleep(5);
