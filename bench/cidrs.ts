@@ -16,3 +16,17 @@ function address(number: number, last = 0): string {
   const offset = 64 * number + last;
   return `10.${offset >> 16}.${(offset >> 8) & 255}.${offset & 255}`;
 }
+
+/** The length of a list, for people. */
+export function inWords(size: number): string {
+  return `${size.toLocaleString("en-US")} CIDRs`;
+}
+
+/** A sentence for each contestant that failed with a list. */
+export function shortfalls(
+  all: readonly { readonly contestant: string; readonly size: number; readonly failure?: string }[],
+): string[] {
+  return all.flatMap(({ contestant, size, failure }) =>
+    failure === undefined ? [] : [`${contestant} does not get there with ${inWords(size)}: ${failure}.`],
+  );
+}

@@ -1,6 +1,6 @@
 /** What it costs a running agent that one CIDR of its list changes. */
 import { RunningAgent } from "../../lab/agent.ts";
-import { cidrs } from "../cidrs.ts";
+import { cidrs, inWords } from "../cidrs.ts";
 import { saveConfig } from "../contestants/ipmasq.ts";
 import { duration, median, megabytes, number } from "../figure.ts";
 import { type Cpu, cpuOf, memoryOf } from "../process-tree.ts";
@@ -36,7 +36,7 @@ export async function change(): Promise<Benchmark> {
   const promised = all.find(({ size }) => size === 10_000);
   return {
     title: "One CIDR changed, in a running agent",
-    how: `nftables; the config is saved by rename with its last CIDR changed, ${Array.from(CHANGES, ([size, changes]) => `${changes} times with ${size.toLocaleString("en-US")} CIDRs`).join(", ")}. Time is from there to the log line that says that the rules are applied, which is after they were read back. CPU is in programs and in the kernel, of agent and nft together.`,
+    how: `nftables; the config is saved by rename with its last CIDR changed, ${Array.from(CHANGES, ([size, changes]) => `${changes} times with ${inWords(size)}`).join(", ")}. Time is from there to the log line that says that the rules are applied, which is after they were read back. CPU is in programs and in the kernel, of agent and nft together.`,
     tables: [
       {
         columns: [
@@ -48,7 +48,7 @@ export async function change(): Promise<Benchmark> {
           "memory at most",
         ],
         rows: all.map(result => [
-          `${result.size.toLocaleString("en-US")} CIDRs`,
+          inWords(result.size),
           duration(median(result.times)),
           cpu(result.change),
           cpu(result.first),

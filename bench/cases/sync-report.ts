@@ -1,4 +1,5 @@
 import type { Chart } from "../chart.ts";
+import { inWords, shortfalls } from "../cidrs.ts";
 import type { Comparison, Entry } from "../comparison.ts";
 import { IPMASQ } from "../contestants/ipmasq.ts";
 import { duration, median, megabytes, number, plusMinus, ratios, spread } from "../figure.ts";
@@ -8,7 +9,7 @@ import type { Benchmark, Table } from "../result.ts";
 import { CONTESTANTS, SIZES, STEPS, type Step, type Synced } from "./synced.ts";
 
 const STEP_NAMES = { first: "first load", same: "no change", one: "one CIDR changed" } as const;
-const COUNTED = SIZES.map(size => `${size.toLocaleString("en-US")} CIDRs`);
+const COUNTED = SIZES.map(size => inWords(size));
 
 export function reportSync(synced: readonly Synced[]): Benchmark {
   const syncs = new Syncs(synced);
@@ -24,11 +25,7 @@ export function reportSync(synced: readonly Synced[]): Benchmark {
     charts: [syncs.chart("first"), syncs.chart("one")],
     comparisons: syncs.comparisons(),
     promises: syncs.promises(),
-    notes: synced.flatMap(({ contestant, size, failure }) =>
-      failure === undefined
-        ? []
-        : [`${contestant} does not get there with ${size.toLocaleString("en-US")} CIDRs: ${failure}.`],
-    ),
+    notes: shortfalls(synced),
     raw: synced,
   };
 }
@@ -66,7 +63,7 @@ class Syncs {
     return {
       caption:
         "Kernel time, the mean: first load, no change, one CIDR changed; and the last as a share of the first",
-      columns: ["", ...sizes.map(size => `${size.toLocaleString("en-US")} CIDRs`)],
+      columns: ["", ...sizes.map(size => inWords(size))],
       rows: CONTESTANTS.map(({ name }) => [
         name,
         ...sizes.map(size => {
@@ -104,7 +101,7 @@ class Syncs {
         });
         const of = (what: string, value: (cost: Cost) => number): Comparison => ({
           what: `Sync, ${STEP_NAMES[step]}, ${what}`,
-          at: `${size.toLocaleString("en-US")} CIDRs`,
+          at: inWords(size),
           better: "less",
           ours: entry(IPMASQ.name, value),
           others: CONTESTANTS.filter(({ ours }) => !ours)
@@ -125,7 +122,7 @@ class Syncs {
       const ours = this.#costs(IPMASQ.name, size, "first");
       const value = (of: (cost: Cost) => number) => median(ours.map(of));
       return {
-        what: `${size.toLocaleString("en-US")} CIDRs: config file to kernel, one sync, read back included; agent and nft together`,
+        what: `${inWords(size)}: config file to kernel, one sync, read back included; agent and nft together`,
         peer: this.#peer(size),
         marks: [
           {

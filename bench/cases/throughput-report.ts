@@ -1,4 +1,5 @@
 import type { Chart } from "../chart.ts";
+import { inWords, shortfalls } from "../cidrs.ts";
 import type { Comparison, Entry } from "../comparison.ts";
 import { IPMASQ } from "../contestants/ipmasq.ts";
 import { FORWARDING, PLAIN } from "../contestants/references.ts";
@@ -30,11 +31,7 @@ export function reportThroughput(tried: readonly Tried[], rounds: string): Bench
     charts: [results.chart()],
     comparisons: results.comparisons(),
     promises: results.promises(),
-    notes: tried.flatMap(({ contestant, size, failure }) =>
-      failure === undefined
-        ? []
-        : [`${contestant} does not get there with ${size.toLocaleString("en-US")} CIDRs: ${failure}.`],
-    ),
+    notes: shortfalls(tried),
     raw: tried,
   };
 }
@@ -47,7 +44,7 @@ class Throughput {
     const matching = match === "none" ? "no entry matches: masqueraded" : `the ${match} entry matches: kept`;
     return {
       caption: `${NAMES[sender]}, ${matching}. New connections a second; in brackets the ratio to masquerading without a list`,
-      columns: ["", ...SIZES.map(size => `${size.toLocaleString("en-US")} CIDRs`), "spread"],
+      columns: ["", ...SIZES.map(size => inWords(size)), "spread"],
       rows: CONTESTANTS.map(({ name }) => {
         const all = SIZES.map(size => this.#rates(name, size, sender, match));
         const cells = SIZES.map((size, i) => {
@@ -67,7 +64,7 @@ class Throughput {
     return {
       caption:
         "CPU of a new UDP connection that no entry matches, in µs: what connection tracking, rules and NAT add to sending and forwarding the packet",
-      columns: ["", ...SIZES.map(size => `${size.toLocaleString("en-US")} CIDRs`)],
+      columns: ["", ...SIZES.map(size => inWords(size))],
       rows: CONTESTANTS.filter(({ name }) => name !== FORWARDING.name).map(({ name }) => [
         name,
         ...SIZES.map(size => number(this.#micros(name, size) - this.#micros(FORWARDING.name, size))),
@@ -105,7 +102,7 @@ class Throughput {
           const matching = match === "none" ? "no entry matches" : `the ${match} entry matches`;
           return {
             what: `New connections by ${NAMES[sender]}, ${matching}`,
-            at: `${size.toLocaleString("en-US")} CIDRs`,
+            at: inWords(size),
             better: "more",
             ours: entry(IPMASQ.name),
             others: others.map(({ name }) => entry(name)).filter(({ samples }) => samples.length > 0),
@@ -125,7 +122,7 @@ class Throughput {
       [4, 10_000, 100_000].map(size => {
         const [list, none] = [IPMASQ, PLAIN].map(({ name }) => this.#rates(name, size, sender, "none"));
         const value = median(ratios(list ?? [], none ?? []));
-        return { of: `${size.toLocaleString("en-US")} CIDRs`, unit: "times", better: "more", value, aim };
+        return { of: inWords(size), unit: "times", better: "more", value, aim };
       });
     const reference = (sender: Sender) => number(median(this.#rates(PLAIN.name, 10_000, sender, "none")));
     return [
