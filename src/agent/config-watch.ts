@@ -1,6 +1,7 @@
 import { type FSWatcher, lstatSync, readdirSync, readlinkSync, watch } from "node:fs";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import type { Watch } from "../backends/backend.ts";
+import { isConfigName } from "../config/config-name.ts";
 
 /**
  * Calls `changed` when something happens to the file or directory at a path, or on the way to it: a write, a
@@ -97,7 +98,7 @@ function placesOf(path: string): Map<string, Place> {
     note(end, ANY);
     for (const name of readdirSync(end)) {
       links = 0;
-      if (name.startsWith("ip-masq")) walk(join(end, name));
+      if (isConfigName(name)) walk(join(end, name));
     }
   }
   return places;

@@ -1,6 +1,7 @@
 import { constants } from "node:fs";
 import { open, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { isConfigName, looksLikeConfigName } from "./config-name.ts";
 import { type Problem, quote } from "./problem.ts";
 
 /** What lies at the path of a config. */
@@ -8,6 +9,8 @@ export interface Sources {
   /** In the order in which they are merged. None means the defaults. */
   readonly files: readonly Source[];
   readonly problems: readonly Problem[];
+  /** Whether there is nothing at the path, not even a directory. */
+  readonly missing: boolean;
   /** A hash of all that is above: equal as long as nothing changed. */
   readonly digest: string;
 }
@@ -18,18 +21,18 @@ export interface Source {
 }
 
 /**
- * Reads the file at `path`, or if that is a directory its files whose names begin with `ip-masq`, in name order.
- * No more than 4 MiB altogether are read, and nothing but regular files. Throws nothing: what cannot be read is
+ * Reads the file at `path`, or if that is a directory its files for which {@link isConfigName} holds, in name
+ * order. No more than 4 MiB altogether are read, and nothing but regular files. Throws nothing: what cannot be read is
  * a problem, and what is not there is no file.
  */
 export async function readSources(path: string): Promise<Sources> {
   const reader = new Reader();
   await reader.read(path);
-  const { files, problems } = reader;
+  const { files, problems, missing } = reader;
   const hash = new Bun.CryptoHasher("sha256");
   for (const { path, bytes } of files) hash.update(`${path}\0${bytes.length}\0`).update(bytes);
   hash.update(JSON.stringify(problems));
-  return { files, problems, digest: hash.digest("hex") };
+  return { files, problems, missing, digest: hash.digest("hex") };
 }
 
 const MIB = 1024 * 1024;
@@ -40,6 +43,7 @@ const PIECE_BYTES = 64 * 1024;
 class Reader {
   readonly files: Source[] = [];
   readonly problems: Problem[] = [];
+  missing = false;
   private left = MOST_BYTES;
 
   async read(path: string): Promise<void> {
@@ -49,36 +53,44 @@ class Reader {
       else if (found.isFile()) await this.readFile(path);
       else this.refuse(path, "is neither a file nor a directory", "give the path of a file");
     } catch (error) {
-      if (codeOf(error) !== "ENOENT") this.refuseFor(path, error);
+      if (codeOf(error) === "ENOENT") this.missing = true;
+      else this.refuseFor(path, error);
     }
   }
 
   private async readDirectory(directory: string): Promise<void> {
     const passedOver: string[] = [];
-    for (const name of (await readdir(directory)).sort()) {
+    const names = (await readdir(directory)).sort();
+    for (const name of names) {
       if (name.startsWith(".")) continue;
       const path = join(directory, name);
-      const ours = name.startsWith("ip-masq") && (await this.isFile(path));
-      if (ours) await this.readFile(path).catch(error => this.refuseFor(path, error));
-      else passedOver.push(name);
+      const isFile = isConfigName(name) ? await this.isFile(path) : false;
+      if (isFile) await this.readFile(path).catch(error => this.refuseFor(path, error));
+      else if (isFile === false) passedOver.push(name);
     }
-    if (this.files.length > 0 || this.problems.length > 0 || passedOver.length === 0) return;
-    const names = passedOver.slice(0, MOST_NAMED).map(quote).join(", ");
-    const more = passedOver.length > MOST_NAMED ? ` and ${passedOver.length - MOST_NAMED} more` : "";
+    const nothing = this.files.length === 0 && this.problems.length === 0;
+    // kubelet's mark of a volume: each other name is a key of the ConfigMap.
+    const told = nothing || names.includes("..data") ? passedOver : passedOver.filter(looksLikeConfigName);
+    if (told.length === 0) return;
+    const listed = told.slice(0, MOST_NAMED).map(quote).join(", ");
+    const more = told.length > MOST_NAMED ? ` and ${told.length - MOST_NAMED} more` : "";
     this.problems.push({
       severity: "warning",
       at: { file: directory },
-      what: `no file here is named ip-masq…, so the defaults apply; passed over: ${names}${more}`,
-      remedy: 'name the config "ip-masq-agent", or give the path of the file itself',
+      what: nothing
+        ? `no file here has the name of a config, so the defaults apply; found: ${listed}${more}`
+        : `not read, because of the name: ${listed}${more}`,
+      remedy: 'name a config "config", "config.yaml" or "ip-masq-agent"',
     });
   }
 
-  private async isFile(path: string): Promise<boolean> {
+  /** Undefined if it cannot be found out, which is a problem then. */
+  private async isFile(path: string): Promise<boolean | undefined> {
     try {
       return (await stat(path)).isFile();
     } catch (error) {
       this.refuseFor(path, error);
-      return false;
+      return undefined;
     }
   }
 

@@ -7,7 +7,7 @@ import { Folder } from "./folder.ts";
 const ONE = "nonMasqueradeCIDRs: [10.0.0.0/8]\nresyncInterval: 5m\nmasqLinkLocal: true\n";
 const TWO =
   "nonMasqueradeCIDRs: [10.0.0.0/8, 192.0.2.0/24]\nresyncInterval: 2m\ncidrLimit: 70\nmasqLinkLocal: false\n";
-const RENAME = 'name the config "ip-masq-agent", or give the path of the file itself';
+const RENAME = 'name a config "config", "config.yaml" or "ip-masq-agent"';
 
 describe("a directory", () => {
   test("has its files merged, in name order", async () => {
@@ -61,19 +61,48 @@ describe("a directory", () => {
     }
   });
 
-  test("without a file of that name is the defaults, with a warning if there are others", async () => {
+  test.each(["config", "config.yaml", "config.yml", "config.json", "ip-masq-agent", "ip-masqx"])(
+    "has %p read",
+    async name => {
+      await using folder = await Folder.create({ [`d/${name}`]: TWO });
+      const loaded = await folder.load("d");
+      expect(loaded.ok && loaded.config.cidrLimit?.value).toBe(70);
+      expect(loaded.problems).toEqual([]);
+    },
+  );
+
+  test("without a file of such a name is the defaults, with a warning if there are others", async () => {
     await using folder = await Folder.create({
-      "d/config": ONE,
+      "d/masq": ONE,
+      "d/Config": ONE,
+      "d/config.yaml~": ONE,
       "d/ip-masq.d/x": ONE,
       "hidden/.config": "x",
     });
+    const found = '"Config", "config.yaml~", "ip-masq.d", "masq"';
     expect(await folder.problems("d")).toEqual([
-      `d: warning: no file here is named ip-masq…, so the defaults apply; passed over: "config", "ip-masq.d"; ${RENAME}`
-        .replace("d: ", `${folder.path}/d: `)
-        .replace(`${folder.path}/`, ""),
+      `d: warning: no file here has the name of a config, so the defaults apply; found: ${found}; ${RENAME}`,
     ]);
     expect(await folder.load("d")).toMatchObject({ ok: true, config: {} });
     expect(await folder.problems("hidden")).toEqual([]);
+  });
+
+  test("has a warning of what was probably meant and is not read", async () => {
+    await using folder = await Folder.create({
+      "d/config": ONE,
+      "d/README": "x",
+      "d/.values.yaml": "x",
+      "d/values.yaml": "x",
+      "d/config.toml": "x",
+      "d/ip-masq.d/x": "x",
+      "volume/config": ONE,
+      "volume/masq": "x",
+      "volume/..data": "x",
+    });
+    const line = (name: string, names: string) =>
+      `${name}: warning: not read, because of the name: ${names}; ${RENAME}`;
+    expect(await folder.problems("d")).toEqual([line("d", '"ip-masq.d", "values.yaml"')]);
+    expect(await folder.problems("volume")).toEqual([line("volume", '"masq"')]);
   });
 });
 
