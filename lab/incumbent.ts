@@ -37,7 +37,7 @@ export async function incumbentSync(
     [`${program}-restore`, "-w", "5", "--noflush"],
     chainOf(name, keep),
   );
-  if (exitCode !== 0) throw new ProgramError(`${program}-restore`, stderr.trim(), "", exitCode);
+  if (exitCode !== 0) throw new ProgramError("refused", `${program}-restore`, stderr.trim(), "", exitCode);
 }
 
 function chainOf(name: string, keep: readonly string[]): string {

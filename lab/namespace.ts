@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { type Ended, run } from "../src/system/program.ts";
+import { type Ended, ProgramError, run } from "../src/system/program.ts";
 import { output } from "./output.ts";
 
 /** A network namespace under /run/netns, and the programs that were started in it. */
@@ -20,7 +20,11 @@ export class Namespace {
 
   /** Runs a program to its end; see {@link run}. */
   run(argv: readonly string[], input?: string): Promise<Ended> {
-    return run(this.command(argv), input);
+    return run(this.command(argv), { input }).catch(error => {
+      // A test may be about a program that crashes or is killed.
+      if (!(error instanceof ProgramError) || error.exitCode === undefined) throw error;
+      return { exitCode: error.exitCode, stdout: "", stderr: error.what };
+    });
   }
 
   /** Runs a program that has to succeed and returns its standard output; see {@link output}. */

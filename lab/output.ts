@@ -7,8 +7,8 @@ import { ProgramError, run } from "../src/system/program.ts";
  * @throws ProgramError if it cannot be started or exits with anything but 0
  */
 export async function output(argv: readonly string[], input?: string): Promise<string> {
-  const { exitCode, stdout, stderr } = await run(argv, input);
+  const { exitCode, stdout, stderr } = await run(argv, { input });
   if (exitCode === 0) return stdout;
   const what = stderr.trim() || `exit status ${exitCode}`;
-  throw new ProgramError(argv.join(" "), what, "", exitCode);
+  throw new ProgramError("refused", argv.join(" "), what, "", exitCode);
 }

@@ -39,6 +39,34 @@ test("each backend knows nothing of the other", async () => {
   expect(across).toEqual([]);
 });
 
+/** Files that run a program or parse a text, and so may look at what it printed. */
+const DRIVERS = /^(system\/|backends\/nftables\/nft\.ts|backends\/iptables\/(tools|variant)\.ts)/;
+const TEXTS = "(?:message|what|remedy|hint|stderr)";
+const SEARCHES = [
+  new RegExp(String.raw`\b${TEXTS}\??\.(?:includes|startsWith|endsWith|match|search|indexOf)\(`),
+  new RegExp(String.raw`\.(?:test|exec)\([^()]*\b${TEXTS}\b`),
+  new RegExp(String.raw`\.${TEXTS} ===? "`),
+];
+
+test("nothing outside a driver decides by the text of an error", async () => {
+  const found: string[] = [];
+  for await (const file of new Bun.Glob("**/*.ts").scan(SRC)) {
+    if (DRIVERS.test(file)) continue;
+    const lines = (await Bun.file(join(SRC, file)).text()).split("\n");
+    found.push(...lines.filter(line => SEARCHES.some(it => it.test(line))).map(line => `${file}: ${line}`));
+  }
+  expect(found).toEqual([]);
+});
+
+test.each([
+  'if (error.message.includes("NET_ADMIN")) return;',
+  "if (!SHORT_OF_FILES.test(message)) return;",
+  'return /did you mean "([^"]+)"/.exec(parsed.remedy)?.[1] ?? text;',
+  'if (what === "no" || error.what === "x") return;',
+])("such a decision would be seen: %s", line => {
+  expect(SEARCHES.some(it => it.test(line))).toBe(true);
+});
+
 function layer(file: string): number {
   const index = LAYERS.indexOf(file.split("/")[0] ?? "");
   expect(index, `${file} is in a layer`).toBeGreaterThanOrEqual(0);

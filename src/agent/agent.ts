@@ -3,13 +3,14 @@ import { type Synced, sync } from "../backends/sync.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { Journal, SyncRecord } from "../observe/journal.ts";
 import type { Log } from "../observe/log.ts";
+import { failureKind, messageOf } from "../system/program.ts";
 import { Claim } from "./claim.ts";
 import { watchConfig } from "./config-watch.ts";
 import { facts, Intent, type Settings } from "./intent.ts";
 import { Pace } from "./pace.ts";
 import { type Due, Triggers } from "./triggers.ts";
 
-type Outcome = Pick<SyncRecord, "result" | "message">;
+type Outcome = Pick<SyncRecord, "result" | "message" | "failure">;
 
 /** Keeps what the config means in the kernel. */
 export class Agent {
@@ -164,11 +165,11 @@ export class Agent {
 
   #failed(error: unknown): Outcome {
     this.#pace.failed();
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     const retry = this.#running ? formatDuration(this.#pace.wait) : undefined;
     if (message !== this.#failure) this.log.error("sync failed", { error: message, retry });
     this.#failure = message;
-    return { result: "failed", message };
+    return { result: "failed", message, failure: failureKind(error) };
   }
 }
 

@@ -52,8 +52,8 @@ async function choose({ wanted, policy }: ChooseOptions, programs: Programs): Pr
   const refusal = await new NftablesBackend(programs.argv("nft")).probe(policy);
   if (refusal === undefined) return nftables(programs, "nft is here, and the kernel takes our rules");
   // iptables would be refused as well; the sync says so, and what to do.
-  if (refusal.includes("NET_ADMIN")) return nftables(programs, "nft is here");
-  return iptables(programs, `nft does not take our rules: ${refusal}`);
+  if (refusal.kind === "not-permitted") return nftables(programs, "nft is here");
+  return iptables(programs, `nft does not take our rules: ${refusal.message}`);
 }
 
 function nftables(programs: Programs, reason: string): Choice {
@@ -65,5 +65,10 @@ async function iptables(programs: Programs, reason: string): Promise<Choice> {
   if (choice) return { backend: new IptablesBackend(choice.tools), reason: `${reason}; ${choice.reason}` };
   if (programs.has("nft"))
     return { backend: new NftNatBackend(programs), reason: `${reason}; there is no iptables here` };
-  throw new ProgramError("iptables", "neither iptables nor nft is installed", "install nftables or iptables");
+  throw new ProgramError(
+    "not-found",
+    "iptables",
+    "neither iptables nor nft is installed",
+    "install nftables or iptables",
+  );
 }

@@ -1,5 +1,6 @@
 import type { NetworkInterfaceInfo } from "node:os";
-import { Cidr, parseAddress } from "../net/cidr.ts";
+import { normalizeCidr } from "cidr-tools";
+import { parseAddress } from "../net/cidr.ts";
 import type { Policy } from "../policy/policy.ts";
 import { verdict } from "../policy/verdict.ts";
 
@@ -20,7 +21,7 @@ export function podProblems(
       const destination = parseAddress(address);
       if (length === undefined || "what" in destination) return [];
       if (verdict(policy, { destination }).verdict === "keep") return [];
-      const network = networkOf(`${address}/${length}`);
+      const network = normalizeCidr(`${address}/${length}`);
       return [
         `${network} on ${name} looks like the Pods of this node, and connections to them are masqueraded; add their CIDR to nonMasqueradeCIDRs`,
       ];
@@ -30,10 +31,3 @@ export function podProblems(
 
 /** Of the CNI plugin bridge, of kubenet, kube-router and weave. */
 const BRIDGE = /^(cni|cbr)\d+$|^(kube-bridge|weave)$/;
-
-/** The block around an address with its prefix length; what stands there if it cannot be told. */
-function networkOf(text: string): string {
-  const parsed = Cidr.parse(text);
-  if (parsed instanceof Cidr) return parsed.text;
-  return /did you mean "([^"]+)"/.exec(parsed.remedy)?.[1] ?? text;
-}

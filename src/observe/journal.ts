@@ -2,6 +2,7 @@ import type { Backend } from "../backends/backend.ts";
 import type { Problem } from "../config/problem.ts";
 import type { Competing } from "../inspect/competing.ts";
 import type { Policy } from "../policy/policy.ts";
+import type { FailureKind } from "../system/program.ts";
 import { Totals } from "./totals.ts";
 
 /** Why a sync runs. */
@@ -17,6 +18,8 @@ export interface SyncRecord {
   readonly seconds: number;
   /** Of a failure the reason and the remedy, of a repair what was found. */
   readonly message?: string;
+  /** Of a failure, what kind it is, if a program failed. */
+  readonly failure?: FailureKind | undefined;
 }
 
 /** The config as it was last read. */

@@ -68,8 +68,8 @@ export function serve({ listen: { address, port }, journal, log, refresh, look }
       timer = setTimeout(start, wait, Math.min(2 * wait, LAST_RETRY_MS));
     }
   };
-  journal.follow(({ message = "" }) => {
-    if (!server || !SHORT_OF_FILES.test(message)) return;
+  journal.follow(({ failure }) => {
+    if (!server || failure !== "exhausted") return;
     log.warn("too many connections; metrics and health are not served for a moment");
     void server.stop(true);
     server = undefined;
@@ -94,9 +94,6 @@ const MOST_BYTES = 1024;
 const FIRST_RETRY_MS = 2000;
 /** Soon enough for who takes over from an agent that had the port. */
 const LAST_RETRY_MS = 4000;
-/** EMFILE of accept(2) and its kin, as a sync that failed tells it. */
-const SHORT_OF_FILES = /\bEMFILE\b|too many open files/i;
-
 async function answer(routes: Routes, request: Request): Promise<Response> {
   const pathname = URL.parse(request.url)?.pathname; // of which the header Host is a part
   if (pathname === undefined) return plain(400, "the header Host is not right");

@@ -5,16 +5,43 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** A program that could not be started, did not end, or said that it failed. */
+/**
+ * Why a program did not do what it was asked to do; what callers decide by, in place of searching texts.
+ *
+ * - `not-permitted`: a capability is missing
+ * - `not-found`: the program is not installed
+ * - `unsupported`: the kernel, or this version of the program, cannot do it
+ * - `crashed`: the program ended by a signal such as SIGSEGV
+ * - `timed-out`: it was ended because it took longer than its deadline
+ * - `refused`: program or kernel rejected the input
+ * - `busy`: somebody else holds a lock or uses the object
+ * - `incompatible`: it cannot read what another program wrote
+ * - `too-large`: a message to the kernel, or the program's output, was longer than allowed
+ * - `exhausted`: the system has no file descriptor, process or memory left for it
+ */
+export type FailureKind =
+  | "not-permitted"
+  | "not-found"
+  | "unsupported"
+  | "crashed"
+  | "timed-out"
+  | "refused"
+  | "busy"
+  | "incompatible"
+  | "too-large"
+  | "exhausted";
+
+/** A program that could not be started, did not end, or reported a failure. */
 export class ProgramError extends Error {
   override readonly name = "ProgramError";
 
   constructor(
+    readonly kind: FailureKind,
     /** The command line, as one would type it. */
     readonly command: string,
-    /** What happened, in a few words: the program's own message where it gave one. */
+    /** What happened, in a few words: the program's own message where it gave one. For people only. */
     readonly what: string,
-    /** What the user can do about it. */
+    /** What the user can do about it. For people only. */
     readonly hint: string,
     /** Undefined if the program never ran or was stopped. */
     readonly exitCode?: number,
@@ -23,40 +50,163 @@ export class ProgramError extends Error {
   }
 }
 
-/** What a program may take at most: the longest legitimate answer, 100,000 CIDRs, takes nft 2 seconds. */
-const LIMIT_MS = 60_000;
+/** The kind of failure behind an error; undefined if no program failed. */
+export function failureKind(error: unknown): FailureKind | undefined {
+  return error instanceof ProgramError ? error.kind : undefined;
+}
+
+/** The message of anything that was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+export interface RunOptions {
+  /** What the program reads on standard input; nothing if left out. */
+  readonly input?: string | undefined;
+  /** After so many milliseconds the program and all that it started are killed. */
+  readonly deadline?: number | undefined;
+}
+
+/** The longest legitimate answer, of 100,000 CIDRs, takes nft 2 to 4 seconds. In milliseconds. */
+const DEADLINE_MS = 60_000;
+
+/** How long a pipe may stay open after its program ended, because a child of the program has it too. In milliseconds. */
+const PIPE_MS = 1000;
+
+/** The most that a program may print, in bytes: a table of 264,000 elements is 40 MB of JSON. */
+const MOST_OUTPUT = 256 * 1024 * 1024;
 
 /**
- * Runs a program to its end, without a shell, in the C locale.
+ * Runs a program to its end, without a shell, in the C locale and in a process group of its own.
  *
  * @param argv the program, looked up in PATH, and its arguments
- * @param input what it reads on standard input; nothing if left out
- * @throws ProgramError if it cannot be started or runs for longer than a minute; not for its exit code
+ * @throws ProgramError if the program cannot be started, crashes, misses its deadline or prints too much; not for its exit code
  */
-export async function run(argv: readonly string[], input?: string): Promise<Ended> {
+export async function run(argv: readonly string[], options: RunOptions = {}): Promise<Ended> {
+  const { input, deadline = DEADLINE_MS } = options;
   const command = argv.join(" ");
-  let child: Bun.Subprocess<Blob | "ignore", "pipe", "pipe">;
+  const child = start(argv, command, input);
+  const output = new Output(child.stdout, child.stderr);
+  let killed: FailureKind | undefined;
+  const kill = (why: FailureKind) => {
+    killed ??= why;
+    killGroup(child.pid);
+    output.giveUp();
+  };
+  const timer = setTimeout(() => kill("timed-out"), deadline);
+  void output.tooMuch.then(() => kill("too-large"));
+  // A process that waits for a device cannot be killed; so nothing is waited for that was given up.
+  const exitCode = await Promise.race([child.exited, output.abandoned]);
+  const patience = setTimeout(() => {
+    killGroup(child.pid);
+    output.giveUp();
+  }, PIPE_MS);
+  await output.closed;
+  clearTimeout(patience);
+  clearTimeout(timer);
+  if (killed === "timed-out")
+    throw new ProgramError(killed, command, `did not end within ${deadline / 1000} s and was killed`, "");
+  if (killed === "too-large")
+    throw new ProgramError(killed, command, "printed more than 256 MiB and was killed", "");
+  const ended = { exitCode, ...output.texts() };
+  if (isCrash(child.signalCode, exitCode)) {
+    const what = `crashed (${child.signalCode ?? `exit code ${exitCode}`})`;
+    throw new ProgramError("crashed", command, what, "", exitCode);
+  }
+  if (child.signalCode) {
+    const hint = "something else killed it; if the kernel did, memory is short";
+    throw new ProgramError("exhausted", command, `was killed by ${child.signalCode}`, hint, exitCode);
+  }
+  return ended;
+}
+
+type Child = Bun.Subprocess<Blob | "ignore", "pipe", "pipe">;
+
+function start(argv: readonly string[], command: string, input: string | undefined): Child {
   try {
-    child = Bun.spawn([...argv], {
+    return Bun.spawn([...argv], {
       stdin: input === undefined ? "ignore" : new Blob([input]),
       stdout: "pipe",
       stderr: "pipe",
       env: { ...process.env, LC_ALL: "C" },
-      timeout: LIMIT_MS,
-      killSignal: "SIGKILL",
+      detached: true,
     });
   } catch (error) {
-    const what = error instanceof Error ? error.message : String(error);
-    const missing = error instanceof Error && "code" in error && error.code === "ENOENT";
-    throw new ProgramError(command, what, missing ? `is ${argv[0]} installed and in PATH?` : "");
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    if (code === "ENOENT") {
+      throw new ProgramError("not-found", command, "is not installed", `is ${argv[0]} in PATH?`);
+    }
+    if (code === "EACCES" || code === "EPERM") {
+      throw new ProgramError(
+        "not-permitted",
+        command,
+        messageOf(error),
+        `may it be executed? see ${argv[0]}`,
+      );
+    }
+    throw new ProgramError("exhausted", command, messageOf(error), "see the limits of files and processes");
   }
-  const [stdout, stderr, exitCode] = await Promise.all([
-    child.stdout.text(),
-    child.stderr.text(),
-    child.exited,
-  ]);
-  if (child.signalCode === "SIGKILL") {
-    throw new ProgramError(command, "was killed", `it may have taken more than ${LIMIT_MS / 1000} s`);
+}
+
+/** Ends a program and everything that it started. */
+function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, "SIGKILL");
+  } catch {
+    // Nothing of the group is left.
   }
-  return { exitCode, stdout, stderr };
+}
+
+const CRASHES = ["SIGILL", "SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV"];
+/** 128 and the number of such a signal, as a shell in between reports it. */
+const CRASH_CODES = [132, 134, 135, 136, 139];
+
+function isCrash(signal: Bun.Subprocess["signalCode"], exitCode: number): boolean {
+  return signal === null ? CRASH_CODES.includes(exitCode) : CRASHES.includes(`${signal}`);
+}
+
+/** Reads both streams of a program until they are closed, or until it is told to give up. */
+class Output {
+  /** Settles when both streams are closed or given up. */
+  readonly closed: Promise<unknown>;
+  /** Settles if the program printed more than it may. */
+  readonly tooMuch: Promise<void>;
+  /** Settles with -1 some time after reading was given up. In milliseconds: `PIPE_MS`. */
+  readonly abandoned: Promise<number>;
+  readonly #tooMuch = Promise.withResolvers<void>();
+  readonly #abandoned = Promise.withResolvers<number>();
+  readonly #readers: Pick<ReadableStreamDefaultReader, "cancel">[] = [];
+  readonly #stdout: Uint8Array[] = [];
+  readonly #stderr: Uint8Array[] = [];
+  #bytes = 0;
+
+  constructor(stdout: ReadableStream<Uint8Array>, stderr: ReadableStream<Uint8Array>) {
+    this.tooMuch = this.#tooMuch.promise;
+    this.abandoned = this.#abandoned.promise;
+    this.closed = Promise.all([this.#collect(stdout, this.#stdout), this.#collect(stderr, this.#stderr)]);
+  }
+
+  texts(): { stdout: string; stderr: string } {
+    return {
+      stdout: Buffer.concat(this.#stdout).toString(),
+      stderr: Buffer.concat(this.#stderr).toString(),
+    };
+  }
+
+  giveUp(): void {
+    for (const reader of this.#readers) reader.cancel().catch(() => {});
+    setTimeout(() => this.#abandoned.resolve(-1), PIPE_MS).unref();
+  }
+
+  async #collect(stream: ReadableStream<Uint8Array>, pieces: Uint8Array[]): Promise<void> {
+    const reader = stream.getReader();
+    this.#readers.push(reader);
+    for (;;) {
+      const { done, value } = await reader.read().catch(() => ({ done: true, value: undefined }));
+      if (done || value === undefined) return;
+      this.#bytes += value.length;
+      if (this.#bytes > MOST_OUTPUT) this.#tooMuch.resolve();
+      else pieces.push(value);
+    }
+  }
 }

@@ -125,7 +125,7 @@ test("version", async () => {
 
 describe("explain", () => {
   const explain = (words: string, input = "") =>
-    run([BINARY, "explain", "--config=/none", ...words.split(" ").filter(Boolean)], input);
+    run([BINARY, "explain", "--config=/none", ...words.split(" ").filter(Boolean)], { input });
 
   test("says it in words, or as JSON", async () => {
     expect(await explain("10.244.1.2 10.96.0.10 --port=53 --protocol udp")).toMatchObject({

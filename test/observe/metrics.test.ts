@@ -89,6 +89,8 @@ await programTest("promtool", "promtool has nothing to say of them", async promt
   about.totals.read([counter("keep", "10.0.0.0/8", 5, 300), counter("masquerade", "rest", 2, 120)]);
   const text = await new Metrics(about).print();
   expect(text).toContain("ipmasq_conntrack_entries");
-  const { stdout, stderr, exitCode } = await run(promtool.command(["promtool", "check", "metrics"]), text);
+  const { stdout, stderr, exitCode } = await run(promtool.command(["promtool", "check", "metrics"]), {
+    input: text,
+  });
   expect({ stdout, stderr, exitCode }).toEqual({ stdout: "", stderr: "", exitCode: 0 });
 });

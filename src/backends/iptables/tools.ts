@@ -1,5 +1,5 @@
 import type { Family } from "../../net/cidr.ts";
-import { type Ended, ProgramError, run } from "../../system/program.ts";
+import { type Ended, type FailureKind, ProgramError, run } from "../../system/program.ts";
 import type { Programs } from "./programs.ts";
 import { parseSaved, type Saved } from "./save.ts";
 
@@ -42,7 +42,7 @@ export class Tools {
   require(family: Family): void {
     if (this.has(family)) return;
     const remedy = family === "ip" ? "install iptables" : "install ip6tables, or leave --enable-ipv6 away";
-    throw new ProgramError(`${NAMES[family]}${this.suffix}-save`, "is not installed", remedy);
+    throw new ProgramError("not-found", `${NAMES[family]}${this.suffix}-save`, "is not installed", remedy);
   }
 
   /** What table `nat` holds. Throws ProgramError. */
@@ -58,6 +58,7 @@ export class Tools {
     if (ended.stdout.includes("is incompatible, use 'nft' tool")) {
       const what = `table ${family} nat has rules that nft wrote and iptables cannot read`;
       throw new ProgramError(
+        "incompatible",
         argv.join(" "),
         what,
         "run ipmasq cleanup if they are ours, or start the agent with --backend=nftables",
@@ -87,7 +88,7 @@ export class Tools {
   async restore(family: Family, input: string): Promise<void> {
     const program = this.programs.argv(`${NAMES[family]}${this.suffix}-restore`);
     const argv = [...program, "--noflush", "--counters", `--wait=${this.waits.lock}`];
-    const ended = await run(argv, input);
+    const ended = await run(argv, { input });
     if (ended.exitCode !== 0) throw failure(argv, ended, input);
   }
 }
@@ -105,17 +106,35 @@ function failure(argv: readonly string[], { exitCode, stderr }: Ended, input = "
   const line = number === undefined ? undefined : input.split("\n")[Number(number) - 1];
   const said = stderr.trim().replace(/\s*\n\s*/g, " ");
   const what = `${said || `exit code ${exitCode}`}${line ? ` (${line})` : ""}`;
-  return new ProgramError(argv.join(" "), what, hint(stderr), exitCode);
+  const known = FAILURES.find(({ said }) => said.test(stderr));
+  return new ProgramError(known?.kind ?? "refused", argv.join(" "), what, known?.hint ?? "", exitCode);
 }
 
-function hint(stderr: string): string {
-  if (/permission denied|must be root|not permitted/i.test(stderr))
-    return "run as root, or with the capability NET_ADMIN, and for iptables-legacy NET_RAW";
-  if (/xtables lock/.test(stderr))
-    return "another program holds the lock of iptables: see who has /run/xtables.lock open";
-  if (/open lock file/.test(stderr))
-    return "mount the node's /run/xtables.lock here, by which all iptables-legacy of a node take turns";
-  if (/incompatible/.test(stderr))
-    return "remove what nft wrote into table nat, or start the agent with --backend=nftables";
-  return "";
-}
+/** What the programs of iptables print, what kind of failure that is, and what the user can do. */
+const FAILURES: readonly { readonly said: RegExp; readonly kind: FailureKind; readonly hint: string }[] = [
+  {
+    said: /open lock file/,
+    kind: "not-permitted",
+    hint: "mount the node's /run/xtables.lock here: all iptables-legacy of a node take turns by it",
+  },
+  {
+    said: /permission denied|must be root|not permitted/i,
+    kind: "not-permitted",
+    hint: "run as root, or with the capability NET_ADMIN, and for iptables-legacy NET_RAW",
+  },
+  {
+    said: /xtables lock/,
+    kind: "busy",
+    hint: "another program holds the lock of iptables: see who has /run/xtables.lock open",
+  },
+  {
+    said: /incompatible/,
+    kind: "incompatible",
+    hint: "remove what nft wrote into table nat, or start the agent with --backend=nftables",
+  },
+  {
+    said: /Table does not exist|[Ff]amily not supported|[Pp]rotocol not supported|can't initialize/,
+    kind: "unsupported",
+    hint: "the kernel may lack a module: see lsmod for ip_tables, iptable_nat, ip6table_nat, nf_tables",
+  },
+];

@@ -40,15 +40,15 @@ export class NftablesBackend implements Backend {
     };
   }
 
-  /** Why the kernel would not take the rules of a policy; undefined if it would. Writes nothing. */
-  async probe(policy: Policy): Promise<string | undefined> {
+  /** Why nft or the kernel would not take the rules of a policy; undefined if they would. Writes nothing. */
+  async probe(policy: Policy): Promise<ProgramError | undefined> {
     try {
       const { elementCounters, declaration } = await this.#nft.features();
       const swaps = ruleset(policy, elementCounters).map(table => swapTo(table, undefined, declaration));
       await this.#nft.probe([...swaps.flatMap(({ build }) => build), ...swaps.flatMap(({ swap }) => swap)]);
       return undefined;
     } catch (error) {
-      if (error instanceof ProgramError) return error.message;
+      if (error instanceof ProgramError) return error;
       throw error;
     }
   }

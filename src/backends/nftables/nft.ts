@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { ProgramError, run } from "../../system/program.ts";
+import { type FailureKind, failureKind, ProgramError, run } from "../../system/program.ts";
 import { type Command, type Listed, Listing, type TableFamily } from "./json.ts";
 import type { Declaration } from "./swap.ts";
 import { TABLE } from "./table.ts";
@@ -49,13 +49,14 @@ export class Nft {
   async #list(...words: string[]): Promise<readonly Listed[] | undefined> {
     const argv = [...this.argv, "-j", "list", ...words];
     const { exitCode, stdout, stderr } = await run(argv);
-    if (exitCode === 1 && stderr.includes("No such file or directory")) return undefined;
+    if (exitCode === 1 && stderr.includes(MISSING)) return undefined;
     if (exitCode !== 0 || stderr.replaceAll(UNPRINTABLE, "") !== "")
       throw failure(argv, { exitCode, stderr });
     const listing = v.safeParse(Listing, stdout);
     if (listing.success) return listing.output.nftables;
     const what = `printed what is not understood: ${v.flatten(listing.issues).root?.join(", ") ?? stdout.slice(0, 80)}`;
-    throw new ProgramError(argv.join(" "), what, "please report this with the version of nft", exitCode);
+    const hint = "please report this with the version of nft";
+    throw new ProgramError("incompatible", argv.join(" "), what, hint, exitCode);
   }
 
   /** Asks nft for its version. Throws ProgramError, also if it is too old. */
@@ -73,8 +74,7 @@ export class Nft {
     try {
       for (const batch of batches(commands, this.#elementsAtOnce)) await this.commit(batch);
     } catch (error) {
-      const tooLong = error instanceof ProgramError && error.what.includes("Message too long");
-      if (!tooLong || this.#elementsAtOnce === FEW_ELEMENTS) throw error;
+      if (failureKind(error) !== "too-large" || this.#elementsAtOnce === FEW_ELEMENTS) throw error;
       this.#elementsAtOnce = FEW_ELEMENTS;
       await this.build(commands);
     }
@@ -104,7 +104,7 @@ export class Nft {
    */
   async #send(text: string, ...options: string[]): Promise<Failed | undefined> {
     const argv = [...this.argv, ...options, "-j", "-f", "-"];
-    const { exitCode, stderr } = await run(argv, text);
+    const { exitCode, stderr } = await run(argv, { input: text });
     return exitCode === 0 && stderr === "" ? undefined : { argv, exitCode, stderr };
   }
 
@@ -138,7 +138,12 @@ export function document(commands: readonly Command[]): string {
 /** Throws ProgramError for a version that is not supported. */
 export function featuresOf(version: string): Features {
   if (before(version, "1.0.2")) {
-    throw new ProgramError("nft", `version ${version} is too old`, "install nft 1.0.2 or later");
+    throw new ProgramError(
+      "unsupported",
+      "nft",
+      `version ${version} is too old`,
+      "install nft 1.0.2 or later",
+    );
   }
   return {
     version,
@@ -186,15 +191,23 @@ function failure(
     .filter(line => line !== "");
   const what = [...new Set(said)].join(" ") || `ended with exit status ${exitCode}`;
   const at = blamed ? ` (at ${JSON.stringify(blamed).slice(0, 200)})` : "";
-  return new ProgramError(argv.join(" "), what + at, hint(what, exitCode), exitCode);
+  const kind = KINDS.find(([pattern]) => pattern.test(what))?.[1] ?? "refused";
+  return new ProgramError(kind, argv.join(" "), what + at, HINTS[kind] ?? "", exitCode);
 }
 
-function hint(what: string, exitCode: number): string {
-  if (/not permitted|denied/.test(what)) return "run as root, or with the capability NET_ADMIN";
-  if (/No such file|not supported|Protocol error/.test(what)) {
-    return "the kernel may lack a module: see lsmod for nf_tables, nft_masq, nft_fib, nft_numgen";
-  }
-  if (exitCode === 139)
-    return "nft crashed: its version may be too old for what another nft wrote on this node";
-  return "";
-}
+/** What nft says of an object that does not exist. */
+const MISSING = "No such file or directory";
+
+/** By strerror(3), which nft prints in the C locale. */
+const KINDS: readonly (readonly [said: RegExp, kind: FailureKind])[] = [
+  [/not permitted|Permission denied/, "not-permitted"],
+  [/Message too long/, "too-large"],
+  [/No such file|not supported|Protocol error|[Ff]amily not supported/, "unsupported"],
+  [/resource busy/, "busy"],
+  [/Cannot allocate memory|No buffer space|Too many open files/, "exhausted"],
+];
+
+const HINTS: { readonly [kind in FailureKind]?: string } = {
+  "not-permitted": "run as root, or with the capability NET_ADMIN",
+  unsupported: "the kernel may lack a module: see lsmod for nf_tables, nft_masq, nft_fib, nft_numgen",
+};
