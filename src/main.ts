@@ -1,9 +1,9 @@
-import { appendFileSync } from "node:fs";
+import * as v from "valibot";
 import { NotAppliedError } from "./backends/backend.ts";
-import { sortWords, UsageError, withEnvironment } from "./cli/args.ts";
+import { flagMeant, sortWords, UsageError, withEnvironment } from "./cli/args.ts";
 import { check } from "./cli/check.ts";
 import { cleanup } from "./cli/cleanup.ts";
-import type { Command, Outcome } from "./cli/command.ts";
+import { type Command, type Outcome, parsed } from "./cli/command.ts";
 import { diff } from "./cli/diff.ts";
 import { explain } from "./cli/explain.ts";
 import { AGENT_FLAGS, type FlagTable, ignoredKlogFlags, KLOG_FLAGS, toggle } from "./cli/flags.ts";
@@ -16,6 +16,7 @@ import { version } from "./cli/version.ts";
 import { nearest } from "./config/nearest.ts";
 import { toStandardError } from "./observe/log.ts";
 import { ProgramError } from "./system/program.ts";
+import { OutputError, toStandardOutput } from "./system/stdout.ts";
 
 const commands = [run, status, explain, diff, check, render, cleanup, schema, version];
 
@@ -23,11 +24,12 @@ const commands = [run, status, explain, diff, check, render, cleanup, schema, ve
 const EX_USAGE = 64;
 const EX_IOERR = 74;
 
-/** Flags that stand for themselves. */
+/** Flags that stand for a command. */
 const generalFlags = {
   help: toggle("print help", "false"),
   version: toggle("print the version", "false"),
 };
+const generalSchema = v.object(generalFlags);
 
 process.exit(print(await main(process.argv.slice(2), process.env).catch(failed)));
 
@@ -36,19 +38,22 @@ async function main(argv: readonly string[], environment: NodeJS.ProcessEnv): Pr
   const shared: FlagTable = { ...generalFlags, ...AGENT_FLAGS, ...KLOG_FLAGS };
   const everyFlag: FlagTable = Object.assign({}, shared, ...commands.map(({ flags }) => flags));
   const { flags, others, warnings } = withEnvironment(sortWords(argv, everyFlag), environment);
-  const [word = "run", ...surplus] = flags.has("version") ? ["version"] : others;
-  const command = word === "help" ? undefined : commandNamed(word);
-  if (flags.has("help") || command === undefined) {
+  const general = parsed(generalSchema, flags);
+  const [word = "run", ...surplus] = general.version ? ["version"] : others;
+  const command = word === "help" ? undefined : commandNamed(word, everyFlag);
+  if (general.help || command === undefined) {
     const named = others.find(it => it !== "help");
-    return { stdout: named ? commandHelp(commandNamed(named)) : overview(commands), exitCode: 0 };
+    return { stdout: named ? commandHelp(commandNamed(named, everyFlag)) : overview(commands), exitCode: 0 };
   }
   if (surplus[0] !== undefined && command.words === undefined) {
-    throw new UsageError(`"${surplus[0]}" is one word too many; ipmasq ${word} takes flags only`);
+    throw new UsageError(
+      `unexpected argument "${surplus[0]}"; ${flagMeant(surplus[0], everyFlag) ?? `\`${word}\` accepts only flags`}`,
+    );
   }
   for (const [name, { by }] of flags) {
     if (!(name in shared) && !(name in command.flags)) {
-      const takers = commands.filter(it => name in it.flags).map(it => `ipmasq ${it.name}`);
-      throw new UsageError(`${by} is no flag of ipmasq ${word}; ${takers.join(" and ")} has it`);
+      const takers = commands.filter(it => name in it.flags).map(it => `\`${it.name}\``);
+      throw new UsageError(`${by} is not a flag of \`${word}\`; use it with ${takers.join(" or ")}`);
     }
   }
   const idle = ignoredKlogFlags(flags.keys());
@@ -58,9 +63,11 @@ async function main(argv: readonly string[], environment: NodeJS.ProcessEnv): Pr
   return command.start(flags, surplus);
 }
 
-function commandNamed(word: string): Command {
+function commandNamed(word: string, everyFlag: FlagTable): Command {
   const command = commands.find(({ name }) => name === word);
   if (command) return command;
+  const flag = flagMeant(word, everyFlag);
+  if (flag) throw new UsageError(`unexpected argument "${word}"; ${flag}`);
   const meant = nearest(
     word,
     commands.map(({ name }) => name),
@@ -76,24 +83,22 @@ function failed(error: unknown): Outcome {
   if (error instanceof ProgramError || error instanceof NotAppliedError) {
     return { stderr: prefixed(error.message), exitCode: 1 };
   }
+  if (error instanceof OutputError) return { stderr: prefixed(error.message), exitCode: EX_IOERR };
   const details = error instanceof Error ? error.stack : undefined;
   return { stderr: prefixed(`this is a bug in ipmasq; please report it\n${details ?? error}`), exitCode: 70 };
 }
 
-/**
- * Prints to the end of what is there (`Bun.write` empties a file that it has nothing to add to), and returns the exit
- * code. A reader that went away, as `head` does, has all that it wanted.
- */
+/** Prints, and returns the exit code. A reader that closed the pipe, as `head` does, has all that it wanted. */
 function print({ stdout = "", stderr = "", exitCode }: Outcome): number {
   toStandardError(stderr);
   try {
-    appendFileSync(1, stdout);
+    toStandardOutput(stdout);
+    return exitCode;
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "EPIPE") return exitCode;
-    toStandardError(prefixed(`cannot print: ${error instanceof Error ? error.message : error}`));
+    if (!(error instanceof OutputError)) throw error;
+    toStandardError(prefixed(error.message));
     return EX_IOERR;
   }
-  return exitCode;
 }
 
 function prefixed(message: string): string {

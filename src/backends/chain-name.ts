@@ -5,9 +5,13 @@ import type { Fault } from "../net/fault.ts";
  * and both can load again after they listed it.
  */
 export function parseChainName(text: string): string | Fault {
+  const unquoted = /^(["'])(.+)\1$/.exec(text)?.[2]; // of args: [masq-chain="X"] in YAML
+  if (unquoted !== undefined) {
+    return { what: `${text} has quotes in it`, remedy: `did you mean ${unquoted}?` };
+  }
   if (!/^[A-Za-z_][\w.-]{0,27}$/.test(text)) {
     return {
-      what: `"${text}" is no name for a chain`,
+      what: `"${text}" is not a name for a chain`,
       remedy: 'write 1 to 28 letters, digits, "-", "_" or ".", a letter first',
     };
   }

@@ -24,8 +24,8 @@ export interface Words {
 
 /**
  * Sorts the words of a command line by a table of flags. Both `--flag` and Go's `-flag` are flags, with
- * `=VALUE` or the next word as their value; a switch takes `=true`, `=false`, or `--no-` in front. Flags may
- * stand anywhere before `--`; the last of several counts. Throws UsageError.
+ * `=VALUE` or the next word as their value; a switch takes `=true`, `=false`, or `--no-` in front, but not the next
+ * word, as in Go. Flags may stand anywhere before `--`; the last of several counts. Throws UsageError.
  *
  * Written by hand because `parseArgs` of node:util refuses `--switch=false` and takes `-masq-chain` for ten
  * flags of one letter, and because commander lets an optional value swallow the next word.
@@ -49,6 +49,8 @@ export function sortWords(words: readonly string[], table: FlagTable): Words {
     if (placeholder === undefined) {
       if (negated && value !== undefined)
         throw new UsageError(`--${written} takes no value; leave out "=${value}"`);
+      if (value === undefined && left[0] !== undefined && BOOLEAN.test(left[0]))
+        throw new UsageError(`unexpected argument "${left[0]}"; write --${name}=${left[0]}`);
       flags.set(name, { text: negated ? "false" : (value ?? "true"), by: `--${name}` });
     } else {
       const text = value ?? left.shift();
@@ -57,6 +59,15 @@ export function sortWords(words: readonly string[], table: FlagTable): Words {
     }
   }
   return { flags, others, warnings: [] };
+}
+
+/** What Go's strconv.ParseBool takes. None of it is a command or an address. */
+const BOOLEAN = /^(1|t|true|0|f|false)$/i;
+
+/** For a word as in `masq-chain=X`, a remedy: Go's flag package, and so ip-masq-agent, ignores it without a word. */
+export function flagMeant(word: string, table: FlagTable): string | undefined {
+  const name = word.split("=", 1)[0]?.replaceAll("_", "-") ?? "";
+  return word.includes("=") && Object.hasOwn(table, name) ? `did you mean "--${word}"?` : undefined;
 }
 
 /** Adds what the environment says of flags that were not given. */

@@ -57,7 +57,8 @@ export function command<const Entries extends FlagTable & v.ObjectEntries>(descr
   };
 }
 
-function parsed<Schema extends v.GenericSchema>(
+/** The values of the flags that `schema` knows, out of all that were given. Throws UsageError for what is wrong. */
+export function parsed<Schema extends v.GenericSchema>(
   schema: Schema,
   given: ReadonlyMap<string, Given>,
 ): v.InferOutput<Schema> {

@@ -102,7 +102,7 @@ function many(
 
 async function linesOfInput(): Promise<string[]> {
   if (process.stdin.isTTY) {
-    throw new UsageError("explain what? give an address, as in ipmasq explain 203.0.113.7");
+    throw new UsageError("no address; write one, as in `ipmasq explain 203.0.113.7`");
   }
   return (await Bun.stdin.text()).split("\n");
 }
@@ -110,14 +110,14 @@ async function linesOfInput(): Promise<string[]> {
 function question(words: readonly string[], common: Omit<Question, "source" | "destination">): Question {
   const [first, second, surplus] = words;
   if (surplus !== undefined)
-    throw new UsageError(`"${surplus}" is one word too many; write SRC DST, or DST alone`);
-  if (first === undefined) throw new UsageError("explain what? write SRC DST, or DST alone");
+    throw new UsageError(`unexpected argument "${surplus}"; write SRC DST, or only DST`);
+  if (first === undefined) throw new UsageError("no address; write SRC DST, or only DST");
   const destination = address(second ?? first);
   if (second === undefined) return { destination, ...common };
   const source = address(first);
   if (source.family !== destination.family) {
     throw new UsageError(
-      `${source.text} and ${destination.text} are of different families; give two of the same`,
+      `${source.text} and ${destination.text} are of different families; write two of the same family`,
     );
   }
   return { source, destination, ...common };
@@ -133,5 +133,5 @@ function address(text: string): Address {
 function parsePort(text: string): number | Fault {
   const number = Number(text);
   if (/^\d{1,5}$/.test(text) && number >= 1 && number <= 65535) return number;
-  return { what: `"${text}" is no port`, remedy: "write a number from 1 to 65535" };
+  return { what: `"${text}" is not a port`, remedy: "write a number from 1 to 65535" };
 }

@@ -7,7 +7,7 @@ import { parseChainName } from "../backends/chain-name.ts";
 import { parseResyncInterval } from "../config/resync-interval.ts";
 import { type Fault, parsedBy } from "../net/fault.ts";
 import { parseListen } from "../net/listen.ts";
-import { parsePortRanges } from "../net/ports.ts";
+import { type PortRange, parsePortRanges } from "../net/ports.ts";
 
 /** What help says of a flag, and how it is read. */
 export interface FlagNote {
@@ -42,7 +42,10 @@ export const AGENT_FLAGS = {
   "cleanup-on-exit": toggle("remove the rules when the agent ends", "false"),
 };
 
-/** klog's flags, which ip-masq-agent has: a manifest that sets them works as it is. */
+/**
+ * The flags of klog and of Kubernetes' component-base, so that a manifest that sets them works as it is: those of
+ * klog 2.140, which ip-masq-agent 2.13 has, of klog's main branch, and of component-base 0.36.
+ */
 export const KLOG_FLAGS = {
   v: verbosity("LEVEL", "klog's level: 4 and above is --log-level=debug"),
   logtostderr: ignored(),
@@ -57,6 +60,14 @@ export const KLOG_FLAGS = {
   "skip-headers": ignored(),
   "skip-log-headers": ignored(),
   "one-output": ignored(),
+  "legacy-stderr-threshold-behavior": ignored(),
+  alsologtostderrthreshold: ignored("LEVEL"),
+  "log-flush-frequency": ignored("DURATION"),
+  "logging-format": ignored("FORMAT"),
+  "log-json-info-buffer-size": ignored("SIZE"),
+  "log-json-split-stream": ignored(),
+  "log-text-info-buffer-size": ignored("SIZE"),
+  "log-text-split-stream": ignored(),
 };
 
 /** Flags of klog that were given and do nothing. */
@@ -107,11 +118,23 @@ export function text(placeholder: string, help: string, otherwise: string) {
 }
 
 function ports(placeholder: string, help: string) {
-  return v.pipe(v.optional(v.pipe(v.string(), parsedBy(parsePortRanges))), v.metadata({ placeholder, help }));
+  const given = v.pipe(
+    v.string(),
+    parsedBy(it => (it === "" ? NO_PORTS : parsePortRanges(it))),
+    v.transform(ranges => (ranges.length > 0 ? ranges : undefined)),
+  );
+  return v.pipe(v.optional(given), v.metadata({ placeholder, help }));
 }
 
+/** What ip-masq-agent's default, an empty text, stands for. */
+const NO_PORTS: readonly PortRange[] = [];
+
+/** A Go duration, or seconds without a unit, as AKS' ip-masq-agent-v2 takes them. */
 function interval(placeholder: string, help: string) {
-  const given = v.pipe(v.string(), parsedBy(parseResyncInterval));
+  const given = v.pipe(
+    v.string(),
+    parsedBy(it => parseResyncInterval(/^\d+$/.test(it) ? `${it}s` : it)),
+  );
   return v.pipe(v.optional(given), v.metadata({ placeholder, help }));
 }
 
@@ -128,7 +151,8 @@ function chain(placeholder: string, help: string, otherwise: string) {
 function verbosity(placeholder: string, help: string) {
   const given = v.pipe(
     v.string(),
-    v.regex(/^\d{1,4}$/, ({ received }) => `${received} is no level; write a whole number`),
+    // As Go reads an int32; a level below 0 is what 0 is.
+    v.regex(/^[-+]?\d{1,10}$/, ({ received }) => `${received} is not a level; write a whole number`),
     v.transform(Number),
   );
   return v.pipe(v.optional(given), v.metadata({ placeholder, help }));

@@ -1,4 +1,3 @@
-import { appendFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { isatty } from "node:tty";
 import * as v from "valibot";
@@ -8,6 +7,7 @@ import { formatProblems } from "../config/problem.ts";
 import type { Status } from "../inspect/status.ts";
 import { policyOf } from "../policy/policy.ts";
 import { ProgramError } from "../system/program.ts";
+import { toStandardOutput } from "../system/stdout.ts";
 import { type AgentFlags, command, type Outcome } from "./command.ts";
 import { choice, toggle } from "./flags.ts";
 import { policyFlags } from "./policy.ts";
@@ -35,7 +35,7 @@ export const status = command({
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
     while (!stop.signal.aborted) {
       const { stdout = "" } = await shown(await ask(flags), output);
-      appendFileSync(1, output === "text" && isatty(1) ? `${CLEAR}${stdout}` : stdout);
+      if (!toStandardOutput(output === "text" && isatty(1) ? `${CLEAR}${stdout}` : stdout)) break;
       await Promise.race([
         Bun.sleep(WATCH_MS),
         new Promise(resolve => stop.signal.addEventListener("abort", resolve)),

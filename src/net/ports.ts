@@ -17,8 +17,8 @@ export function formatPortRanges(ranges: readonly PortRange[]): string {
 }
 
 /**
- * Reads a list as in `1024-29999,32768-65535`: ports from 1 to 65535, disjoint. Returns the ranges in
- * ascending order.
+ * Reads a list as in `1024-29999,32768-65535`: ports from 1 to 65535. Returns the ranges in ascending order, those
+ * that overlap united, since ip-masq-agent takes them.
  */
 export function parsePortRanges(text: string): readonly PortRange[] | Fault {
   const ranges: PortRange[] = [];
@@ -38,16 +38,14 @@ export function parsePortRanges(text: string): readonly PortRange[] | Fault {
     ranges.push({ first, last });
   }
   ranges.sort((a, b) => a.first - b.first);
-  for (const [i, range] of ranges.entries()) {
-    const before = ranges[i - 1];
+  const disjoint: PortRange[] = [];
+  for (const range of ranges) {
+    const before = disjoint.at(-1);
     if (before && range.first <= before.last) {
-      return {
-        what: `"${formatPortRange(before)}" and "${formatPortRange(range)}" overlap`,
-        remedy: "write disjoint ranges",
-      };
-    }
+      disjoint[disjoint.length - 1] = { first: before.first, last: Math.max(before.last, range.last) };
+    } else disjoint.push(range);
   }
-  return ranges;
+  return disjoint;
 }
 
 /** `1024-29999`, or `8080` for a single port. */

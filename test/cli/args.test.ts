@@ -26,6 +26,7 @@ test("every way to write a flag", () => {
   expect(sorted("--config=/a --config=/b")).toBe("config=/b");
   expect(sorted("-v=4")).toBe("v=4");
   expect(sorted("-v 4")).toBe("v=4");
+  expect(sorted("--to-ports=")).toBe("to-ports=");
 });
 
 test("every way to write a switch", () => {
@@ -45,6 +46,22 @@ test("flags before and behind the command", () => {
 test("GKE's flags", () => {
   expect(sorted("--masq-chain=IP-MASQ --nomasq-all-reserved-ranges --v=2 --logtostderr=true")).toBe(
     "masq-chain=IP-MASQ | nomasq-all-reserved-ranges=true | v=2 | logtostderr=true",
+  );
+});
+
+test("every flag of klog and component-base, spelled either way, as ip-masq-agent takes it", () => {
+  const klog =
+    "-add_dir_header -alsologtostderr -alsologtostderrthreshold=0 -legacy_stderr_threshold_behavior=false -log_backtrace_at=:0 -log_dir= -log_file= -log_file_max_size=1800 -logtostderr -one_output -skip_headers -skip_log_headers -stderrthreshold=2 -v=8 -vmodule=";
+  const componentBase =
+    "--log-flush-frequency=5s --logging-format=text --log-json-info-buffer-size=0 --log-json-split-stream --log-text-info-buffer-size=1Ki --log-text-split-stream=false";
+  for (const line of [klog, klog.replaceAll(/ -/g, " --").replaceAll("_", "-"), componentBase]) {
+    expect(sorted(line).split(" | ")).toHaveLength(line.split(" ").length);
+  }
+});
+
+test.each(["true", "false", "1", "F", "TRUE"])("a switch does not take the next word, %s", word => {
+  expect(sorted(`--enable-ipv6 ${word}`)).toBe(
+    `UsageError: unexpected argument "${word}"; write --enable-ipv6=${word}`,
   );
 });
 

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { constants, open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BINARY } from "../../lab/agent.ts";
@@ -14,8 +15,13 @@ describe("what is used wrongly exits with 64 and says what to do", () => {
     ["frobnicate", 'unknown command "frobnicate"; see "ipmasq --help"'],
     ["check --strcit", "unknown flag --strcit; did you mean --strict?"],
     ["--frobnicate", 'unknown flag --frobnicate; see "ipmasq --help"'],
-    ["check now", '"now" is one word too many; ipmasq check takes flags only'],
-    ["check --once", "--once is no flag of ipmasq check; ipmasq run has it"],
+    ["check now", 'unexpected argument "now"; `check` accepts only flags'],
+    ["check --once", "--once is not a flag of `check`; use it with `run`"],
+    ["run --output=json", "--output is not a flag of `run`; use it with `status` or `explain` or `version`"],
+    ["resync-interval=60", 'unexpected argument "resync-interval=60"; did you mean "--resync-interval=60"?'],
+    ["check masq_chain=X", 'unexpected argument "masq_chain=X"; did you mean "--masq_chain=X"?'],
+    ["--enable-ipv6 true check", 'unexpected argument "true"; write --enable-ipv6=true'],
+    ["--version=maybe", '--version: "maybe" is neither true nor false; write true or false'],
     ["check --config", "--config needs a value; write --config=PATH"],
     ["check --enable-ipv6=maybe", '--enable-ipv6: "maybe" is neither true nor false; write true or false'],
     ["check --no-enable-ipv6=true", '--no-enable-ipv6 takes no value; leave out "=true"'],
@@ -27,7 +33,7 @@ describe("what is used wrongly exits with 64 and says what to do", () => {
       "check --log-level=trace",
       '--log-level: "trace" is none of its values; write one of error, warn, info, debug',
     ],
-    ["check --resync-interval=60", '--resync-interval: "60" has no unit; did you mean "60s"?'],
+    ["check --resync-interval=1.5", '--resync-interval: "1.5" has no unit; did you mean "1.5s"?'],
     ["check --resync-interval=0s", '--resync-interval: "0s" is too short; write at least 1s'],
     [
       "check --to-ports=0",
@@ -40,9 +46,10 @@ describe("what is used wrongly exits with 64 and says what to do", () => {
     ],
     [
       "check --masq-chain=a/b",
-      '--masq-chain: "a/b" is no name for a chain; write 1 to 28 letters, digits, "-", "_" or ".", a letter first',
+      '--masq-chain: "a/b" is not a name for a chain; write 1 to 28 letters, digits, "-", "_" or ".", a letter first',
     ],
-    ["check --v=high", '--v: "high" is no level; write a whole number'],
+    ['check --masq-chain="IP-MASQ"', '--masq-chain: "IP-MASQ" has quotes in it; did you mean IP-MASQ?'],
+    ["check --v=high", '--v: "high" is not a level; write a whole number'],
     [
       "render --format=xml",
       '--format: "xml" is none of its values; write one of nft-json, nft, iptables-restore',
@@ -56,7 +63,7 @@ describe("what is used wrongly exits with 64 and says what to do", () => {
   });
 
   test("all values that are wrong are told at once", async () => {
-    const { stderr } = await ipmasq(["check", "--to-ports=0", "--resync-interval=1"]);
+    const { stderr } = await ipmasq(["check", "--to-ports=0", "--resync-interval=x"]);
     expect(stderr.match(/^ipmasq: --/gm)).toHaveLength(2);
   });
 
@@ -78,6 +85,47 @@ test("a flag beats the environment, which beats the default", async () => {
   expect(await chain([])).toBe("IP-MASQ-AGENT");
   expect(await chain([], { IPMASQ_MASQ_CHAIN: "FROM-ENV" })).toBe("FROM-ENV");
   expect(await chain(["-masq-chain=FROM-FLAG"], { IPMASQ_MASQ_CHAIN: "FROM-ENV" })).toBe("FROM-FLAG");
+});
+
+test("a general flag that says false is not given", async () => {
+  const { stdout: overview } = await ipmasq(["--help"]);
+  const { stdout: version } = await ipmasq(["--version"]);
+  for (const off of [
+    "--version=false",
+    "--version=0",
+    "--no-version",
+    "--help=F",
+    "--no-help",
+    "--help --help=false",
+  ]) {
+    expect(await ipmasq([...off.split(" "), "render", "--config=/none"]), off).toEqual(
+      await ipmasq(["render", "--config=/none"]),
+    );
+    expect((await ipmasq([...off.split(" "), "help"])).stdout, off).toBe(overview);
+  }
+  expect((await ipmasq(["--help=1"])).stdout).toBe(overview);
+  expect((await ipmasq(["--version=t"])).stdout).toBe(version);
+});
+
+test("an empty list of ports is no list, from a flag or the environment", async () => {
+  const render = async (argv: string[], environment = {}) =>
+    (await ipmasq(["render", "--config=/none", ...argv], environment)).stdout;
+  const none = await render([]);
+  expect(await render(["--to-ports="])).toBe(none);
+  expect(await render([], { IPMASQ_TO_PORTS: "" })).toBe(none);
+  expect(await render(["--to-ports=80"])).not.toBe(none);
+});
+
+test.each([
+  "-masq-chain=IP-MASQ-AGENT -enable-ipv6=true -nomasq-all-reserved-ranges=false -random-fully=true -to-ports= -v 2",
+  "--v=2 --resync-interval=60",
+  "--resync-interval=3600 --enable-ipv6=T --v=-1",
+  "--to-ports=42-44,42-43",
+])("arguments of ip-masq-agent's and AKS' manifests are taken as they are: %s", async line => {
+  expect(await ipmasq(["check", "--config=/none", ...line.split(" ")])).toMatchObject({
+    stderr: "",
+    exitCode: 0,
+  });
 });
 
 test("the flags that GKE sets are taken as they are", async () => {
@@ -154,9 +202,9 @@ describe("explain", () => {
 
   test.each([
     ["example.com", '"example.com" is not an IP address; give its address: names are not looked up'],
-    ["10.0.0.1 ::1", "10.0.0.1 and ::1 are of different families; give two of the same"],
-    ["10.0.0.1 10.0.0.2 10.0.0.3", '"10.0.0.3" is one word too many; write SRC DST, or DST alone'],
-    ["10.0.0.1 --port=0", '--port: "0" is no port; write a number from 1 to 65535'],
+    ["10.0.0.1 ::1", "10.0.0.1 and ::1 are of different families; write two of the same family"],
+    ["10.0.0.1 10.0.0.2 10.0.0.3", 'unexpected argument "10.0.0.3"; write SRC DST, or only DST'],
+    ["10.0.0.1 --port=0", '--port: "0" is not a port; write a number from 1 to 65535'],
     ["10.0.0.1 --protocol=http", '--protocol: "http" is none of tcp, udp, sctp, icmp, icmpv6'],
   ])("%s", async (words, message) => {
     expect(await explain(words)).toMatchObject({ exitCode: 64, stdout: "", stderr: `ipmasq: ${message}\n` });
@@ -240,7 +288,37 @@ test("what is printed is added to a file, a reader that goes away is no fault, a
   );
   expect(stdout).toMatch(/^old\nipmasq .*\n$/);
   expect(await shell("$0 schema | true")).toMatchObject({ exitCode: 0, stderr: "" });
-  const full = await shell("$0 version >/dev/full");
-  expect(full.exitCode).toBe(74);
-  expect(full.stderr).toStartWith("ipmasq: cannot print: ENOSPC");
+  expect(await shell("$0 version >&-")).toMatchObject({ exitCode: 0, stderr: "" });
+  for (const command of ["version", "status --watch --listen="]) {
+    const full = await shell(`PATH= $0 ${command} --config=/none >/dev/full`);
+    expect(full.exitCode, command).toBe(74);
+    expect(full.stderr, command).toMatch(/^ipmasq: cannot print: ENOSPC.*\n$/);
+  }
+});
+
+test.each(["text", "json"])(
+  "status --watch ends with 0 once its reader has enough: %s",
+  async output => {
+    const script = `exec 3>&1; (PATH= $0 status --watch --listen= --config=/none --output=${output}; echo "code $?" >&3) | head -1`;
+    const { stdout, stderr } = await run(["bash", "-c", script, BINARY]);
+    expect(stderr).toBe("");
+    expect(stdout).toEndWith("code 0\n");
+  },
+  15_000,
+);
+
+test("a pipe that is full and does not block gets everything", async () => {
+  await using folder = await Folder.create({
+    config: `cidrLimit: 9000\nnonMasqueradeCIDRs:\n${Array.from({ length: 9000 }, (_, i) => `  - 10.${i >> 8}.${i & 255}.0/24\n`).join("")}`,
+  });
+  const render = [BINARY, "render", `--config=${folder.path}/config`];
+  const { stdout: whole } = await run(render);
+  const fifo = `${folder.path}/fifo`;
+  await run(["mkfifo", fifo]);
+  const pipe = await open(fifo, constants.O_RDWR | constants.O_NONBLOCK);
+  const child = Bun.spawn(render, { stdin: "ignore", stdout: pipe.fd, stderr: "pipe" });
+  const reader = Bun.spawn(["cat", fifo], { stdin: "ignore", stdout: "pipe", stderr: "inherit" });
+  const ended = child.exited.finally(() => pipe.close());
+  expect(await reader.stdout.text()).toBe(whole);
+  expect({ exitCode: await ended, stderr: await child.stderr.text() }).toEqual({ exitCode: 0, stderr: "" });
 });

@@ -1,0 +1,32 @@
+import { writeSync } from "node:fs";
+
+/** Standard output cannot be written, for another reason than a reader that closed the pipe. */
+export class OutputError extends Error {
+  override readonly name = "OutputError";
+}
+
+/** How long a pipe that is full and does not block is left alone before the next try. */
+const FULL_MS = 5;
+
+/**
+ * Writes all of `text` to standard output, behind what is there. Waits while a pipe takes no more. Returns false if
+ * the reader closed the pipe, as `head` does once it has enough. Throws {@link OutputError}.
+ *
+ * `Bun.write` is not used because it truncates a file that it has nothing to add to, and `appendFileSync` gives up
+ * at a full pipe that does not block (EAGAIN).
+ */
+export function toStandardOutput(text: string): boolean {
+  let rest: Uint8Array = new TextEncoder().encode(text);
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(writeSync(1, rest));
+    } catch (error) {
+      const code = error instanceof Error && "code" in error ? error.code : undefined;
+      if (code === "EPIPE") return false;
+      if (code !== "EAGAIN")
+        throw new OutputError(`cannot print: ${error instanceof Error ? error.message : error}`);
+      Bun.sleepSync(FULL_MS);
+    }
+  }
+  return true;
+}
