@@ -15,6 +15,7 @@ import { status } from "./cli/status.ts";
 import { version } from "./cli/version.ts";
 import { nearest } from "./config/nearest.ts";
 import { toStandardError } from "./observe/log.ts";
+import { printableLines } from "./system/printable.ts";
 import { ProgramError } from "./system/program.ts";
 import { OutputError, toStandardOutput } from "./system/stdout.ts";
 
@@ -90,7 +91,7 @@ function failed(error: unknown): Outcome {
 
 /** Prints, and returns the exit code. A reader that closed the pipe, as `head` does, has all that it wanted. */
 function print({ stdout = "", stderr = "", exitCode }: Outcome): number {
-  toStandardError(stderr);
+  toStandardError(printableLines(stderr));
   try {
     toStandardOutput(stdout);
     return exitCode;
@@ -102,7 +103,7 @@ function print({ stdout = "", stderr = "", exitCode }: Outcome): number {
 }
 
 function prefixed(message: string): string {
-  return message
+  return printableLines(message)
     .split("\n")
     .map(line => `ipmasq: ${line}\n`)
     .join("");

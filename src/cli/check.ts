@@ -1,6 +1,7 @@
 import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { formatProblems, type Problem } from "../config/problem.ts";
+import { printable } from "../system/printable.ts";
 import { command } from "./command.ts";
 import { toggle } from "./flags.ts";
 import { configFlags } from "./policy.ts";
@@ -29,7 +30,7 @@ export const check = command({
       );
     }
     return {
-      stdout: lines.map(line => `${line}\n`).join(""),
+      stdout: lines.map(line => `${printable(line)}\n`).join(""),
       exitCode: ok && !(strict && problems.length > 0) ? 0 : 1,
     };
   },

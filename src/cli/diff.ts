@@ -5,6 +5,7 @@ import { ruleset } from "../backends/nftables/ruleset.ts";
 import { tableText } from "../backends/nftables/text.ts";
 import type { Change } from "../inspect/changes.ts";
 import type { Policy } from "../policy/policy.ts";
+import { printable, printableLines } from "../system/printable.ts";
 import { ProgramError } from "../system/program.ts";
 import { UsageError } from "./args.ts";
 import { colouredDiff, isColourful } from "./colour.ts";
@@ -82,8 +83,9 @@ function rulesFor(backend: AgentFlags["backend"]): (policy: Policy) => string[] 
 }
 
 function shown(patch: string, lines: readonly string[] = []): Outcome {
-  const diff = isColourful() ? colouredDiff(patch) : patch;
-  const more = lines.map(line => `${line}\n`).join("");
+  const safe = printableLines(patch);
+  const diff = isColourful() ? colouredDiff(safe) : safe;
+  const more = lines.map(line => `${printable(line)}\n`).join("");
   return { stdout: diff + more, exitCode: patch === "" ? SAME : DIFFERENT };
 }
 

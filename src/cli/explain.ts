@@ -7,6 +7,7 @@ import { type Address, parseAddress } from "../net/cidr.ts";
 import { type Fault, parsedBy } from "../net/fault.ts";
 import { PROTOCOLS } from "../net/protocol.ts";
 import type { Policy } from "../policy/policy.ts";
+import { printableJson, printableLines } from "../system/printable.ts";
 import { UsageError } from "./args.ts";
 import { type AgentFlags, command, type Outcome } from "./command.ts";
 import { choice, toggle } from "./flags.ts";
@@ -54,8 +55,11 @@ export const explain = command({
     const { policy, stderr } = await readPolicy(flags, configmap);
     if (!policy) return { stderr, exitCode: 1 };
     const printed = (it: Explanation): string => {
-      if (output === "json") return JSON.stringify(it);
-      return single ? inspect.explanationText(it, policy.chain).join("\n") : inspect.explanationLine(it);
+      if (output === "json") return printableJson(JSON.stringify(it));
+      const text = single
+        ? inspect.explanationText(it, policy.chain).join("\n")
+        : inspect.explanationLine(it);
+      return printableLines(text);
     };
     const answer = live ? await fromKernel(flags, policy) : (it: Question) => inspect.explain(policy, it);
     if (single) return { stdout: `${printed(answer(single))}\n`, stderr, exitCode: 0 };

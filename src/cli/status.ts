@@ -1,11 +1,11 @@
 import { networkInterfaces } from "node:os";
 import { isatty } from "node:tty";
-import * as v from "valibot";
-import { chooseBackend } from "../backends/choose.ts";
+import { chooseBackend, everyBackend } from "../backends/choose.ts";
 import { loadConfig } from "../config/load.ts";
 import { formatProblems } from "../config/problem.ts";
 import type { Status } from "../inspect/status.ts";
 import { policyOf } from "../policy/policy.ts";
+import { printableJson } from "../system/printable.ts";
 import { ProgramError } from "../system/program.ts";
 import { toStandardOutput } from "../system/stdout.ts";
 import { type AgentFlags, command, type Outcome } from "./command.ts";
@@ -14,7 +14,6 @@ import { policyFlags } from "./policy.ts";
 import { BUILD } from "./version.ts";
 
 const WATCH_MS = 2000;
-const ANSWER_MS = 3000;
 /** Clears the terminal and goes to its top left corner: ED and CUP of ECMA-48. */
 const CLEAR = "\x1b[2J\x1b[H";
 
@@ -22,7 +21,7 @@ export const status = command({
   name: "status",
   summary: "show whether the rules are in force, and what they did",
   description:
-    "Shows on one screen whether the kernel holds what the config says, what it is written with and why, each CIDR with its connections, the last problems, and rules of others that masquerade what is to keep its address. It asks the agent of this node over HTTP, at --listen, and if none answers the kernel and the config. Exits with 0 if all is in sync, with 1 if not.",
+    "Shows on one screen whether the kernel holds what the config says, what it is written with and why, each CIDR with its connections, the last problems, and rules of others that masquerade what is to keep its address. It asks the agent of this node over HTTP, at --listen, and shows what the kernel holds beside its answer; if no agent answers it asks the kernel and the config. Exits with 0 if all is in sync, with 1 if not.",
   flags: {
     output: choice(["text", "json"], "how to print it", "text"),
     watch: toggle("print it again every two seconds, until Ctrl-C", "false"),
@@ -47,27 +46,36 @@ export const status = command({
 
 async function shown(status: Status, output: "text" | "json"): Promise<Outcome> {
   const exitCode = status.inSync ? 0 : 1;
-  if (output === "json") return { stdout: `${JSON.stringify(status)}\n`, exitCode };
+  if (output === "json") return { stdout: `${printableJson(JSON.stringify(status))}\n`, exitCode };
   const { statusText } = await import("../inspect/status-text.ts");
   return { stdout: `${statusText(status).join("\n")}\n`, exitCode };
 }
 
+/** What the agent says, beside what the kernel holds; without an agent what kernel and config say. */
 async function ask(flags: AgentFlags): Promise<Status> {
-  return (await askAgent(flags)) ?? (await askKernel(flags));
+  if (flags.listen === "nowhere") return askKernel(flags);
+  const { askOverHttp } = await import("./ask-agent.ts");
+  const answer = await askOverHttp(flags.listen);
+  if (answer === "nobody") return askKernel(flags);
+  if (!(answer instanceof Error)) return lookBeside(answer);
+  const { formatListen } = await import("../net/listen.ts");
+  const status = await askKernel(flags);
+  const useless = `${formatListen(flags.listen)} answers, but ${answer.message}; is it another program, or an agent that hangs?`;
+  return { ...status, problems: [useless, ...status.problems] };
 }
 
-/** Undefined if no agent answers, or something else does. */
-async function askAgent({ listen }: AgentFlags): Promise<Status | undefined> {
-  if (listen === "nowhere") return undefined;
-  const { formatListen } = await import("../net/listen.ts");
-  const { Status } = await import("../inspect/status.ts");
-  const url = `http://${formatListen({ ...listen, address: listen.address || "127.0.0.1" })}/status`;
+/** An answer is not believed alone: the rules of the backend that it names are looked at. */
+async function lookBeside(answer: Status): Promise<Status> {
+  const { besideKernel } = await import("../inspect/kernel-view.ts");
   try {
-    const response = await fetch(url, { signal: AbortSignal.timeout(ANSWER_MS) });
-    const parsed = v.safeParse(Status, await response.json());
-    return parsed.success ? parsed.output : undefined;
-  } catch {
-    return undefined;
+    const backends = await everyBackend();
+    const backend = backends.find(it => it.name === answer.backend && it.writer === answer.writer);
+    if (!backend)
+      return besideKernel(answer, { unreadable: `${answer.writer ?? "its writer"} is not found here` });
+    return besideKernel(answer, { held: await backend.held(answer.policy?.families) });
+  } catch (error) {
+    if (!(error instanceof ProgramError)) throw error;
+    return besideKernel(answer, { unreadable: error.message });
   }
 }
 

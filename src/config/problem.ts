@@ -1,3 +1,5 @@
+import { printable } from "../system/printable.ts";
+
 /** Where something stands. Lines and columns begin with 1. */
 export interface Position {
   readonly file: string;
@@ -20,7 +22,7 @@ function formatProblem({ severity, at, key, what, remedy }: Problem): string {
   const place = [at.file, at.line, at.column].filter(part => part !== undefined).join(":");
   const warning = severity === "warning" ? ["warning"] : [];
   const path = key === undefined ? [] : [key];
-  return escapeControls([place, ...warning, ...path, `${what}; ${remedy}`].join(": "));
+  return printable([place, ...warning, ...path, `${what}; ${remedy}`].join(": "));
 }
 
 /** Errors before warnings, each in the order in which they stand in the files; no more than 50 of them. */
@@ -45,13 +47,4 @@ function comparePlaces(a: Problem, b: Problem): number {
   if (a.severity !== b.severity) return a.severity === "error" ? -1 : 1;
   if (a.at.file !== b.at.file) return a.at.file < b.at.file ? -1 : 1;
   return (a.at.line ?? 0) - (b.at.line ?? 0) || (a.at.column ?? 0) - (b.at.column ?? 0);
-}
-
-/** Also those that turn the direction of writing, and halves of surrogate pairs. */
-function escapeControls(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, character => {
-    const code = character.codePointAt(0) ?? 0;
-    const short = { 9: "\\t", 10: "\\n", 13: "\\r" }[code];
-    return short ?? `\\u{${code.toString(16)}}`;
-  });
 }

@@ -1,4 +1,5 @@
 import { formatOrigin } from "../policy/policy.ts";
+import { printable } from "../system/printable.ts";
 import { competingText } from "./competing.ts";
 import type { OriginJson } from "./origin.ts";
 import type { Status } from "./status.ts";
@@ -8,8 +9,12 @@ const MOST_CIDRS = 40;
 const MOST_PROBLEMS = 10;
 const MOST_COMPETING = 5;
 
-/** A status on one screen, in lines. */
+/** A status on one screen, in lines that a terminal only shows, whatever the status holds. */
 export function statusText(status: Status): string[] {
+  return lines(status).map(printable);
+}
+
+function lines(status: Status): string[] {
   const { inSync, since, why, backend, writer, reason, config, policy, conntrack, problems } = status;
   const moment = since === undefined ? "" : ` since ${since.slice(0, 19).replace("T", " ")} UTC`;
   return [
@@ -17,8 +22,11 @@ export function statusText(status: Status): string[] {
     "",
     ...facts({
       asked:
-        status.from === "agent" ? `the agent, version ${status.version}` : "the kernel; no agent answers",
+        status.from === "agent"
+          ? `the agent, version ${status.version}`
+          : "kernel and config; no agent answers",
       backend: backend === undefined ? "none" : `${backend}, by ${writer}: ${reason}`,
+      ...(status.kernel !== undefined && { kernel: status.kernel }),
       config,
       ...(policy && policyFacts(policy)),
       ...(conntrack && { conntrack: conntrackText(conntrack) }),

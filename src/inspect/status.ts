@@ -30,6 +30,10 @@ export const Status = v.object({
   since: v.pipe(v.optional(v.string()), v.description("when that became so, as far as the agent knows")),
   why: v.pipe(v.optional(v.string()), v.description("why it is not in sync")),
   config: v.string(),
+  kernel: v.pipe(
+    v.optional(v.string()),
+    v.description("what the kernel itself was found to hold, where an agent was asked"),
+  ),
   policy: v.optional(
     v.object({
       chain: v.string(),

@@ -1,3 +1,5 @@
+import { printableLines } from "../system/printable.ts";
+
 /** Text that is HTML already. */
 export class Html {
   constructor(readonly text: string) {}
@@ -5,7 +7,7 @@ export class Html {
 
 type Part = Html | string | number | readonly Part[];
 
-/** A template of HTML: what is put into it is escaped, unless it is HTML itself. */
+/** A template of HTML: what is put into it is escaped, control characters too, unless it is HTML itself. */
 export function html(strings: TemplateStringsArray, ...parts: readonly Part[]): Html {
   return new Html(String.raw({ raw: strings }, ...parts.map(written)));
 }
@@ -13,5 +15,5 @@ export function html(strings: TemplateStringsArray, ...parts: readonly Part[]): 
 function written(part: Part): string {
   if (part instanceof Html) return part.text;
   if (typeof part === "object") return part.map(written).join("");
-  return Bun.escapeHTML(part);
+  return Bun.escapeHTML(printableLines(`${part}`));
 }

@@ -1,5 +1,6 @@
 import { appendFileSync } from "node:fs";
 import { type ConsolaInstance, createConsola, type LogType } from "consola/core";
+import { printable, printableJson } from "../system/printable.ts";
 
 /** Facts of an event, for a reader and for programs alike. */
 type Facts = Readonly<Record<string, string | number | boolean | undefined>>;
@@ -62,14 +63,14 @@ function isFacts(value: unknown): value is Facts {
 }
 
 function jsonLine(time: string, level: LogType, message: string, facts: Facts): string {
-  return `${JSON.stringify({ time, level, message, ...facts })}\n`;
+  return `${printableJson(JSON.stringify({ time, level, message, ...facts }))}\n`;
 }
 
 function textLine(time: string, level: LogType, message: string, facts: Facts): string {
   const pairs = Object.entries(facts).flatMap(([key, value]) =>
     value === undefined ? [] : [` ${key}=${quoted(`${value}`)}`],
   );
-  return `${time} ${level.toUpperCase().padEnd(5)} ${message}${pairs.join("")}\n`;
+  return `${time} ${level.toUpperCase().padEnd(5)} ${printable(`${message}${pairs.join("")}`)}\n`;
 }
 
 function quoted(value: string): string {

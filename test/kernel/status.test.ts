@@ -85,6 +85,42 @@ test.each(WRITERS)(
   },
 );
 
+test("an answer that says in sync is not believed beside a kernel without rules, nor one that is no status", async () => {
+  const claim = {
+    ...{ from: "agent", version: "1.2.3", backend: "nftables", writer: "nft", inSync: true, config: "/none" },
+    policy: { chain: "IP-MASQ-AGENT", families: ["ip"], randomFully: true },
+    cidrs: [{ cidr: "10.0.0.0/8", family: "ip", verdict: "keep", origin: { default: true } }],
+    ...{ outbound: [], competing: [], problems: ["\u001b[2J"] },
+  };
+  const other = (body: string) => lab.node.spawn(["bun", "-e", OTHER_SERVER, body], { stdout: "pipe" });
+  const impostor = other(JSON.stringify(claim));
+  await new Lines(impostor.stdout).until("listening");
+  expect(await status()).toMatchObject({
+    exitCode: 1,
+    status: { inSync: false, why: "the agent says in sync, but the kernel holds no rules of ipmasq" },
+  });
+  const { stdout } = await lab.node.run([BINARY, "status"]);
+  expect(stdout).toStartWith(
+    "NOT in sync: the agent says in sync, but the kernel holds no rules of ipmasq\n",
+  );
+  expect(stdout).toContain("problems\n  \\u{1b}[2J\n");
+  impostor.kill();
+  await impostor.exited;
+  const stranger = other("<html>");
+  await new Lines(stranger.stdout).until("listening");
+  expect((await status()).status).toMatchObject({
+    from: "kernel",
+    inSync: false,
+    problems: [expect.stringContaining("127.0.0.1:9469 answers, but it is not JSON; is it another program")],
+  });
+  stranger.kill();
+  await stranger.exited;
+});
+
+/** Another program on the agent's port, which answers everything with its argument. */
+const OTHER_SERVER =
+  'Bun.serve({ hostname: "127.0.0.1", port: 9469, fetch: () => new Response(process.argv[1]) }); console.log("listening")';
+
 test("what is wrong is among the problems", async () => {
   await writeFile(CONFIG, "cidrLimit: 0\n");
   const wrong = await status();

@@ -36,6 +36,16 @@ test("JSON is an object a line", () => {
   ]);
 });
 
+test("what a terminal would obey is escaped, in text and in JSON", () => {
+  const evil = (log: Log) => log.warn("odd \x1b[2J", { by: "nft\u202e", error: "a\x9b31mb" });
+  expect(lines("info", "text", evil)).toEqual([
+    "TIME WARN  odd \\u{1b}[2J by=nft\\u{202e} error=a\\u{9b}31mb\n",
+  ]);
+  expect(lines("info", "json", evil)).toEqual([
+    '{"time":"TIME","level":"warn","message":"odd \\u001b[2J","by":"nft\\u202e","error":"a\\u009b31mb"}\n',
+  ]);
+});
+
 test.each([
   ["error", 1],
   ["warn", 2],
