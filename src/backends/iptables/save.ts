@@ -9,7 +9,7 @@ export interface Saved {
 }
 
 /** A rule, and how many packets and bytes it matched. */
-interface Counted {
+export interface Counted {
   readonly rule: Rule;
   readonly packets: number;
   readonly bytes: number;
@@ -30,4 +30,22 @@ export function parseSaved(text: string): Saved {
     chains.get(of)?.push({ rule: parseRule(words), packets: Number(packets), bytes: Number(bytes) });
   }
   return { version, chains };
+}
+
+/**
+ * Reads what `iptables -S CHAIN -v` prints of one chain: `-c PACKETS BYTES` stands in each rule, in front of the target.
+ * In a comment these words would be in quotes.
+ */
+export function parseChain(text: string, chain: string): Counted[] {
+  const begin = `-A ${chain} `;
+  return text.split("\n").flatMap(line => {
+    if (!line.startsWith(begin)) return [];
+    const words = parseRule(line.slice(begin.length));
+    const at = words.findIndex(
+      (word, i) => word === "-c" && [words[i + 1], words[i + 2]].every(it => /^\d+$/.test(it ?? "")),
+    );
+    if (at < 0) return [];
+    const [, packets, bytes] = words.slice(at);
+    return { rule: words.toSpliced(at, 3), packets: Number(packets), bytes: Number(bytes) };
+  });
 }

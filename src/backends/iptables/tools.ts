@@ -1,7 +1,9 @@
 import type { Family } from "../../net/cidr.ts";
 import { type Ended, type FailureKind, ProgramError, run } from "../../system/program.ts";
+import { Nft } from "../nftables/nft.ts";
 import type { Programs } from "./programs.ts";
-import { parseSaved, type Saved } from "./save.ts";
+import { POSTROUTING } from "./restore.ts";
+import { type Counted, parseChain, parseSaved, type Saved } from "./save.ts";
 
 /** How long is waited for what. */
 interface Waits {
@@ -55,17 +57,38 @@ export class Tools {
     ];
     const ended = await run(argv);
     if (ended.exitCode !== 0) throw failure(argv, ended);
-    if (ended.stdout.includes("is incompatible, use 'nft' tool")) {
-      const what = `table ${family} nat has rules that nft wrote and iptables cannot read`;
-      throw new ProgramError(
-        "incompatible",
-        argv.join(" "),
-        what,
-        "run ipmasq cleanup if they are ours, or start the agent with --backend=nftables",
-        0,
-      );
-    }
+    if (ended.stdout.includes(INCOMPATIBLE)) throw incompatible(argv, family, 0);
     return parseSaved(ended.stdout);
+  }
+
+  /**
+   * The rules of one chain of table `nat`; undefined if the chain does not exist. Throws ProgramError, also if the chain
+   * has rules that nft wrote and iptables cannot read.
+   *
+   * With iptables-nft the cost does not depend on the rest of the table: 3 ms beside 64,000 rules (iptables 1.8.7 to
+   * 1.8.13). iptables-legacy fetches the whole table from the kernel whatever it is asked for: 120 ms and 78 MB.
+   */
+  async chain(family: Family, chain: string): Promise<readonly Counted[] | undefined> {
+    const legacy = this.variant === "iptables-legacy";
+    if (legacy && !(await legacyTables(this.programs, family)).has("nat")) return undefined;
+    const program = this.programs.argv(`${NAMES[family]}${this.suffix}`);
+    // Without --wait iptables-legacy 1.8.9 waits for the lock without end.
+    const argv = [...program, "--table", "nat", "--list-rules", chain, "--verbose", "--wait=1"];
+    const ended = await run(argv);
+    if (ended.exitCode === 0) return parseChain(ended.stdout, chain);
+    if (ended.stderr.includes("No chain/target/match by that name")) return undefined;
+    // The lock of iptables-legacy is held by another program, or cannot be opened. iptables-save does without.
+    if (legacy && ended.exitCode === LOCKED) return (await this.save(family)).chains.get(chain);
+    if (!`${ended.stdout}${ended.stderr}`.includes(INCOMPATIBLE)) throw failure(argv, ended);
+    // Up to 1.8.9 that is also the answer for a chain that does not exist; POSTROUTING always exists.
+    const exists = chain === POSTROUTING || (await this.#nftHas(family, chain));
+    if (!exists) return undefined;
+    throw incompatible(argv, family, ended.exitCode);
+  }
+
+  async #nftHas(family: Family, chain: string): Promise<boolean> {
+    if (!this.programs.has("nft")) return false;
+    return (await new Nft(this.programs.argv("nft")).chain(family, "nat", chain)) !== undefined;
   }
 
   /**
@@ -99,6 +122,22 @@ const NAMES: Readonly<Record<Family, string>> = { ip: "iptables", ip6: "ip6table
 export async function legacyTables({ read }: Programs, family: Family): Promise<ReadonlySet<string>> {
   const text = await read(`/proc/net/${family === "ip" ? "ip" : "ip6"}_tables_names`);
   return new Set(text.split("\n").filter(Boolean));
+}
+
+/** What iptables-nft says of rules that it cannot read. */
+const INCOMPATIBLE = "is incompatible, use 'nft' tool";
+
+/** The exit code of iptables if it does not get the lock of iptables-legacy. */
+const LOCKED = 4;
+
+function incompatible(argv: readonly string[], family: Family, exitCode: number): ProgramError {
+  return new ProgramError(
+    "incompatible",
+    argv.join(" "),
+    `table ${family} nat has rules that nft wrote and iptables cannot read`,
+    "run ipmasq cleanup if they are ours, or start the agent with --backend=nftables",
+    exitCode,
+  );
 }
 
 function failure(argv: readonly string[], { exitCode, stderr }: Ended, input = ""): ProgramError {
