@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { NotAppliedError } from "./backends/backend.ts";
 import { flagMeant, sortWords, UsageError, withEnvironment } from "./cli/args.ts";
+import { refuseBunVariables } from "./cli/bun.ts";
 import { check } from "./cli/check.ts";
 import { cleanup } from "./cli/cleanup.ts";
 import { type Command, type Outcome, parsed } from "./cli/command.ts";
@@ -57,6 +58,7 @@ async function main(argv: readonly string[], environment: NodeJS.ProcessEnv): Pr
       throw new UsageError(`${by} is not a flag of \`${word}\`; use it with ${takers.join(" or ")}`);
     }
   }
+  if (command === run) refuseBunVariables(environment);
   const idle = ignoredKlogFlags(flags.keys());
   const notes =
     idle.length > 0 ? [`${idle.map(name => `--${name}`).join(", ")}: klog's flags have no effect here`] : [];

@@ -3,6 +3,7 @@ import { constants, open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BINARY } from "../../lab/agent.ts";
+import { BUN_VARIABLES } from "../../src/cli/bun.ts";
 import { run } from "../../src/system/program.ts";
 import { ipmasq } from "../binary.ts";
 import { Folder } from "../config/folder.ts";
@@ -125,6 +126,40 @@ test.each([
   expect(await ipmasq(["check", "--config=/none", ...line.split(" ")])).toMatchObject({
     stderr: "",
     exitCode: 0,
+  });
+});
+
+describe("Bun's own variables", () => {
+  test.each([
+    [{ BUN_OPTIONS: "--smol" }, "BUN_OPTIONS can run other code inside the agent; unset it"],
+    [{ BUN_INSPECT: "ws://127.0.0.1:6499/x" }, "BUN_INSPECT can run other code inside the agent; unset it"],
+    [
+      { BUN_INSPECT: "127.0.0.1:6499", BUN_INSPECT_CONNECT_TO: "unix:///none" },
+      "BUN_INSPECT and BUN_INSPECT_CONNECT_TO can run other code inside the agent; unset them",
+    ],
+  ])("the agent does not start with %p", async (environment, message) => {
+    for (const argv of [[], ["run"], ["run", "--once"]]) {
+      expect(await ipmasq([...argv, "--config=/none"], environment)).toEqual({
+        stdout: "",
+        stderr: `ipmasq: environment: ${message}\n`,
+        exitCode: 64,
+      });
+    }
+  });
+
+  test("each has an effect, and an empty one has none", async () => {
+    await using folder = await Folder.create({ "preload.js": "process.stderr.write('loaded\\n')" });
+    const { stdout, stderr } = await ipmasq(["version"]);
+    const empty = Object.fromEntries(BUN_VARIABLES.map(name => [name, ""]));
+    expect(await ipmasq(["version"], empty)).toEqual({ stdout, stderr, exitCode: 0 });
+    expect((await ipmasq(["--version"], { BUN_BE_BUN: "1" })).stdout).toBe(`${Bun.version}\n`);
+    const preload = await ipmasq(["version"], { BUN_OPTIONS: `--preload=${folder.path}/preload.js` });
+    expect(preload).toEqual({ stdout, stderr: "loaded\n", exitCode: 0 });
+    const connected = Promise.withResolvers<void>();
+    const open = () => connected.resolve();
+    using listener = Bun.listen({ unix: `${folder.path}/socket`, socket: { open, data: () => undefined } });
+    await ipmasq(["version"], { BUN_INSPECT_CONNECT_TO: `unix://${listener.unix}` });
+    await connected.promise;
   });
 });
 

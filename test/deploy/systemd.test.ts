@@ -6,6 +6,7 @@ import type { Chroot } from "../../lab/chroot.ts";
 import { Lab } from "../../lab/lab.ts";
 import { output } from "../../lab/output.ts";
 import { SYSTEMD_SUITES, Systemd, systemdRoot } from "../../lab/systemd.ts";
+import { BUN_VARIABLES } from "../../src/cli/bun.ts";
 import { absent } from "../programs.ts";
 
 const INSTALL = join(import.meta.dir, "../../deploy/systemd/install");
@@ -19,6 +20,7 @@ test("installs below another directory too", async () => {
   const unit = await Bun.file(join(root, "usr/lib/systemd/system/ipmasq.service")).text();
   expect(unit).toContain("ExecStart=/usr/bin/ipmasq\n");
   expect(unit).not.toContain("/usr/local");
+  expect(unit).toContain(`\nUnsetEnvironment=${BUN_VARIABLES.join(" ")}\n`);
   await rm(root, { recursive: true });
 });
 
