@@ -1,0 +1,76 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { CrashingNft, type NftMode } from "../../lab/crashing-nft.ts";
+import { Lab } from "../../lab/lab.ts";
+
+let lab: Lab;
+let nft: CrashingNft;
+beforeEach(async () => {
+  lab = await Lab.create();
+  nft = await CrashingNft.create();
+  await lab.node.output(["nft", "add table ip theirs"]);
+});
+afterEach(() => lab.close());
+
+const start = (words: string) =>
+  lab.node.spawn([...nft.environment, "nft", ...words.split(" ")], { stdout: "pipe", stderr: "pipe" });
+
+/** The exit code of a call, or the signal that ended it. */
+async function end(words: string): Promise<string | number | null> {
+  const child = start(words);
+  await child.exited;
+  return child.signalCode ?? child.exitCode;
+}
+
+const CALLS = [
+  "--version",
+  "list chains",
+  "-j list table ip theirs",
+  "list tables",
+  "-j list ruleset",
+  "-j -f /dev/null",
+  "--check -j -f /dev/null",
+] as const;
+
+test.each<[NftMode, readonly string[]]>([
+  ["ok", []],
+  ["leave a child", []],
+  ["crash", CALLS.filter(call => call !== "list chains")],
+  ["crash beside newer", CALLS.slice(3)],
+])("%s: crashes on %j alone", async (mode, crashing) => {
+  await nft.become(mode);
+  const ended = CALLS.map(async call => [call, await end(call)]);
+  expect(await Promise.all(ended)).toEqual(
+    CALLS.map(call => [call, crashing.includes(call) ? "SIGSEGV" : 0]),
+  );
+  expect((await nft.calls()).toSorted()).toEqual(CALLS.toSorted());
+});
+
+test("fail: says a message", async () => {
+  await nft.become("fail", "Error: no");
+  const child = start("list chains");
+  expect([await child.exited, await child.stderr.text()]).toEqual([1, "Error: no\n"]);
+});
+
+test("hang: goes on", async () => {
+  await nft.become("hang");
+  const child = start("list chains");
+  expect(await Promise.race([child.exited, Bun.sleep(200).then(() => "goes on")])).toBe("goes on");
+});
+
+test("leave a child: answers, and its output stays open", async () => {
+  await nft.become("leave a child");
+  const child = start("list tables");
+  const reader = child.stdout.getReader();
+  const { value } = await reader.read();
+  expect(new TextDecoder().decode(value)).toBe("table ip theirs\n");
+  await child.exited;
+  expect(await Promise.race([reader.read(), Bun.sleep(200).then(() => "open")])).toBe("open");
+});
+
+test("monitors that run crash too", async () => {
+  const monitor = start("monitor");
+  while ((await nft.calls()).length === 0) await Bun.sleep(1); // it reads after that what it is to do
+  await nft.become("crash");
+  await monitor.exited;
+  expect(monitor.signalCode).toBe("SIGSEGV");
+});
