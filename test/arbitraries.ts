@@ -22,7 +22,10 @@ export interface Surroundings {
 /** Configs and flags of every kind, with few CIDRs that lie in, beside and far from each other. */
 export function wanted({ sources, interfaces }: Surroundings): fc.Arbitrary<Wanted> {
   const blocks = fc.array(block(), { maxLength: 5 });
-  const lists = fc.record({ keep: blocks, masquerade: blocks, sources: blocks }, { requiredKeys: [] });
+  const lists = fc.record(
+    { keep: blocks, masquerade: blocks, sources: blocks, spared: blocks },
+    { requiredKeys: [] },
+  );
   const rest = fc.record(
     {
       interfaces: fc.array(interfaces, { maxLength: 3 }),
@@ -49,6 +52,7 @@ export function wanted({ sources, interfaces }: Surroundings): fc.Arbitrary<Want
       ...(lists.keep && { keep: cidrs(lists.keep, near) }),
       ...(lists.masquerade && { masquerade: cidrs(lists.masquerade, near) }),
       ...(lists.sources && { sources: cidrs(lists.sources, [...known, ...near]) }),
+      ...(lists.spared && { spared: cidrs(lists.spared, [...known, ...near]) }),
       ...rest,
     };
     return { short, flags: { ...flags } };

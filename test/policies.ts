@@ -17,6 +17,7 @@ export interface Short {
   keep?: readonly string[];
   masquerade?: readonly string[];
   sources?: readonly string[];
+  spared?: readonly string[];
   interfaces?: readonly string[];
   masqLinkLocal?: boolean;
   masqLinkLocalIPv6?: boolean;
@@ -28,13 +29,14 @@ export function policy(short: Short = {}, flags: Partial<PolicyFlags> = {}): Pol
 }
 
 function config({ file = "/config", ...short }: Short): Config {
-  const { keep, masquerade, sources, interfaces, masqLinkLocal, masqLinkLocalIPv6 } = short;
+  const { keep, masquerade, sources, spared, interfaces, masqLinkLocal, masqLinkLocalIPv6 } = short;
   const located = <T>(value: T, line: number) => ({ value, at: { file, line, column: 5 } });
   const cidrs = (texts: readonly string[]) => texts.map((text, i) => located(Cidr.literal(text), i + 2));
   return {
     ...(keep ? { nonMasqueradeCIDRs: cidrs(keep) } : {}),
     ...(masquerade ? { masqueradeCIDRs: cidrs(masquerade) } : {}),
     ...(sources ? { sourceCIDRs: cidrs(sources) } : {}),
+    ...(spared ? { nonMasqueradeSourceCIDRs: cidrs(spared) } : {}),
     ...(interfaces ? { outputInterfaces: interfaces.map((name, i) => located(name, i + 2)) } : {}),
     ...(masqLinkLocal === undefined ? {} : { masqLinkLocal: located(masqLinkLocal, 1) }),
     ...(masqLinkLocalIPv6 === undefined ? {} : { masqLinkLocalIPv6: located(masqLinkLocalIPv6, 1) }),

@@ -9,6 +9,8 @@ import { type Policy, type PolicyFlags, policyOf } from "../policy/policy.ts";
 export interface Settings {
   /** Path of the config. */
   readonly config: string;
+  /** What it is if nothing is there; undefined if that simply means the defaults. */
+  readonly missing?: Problem["severity"] | undefined;
   readonly flags: PolicyFlags;
   /** Milliseconds; undefined if the config is to say. */
   readonly resyncInterval: number | undefined;
@@ -38,7 +40,10 @@ export class Intent {
     const { digest } = sources;
     if (digest === this.#digest) return;
     this.#digest = digest;
-    const loaded = await parseConfig(sources, { enableIPv6: flags.enableIPv6 });
+    const loaded = await parseConfig(sources, {
+      enableIPv6: flags.enableIPv6,
+      missing: this.settings.missing,
+    });
     this.journal.config = { path, ok: loaded.ok, problems: loaded.problems, digest };
     const of = (severity: Problem["severity"]) =>
       formatProblems(loaded.problems.filter(it => it.severity === severity));
@@ -61,11 +66,12 @@ export class Intent {
 export function facts({ families, outputInterfaces, chain }: Policy): Record<string, string> {
   return Object.fromEntries([
     ["chain", chain],
-    ...families.flatMap(({ family, nonMasquerade, masquerade, sources }) => {
+    ...families.flatMap(({ family, nonMasquerade, masquerade, sources, nonMasqueradeSources: spared }) => {
       const suffix = family === "ip" ? "" : "IPv6";
       return [
         [`nonMasquerade${suffix}`, listed(nonMasquerade.outer)],
         ...(masquerade.outer.length > 0 ? [[`masquerade${suffix}`, listed(masquerade.outer)]] : []),
+        ...(spared.outer.length > 0 ? [[`nonMasqueradeSources${suffix}`, listed(spared.outer)]] : []),
         ...(sources ? [[`sources${suffix}`, listed(sources.outer)]] : []),
       ];
     }),

@@ -4,7 +4,7 @@ import { formatProblems, type Problem } from "../config/problem.ts";
 import { printable } from "../system/printable.ts";
 import { command } from "./command.ts";
 import { toggle } from "./flags.ts";
-import { configFlags } from "./policy.ts";
+import { configFlags, loadOptions } from "./policy.ts";
 
 export const check = command({
   name: "check",
@@ -15,10 +15,7 @@ export const check = command({
   readsPolicy: true,
   examples: ["ipmasq check --config=configmap.yaml --strict"],
   async run({ strict, configmap }, flags) {
-    const loaded = await loadConfig(flags.config, {
-      enableIPv6: flags["enable-ipv6"],
-      manifest: configmap === "" ? {} : { configMap: configmap },
-    });
+    const loaded = await loadConfig(flags.config, loadOptions(flags, configmap));
     const { ok, files } = loaded;
     const problems = [...loaded.problems, ...(loaded.ok ? await adviceOn(loaded.config) : [])];
     const lines = formatProblems(problems);

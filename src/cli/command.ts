@@ -31,7 +31,10 @@ export interface Command {
 const commonFlags = v.object({ ...AGENT_FLAGS, ...KLOG_FLAGS });
 
 /** The agent's flags and klog's, with their values. */
-export type AgentFlags = v.InferOutput<typeof commonFlags>;
+export type AgentFlags = v.InferOutput<typeof commonFlags> & {
+  /** Whether somebody named the config's path, which then has to exist. */
+  readonly configGiven: boolean;
+};
 
 /** Describes a command whose flags are given as a table of schemas. */
 export function command<const Entries extends FlagTable & v.ObjectEntries>(description: {
@@ -52,7 +55,11 @@ export function command<const Entries extends FlagTable & v.ObjectEntries>(descr
   return {
     ...description,
     async start(given, words) {
-      return description.run(parsed(own, given), parsed(commonFlags, given), words);
+      return description.run(
+        parsed(own, given),
+        { ...parsed(commonFlags, given), configGiven: given.has("config") },
+        words,
+      );
     },
   };
 }

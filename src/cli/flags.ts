@@ -23,7 +23,7 @@ export type FlagTable = Readonly<Record<string, v.GenericSchema<string | undefin
 export const AGENT_FLAGS = {
   config: text("PATH", "config file, or a directory of them", "/etc/config/ip-masq-agent"),
   backend: choice(["auto", "nftables", "iptables"], "what the rules are written with", "auto"),
-  "enable-ipv6": toggle("masquerade IPv6 too", "false"),
+  "enable-ipv6": toggle("masquerade IPv6 too; beats the config"),
   "masq-chain": chain("NAME", "chain that holds the verdicts", "IP-MASQ-AGENT"),
   "nomasq-all-reserved-ranges": toggle(
     "without nonMasqueradeCIDRs in the config: masquerade none of the reserved ranges",
@@ -88,8 +88,13 @@ export function variableOf(flag: string): string {
   return `IPMASQ_${flag.replaceAll("-", "_").toUpperCase()}`;
 }
 
+type Toggle<T> = v.GenericSchema<string | undefined, T>;
+
 /** A switch: alone it says true. Takes what Go's strconv.ParseBool takes. */
-export function toggle(help: string, otherwise: "true" | "false") {
+export function toggle(help: string, otherwise: "true" | "false"): Toggle<boolean>;
+/** Without a value for what was not given that is undefined. */
+export function toggle(help: string): Toggle<boolean | undefined>;
+export function toggle(help: string, otherwise?: "true" | "false"): Toggle<boolean | undefined> {
   const given = v.pipe(
     v.string(),
     parsedBy((it): boolean | Fault => {

@@ -1,4 +1,5 @@
 import { loadConfig } from "../config/load.ts";
+import type { LoadOptions } from "../config/parse.ts";
 import { formatProblems } from "../config/problem.ts";
 import { type Policy, type PolicyFlags, policyOf } from "../policy/policy.ts";
 import type { AgentFlags } from "./command.ts";
@@ -20,6 +21,15 @@ export function policyFlags(flags: AgentFlags): PolicyFlags {
   };
 }
 
+/** How a command that ends reads the config. */
+export function loadOptions(flags: AgentFlags, configmap: string): LoadOptions {
+  return {
+    enableIPv6: flags["enable-ipv6"],
+    configMap: configmap === "" ? undefined : configmap,
+    missing: flags.configGiven ? "error" : undefined,
+  };
+}
+
 /**
  * What config and flags mean, and what is to be said of the config on standard error, a line each.
  *
@@ -30,12 +40,12 @@ export function policyFlags(flags: AgentFlags): PolicyFlags {
 export async function readPolicy(
   flags: AgentFlags,
   configmap: string,
-  path = flags.config,
+  path?: string,
 ): Promise<{ readonly policy: Policy | undefined; readonly stderr: string }> {
-  const loaded = await loadConfig(path, {
-    enableIPv6: flags["enable-ipv6"],
-    manifest: configmap === "" ? {} : { configMap: configmap },
-  });
+  const options = loadOptions(flags, configmap);
+  const loaded = await (path === undefined
+    ? loadConfig(flags.config, options)
+    : loadConfig(path, { ...options, missing: "error" }));
   const stderr = formatProblems(loaded.problems)
     .map(line => `${line}\n`)
     .join("");

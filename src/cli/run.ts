@@ -1,5 +1,6 @@
 import { Agent } from "../agent/agent.ts";
 import { Competitors } from "../agent/competitors.ts";
+import type { Settings } from "../agent/intent.ts";
 import type { Due } from "../agent/triggers.ts";
 import { type ChooseOptions, type Chosen, chooseBackend } from "../backends/choose.ts";
 import { formatDuration } from "../net/duration.ts";
@@ -30,8 +31,9 @@ export const run = command({
     const log = createLog(verbose ? "debug" : flags["log-level"], flags["log-format"]);
     const policy = policyOf({}, policyFlags(flags));
     const options: ChooseOptions = { wanted: flags.backend, policy, lookFirst: !once };
-    const settings = {
+    const settings: Settings = {
       config: flags.config,
+      missing: flags.configGiven ? (once ? "error" : "warning") : undefined,
       flags: policyFlags(flags),
       resyncInterval: flags["resync-interval"],
     };

@@ -10,7 +10,7 @@ import { ProgramError } from "../system/program.ts";
 import { toStandardOutput } from "../system/stdout.ts";
 import { type AgentFlags, command, type Outcome } from "./command.ts";
 import { choice, toggle } from "./flags.ts";
-import { policyFlags } from "./policy.ts";
+import { loadOptions, policyFlags } from "./policy.ts";
 import { BUILD } from "./version.ts";
 
 const WATCH_MS = 2000;
@@ -85,7 +85,7 @@ async function askKernel(flags: AgentFlags): Promise<Status> {
   const { readNatHooks } = await import("../inspect/foreign.ts");
   const { competing } = await import("../inspect/competing.ts");
   const { readConntrack } = await import("../inspect/conntrack.ts");
-  const loaded = await loadConfig(flags.config, { enableIPv6: flags["enable-ipv6"] });
+  const loaded = await loadConfig(flags.config, loadOptions(flags, ""));
   const conntrack = await readConntrack();
   const common = {
     from: "kernel" as const,

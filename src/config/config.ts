@@ -16,10 +16,13 @@ export interface Config {
   readonly nonMasqueradeCIDRs?: readonly Located<Cidr>[] | undefined;
   readonly masqueradeCIDRs?: readonly Located<Cidr>[] | undefined;
   readonly sourceCIDRs?: readonly Located<Cidr>[] | undefined;
+  /** Connections from here are never masqueraded. */
+  readonly nonMasqueradeSourceCIDRs?: readonly Located<Cidr>[] | undefined;
   /** Interface names; one that ends in `*` stands for all that begin so. */
   readonly outputInterfaces?: readonly Located<string>[] | undefined;
   readonly masqLinkLocal?: Located<boolean> | undefined;
   readonly masqLinkLocalIPv6?: Located<boolean> | undefined;
+  readonly enableIPv6?: Located<boolean> | undefined;
   /** Milliseconds. */
   readonly resyncInterval?: Located<number> | undefined;
   readonly cidrLimit?: Located<number> | undefined;

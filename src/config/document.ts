@@ -19,27 +19,42 @@ export interface ConfigDocument {
   readonly problems: readonly Problem[];
 }
 
-/** Reads a YAML or JSON text as a config. */
-export async function parseConfigDocument(text: Text, enableIPv6: boolean): Promise<ConfigDocument> {
+/** A config of which the keys are known, but not yet what their values mean. */
+export interface OpenDocument {
+  /** Whether it says so. */
+  readonly enableIPv6: boolean;
+  /** @param enableIPv6 whether IPv6 CIDRs are allowed, by whatever says so */
+  read(enableIPv6: boolean): ConfigDocument;
+}
+
+/** Opens a YAML or JSON text as a config. */
+export async function openConfigDocument(text: Text): Promise<OpenDocument> {
   const limits = configLimits(statedCidrLimit(text.content));
   const plain = readPlain(text, limits);
   const { root, problems } = plain ? { root: plain, problems: [] } : await readYaml(text, limits);
   const reader = new Reader(problems);
   if (root && !isNull(root)) reader.open(root);
+  const enabled = reader.peek("enableIPv6");
+  return { enableIPv6: enabled === true, read: enableIPv6 => readConfig(reader, enableIPv6) };
+}
+
+function readConfig(reader: Reader, enableIPv6: boolean): ConfigDocument {
   const { entries } = configSchema(enableIPv6);
   return {
     config: {
       nonMasqueradeCIDRs: reader.list("nonMasqueradeCIDRs", entries.nonMasqueradeCIDRs),
       masqueradeCIDRs: reader.list("masqueradeCIDRs", entries.masqueradeCIDRs),
       sourceCIDRs: reader.list("sourceCIDRs", entries.sourceCIDRs),
+      nonMasqueradeSourceCIDRs: reader.list("nonMasqueradeSourceCIDRs", entries.nonMasqueradeSourceCIDRs),
       outputInterfaces: reader.list("outputInterfaces", entries.outputInterfaces),
       masqLinkLocal: reader.value("masqLinkLocal", entries.masqLinkLocal),
       masqLinkLocalIPv6: reader.value("masqLinkLocalIPv6", entries.masqLinkLocalIPv6),
+      enableIPv6: reader.value("enableIPv6", entries.enableIPv6),
       resyncInterval: reader.value("resyncInterval", entries.resyncInterval),
       cidrLimit: reader.value("cidrLimit", entries.cidrLimit),
     },
     entries: reader.entries,
-    problems,
+    problems: reader.problems,
   };
 }
 
@@ -58,13 +73,22 @@ async function readYaml(
 
 const KEYS = Object.keys(configSchema(true).entries);
 
+/** Other names of keys, in small letters. Tencent's TKE has its own for one of them. */
+const OTHER_NAMES: ReadonlyMap<string, string> = new Map([
+  ["nonmasqueradesrccidrs", "nonMasqueradeSourceCIDRs"],
+]);
+const SPELLINGS: ReadonlyMap<string, string> = new Map([
+  ...KEYS.map(key => [key.toLowerCase(), key] as const),
+  ...OTHER_NAMES,
+]);
+
 /** Takes the values of one mapping apart by its keys. */
 class Reader {
   readonly entries = new Map<string, readonly Position[]>();
   /** By the right spelling of their keys. */
   private readonly values = new Map<string, Node>();
 
-  constructor(private readonly problems: Problem[]) {}
+  constructor(readonly problems: Problem[]) {}
 
   open(root: Node): void {
     if (root.kind === "mapping") this.find(root);
@@ -72,6 +96,12 @@ class Reader {
       const what = `expected keys with values, found ${describe(root)}`;
       this.error(root.at, what, 'write as in "nonMasqueradeCIDRs: [10.0.0.0/8]"');
     }
+  }
+
+  /** The value of a key before it is checked; undefined if it is not there or is no scalar. */
+  peek(key: string): unknown {
+    const node = this.values.get(key);
+    return node?.kind === "scalar" ? scalarValue(node) : undefined;
   }
 
   /** The value of a key; undefined if it is not there, `null`, or wrong. */
@@ -102,7 +132,7 @@ class Reader {
     const spelt = new Map<string, Mapping["entries"] extends ReadonlyMap<string, infer E> ? E : never>();
     for (const entry of entries.values()) {
       const { key, value } = entry;
-      const right = KEYS.find(it => it.toLowerCase() === key.text.toLowerCase());
+      const right = SPELLINGS.get(key.text.toLowerCase());
       if (right === undefined) {
         const meant = nearest(key.text, KEYS);
         const remedy = meant ? `did you mean ${quote(meant)}?` : `the keys are ${KEYS.join(", ")}`;
@@ -115,7 +145,7 @@ class Reader {
         });
         continue;
       }
-      if (right !== key.text) {
+      if (right !== key.text && key.text !== "nonMasqueradeSrcCIDRs") {
         const what = "capitals are used otherwise in this key";
         this.problems.push({
           severity: "warning",

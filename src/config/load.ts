@@ -17,8 +17,10 @@ export async function loadConfig(path: string, options: LoadOptions): Promise<Lo
 }
 
 /** Checks and merges what {@link readSources} read. */
-export async function parseConfig({ files, problems }: Sources, options: LoadOptions): Promise<Loaded> {
+export async function parseConfig(sources: Sources, options: LoadOptions): Promise<Loaded> {
+  const { files } = sources;
   const paths = files.map(({ path }) => path);
+  const problems = [...sources.problems, ...absence(sources, options)];
   if (files.length === 0 && problems.length === 0) return { ok: true, config: {}, files: paths, problems };
   // The defaults need no parser; to load it takes longer than anything else at start.
   const { parseFiles } = await import("./parse.ts");
@@ -26,4 +28,10 @@ export async function parseConfig({ files, problems }: Sources, options: LoadOpt
   const all = [...problems, ...parsed.problems];
   const ok = all.every(({ severity }) => severity !== "error");
   return { files: paths, problems: all, ...(ok ? { ok, config: parsed.config } : { ok }) };
+}
+
+function absence({ missing, path }: Sources, { missing: severity }: LoadOptions): Problem[] {
+  if (!missing || !severity) return [];
+  const what = severity === "error" ? "does not exist" : "does not exist, so the defaults apply";
+  return [{ severity, at: { file: path }, what, remedy: "correct the path, or create the file" }];
 }

@@ -5,11 +5,6 @@ import { parseYaml } from "./syntax.ts";
 import { type Text, wholeText } from "./text.ts";
 import { buildTree } from "./tree.ts";
 
-/** Whether a text may be a Kubernetes manifest: a config has no key `kind`. Takes no parsing. */
-export function looksLikeManifest({ content }: Text): boolean {
-  return /^[ \t]*["'{]*kind["']?[ \t]*:/m.test(content);
-}
-
 /**
  * The config inside of a manifest's ConfigMap, with the places that it has in the manifest: the value of the
  * key `config` of its `data`, or of the only key.

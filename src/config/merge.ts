@@ -6,7 +6,7 @@ import type { Position, Problem } from "./problem.ts";
 const CIDR_LIMIT = 64;
 
 /** The lists whose lengths `cidrLimit` bounds. */
-const CIDR_LISTS = ["nonMasqueradeCIDRs", "masqueradeCIDRs", "sourceCIDRs"];
+const CIDR_LISTS = ["nonMasqueradeCIDRs", "masqueradeCIDRs", "sourceCIDRs", "nonMasqueradeSourceCIDRs"];
 
 /**
  * What the configs of several files mean together: lists united, booleans ORed, the smallest `resyncInterval`
@@ -18,9 +18,11 @@ export function mergeConfigs(configs: readonly Config[]): Config {
       nonMasqueradeCIDRs: united(all.nonMasqueradeCIDRs, config.nonMasqueradeCIDRs),
       masqueradeCIDRs: united(all.masqueradeCIDRs, config.masqueradeCIDRs),
       sourceCIDRs: united(all.sourceCIDRs, config.sourceCIDRs),
+      nonMasqueradeSourceCIDRs: united(all.nonMasqueradeSourceCIDRs, config.nonMasqueradeSourceCIDRs),
       outputInterfaces: united(all.outputInterfaces, config.outputInterfaces),
       masqLinkLocal: preferred(all.masqLinkLocal, config.masqLinkLocal, (a, b) => a && !b),
       masqLinkLocalIPv6: preferred(all.masqLinkLocalIPv6, config.masqLinkLocalIPv6, (a, b) => a && !b),
+      enableIPv6: preferred(all.enableIPv6, config.enableIPv6, (a, b) => a && !b),
       resyncInterval: preferred(all.resyncInterval, config.resyncInterval, (a, b) => a < b),
       cidrLimit: preferred(all.cidrLimit, config.cidrLimit, (a, b) => a > b),
     }),

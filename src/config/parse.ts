@@ -1,16 +1,18 @@
 import type { Config } from "./config.ts";
-import { type ConfigDocument, parseConfigDocument } from "./document.ts";
+import { type OpenDocument, openConfigDocument } from "./document.ts";
 import { limitProblems, mergeConfigs } from "./merge.ts";
 import type { Problem } from "./problem.ts";
 import type { Source } from "./sources.ts";
-import { decode } from "./text.ts";
+import { decode, type Text } from "./text.ts";
 
 /** How a config is to be read. */
 export interface LoadOptions {
-  /** Whether IPv6 CIDRs are allowed. */
-  readonly enableIPv6: boolean;
-  /** Present if a file may be a Kubernetes manifest, with the name of the ConfigMap to choose, if any. */
-  readonly manifest?: { readonly configMap?: string | undefined };
+  /** Whether IPv6 is on; undefined if the config is to say. */
+  readonly enableIPv6?: boolean | undefined;
+  /** The ConfigMap to read where a file is a Kubernetes manifest; undefined for the one that fits. */
+  readonly configMap?: string | undefined;
+  /** What it is if there is nothing at the path; undefined if that simply means the defaults. */
+  readonly missing?: Problem["severity"] | undefined;
 }
 
 /** What the files mean together, and everything that is wrong with any of them. */
@@ -18,26 +20,35 @@ export async function parseFiles(
   files: readonly Source[],
   options: LoadOptions,
 ): Promise<{ config: Config; problems: readonly Problem[] }> {
-  const documents = await Promise.all(files.map(file => parseFile(file, options)));
+  const open = await Promise.all(files.map(file => openFile(file, options)));
+  const enableIPv6 = options.enableIPv6 ?? open.some(it => it.enableIPv6);
+  const documents = open.map(it => it.read(enableIPv6));
   const config = mergeConfigs(documents.map(it => it.config));
   return { config, problems: [...documents.flatMap(it => it.problems), ...limitProblems(documents, config)] };
 }
 
-async function parseFile(
-  { path, bytes }: Source,
-  { enableIPv6, manifest }: LoadOptions,
-): Promise<ConfigDocument> {
+async function openFile({ path, bytes }: Source, { configMap }: LoadOptions): Promise<OpenDocument> {
   const text = decode(path, bytes);
   if ("what" in text) return nothing([text]);
-  if (!manifest) return parseConfigDocument(text, enableIPv6);
-  const { configInManifest, looksLikeManifest } = await import("./manifest.ts");
-  if (!(manifest.configMap || looksLikeManifest(text))) return parseConfigDocument(text, enableIPv6);
-  const { config, problems } = configInManifest(text, manifest.configMap);
+  if (configMap === undefined && !looksLikeManifest(text)) return openConfigDocument(text);
+  const { configInManifest } = await import("./manifest.ts");
+  const { config, problems } = configInManifest(text, configMap);
   if (!config) return nothing(problems);
-  const document = await parseConfigDocument(config, enableIPv6);
-  return { ...document, problems: [...problems, ...document.problems] };
+  const document = await openConfigDocument(config);
+  return {
+    ...document,
+    read(enableIPv6) {
+      const read = document.read(enableIPv6);
+      return { ...read, problems: [...problems, ...read.problems] };
+    },
+  };
 }
 
-function nothing(problems: readonly Problem[]): ConfigDocument {
-  return { config: {}, entries: new Map(), problems };
+/** Whether a text may be a Kubernetes manifest: a config has no key `kind`. Takes no parsing. */
+function looksLikeManifest({ content }: Text): boolean {
+  return /(?<![^\n])[^#\n]*?(?<![\w.-])kind["']?[ \t]*:/.test(content);
+}
+
+function nothing(problems: readonly Problem[]): OpenDocument {
+  return { enableIPv6: false, read: () => ({ config: {}, entries: new Map(), problems }) };
 }

@@ -17,7 +17,10 @@ export function configSchema(enableIPv6: boolean) {
     parsedBy(text => {
       const parsed = Cidr.parse(text);
       if (enableIPv6 || "what" in parsed || parsed.family === "ip") return parsed;
-      return { what: `"${text}" is IPv6`, remedy: "start the agent with --enable-ipv6, or remove it" };
+      return {
+        what: `"${text}" is IPv6`,
+        remedy: 'set "enableIPv6: true", start the agent with --enable-ipv6, or remove it',
+      };
     }),
   );
   const cidrs = v.array(cidr, 'write a list as in "[10.0.0.0/8]"');
@@ -46,6 +49,10 @@ export function configSchema(enableIPv6: boolean) {
       "Destinations that are masqueraded even inside a non-masquerade CIDR or a link-local range.",
     ),
     sourceCIDRs: key(cidrs, "Only connections from these sources are ever masqueraded. Default: any source."),
+    nonMasqueradeSourceCIDRs: key(
+      cidrs,
+      "Connections from these sources are never masqueraded, whatever the other keys say. Default: none.",
+    ),
     outputInterfaces: key(
       v.array(
         v.pipe(
@@ -57,6 +64,7 @@ export function configSchema(enableIPv6: boolean) {
       ),
       "Only connections that leave by these interfaces are ever masqueraded; a name may end in an asterisk. Default: any.",
     ),
+    enableIPv6: key(flag, "Masquerade IPv6 too. The flag --enable-ipv6 beats it. Default: false."),
   });
 }
 

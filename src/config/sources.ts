@@ -6,6 +6,7 @@ import { type Problem, quote } from "./problem.ts";
 
 /** What lies at the path of a config. */
 export interface Sources {
+  readonly path: string;
   /** In the order in which they are merged. None means the defaults. */
   readonly files: readonly Source[];
   readonly problems: readonly Problem[];
@@ -30,9 +31,10 @@ export async function readSources(path: string): Promise<Sources> {
   await reader.read(path);
   const { files, problems, missing } = reader;
   const hash = new Bun.CryptoHasher("sha256");
+  if (missing) hash.update("missing");
   for (const { path, bytes } of files) hash.update(`${path}\0${bytes.length}\0`).update(bytes);
   hash.update(JSON.stringify(problems));
-  return { files, problems, missing, digest: hash.digest("hex") };
+  return { path, files, problems, missing, digest: hash.digest("hex") };
 }
 
 const MIB = 1024 * 1024;

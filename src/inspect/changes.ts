@@ -51,7 +51,10 @@ function kept(family: Family, policy: FamilyPolicy | undefined): readonly string
 
 /** Sources of which connections are masqueraded. Where none are, that is told of the destinations. */
 function sources(family: Family, policy: FamilyPolicy | undefined): readonly string[] {
-  return policy?.sources && policy.sources.outer.length > 0 ? texts(policy.sources) : EVERYTHING[family];
+  if (!policy) return EVERYTHING[family];
+  const { sources, nonMasqueradeSources } = policy;
+  const from = sources && sources.outer.length > 0 ? texts(sources) : EVERYTHING[family];
+  return excludeCidr([...from], texts(nonMasqueradeSources));
 }
 
 const EVERYTHING: Readonly<Record<Family, readonly string[]>> = { ip: ["0.0.0.0/0"], ip6: ["::/0"] };

@@ -27,6 +27,7 @@ export const Explanation = v.object({
   rule: v.picklist([
     "family",
     "local",
+    "non-masquerade-source-cidr",
     "source",
     "output-interface",
     "masquerade-cidr",
@@ -199,6 +200,7 @@ const LOOPBACK = ["127.0.0.0/8", "::1/128"].map(Cidr.literal);
 const RULES: Readonly<Record<Explanation["rule"], (chain: string) => string>> = {
   family: () => "none: there are no rules of ours for this family",
   local: chain => `postrouting sends only what is not for the node itself to ${chain}`,
+  "non-masquerade-source-cidr": chain => `"non-masquerade sources", the first one of chain ${chain}`,
   source: chain => `postrouting sends only sources of sourceCIDRs to ${chain}`,
   "output-interface": chain => `postrouting sends only outputInterfaces to ${chain}`,
   "masquerade-cidr": chain => `"exceptions from cluster-local traffic" in chain ${chain}`,
@@ -213,8 +215,11 @@ function hasPorts(protocol: Protocol | undefined): boolean {
 /** What masquerading depends on and was not said; all else keeps its address. */
 function assumptions({ families, outputInterfaces }: Policy, question: Question, said: Verdict): string[] {
   if (said.verdict === "keep") return [];
-  const sources = families.find(it => it.family === question.destination.family)?.sources;
+  const family = families.find(it => it.family === question.destination.family);
+  const sources = family?.sources;
+  const spared = family && family.nonMasqueradeSources.outer.length > 0;
   return [
+    ...(spared && !question.source ? ["its source is none of the nonMasqueradeSourceCIDRs"] : []),
     ...(sources && !question.source ? ["its source is one of the sourceCIDRs"] : []),
     ...(outputInterfaces && question.out === undefined
       ? [`it leaves by ${outputInterfaces.join(" or ")}`]

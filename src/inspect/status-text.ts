@@ -61,11 +61,12 @@ function facts(all: Readonly<Record<string, string>>): string[] {
 }
 
 function policyFacts(policy: NonNullable<Status["policy"]>): Record<string, string> {
-  const { chain, toPorts, randomFully, sourceCIDRs, outputInterfaces } = policy;
+  const { chain, toPorts, randomFully, sourceCIDRs, nonMasqueradeSourceCIDRs, outputInterfaces } = policy;
   return {
     chain,
     ports: `${toPorts ?? "any"}${randomFully ? ", at random" : ", kept where they are free"}`,
     ...(sourceCIDRs && { sources: `only ${sourceCIDRs.join(" ") || "none"}` }),
+    ...(nonMasqueradeSourceCIDRs && { spared: `never from ${nonMasqueradeSourceCIDRs.join(" ")}` }),
     ...(outputInterfaces && { leaving: `only by ${outputInterfaces.join(" ")}` }),
   };
 }

@@ -39,6 +39,7 @@ export const Status = v.object({
       chain: v.string(),
       families: v.array(FamilyName),
       sourceCIDRs: v.optional(v.array(v.string())),
+      nonMasqueradeSourceCIDRs: v.optional(v.array(v.string())),
       outputInterfaces: v.optional(v.array(v.string())),
       toPorts: v.optional(v.string()),
       randomFully: v.boolean(),
@@ -76,12 +77,14 @@ export function policyStatus(
 ): Required<Pick<Status, "policy" | "cidrs" | "outbound">> {
   const { families, outputInterfaces, toPorts, chain, randomFully } = policy;
   const sources = families.flatMap(({ sources }) => sources?.outer.map(({ cidr }) => cidr.text) ?? []);
+  const spared = families.flatMap(it => it.nonMasqueradeSources.outer.map(({ cidr }) => cidr.text));
   const counted = new Map(counters.map(it => [keyOf(it.family, it.verdict, it.cidr?.text), it]));
   return {
     policy: {
       chain,
       families: families.map(({ family }) => family),
       ...(families.some(it => it.sources) && { sourceCIDRs: sources }),
+      ...(spared.length > 0 && { nonMasqueradeSourceCIDRs: spared }),
       ...(outputInterfaces && { outputInterfaces: [...outputInterfaces] }),
       ...(toPorts && { toPorts: formatPortRanges(toPorts) }),
       randomFully,

@@ -121,6 +121,7 @@ export class Metrics {
       const lists = (journal.policy?.families ?? []).flatMap(family => [
         family.nonMasquerade,
         family.masquerade,
+        family.nonMasqueradeSources,
         ...(family.sources ? [family.sources] : []),
       ]);
       return lists.reduce((sum, { outer, covered }) => sum + outer.length + covered.length, 0);

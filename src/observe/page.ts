@@ -101,10 +101,11 @@ ${policy.families.map(family => familySection(family, totals.counters))}`;
 }
 
 function familySection(policy: FamilyPolicy, counters: readonly Counter[]): Html {
-  const { family, sources, masquerade, nonMasquerade } = policy;
+  const { family, sources, nonMasqueradeSources, masquerade, nonMasquerade } = policy;
   const own = counters.filter(it => it.family === family);
   const counterOf = new Map(own.map(it => [`${it.verdict} ${it.cidr?.text ?? ""}`, it]));
   const rows = [
+    ...rowsOf(nonMasqueradeSources, "never masqueraded from here", () => undefined),
     ...(sources ? rowsOf(sources, "may be masqueraded", () => undefined) : []),
     ...rowsOf(masquerade, "masquerade", cidr => counterOf.get(`masquerade ${cidr}`)),
     ...rowsOf(nonMasquerade, "keep", cidr => counterOf.get(`keep ${cidr}`)),

@@ -28,6 +28,8 @@ export interface FamilyPolicy {
   readonly family: Family;
   /** Only connections from here are ever masqueraded; undefined: from anywhere. */
   readonly sources: CidrList | undefined;
+  /** Connections from here are never masqueraded, whatever the other lists hold. */
+  readonly nonMasqueradeSources: CidrList;
   /** Destinations that are masqueraded even if `nonMasquerade` holds them. */
   readonly masquerade: CidrList;
   /** Destinations that keep the Pod's address. */
@@ -37,8 +39,8 @@ export interface FamilyPolicy {
 /**
  * What config, flags and defaults mean together. Plain data; no backend is known here.
  *
- * A connection to an address of the node itself is never masqueraded; nor is one from outside of
- * `sources`, or that leaves by none of `outputInterfaces`. Of the others those to `masquerade` are
+ * A connection to an address of the node itself is never masqueraded; nor is one from `nonMasqueradeSources`, from
+ * outside of `sources`, or that leaves by none of `outputInterfaces`. Of the others those to `masquerade` are
  * masqueraded, those to `nonMasquerade` are not, and all the rest are.
  */
 export interface Policy {
@@ -56,27 +58,31 @@ export interface Policy {
 
 /** The flags that a policy depends on. */
 export interface PolicyFlags {
-  readonly enableIPv6: boolean;
+  /** Undefined if the config is to say. */
+  readonly enableIPv6: boolean | undefined;
   readonly masqChain: string;
   readonly nomasqAllReservedRanges: boolean;
   readonly randomFully: boolean;
   readonly toPorts: readonly PortRange[] | undefined;
 }
 
-/** What `config` and `flags` mean. `config` was checked: it holds IPv6 only if the flags allow it. */
+/** What `config` and `flags` mean. `config` was checked: it holds IPv6 CIDRs only if IPv6 is on. */
 export function policyOf(config: Config, flags: PolicyFlags): Policy {
-  const families: Family[] = flags.enableIPv6 ? ["ip", "ip6"] : ["ip"];
+  const enableIPv6 = flags.enableIPv6 ?? config.enableIPv6?.value ?? false;
+  const families: Family[] = enableIPv6 ? ["ip", "ip6"] : ["ip"];
   const nonMasquerade = [
     ...linkLocal(config),
     ...(config.nonMasqueradeCIDRs?.map(entry) ?? defaults(flags.nomasqAllReservedRanges)),
   ];
   const masquerade = config.masqueradeCIDRs?.map(entry) ?? [];
   const sources = config.sourceCIDRs?.map(entry) ?? [];
+  const nonMasqueradeSources = config.nonMasqueradeSourceCIDRs?.map(entry) ?? [];
   const interfaces = config.outputInterfaces?.map(({ value }) => value) ?? [];
   return {
     families: families.map(family => ({
       family,
       sources: sources.length > 0 ? cidrList(family, sources) : undefined,
+      nonMasqueradeSources: cidrList(family, nonMasqueradeSources),
       masquerade: cidrList(family, masquerade),
       nonMasquerade: cidrList(family, nonMasquerade),
     })),

@@ -18,6 +18,7 @@ export interface Verdict {
   readonly rule:
     | "family"
     | "local"
+    | "non-masquerade-source-cidr"
     | "source"
     | "output-interface"
     | "masquerade-cidr"
@@ -36,8 +37,10 @@ export interface Verdict {
 export function verdict(policy: Policy, { destination, source, out, local }: Connection): Verdict {
   const family = policy.families.find(it => it.family === destination.family);
   if (!family) return decided("keep", "family", "IPv6 is left alone without --enable-ipv6");
-  const { sources, masquerade, nonMasquerade } = family;
+  const { sources, nonMasqueradeSources, masquerade, nonMasquerade } = family;
   if (local) return decided("keep", "local", `${destination.text} is an address of the node itself`);
+  const spared = source ? around(nonMasqueradeSources, source) : [];
+  if (source && spared.length > 0) return decided("keep", "non-masquerade-source-cidr", source, spared);
   if (sources?.outer.length === 0) {
     return decided("keep", "source", `sourceCIDRs has no CIDR of the family ${family.family}`);
   }
@@ -64,10 +67,15 @@ function decided(
   const [nearest, ...wider] = entries;
   if (typeof why === "string" || !nearest) return { verdict, rule, reason: `${why}`, within: [] };
   const { cidr, origin } = nearest;
-  const list = rule === "masquerade-cidr" ? "masquerade" : "non-masquerade";
-  const reason = `${why.text} is in the ${list} CIDR ${cidr} (${formatOrigin(origin)})`;
+  const reason = `${why.text} is in the ${LISTS[rule] ?? ""} CIDR ${cidr} (${formatOrigin(origin)})`;
   return { verdict, rule, reason, cidr, origin, within: wider.map(entry => entry.cidr) };
 }
+
+const LISTS: { readonly [rule in Verdict["rule"]]?: string } = {
+  "masquerade-cidr": "masquerade",
+  "non-masquerade-cidr": "non-masquerade",
+  "non-masquerade-source-cidr": "non-masquerade source",
+};
 
 /** Whether the interface `name` is one of `wanted`, where `eth*` stands for all names that begin with eth. */
 function leavesBy(wanted: readonly string[], name: string): boolean {

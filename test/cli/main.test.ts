@@ -80,9 +80,7 @@ describe("what is used wrongly exits with 64 and says what to do", () => {
 
 test("a flag beats the environment, which beats the default", async () => {
   const chain = async (argv: string[], environment = {}) =>
-    /chain (\S+) \{\n\t\tip daddr/.exec(
-      (await ipmasq(["render", "--config=/none", ...argv], environment)).stdout,
-    )?.[1];
+    /chain (\S+) \{\n\t\tip daddr/.exec((await ipmasq(["render", ...argv], environment)).stdout)?.[1];
   expect(await chain([])).toBe("IP-MASQ-AGENT");
   expect(await chain([], { IPMASQ_MASQ_CHAIN: "FROM-ENV" })).toBe("FROM-ENV");
   expect(await chain(["-masq-chain=FROM-FLAG"], { IPMASQ_MASQ_CHAIN: "FROM-ENV" })).toBe("FROM-FLAG");
@@ -99,9 +97,7 @@ test("a general flag that says false is not given", async () => {
     "--no-help",
     "--help --help=false",
   ]) {
-    expect(await ipmasq([...off.split(" "), "render", "--config=/none"]), off).toEqual(
-      await ipmasq(["render", "--config=/none"]),
-    );
+    expect(await ipmasq([...off.split(" "), "render"]), off).toEqual(await ipmasq(["render"]));
     expect((await ipmasq([...off.split(" "), "help"])).stdout, off).toBe(overview);
   }
   expect((await ipmasq(["--help=1"])).stdout).toBe(overview);
@@ -110,7 +106,7 @@ test("a general flag that says false is not given", async () => {
 
 test("an empty list of ports is no list, from a flag or the environment", async () => {
   const render = async (argv: string[], environment = {}) =>
-    (await ipmasq(["render", "--config=/none", ...argv], environment)).stdout;
+    (await ipmasq(["render", ...argv], environment)).stdout;
   const none = await render([]);
   expect(await render(["--to-ports="])).toBe(none);
   expect(await render([], { IPMASQ_TO_PORTS: "" })).toBe(none);
@@ -123,7 +119,7 @@ test.each([
   "--resync-interval=3600 --enable-ipv6=T --v=-1",
   "--to-ports=42-44,42-43",
 ])("arguments of ip-masq-agent's and AKS' manifests are taken as they are: %s", async line => {
-  expect(await ipmasq(["check", "--config=/none", ...line.split(" ")])).toMatchObject({
+  expect(await ipmasq(["check", ...line.split(" ")])).toMatchObject({
     stderr: "",
     exitCode: 0,
   });
@@ -165,9 +161,7 @@ describe("Bun's own variables", () => {
 
 test("the flags that GKE sets are taken as they are", async () => {
   const { stdout, stderr, exitCode } = await ipmasq(
-    "render --config=/none --masq-chain=IP-MASQ --nomasq-all-reserved-ranges --v=2 --logtostderr=true".split(
-      " ",
-    ),
+    "render --masq-chain=IP-MASQ --nomasq-all-reserved-ranges --v=2 --logtostderr=true".split(" "),
   );
   expect(exitCode).toBe(0);
   expect(stderr).toBe("ipmasq: --logtostderr: klog's flags have no effect here\n");
@@ -208,7 +202,7 @@ test("version", async () => {
 
 describe("explain", () => {
   const explain = (words: string, input = "") =>
-    run([BINARY, "explain", "--config=/none", ...words.split(" ").filter(Boolean)], { input });
+    run([BINARY, "explain", ...words.split(" ").filter(Boolean)], { input });
 
   test("says it in words, or as JSON", async () => {
     expect(await explain("10.244.1.2 10.96.0.10 --port=53 --protocol udp")).toMatchObject({
@@ -290,17 +284,39 @@ describe("check", () => {
   });
 
   test("a config that is not there", async () => {
-    const { stdout, exitCode } = await ipmasq(["check", "--config=/none"]);
+    const { stdout, exitCode } = await ipmasq(["check"]);
     expect({ stdout, exitCode }).toEqual({
-      stdout: "/none: does not exist, so the defaults apply\n",
+      stdout: "/etc/config/ip-masq-agent: does not exist, so the defaults apply\n",
       exitCode: 0,
     });
   });
 });
 
+describe("a path that was given and does not exist is an error", () => {
+  const LINE = "/none: does not exist; correct the path, or create the file\n";
+  test.each([
+    ["check", "--config=/none", 1],
+    ["render", "--config=/none", 1],
+    ["explain 10.1.2.3", "--config=/none", 1],
+    ["diff", "--config=/none", 2],
+    ["diff", "--from=/none --to=/none", 2],
+    ["run --once --backend=nftables", "--config=/none", 1],
+    ["status --listen=", "--config=/none", 1],
+  ])("to %s %s", async (command, flag, exitCode) => {
+    const ended = await ipmasq([...command.split(" "), ...flag.split(" ")]);
+    expect(ended.stdout + ended.stderr).toContain(LINE);
+    expect(ended.exitCode).toBe(exitCode);
+  });
+
+  test("by a variable too", async () => {
+    const { stdout, exitCode } = await ipmasq(["check"], { IPMASQ_CONFIG: "/none" });
+    expect([stdout, exitCode]).toEqual([LINE, 1]);
+  });
+});
+
 describe("render", () => {
   test("needs neither nft nor a kernel", async () => {
-    const { stdout, exitCode } = await ipmasq(["render", "--config=/none", "--format=nft-json"], {
+    const { stdout, exitCode } = await ipmasq(["render", "--format=nft-json"], {
       PATH: "/none",
     });
     expect(exitCode).toBe(0);

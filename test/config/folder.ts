@@ -19,7 +19,7 @@ export class Folder implements AsyncDisposable {
   }
 
   load(name: string, options: Partial<LoadOptions> = {}): Promise<Loaded> {
-    return loadConfig(join(this.path, name), { enableIPv6: false, ...options });
+    return loadConfig(join(this.path, name), options);
   }
 
   /** What is printed of a config's problems, with paths as seen from the folder. */

@@ -12,10 +12,12 @@ test("the JSON Schema has every key, with its type and what it means", () => {
   });
   expect(Object.keys(properties).sort()).toEqual([
     "cidrLimit",
+    "enableIPv6",
     "masqLinkLocal",
     "masqLinkLocalIPv6",
     "masqueradeCIDRs",
     "nonMasqueradeCIDRs",
+    "nonMasqueradeSourceCIDRs",
     "outputInterfaces",
     "resyncInterval",
     "sourceCIDRs",

@@ -58,7 +58,7 @@ describe("positions are those of the manifest", () => {
       "c:7:28",
     ],
   ])("%s", async (_what, manifest, place) => {
-    expect(await problemsOf(manifest, { manifest: {} })).toEqual([`${place}: nonMasqueradeCIDRs[0]: ${BAD}`]);
+    expect(await problemsOf(manifest)).toEqual([`${place}: nonMasqueradeCIDRs[0]: ${BAD}`]);
   });
 });
 
@@ -106,21 +106,17 @@ describe("which ConfigMap", () => {
       ['c: 2 ConfigMaps are named "good"; give a manifest with one of them'],
     ],
   ])("%s", async (_what, manifest, configMap, lines) => {
-    expect(await problemsOf(manifest, { manifest: { configMap } })).toEqual(lines);
+    expect(await problemsOf(manifest, { configMap })).toEqual(lines);
   });
 
   test("a config that is no manifest is read as ever", async () => {
-    expect(await problemsOf("cidrLimit: 5\n", { manifest: {} })).toEqual([]);
-  });
-
-  test("the agent itself takes no manifest", async () => {
-    expect((await problemsOf(GOOD))[0]).toStartWith("c:1:1: warning: apiVersion: not a known key;");
+    expect(await problemsOf("cidrLimit: 5\n")).toEqual([]);
   });
 });
 
 test("the config is that of the ConfigMap", async () => {
   await using folder = await Folder.create({ c: `${OTHER}---\n${GOOD}` });
-  const loaded = await folder.load("c", { manifest: {} });
+  const loaded = await folder.load("c");
   expect(loaded.ok && loaded.config.cidrLimit).toEqual({
     value: 5,
     at: { file: `${folder.path}/c`, line: 12, column: 16 },

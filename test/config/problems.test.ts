@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { problemsOf } from "./folder.ts";
 
 const KEYS =
-  "the keys are nonMasqueradeCIDRs, masqLinkLocal, masqLinkLocalIPv6, resyncInterval, cidrLimit, masqueradeCIDRs, sourceCIDRs, outputInterfaces";
+  "the keys are nonMasqueradeCIDRs, masqLinkLocal, masqLinkLocalIPv6, resyncInterval, cidrLimit, masqueradeCIDRs, sourceCIDRs, nonMasqueradeSourceCIDRs, outputInterfaces, enableIPv6";
 const CIDR = 'write a CIDR as in "10.0.0.0/8"';
 const BOOLEAN = "write true or false, without quotes";
 const POSITIVE = "write a whole number of 1 or more, without quotes";
@@ -23,7 +23,7 @@ describe("configs without a problem", () => {
     ["an anchor and its alias", "nonMasqueradeCIDRs: &pods [10.0.0.0/8]\nsourceCIDRs: *pods\n"],
     [
       "all keys",
-      "nonMasqueradeCIDRs: [10.0.0.0/8]\nmasqLinkLocal: false\nmasqLinkLocalIPv6: true\nresyncInterval: 1m30s\ncidrLimit: 2\nmasqueradeCIDRs: []\nsourceCIDRs: ['10.0.0.0/8']\noutputInterfaces: [eth0, \"wg*\"]\n",
+      "nonMasqueradeCIDRs: [10.0.0.0/8]\nmasqLinkLocal: false\nmasqLinkLocalIPv6: true\nresyncInterval: 1m30s\ncidrLimit: 2\nmasqueradeCIDRs: []\nsourceCIDRs: ['10.0.0.0/8']\nnonMasqueradeSourceCIDRs: [10.1.0.0/16]\noutputInterfaces: [eth0, \"wg*\"]\nenableIPv6: true\n",
     ],
   ])("%s", async (_what, config) => {
     expect(await problemsOf(config)).toEqual([]);
@@ -51,13 +51,16 @@ describe("an entry that is no CIDR", () => {
       "fe80::%eth0/64",
       '"fe80::%eth0/64": "fe80::%eth0" has a zone; leave out the percent sign and the zone behind it',
     ],
-    ["2001:db8::/32", '"2001:db8::/32" is IPv6; start the agent with --enable-ipv6, or remove it'],
+    [
+      "2001:db8::/32",
+      '"2001:db8::/32" is IPv6; set "enableIPv6: true", start the agent with --enable-ipv6, or remove it',
+    ],
     ["8", `expected text, found 8; ${CIDR}`],
     ["", `expected text, found nothing; ${CIDR}`],
     ["[10.0.0.0/8]", `expected text, found a list; ${CIDR}`],
     ["{a: 10.0.0.0/8}", `expected text, found a mapping; ${CIDR}`],
   ])("%s", async (entry, problem) => {
-    for (const key of ["nonMasqueradeCIDRs", "masqueradeCIDRs", "sourceCIDRs"]) {
+    for (const key of ["nonMasqueradeCIDRs", "masqueradeCIDRs", "sourceCIDRs", "nonMasqueradeSourceCIDRs"]) {
       const lines = await problemsOf(`${key}:\n  - 10.0.0.0/8\n  - ${entry}\n`);
       expect(lines).toEqual([`c:3:5: ${key}[1]: ${problem}`]);
     }

@@ -37,6 +37,12 @@ test.each<[string, Short, Short, string[]]>([
     { sources: ["10.244.0.0/17", "10.245.0.0/16"] },
     ["sources masqueraded > left alone: 10.244.128.0/17", "sources left alone > masqueraded: 10.245.0.0/16"],
   ],
+  [
+    "sources that are never masqueraded",
+    { spared: ["10.244.0.0/16"] },
+    { spared: ["10.244.0.0/17", "10.245.0.0/16"] },
+    ["sources masqueraded > left alone: 10.245.0.0/16", "sources left alone > masqueraded: 10.244.128.0/17"],
+  ],
 ])("%s", (_name, before, after, expected) => {
   expect(texts(changes(policy(before), policy(after)))).toEqual(expected);
 });
@@ -53,7 +59,7 @@ test("on both sides of every boundary the verdicts differ just where it says so"
   const any = wanted({ sources: [], interfaces: fc.constant("eth0") });
   const property = fc.property(any, any, (one, other) => {
     const [before, after] = [one, other].map(({ short, flags }) =>
-      policy({ ...short, sources: [] }, { ...flags, enableIPv6: true }),
+      policy({ ...short, sources: [], spared: [] }, { ...flags, enableIPv6: true }),
     );
     if (!before || !after) return;
     const said = changes(before, after).flatMap(({ cidrs, ...change }) =>

@@ -198,6 +198,26 @@ export const FACTS: readonly (readonly [name: string, Policy, readonly Fact[]])[
     ],
   ],
   [
+    "nonMasqueradeSourceCIDRs, which beat masqueradeCIDRs and sourceCIDRs",
+    policy(
+      {
+        keep: ["10.0.0.0/8"],
+        masquerade: ["10.96.0.0/12"],
+        sources: ["10.244.0.0/16", "fd00::/8"],
+        spared: ["10.244.9.0/24", "fd00:10:244:9::/64"],
+      },
+      BOTH,
+    ),
+    [
+      ["203.0.113.7", "node"],
+      ["10.96.0.1", "node"],
+      ["203.0.113.7", "pod", OTHER],
+      ["10.96.0.1", "pod", OTHER],
+      ["2001:db8:1::7", "node"],
+      ["2001:db8:1::7", "pod", OTHER6],
+    ],
+  ],
+  [
     "outputInterfaces, a name: inside is behind eth0, outside behind eth1",
     policy({ keep: [], interfaces: ["eth1"] }, BOTH),
     [

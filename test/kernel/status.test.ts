@@ -126,7 +126,7 @@ test("what is wrong is among the problems", async () => {
   const wrong = await status();
   expect(wrong).toMatchObject({ exitCode: 1, status: { inSync: false, why: "the config is wrong" } });
   expect(wrong.status.problems).toEqual([expect.stringContaining(`${CONFIG}:1:12: cidrLimit`)]);
-  const { stdout, exitCode } = await lab.node.run(["env", "PATH=/none", BINARY, "status", "--config=/none"]);
+  const { stdout, exitCode } = await lab.node.run(["env", "PATH=/none", BINARY, "status"]);
   expect(exitCode).toBe(1);
   expect(stdout).toStartWith("NOT in sync: iptables: neither iptables nor nft is installed");
 });
@@ -146,10 +146,10 @@ test("Pods whose CIDR is not in the list are among the problems", async () => {
 });
 
 test("it is printed again and again with --watch, until SIGINT", async () => {
-  const watching = lab.node.spawn([BINARY, "status", "--watch", "--output=json", "--config=/none"]);
+  const watching = lab.node.spawn([BINARY, "status", "--watch", "--output=json"]);
   const lines = new Lines(watching.stdout);
   await lines.until('"inSync":false');
-  await lab.node.output([BINARY, "run", "--once", "--config=/none"]);
+  await lab.node.output([BINARY, "run", "--once"]);
   await lines.until('"inSync":true');
   watching.kill("SIGINT");
   expect(await watching.exited).toBe(0);

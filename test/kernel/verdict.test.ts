@@ -5,7 +5,7 @@ import { LINKS } from "../../lab/topology.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { explainLive } from "../../src/inspect/explain.ts";
 import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
-import type { CidrList, Policy } from "../../src/policy/policy.ts";
+import type { CidrList, FamilyPolicy, Policy } from "../../src/policy/policy.ts";
 import { verdict } from "../../src/policy/verdict.ts";
 import { boundaries, interfaceName, type Wanted, wanted } from "../arbitraries.ts";
 import type { Packet } from "../packet.ts";
@@ -167,7 +167,11 @@ function destinations({ families }: Policy): Address[] {
 
 /** The Pod's addresses, and those on both sides of where the policy's CIDRs of sources begin and end. */
 function sources({ families }: Policy): Address[] {
-  return unique([...POD_ADDRESSES, ...families.flatMap(it => (it.sources ? ends(it.sources) : []))]);
+  return unique([...POD_ADDRESSES, ...families.flatMap(sourceLists).flatMap(ends)]);
+}
+
+function sourceLists({ sources, nonMasqueradeSources }: FamilyPolicy): CidrList[] {
+  return [nonMasqueradeSources, ...(sources ? [sources] : [])];
 }
 
 function ends({ outer, covered }: CidrList): Address[] {

@@ -31,6 +31,9 @@ export function ruleset(policy: Policy, family: FamilyPolicy, randomFully: boole
   const [verdictChain, outboundChain] = extraChains(chain);
   const outbound = masquerades(policy, randomFully);
   const gates = gatesOf(policy, family, verdictChain);
+  const spared = family.nonMasqueradeSources.outer.map(({ cidr }) =>
+    rule(["-s", cidr.text], "non-masquerade sources", [], ["-j", "RETURN"]),
+  );
   const exceptions = family.masquerade.outer.map(({ cidr }) =>
     rule(["-d", cidr.text], "exceptions from cluster-local traffic", [], ["-g", outboundChain]),
   );
@@ -43,7 +46,7 @@ export function ruleset(policy: Policy, family: FamilyPolicy, randomFully: boole
     family: family.family,
     jump: jumpTo(chain),
     chains: [
-      { name: chain, rules: gates ?? verdicts },
+      { name: chain, rules: [...spared, ...(gates ?? verdicts)] },
       ...(gates ? [{ name: verdictChain, rules: verdicts }] : []),
       ...(exceptions.length > 0 ? [{ name: outboundChain, rules: outbound }] : []),
     ],

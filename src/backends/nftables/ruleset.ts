@@ -14,6 +14,7 @@ import { type AddressSet, byAddress, type Chain, type Element, type Rule, type T
 const NON_MASQUERADE = "non-masquerade";
 export const MASQUERADE = "masquerade";
 const SOURCE = "source";
+const NON_MASQUERADE_SOURCE = "non-masquerade-source";
 
 /** The base chain, and the chain that masquerades where two rules need the same. */
 const POSTROUTING = "postrouting";
@@ -47,6 +48,7 @@ function sets(family: FamilyPolicy, counting: boolean): AddressSet[] {
   return [
     addressSet(MASQUERADE, "daddr", family.masquerade, counting),
     addressSet(NON_MASQUERADE, "daddr", family.nonMasquerade, counting),
+    addressSet(NON_MASQUERADE_SOURCE, "saddr", family.nonMasqueradeSources, counting),
     addressSet(SOURCE, "saddr", family.sources, counting),
   ].filter(set => set.elements.length > 0);
 }
@@ -73,15 +75,24 @@ function chains(policy: Policy, family: FamilyPolicy): Chain[] {
   if (!masqueradesAny(family)) return [{ ...postrouting, rules: [] }];
   const base = { ...postrouting, rules: jumps(policy, family) };
   const outbound = masquerades(policy);
+  const spared =
+    family.nonMasqueradeSources.outer.length > 0
+      ? [
+          rule("non-masquerade sources", lookup(family.family, "saddr", NON_MASQUERADE_SOURCE), {
+            return: null,
+          }),
+        ]
+      : [];
   const keep =
     family.nonMasquerade.outer.length > 0
       ? [rule("cluster-local traffic", lookup(family.family, "daddr", NON_MASQUERADE), { return: null })]
       : [];
   if (family.masquerade.outer.length === 0) {
-    return [base, { name: policy.chain, rules: [...keep, ...outbound] }];
+    return [base, { name: policy.chain, rules: [...spared, ...keep, ...outbound] }];
   }
   const goto = { goto: { target: OUTBOUND } };
   const verdicts = [
+    ...spared,
     rule("exceptions from cluster-local traffic", lookup(family.family, "daddr", MASQUERADE), goto),
     ...keep,
     rule("outbound traffic", goto),

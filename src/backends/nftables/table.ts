@@ -107,7 +107,8 @@ function addressSet({ name, type, flags = [], stmt = [], elem = [] }: NamedSet):
 
 /** A plain type does not say what is looked up, so the set's name has to. */
 function typeOf(name: string, type: NamedSet["type"]): string {
-  if (type === "ipv4_addr" || type === "ipv6_addr") return name.startsWith("source") ? "saddr" : "daddr";
+  if (type === "ipv4_addr" || type === "ipv6_addr")
+    return /^(non-masquerade-)?source/.test(name) ? "saddr" : "daddr";
   if (typeof type === "object" && "typeof" in type && "payload" in type.typeof)
     return type.typeof.payload.field;
   return typeof type === "string" ? type : JSON.stringify(type);

@@ -82,14 +82,14 @@ function works(where: string, binary: readonly string[], backend: string): void 
   const owner = (to: string) => lab.ownerSeen({ protocol: "tcp", to });
 
   test(where, async () => {
-    const agent = RunningAgent.start(lab.node, ["--config=/none"], binary);
+    const agent = RunningAgent.start(lab.node, [], binary);
     expect((await agent.log.until("rules applied")).join("\n")).toContain(`backend=${backend}`);
     expect(await owner("203.0.113.7")).toBe("node");
     expect(await owner("10.1.2.3")).toBe("pod");
     await lab.node.output(["nft", "flush", "ruleset"]);
     await agent.log.until("repaired");
     expect(await owner("203.0.113.7")).toBe("node");
-    const status = await lab.node.output([...binary, "status", "--config=/none"]);
+    const status = await lab.node.output([...binary, "status"]);
     expect(status).toStartWith("in sync\n");
     expect(await agent.end()).toBe(0);
   }, 60_000);
