@@ -99,6 +99,13 @@ function checkedWith({ kubectl, fields, openapi }: Exclude<(typeof releases)[num
     expect(await ipmasq(["check"], Object.fromEntries(entries))).toMatchObject({ stderr: "", exitCode: 0 });
   });
 
+  test("the ConfigMap of dual-stack has a list for both families", async () => {
+    const file = join(await mkdtemp(join(tmpdir(), "ipmasq-")), "dual-stack.yaml");
+    await writeFile(file, await render("overlays/dual-stack"));
+    const argv = ["check", "--strict", "--enable-ipv6", `--config=${file}`];
+    expect(await ipmasq(argv)).toEqual({ stdout: `${file}: no problems\n`, stderr: "", exitCode: 0 });
+  });
+
   test("its schemas find what is wrong", () => {
     const wrong = `
 apiVersion: apps/v1

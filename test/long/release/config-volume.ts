@@ -1,7 +1,7 @@
 import { mkdir, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
-/** A folder as kubelet makes it of a ConfigMap: what it holds changes at once, when the link `..data` is renamed. */
+/** A folder as kubelet makes it of a ConfigMap with the key config: what it holds changes at once, when the link `..data` is renamed. */
 export class ConfigVolume {
   #saved = 0;
 
@@ -11,8 +11,8 @@ export class ConfigVolume {
   static async create(path: string, config: string): Promise<ConfigVolume> {
     const volume = new ConfigVolume(path);
     await volume.save(config);
-    await symlink("..data/ip-masq-agent", join(path, "..link"));
-    await rename(join(path, "..link"), join(path, "ip-masq-agent"));
+    await symlink("..data/config", join(path, "..link"));
+    await rename(join(path, "..link"), join(path, "config"));
     return volume;
   }
 
@@ -20,7 +20,7 @@ export class ConfigVolume {
     const before = `..${this.#saved++}`;
     const after = `..${this.#saved}`;
     await mkdir(join(this.path, after));
-    await writeFile(join(this.path, after, "ip-masq-agent"), config);
+    await writeFile(join(this.path, after, "config"), config);
     await symlink(after, join(this.path, "..data_tmp"));
     await rename(join(this.path, "..data_tmp"), join(this.path, "..data"));
     await rm(join(this.path, before), { recursive: true, force: true });

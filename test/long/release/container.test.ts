@@ -103,7 +103,7 @@ function tests(archive: string): void {
     test("does its work with what the manifest gives it, follows a ConfigMap, and ends when it is asked to", async () => {
       await prepare(lab);
       const volume = await ConfigVolume.create(await mkdtemp("/run/config-"), "");
-      const mounts = [`--volume=${volume.path}:/etc/config:ro`, `--volume=${LOCK}:${LOCK}`];
+      const mounts = [`--volume=${volume.path}:/etc/config/ip-masq-agent:ro`, `--volume=${LOCK}:${LOCK}`];
       const agent = start(...AS_IN_MANIFEST, ...mounts, IMAGE, ...flags);
       await agent.log.until(SERVING);
       expect(await lab.node.output(podman.command(["exec", "agent", "ipmasq", "status"]))).toContain(
