@@ -1,27 +1,52 @@
 /**
- * `npm test`: lint, types, dead code, then all tests against the built binary and the real kernel, in
- * namespaces of their own. With arguments (`npm test -- test/net`) only the tests in those files.
+ * `npm test`: lint, types, dead code, then all tests against the built binary and the real kernel. With arguments
+ * (`npm test -- test/net`) only the tests in those files and folders; from the first one that begins with a dash on
+ * they are options of `bun test`.
  *
- * What takes minutes lies in test/long and is run only when it is named (`npm run test:release`). Such a suite may
- * have a `prepare.ts`, which runs before, outside of the namespaces, where there is a network.
+ * Each file that needs the kernel runs in a process and in namespaces of its own (lab/isolate), several at a time, and
+ * the files of `ALONE` and of test/long one after the other when nothing else runs. What takes minutes lies in test/long
+ * and runs only when it is named (`npm run test:release`). Such a suite may have a `prepare.ts`, which runs before, outside of the
+ * namespaces, where there is a network.
  */
 import { existsSync } from "node:fs";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { open, readFile, rm } from "node:fs/promises";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { testCounts } from "../lab/junit.ts";
 
-const files = process.argv.slice(2);
+/** They count lost flows, or compare times; beside other programs they would tell of those. */
+const ALONE = ["test/kernel/lab.test.ts", "test/kernel/load.test.ts"];
+
+/** The files that take longest, which therefore start first. */
+const LONGEST = [
+  "test/kernel/verdict.test.ts",
+  "test/kernel/sync.test.ts",
+  "test/kernel/reload.test.ts",
+  "test/kernel/kill.test.ts",
+  "test/kernel/faults.test.ts",
+  "test/observe/server.test.ts",
+  "test/kernel/idle.test.ts",
+];
+
+/** Tests wait as long as they compute: with one process more than cores, two cores are busy. */
+const AT_ONCE = availableParallelism() + 1;
+
+const ROOT = join(import.meta.dirname, "..");
+const words = process.argv.slice(2);
+const dash = words.findIndex(word => word.startsWith("-"));
+const [paths, options] = dash < 0 ? [words, []] : [words.slice(0, dash), words.slice(dash)];
 const counts = { passed: 0, failed: 0, skipped: 0 };
 
-if (files.length === 0) {
-  await check("lint", "biome", "ci", "--error-on-warnings");
-  await check("types", "tsc", "--project", ".");
-  await check("dead code", "knip");
-}
-await check("build", "bun", "scripts/build.ts");
-await fetchTools();
-for (const file of files.map(it => join(it, "prepare.ts"))) {
+const checks =
+  words.length > 0
+    ? []
+    : [
+        check("lint", "biome", "ci", "--error-on-warnings"),
+        check("types", "tsc", "--project", "."),
+        check("dead code", "knip"),
+      ];
+await Promise.all([...checks, check("build", "bun", "scripts/build.ts"), fetchTools()]);
+for (const file of paths.map(it => join(it, "prepare.ts"))) {
   if (existsSync(file)) await check("prepare", "bun", file);
 }
 await tests();
@@ -30,43 +55,105 @@ process.exitCode = counts.failed > 0 ? 1 : 0;
 
 /** Runs a program of node_modules/.bin as one check. */
 async function check(name: string, ...argv: string[]): Promise<void> {
-  const began = performance.now();
-  const ok = (await exitCode(argv)) === 0;
+  const { exitCode, output, seconds } = await ended(argv);
+  const ok = exitCode === 0;
   counts[ok ? "passed" : "failed"]++;
-  const seconds = ((performance.now() - began) / 1000).toFixed(1);
-  process.stdout.write(`${name}: ${ok ? "passed" : "failed"} (${seconds} s)\n`);
+  process.stdout.write(`${output}${name}: ${ok ? "passed" : "failed"} (${seconds} s)\n`);
 }
 
 /** For the kernel tests, while there is a network. What cannot be had is their business. */
 async function fetchTools(): Promise<void> {
-  if (process.platform === "linux") await exitCode(["bun", "lab/fetch.ts"]);
+  if (process.platform === "linux") process.stdout.write((await ended(["bun", "lab/fetch.ts"])).output);
 }
+
+/** Files that `bun test` runs in one process. */
+type Job = readonly string[];
 
 async function tests(): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), "ipmasq-test-"));
-  const report = join(folder, "junit.xml");
-  const isolated = process.platform === "linux" ? ["lab/isolate"] : [];
-  const code = await exitCode([
-    ...isolated,
-    "bun",
-    "test",
-    "--reporter=junit",
-    `--reporter-outfile=${report}`,
-    ...(files.length > 0 ? files : ["--path-ignore-patterns=test/long/**"]),
-  ]);
-  const summary = await readFile(report, "utf8").catch(() => "");
-  await rm(folder, { recursive: true });
-  const { all, failed: failures, skipped } = testCounts(summary) ?? { all: 0, failed: 0, skipped: 0 };
-  counts.passed += all - failures - skipped;
-  counts.skipped += skipped;
-  // A run that broke off has no report, or one without a failure.
-  counts.failed += code === 0 ? failures : Math.max(failures, 1);
+  const files = await testFiles();
+  if (files.length === 0) {
+    counts.failed++;
+    process.stdout.write(`no test file is in ${paths.join(", ")}\n`);
+    return;
+  }
+  if (options.length > 0) return runJob(files);
+  const alone = files.filter(file => ALONE.includes(file) || file.startsWith("test/long/"));
+  const others = files.filter(file => !alone.includes(file));
+  const queue = jobs(others);
+  await Promise.all(
+    Array.from({ length: AT_ONCE }, async () => {
+      for (let job = queue.shift(); job !== undefined; job = queue.shift()) await runJob(job);
+    }),
+  );
+  for (const file of alone) await runJob([file]);
 }
 
-async function exitCode(argv: readonly string[]): Promise<number> {
-  const child = Bun.spawn([...argv], {
-    stdio: ["ignore", "inherit", "inherit"],
-    env: { ...process.env, PATH: `${import.meta.dir}/../node_modules/.bin:${process.env.PATH}` },
-  });
-  return child.exited;
+/** The test files below the paths that were given, or all but those of test/long. */
+async function testFiles(): Promise<string[]> {
+  const all = await Array.fromAsync(new Bun.Glob("test/**/*.test.ts").scan({ cwd: ROOT }));
+  const wanted = paths.map(path => join(path, "."));
+  const found = all.filter(file =>
+    paths.length === 0
+      ? !file.startsWith("test/long/")
+      : wanted.some(path => file === path || file.startsWith(join(path, "/"))),
+  );
+  return found.sort();
+}
+
+/** The longest first; the files that need no kernel together, for what takes longest of them is to start. */
+function jobs(files: readonly string[]): Job[] {
+  const single = (file: string) => LONGEST.includes(file) || /^test\/(kernel|deploy)\//.test(file);
+  const rank = (file: string) => (LONGEST.indexOf(file) + LONGEST.length + 1) % (LONGEST.length + 1);
+  const quick = files.filter(file => !single(file));
+  const separate = files.filter(single).sort((a, b) => rank(a) - rank(b));
+  return [...separate.map(file => [file]), ...(quick.length > 0 ? [quick] : [])];
+}
+
+/** Runs a job, prints what it printed, and counts its tests. */
+async function runJob(files: Job): Promise<void> {
+  const report = join(tmpdir(), `ipmasq-test-${crypto.randomUUID()}.xml`);
+  const isolated = process.platform === "linux" ? ["lab/isolate"] : [];
+  const { exitCode, output, seconds } = await ended([
+    ...isolated,
+    ...["bun", "test", "--reporter=junit", `--reporter-outfile=${report}`],
+    ...options,
+    ...files.map(file => `./${file}`),
+  ]);
+  const summary = await readFile(report, "utf8").catch(() => "");
+  await rm(report, { force: true });
+  // An option may be a pattern that leaves files without a test.
+  const { passed, failed, skipped } = testCounts(summary, exitCode, options.length > 0 ? [] : files);
+  counts.passed += passed;
+  counts.failed += failed;
+  counts.skipped += skipped;
+  const name = files.length === 1 ? files[0] : `${files.length} files`;
+  process.stdout.write(`${output}${name}: ${failed > 0 ? `${failed} failed` : "passed"} (${seconds} s)\n`);
+}
+
+interface Ended {
+  readonly exitCode: number;
+  /** On both standard output and standard error. */
+  readonly output: string;
+  /** How long it took, for people. */
+  readonly seconds: string;
+}
+
+/** Runs a program to its end, with node_modules/.bin in PATH, and returns what it printed. */
+async function ended(argv: readonly string[]): Promise<Ended> {
+  const began = performance.now();
+  const printed = join(tmpdir(), `ipmasq-test-${crypto.randomUUID()}.log`);
+  const file = await open(printed, "a");
+  try {
+    const child = Bun.spawn([...argv], {
+      cwd: ROOT,
+      stdio: ["ignore", file.fd, file.fd],
+      env: { ...process.env, PATH: `${ROOT}/node_modules/.bin:${process.env.PATH}` },
+    });
+    const exitCode = await child.exited;
+    const seconds = ((performance.now() - began) / 1000).toFixed(1);
+    return { exitCode, output: await readFile(printed, "utf8"), seconds };
+  } finally {
+    await file.close();
+    await rm(printed);
+  }
 }
