@@ -30,7 +30,10 @@ export type Action =
   | { readonly does: "masquerade" | "snat" | "return" | "accept" | "nothing" | "unknown" }
   | { readonly does: "jump" | "goto"; readonly to: string };
 
-/** The first packet of a connection. What is left out matches anything. */
+/**
+ * The first packet of a connection. What is left out is what rules that masquerade ask for: it matches all rules but
+ * those that only spare a connection.
+ */
 export interface Packet {
   readonly destination: Address;
   readonly source?: Address;
@@ -72,7 +75,7 @@ function walk(
   let fate: Fate = { verdict: "keep" };
   for (const rule of chains.get(chain) ?? []) {
     const { conditions, action } = rule;
-    const matched = matchesAll(conditions, packet);
+    const matched = matchesAll(conditions, packet, action.does !== "return" && action.does !== "accept");
     if (matched === false || action.does === "nothing") continue;
     const cidr = blockOf(rule, packet) ?? found;
     const here = { chain, rule, ...(cidr && { cidr }) };
@@ -91,14 +94,22 @@ function walk(
   return { ended: false, fate };
 }
 
-/** Undefined if one is not understood and none of the others is known not to be so. */
-function matchesAll(conditions: readonly Condition[], packet: Packet): boolean | undefined {
-  const results = conditions.map(condition => matches(condition, packet));
+/**
+ * Undefined if one is not understood and none of the others is known not to be so.
+ *
+ * @param otherwise what holds for conditions on what the packet leaves out
+ */
+function matchesAll(
+  conditions: readonly Condition[],
+  packet: Packet,
+  otherwise: boolean,
+): boolean | undefined {
+  const results = conditions.map(condition => matches(condition, packet, otherwise));
   if (results.includes(false)) return false;
   return results.includes(undefined) ? undefined : true;
 }
 
-function matches(condition: Condition, packet: Packet): boolean | undefined {
+function matches(condition: Condition, packet: Packet, otherwise: boolean): boolean | undefined {
   switch (condition.on) {
     case "chance":
       return true;
@@ -109,12 +120,14 @@ function matches(condition: Condition, packet: Packet): boolean | undefined {
     case "destination":
     case "source": {
       const address = packet[condition.on];
-      return address === undefined || condition.cidrs.some(cidr => cidr.contains(address)) !== condition.not;
+      if (address === undefined) return otherwise;
+      return condition.cidrs.some(cidr => cidr.contains(address)) !== condition.not;
     }
     case "out":
     case "protocol": {
       const name = packet[condition.on];
-      return name === undefined || condition.names.some(it => isNamed(it, name)) !== condition.not;
+      if (name === undefined) return otherwise;
+      return condition.names.some(it => isNamed(it, name)) !== condition.not;
     }
   }
 }

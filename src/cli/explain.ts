@@ -17,7 +17,7 @@ export const explain = command({
   name: "explain",
   summary: "say what happens to a connection, and why",
   description:
-    "Says whether a connection to DST, from SRC, leaves with the node's address or keeps its own: by which rule, because of which CIDR, and from which line of which file that came. Asks neither kernel nor nft but with --live. Without addresses it reads some from standard input: one connection a line, as DST or as SRC DST.",
+    "Says whether a connection to DST, from SRC, leaves with the node's address or keeps its own: by which rule, because of which CIDR, and from which line of which file that came. Asks neither kernel nor nft but with --live; chains are those of nftables, or with --backend=iptables those of iptables. Without addresses it reads some from standard input: one connection a line, as DST or as SRC DST.",
   words: "[[SRC] DST]",
   flags: {
     protocol: v.pipe(
@@ -54,10 +54,11 @@ export const explain = command({
     const single = asked ? undefined : question(words, common);
     const { policy, stderr } = await readPolicy(flags, configmap);
     if (!policy) return { stderr, exitCode: 1 };
+    const backend = flags.backend === "iptables" ? "iptables" : "nftables";
     const printed = (it: Explanation): string => {
       if (output === "json") return printableJson(JSON.stringify(it));
       const text = single
-        ? inspect.explanationText(it, policy.chain).join("\n")
+        ? inspect.explanationText(it, policy, backend).join("\n")
         : inspect.explanationLine(it);
       return printableLines(text);
     };
@@ -74,11 +75,10 @@ async function fromKernel(flags: AgentFlags, policy: Policy): Promise<(it: Quest
   const { competing } = await import("../inspect/competing.ts");
   const { readNatHooks } = await import("../inspect/foreign.ts");
   const rivals = competing(await readNatHooks(), policy, backend.name);
-  const own = new Set(
-    Object.values(networkInterfaces()).flatMap(all => all?.map(({ address }) => address) ?? []),
-  );
+  const { isNodeAddress } = await import("../inspect/node-addresses.ts");
+  const own = isNodeAddress(networkInterfaces());
   return it => {
-    const local = own.has(it.destination.text) ? { local: true } : {};
+    const local = own(it.destination) ? { local: true } : {};
     return explainLive(policy, { ...it, ...local }, kernel, rivals);
   };
 }

@@ -1,9 +1,10 @@
 import * as v from "valibot";
+import { extraChains } from "../backends/iptables/ruleset.ts";
 import { type Fate, follow, type KernelRules } from "../backends/rules.ts";
 import { type Address, Cidr } from "../net/cidr.ts";
 import { formatPortRanges } from "../net/ports.ts";
 import { PROTOCOLS, type Protocol } from "../net/protocol.ts";
-import type { Policy } from "../policy/policy.ts";
+import type { FamilyPolicy, Policy } from "../policy/policy.ts";
 import { type Verdict, verdict } from "../policy/verdict.ts";
 import { type Competing, competingText } from "./competing.ts";
 import { OriginJson, originJson } from "./origin.ts";
@@ -144,14 +145,19 @@ function mayCatch({ harmless, exposes, sources }: Competing, { source, destinati
 
 const NO_RULES: Fate = { verdict: "keep" };
 
-/** The explanation for people: the verdict first, in words. */
-export function explanationText(it: Explanation, chain: string): string[] {
+/**
+ * The explanation for people: the verdict first, in words.
+ *
+ * @param policy the one that `it` explains
+ * @param backend whose chains are named
+ */
+export function explanationText(it: Explanation, policy: Policy, backend: keyof typeof CHAINS): string[] {
   if (it.live) return liveText(it, it.live);
   return [
     `${parties(it)}: ${VERDICTS[it.verdict]}`,
     `  because  ${it.reason}`,
     ...(it.within.length > 0 ? [`  within   ${it.within.join(", ")}`] : []),
-    `  rule     ${RULES[it.rule](chain)}`,
+    `  rule     ${ruleText(it, policy, backend)}`,
     ...(it.sourcePorts === undefined ? [] : [`  ports    its source port is one of ${it.sourcePorts}`]),
     ...it.assuming.map(assumption => `  if       ${assumption}`),
   ];
@@ -196,17 +202,64 @@ export function explanationLine(it: Explanation): string {
 /** RFC 1122 and RFC 4291: addresses of every node. */
 const LOOPBACK = ["127.0.0.0/8", "::1/128"].map(Cidr.literal);
 
-/** The rule that decides, as one finds it in the kernel. */
-const RULES: Readonly<Record<Explanation["rule"], (chain: string) => string>> = {
-  family: () => "none: there are no rules of ours for this family",
-  local: chain => `postrouting sends only what is not for the node itself to ${chain}`,
-  "non-masquerade-source-cidr": chain => `"non-masquerade sources", the first one of chain ${chain}`,
-  source: chain => `postrouting sends only sources of sourceCIDRs to ${chain}`,
-  "output-interface": chain => `postrouting sends only outputInterfaces to ${chain}`,
-  "masquerade-cidr": chain => `"exceptions from cluster-local traffic" in chain ${chain}`,
-  "non-masquerade-cidr": chain => `"cluster-local traffic" in chain ${chain}`,
-  outbound: chain => `"outbound traffic", the last one of chain ${chain}`,
+/** The chains in which the rules of one family are. */
+interface Chains {
+  /** Where everything begins: its rules let through what is not for the node itself. */
+  readonly base: string;
+  /** Where sources and output interfaces are looked at, and where its rules lead. */
+  readonly gate: string;
+  /** Where destinations are looked at. */
+  readonly verdict: string;
+  /** Where masquerading happens. */
+  readonly outbound: string;
+}
+
+/** See `ruleset` of each backend. */
+const CHAINS = {
+  nftables: ({ chain }: Policy, { masquerade }: FamilyPolicy): Chains => ({
+    base: "postrouting",
+    gate: "postrouting",
+    verdict: chain,
+    outbound: masquerade.outer.length > 0 ? "outbound" : chain,
+  }),
+  iptables: ({ chain, outputInterfaces }: Policy, { masquerade, sources }: FamilyPolicy): Chains => {
+    const [verdicts, outbound] = extraChains(chain);
+    const verdict = sources || outputInterfaces ? verdicts : chain;
+    return {
+      base: "POSTROUTING",
+      gate: chain,
+      verdict,
+      outbound: masquerade.outer.length > 0 ? outbound : verdict,
+    };
+  },
 };
+
+/** The rule that decides, as one finds it in the kernel. */
+function ruleText({ rule, destination }: Explanation, policy: Policy, backend: keyof typeof CHAINS): string {
+  const of = destination.includes(":") ? "ip6" : "ip";
+  const family = policy.families.find(it => it.family === of);
+  const spared = rule === "non-masquerade-source-cidr" && backend === "iptables";
+  if (!family || (family.sources?.outer.length === 0 && !spared))
+    return "none: ipmasq masquerades no connection of this family";
+  const { base, gate, verdict, outbound } = CHAINS[backend](policy, family);
+  const masquerading = outbound === verdict ? "" : `, masqueraded in chain ${outbound}`;
+  switch (rule) {
+    case "local":
+      return `none: chain ${base} excludes destinations that are the node's own`;
+    case "source":
+      return `none: chain ${gate} requires a source in sourceCIDRs`;
+    case "output-interface":
+      return `none: chain ${gate} requires one of the outputInterfaces`;
+    case "non-masquerade-source-cidr":
+      return `"non-masquerade sources" in chain ${policy.chain}`;
+    case "masquerade-cidr":
+      return `"exceptions from cluster-local traffic" in chain ${verdict}${masquerading}`;
+    case "non-masquerade-cidr":
+      return `"cluster-local traffic" in chain ${verdict}`;
+    default:
+      return `"outbound traffic", the last rule of chain ${verdict}${masquerading}`;
+  }
+}
 
 function hasPorts(protocol: Protocol | undefined): boolean {
   return protocol === undefined || protocol === "tcp" || protocol === "udp" || protocol === "sctp";

@@ -1,6 +1,18 @@
-import { expect, test } from "bun:test";
-import { explain, explanationLine, explanationText, type Question } from "../../src/inspect/explain.ts";
+import { describe, expect, test } from "bun:test";
+import { kernelRule } from "../../src/backends/iptables/kernel-rules.ts";
+import { ruleset as iptablesRuleset } from "../../src/backends/iptables/ruleset.ts";
+import { kernelRules } from "../../src/backends/nftables/kernel-rules.ts";
+import { ruleset } from "../../src/backends/nftables/ruleset.ts";
+import { follow, type KernelRules } from "../../src/backends/rules.ts";
+import {
+  type Explanation,
+  explain,
+  explanationLine,
+  explanationText,
+  type Question,
+} from "../../src/inspect/explain.ts";
 import { type Address, parseAddress } from "../../src/net/cidr.ts";
+import type { Policy } from "../../src/policy/policy.ts";
 import { policy, type Short } from "../policies.ts";
 
 function address(text: string): Address {
@@ -70,20 +82,114 @@ test("what is said of a connection is not assumed", () => {
 
 test("for people", () => {
   const meant = policy(short, flags);
-  expect(explanationText(explain(meant, question("10.1.2.3")), "IP-MASQ-AGENT")).toEqual([
+  expect(explanationText(explain(meant, question("10.1.2.3")), meant, "nftables")).toEqual([
     "10.1.2.3: keeps its address",
     "  because  10.1.2.3 is in the non-masquerade CIDR 10.1.2.0/24 (/config:4)",
     "  within   10.1.0.0/16, 10.0.0.0/8",
     '  rule     "cluster-local traffic" in chain IP-MASQ-AGENT',
   ]);
-  expect(explanationText(explain(meant, question("10.244.1.2 203.0.113.7", { out: "eth1" })), "M")).toEqual([
+  expect(
+    explanationText(explain(meant, question("10.244.1.2 203.0.113.7", { out: "eth1" })), meant, "nftables"),
+  ).toEqual([
     "10.244.1.2 to 203.0.113.7: gets the node's address (masquerade)",
     "  because  203.0.113.7 is in no non-masquerade CIDR",
-    '  rule     "outbound traffic", the last one of chain M',
+    '  rule     "outbound traffic", the last rule of chain IP-MASQ-AGENT, masqueraded in chain outbound',
     "  ports    its source port is one of 1024-2000",
     "  if       203.0.113.7 is no address of the node itself",
   ]);
   expect(explanationLine(explain(meant, question("10.1.2.3")))).toBe(
     "10.1.2.3\tkeep\t10.1.2.3 is in the non-masquerade CIDR 10.1.2.0/24 (/config:4)",
   );
+});
+
+/** What each backend writes for a policy, as rules that can be followed. */
+const RENDERED: Readonly<Record<"nftables" | "iptables", (policy: Policy) => KernelRules[]>> = {
+  nftables: policy => ruleset(policy, true).map(kernelRules),
+  iptables: policy =>
+    policy.families.map(family => {
+      const { jump, chains } = iptablesRuleset(policy, family, true);
+      const all = [{ name: "POSTROUTING", rules: [jump] }, ...chains];
+      return {
+        family: family.family,
+        base: "POSTROUTING",
+        chains: new Map(all.map(({ name, rules }) => [name, rules.map(rule => kernelRule(name, rule))])),
+      };
+    }),
+};
+
+/** Every shape that a ruleset may have. */
+const SHAPES: readonly Short[] = [undefined, ["10.244.0.0/16", "fd00::/8"], ["fd00::/8"]].flatMap(sources =>
+  [undefined, ["eth0", "wg*"]].flatMap(interfaces =>
+    [undefined, ["10.96.0.0/12", "fd00:96::/32"]].flatMap(masquerade =>
+      [undefined, ["10.244.7.0/24", "192.0.2.0/24", "2001::/64"]].map(spared => ({
+        keep: ["10.0.0.0/8", "fd00::/8"],
+        ...(sources && { sources }),
+        ...(interfaces && { interfaces }),
+        ...(masquerade && { masquerade }),
+        ...(spared && { spared }),
+      })),
+    ),
+  ),
+);
+
+const SOURCES = { ip: ["10.244.0.2", "10.244.7.2", "192.0.2.2"], ip6: ["fd00::2", "2001::2"] };
+
+const QUESTIONS = ["10.97.0.1", "10.1.0.1", "203.0.113.7", "fd00:96::1", "fd00::1", "2001:db8::1"].flatMap(
+  to =>
+    [to, ...SOURCES[address(to).family].map(from => `${from} ${to}`)].flatMap(words =>
+      [{}, { out: "eth0" }, { out: "eth1" }, { local: true }].map(more => question(words, more)),
+    ),
+);
+
+/** What a gate looks at that no rule names. */
+const CONDITIONS: Partial<Record<Explanation["rule"], string>> = {
+  local: "local",
+  source: "source",
+  "output-interface": "out",
+};
+
+const NAMED =
+  /^ {2}rule {5}"([^"]+)"(?: in|, the last rule of) chain (\S+?)(?:, masqueraded in chain (\S+))?$/;
+
+describe.each(["nftables", "iptables"] as const)("the rule and chain that are named are %s' own", backend => {
+  test.each(
+    SHAPES.flatMap(short => [
+      { short, flags: {} },
+      { short, flags: { enableIPv6: true, toPorts: [{ first: 80, last: 90 }], masqChain: "M-OUT" } },
+    ]),
+  )("%j", ({ short, flags }) => {
+    const meant = policy(short, flags);
+    const rendered = RENDERED[backend](meant);
+    for (const asked of QUESTIONS) {
+      const explanation = explain(meant, asked);
+      const [text = ""] = explanationText(explanation, meant, backend).filter(it => it.startsWith("  rule "));
+      const rules = rendered.find(({ family }) => family === asked.destination.family);
+      const fate = rules && follow(rules, asked);
+      const about = `${asked.source?.text} ${asked.destination.text} ${text}`;
+      expect(fate?.verdict ?? "keep", about).toBe(explanation.verdict);
+      const [, why, named = "", outbound = named] = NAMED.exec(text) ?? [];
+      if (why === undefined) {
+        expect(fate?.rule, about).toBeUndefined();
+        const gate = /chain (\S+) (?:excludes|requires)/.exec(text)?.[1];
+        const needed = CONDITIONS[explanation.rule];
+        if (gate === undefined)
+          expect(text).toEndWith("none: ipmasq masquerades no connection of this family");
+        else if (needed === undefined) throw new Error(about);
+        else {
+          const conditions = (rules?.chains.get(gate) ?? [])
+            .filter(({ action }) => action.does === "jump" || action.does === "goto")
+            .map(it => it.conditions.map<string>(({ on }) => on));
+          expect(conditions, about).not.toEqual([]);
+          for (const all of conditions) expect(all, about).toContain(needed);
+        }
+      } else {
+        // In nftables a gate may have kept a spared source away from its rule.
+        if (explanation.rule !== "non-masquerade-source-cidr" || fate?.rule)
+          expect(fate?.chain, about).toBe(outbound);
+        const all = rules?.chains.get(named) ?? [];
+        const holds = (it: { text: string } | undefined) => it?.text.includes(`"ip-masq-agent: ${why}"`);
+        expect(text.includes("last rule") ? holds(all.at(-1)) : all.some(holds), about).toBe(true);
+      }
+    }
+  });
 });

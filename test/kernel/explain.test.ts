@@ -74,7 +74,9 @@ test.each(WRITERS)(
       "  BUT      unknown: -A POSTROUTING -d 10.0.0.0/8 -j MASQUERADE (iptables-nft, table ip nat, chain POSTROUTING) may catch it; see ipmasq status",
       "",
     ]);
-    const own = JSON.parse((await explain("198.51.100.2", "--output=json")).join(""));
-    expect(own).toMatchObject({ rule: "local", live: { verdict: "keep", agrees: true } });
+    for (const address of ["198.51.100.2", "2001:DB8:0:0::2"]) {
+      const own = JSON.parse((await explain(address, "--enable-ipv6", "--output=json")).join(""));
+      expect(own, address).toMatchObject({ rule: "local", live: { verdict: "keep", agrees: true } });
+    }
   },
 );
