@@ -15,7 +15,7 @@ import { join } from "node:path";
 import { testCounts } from "../lab/junit.ts";
 
 /** They count lost flows, or compare times; beside other programs they would tell of those. */
-const ALONE = ["test/kernel/lab.test.ts", "test/kernel/load.test.ts"];
+const ALONE = ["test/kernel/lab.test.ts", "test/kernel/load.test.ts", "test/kernel/contested.test.ts"];
 
 /** The files that take longest, which therefore start first. */
 const LONGEST = [

@@ -67,6 +67,28 @@ test.each([
   expect(SEARCHES.some(it => it.test(line))).toBe(true);
 });
 
+/** Where a moment is kept for people to read. */
+const TIMESTAMP = /\b(at|since): Date\.now\(\)|const at = Date\.now\(\)/;
+const SETTABLE = /\bDate\.now\(\)|\bnew Date\(\)/;
+
+test("durations are measured by a clock that cannot be set", async () => {
+  const found: string[] = [];
+  for await (const file of new Bun.Glob("**/*.ts").scan(SRC)) {
+    const lines = (await Bun.file(join(SRC, file)).text()).split("\n");
+    const wrong = lines.filter(line => SETTABLE.test(line.replace(TIMESTAMP, "")));
+    found.push(...wrong.map(line => `${file}: ${line}`));
+  }
+  expect(found).toEqual([]);
+});
+
+test.each([
+  "this.#since ??= Date.now();",
+  "seconds: (Date.now() - at) / 1000",
+  "const at = Date.now(), end = Date.now() + 5",
+])("one that can be set would be seen: %s", line => {
+  expect(SETTABLE.test(line.replace(TIMESTAMP, ""))).toBe(true);
+});
+
 function layer(file: string): number {
   const index = LAYERS.indexOf(file.split("/")[0] ?? "");
   expect(index, `${file} is in a layer`).toBeGreaterThanOrEqual(0);

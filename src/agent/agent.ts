@@ -1,4 +1,4 @@
-import type { Backend, Plan } from "../backends/backend.ts";
+import { type Backend, NotAppliedError, type Plan } from "../backends/backend.ts";
 import { type Synced, sync } from "../backends/sync.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { Journal, SyncRecord } from "../observe/journal.ts";
@@ -20,6 +20,10 @@ export class Agent {
   readonly #claim: Claim;
   /** Why a sync failed last, so that it is said once. */
   #failure = "";
+  /** Whether the log says that the rules are contested. */
+  #saidContested = false;
+  /** When the last sync began, by a monotonic clock. */
+  #began = 0;
   /** What was last begun with the kernel; it never rejects. */
   #last: Promise<unknown> = Promise.resolve();
   /** Whether there will be another sync. */
@@ -97,6 +101,7 @@ export class Agent {
   async once(due: Due): Promise<SyncRecord> {
     const at = Date.now();
     const began = performance.now();
+    this.#began = began;
     const outcome = await this.#alone(() => this.#attempt(due)).catch(error => this.#failed(error));
     const [trigger] = due.triggers;
     const record: SyncRecord = { at, trigger, seconds: (performance.now() - began) / 1000, ...outcome };
@@ -141,16 +146,16 @@ export class Agent {
 
   #repaired(before: Plan, { by }: Due): Outcome {
     const pace = this.#pace;
-    const wait = pace.repairWait;
-    pace.repaired(performance.now());
+    const now = performance.now();
+    pace.repaired(now, now - this.#began);
     const found = { ...differences(before), by, remedy: remedy(before) };
-    if (!pace.fighting) this.log.warn("the kernel did not hold our rules any more; repaired", found);
-    else if (pace.repairWait !== wait) {
-      const next = formatDuration(pace.repairWait);
-      const again = "somebody changes our rules again and again; repaired, but the next repair waits";
-      this.log.warn(again, { ...found, repairs: pace.repairs, next });
+    if (!pace.contested) this.log.warn("the kernel did not hold our rules any more; repaired", found);
+    else if (!this.#saidContested) {
+      this.#saidContested = true;
+      const facts = { ...found, repairs: pace.repairs };
+      this.log.warn("rules are contested; repairing them at least every 2 s", facts);
     }
-    this.journal.fighting = pace.fighting;
+    this.journal.fighting = pace.contested;
     const message = Object.entries(found).flatMap(([key, value]) =>
       value === undefined ? [] : `${key}=${value}`,
     );
@@ -159,12 +164,18 @@ export class Agent {
 
   #calmDown(): void {
     if (!this.journal.fighting || !this.#pace.calm(performance.now())) return;
+    this.#pace.settled();
     this.journal.fighting = false;
-    this.log.info("nobody changes our rules any more");
+    this.#saidContested = false;
+    this.log.info("rules are no longer contested");
   }
 
   #failed(error: unknown): Outcome {
-    this.#pace.failed();
+    const now = performance.now();
+    if (error instanceof NotAppliedError) {
+      this.#pace.undone(now, now - this.#began);
+      this.journal.fighting = true;
+    } else this.#pace.failed(now, now - this.#began);
     const message = messageOf(error);
     const retry = this.#running ? formatDuration(this.#pace.wait) : undefined;
     if (message !== this.#failure) this.log.error("sync failed", { error: message, retry });

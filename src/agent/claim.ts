@@ -37,10 +37,10 @@ export class Claim {
    */
   async take(patience: number): Promise<void> {
     if (this.#nameless || this.#isOurs()) return;
-    this.#since ??= Date.now();
+    this.#since ??= performance.now();
     this.#looks ??= setInterval(() => this.#look(), LOOK_MS);
     this.standsBy = true;
-    if (Date.now() - this.#since < patience || (await areThereRules())) throw new Error(STANDS_BY);
+    if (performance.now() - this.#since < patience || (await areThereRules())) throw new Error(STANDS_BY);
     this.#nameless = true;
     this.standsBy = false;
     this.log.warn("whoever is at work in this one's place keeps no rules, and is not waited for any longer");

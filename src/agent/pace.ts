@@ -1,62 +1,107 @@
 /**
- * How long the agent waits after what did not go well. A sync that failed is tried again after a second, and
- * then after twice as long each time; rules that somebody changes again and again are repaired at once at
- * first, and then less and less often. The resync interval bounds both.
+ * How long the agent waits after a sync that failed, and between repairs of contested rules. Times are milliseconds of
+ * a monotonic clock.
+ *
+ * A failed sync is retried after 1 s, then after twice as long each time, up to 15 s. Repairs are immediate; those of
+ * contested rules begin 1 s apart, because connections get wrong addresses between them. A shorter resync interval
+ * bounds both.
  */
 export class Pace {
-  /** Syncs in a row that failed. */
+  /** Consecutive syncs that failed. */
   failures = 0;
-  /** Repairs that followed one another closely. */
+  /** Consecutive repairs less than 10 s apart. */
   repairs = 0;
   #lastRepair = Number.NEGATIVE_INFINITY;
+  /** Consecutive repairs that another program prevented, or undid before they were verified. */
+  #undone = 0;
+  /** How long the last sync took. */
+  #took = 0;
 
   /** @param interval the resync interval, in milliseconds */
   constructor(public interval: number) {}
 
-  /** Notes a sync that failed, went well, or repaired rules. Times are milliseconds of one clock. */
-  failed(): void {
-    this.failures++;
+  /**
+   * Notes a sync that failed. While the rules are contested that counts as undone: it is most often the other program's
+   * doing.
+   *
+   * @param now when it ended
+   * @param took how long it took
+   */
+  failed(now: number, took: number): void {
+    this.#took = took;
+    if (this.contested && !this.calm(now)) this.#undone++;
+    else {
+      this.failures++;
+      this.#undone = 0;
+    }
   }
 
+  /** Notes a sync that succeeded, whatever it had to do. */
   succeeded(): void {
     this.failures = 0;
+    this.#undone = 0;
   }
 
-  repaired(now: number): void {
+  /** Notes a repair; the arguments are those of {@link failed}. */
+  repaired(now: number, took: number): void {
     this.repairs = this.calm(now) ? 1 : this.repairs + 1;
     this.#lastRepair = now;
+    this.#took = took;
   }
 
-  /** Whether it is long since that somebody changed our rules. */
+  /** Notes a repair that another program undid before it was verified; the arguments are those of {@link failed}. */
+  undone(now: number, took: number): void {
+    this.repaired(now, took);
+    this.failures = 0;
+    this.#undone++;
+  }
+
+  /** Notes that nobody contests the rules any more. */
+  settled(): void {
+    this.repairs = 0;
+  }
+
+  /** Whether the rules were left alone for 10 s. */
   calm(now: number): boolean {
-    return now - this.#lastRepair > Math.max(CALM_MS, 2 * this.repairWait);
+    return now - this.#lastRepair > CALM_MS;
   }
 
-  /** Whether somebody is at work against us. */
-  get fighting(): boolean {
-    return this.repairs > QUICK_REPAIRS;
+  /** Whether another program keeps changing our rules. */
+  get contested(): boolean {
+    return this.repairs > QUICK_REPAIRS || this.#undone > 0;
   }
 
-  /** Milliseconds until the next sync at the latest. */
+  /** Time until the next sync at the latest. */
   get wait(): number {
-    return this.failures > 0 ? this.#doubled(this.failures) : this.interval;
+    if (this.failures > 0) return doubled(FIRST_MS, this.failures, Math.min(LAST_MS, this.interval));
+    if (this.#undone > 0) return this.#repairWait;
+    // Looks, too: where the kernel tells nobody, a change may be seen late.
+    return this.contested ? Math.min(CONTESTED_MS, this.interval) : this.interval;
   }
 
-  /** Milliseconds until changes of the kernel are answered again. */
+  /** Time until changes in the kernel are answered again. */
   get hold(): number {
-    return this.failures > 0 ? this.wait : this.repairWait;
+    if (this.failures > 0) return this.wait;
+    return this.contested ? this.#repairWait : 0;
   }
 
-  /** Milliseconds that a repair waits for in a fight. */
-  get repairWait(): number {
-    return this.fighting ? this.#doubled(this.repairs - QUICK_REPAIRS) : 0;
-  }
-
-  #doubled(times: number): number {
-    return Math.min(FIRST_MS * 2 ** (times - 1), this.interval);
+  get #repairWait(): number {
+    const most = Math.min(CONTESTED_MS, this.interval);
+    // Half of the time at most, should the kernel never hold what was written.
+    if (this.#undone > 0) return Math.round(Math.max(doubled(UNDONE_MS, this.#undone, most), this.#took));
+    return Math.round(Math.max(most - this.#took, 0));
   }
 }
 
+function doubled(first: number, times: number, most: number): number {
+  return Math.min(first * 2 ** (times - 1), most);
+}
+
 const FIRST_MS = 1000;
+const LAST_MS = 15_000;
 const QUICK_REPAIRS = 5;
+/** Leaves a second of the promised two for a sync that takes longer than the last one. */
+const CONTESTED_MS = 1000;
+/** Soon enough for two attempts within that second. */
+const UNDONE_MS = 250;
 const CALM_MS = 10_000;

@@ -21,15 +21,27 @@ export async function sync(backend: Backend, policy: Policy): Promise<Synced> {
   let after = before;
   for (let i = 0; i < MOST_TRIES && !after.inSync; i++) {
     spare();
-    await after.apply();
+    const { held } = after;
+    const failure = await failureOf(after.apply());
     spare();
     after = await backend.plan(policy);
+    // What another program changed while it was written may go well at the next try.
+    if (failure && (i === MOST_TRIES - 1 || Bun.deepEquals(held, after.held))) throw failure.error;
   }
   if (!after.inSync) throw new NotAppliedError(after);
   return { before, after };
 }
 
 const MOST_TRIES = 3;
+
+async function failureOf(work: Promise<void>): Promise<{ readonly error: unknown } | undefined> {
+  try {
+    await work;
+    return undefined;
+  } catch (error) {
+    return { error };
+  }
+}
 
 /**
  * Whether it pays to collect garbage before each program that has the whole list in its own memory. Measured with nft,

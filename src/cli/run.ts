@@ -1,6 +1,7 @@
 import { Agent } from "../agent/agent.ts";
 import { Competitors } from "../agent/competitors.ts";
 import type { Settings } from "../agent/intent.ts";
+import { Pace } from "../agent/pace.ts";
 import type { Due } from "../agent/triggers.ts";
 import { type ChooseOptions, type Chosen, chooseBackend } from "../backends/choose.ts";
 import { formatDuration } from "../net/duration.ts";
@@ -45,27 +46,33 @@ export const run = command({
       return { exitCode: result === "failed" ? 1 : 0 };
     }
     const stop = new AbortController();
-    let agent: Agent | undefined;
-    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
-    process.on("SIGHUP", () => agent?.wake());
+    const wake = new Wake();
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop.abort());
+    process.on("SIGHUP", () => wake.wake());
     const competitors = new Competitors(journal, log);
     const look = () =>
       competitors.look().catch(error => log.debug("rules of others cannot be read", { error: `${error}` }));
+    let agent: Agent | undefined;
     const http = { journal, log, refresh: async () => agent?.count(), look };
     const serve = onlyOnce(() => listen(flags.listen, http, stop.signal));
-    const chosen = await chooseInTheEnd(options, { ...http, serve }, stop.signal);
-    if (!chosen) return { exitCode: 0 };
+    const chosen = await chooseInTheEnd(options, { ...http, serve }, wake, stop.signal);
+    if (!chosen) {
+      log.info("ipmasq ends");
+      return { exitCode: 0 };
+    }
     const { backend, reason } = chosen;
     journal.backend = { backend: backend.name, writer: backend.writer, reason };
     log.info("ipmasq starts", { ...BUILD, ...journal.backend, config: settings.config });
-    agent = new Agent(settings, backend, journal, log);
+    const running = new Agent(settings, backend, journal, log);
+    agent = running;
+    wake.follow(() => running.wake());
     const begun = () => {
       serve();
       void look();
     };
-    await Promise.race([agent.run(stop.signal, begun, () => competitors.soon()), longAfter(stop.signal)]);
+    await Promise.race([running.run(stop.signal, begun, () => competitors.soon()), longAfter(stop.signal)]);
     // The rules of an agent that this one stood by for are not its own.
-    if (flags["cleanup-on-exit"] && !agent.standsBy)
+    if (flags["cleanup-on-exit"] && !running.standsBy)
       log.info("rules removed", { removed: (await backend.remove()).join(", ") });
     log.info("ipmasq ends");
     return { exitCode: 0 };
@@ -88,34 +95,52 @@ async function listen(
 }
 
 /**
- * Tries again, later each time or at SIGHUP, as long as there is nothing to write with; whoever asks over HTTP is told
- * so meanwhile. Undefined if it is stopped before.
+ * Chooses the backend, and as long as there is nothing to write with tries again: after 1 s to 15 s, or at SIGHUP.
+ * Undefined if `stop` comes first.
  */
 async function chooseInTheEnd(
   options: ChooseOptions,
   { journal, log, serve }: { journal: Journal; log: Log; serve: () => void },
+  wake: Wake,
   stop: AbortSignal,
 ): Promise<Chosen | undefined> {
+  const pace = new Pace(journal.interval);
+  const stopped = aborted(stop);
   let said = "";
-  for (let wait = FIRST_RETRY_MS; !stop.aborted; wait = Math.min(2 * wait, journal.interval)) {
+  while (!stop.aborted) {
     const at = Date.now();
+    const began = performance.now();
     try {
-      return await chooseBackend(options);
+      return await Promise.race([chooseBackend(options), stopped]);
     } catch (error) {
       if (!(error instanceof ProgramError)) throw error;
       const { message } = error;
-      if (message !== said) log.error("no backend", { error: message, retry: formatDuration(wait) });
+      pace.failed(performance.now(), performance.now() - began);
+      if (message !== said) log.error("no backend", { error: message, retry: formatDuration(pace.wait) });
       said = message;
-      journal.synced({ at, trigger: "start", result: "failed", seconds: (Date.now() - at) / 1000, message });
+      const seconds = (performance.now() - began) / 1000;
+      journal.synced({ at, trigger: "start", result: "failed", seconds, message });
       serve();
     }
-    const hungUp = new Promise(resolve => process.once("SIGHUP", resolve));
-    await Promise.race([Bun.sleep(wait), hungUp, aborted(stop)]);
+    await Promise.race([Bun.sleep(pace.wait), wake.next(), stopped]);
   }
   return undefined;
 }
 
-const FIRST_RETRY_MS = 1000;
+/** Hands SIGHUP on to what the agent does at the moment. */
+class Wake {
+  wake: () => void = () => {};
+
+  /** Calls `listener` from now on. */
+  follow(listener: () => void): void {
+    this.wake = listener;
+  }
+
+  /** Resolves at the next one. */
+  next(): Promise<void> {
+    return new Promise(resolve => this.follow(resolve));
+  }
+}
 
 /** Resolves some time after the signal: a program that hangs must not keep the agent from ending in a second. */
 async function longAfter(signal: AbortSignal): Promise<void> {
@@ -133,6 +158,9 @@ function onlyOnce(work: () => Promise<void>): () => void {
   };
 }
 
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise(resolve => signal.addEventListener("abort", () => resolve()));
+function aborted(signal: AbortSignal): Promise<undefined> {
+  return new Promise(resolve => {
+    if (signal.aborted) resolve(undefined);
+    else signal.addEventListener("abort", () => resolve(undefined));
+  });
 }

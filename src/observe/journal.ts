@@ -98,14 +98,16 @@ export class Journal {
     this.#listeners.push(listener);
   }
 
-  /** Milliseconds since a sync last ended, well or not, or since the start. */
-  get idle(): number {
-    return performance.now() - this.#ended;
+  /** Undefined while the loop lives: a sync ended, well or not, within the last three intervals. Else since when not. */
+  get stalled(): string | undefined {
+    const idle = performance.now() - this.#ended;
+    return idle > 3 * this.interval ? `the last sync ended ${Math.round(idle / 1000)} s ago` : undefined;
   }
 
-  /** Undefined if the policy in force is in the kernel; else why it is not. */
+  /** Undefined if the loop lives and the policy in force is in the kernel; else why not. */
   get unready(): string | undefined {
-    if (this.inSync) return undefined;
+    const { stalled } = this;
+    if (stalled !== undefined || this.inSync) return stalled;
     if (this.backend && !this.policy) return "there has been no good config yet";
     return this.syncs.at(-1)?.message ?? "the first sync has not ended yet";
   }

@@ -105,10 +105,8 @@ async function answer(routes: Routes, request: Request): Promise<Response> {
   return route();
 }
 
-/** The loop lives as long as a sync ended within three intervals. */
-function health({ idle, interval }: Journal): Response {
-  if (idle <= 3 * interval) return plain(200, "ok");
-  return plain(503, `the last sync ended ${Math.round(idle / 1000)} s ago`);
+function health({ stalled }: Journal): Response {
+  return stalled === undefined ? plain(200, "ok") : plain(503, stalled);
 }
 
 function readiness({ unready }: Journal): Response {

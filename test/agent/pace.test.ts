@@ -1,31 +1,77 @@
 import { expect, test } from "bun:test";
 import { Pace } from "../../src/agent/pace.ts";
 
-test("a sync that fails is tried again later each time, up to the resync interval", () => {
-  const pace = new Pace(10_000);
-  expect([pace.wait, pace.hold]).toEqual([10_000, 0]);
-  const waits = Array.from({ length: 6 }, () => {
-    pace.failed();
-    return [pace.wait, pace.hold];
+test.each([
+  [60_000, [1000, 2000, 4000, 8000, 15_000, 15_000]],
+  [3000, [1000, 2000, 3000, 3000, 3000, 3000]],
+])("with a resync interval of %d ms failures are retried after %j ms", (interval, expected) => {
+  const pace = new Pace(interval);
+  expect([pace.wait, pace.hold]).toEqual([interval, 0]);
+  const waits = expected.map(() => {
+    pace.failed(0, 10);
+    expect(pace.hold).toBe(pace.wait);
+    return pace.wait;
   });
-  expect(waits.map(([wait]) => wait)).toEqual([1000, 2000, 4000, 8000, 10_000, 10_000]);
-  expect(waits.map(([, hold]) => hold)).toEqual([1000, 2000, 4000, 8000, 10_000, 10_000]);
+  expect(waits).toEqual(expected);
   pace.succeeded();
-  expect([pace.wait, pace.hold]).toEqual([10_000, 0]);
+  expect([pace.wait, pace.hold]).toEqual([interval, 0]);
 });
 
-test("repairs are made at once, until there are too many of them", () => {
-  const pace = new Pace(6000);
-  let now = 0;
-  const holds = Array.from({ length: 10 }, () => {
-    pace.repaired(now);
-    now += pace.hold + 10;
-    return pace.hold;
+test.each([
+  [60_000, 50, 950],
+  [60_000, 900, 100],
+  [60_000, 4000, 0],
+  [500, 50, 450],
+])(
+  "with a resync interval of %d ms and repairs that take %d ms, contested ones wait %d ms, however long it lasts",
+  (interval, took, wait) => {
+    const pace = new Pace(interval);
+    let now = 0;
+    const holds = Array.from({ length: 200 }, () => {
+      now += took;
+      pace.repaired(now, took);
+      now += pace.hold;
+      return pace.hold;
+    });
+    expect(holds).toEqual([0, 0, 0, 0, 0, ...Array.from({ length: 195 }, () => wait)]);
+    expect([pace.contested, pace.wait]).toEqual([true, Math.min(interval, 1000)]);
+    expect(pace.calm(now + 8000)).toBe(false);
+    now += 10_001;
+    expect(pace.calm(now)).toBe(true);
+    pace.settled();
+    expect([pace.contested, pace.hold, pace.wait]).toEqual([false, 0, interval]);
+    pace.repaired(now, took);
+    expect([pace.contested, pace.hold, pace.wait]).toEqual([false, 0, interval]);
+  },
+);
+
+test("a repair that is undone at once is made again sooner, not as after a failure", () => {
+  const pace = new Pace(60_000);
+  pace.failed(0, 10);
+  const waits = Array.from({ length: 5 }, (_, i) => {
+    pace.undone(1000 * i, 100);
+    return [pace.wait, pace.hold];
   });
-  expect(holds).toEqual([0, 0, 0, 0, 0, 1000, 2000, 4000, 6000, 6000]);
-  expect(pace.fighting).toBe(true);
-  expect(pace.calm(now + 5900)).toBe(false);
-  expect(pace.calm(now + 6000)).toBe(true);
-  pace.repaired(now + 6000);
-  expect([pace.fighting, pace.hold, pace.wait]).toEqual([false, 0, 6000]);
+  expect(waits.map(([wait]) => wait)).toEqual([250, 500, 1000, 1000, 1000]);
+  expect(waits.map(([, hold]) => hold)).toEqual([250, 500, 1000, 1000, 1000]);
+  pace.undone(20_000, 4000); // a long list takes at most half of the time
+  expect([pace.contested, pace.wait, pace.hold]).toEqual([true, 4000, 4000]);
+  pace.succeeded();
+  expect(pace.wait).toBe(60_000);
+});
+
+test("a sync that fails while the rules are contested counts as undone, for ten seconds", () => {
+  const pace = new Pace(60_000);
+  for (let i = 0; i < 6; i++) pace.repaired(0, 50);
+  const waits = [1000, 5000, 10_000, 10_001, 11_001].map(now => {
+    pace.failed(now, 50);
+    return [pace.wait, pace.hold, pace.failures];
+  });
+  expect(waits).toEqual([
+    [250, 250, 0],
+    [500, 500, 0],
+    [1000, 1000, 0],
+    [1000, 1000, 1],
+    [2000, 2000, 2],
+  ]);
 });
