@@ -3,7 +3,6 @@ import { prefixed, wantedLines } from "../backends/iptables/restore.ts";
 import { ruleset as iptablesRuleset } from "../backends/iptables/ruleset.ts";
 import { ruleset } from "../backends/nftables/ruleset.ts";
 import { tableText } from "../backends/nftables/text.ts";
-import type { Change } from "../inspect/changes.ts";
 import type { Policy } from "../policy/policy.ts";
 import { printable, printableLines } from "../system/printable.ts";
 import { ProgramError } from "../system/program.ts";
@@ -22,7 +21,7 @@ export const diff = command({
   name: "diff",
   summary: "show what a sync would change in the kernel",
   description:
-    "Prints what a sync would change in the kernel now, as a unified diff of rules; nothing is written. With --from and --to it compares what two configs mean, without any kernel, and names the addresses whose verdict changes. Exits with 0 if nothing differs, with 1 if something does, and with 2 if it cannot be told.",
+    "Prints what a sync would change in the kernel now, as a unified diff of rules; nothing is written. With --from and --to it compares what two configs mean, without any kernel, and lists the connections whose verdict changes. Exits with 0 if nothing differs, with 1 if something does, and with 2 if it cannot be told.",
   flags: {
     from: text("PATH", "compare two configs: the old one", ""),
     to: text("PATH", "compare two configs: the new one", ""),
@@ -57,12 +56,15 @@ async function ofConfigs(flags: AgentFlags, configmap: string, from: string, to:
   const stderr = before.stderr + after.stderr;
   if (!before.policy || !after.policy) return { stderr, exitCode: TROUBLE };
   const { unified } = await import("../inspect/unified.ts");
-  const { changes } = await import("../inspect/changes.ts");
+  const { changes, settingChanges } = await import("../inspect/changes.ts");
+  const { changesText } = await import("../inspect/changes-text.ts");
   const rules = rulesFor(flags.backend);
   const patch = unified([from, to], rules(before.policy), rules(after.policy));
-  const meaning = changes(before.policy, after.policy).flatMap(changeText);
-  const verdicts = meaning.length > 0 ? ["", ...meaning] : ["", "The same connections are masqueraded."];
-  return { ...shown(patch, patch === "" ? [] : verdicts), stderr };
+  const meaning = changesText(
+    changes(before.policy, after.policy),
+    settingChanges(before.policy, after.policy),
+  );
+  return { ...shown(patch, patch === "" ? [] : ["", ...meaning]), stderr };
 }
 
 /** Lines of rules as the backend's own tools show them, without what only says where a CIDR came from. */
@@ -87,9 +89,4 @@ function shown(patch: string, lines: readonly string[] = []): Outcome {
   const diff = isColourful() ? colouredDiff(safe) : safe;
   const more = lines.map(line => `${printable(line)}\n`).join("");
   return { stdout: diff + more, exitCode: patch === "" ? SAME : DIFFERENT };
-}
-
-function changeText({ family, of, before, after, cidrs }: Change): string[] {
-  const whose = `${family === "ip" ? "IPv4" : "IPv6"} ${of}s`;
-  return [`${whose} that were ${before} and will be ${after}:`, ...cidrs.map(cidr => `  ${cidr}`)];
 }

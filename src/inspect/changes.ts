@@ -1,63 +1,115 @@
-import { excludeCidr } from "cidr-tools";
+import { excludeCidr, mergeCidr } from "cidr-tools";
 import type { Family } from "../net/cidr.ts";
+import { formatPortRanges } from "../net/ports.ts";
 import type { CidrList, FamilyPolicy, Policy } from "../policy/policy.ts";
+import { ANY_INTERFACE, type InterfaceSet, interfacesWithout } from "./interface-set.ts";
 
-/** Addresses of which another thing becomes true. */
+/** Connections whose verdict changes: those to one of `to`, from one of `from`, that leave by one of `by`. */
 export interface Change {
   readonly family: Family;
-  /** What of a connection has such an address. */
-  readonly of: "destination" | "source";
-  readonly before: string;
-  readonly after: string;
-  /** Disjoint and as few as can be, in ascending order. */
-  readonly cidrs: readonly string[];
+  readonly before: "kept" | "masqueraded";
+  readonly after: "kept" | "masqueraded";
+  /** What tells these connections from those whose verdict stays. */
+  readonly because: "to" | "from" | "by";
+  /** Disjoint CIDRs, as few as can be, in ascending order; `from` too. */
+  readonly to: readonly string[];
+  readonly from: readonly string[];
+  readonly by: readonly InterfaceSet[];
 }
 
-/** The addresses whose verdict differs between two policies; an account of what they mean, not of how they say it. */
+/** What differs between two policies, but not in who is masqueraded. */
+export interface SettingChange {
+  readonly setting: string;
+  readonly before: string;
+  readonly after: string;
+}
+
+/**
+ * The connections whose verdict differs between two policies, in disjoint groups. It compares what policies mean, not
+ * how they say it: none are returned if no connection tells the policies apart.
+ */
 export function changes(before: Policy, after: Policy): Change[] {
   return FAMILIES.flatMap(family => {
-    const [old, now] = [before, after].map(policy => policy.families.find(it => it.family === family));
+    const [old, now] = [masqueraded(before, family), masqueraded(after, family)];
     return [
-      ...between(family, "destination", "masqueraded", "kept", kept(family, old), kept(family, now)),
-      ...between(family, "source", "left alone", "masqueraded", sources(family, old), sources(family, now)),
+      ...without(now, old).map(it => ({ family, before: "kept", after: "masqueraded", ...it }) as const),
+      ...without(old, now).map(it => ({ family, before: "masqueraded", after: "kept", ...it }) as const),
     ];
   });
 }
 
+/** The settings that differ and decide how masqueraded connections look, not which they are. */
+export function settingChanges(before: Policy, after: Policy): SettingChange[] {
+  return Object.entries(SETTINGS).flatMap(([setting, textOf]) => {
+    const [old, now] = [textOf(before), textOf(after)];
+    return old === now ? [] : [{ setting, before: old, after: now }];
+  });
+}
+
+const SETTINGS: Readonly<Record<string, (policy: Policy) => string>> = {
+  chain: ({ chain }) => chain,
+  "source ports": ({ toPorts }) => (toPorts ? formatPortRanges(toPorts) : "any"),
+  "random source ports": ({ randomFully }) => (randomFully ? "yes" : "no"),
+};
+
 const FAMILIES = ["ip", "ip6"] as const;
 
-/** @param outside what is true of addresses that are in none of the lists, and `inside` of the others */
-function between(
-  family: Family,
-  of: Change["of"],
-  outside: string,
-  inside: string,
-  before: readonly string[],
-  after: readonly string[],
-): Change[] {
-  const gone = excludeCidr([...before], [...after]);
-  const come = excludeCidr([...after], [...before]);
-  return [
-    { family, of, before: inside, after: outside, cidrs: gone },
-    { family, of, before: outside, after: inside, cidrs: come },
-  ].filter(({ cidrs }) => cidrs.length > 0);
+/** All connections to one of `to`, from one of `from`, by one of `by`: such a product is what a policy masquerades. */
+interface Product {
+  readonly to: readonly string[];
+  readonly from: readonly string[];
+  readonly by: readonly string[];
 }
 
-/** Destinations that keep the Pod's address, from whatever source and by whatever interface. */
-function kept(family: Family, policy: FamilyPolicy | undefined): readonly string[] {
-  if (!policy || policy.sources?.outer.length === 0) return EVERYTHING[family];
-  return excludeCidr(texts(policy.nonMasquerade), texts(policy.masquerade));
+/** What the policy masquerades of a family; undefined if nothing. See `verdict`. */
+function masqueraded(policy: Policy, family: Family): Product | undefined {
+  const found = policy.families.find(it => it.family === family);
+  if (!found) return undefined;
+  const to = destinations(found);
+  const from = minus(
+    found.sources ? texts(found.sources) : EVERYTHING[family],
+    texts(found.nonMasqueradeSources),
+  );
+  if (to.length === 0 || from.length === 0) return undefined;
+  return { to, from, by: policy.outputInterfaces ?? ANY_INTERFACE };
 }
 
-/** Sources of which connections are masqueraded. Where none are, that is told of the destinations. */
-function sources(family: Family, policy: FamilyPolicy | undefined): readonly string[] {
-  if (!policy) return EVERYTHING[family];
-  const { sources, nonMasqueradeSources } = policy;
-  const from = sources && sources.outer.length > 0 ? texts(sources) : EVERYTHING[family];
-  return excludeCidr([...from], texts(nonMasqueradeSources));
+function destinations({ family, masquerade, nonMasquerade }: FamilyPolicy): string[] {
+  const kept = minus(texts(nonMasquerade), texts(masquerade));
+  return minus(EVERYTHING[family], kept);
+}
+
+type Part = Pick<Change, "because" | "to" | "from" | "by">;
+
+/** What is in a product and not in another, in up to three parts that have nothing in common. */
+function without(all: Product | undefined, other: Product | undefined): Part[] {
+  if (!all) return [];
+  const by = interfacesWithout(all.by, []);
+  if (!other) return [{ because: "to", ...all, by }];
+  const to = both(all.to, other.to);
+  const from = both(all.from, other.from);
+  const parts: Part[] = [
+    { because: "to", to: minus(all.to, other.to), from: all.from, by },
+    { because: "from", to, from: minus(all.from, other.from), by },
+    { because: "by", to, from, by: interfacesWithout(all.by, other.by) },
+  ];
+  return parts.filter(part => [part.to, part.from, part.by].every(it => it.length > 0));
+}
+
+function minus(cidrs: readonly string[], others: readonly string[]): string[] {
+  return mergeCidr(excludeCidr([...cidrs], [...others]));
+}
+
+function both(cidrs: readonly string[], others: readonly string[]): string[] {
+  return minus(cidrs, minus(cidrs, others));
 }
 
 const EVERYTHING: Readonly<Record<Family, readonly string[]>> = { ip: ["0.0.0.0/0"], ip6: ["::/0"] };
+
+/** The addresses of a family that are in none of some CIDRs. */
+export function complement(family: Family, cidrs: readonly string[]): string[] {
+  return minus(EVERYTHING[family], cidrs);
+}
 
 function texts({ outer }: CidrList): string[] {
   return outer.map(({ cidr }) => cidr.text);

@@ -1,79 +1,278 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { type Change, changes } from "../../src/inspect/changes.ts";
-import { Cidr } from "../../src/net/cidr.ts";
-import { verdict } from "../../src/policy/verdict.ts";
-import { boundaries, wanted } from "../arbitraries.ts";
+import { type Change, changes, settingChanges } from "../../src/inspect/changes.ts";
+import { changesText } from "../../src/inspect/changes-text.ts";
+import { interfacesWithout, isInterfaceIn } from "../../src/inspect/interface-set.ts";
+import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
+import type { Policy } from "../../src/policy/policy.ts";
+import { type Connection, verdict } from "../../src/policy/verdict.ts";
+import { boundaries, interfaceName, type Wanted, wanted } from "../arbitraries.ts";
 import { policy, type Short } from "../policies.ts";
 
-function texts(all: readonly Change[]): string[] {
-  return all.map(({ of, before, after, cidrs }) => `${of}s ${before} > ${after}: ${cidrs.join(" ")}`);
-}
+const DEFAULTS = "any but 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16";
 
-test.each<[string, Short, Short, string[]]>([
-  ["nothing", { keep: ["10.0.0.0/8"] }, { keep: ["10.0.0.0/8"] }, []],
+test.each<[string, Short, Short, string]>([
+  ["nothing", { keep: ["10.0.0.0/8"] }, { keep: ["10.0.0.0/8"] }, "The same connections are masqueraded."],
   [
     "other words for the same",
-    { keep: ["10.0.0.0/8"] },
-    { keep: ["10.0.0.0/9", "10.128.0.0/9", "10.1.0.0/16"] },
-    [],
+    { keep: ["10.0.0.0/8"], sources: ["10.0.0.0/8"], interfaces: ["eth*"] },
+    {
+      keep: ["10.0.0.0/9", "10.128.0.0/9", "10.1.0.0/16"],
+      sources: ["10.0.0.0/9", "10.128.0.0/9"],
+      interfaces: ["eth0", "eth*", "eth*"],
+    },
+    "The same connections are masqueraded.",
   ],
-  ["one more", { keep: [] }, { keep: ["192.0.2.0/24"] }, ["destinations masqueraded > kept: 192.0.2.0/24"]],
   [
-    "an exception",
-    { keep: ["10.0.0.0/8"] },
-    { keep: ["10.0.0.0/8"], masquerade: ["10.96.0.0/12"] },
-    ["destinations kept > masqueraded: 10.96.0.0/12"],
+    "sources and interfaces of a policy that masquerades nothing",
+    { keep: ["0.0.0.0/0"], sources: ["10.0.0.0/8"], interfaces: ["eth0"] },
+    { keep: ["0.0.0.0/0"], sources: ["11.0.0.0/8"], interfaces: ["eth1"] },
+    "The same connections are masqueraded.",
+  ],
+  [
+    "one more",
+    { keep: [] },
+    { keep: ["192.0.2.0/24"] },
+    `IPv4 connections that were masqueraded and will be kept:
+  to    192.0.2.0/24`,
+  ],
+  [
+    "an exception, for some sources",
+    { keep: ["10.0.0.0/8"], sources: ["10.244.0.0/16", "10.247.0.0/16"] },
+    { keep: ["10.0.0.0/8"], sources: ["10.244.0.0/16", "10.247.0.0/16"], masquerade: ["10.96.0.0/12"] },
+    `IPv4 connections that were kept and will be masqueraded:
+  to    10.96.0.0/12
+  from  10.244.0.0/16, 10.247.0.0/16`,
   ],
   [
     "half of one",
     { keep: ["10.0.0.0/8"] },
-    { keep: ["10.0.0.0/9", "11.0.0.0/8"] },
-    ["destinations kept > masqueraded: 10.128.0.0/9", "destinations masqueraded > kept: 11.0.0.0/8"],
+    { keep: ["10.0.0.0/9", "11.0.0.0/8", "12.0.0.0/8"] },
+    `IPv4 connections that were kept and will be masqueraded:
+  to    10.128.0.0/9
+IPv4 connections that were masqueraded and will be kept:
+  to    11.0.0.0/8
+        12.0.0.0/8`,
   ],
   [
     "sources",
     { sources: ["10.244.0.0/16"] },
     { sources: ["10.244.0.0/17", "10.245.0.0/16"] },
-    ["sources masqueraded > left alone: 10.244.128.0/17", "sources left alone > masqueraded: 10.245.0.0/16"],
+    `IPv4 connections that were kept and will be masqueraded:
+  to    ${DEFAULTS}
+  from  10.245.0.0/16
+IPv4 connections that were masqueraded and will be kept:
+  to    ${DEFAULTS}
+  from  10.244.128.0/17`,
   ],
   [
     "sources that are never masqueraded",
-    { spared: ["10.244.0.0/16"] },
-    { spared: ["10.244.0.0/17", "10.245.0.0/16"] },
-    ["sources masqueraded > left alone: 10.245.0.0/16", "sources left alone > masqueraded: 10.244.128.0/17"],
+    {},
+    { spared: ["10.244.7.0/24"] },
+    `IPv4 connections that were masqueraded and will be kept:
+  to    ${DEFAULTS}
+  from  10.244.7.0/24`,
+  ],
+  [
+    "only some sources",
+    {},
+    { sources: ["10.244.0.0/16"], spared: ["10.244.128.0/17"] },
+    `IPv4 connections that were masqueraded and will be kept:
+  to    ${DEFAULTS}
+  from  any but 10.244.0.0/17`,
+  ],
+  [
+    "interfaces",
+    { interfaces: ["eth0"] },
+    { interfaces: ["eth1"] },
+    `IPv4 connections that were kept and will be masqueraded:
+  to    ${DEFAULTS}
+  by    eth1
+IPv4 connections that were masqueraded and will be kept:
+  to    ${DEFAULTS}
+  by    eth0`,
+  ],
+  [
+    "interfaces by their beginnings",
+    {},
+    { interfaces: ["eth*", "wg0"] },
+    `IPv4 connections that were masqueraded and will be kept:
+  to    ${DEFAULTS}
+  by    * but eth*, wg0`,
+  ],
+  [
+    "everything at once",
+    { keep: [], sources: ["10.1.0.0/16"], interfaces: ["eth*"], masqLinkLocal: true },
+    { keep: ["10.0.0.0/8"], sources: ["10.1.1.0/24"], interfaces: ["eth0", "wg0"], masqLinkLocal: true },
+    `IPv4 connections that were kept and will be masqueraded:
+  to    any but 10.0.0.0/8
+  from  10.1.1.0/24
+  by    wg0
+IPv4 connections that were masqueraded and will be kept:
+  to    10.0.0.0/8
+  from  10.1.0.0/16
+  by    eth*
+IPv4 connections that were masqueraded and will be kept:
+  to    any but 10.0.0.0/8
+  from  10.1.0.0/24
+        10.1.2.0/23
+        10.1.4.0/22
+        10.1.8.0/21
+        10.1.16.0/20
+        10.1.32.0/19
+        10.1.64.0/18
+        10.1.128.0/17
+  by    eth*
+IPv4 connections that were masqueraded and will be kept:
+  to    any but 10.0.0.0/8
+  from  10.1.1.0/24
+  by    eth* but eth0`,
   ],
 ])("%s", (_name, before, after, expected) => {
-  expect(texts(changes(policy(before), policy(after)))).toEqual(expected);
+  const [old, now] = [policy(before), policy(after)];
+  const lines = changesText(changes(old, now), settingChanges(old, now));
+  expect(lines.join("\n")).toBe(expected);
 });
 
 test("IPv6 that is enabled", () => {
-  const [change] = changes(
-    policy({}),
-    policy({ keep: ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"] }, { enableIPv6: true }),
+  const text = changesText(changes(policy(), policy({ sources: ["fd00::/8"] }, { enableIPv6: true })), []);
+  expect(text).toEqual(
+    [
+      "IPv4 connections that were masqueraded and will be kept:",
+      `  to    ${DEFAULTS.replaceAll(", ", "\n                ")}`,
+      "IPv6 connections that were kept and will be masqueraded:",
+      "  to    any but fe80::/10",
+      "  from  fd00::/8",
+    ].flatMap(line => line.split("\n")),
   );
-  expect(change).toMatchObject({ family: "ip6", of: "destination", before: "kept", after: "masqueraded" });
 });
 
-test("on both sides of every boundary the verdicts differ just where it says so", () => {
-  const any = wanted({ sources: [], interfaces: fc.constant("eth0") });
-  const property = fc.property(any, any, (one, other) => {
-    const [before, after] = [one, other].map(({ short, flags }) =>
-      policy({ ...short, sources: [], spared: [] }, { ...flags, enableIPv6: true }),
-    );
-    if (!before || !after) return;
-    const said = changes(before, after).flatMap(({ cidrs, ...change }) =>
-      cidrs.map(text => ({ cidr: Cidr.literal(text), ...change })),
-    );
-    const lists = [before, after].flatMap(it => it.families).flatMap(it => [it.masquerade, it.nonMasquerade]);
-    const probes = lists.flatMap(({ outer }) => outer.flatMap(({ cidr }) => boundaries(cidr)));
-    for (const destination of probes) {
-      const [old, now] = [before, after].map(it => verdict(it, { destination }).verdict);
-      const change = said.find(({ cidr }) => cidr.contains(destination));
-      expect(change?.after, destination.text).toBe(
-        old === now ? undefined : now === "keep" ? "kept" : "masqueraded",
+test("long lists that did not change are cut, what changed is not", () => {
+  const many = Array.from({ length: 20 }, (_, i) => `10.${2 * i}.0.0/16`);
+  const text = changesText(
+    changes(policy({ keep: [], sources: many }), policy({ keep: many, sources: many })),
+    [],
+  );
+  expect(text).toHaveLength(1 + 20 + 1);
+  expect(text.at(-1)).toEndWith(" 10.14.0.0/16 and 12 more");
+});
+
+test("what does not change who is masqueraded is named apart", () => {
+  const after = policy({}, { masqChain: "M", randomFully: false, toPorts: [{ first: 1024, last: 2000 }] });
+  const lines = changesText(changes(policy(), after), settingChanges(policy(), after));
+  expect(lines).toEqual([
+    "The same connections are masqueraded.",
+    "Changed chain: IP-MASQ-AGENT before, M after.",
+    "Changed source ports: any before, 1024-2000 after.",
+    "Changed random source ports: yes before, no after.",
+  ]);
+  expect(settingChanges(policy(), policy({ keep: [] }))).toEqual([]);
+});
+
+/** Names at which sets of interfaces may differ. */
+function probes(names: readonly string[]): string[] {
+  return [...new Set(names.flatMap(it => [it.replace(/\*$/, ""), it.replace(/\*$/, "~")])), "~"];
+}
+
+test("sets of interfaces", () => {
+  const some = fc.array(
+    fc.oneof(interfaceName(), fc.constantFrom("*", "eth*", "eth0", "eth01", "eth0*", "e*")),
+    {
+      maxLength: 4,
+    },
+  );
+  const property = fc.property(some, some, (names, others) => {
+    const sets = interfacesWithout(names, others);
+    const holds = (all: readonly string[], name: string) =>
+      all.some(it => (it.endsWith("*") ? name.startsWith(it.slice(0, -1)) : it === name));
+    for (const name of probes([...names, ...others])) {
+      expect(sets.filter(it => isInterfaceIn(it, name)).length, name).toBe(
+        holds(names, name) && !holds(others, name) ? 1 : 0,
       );
     }
   });
-  fc.assert(property, { numRuns: 200 });
+  fc.assert(property);
 });
+
+function address(text: string): Address {
+  const parsed = parseAddress(text);
+  if ("what" in parsed) throw new TypeError(parsed.what);
+  return parsed;
+}
+
+/** Addresses on both sides of every boundary that the policies have in one of their lists. */
+function near(policies: readonly Policy[], of: "to" | "from"): Address[] {
+  const lists = policies.flatMap(({ families }) =>
+    families.flatMap(it =>
+      of === "to" ? [it.masquerade, it.nonMasquerade] : [it.sources, it.nonMasqueradeSources],
+    ),
+  );
+  const all = lists.flatMap(list => list?.outer.flatMap(({ cidr }) => boundaries(cidr)) ?? []);
+  return [
+    ...new Map([...all, address("192.0.2.9"), address("2001:db8::9")].map(it => [it.text, it])).values(),
+  ];
+}
+
+/** Tells of a connection whether it is among those of the change. */
+function membership(change: Change): (connection: Required<Omit<Connection, "local">>) => boolean {
+  const [to, from] = [change.to, change.from].map(texts => texts.map(Cidr.literal));
+  const holds = (cidrs: readonly Cidr[] | undefined, it: Address) => cidrs?.some(cidr => cidr.contains(it));
+  return ({ destination, source, out }) =>
+    holds(to, destination) === true &&
+    holds(from, source) === true &&
+    change.by.some(it => isInterfaceIn(it, out));
+}
+
+/** Pairs of policies of which many differ in one key only. */
+function pairs(): fc.Arbitrary<readonly [Policy, Policy]> {
+  const any = wanted({ sources: [], interfaces: fc.constantFrom("eth0", "eth1", "eth*", "e*", "wg0") });
+  const built = ({ short, flags }: Wanted) => policy(short, flags);
+  return fc.tuple(any, any, fc.constantFrom("all", ...KEYS)).map(([one, other, key]) => {
+    if (key === "all") return [built(one), built(other)];
+    const { [key]: _left, ...rest } = one.short;
+    const changed = other.short[key];
+    const short = changed === undefined ? rest : { ...rest, [key]: changed };
+    const families = { enableIPv6: one.flags.enableIPv6 === true || other.flags.enableIPv6 === true };
+    return [built({ ...one, flags: families }), built({ short, flags: families })];
+  });
+}
+
+const KEYS = ["keep", "masquerade", "sources", "spared", "interfaces", "masqLinkLocal"] as const;
+
+test("the verdict of a connection changes just where it is said, for any two policies", () => {
+  let told = 0;
+  const property = fc.property(pairs(), fc.nat(), ([before, after], draw) => {
+    const said = changes(before, after).map(change => ({ ...change, holds: membership(change) }));
+    const sources = near([before, after], "from");
+    const names = probes([before, after].flatMap(it => it.outputInterfaces ?? []));
+    const verdicts = (connection: Connection) =>
+      [before, after].map(it => (verdict(it, connection).verdict === "keep" ? "kept" : "masqueraded"));
+    const wrong: string[] = [];
+    for (const [i, destination] of near([before, after], "to").entries()) {
+      const own = sources.filter(({ family }) => family === destination.family);
+      for (const [j, out] of names.entries()) {
+        for (const k of [0, 1, 2]) {
+          const source = own[(draw + i + 5 * j + 7 * k) % own.length];
+          if (!source) throw new TypeError("no source");
+          const connection = { destination, source, out };
+          const [old, now] = verdicts(connection);
+          const found = said.filter(({ holds }) => holds(connection));
+          const right = old === now ? found.length === 0 : found.length === 1 && found[0]?.after === now;
+          if (!right) wrong.push(`${source.text} ${destination.text} ${out}: ${old}, ${now}`);
+          if (found.length > 0) told++;
+        }
+      }
+    }
+    for (const { to, from, by, after, holds } of said) {
+      const [destination, source] = [to, from].map(([cidr = ""]) => address(Cidr.literal(cidr).address));
+      const [out] = by.flatMap(it => probes([it.name]).filter(name => isInterfaceIn(it, name)));
+      if (!destination || !source || out === undefined) throw new TypeError("an empty change");
+      const connection = { destination, source, out };
+      if (!holds(connection) || verdicts(connection)[1] !== after || verdicts(connection)[0] === after)
+        wrong.push(`${source.text} ${destination.text} ${out}: said to be ${after}`);
+    }
+    expect(wrong).toEqual([]);
+  });
+  fc.assert(property, { numRuns: 150 });
+  expect(told).toBeGreaterThan(1000);
+}, 30_000);

@@ -150,10 +150,10 @@ test("two configs are compared by rules and by addresses", async () => {
  \t}
  \tchain postrouting {
 
-IPv4 destinations that were kept and will be masqueraded:
-  192.0.2.0/24
-IPv4 destinations that were masqueraded and will be kept:
-  198.18.0.0/15
+IPv4 connections that were kept and will be masqueraded:
+  to    192.0.2.0/24
+IPv4 connections that were masqueraded and will be kept:
+  to    198.18.0.0/15
 `,
   });
   expect((await compare("old", "new", "--backend=iptables")).stdout).toContain(
@@ -164,4 +164,24 @@ IPv4 destinations that were masqueraded and will be kept:
     "# where a CIDR stands\n\n\nnonMasqueradeCIDRs: [192.0.2.0/24, 10.0.0.0/8]\n",
   );
   expect(await compare("old", "same")).toEqual({ exitCode: 0, stdout: "", stderr: "" });
+  await writeFile(`${FOLDER}/eth0`, "outputInterfaces: [eth0]\n");
+  await writeFile(`${FOLDER}/eth1`, "outputInterfaces: [eth1]\n");
+  for (const backend of ["nftables", "iptables"]) {
+    const { exitCode, stdout } = await compare("eth0", "eth1", `--backend=${backend}`);
+    expect(exitCode).toBe(1);
+    expect(stdout).toEndWith(`
+IPv4 connections that were kept and will be masqueraded:
+  to    any but 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16
+  by    eth1
+IPv4 connections that were masqueraded and will be kept:
+  to    any but 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16
+  by    eth0
+`);
+  }
+  await writeFile(`${FOLDER}/redundant`, "nonMasqueradeCIDRs: [10.0.0.0/9, 10.128.0.0/9, 192.0.2.0/24]\n");
+  const { exitCode, stdout } = await compare("old", "redundant");
+  expect({ exitCode, last: stdout.split("\n").slice(-3) }).toEqual({
+    exitCode: 1,
+    last: ["", "The same connections are masqueraded.", ""],
+  });
 });

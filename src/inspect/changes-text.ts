@@ -1,0 +1,47 @@
+import { type Change, complement, type SettingChange } from "./changes.ts";
+import { formatInterfaceSet } from "./interface-set.ts";
+
+/** The most entries that stand on one line, of lists that say where a change applies. */
+const MOST_ON_A_LINE = 8;
+
+/** The changes for people. What changed is listed with one entry a line, and all of it. */
+export function changesText(changes: readonly Change[], settings: readonly SettingChange[]): string[] {
+  return [
+    ...(changes.length === 0 ? ["The same connections are masqueraded."] : changes.flatMap(changeText)),
+    ...settings.map(({ setting, before, after }) => `Changed ${setting}: ${before} before, ${after} after.`),
+  ];
+}
+
+function changeText({ family, before, after, because, to, from, by }: Change): string[] {
+  const name = family === "ip" ? "IPv4" : "IPv6";
+  const interfaces = by.map(formatInterfaceSet);
+  const parts = [
+    { part: "to" as const, label: "to", ...shorter(to, complement(family, to)) },
+    { part: "from" as const, label: "from", ...shorter(from, complement(family, from)) },
+    { part: "by" as const, label: "by", but: false, list: interfaces.join() === "*" ? [] : interfaces },
+  ];
+  return [
+    `${name} connections that were ${before} and will be ${after}:`,
+    ...parts.flatMap(({ part, label, but, list }) => {
+      if (list.length === 0) return part === "to" ? ["  to    any address"] : [];
+      const lead = `  ${label.padEnd(6)}${but ? "any but " : ""}`;
+      if (part !== because) return [`${lead}${inline(list)}`];
+      return list.map((entry, i) => `${i === 0 ? lead : " ".repeat(lead.length)}${entry}`);
+    }),
+  ];
+}
+
+/** Addresses by what they are, or by what they are not; an empty list is every address. */
+function shorter(
+  cidrs: readonly string[],
+  others: readonly string[],
+): { but: boolean; list: readonly string[] } {
+  return others.length < cidrs.length || others.length === 0
+    ? { but: true, list: others }
+    : { but: false, list: cidrs };
+}
+
+function inline(list: readonly string[]): string {
+  const more = list.length - MOST_ON_A_LINE;
+  return more > 1 ? `${list.slice(0, MOST_ON_A_LINE).join(", ")} and ${more} more` : list.join(", ");
+}
