@@ -31,7 +31,7 @@ export const diff = command({
   examples: ["ipmasq diff", "ipmasq diff --from=old.yaml --to=new.yaml"],
   async run({ from, to, configmap }, flags) {
     if ((from === "") !== (to === ""))
-      throw new UsageError("--from and --to go together: give both, or none");
+      throw new UsageError("--from and --to need each other; write both, or neither");
     try {
       return from === "" ? await withKernel(flags, configmap) : await ofConfigs(flags, configmap, from, to);
     } catch (error) {

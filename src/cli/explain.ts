@@ -8,6 +8,7 @@ import { type Fault, parsedBy } from "../net/fault.ts";
 import { PROTOCOLS } from "../net/protocol.ts";
 import type { Policy } from "../policy/policy.ts";
 import { printableJson, printableLines } from "../system/printable.ts";
+import { messageOf } from "../system/program.ts";
 import { UsageError } from "./args.ts";
 import { type AgentFlags, command, type Outcome } from "./command.ts";
 import { choice, toggle } from "./flags.ts";
@@ -108,7 +109,11 @@ async function linesOfInput(): Promise<string[]> {
   if (process.stdin.isTTY) {
     throw new UsageError("no address; write one, as in `ipmasq explain 203.0.113.7`");
   }
-  return (await Bun.stdin.text()).split("\n");
+  try {
+    return (await Bun.stdin.text()).split("\n");
+  } catch (error) {
+    throw new UsageError(`standard input cannot be read: ${messageOf(error)}`);
+  }
 }
 
 function question(words: readonly string[], common: Omit<Question, "source" | "destination">): Question {

@@ -229,6 +229,14 @@ describe("explain", () => {
     });
   });
 
+  test("says that standard input is a directory", async () => {
+    expect(await run(["sh", "-c", '"$0" explain </', BINARY])).toEqual({
+      exitCode: 64,
+      stdout: "",
+      stderr: "ipmasq: standard input cannot be read: Directories cannot be read like files\n",
+    });
+  });
+
   test.each([
     ["example.com", '"example.com" is not an IP address; give its address: names are not looked up'],
     ["10.0.0.1 ::1", "10.0.0.1 and ::1 are of different families; write two of the same family"],
@@ -331,20 +339,33 @@ describe("render", () => {
   });
 });
 
-test("what is printed is added to a file, a reader that goes away is no fault, and a full disk is", async () => {
-  const shell = (script: string) => run(["sh", "-c", script, BINARY]);
+const shell = (script: string) => run(["bash", "-c", script, BINARY]);
+
+test("what is printed is added to a file", async () => {
   const file = join(tmpdir(), `ipmasq-print-${process.pid}`);
   const { stdout } = await shell(
     `echo old >${file}; $0 version >>${file} 2>>${file}; cat ${file}; rm ${file}`,
   );
   expect(stdout).toMatch(/^old\nipmasq .*\n$/);
-  expect(await shell("$0 schema | true")).toMatchObject({ exitCode: 0, stderr: "" });
-  expect(await shell("$0 version >&-")).toMatchObject({ exitCode: 0, stderr: "" });
-  for (const command of ["version", "status --watch --listen="]) {
-    const full = await shell(`PATH= $0 ${command} --config=/none >/dev/full`);
-    expect(full.exitCode, command).toBe(74);
-    expect(full.stderr, command).toMatch(/^ipmasq: cannot print: ENOSPC.*\n$/);
-  }
+});
+
+test.each([
+  ...["version", "help", "schema", "check", "render", "render --format=nft-json", "explain 192.0.2.1"],
+  ...["diff --help", "diff --from=/dev/null --to=/dev/null", "status --listen="],
+])("%s: a reader that closes the pipe is no fault, and a full disk is", async line => {
+  const command = `PATH= $0 ${line}`;
+  const { exitCode, stdout, stderr } = await shell(command);
+  expect(await shell(`${command} | true; exit \${PIPESTATUS[0]}`)).toEqual({ exitCode, stdout: "", stderr });
+  expect(await shell(`${command} >&-`)).toEqual({ exitCode, stdout: "", stderr });
+  const full = await shell(`${command} >/dev/full`);
+  expect(full).toMatchObject({ exitCode: stdout === "" ? exitCode : 74, stdout: "" });
+  if (stdout !== "") expect(full.stderr).toMatch(/^ipmasq: cannot print: ENOSPC.*\n$/m);
+});
+
+test("status --watch ends when the disk is full", async () => {
+  const full = await shell("PATH= $0 status --watch --listen= >/dev/full");
+  expect(full.exitCode).toBe(74);
+  expect(full.stderr).toMatch(/^ipmasq: cannot print: ENOSPC.*\n$/);
 });
 
 test.each(["text", "json"])(
