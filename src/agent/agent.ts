@@ -1,9 +1,12 @@
-import { type Backend, NotAppliedError, type Plan } from "../backends/backend.ts";
-import { type Synced, sync } from "../backends/sync.ts";
+import { NotAppliedError, type Plan } from "../backends/backend.ts";
+import { type FamilyFailure, familyText, type Synced } from "../backends/sync.ts";
+import type { Takeover } from "../backends/takeover.ts";
+import type { Family } from "../net/cidr.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { Journal, SyncRecord } from "../observe/journal.ts";
 import type { Log } from "../observe/log.ts";
-import { failureKind, messageOf } from "../system/program.ts";
+import type { Policy } from "../policy/policy.ts";
+import { type FailureKind, failureKind, messageOf } from "../system/program.ts";
 import { Claim } from "./claim.ts";
 import { watchConfig } from "./config-watch.ts";
 import { facts, Intent, type Settings } from "./intent.ts";
@@ -24,6 +27,9 @@ export class Agent {
   #saidContested = false;
   /** When the last sync began, by a monotonic clock. */
   #began = 0;
+  /** Whether a family failed in the last sync, while another one did not. */
+  #partly = false;
+  #tidied: Promise<void> = Promise.resolve();
   /** What was last begun with the kernel; it never rejects. */
   #last: Promise<unknown> = Promise.resolve();
   /** Whether there will be another sync. */
@@ -31,7 +37,7 @@ export class Agent {
 
   constructor(
     readonly settings: Settings,
-    readonly backend: Backend,
+    readonly backend: Takeover,
     readonly journal: Journal,
     readonly log: Log,
   ) {
@@ -70,7 +76,7 @@ export class Agent {
     this.#triggers.push("start");
     this.#running = true;
     for (let first = true; ; first = false) {
-      const due = await this.#triggers.next(this.#pace.wait, this.#pace.hold);
+      const due = await this.#triggers.next(this.#wait, this.#pace.hold);
       if (stop.aborted) break;
       config.follow();
       await this.once(due);
@@ -78,6 +84,11 @@ export class Agent {
     }
     unwatch();
     this.#claim.stop();
+  }
+
+  /** Milliseconds until the next sync at the latest. A family that fails does not hold back repairs of another one. */
+  get #wait(): number {
+    return this.#partly ? Math.min(PARTLY_MS, this.#pace.wait) : this.#pace.wait;
   }
 
   /** Whether it leaves the node to another agent. */
@@ -88,6 +99,32 @@ export class Agent {
   /** Has the agent look after everything, as SIGHUP asks it to. */
   wake(): void {
     this.#triggers.push("signal");
+  }
+
+  /** Resolves when what others left is removed, as far as it can be. */
+  get tidied(): Promise<void> {
+    return this.#tidied;
+  }
+
+  /** Removes what others left. It takes no part in whether a sync succeeds. */
+  #tidy(policy: Policy): void {
+    this.#tidied = this.#tidied
+      .then(() => this.backend.tidy(policy))
+      .then(({ lines, failures }) => {
+        if (lines.length > 0) this.log.info("leftover rules removed", { removed: lines.join(", ") });
+        const message = failures.length > 0 ? `leftover rules may remain: ${failures.join("; ")}` : undefined;
+        this.#warn("leftovers", message);
+      });
+  }
+
+  /** Logs a warning when it begins or changes, and keeps it for `status` as long as it lasts. */
+  #warn(topic: string, message: string | undefined): void {
+    const { warnings } = this.journal;
+    if (message === undefined) warnings.delete(topic);
+    else {
+      if (message !== warnings.get(topic)) this.log.warn(message);
+      warnings.set(topic, message);
+    }
   }
 
   /** Reads the kernel's counters, not while a sync makes them begin anew. Throws what reading throws. */
@@ -123,7 +160,36 @@ export class Agent {
     const { policy } = this.#intent;
     if (!policy) return { result: "failed", message: "there has been no good config yet" };
     await this.#claim.take(this.#intent.interval);
-    return this.#succeeded(await sync(this.backend, policy), due);
+    const synced = await this.backend.sync(policy);
+    // What others left is not looked for at each sync: that takes programs of its own.
+    if (this.#intent.fresh || due.triggers.includes("start") || due.triggers.includes("signal")) {
+      this.#tidy(policy);
+      await Promise.race([this.#tidied, Bun.sleep(TIDY_MS)]);
+    }
+    const outcome = this.#succeeded(synced, due);
+    return (
+      this.#familyOutcome(
+        synced.failures,
+        policy.families.map(({ family }) => family),
+      ) ?? outcome
+    );
+  }
+
+  /**
+   * What is to be said of families that failed while another one did not; undefined if nothing has to be tried again.
+   * Where the kernel or the tools lack a family it has no connections of that family either: that is a warning.
+   */
+  #familyOutcome(failures: readonly FamilyFailure[], families: readonly Family[]): Outcome | undefined {
+    for (const family of families) {
+      const failed = failures.find(it => it.family === family);
+      this.#warn(family, failed && familyText(failed));
+    }
+    const wrong = failures.filter(({ error }) => !isUnavailable(failureKind(error)));
+    this.#partly = wrong.length > 0;
+    const [first] = wrong;
+    if (!first) return undefined;
+    const message = wrong.map(({ family }) => this.journal.warnings.get(family)).join("; ");
+    return { result: "failed", message, failure: failureKind(first.error) };
   }
 
   #succeeded({ before, after }: Synced, due: Due): Outcome {
@@ -182,6 +248,16 @@ export class Agent {
     this.#failure = message;
     return { result: "failed", message, failure: failureKind(error) };
   }
+}
+
+/** How long a sync waits until what others left is removed, in milliseconds. That takes about 50. */
+const TIDY_MS = 500;
+
+/** Milliseconds until a family that failed alone is tried again. */
+const PARTLY_MS = 15_000;
+
+function isUnavailable(kind: FailureKind | undefined): boolean {
+  return kind === "unsupported" || kind === "not-found";
 }
 
 /** How many lines of the rules were missing and how many were not ours, with the first of each. */

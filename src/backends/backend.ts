@@ -10,6 +10,8 @@ export interface Backend {
   readonly name: "nftables" | "iptables";
   /** What it writes with: nft, iptables-nft or iptables-legacy. */
   readonly writer: string;
+  /** Where its rules are: two writers of one place write the same rules there. */
+  readonly place: "own table" | "nat of nf_tables" | "nat of xtables";
   /** Reads what the kernel holds of ours, of the families of `policy`, and compares. Writes nothing. */
   plan(policy: Policy): Promise<Plan>;
   /**

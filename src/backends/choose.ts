@@ -21,28 +21,26 @@ export interface ChooseOptions {
   readonly wanted: "auto" | "nftables" | "iptables";
   /** What has to be written, for `auto` to try. */
   readonly policy: Policy;
-  /** Whether what other backends left is looked for even if nothing has to be written. */
-  readonly lookFirst: boolean;
   readonly programs?: Programs;
 }
 
 /** Chooses what the rules are written with. Throws ProgramError if there is nothing to write them with. */
 export async function chooseBackend(options: ChooseOptions): Promise<Chosen> {
-  const { programs = PROGRAMS, lookFirst } = options;
+  const { programs = PROGRAMS, policy } = options;
   const { backend, reason } = await choose(options, programs);
-  const others = (await everyBackend(programs)).filter(
-    other => other.name !== backend.name || other.writer !== backend.writer,
-  );
-  return { backend: new Takeover(backend, others, lookFirst), reason };
+  return { backend: new Takeover(backend, await everyBackend(policy.chain, programs)), reason };
 }
 
-/** Everything that any backend ever wrote, as one that can be removed. */
-export async function everyBackend(programs: Programs = PROGRAMS): Promise<Backend[]> {
-  const byNft = programs.has("nft")
-    ? [new NftablesBackend(programs.argv("nft")), new NftNatBackend(programs)]
-    : [];
+/**
+ * All that could have written rules of ours.
+ *
+ * @param chain the chain that the agent is to have, if not the usual one
+ */
+export async function everyBackend(chain?: string, programs: Programs = PROGRAMS): Promise<Backend[]> {
   const tools = await allTools(programs);
-  return [...byNft, ...tools.map(it => new IptablesBackend(it))];
+  const byIptables = tools.map(it => new IptablesBackend(it, chain));
+  if (!programs.has("nft")) return byIptables;
+  return [new NftablesBackend(programs.argv("nft")), ...byIptables, new NftNatBackend(programs, chain)];
 }
 
 async function choose({ wanted, policy }: ChooseOptions, programs: Programs): Promise<Choice> {

@@ -1,20 +1,92 @@
-import type { Policy } from "../policy/policy.ts";
+import type { Family } from "../net/cidr.ts";
+import { type Policy, partOf } from "../policy/policy.ts";
+import { failureKind, messageOf } from "../system/program.ts";
 import { type Backend, NotAppliedError, type Plan } from "./backend.ts";
 
 /** What a sync found and did. */
 export interface Synced {
-  /** What stood in the kernel before. */
+  /** What was in the kernel before. */
   readonly before: Plan;
-  /** What stands there now: the very same if nothing was written. */
+  /** What is in the kernel now: the very same object if nothing was written. */
   readonly after: Plan;
+  /** The families that could not be brought into the kernel, while another one was. */
+  readonly failures: readonly FamilyFailure[];
+}
+
+export interface FamilyFailure {
+  readonly family: Family;
+  readonly error: unknown;
 }
 
 /**
- * Makes the kernel hold what `policy` wants. Writes only if something differs, and then reads back what was
- * written; if somebody else wrote at the same moment, it tries again. Throws ProgramError, and NotAppliedError
- * if it still is not there.
+ * Makes the kernel hold what `policy` wants. Writes only if something differs, and then reads back what was written; if
+ * something else wrote at the same moment, it tries again. If both families together fail, each is tried alone.
+ *
+ * Throws ProgramError, and NotAppliedError if the rules are still not there, if that is so of every family.
  */
 export async function sync(backend: Backend, policy: Policy): Promise<Synced> {
+  const { done, failures } = await apart(policy, part => syncAll(backend, part));
+  const before = joined(done.map(it => it.before));
+  const changed = done.some(it => it.before !== it.after);
+  return { before, after: changed ? joined(done.map(it => it.after)) : before, failures };
+}
+
+/** Why rules of a family are not in the kernel, as a sentence. */
+export function familyText({ family, error }: FamilyFailure): string {
+  return `${family === "ip" ? "IPv4" : "IPv6"} rules are not in force: ${messageOf(error)}`;
+}
+
+/** What a sync would change, and the families of which that cannot be told. Throws if that is so of every family. */
+export async function planned(
+  backend: Backend,
+  policy: Policy,
+): Promise<{ readonly plan: Plan; readonly failures: readonly FamilyFailure[] }> {
+  const { done, failures } = await apart(policy, part => backend.plan(part));
+  return { plan: joined(done), failures };
+}
+
+/**
+ * Works on a policy as a whole and, if that fails, on each of its families alone. A program that hung is not started
+ * again for that.
+ */
+async function apart<T>(
+  policy: Policy,
+  work: (part: Policy) => Promise<T>,
+): Promise<{ done: T[]; failures: FamilyFailure[] }> {
+  try {
+    return { done: [await work(policy)], failures: [] };
+  } catch (error) {
+    if (policy.families.length < 2 || failureKind(error) === "timed-out") throw error;
+    const done: T[] = [];
+    const failures: FamilyFailure[] = [];
+    for (const { family } of policy.families) {
+      try {
+        done.push(await work(partOf(policy, family)));
+      } catch (error) {
+        failures.push({ family, error });
+      }
+    }
+    if (done.length === 0) throw error;
+    return { done, failures };
+  }
+}
+
+/** Plans of one family each as one. */
+function joined(plans: readonly Plan[]): Plan {
+  const [only, ...more] = plans;
+  if (only && more.length === 0) return only;
+  return {
+    held: plans.flatMap(({ held }) => held),
+    wanted: plans.flatMap(({ wanted }) => wanted),
+    inSync: plans.every(({ inSync }) => inSync),
+    counters: plans.flatMap(({ counters }) => counters),
+    apply: async () => {
+      for (const plan of plans) await plan.apply();
+    },
+  };
+}
+
+async function syncAll(backend: Backend, policy: Policy): Promise<{ before: Plan; after: Plan }> {
   const spare = isLong(policy) ? () => Bun.gc(true) : () => {};
   spare();
   const before = await backend.plan(policy);

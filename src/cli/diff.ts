@@ -3,6 +3,7 @@ import { prefixed, wantedLines } from "../backends/iptables/restore.ts";
 import { ruleset as iptablesRuleset } from "../backends/iptables/ruleset.ts";
 import { ruleset } from "../backends/nftables/ruleset.ts";
 import { tableText } from "../backends/nftables/text.ts";
+import { familyText, planned } from "../backends/sync.ts";
 import type { Policy } from "../policy/policy.ts";
 import { printable, printableLines } from "../system/printable.ts";
 import { ProgramError } from "../system/program.ts";
@@ -44,11 +45,18 @@ export const diff = command({
 async function withKernel(flags: AgentFlags, configmap: string): Promise<Outcome> {
   const { policy, stderr } = await readPolicy(flags, configmap);
   if (!policy) return { stderr, exitCode: TROUBLE };
-  const { backend } = await chooseBackend({ wanted: flags.backend, policy, lookFirst: false });
-  const { held, wanted } = await backend.plan(policy);
-  const leftovers = await backend.leftovers(policy);
+  const { backend } = await chooseBackend({ wanted: flags.backend, policy });
+  const { plan, failures } = await planned(backend, policy);
+  const { held, wanted } = plan;
+  const { lines, failures: unread } = await backend.leftovers(policy);
   const { unified } = await import("../inspect/unified.ts");
-  return { ...shown(unified(["kernel", "config"], [...held, ...leftovers], wanted)), stderr };
+  const diff = shown(unified(["kernel", "config"], [...held, ...lines], wanted));
+  const notes = [...failures.map(familyText), ...unread].map(line => `ipmasq: ${line}\n`);
+  return {
+    ...diff,
+    stderr: stderr + notes.join(""),
+    exitCode: failures.length > 0 ? TROUBLE : diff.exitCode,
+  };
 }
 
 async function ofConfigs(flags: AgentFlags, configmap: string, from: string, to: string): Promise<Outcome> {

@@ -71,7 +71,7 @@ export const explain = command({
 
 async function fromKernel(flags: AgentFlags, policy: Policy): Promise<(it: Question) => Explanation> {
   const { explainLive } = await import("../inspect/explain.ts");
-  const { backend } = await chooseBackend({ wanted: flags.backend, policy, lookFirst: false });
+  const { backend } = await chooseBackend({ wanted: flags.backend, policy });
   const kernel = await backend.rules(FAMILIES);
   const { competing } = await import("../inspect/competing.ts");
   const { readNatHooks } = await import("../inspect/foreign.ts");

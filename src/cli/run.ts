@@ -31,7 +31,7 @@ export const run = command({
     const verbose = flags.v !== undefined && flags.v >= KLOG_DEBUG;
     const log = createLog(verbose ? "debug" : flags["log-level"], flags["log-format"]);
     const policy = policyOf({}, policyFlags(flags));
-    const options: ChooseOptions = { wanted: flags.backend, policy, lookFirst: !once };
+    const options: ChooseOptions = { wanted: flags.backend, policy };
     const settings: Settings = {
       config: flags.config,
       missing: flags.configGiven ? (once ? "error" : "warning") : undefined,
@@ -42,7 +42,9 @@ export const run = command({
     journal.interval = settings.resyncInterval ?? journal.interval;
     if (once) {
       const { backend } = await chooseBackend(options);
-      const { result } = await new Agent(settings, backend, journal, log).once(START);
+      const agent = new Agent(settings, backend, journal, log);
+      const { result } = await agent.once(START);
+      await agent.tidied;
       return { exitCode: result === "failed" ? 1 : 0 };
     }
     const stop = new AbortController();

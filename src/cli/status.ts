@@ -1,6 +1,7 @@
 import { networkInterfaces } from "node:os";
 import { isatty } from "node:tty";
 import { chooseBackend, everyBackend } from "../backends/choose.ts";
+import { familyText, planned } from "../backends/sync.ts";
 import { loadConfig } from "../config/load.ts";
 import { formatProblems } from "../config/problem.ts";
 import type { Status } from "../inspect/status.ts";
@@ -100,8 +101,11 @@ async function askKernel(flags: AgentFlags): Promise<Status> {
   const policy = policyOf(loaded.config, policyFlags(flags));
   const problems = [...formatProblems(loaded.problems), ...podProblems(policy, networkInterfaces())];
   try {
-    const { backend, reason } = await chooseBackend({ wanted: flags.backend, policy, lookFirst: true });
-    const { inSync, counters } = await backend.plan(policy);
+    const { backend, reason } = await chooseBackend({ wanted: flags.backend, policy });
+    const { plan, failures } = await planned(backend, policy);
+    const { counters } = plan;
+    const inSync = plan.inSync && failures.length === 0;
+    problems.push(...failures.map(familyText));
     return {
       ...common,
       backend: backend.name,

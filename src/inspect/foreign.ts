@@ -46,7 +46,7 @@ async function hooksOf(tools: Tools, programs: Programs): Promise<NatHook[]> {
   const hooks = FAMILIES.map(async family => {
     if (!tools.has(family)) return [];
     if (tools.variant === "iptables-legacy" && !(await legacyTables(programs, family)).has("nat")) return [];
-    const saved = await tools.save(family).catch((): Saved => ({ version: undefined, chains: new Map() }));
+    const saved = await tools.save(family).catch((): Saved => ({ chains: new Map() }));
     if (!saved.chains.has(POSTROUTING)) return [];
     const chains = new Map(
       [...saved.chains].map(([name, rules]) => [name, rules.map(({ rule }) => kernelRule(name, rule))]),

@@ -7,7 +7,8 @@ import type { Journal, SyncRecord } from "./journal.ts";
 
 /** What an agent knows of itself, for `ipmasq status`. */
 export async function agentStatus(journal: Journal): Promise<Status> {
-  const { start, backend, inSync, since, unready, config, policy, totals, syncs, competing } = journal;
+  const { start, backend, inSync, since, unready, config, policy, totals, syncs, competing, warnings } =
+    journal;
   const conntrack = await readConntrack();
   return {
     from: "agent",
@@ -22,6 +23,7 @@ export async function agentStatus(journal: Journal): Promise<Status> {
     competing: [...competing],
     problems: [
       ...formatProblems(config?.problems ?? []),
+      ...warnings.values(),
       ...(policy ? podProblems(policy, networkInterfaces()) : []),
       ...syncs.flatMap(problem),
     ],

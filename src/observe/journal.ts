@@ -69,6 +69,8 @@ export class Journal {
   lastSuccess: number | undefined;
   /** Whether somebody changes our rules again and again, so that repairs are held back. */
   fighting = false;
+  /** What is wrong now and does not keep the policy from being in force, by topics. */
+  readonly warnings = new Map<string, string>();
   /** Rules of others that translate too, as of the last time that they were looked for. */
   competing: readonly Competing[] = [];
   readonly totals = new Totals();

@@ -44,8 +44,10 @@ export interface FamilyPolicy {
  * masqueraded, those to `nonMasquerade` are not, and all the rest are.
  */
 export interface Policy {
-  /** `ip`, then `ip6` if it is enabled. */
+  /** `ip`, then `ip6` if it is enabled; fewer where a part of the policy is meant. */
   readonly families: readonly FamilyPolicy[];
+  /** The families of the whole policy. */
+  readonly enabled: readonly Family[];
   /** Interface names, each with `*` at its end if it is a prefix; undefined: by any. */
   readonly outputInterfaces: readonly string[] | undefined;
   /** The chain that holds the verdicts. */
@@ -86,11 +88,17 @@ export function policyOf(config: Config, flags: PolicyFlags): Policy {
       masquerade: cidrList(family, masquerade),
       nonMasquerade: cidrList(family, nonMasquerade),
     })),
+    enabled: families,
     outputInterfaces: interfaces.length > 0 ? [...new Set(interfaces)] : undefined,
     chain: flags.masqChain,
     randomFully: flags.randomFully,
     toPorts: flags.toPorts,
   };
+}
+
+/** The part of a policy that is about one of its families. */
+export function partOf(policy: Policy, family: Family): Policy {
+  return { ...policy, families: policy.families.filter(it => it.family === family) };
 }
 
 /** `FILE:LINE`, `default`, or `--flag`. */

@@ -27,7 +27,9 @@ export interface Candidate {
    *
    * @param through a command line that runs the one behind it, in front of each that the backend starts
    */
-  open(lab: Lab, through?: readonly string[]): Backend;
+  open(lab: Lab, through?: readonly string[]): Takeover;
+  /** How many programs read the rules of a policy. */
+  reads(policy: Policy): number;
   /** Everything in the node's kernel that a write would change, handles and counters too. */
   snapshot(lab: Lab): Promise<string>;
   /** What the rules that the backend makes of a policy do to packets. Asks no kernel. */
@@ -80,6 +82,7 @@ export function describeTools(
 /** @param nft how it is called */
 export function nftables(nft: readonly string[]): Candidate {
   return {
+    reads: ({ families }) => families.length,
     open: (lab, through = []) => alone(new NftablesBackend(lab.node.command([...through, ...nft]))),
     snapshot: lab => lab.node.output(["nft", "-a", "list", "ruleset"]),
     judge: policy => {
@@ -112,6 +115,7 @@ export function iptables(variant: Variant, folder?: string): Candidate {
           new Tools(variant, suffix, true, programsOf(lab, through, path), { lock: 10, look: 50 }),
         ),
       ),
+    reads: policy => (variant === "iptables-legacy" ? policy.families.length : chainsOf(policy)),
     snapshot: async lab => {
       const saved = await Promise.all(["iptables", "ip6tables"].map(it => lab.node.output(save(it))));
       return saved.join("").replace(/^#.*\n/gm, "");
@@ -134,6 +138,7 @@ export function iptables(variant: Variant, folder?: string): Candidate {
 
 function natByNft(): Candidate {
   return {
+    reads: chainsOf,
     open: (lab, through = []) => alone(new NftNatBackend(programsOf(lab, through))),
     snapshot: lab => lab.node.output(["nft", "-a", "list", "ruleset"]),
     judge: judgeBoth,
@@ -142,9 +147,17 @@ function natByNft(): Candidate {
   };
 }
 
+/** The chains that the iptables backend has for a policy, POSTROUTING among them. */
+function chainsOf(policy: Policy): number {
+  return policy.families.reduce(
+    (sum, family) => sum + 1 + iptablesRuleset(policy, family, true).chains.length,
+    0,
+  );
+}
+
 /** As `chooseBackend` has it, but that there are no others. */
-function alone(backend: Backend): Backend {
-  return new Takeover(backend, [], false);
+function alone(backend: Backend): Takeover {
+  return new Takeover(backend, []);
 }
 
 function judgeBoth(policy: Policy): (packet: Packet) => "keep" | "masquerade" {

@@ -202,7 +202,7 @@ describe("the choice", () => {
     return { ...all, has: name => !names.includes(name) && all.has(name) };
   };
   const chosen = async (wanted: "auto" | "nftables" | "iptables", programs: Programs = programsOf(lab)) => {
-    const { backend, reason } = await chooseBackend({ wanted, policy: policy(), lookFirst: true, programs });
+    const { backend, reason } = await chooseBackend({ wanted, policy: policy(), programs });
     return `${backend.name} by ${backend.writer}: ${reason}`;
   };
 
@@ -272,21 +272,24 @@ test("switches between all backends under load judge no connection wrongly, leav
     ["iptables", iptables],
   ] as const;
   const choose = (wanted: "nftables" | "iptables", programs: Programs) =>
-    chooseBackend({ wanted, programs, policy: policy(), lookFirst: true });
+    chooseBackend({ wanted, programs, policy: policy() });
   await sync((await choose("nftables", programsOf(lab))).backend, policy({}, { enableIPv6: true }));
   const load = await lab.load({ destinations: [KEPT, OUTBOUND], flowsPerSecond: 5000 });
   for (let i = 0; i < 12; i++) {
     const [wanted, programs] = ways[i % ways.length] ?? ways[0];
     const { backend } = await choose(wanted, programs);
     await sync(backend, policy({}, { enableIPv6: true }));
-    const elsewhere = (await everyBackend(programsOf(lab))).filter(it => it.name !== backend.name);
+    expect((await backend.tidy(policy({}, { enableIPv6: true }))).failures).toEqual([]);
+    const elsewhere = (await everyBackend(undefined, programsOf(lab))).filter(it => it.name !== backend.name);
     expect((await Promise.all(elsewhere.map(it => it.held()))).flat()).toEqual([]);
     await readable();
   }
   const [kept, outbound] = await load.stop();
   expect(kept).toMatchObject({ fromNode: 0, other: 0 });
   expect(outbound).toMatchObject({ fromPod: 0, other: 0 });
-  for (const each of await everyBackend(programsOf(lab))) await each.remove();
+  for (const each of await everyBackend(undefined, programsOf(lab))) await each.remove();
   expect(await Promise.all(VARIANTS.map(theirs))).toEqual(before);
-  expect((await Promise.all((await everyBackend(programsOf(lab))).map(it => it.held()))).flat()).toEqual([]);
+  expect(
+    (await Promise.all((await everyBackend(undefined, programsOf(lab))).map(it => it.held()))).flat(),
+  ).toEqual([]);
 }, 120_000);

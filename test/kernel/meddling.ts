@@ -48,7 +48,7 @@ const IPTABLES_MEDDLING: readonly string[] = [
   "-A POSTROUTING -j IP-MASQ-AGENT",
   "-A POSTROUTING -m addrtype ! --dst-type LOCAL -j IP-MASQ-AGENT",
   "-I POSTROUTING -s 10.0.0.0/8 -g IP-MASQ-AGENT",
-  "-N OLD-MASQ; -A OLD-MASQ -m comment --comment 'ip-masq-agent: old' -j MASQUERADE; -A POSTROUTING -j OLD-MASQ",
+  "-N OLD-MASQ; -A OLD-MASQ -m comment --comment 'ip-masq-agent: outbound traffic' -j MASQUERADE; -A POSTROUTING -m comment --comment 'ip-masq-agent: ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom OLD-MASQ chain' -j OLD-MASQ",
 ];
 
 /** @param program how iptables is called */
@@ -74,5 +74,5 @@ export const NAT_MEDDLING: readonly string[] = [
   "insert rule ip nat IP-MASQ-AGENT ip daddr 203.0.113.0/24 return",
   "add rule ip nat POSTROUTING jump IP-MASQ-AGENT",
   "add rule ip nat POSTROUTING fib daddr type != local jump IP-MASQ-AGENT",
-  'add chain ip nat OLD-MASQ; add rule ip nat OLD-MASQ counter masquerade comment "ip-masq-agent: old"; add rule ip nat POSTROUTING jump OLD-MASQ',
+  'add chain ip nat OLD-MASQ; add rule ip nat OLD-MASQ counter masquerade comment "ip-masq-agent: outbound traffic"; add rule ip nat POSTROUTING jump OLD-MASQ comment "ip-masq-agent: ensure nat POSTROUTING directs all traffic to our custom OLD-MASQ chain"',
 ];

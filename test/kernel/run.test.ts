@@ -16,6 +16,7 @@ afterAll(() => lab.close());
 beforeEach(async () => {
   await rm("/run/binary", { recursive: true, force: true });
   await mkdir("/run/binary");
+  await writeFile(CONFIG, "# the defaults\n");
 });
 afterEach(() => lab.node.output(["nft", "flush", "ruleset"]));
 

@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { readFile, rm } from "node:fs/promises";
 import { Lab } from "../../lab/lab.ts";
-import { sync } from "../../src/backends/sync.ts";
-import { Takeover } from "../../src/backends/takeover.ts";
+import { familyText, sync } from "../../src/backends/sync.ts";
+import { failureKind } from "../../src/system/program.ts";
 import { policy } from "../policies.ts";
 import { describeCandidates } from "./candidates.ts";
 
@@ -16,7 +16,7 @@ beforeAll(async () => {
 });
 afterAll(() => lab.close());
 
-describeCandidates(({ open, snapshot, meddling }) => {
+describeCandidates(({ open, reads, snapshot, meddling }) => {
   afterEach(async () => {
     await open(lab).remove();
     // iptables-nft leaves its tables behind, which "flush ruleset" would take away from the next candidate.
@@ -54,14 +54,14 @@ describeCandidates(({ open, snapshot, meddling }) => {
     }
   });
 
-  test("a sync that finds no difference starts one program a family and touches no counter", async () => {
+  test("a sync that finds no difference starts only what reads our rules, and touches no counter", async () => {
     for (const wanted of [one, both]) {
       await sync(open(lab), wanted);
       await lab.connect({ protocol: "udp", to: KEPT });
       await lab.connect({ protocol: "udp", to: OUTBOUND });
       const before = await snapshot(lab);
       expect(before).toMatch(/packets 1 |\[1:/);
-      expect(await programs(through => sync(open(lab, through), wanted))).toBe(wanted.families.length);
+      expect(await programs(through => sync(open(lab, through), wanted))).toBe(reads(wanted));
       expect(await snapshot(lab)).toBe(before);
     }
   });
@@ -90,12 +90,13 @@ describeCandidates(({ open, snapshot, meddling }) => {
   });
 
   test("two agents at once do no harm that the next sync does not repair", async () => {
-    const [first, second] = [new Takeover(open(lab), [], true), new Takeover(open(lab), [], true)];
+    const [first, second] = [open(lab), open(lab)];
     await sync(first, other);
     const clean = normal(await snapshot(lab));
     for (let i = 0; i < 8; i++) {
       await Promise.allSettled([sync(first, i % 3 === 0 ? both : one), sync(second, other)]);
       await sync(first, one);
+      await first.tidy(one);
       expect(await owner(KEPT)).toBe("pod");
       expect(await owner(OUTBOUND)).toBe("node");
       await sync(second, other);
@@ -142,15 +143,43 @@ describeCandidates(({ open, snapshot, meddling }) => {
   });
 
   test("a family that is no longer enabled goes", async () => {
-    const backend = new Takeover(open(lab), [], true);
-    await sync(backend, policy({}, { enableIPv6: true }));
-    await sync(backend, policy());
-    await backend.remove();
+    const backend = open(lab);
+    const both = policy({}, { enableIPv6: true });
     await sync(backend, policy());
     const withoutIPv6 = await snapshot(lab);
-    await sync(backend, policy({}, { enableIPv6: true }));
-    await sync(new Takeover(open(lab), [], true), policy());
+    await sync(backend, both);
+    await sync(open(lab), policy());
+    expect((await open(lab).leftovers(policy())).lines).not.toEqual([]);
+    expect((await open(lab).tidy(policy())).lines).not.toEqual([]);
     expect(normal(await snapshot(lab))).toEqual(normal(withoutIPv6));
+  });
+
+  test.each([
+    ["ip", "IPv4"],
+    ["ip6", "IPv6"],
+  ] as const)("where %s cannot be had the other family is in force", async (family, name) => {
+    const wanted = policy({ keep: ["10.0.0.0/8", "fd00::/8"] }, { enableIPv6: true });
+    const backend = open(lab, ["sh", "-c", WITHOUT, family]);
+    for (const first of [true, false]) {
+      const { before, after, failures } = await sync(backend, wanted);
+      expect(before.inSync).toBe(!first);
+      expect(after.wanted.join()).toMatch(family === "ip" ? "fd00::/8" : "10.0.0.0/8");
+      expect(failures.map(familyText)).toEqual([expect.stringContaining(`${name} rules are not in force: `)]);
+      expect(failures.map(({ error }) => failureKind(error))).toEqual(["unsupported"]);
+    }
+    if (family === "ip6") expect(await owner(OUTBOUND)).toBe("node");
+    // Nothing is written twice when the other family comes.
+    await sync(open(lab), wanted);
+    const clean = await snapshot(lab);
+    expect((await sync(backend, wanted)).before.inSync).toBe(true);
+    expect(await snapshot(lab)).toBe(clean);
+  });
+
+  test("where no family can be had it says why", async () => {
+    const wanted = policy({}, { enableIPv6: true });
+    await expect(sync(open(lab, ["sh", "-c", WITHOUT, "all"]), wanted)).rejects.toThrow(
+      "Address family not supported by protocol",
+    );
   });
 
   test("5,000 CIDRs are loaded, changed and removed", async () => {
@@ -163,6 +192,21 @@ describeCandidates(({ open, snapshot, meddling }) => {
     await backend.remove();
   }, 60_000);
 });
+
+/** Runs the program behind it, unless it is about a family: then it fails as without that family in the kernel. */
+const WITHOUT = `
+  case $0 in ip) words='(^| )ip |iptables' ;; ip6) words='(^| )ip6 |ip6tables' ;; *) words='(^| )ip6? |ip6?tables' ;; esac
+  input=$(mktemp)
+  case "$*" in *-restore*|*"-f -"*) cat >"$input" ;; esac
+  if echo "$*" | grep -Eq "$words" || grep -Eq ""family":"$0"" "$input"; then
+    echo "Error: Could not process rule: Address family not supported by protocol" >&2
+    rm "$input"
+    exit 1
+  fi
+  "$@" <"$input"
+  code=$?
+  rm "$input"
+  exit $code`;
 
 /** Runs the program behind it, and leaves a line in a file. */
 const COUNTED = 'echo started >>"$0"; exec "$@"';

@@ -1,12 +1,14 @@
 import { Cidr, type Family } from "../../net/cidr.ts";
 import type { Policy } from "../../policy/policy.ts";
+import { ProgramError } from "../../system/program.ts";
 import { type Backend, FAMILIES, type Plan, type Watch } from "../backend.ts";
 import type { KernelRules } from "../rules.ts";
 import { type CountedRule, counters } from "./counters.ts";
 import { kernelRule } from "./kernel-rules.ts";
+import { namedChains, readOwnChains } from "./own-chains.ts";
 import { heldLines, jumpsOf, POSTROUTING, prefixed, restoreInput, wantedLines } from "./restore.ts";
 import { isOurs, optionOf } from "./rule.ts";
-import { ruleset } from "./ruleset.ts";
+import { DEFAULT_CHAIN, ruleset } from "./ruleset.ts";
 import type { Saved } from "./save.ts";
 import { legacyTables, type Tools } from "./tools.ts";
 import { watchByLooking, watchNat } from "./watch.ts";
@@ -15,11 +17,17 @@ import { watchByLooking, watchNat } from "./watch.ts";
 export class IptablesBackend implements Backend {
   readonly name = "iptables";
   readonly writer: string;
+  readonly place: Backend["place"];
   /** What was last planned. */
   #policy: Policy | undefined;
 
-  constructor(readonly tools: Tools) {
+  /** @param chain the chain that the agent is to have: it is ours whatever is in it */
+  constructor(
+    readonly tools: Tools,
+    readonly chain = DEFAULT_CHAIN,
+  ) {
     this.writer = tools.variant;
+    this.place = tools.variant === "iptables-nft" ? "nat of nf_tables" : "nat of xtables";
   }
 
   async plan(policy: Policy): Promise<Plan> {
@@ -28,7 +36,8 @@ export class IptablesBackend implements Backend {
     const wanted = policy.families.map(family => ruleset(policy, family, this.tools.randomFully));
     const halves = await Promise.all(
       wanted.map(async rules => {
-        const saved = await this.tools.save(rules.family);
+        const names = rules.chains.map(({ name }) => name);
+        const saved = await readOwnChains(this.tools.reader(rules.family), names);
         return { family: rules.family, rules, saved, input: restoreInput(saved, rules) };
       }),
     );
@@ -47,8 +56,7 @@ export class IptablesBackend implements Backend {
         ),
       ),
       apply: async () => {
-        for (const { family, input } of halves)
-          if (input !== undefined) await this.tools.restore(family, input);
+        for (const { family, input } of halves) if (input !== undefined) await this.#restore(family, input);
       },
     };
   }
@@ -67,7 +75,7 @@ export class IptablesBackend implements Backend {
   /** Of POSTROUTING only what leads to chains of ours. */
   async rules(families: readonly Family[]): Promise<readonly KernelRules[]> {
     return (await this.#find(families)).map(({ family, saved }) => {
-      const jumps = jumpsOf(saved).map(rule => kernelRule(POSTROUTING, rule));
+      const jumps = jumpsOf(saved, this.chain).map(rule => kernelRule(POSTROUTING, rule));
       const others = [...saved.chains].filter(([name]) => name !== POSTROUTING);
       const chains = others.map(
         ([name, rules]) => [name, rules.map(({ rule }) => kernelRule(name, rule))] as const,
@@ -78,16 +86,27 @@ export class IptablesBackend implements Backend {
 
   async held(families = FAMILIES): Promise<readonly string[]> {
     const found = await this.#find(families);
-    return found.flatMap(({ family, saved }) => prefixed(family, heldLines(saved, undefined)));
+    return found.flatMap(({ family, saved }) => prefixed(family, heldLines(saved, undefined, this.chain)));
   }
 
   async remove(families = FAMILIES): Promise<readonly string[]> {
     const found = await this.#find(families);
-    for (const { family, input } of found) await this.tools.restore(family, input);
+    for (const { family, input } of found) await this.#restore(family, input);
     return found.map(
       ({ family, saved }) =>
-        `${heldLines(saved, undefined).length} rules of ${this.writer} in table ${family} nat`,
+        `${heldLines(saved, undefined, this.chain).length} rules of ${this.writer} in table ${family} nat`,
     );
+  }
+
+  /** Writes; a chain of ours that is to go but that foreign rules lead to is left empty. */
+  async #restore(family: Family, input: string): Promise<void> {
+    try {
+      await this.tools.restore(family, input);
+    } catch (error) {
+      const withoutDeletions = input.replace(/^-X .*\n/gm, "");
+      if (!(error instanceof ProgramError) || withoutDeletions === input) throw error;
+      await this.tools.restore(family, withoutDeletions);
+    }
   }
 
   /** What of ours there is, by families, whatever flags the agent had. */
@@ -97,8 +116,9 @@ export class IptablesBackend implements Backend {
     for (const family of families) {
       if (!this.tools.has(family)) continue;
       if (variant === "iptables-legacy" && !(await legacyTables(programs, family)).has("nat")) continue;
-      const saved = await this.tools.save(family);
-      const input = restoreInput(saved, undefined);
+      const names = new Set([...namedChains(this.chain), ...namedChains()]);
+      const saved = await readOwnChains(this.tools.reader(family), [...names]);
+      const input = restoreInput(saved, undefined, this.chain);
       if (input !== undefined) found.push({ family, saved, input });
     }
     return found;

@@ -9,9 +9,10 @@ import { ruleText } from "../nftables/text.ts";
 import type { KernelRules } from "../rules.ts";
 import { type CountedRule, counters } from "./counters.ts";
 import { address, nftRule } from "./nft-rule.ts";
+import { namedChains, ownTarget, walkChains } from "./own-chains.ts";
 import type { Programs } from "./programs.ts";
-import { COMMENT } from "./rule.ts";
-import { type Ruleset, ruleset } from "./ruleset.ts";
+import { isOurComment } from "./rule.ts";
+import { DEFAULT_CHAIN, type Ruleset, ruleset } from "./ruleset.ts";
 import { watchNat } from "./watch.ts";
 
 const NAT = "nat";
@@ -24,17 +25,27 @@ const POSTROUTING = "POSTROUTING";
 export class NftNatBackend implements Backend {
   readonly name = "iptables";
   readonly writer = "nft";
+  readonly place = "nat of nf_tables";
   readonly #nft: Nft;
 
-  constructor(programs: Programs) {
+  /** @param chain the chain that the agent is to have: it is ours whatever is in it */
+  constructor(
+    programs: Programs,
+    readonly chain = DEFAULT_CHAIN,
+  ) {
     this.#nft = new Nft(programs.argv("nft"));
   }
 
   async plan(policy: Policy): Promise<Plan> {
     const halves = await Promise.all(
-      policy.families.map(
-        async family => new Half(ruleset(policy, family, true), await this.#list(family.family)),
-      ),
+      policy.families.map(async family => {
+        const rules = ruleset(policy, family, true);
+        const listed = await this.#list(
+          family.family,
+          rules.chains.map(({ name }) => name),
+        );
+        return new Half(rules, listed, policy.chain);
+      }),
     );
     const commands = halves.flatMap(half => half.commands);
     return {
@@ -61,17 +72,27 @@ export class NftNatBackend implements Backend {
 
   async remove(families = FAMILIES): Promise<readonly string[]> {
     const found = await this.#find(families);
-    if (found.length > 0) await this.#nft.commit(found.flatMap(({ commands }) => commands));
+    if (found.length > 0) {
+      const chains = (await this.#nft.chains()).flatMap(it => ("chain" in it ? [it.chain] : []));
+      await this.#nft.commit(found.flatMap(half => half.removal(chains)));
+    }
     return found.map(({ held, family }) => `${held.length} rules of nft in table ${family} nat`);
   }
 
   async #find(families: readonly Family[]): Promise<Half[]> {
-    const halves = families.map(async family => new Half({ family }, await this.#list(family)));
+    const names = [...namedChains(this.chain), ...namedChains()];
+    const halves = families.map(
+      async family => new Half({ family }, await this.#list(family, names), this.chain),
+    );
     return (await Promise.all(halves)).filter(({ commands }) => commands.length > 0);
   }
 
-  async #list(family: Family): Promise<readonly Listed[]> {
-    return (await this.#nft.list(family, NAT)) ?? [];
+  async #list(family: Family, names: readonly string[]): Promise<readonly Listed[]> {
+    const read = (chain: string) => this.#nft.chain(family, NAT, chain);
+    const chains = await walkChains(read, names, listed =>
+      listed.flatMap(it => ("rule" in it ? ownTarget(targetOf(it.rule), isOurComment(it.rule.comment)) : [])),
+    );
+    return [...chains.values()].flat();
   }
 }
 
@@ -89,9 +110,13 @@ class Half {
   readonly #rules: readonly Held[];
   /** The rules that lead to chains of ours. */
   readonly #jumps: readonly Held[];
+  readonly #leftoverChains: readonly string[];
 
-  /** @param wanted without a jump and chains to take everything away */
-  constructor(wanted: Pick<Ruleset, "family"> & Partial<Ruleset>, listed: readonly Listed[]) {
+  /**
+   * @param wanted without a jump and chains to take everything away
+   * @param own the chain that the agent is to have
+   */
+  constructor(wanted: Pick<Ruleset, "family"> & Partial<Ruleset>, listed: readonly Listed[], own: string) {
     this.family = wanted.family;
     this.#chains = new Set(listed.flatMap(it => ("chain" in it ? [it.chain.name] : [])));
     this.#rules = listed.flatMap(it => ("rule" in it ? [held(it.rule)] : []));
@@ -99,7 +124,8 @@ class Half {
       (wanted.chains ?? []).map(({ name, rules }) => [name, rules.map(rule => nftRule(this.family, rule))]),
     );
     const jump = wanted.jump && nftRule(this.family, wanted.jump);
-    const leftovers = this.#leftovers(rules);
+    const leftovers = this.#leftovers(rules, own);
+    this.#leftoverChains = leftovers;
     const ours = new Set([...rules.keys(), ...leftovers]);
     const jumps = this.#rules.filter(rule => rule.chain === POSTROUTING && ours.has(targetOf(rule) ?? ""));
     this.#jumps = jumps;
@@ -144,13 +170,34 @@ class Half {
   }
 
   /**
-   * Chains of ours that are wanted no more. They are known by the comments of rules alone: those that iptables-nft
-   * keeps in the same table have none that nft could see.
+   * Chains of ours that are wanted no more: those of which each rule is recognisably ours, empty ones that a jump of ours
+   * leads to, and those of our own names. What iptables-nft wrote has no comment that nft could see.
    */
-  #leftovers(wanted: ReadonlyMap<string, unknown>): string[] {
-    const commented = this.#rules.filter(({ comment }) => comment?.startsWith(COMMENT));
-    const names = commented.map(rule => (rule.chain === POSTROUTING ? targetOf(rule) : rule.chain));
-    return [...this.#chains].filter(name => names.includes(name) && !wanted.has(name));
+  #leftovers(wanted: ReadonlyMap<string, unknown>, own: string): string[] {
+    const known = namedChains(own);
+    return [...this.#chains].filter(name => {
+      if (wanted.has(name) || name === POSTROUTING) return false;
+      if (known.includes(name)) return true;
+      const rules = this.#rulesOf(name);
+      const all = rules.length > 0 ? rules : this.#rules.filter(rule => targetOf(rule) === name);
+      return all.length > 0 && all.every(({ comment }) => isOurComment(comment));
+    });
+  }
+
+  /**
+   * Commands that take everything of ours away, with the table if nothing else is in it: then we made it.
+   *
+   * @param chains all of the node
+   */
+  removal(
+    chains: readonly { readonly family: string; readonly table: string; readonly name: string }[],
+  ): Command[] {
+    const ours = [POSTROUTING, ...this.#leftoverChains];
+    const isForeign = (it: (typeof chains)[number]) =>
+      it.family === this.family && it.table === NAT && !ours.includes(it.name);
+    const rules = this.#rulesOf(POSTROUTING).filter(rule => !this.#jumps.includes(rule));
+    const isOurs = rules.length === 0 && !chains.some(isForeign);
+    return [...this.commands, ...(isOurs ? [{ delete: { table: { family: this.family, name: NAT } } }] : [])];
   }
 
   #commands(
@@ -181,15 +228,7 @@ class Half {
         ({ handle }): Command => ({ delete: { rule: { family, table: NAT, chain: POSTROUTING, handle } } }),
       ),
       ...leftovers.map((name): Command => ({ delete: { chain: named(name) } })),
-      ...(jump || this.#isForOthers(leftovers) ? [] : [{ delete: { table: { family, name: NAT } } }]),
     ];
-  }
-
-  /** Whether somebody else has anything in the table, of which we may have made what is left. */
-  #isForOthers(leftovers: readonly string[]): boolean {
-    const theirs = [...this.#chains].filter(name => name !== POSTROUTING && !leftovers.includes(name));
-    const rules = this.#rulesOf(POSTROUTING).filter(rule => !leftovers.includes(targetOf(rule) ?? ""));
-    return theirs.length + rules.length > 0;
   }
 }
 
@@ -229,7 +268,7 @@ function addressOf(statement: Statement): { field: string; cidr: Cidr } | undefi
   return cidr instanceof Cidr ? { field: left.payload.field, cidr } : undefined;
 }
 
-function targetOf({ expr }: Rule): string | undefined {
+function targetOf({ expr }: Pick<Rule, "expr">): string | undefined {
   for (const it of expr) {
     if ("jump" in it) return it.jump.target;
     if ("goto" in it) return it.goto.target;

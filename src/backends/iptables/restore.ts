@@ -12,10 +12,11 @@ export const POSTROUTING = "POSTROUTING";
  * would write them again. All of it takes effect at once.
  *
  * @param wanted undefined to take everything away
+ * @param own the chain that the agent is to have, if everything is to go
  */
-export function restoreInput(saved: Saved, wanted: Ruleset | undefined): string | undefined {
+export function restoreInput(saved: Saved, wanted: Ruleset | undefined, own?: string): string | undefined {
   const chains = (wanted?.chains ?? []).filter(chain => !isHeld(saved, chain));
-  const leftovers = leftoverChains(saved, wanted);
+  const leftovers = leftoverChains(saved, wanted, own);
   const { right, wrong } = jumps(saved, wanted, leftovers);
   const jump = wanted && !right ? [`[0:0] -A ${POSTROUTING} ${ruleText(wanted.jump)}`] : [];
   if (chains.length + leftovers.length + wrong.length + jump.length === 0) return undefined;
@@ -25,16 +26,17 @@ export function restoreInput(saved: Saved, wanted: Ruleset | undefined): string 
     ...chains.flatMap(chain => counted(saved, chain)),
     ...jump,
     ...wrong.map(rule => `-D ${POSTROUTING} ${ruleText(rule)}`),
-    ...leftovers.filter(name => !isReferred(saved, name, leftovers)).map(name => `-X ${name}`),
+    ...leftovers.map(name => `-X ${name}`),
     "COMMIT",
     "",
   ].join("\n");
 }
 
 /** The rules of ip-masq-agent's and ours, a line each; what means the same as in `wanted` in the words of that. */
-export function heldLines(saved: Saved, wanted: Ruleset | undefined): string[] {
-  const names = [...(wanted?.chains.map(({ name }) => name) ?? []), ...leftoverChains(saved, wanted)];
-  const { right, wrong } = jumps(saved, wanted, leftoverChains(saved, wanted));
+export function heldLines(saved: Saved, wanted: Ruleset | undefined, own?: string): string[] {
+  const leftovers = leftoverChains(saved, wanted, own);
+  const names = [...(wanted?.chains.map(({ name }) => name) ?? []), ...leftovers];
+  const { right, wrong } = jumps(saved, wanted, leftovers);
   let words: ReadonlyMap<string, Rule> | undefined;
   const wantedWords = () =>
     new Map(wanted?.chains.flatMap(({ rules }) => rules.map(it => [normalText(it), it])));
@@ -61,8 +63,8 @@ export function wantedLines({ chains, jump }: Ruleset): string[] {
 }
 
 /** The rules of POSTROUTING that lead to chains of ip-masq-agent's or ours. */
-export function jumpsOf(saved: Saved): Rule[] {
-  return jumps(saved, undefined, leftoverChains(saved, undefined)).wrong;
+export function jumpsOf(saved: Saved, own?: string): Rule[] {
+  return jumps(saved, undefined, leftoverChains(saved, undefined, own)).wrong;
 }
 
 /** Lines of rules as one would type them. */
@@ -89,18 +91,20 @@ function counted(saved: Saved, { name, rules }: Chain): string[] {
   });
 }
 
-/** Chains that ip-masq-agent or we made under another name, or for what is wanted no more. */
-function leftoverChains(saved: Saved, wanted: Ruleset | undefined): string[] {
+/**
+ * Chains that ip-masq-agent or we made under another name, or for what is wanted no more: those of which each rule is
+ * recognisably ours, empty ones that a jump of ours leads to, and those of the policy's own names.
+ *
+ * @param own the chain that the agent is to have, if nothing is wanted
+ */
+function leftoverChains(saved: Saved, wanted: Ruleset | undefined, own = DEFAULT_CHAIN): string[] {
   const names = new Set(wanted?.chains.map(({ name }) => name));
-  const known = [DEFAULT_CHAIN, wanted?.chains[0]?.name ?? DEFAULT_CHAIN].flatMap(it => [
-    it,
-    ...extraChains(it),
-  ]);
+  const chain = wanted?.chains[0]?.name ?? own;
+  const known = [chain, ...extraChains(chain)];
   const ours = [...saved.chains].filter(([name, rules]) => {
     if (names.has(name) || name === POSTROUTING || BUILT_IN.has(name)) return false;
-    return (
-      known.includes(name) || rules.some(({ rule }) => isOurs(rule)) || jumpsTo(saved, name).some(isOurs)
-    );
+    if (known.includes(name)) return true;
+    return rules.length > 0 ? rules.every(({ rule }) => isOurs(rule)) : jumpsTo(saved, name).some(isOurs);
   });
   return ours.map(([name]) => name);
 }
@@ -143,12 +147,4 @@ function meaning(rule: Rule): string {
 /** ip-masq-agent puts the comment of its jump into quotes, which become part of it, and appends one if it sees none. */
 function isIncumbents(jump: Rule): boolean {
   return optionOf(jump, "--comment")?.startsWith(`"${COMMENT}`) ?? false;
-}
-
-/** Whether a chain that is to go is needed by rules that are not ours. */
-function isReferred(saved: Saved, chain: string, leftovers: readonly string[]): boolean {
-  return [...saved.chains].some(
-    ([name, rules]) =>
-      name !== POSTROUTING && !leftovers.includes(name) && rules.some(({ rule }) => targetOf(rule) === chain),
-  );
 }

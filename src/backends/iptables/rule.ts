@@ -81,10 +81,30 @@ function quoted(word: string): string {
 /** What stands before the comments of all rules that ip-masq-agent and ipmasq write. */
 export const COMMENT = "ip-masq-agent: ";
 
-/** Whether the rule says by its comment that it is one of ip-masq-agent's or ours. */
+/**
+ * Whether the rule says by its comment, word for word, that it is one of ours, of an ip-masq-agent, or of the chain that
+ * GKE's node start-up script makes. A comment that only begins alike makes nothing ours.
+ */
 export function isOurs(rule: Rule): boolean {
-  return optionOf(rule, "--comment")?.startsWith(COMMENT) ?? false;
+  return isOurComment(optionOf(rule, "--comment"));
 }
+
+export function isOurComment(comment = ""): boolean {
+  return OURS.test(comment);
+}
+
+/** The beginning may be a double quote: ip-masq-agent puts the comment of its jump into quotes, which become part of it. */
+const OURS = new RegExp(
+  `^"?ip-masq(-agent)?: (${[
+    "ensure nat POSTROUTING directs .*",
+    "(\\S+ )*(is not|is|should not be|should be) subject to MASQUERADE.*",
+    "(exceptions from )?cluster-local traffic",
+    "outbound traffic( from ports [\\d-]+)?",
+    "sources and interfaces that are masqueraded",
+    "non-masquerade sources",
+    "(multicast|broadcast|traffic under an IPsec policy) is never masqueraded",
+  ].join("|")})"?$`,
+);
 
 /** The chain or target that the rule leads to. */
 export function targetOf(rule: Rule): string | undefined {

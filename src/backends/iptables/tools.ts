@@ -1,6 +1,7 @@
 import type { Family } from "../../net/cidr.ts";
 import { type Ended, type FailureKind, ProgramError, run } from "../../system/program.ts";
 import { Nft } from "../nftables/nft.ts";
+import type { ReadChain } from "./own-chains.ts";
 import type { Programs } from "./programs.ts";
 import { POSTROUTING } from "./restore.ts";
 import { type Counted, parseChain, parseSaved, type Saved } from "./save.ts";
@@ -84,6 +85,19 @@ export class Tools {
     const exists = chain === POSTROUTING || (await this.#nftHas(family, chain));
     if (!exists) return undefined;
     throw incompatible(argv, family, ended.exitCode);
+  }
+
+  /**
+   * Reads chains of table `nat` as {@link Tools.chain} does. iptables-legacy is asked once for all of them, for it fetches
+   * the whole table each time.
+   */
+  reader(family: Family): ReadChain {
+    if (this.variant !== "iptables-legacy") return chain => this.chain(family, chain);
+    let saved: Promise<Saved> | undefined;
+    return async chain => {
+      saved ??= this.save(family);
+      return (await saved).chains.get(chain);
+    };
   }
 
   async #nftHas(family: Family, chain: string): Promise<boolean> {

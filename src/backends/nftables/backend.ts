@@ -17,6 +17,7 @@ import { tableText } from "./text.ts";
 export class NftablesBackend implements Backend {
   readonly name = "nftables";
   readonly writer = "nft";
+  readonly place = "own table";
   readonly #nft: Nft;
 
   /** @param argv how nft is called */

@@ -110,8 +110,8 @@ function chains(policy: Policy, family: FamilyPolicy): Chain[] {
  * What may be masqueraded at all goes to the policy's chain. One rule an interface: a list of names with
  * prefixes would be an anonymous interval set, and those answer no look-up while they are new.
  */
-function jumps({ chain, outputInterfaces, families }: Policy, { family, sources }: FamilyPolicy): Rule[] {
-  const also = families.map(it => it.family).filter(it => it !== family);
+function jumps({ chain, outputInterfaces, enabled }: Policy, { family, sources }: FamilyPolicy): Rule[] {
+  const also = enabled.filter(it => it !== family);
   return (outputInterfaces ?? [undefined]).map(name =>
     rule(
       [`non-local destinations go through ${chain}`, ...also.map(it => `see table ${it} too`)].join("; "),

@@ -1,0 +1,132 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { Lab } from "../../lab/lab.ts";
+import { chooseBackend, everyBackend } from "../../src/backends/choose.ts";
+import { policy } from "../policies.ts";
+import { programsOf } from "./candidates.ts";
+
+const KEPT = "10.1.2.3";
+const OUTBOUND = "203.0.113.7";
+const VARIANTS = ["iptables-nft", "iptables-legacy"] as const;
+const WANTED = ["nftables", "iptables"] as const;
+
+let lab: Lab;
+beforeAll(async () => {
+  lab = await Lab.create();
+});
+afterAll(() => lab.close());
+afterEach(async () => {
+  await run("nft flush ruleset");
+  for (const program of ["iptables-legacy", "ip6tables-legacy"])
+    await run(`${program} -t nat -F; ${program} -t nat -X`);
+});
+
+const run = (line: string) => lab.node.output(["sh", "-c", line]);
+const owner = (to: string) => lab.ownerSeen({ protocol: "udp", to });
+const rulesOf = async (variant: string) =>
+  (await run(`${variant}-save -t nat`)).split("\n").filter(line => /^(-A|:)/.test(line));
+const restore = (variant: string, rules: string) =>
+  lab.node.output([`${variant}-restore`, "--noflush"], { input: `*nat\n${rules}\nCOMMIT\n` });
+
+/** Brings a policy into force, as `run --once` does. */
+async function once(wanted: (typeof WANTED)[number], chain = "IP-MASQ-AGENT", enableIPv6 = false) {
+  const meant = policy({}, { masqChain: chain, enableIPv6 });
+  const { backend } = await chooseBackend({ wanted, policy: meant, programs: programsOf(lab) });
+  const synced = await backend.sync(meant);
+  return { ...(await backend.tidy(meant)), synced, backend };
+}
+
+const GKE = `:IP-MASQ - [0:0]
+-A POSTROUTING -m comment --comment "ip-masq: ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom IP-MASQ chain" -m addrtype ! --dst-type LOCAL -j IP-MASQ
+-A IP-MASQ -d 169.254.0.0/16 -m comment --comment "ip-masq: local traffic is not subject to MASQUERADE" -j RETURN
+-A IP-MASQ -d 203.0.113.0/24 -m comment --comment "ip-masq: RFC 5737 reserved range is not subject to MASQUERADE" -j RETURN
+-A IP-MASQ -m comment --comment "ip-masq: outbound traffic is subject to MASQUERADE (must be last in chain)" -j MASQUERADE`;
+
+describe.each(VARIANTS)("in table nat of %s", variant => {
+  describe.each(WANTED)("with --backend=%s", wanted => {
+    test("the chain that GKE's start-up script makes is taken over", async () => {
+      await restore(variant, GKE);
+      expect([await owner(KEPT), await owner(OUTBOUND)]).toEqual(["node", "pod"]);
+      expect((await once(wanted)).failures).toEqual([]);
+      expect([await owner(KEPT), await owner(OUTBOUND)]).toEqual(["pod", "node"]);
+      expect(await rulesOf(variant)).not.toContainEqual(expect.stringContaining("IP-MASQ "));
+    });
+
+    test.each([
+      [
+        "a chain with one rule of a similar comment",
+        `:MYCHAIN - [0:0]
+-A POSTROUTING -s 192.168.77.0/24 -j MYCHAIN
+-A MYCHAIN -d 192.0.2.0/24 -m comment --comment "ip-masq-agent: leave our VPN alone" -j RETURN
+-A MYCHAIN -s 192.168.77.0/24 -j MASQUERADE`,
+      ],
+      [
+        "a chain of which each rule has a similar comment",
+        `:MYCHAIN - [0:0]
+-A POSTROUTING -m comment --comment "ip-masq-agent: my own" -j MYCHAIN
+-A MYCHAIN -d 192.0.2.0/24 -m comment --comment "ip-masq-agent: leave our VPN alone" -j RETURN`,
+      ],
+      [
+        "a chain with a rule of ours and a foreign one",
+        `:MYCHAIN - [0:0]
+-A POSTROUTING -s 192.168.77.0/24 -j MYCHAIN
+-A MYCHAIN -m comment --comment "ip-masq-agent: cluster-local traffic" -d 10.0.0.0/8 -j RETURN
+-A MYCHAIN -s 192.168.77.0/24 -j SNAT --to-source 192.0.2.1`,
+      ],
+      [
+        "a foreign chain of GKE's name",
+        ":IP-MASQ - [0:0]\n-A POSTROUTING -j IP-MASQ\n-A IP-MASQ -d 192.0.2.0/24 -j ACCEPT",
+      ],
+      ["an empty chain", ":MYCHAIN - [0:0]\n-A POSTROUTING -s 192.168.77.0/24 -j MYCHAIN"],
+    ])("%s is not touched", async (_what, rules) => {
+      await restore(variant, rules);
+      const before = await rulesOf(variant);
+      const { backend } = await once(wanted);
+      expect(await rulesOf(variant)).toEqual(expect.arrayContaining(before));
+      await backend.remove();
+      expect(await rulesOf(variant)).toEqual(before);
+    });
+
+    test("a chain of ours that a foreign rule leads to is emptied", async () => {
+      await restore(variant, `${GKE}\n:THEIRS - [0:0]\n-A THEIRS -s 192.0.2.0/24 -j IP-MASQ`);
+      expect((await once(wanted)).failures).toEqual([]);
+      expect([await owner(KEPT), await owner(OUTBOUND)]).toEqual(["pod", "node"]);
+      const left = (await rulesOf(variant)).filter(line => /\bIP-MASQ\b/.test(line) && !/AGENT/.test(line));
+      expect(left).toEqual([":IP-MASQ - [0:0]", "-A THEIRS -s 192.0.2.0/24 -j IP-MASQ"]);
+      expect((await once(wanted)).synced.before.inSync).toBe(true);
+    });
+  });
+});
+
+describe("beside a rule that nft wrote into table nat", () => {
+  test.each(["POSTROUTING", "PREROUTING"])("of chain %s, nothing fails", async chain => {
+    const hook = chain.toLowerCase();
+    await run(
+      `nft 'table ip nat { chain ${chain} { type nat hook ${hook} priority 100; meta mark 77 fib daddr type local accept; }; }'`,
+    );
+    const { failures, synced, backend } = await once("nftables");
+    expect([failures, synced.failures]).toEqual([[], []]);
+    expect((await once("nftables")).synced.before.inSync).toBe(true);
+    await backend.remove();
+    for (const it of await everyBackend(undefined, programsOf(lab))) await it.held().catch(() => {});
+    expect(await run("nft list ruleset")).not.toContain("ip-masq-agent");
+  });
+
+  test("what an ip-masq-agent left there goes all the same", async () => {
+    await restore("iptables-nft", GKE.replaceAll("IP-MASQ", "IP-MASQ-AGENT"));
+    await run("nft add rule ip nat POSTROUTING meta mark 77 fib daddr type local accept");
+    expect((await once("nftables")).failures).toEqual([]);
+    expect(await run("nft list table ip nat")).not.toContain("IP-MASQ-AGENT");
+  });
+});
+
+test.each(WANTED)(
+  "with --backend=%s, run --once without IPv6 removes what an earlier run left for it",
+  async wanted => {
+    await once(wanted, "IP-MASQ-AGENT", true);
+    const { lines, failures } = await once(wanted);
+    expect([lines.length > 0, failures]).toEqual([true, []]);
+    expect(await run("nft list ruleset; ip6tables-save")).not.toMatch(
+      /ip6 ip-masq-agent|-A IP-MASQ-AGENT.*fe80/,
+    );
+  },
+);
