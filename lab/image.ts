@@ -21,10 +21,10 @@ export type Architecture = (typeof ARCHITECTURES)[number];
 export const ARCHITECTURE: Architecture = process.arch === "arm64" ? "arm64" : "amd64";
 
 /** The Debian release of the image: the default of `container/Dockerfile`. */
-const SUITE = "bookworm";
+const SUITE = "trixie";
 
 /** What stands for both base images of `container/Dockerfile`: Debian with npm. */
-const BASE = "localhost/base";
+const BASE = `localhost/base:${SUITE}`;
 
 /** With a storage of its own. */
 const BUILDAH = [

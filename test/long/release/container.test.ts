@@ -10,6 +10,7 @@ import {
 } from "bun:test";
 import { mkdtemp, writeFile } from "node:fs/promises";
 import { stringify } from "yaml";
+import { debianTools } from "../../../lab/debian.ts";
 import { ARCHITECTURE, builtImage, IMAGE } from "../../../lab/image.ts";
 import { Lab } from "../../../lab/lab.ts";
 import { Lines } from "../../../lab/lines.ts";
@@ -120,6 +121,22 @@ function tests(archive: string): void {
       expect(await agent.stop()).toBe(0);
       expect([await owner(KEPT), await owner(OUTBOUND)]).toEqual(["node", "pod"]);
     });
+  });
+
+  test("applies and repairs beside a set that a newer nft declared by its type, which older ones crash on", async () => {
+    const [old, newest] = await Promise.all(["bullseye", "forky"].map(debianTools));
+    if (!old || "missing" in old || !newest || "missing" in newest) throw new Error("no tools of Debian's");
+    const foreign = "add table ip other; add set ip other s { type ipv4_addr; }";
+    await lab.node.output([...newest.nft, foreign]);
+    const crash = lab.node.spawn([...old.nft, "list", "tables"], { stderr: "ignore" });
+    await crash.exited;
+    expect(crash.signalCode ?? crash.exitCode).toBe("SIGSEGV");
+    const agent = start(...AS_IN_MANIFEST, IMAGE, "--backend=nftables");
+    await agent.log.until("rules applied");
+    expect([await owner(KEPT), await owner(OUTBOUND)]).toEqual(["pod", "node"]);
+    await lab.node.output([...newest.nft, "delete table ip ip-masq-agent"]);
+    await agent.log.until("repaired");
+    expect([await owner(KEPT), await owner(OUTBOUND)]).toEqual(["pod", "node"]);
   });
 
   test("with the arguments of ip-masq-agent's manifests it makes their chain", async () => {

@@ -110,6 +110,15 @@ function contents(architecture: Architecture, archive: string): void {
     expect(rest).toEqual(own.map(it => `usr/${it}`));
   });
 
+  test("has an nft that does not crash beside a newer one", async () => {
+    const versions = ["nftables", "libnftables1"].map(async name => {
+      const { Version } = parseControl(await read(`var/lib/dpkg/status.d/${name}`));
+      return /^[\d.]+/.exec(Version)?.[0] ?? "0.0.0";
+    });
+    for (const it of await Promise.all(versions))
+      expect(Bun.semver.order(it, "1.1.3")).toBeGreaterThanOrEqual(0);
+  });
+
   test("has the licence of everything, in full", async () => {
     for (const name of await packages()) {
       const text = await read(`usr/share/doc/${name}/copyright`);
