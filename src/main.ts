@@ -7,7 +7,7 @@ import { cleanup } from "./cli/cleanup.ts";
 import { type Command, type Outcome, parsed } from "./cli/command.ts";
 import { diff } from "./cli/diff.ts";
 import { explain } from "./cli/explain.ts";
-import { AGENT_FLAGS, type FlagTable, ignoredKlogFlags, KLOG_FLAGS, toggle } from "./cli/flags.ts";
+import { AGENT_FLAGS, anyOf, type FlagTable, ignoredKlogFlags, KLOG_FLAGS, toggle } from "./cli/flags.ts";
 import { commandHelp, overview } from "./cli/help.ts";
 import { render } from "./cli/render.ts";
 import { run } from "./cli/run.ts";
@@ -55,7 +55,7 @@ async function main(argv: readonly string[], environment: NodeJS.ProcessEnv): Pr
   for (const [name, { by }] of flags) {
     if (!(name in shared) && !(name in command.flags)) {
       const takers = commands.filter(it => name in it.flags).map(it => `\`${it.name}\``);
-      throw new UsageError(`${by} is not a flag of \`${word}\`; use it with ${takers.join(" or ")}`);
+      throw new UsageError(`${by} is not a flag of \`${word}\`; use it with ${anyOf(takers)}`);
     }
   }
   if (command === run) refuseBunVariables(environment);

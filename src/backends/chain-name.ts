@@ -16,7 +16,7 @@ export function parseChainName(text: string): string | Fault {
     };
   }
   if (TAKEN.test(text) || KEYWORDS.has(text)) {
-    return { what: `"${text}" has a meaning of its own`, remedy: "choose another name" };
+    return { what: `"${text}" is a reserved word`, remedy: "choose another name" };
   }
   return text;
 }

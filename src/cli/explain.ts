@@ -11,7 +11,7 @@ import { printableJson, printableLines } from "../system/printable.ts";
 import { messageOf } from "../system/program.ts";
 import { UsageError } from "./args.ts";
 import { type AgentFlags, command, type Outcome } from "./command.ts";
-import { choice, toggle } from "./flags.ts";
+import { anyOf, choice, toggle } from "./flags.ts";
 import { configFlags, readPolicy } from "./policy.ts";
 
 export const explain = command({
@@ -22,7 +22,12 @@ export const explain = command({
   words: "[[SRC] DST]",
   flags: {
     protocol: v.pipe(
-      v.optional(v.picklist(PROTOCOLS, ({ received }) => `${received} is none of ${PROTOCOLS.join(", ")}`)),
+      v.optional(
+        v.picklist(
+          PROTOCOLS,
+          ({ received }) => `${received} is not a protocol that is known; write ${anyOf(PROTOCOLS)}`,
+        ),
+      ),
       v.metadata({ placeholder: PROTOCOLS.join("|"), help: "of the connection" }),
     ),
     port: v.pipe(

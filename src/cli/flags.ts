@@ -113,9 +113,14 @@ export function choice<const Values extends readonly string[]>(
 ) {
   const given = v.picklist(
     values,
-    ({ received }) => `${received} is none of its values; write one of ${values.join(", ")}`,
+    ({ received }) => `${received} is not one of its values; write ${anyOf(values)}`,
   );
   return v.pipe(v.optional(given, otherwise), v.metadata({ placeholder: values.join("|"), help }));
+}
+
+/** As in `a, b or c`. */
+export function anyOf(values: readonly string[]): string {
+  return values.join(", ").replace(/, (?=[^,]*$)/, " or ");
 }
 
 export function text(placeholder: string, help: string, otherwise: string) {

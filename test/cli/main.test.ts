@@ -18,7 +18,7 @@ describe("what is used wrongly exits with 64 and says what to do", () => {
     ["--frobnicate", 'unknown flag --frobnicate; see "ipmasq --help"'],
     ["check now", 'unexpected argument "now"; `check` accepts only flags'],
     ["check --once", "--once is not a flag of `check`; use it with `run`"],
-    ["run --output=json", "--output is not a flag of `run`; use it with `status` or `explain` or `version`"],
+    ["run --output=json", "--output is not a flag of `run`; use it with `status`, `explain` or `version`"],
     ["resync-interval=60", 'unexpected argument "resync-interval=60"; did you mean "--resync-interval=60"?'],
     ["check masq_chain=X", 'unexpected argument "masq_chain=X"; did you mean "--masq_chain=X"?'],
     ["--enable-ipv6 true check", 'unexpected argument "true"; write --enable-ipv6=true'],
@@ -26,13 +26,10 @@ describe("what is used wrongly exits with 64 and says what to do", () => {
     ["check --config", "--config needs a value; write --config=PATH"],
     ["check --enable-ipv6=maybe", '--enable-ipv6: "maybe" is neither true nor false; write true or false'],
     ["check --no-enable-ipv6=true", '--no-enable-ipv6 takes no value; leave out "=true"'],
-    [
-      "check --backend=ipvs",
-      '--backend: "ipvs" is none of its values; write one of auto, nftables, iptables',
-    ],
+    ["check --backend=ipvs", '--backend: "ipvs" is not one of its values; write auto, nftables or iptables'],
     [
       "check --log-level=trace",
-      '--log-level: "trace" is none of its values; write one of error, warn, info, debug',
+      '--log-level: "trace" is not one of its values; write error, warn, info or debug',
     ],
     ["check --resync-interval=1.5", '--resync-interval: "1.5" has no unit; did you mean "1.5s"?'],
     ["check --resync-interval=0s", '--resync-interval: "0s" is too short; write at least 1s'],
@@ -40,11 +37,8 @@ describe("what is used wrongly exits with 64 and says what to do", () => {
       "check --to-ports=0",
       '--to-ports: "0" is not a port or a range of ports; write ports from 1 to 65535 as in "1024-29999,32768-65535"',
     ],
-    ["check --masq-chain=counter", '--masq-chain: "counter" has a meaning of its own; choose another name'],
-    [
-      "check --masq-chain=POSTROUTING",
-      '--masq-chain: "POSTROUTING" has a meaning of its own; choose another name',
-    ],
+    ["check --masq-chain=counter", '--masq-chain: "counter" is a reserved word; choose another name'],
+    ["check --masq-chain=POSTROUTING", '--masq-chain: "POSTROUTING" is a reserved word; choose another name'],
     [
       "check --masq-chain=a/b",
       '--masq-chain: "a/b" is not a name for a chain; write 1 to 28 letters, digits, "-", "_" or ".", a letter first',
@@ -53,7 +47,7 @@ describe("what is used wrongly exits with 64 and says what to do", () => {
     ["check --v=high", '--v: "high" is not a level; write a whole number'],
     [
       "render --format=xml",
-      '--format: "xml" is none of its values; write one of nft-json, nft, iptables-restore',
+      '--format: "xml" is not one of its values; write nft-json, nft or iptables-restore',
     ],
   ])("ipmasq %s", async (line, message) => {
     expect(await ipmasq(line.split(" "))).toEqual({
@@ -242,7 +236,10 @@ describe("explain", () => {
     ["10.0.0.1 ::1", "10.0.0.1 and ::1 are of different families; write two of the same family"],
     ["10.0.0.1 10.0.0.2 10.0.0.3", 'unexpected argument "10.0.0.3"; write SRC DST, or only DST'],
     ["10.0.0.1 --port=0", '--port: "0" is not a port; write a number from 1 to 65535'],
-    ["10.0.0.1 --protocol=http", '--protocol: "http" is none of tcp, udp, sctp, icmp, icmpv6'],
+    [
+      "10.0.0.1 --protocol=http",
+      '--protocol: "http" is not a protocol that is known; write tcp, udp, sctp, icmp or icmpv6',
+    ],
   ])("%s", async (words, message) => {
     expect(await explain(words)).toMatchObject({ exitCode: 64, stdout: "", stderr: `ipmasq: ${message}\n` });
   });
