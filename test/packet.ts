@@ -1,5 +1,10 @@
 import type { Address } from "../src/net/cidr.ts";
 
+/** As the kernel has it: of a network of the node, or of any. */
+export function isBroadcast({ destination, broadcast = false }: Packet): boolean {
+  return broadcast || ["255.255.255.255", "0.0.0.0"].includes(destination.text);
+}
+
 /** The first packet of a connection that is about to leave the node. */
 export interface Packet {
   readonly protocol: "tcp" | "udp" | "icmp";
@@ -7,4 +12,8 @@ export interface Packet {
   readonly destination: Address;
   /** The interface it leaves by. */
   readonly out: string;
+  /** Whether the destination is a broadcast address of one of the node's networks. */
+  readonly broadcast?: boolean;
+  /** Whether an outgoing IPsec policy applies. */
+  readonly ipsec?: boolean;
 }

@@ -12,6 +12,8 @@ export interface Backend {
   readonly writer: string;
   /** Where its rules are: two writers of one place write the same rules there. */
   readonly place: "own table" | "nat of nf_tables" | "nat of xtables";
+  /** What programs and kernel here cannot do, and what follows from it, a sentence each; known after the first plan. */
+  readonly limits?: readonly string[];
   /** Reads what the kernel holds of ours, of the families of `policy`, and compares. Writes nothing. */
   plan(policy: Policy): Promise<Plan>;
   /**

@@ -1,4 +1,5 @@
 import type { Address, Cidr, Family } from "../net/cidr.ts";
+import { isBroadcast, isMulticast } from "../policy/policy.ts";
 
 /** What the kernel holds of one family, as rules that can be followed; whoever wrote them. */
 export interface KernelRules {
@@ -21,7 +22,7 @@ export interface KernelRule {
 export type Condition =
   | { readonly on: "destination" | "source"; readonly not: boolean; readonly cidrs: readonly Cidr[] }
   | { readonly on: "out" | "protocol"; readonly not: boolean; readonly names: readonly string[] }
-  | { readonly on: "local"; readonly not: boolean }
+  | { readonly on: "local" | "broadcast" | "multicast" | "ipsec"; readonly not: boolean }
   | { readonly on: "chance" }
   | { readonly on: "unknown" };
 
@@ -42,6 +43,10 @@ export interface Packet {
   readonly out?: string;
   /** Whether the destination is an address of the node itself. */
   readonly local?: boolean;
+  /** Whether the destination is a broadcast address of one of the node's networks. */
+  readonly broadcast?: boolean;
+  /** Whether an outgoing IPsec policy applies. */
+  readonly ipsec?: boolean;
 }
 
 /** What rules do to a packet. */
@@ -115,8 +120,12 @@ function matches(condition: Condition, packet: Packet, otherwise: boolean): bool
       return true;
     case "unknown":
       return undefined;
+    case "multicast":
+    case "broadcast":
+      return isSentToMany(condition.on, packet) !== condition.not;
     case "local":
-      return (packet.local ?? false) !== condition.not;
+    case "ipsec":
+      return (packet[condition.on] ?? false) !== condition.not;
     case "destination":
     case "source": {
       const address = packet[condition.on];
@@ -130,6 +139,10 @@ function matches(condition: Condition, packet: Packet, otherwise: boolean): bool
       return condition.names.some(it => isNamed(it, name)) !== condition.not;
     }
   }
+}
+
+function isSentToMany(on: "multicast" | "broadcast", { destination, broadcast = false }: Packet): boolean {
+  return on === "multicast" ? isMulticast(destination) : broadcast || isBroadcast(destination);
 }
 
 function isNamed(pattern: string, name: string): boolean {

@@ -35,6 +35,10 @@ export class Takeover implements Backend {
     this.others = all.filter(({ place }) => place !== backend.place);
   }
 
+  get limits(): readonly string[] {
+    return this.backend.limits ?? [];
+  }
+
   plan(policy: Policy): Promise<Plan> {
     return this.backend.plan(policy);
   }

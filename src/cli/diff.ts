@@ -80,11 +80,11 @@ function rulesFor(backend: AgentFlags["backend"]): (policy: Policy) => string[] 
   if (backend === "iptables") {
     return policy =>
       policy.families.flatMap(family =>
-        prefixed(family.family, wantedLines(iptablesRuleset(policy, family, true))),
+        prefixed(family.family, wantedLines(iptablesRuleset(policy, family))),
       );
   }
   return policy =>
-    ruleset(policy, true).flatMap(table =>
+    ruleset(policy).flatMap(table =>
       tableText({
         ...table,
         sets: table.sets.map(set => ({ ...set, elements: set.elements.map(({ value }) => ({ value })) })),

@@ -81,11 +81,13 @@ async function fromKernel(flags: AgentFlags, policy: Policy): Promise<(it: Quest
   const { competing } = await import("../inspect/competing.ts");
   const { readNatHooks } = await import("../inspect/foreign.ts");
   const rivals = competing(await readNatHooks(), policy, backend.name);
-  const { isNodeAddress } = await import("../inspect/node-addresses.ts");
+  const { isBroadcastOf, isNodeAddress } = await import("../inspect/node-addresses.ts");
   const own = isNodeAddress(networkInterfaces());
+  const toAll = isBroadcastOf(networkInterfaces());
   return it => {
     const local = own(it.destination) ? { local: true } : {};
-    return explainLive(policy, { ...it, ...local }, kernel, rivals);
+    const broadcast = toAll(it.destination) ? { broadcast: true } : {};
+    return explainLive(policy, { ...it, ...local, ...broadcast }, kernel, rivals);
   };
 }
 

@@ -1,7 +1,7 @@
 import { excludeCidr, mergeCidr } from "cidr-tools";
 import type { Family } from "../net/cidr.ts";
 import { formatPortRanges } from "../net/ports.ts";
-import type { CidrList, FamilyPolicy, Policy } from "../policy/policy.ts";
+import { BROADCAST, type CidrList, type FamilyPolicy, MULTICAST, type Policy } from "../policy/policy.ts";
 import { ANY_INTERFACE, type InterfaceSet, interfacesWithout } from "./interface-set.ts";
 
 /** Connections whose verdict changes: those to one of `to`, from one of `from`, that leave by one of `by`. */
@@ -31,10 +31,12 @@ export interface SettingChange {
 export function changes(before: Policy, after: Policy): Change[] {
   return FAMILIES.flatMap(family => {
     const [old, now] = [masqueraded(before, family), masqueraded(after, family)];
-    return [
+    const all = [
       ...without(now, old).map(it => ({ family, before: "kept", after: "masqueraded", ...it }) as const),
       ...without(old, now).map(it => ({ family, before: "masqueraded", after: "kept", ...it }) as const),
     ];
+    // Multicast and broadcast stay in blocks that hold others too, which are then as the config has them.
+    return all.filter(({ to }) => minus(to, NEVER_MASQUERADED).length > 0);
   });
 }
 
@@ -51,6 +53,8 @@ const SETTINGS: Readonly<Record<string, (policy: Policy) => string>> = {
   "source ports": ({ toPorts }) => (toPorts ? formatPortRanges(toPorts) : "any"),
   "random source ports": ({ randomFully }) => (randomFully ? "yes" : "no"),
 };
+
+const NEVER_MASQUERADED = [...BROADCAST, ...Object.values(MULTICAST)].map(({ text }) => text);
 
 const FAMILIES = ["ip", "ip6"] as const;
 

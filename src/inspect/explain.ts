@@ -19,6 +19,8 @@ export interface Question {
   readonly out?: string;
   /** Whether the destination is an address of the node; loopback ones are of every node. */
   readonly local?: boolean;
+  /** Whether the destination is a broadcast address of one of the node's networks. */
+  readonly broadcast?: boolean;
 }
 
 /** What `explain --output=json` prints for each connection. Its keys stay from version to version. */
@@ -28,6 +30,9 @@ export const Explanation = v.object({
   rule: v.picklist([
     "family",
     "local",
+    "multicast",
+    "broadcast",
+    "ipsec",
     "non-masquerade-source-cidr",
     "source",
     "output-interface",
@@ -75,10 +80,12 @@ export function explain(policy: Policy, question: Question): Explanation {
     port,
     out,
     local = LOOPBACK.some(it => it.contains(destination)),
+    broadcast = false,
   } = question;
   const said = verdict(policy, {
     destination,
     local,
+    broadcast,
     ...(source && { source }),
     ...(out === undefined ? {} : { out }),
   });
@@ -250,6 +257,11 @@ function ruleText({ rule, destination }: Explanation, policy: Policy, backend: k
       return `none: chain ${gate} requires a source in sourceCIDRs`;
     case "output-interface":
       return `none: chain ${gate} requires one of the outputInterfaces`;
+    case "multicast":
+    case "broadcast":
+      return `"${rule} is never masqueraded" in chain ${gate}`;
+    case "ipsec":
+      return `"traffic under an IPsec policy is never masqueraded" in chain ${gate}`;
     case "non-masquerade-source-cidr":
       return `"non-masquerade sources" in chain ${policy.chain}`;
     case "masquerade-cidr":
@@ -265,6 +277,11 @@ function hasPorts(protocol: Protocol | undefined): boolean {
   return protocol === undefined || protocol === "tcp" || protocol === "udp" || protocol === "sctp";
 }
 
+function ordinary({ family, text }: Address): string {
+  if (family === "ip6") return `${text} is not an address of the node itself`;
+  return `${text} is not an address of the node itself, nor a broadcast address of its networks`;
+}
+
 /** What masquerading depends on and was not said; all else keeps its address. */
 function assumptions({ families, outputInterfaces }: Policy, question: Question, said: Verdict): string[] {
   if (said.verdict === "keep") return [];
@@ -277,8 +294,7 @@ function assumptions({ families, outputInterfaces }: Policy, question: Question,
     ...(outputInterfaces && question.out === undefined
       ? [`it leaves by ${outputInterfaces.join(" or ")}`]
       : []),
-    ...(question.local === undefined
-      ? [`${question.destination.text} is no address of the node itself`]
-      : []),
+    ...(question.local === undefined ? [ordinary(question.destination)] : []),
+    "no outgoing IPsec policy applies",
   ];
 }

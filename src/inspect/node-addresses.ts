@@ -1,5 +1,5 @@
 import type { NetworkInterfaceInfo } from "node:os";
-import { type Address, parseAddress } from "../net/cidr.ts";
+import { type Address, BITS, parseAddress } from "../net/cidr.ts";
 
 /** As `networkInterfaces` of node:os returns them. */
 export type NodeInterfaces = Readonly<
@@ -31,4 +31,14 @@ export function isNodeAddress(interfaces: NodeInterfaces): (address: Address) =>
   const key = ({ family, value }: Address) => `${family} ${value}`;
   const own = new Set(nodeAddresses(interfaces).map(({ address }) => key(address)));
   return address => own.has(key(address));
+}
+
+/** Tells whether an address is the broadcast address of one of the node's networks. */
+export function isBroadcastOf(interfaces: NodeInterfaces): (address: Address) => boolean {
+  const all = nodeAddresses(interfaces).flatMap(({ address, prefix }) => {
+    // A network of two addresses or one has none (RFC 3021).
+    if (address.family !== "ip" || prefix === undefined || prefix > 30) return [];
+    return [address.value | ((1n << BigInt(BITS.ip - prefix)) - 1n)];
+  });
+  return ({ family, value }) => family === "ip" && all.includes(value);
 }

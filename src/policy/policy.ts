@@ -1,6 +1,6 @@
 import type { Config, Located } from "../config/config.ts";
 import type { Position } from "../config/problem.ts";
-import { Cidr, type Family, outermost } from "../net/cidr.ts";
+import { type Address, Cidr, type Family, outermost } from "../net/cidr.ts";
 import type { PortRange } from "../net/ports.ts";
 
 /** Where a part of the policy comes from. */
@@ -39,9 +39,9 @@ export interface FamilyPolicy {
 /**
  * What config, flags and defaults mean together. Plain data; no backend is known here.
  *
- * A connection to an address of the node itself is never masqueraded; nor is one from `nonMasqueradeSources`, from
- * outside of `sources`, or that leaves by none of `outputInterfaces`. Of the others those to `masquerade` are
- * masqueraded, those to `nonMasquerade` are not, and all the rest are.
+ * A connection to an address of the node itself, to multicast or broadcast, or under an outgoing IPsec policy is never
+ * masqueraded; nor is one from `nonMasqueradeSources`, from outside of `sources`, or that leaves by none of
+ * `outputInterfaces`. Of the others those to `masquerade` are masqueraded, those to `nonMasquerade` are not, and all the rest are.
  */
 export interface Policy {
   /** `ip`, then `ip6` if it is enabled; fewer where a part of the policy is meant. */
@@ -133,6 +133,25 @@ function linkLocal(config: Config): Entry[] {
 function defaults(allReserved: boolean): Entry[] {
   return [...PRIVATE, ...(allReserved ? OTHER_RESERVED : [])];
 }
+
+/** Whether an address stands for a group. */
+export function isMulticast(address: Address): boolean {
+  return MULTICAST[address.family].contains(address);
+}
+
+/** Whether an address stands for all hosts of any network. */
+export function isBroadcast(address: Address): boolean {
+  return BROADCAST.some(cidr => cidr.contains(address));
+}
+
+/** RFC 919, and 0.0.0.0, which the kernel takes for the same. */
+export const BROADCAST = ["255.255.255.255/32", "0.0.0.0/32"].map(Cidr.literal);
+
+/** RFC 5771 and RFC 4291. */
+export const MULTICAST: Readonly<Record<Family, Cidr>> = {
+  ip: Cidr.literal("224.0.0.0/4"),
+  ip6: Cidr.literal("ff00::/8"),
+};
 
 /** RFC 1918. */
 const PRIVATE = known(DEFAULT, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16");

@@ -1,5 +1,13 @@
 import { type Address, type Cidr, compareCidrs } from "../net/cidr.ts";
-import { type CidrList, type Entry, formatOrigin, type Origin, type Policy } from "./policy.ts";
+import {
+  type CidrList,
+  type Entry,
+  formatOrigin,
+  isBroadcast,
+  isMulticast,
+  type Origin,
+  type Policy,
+} from "./policy.ts";
 
 /** A connection that is about to leave the node. What is not known is left out, and then matches anything. */
 export interface Connection {
@@ -9,6 +17,10 @@ export interface Connection {
   readonly out?: string;
   /** Whether `destination` is an address of the node itself. */
   readonly local?: boolean;
+  /** Whether `destination` is a broadcast address of one of the node's networks. */
+  readonly broadcast?: boolean;
+  /** Whether an outgoing IPsec policy applies. */
+  readonly ipsec?: boolean;
 }
 
 /** What happens to a connection, and what decided it. */
@@ -18,6 +30,9 @@ export interface Verdict {
   readonly rule:
     | "family"
     | "local"
+    | "multicast"
+    | "broadcast"
+    | "ipsec"
     | "non-masquerade-source-cidr"
     | "source"
     | "output-interface"
@@ -34,11 +49,19 @@ export interface Verdict {
 }
 
 /** What the policy says of a connection. Asks no kernel. */
-export function verdict(policy: Policy, { destination, source, out, local }: Connection): Verdict {
+export function verdict(policy: Policy, connection: Connection): Verdict {
+  const { destination, source, out, local, broadcast, ipsec } = connection;
   const family = policy.families.find(it => it.family === destination.family);
   if (!family) return decided("keep", "family", "IPv6 is left alone without --enable-ipv6");
   const { sources, nonMasqueradeSources, masquerade, nonMasquerade } = family;
   if (local) return decided("keep", "local", `${destination.text} is an address of the node itself`);
+  if (isMulticast(destination)) {
+    return decided("keep", "multicast", `${destination.text} is a multicast address, never masqueraded`);
+  }
+  if (broadcast || isBroadcast(destination)) {
+    return decided("keep", "broadcast", `${destination.text} is a broadcast address, never masqueraded`);
+  }
+  if (ipsec) return decided("keep", "ipsec", "an outgoing IPsec policy applies to it");
   const spared = source ? around(nonMasqueradeSources, source) : [];
   if (source && spared.length > 0) return decided("keep", "non-masquerade-source-cidr", source, spared);
   if (sources?.outer.length === 0) {

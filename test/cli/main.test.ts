@@ -325,7 +325,7 @@ describe("render", () => {
       PATH: "/none",
     });
     expect(exitCode).toBe(0);
-    expect(JSON.parse(stdout).nftables).toHaveLength(9);
+    expect(JSON.parse(stdout).nftables).toHaveLength(12);
   });
 
   test("prints nothing of a wrong config but what is wrong with it", async () => {

@@ -58,13 +58,25 @@ test.each([
       assuming: [
         "its source is one of the sourceCIDRs",
         "it leaves by eth*",
-        "203.0.113.7 is no address of the node itself",
+        "203.0.113.7 is not an address of the node itself, nor a broadcast address of its networks",
+        "no outgoing IPsec policy applies",
       ],
     },
   ],
   ["192.0.2.1 203.0.113.7", { verdict: "keep", rule: "source", source: "192.0.2.1", assuming: [] }],
   ["127.0.0.1", { verdict: "keep", rule: "local" }],
   ["::1", { verdict: "keep", rule: "local" }],
+  [
+    "224.0.0.251",
+    {
+      verdict: "keep",
+      rule: "multicast",
+      reason: "224.0.0.251 is a multicast address, never masqueraded",
+      assuming: [],
+    },
+  ],
+  ["ff02::fb", { verdict: "keep", rule: "multicast" }],
+  ["255.255.255.255", { verdict: "keep", rule: "broadcast" }],
   ["2001:db8::1", { verdict: "keep", cidr: "2001:db8::/32" }],
 ] as const)("%s", (text, expected) => {
   expect(explain(policy(short, flags), question(text))).toMatchObject(expected as object);
@@ -74,7 +86,8 @@ test("what is said of a connection is not assumed", () => {
   const meant = policy(short, { ...flags, enableIPv6: false });
   const all = question("10.244.1.2 203.0.113.7", { out: "eth0", local: false, protocol: "icmp", port: 7 });
   const said = explain(meant, all);
-  expect(said).toMatchObject({ verdict: "masquerade", assuming: [], out: "eth0", protocol: "icmp", port: 7 });
+  expect(said).toMatchObject({ verdict: "masquerade", out: "eth0", protocol: "icmp", port: 7 });
+  expect(said.assuming).toEqual(["no outgoing IPsec policy applies"]);
   expect(said.sourcePorts).toBeUndefined(); // of tcp, udp and sctp only
   expect(explain(meant, { ...all, out: "wg0" })).toMatchObject({ verdict: "keep", rule: "output-interface" });
   expect(explain(meant, question("2001:db8::1"))).toMatchObject({ verdict: "keep", rule: "family" });
@@ -95,8 +108,17 @@ test("for people", () => {
     "  because  203.0.113.7 is in no non-masquerade CIDR",
     '  rule     "outbound traffic", the last rule of chain IP-MASQ-AGENT, masqueraded in chain outbound',
     "  ports    its source port is one of 1024-2000",
-    "  if       203.0.113.7 is no address of the node itself",
+    "  if       203.0.113.7 is not an address of the node itself, nor a broadcast address of its networks",
+    "  if       no outgoing IPsec policy applies",
   ]);
+  const rule = (to: string, backend: "nftables" | "iptables") =>
+    explanationText(explain(meant, question(to)), meant, backend).find(line => line.includes(" rule "));
+  expect(rule("224.0.0.251", "nftables")).toBe(
+    '  rule     "multicast is never masqueraded" in chain postrouting',
+  );
+  expect(rule("255.255.255.255", "iptables")).toBe(
+    '  rule     "broadcast is never masqueraded" in chain IP-MASQ-AGENT',
+  );
   expect(explanationLine(explain(meant, question("10.1.2.3")))).toBe(
     "10.1.2.3\tkeep\t10.1.2.3 is in the non-masquerade CIDR 10.1.2.0/24 (/config:4)",
   );
@@ -104,10 +126,10 @@ test("for people", () => {
 
 /** What each backend writes for a policy, as rules that can be followed. */
 const RENDERED: Readonly<Record<"nftables" | "iptables", (policy: Policy) => KernelRules[]>> = {
-  nftables: policy => ruleset(policy, true).map(kernelRules),
+  nftables: policy => ruleset(policy).map(kernelRules),
   iptables: policy =>
     policy.families.map(family => {
-      const { jump, chains } = iptablesRuleset(policy, family, true);
+      const { jump, chains } = iptablesRuleset(policy, family);
       const all = [{ name: "POSTROUTING", rules: [jump] }, ...chains];
       return {
         family: family.family,

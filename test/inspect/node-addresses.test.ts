@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { isNodeAddress, nodeAddresses } from "../../src/inspect/node-addresses.ts";
+import { isBroadcastOf, isNodeAddress, nodeAddresses } from "../../src/inspect/node-addresses.ts";
 import { podProblems } from "../../src/inspect/pods.ts";
 import { parseAddress } from "../../src/net/cidr.ts";
 import { policy } from "../policies.ts";
@@ -32,6 +32,19 @@ test.each([
   const address = parseAddress(text);
   if ("what" in address) throw new TypeError(address.what);
   expect(isNodeAddress(INTERFACES)(address)).toBe(expected);
+});
+
+test.each([
+  ["198.51.100.255", true],
+  ["100.64.1.255", true],
+  ["198.51.100.2", false],
+  ["198.51.101.255", false],
+  ["192.0.2.1", false],
+  ["::198.51.100.255", false],
+])("%s is a broadcast address of the node's networks: %p", (text, expected) => {
+  const address = parseAddress(text);
+  if ("what" in address) throw new TypeError(address.what);
+  expect(isBroadcastOf(INTERFACES)(address)).toBe(expected);
 });
 
 test("zones and unknown networks", () => {

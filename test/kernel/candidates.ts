@@ -86,7 +86,7 @@ export function nftables(nft: readonly string[]): Candidate {
     open: (lab, through = []) => alone(new NftablesBackend(lab.node.command([...through, ...nft]))),
     snapshot: lab => lab.node.output(["nft", "-a", "list", "ruleset"]),
     judge: policy => {
-      const tables = ruleset(policy, true);
+      const tables = ruleset(policy);
       return packet => judgeTables(tables, packet);
     },
     renderings: [
@@ -149,10 +149,7 @@ function natByNft(): Candidate {
 
 /** The chains that the iptables backend has for a policy, POSTROUTING among them. */
 function chainsOf(policy: Policy): number {
-  return policy.families.reduce(
-    (sum, family) => sum + 1 + iptablesRuleset(policy, family, true).chains.length,
-    0,
-  );
+  return policy.families.reduce((sum, family) => sum + 1 + iptablesRuleset(policy, family).chains.length, 0);
 }
 
 /** As `chooseBackend` has it, but that there are no others. */
@@ -161,7 +158,7 @@ function alone(backend: Backend): Takeover {
 }
 
 function judgeBoth(policy: Policy): (packet: Packet) => "keep" | "masquerade" {
-  const rulesets = policy.families.map(family => iptablesRuleset(policy, family, true));
+  const rulesets = policy.families.map(family => iptablesRuleset(policy, family));
   return packet => judgeRules(rulesets, packet);
 }
 

@@ -61,7 +61,7 @@ function iptablesDrift(program: string): [string, string[]][] {
   const kept =
     'iptables -t nat -A IP-MASQ-AGENT -d 10.0.0.0/8 -m comment --comment "ip-masq-agent: cluster-local traffic" -j RETURN';
   return [
-    [`${program} -t nat -D IP-MASQ-AGENT 2`, [`+${kept}`]],
+    [`${program} -t nat -D IP-MASQ-AGENT 5`, [`+${kept}`]],
     [
       `${program} -t nat -I IP-MASQ-AGENT -d 203.0.113.0/24 -j RETURN`,
       ["-iptables -t nat -A IP-MASQ-AGENT -d 203.0.113.0/24 -j RETURN"],

@@ -56,7 +56,8 @@ test.each(WRITERS)(
       `  because  ${rule}`,
       "  in       chain IP-MASQ-AGENT, which found it in 203.0.113.0/24",
       "  config   DIFFERS: gets the node's address (masquerade); 203.0.113.7 is in no non-masquerade CIDR",
-      "  if       203.0.113.7 is no address of the node itself",
+      "  if       203.0.113.7 is not an address of the node itself, nor a broadcast address of its networks",
+      "  if       no outgoing IPsec policy applies",
       "",
     ]);
     await lab.node.output([
@@ -78,5 +79,16 @@ test.each(WRITERS)(
       const own = JSON.parse((await explain(address, "--enable-ipv6", "--output=json")).join(""));
       expect(own, address).toMatchObject({ rule: "local", live: { verdict: "keep", agrees: true } });
     }
+    expect(await explain("224.0.0.251")).toEqual([
+      "224.0.0.251: keeps its address",
+      expect.stringContaining("multicast is never masqueraded"),
+      expect.stringMatching(/^ {2}in {7}chain (postrouting|IP-MASQ-AGENT)/),
+      "  config   says the same",
+      "",
+    ]);
+    await lab.node.output("ip address add 192.0.2.1/24 dev eth1".split(" "));
+    const directed = JSON.parse((await explain("192.0.2.255", "--output=json")).join(""));
+    expect(directed).toMatchObject({ rule: "broadcast", live: { verdict: "keep", agrees: true } });
+    await lab.node.output("ip address delete 192.0.2.1/24 dev eth1".split(" "));
   },
 );

@@ -37,6 +37,9 @@ test("run --once with the defaults makes what the specification shows", async ()
 
 	chain postrouting {
 		type nat hook postrouting priority srcnat + 1; policy accept;
+		rt ipsec exists return comment "ip-masq-agent: traffic under an IPsec policy is never masqueraded"
+		ip daddr 224.0.0.0/4 return comment "ip-masq-agent: multicast is never masqueraded"
+		fib daddr type broadcast return comment "ip-masq-agent: broadcast is never masqueraded"
 		fib daddr type != local jump IP-MASQ-AGENT comment "ip-masq-agent: non-local destinations go through IP-MASQ-AGENT"
 	}
 
@@ -175,7 +178,7 @@ describe("the agent", () => {
     await agent.log.until("repaired"); // of its jump, or of its chain too
     await Bun.sleep(100);
     await theirs();
-    const said = (await agent.log.until("repaired missing=5 superfluous=3")).at(-1);
+    const said = (await agent.log.until("repaired missing=8 superfluous=3")).at(-1);
     expect(said).toContain('remedy="another ip-masq-agent is at work; remove it"');
     expect(await agent.end()).toBe(0);
   });

@@ -46,7 +46,13 @@ describeCandidates(({ open, judge, renderings, snapshot, meddling }) => {
       const property = fc.property(random, ({ short, flags }) => {
         const meant = policy(short, flags);
         const rendered = judge(meant);
-        const packets = ["eth0", "eth1"].flatMap(out => udp(destinations(meant), sources(meant), () => out));
+        const plain = ["eth0", "eth1"].flatMap(out => udp(destinations(meant), sources(meant), () => out));
+        const odd = udp(destinations(meant), POD_ADDRESSES.slice(0, 1), () => "eth0");
+        const packets = [
+          ...plain,
+          ...odd.map(packet => ({ ...packet, broadcast: true })),
+          ...odd.map(packet => ({ ...packet, ipsec: true })),
+        ];
         expect(disagreements(meant, packets, packets.map(rendered))).toEqual([]);
       });
       fc.assert(property, { numRuns: 100 });
@@ -144,9 +150,9 @@ function disagreements(policy: Policy, packets: readonly Packet[], got: readonly
   return packets.flatMap((packet, i) => {
     const meant = verdict(policy, packet);
     if (meant.verdict === got[i]) return [];
-    const { source, destination, out } = packet;
+    const { source, destination, out, broadcast, ipsec } = packet;
     return [
-      `${source.text} to ${destination.text} by ${out}: ${meant.verdict} (${meant.reason}), got ${got[i]}`,
+      `${source.text} to ${destination.text} by ${out}${broadcast ? ", broadcast" : ""}${ipsec ? ", IPsec" : ""}: ${meant.verdict} (${meant.reason}), got ${got[i]}`,
     ];
   });
 }
@@ -159,10 +165,13 @@ async function seen({ source, destination }: Packet): Promise<string> {
   return lab.owner(from) === "node" ? "masquerade" : `source ${from}`;
 }
 
-/** On both sides of where the policy's CIDRs of destinations begin and end, and one that is far from all. */
+const MULTICAST = ["224.0.0.0/4", "255.255.255.255/32", "ff00::/8"].map(Cidr.literal).flatMap(boundaries);
+const ALWAYS = [address("198.18.7.8"), address("2001:db8:7::8"), ...MULTICAST];
+
+/** On both sides of where the policy's CIDRs of destinations begin and end, of multicast, and far from all. */
 function destinations({ families }: Policy): Address[] {
   const lists = families.flatMap(({ nonMasquerade, masquerade }) => [nonMasquerade, masquerade]);
-  return unique([...lists.flatMap(ends), address("198.18.7.8"), address("2001:db8:7::8")]);
+  return unique([...lists.flatMap(ends), ...ALWAYS]);
 }
 
 /** The Pod's addresses, and those on both sides of where the policy's CIDRs of sources begin and end. */

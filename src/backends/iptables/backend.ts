@@ -2,8 +2,10 @@ import { Cidr, type Family } from "../../net/cidr.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { ProgramError } from "../../system/program.ts";
 import { type Backend, FAMILIES, type Plan, type Watch } from "../backend.ts";
+import { NO_IPSEC } from "../nftables/ipsec.ts";
 import type { KernelRules } from "../rules.ts";
 import { type CountedRule, counters } from "./counters.ts";
+import { IpsecSupport } from "./ipsec.ts";
 import { kernelRule } from "./kernel-rules.ts";
 import { namedChains, readOwnChains } from "./own-chains.ts";
 import { heldLines, jumpsOf, POSTROUTING, prefixed, restoreInput, wantedLines } from "./restore.ts";
@@ -21,6 +23,8 @@ export class IptablesBackend implements Backend {
   /** What was last planned. */
   #policy: Policy | undefined;
 
+  readonly #ipsec: IpsecSupport;
+
   /** @param chain the chain that the agent is to have: it is ours whatever is in it */
   constructor(
     readonly tools: Tools,
@@ -28,17 +32,24 @@ export class IptablesBackend implements Backend {
   ) {
     this.writer = tools.variant;
     this.place = tools.variant === "iptables-nft" ? "nat of nf_tables" : "nat of xtables";
+    this.#ipsec = new IpsecSupport(tools);
+  }
+
+  get limits(): readonly string[] {
+    return this.#ipsec.isMissing ? [NO_IPSEC] : [];
   }
 
   async plan(policy: Policy): Promise<Plan> {
     this.#policy = policy;
     for (const { family } of policy.families) this.tools.require(family);
-    const wanted = policy.families.map(family => ruleset(policy, family, this.tools.randomFully));
     const halves = await Promise.all(
-      wanted.map(async rules => {
-        const names = rules.chains.map(({ name }) => name);
-        const saved = await readOwnChains(this.tools.reader(rules.family), names);
-        return { family: rules.family, rules, saved, input: restoreInput(saved, rules) };
+      policy.families.map(async wanted => {
+        const { family } = wanted;
+        const names = ruleset(policy, wanted).chains.map(({ name }) => name);
+        const saved = await readOwnChains(this.tools.reader(family), names);
+        const ipsec = await this.#ipsec.has(family, saved);
+        const rules = ruleset(policy, wanted, { randomFully: this.tools.randomFully, ipsec });
+        return { family, rules, saved, input: restoreInput(saved, rules) };
       }),
     );
     const inSync = halves.every(({ input }) => input === undefined);

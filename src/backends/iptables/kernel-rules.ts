@@ -24,7 +24,7 @@ export function kernelRule(chain: string, rule: Rule): KernelRule {
 
 const WITHOUT_VALUE = new Set(["--random-fully", "--random", "--persistent"]);
 const WITHOUT_EFFECT = new Set([
-  ...["-m", "--comment", "--to-ports", "--to-source", "--to", "--mode"],
+  ...["-m", "--dir", "--comment", "--to-ports", "--to-source", "--to", "--mode"],
   ...["--set-xmark", "--set-mark", "--or-mark", "--log-prefix", "--log-level", "--nflog-group"],
 ]);
 
@@ -42,6 +42,8 @@ function actionOf(option: "-j" | "-g", target: string): Action {
 const TERMINAL = new Set(["DNAT", "REDIRECT", "DROP", "QUEUE", "NFQUEUE"]);
 const IDLE = new Set(["LOG", "NFLOG", "MARK", "CONNMARK", "TRACE", "CT"]);
 
+const DESTINATION_TYPES = ["local", "broadcast", "multicast"] as const;
+
 function condition(option: string, value: string, not: boolean): Condition {
   if (option === "-d" || option === "-s") {
     const cidr = Cidr.parse(value.includes("/") ? value : `${value}/${value.includes(":") ? 128 : 32}`);
@@ -49,7 +51,11 @@ function condition(option: string, value: string, not: boolean): Condition {
   }
   if (option === "-o") return { on: "out", not, names: [value.replace(/\+$/, "*")] };
   if (option === "-p") return { on: "protocol", not, names: [value] };
-  if (option === "--dst-type" && value === "LOCAL") return { on: "local", not };
+  if (option === "--dst-type") {
+    const on = DESTINATION_TYPES.find(it => it.toUpperCase() === value);
+    if (on) return { on, not };
+  }
+  if (option === "--pol" && value === "ipsec") return { on: "ipsec", not };
   if (option === "--probability") return { on: "chance" };
   return { on: "unknown" };
 }

@@ -1,6 +1,7 @@
 import { Cidr, type Family } from "../../net/cidr.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { type Backend, type Counter, FAMILIES, type Plan, type Watch } from "../backend.ts";
+import { IpsecSupport, NO_IPSEC } from "../nftables/ipsec.ts";
 import type { Command, Listed, Statement } from "../nftables/json.ts";
 import { kernelRules } from "../nftables/kernel-rules.ts";
 import { Nft } from "../nftables/nft.ts";
@@ -27,6 +28,8 @@ export class NftNatBackend implements Backend {
   readonly writer = "nft";
   readonly place = "nat of nf_tables";
   readonly #nft: Nft;
+  readonly #ipsec: IpsecSupport;
+  #limits: readonly string[] = [];
 
   /** @param chain the chain that the agent is to have: it is ours whatever is in it */
   constructor(
@@ -34,18 +37,27 @@ export class NftNatBackend implements Backend {
     readonly chain = DEFAULT_CHAIN,
   ) {
     this.#nft = new Nft(programs.argv("nft"));
+    this.#ipsec = new IpsecSupport(this.#nft);
+  }
+
+  get limits(): readonly string[] {
+    return this.#limits;
   }
 
   async plan(policy: Policy): Promise<Plan> {
-    const halves = await Promise.all(
+    const listings = await Promise.all(
       policy.families.map(async family => {
-        const rules = ruleset(policy, family, true);
-        const listed = await this.#list(
-          family.family,
-          rules.chains.map(({ name }) => name),
-        );
-        return new Half(rules, listed, policy.chain);
+        const names = ruleset(policy, family).chains.map(({ name }) => name);
+        return { family, listed: await this.#list(family.family, names) };
       }),
+    );
+    const ipsec = await this.#ipsec.has(
+      listings.flatMap(({ listed }) => listed.flatMap(it => ("rule" in it ? [it.rule] : []))),
+    );
+    this.#limits = ipsec ? [] : [NO_IPSEC];
+    const halves = listings.map(
+      ({ family, listed }) =>
+        new Half(ruleset(policy, family, { randomFully: true, ipsec }), listed, policy.chain),
     );
     const commands = halves.flatMap(half => half.commands);
     return {

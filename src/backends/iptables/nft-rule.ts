@@ -1,4 +1,6 @@
 import type { Family } from "../../net/cidr.ts";
+import { MULTICAST } from "../../policy/policy.ts";
+import { UNDER_IPSEC } from "../nftables/ipsec.ts";
 import type { Statement } from "../nftables/json.ts";
 import type { Rule } from "../nftables/table.ts";
 import { optionOf, type Rule as Words } from "./rule.ts";
@@ -7,25 +9,34 @@ import { optionOf, type Rule as Words } from "./rule.ts";
 export function nftRule(family: Family, words: Words): Rule {
   let comment = "";
   const expr: Statement[] = [];
-  const left = words.filter(word => word !== "-m" && word !== "!");
+  const left = words.filter(word => word !== "-m");
+  let op: Op = "==";
   for (let option = left.shift(); option !== undefined; option = left.shift()) {
-    if (MODULES.has(option)) continue;
-    if (option === "--random-fully") continue;
+    if (MODULES.has(option) || option === "--random-fully") continue;
+    if (option === "!") {
+      op = "!=";
+      continue;
+    }
     const value = left.shift() ?? "";
     if (option === "--comment") comment = value;
     else if (option === "-j" && value === "MASQUERADE") {
-      expr.push(
-        { counter: null },
-        masquerade(optionOf(words, "--to-ports"), words.includes("--random-fully")),
-      );
-    } else expr.push(...statements(family, option, value));
+      expr.push(COUNTER, masquerade(optionOf(words, "--to-ports"), words.includes("--random-fully")));
+    } else if (option === "-j" && value === "RETURN") {
+      // Of what is kept only destinations are counted.
+      expr.push(...(words.includes("-d") ? [COUNTER] : []), { return: null });
+    } else expr.push(...statements(family, option, value, op));
+    op = "==";
   }
   return { comment, expr };
 }
 
-const MODULES = new Set(["comment", "addrtype", "statistic"]);
+const COUNTER: Statement = { counter: null };
 
-function statements(family: Family, option: string, value: string): Statement[] {
+type Op = "==" | "!=";
+
+const MODULES = new Set(["comment", "addrtype", "policy", "statistic"]);
+
+function statements(family: Family, option: string, value: string, op: Op): Statement[] {
   switch (option) {
     case "-s":
     case "-d":
@@ -35,7 +46,12 @@ function statements(family: Family, option: string, value: string): Statement[] 
     case "-p":
       return [match("==", { meta: { key: "l4proto" } }, value)];
     case "--dst-type":
-      return [match("!=", { fib: { result: "type", flags: ["daddr"] } }, value.toLowerCase())];
+      // Without a route to it nft does not know multicast of IPv6 for what it is.
+      if (value === "MULTICAST") return [address(family, "daddr", MULTICAST[family].text)];
+      return [match(op, { fib: { result: "type", flags: ["daddr"] } }, value.toLowerCase())];
+    case "--pol":
+      return [UNDER_IPSEC];
+    case "--dir":
     case "--mode":
     case "--to-ports":
       return [];
@@ -44,9 +60,9 @@ function statements(family: Family, option: string, value: string): Statement[] 
         match("<", { numgen: { mode: "random", mod: ALL, offset: 0 } }, Math.round(Number(value) * ALL)),
       ];
     case "-g":
-      return [{ counter: null }, { goto: { target: value } }];
+      return [COUNTER, { goto: { target: value } }];
     case "-j":
-      return value === "RETURN" ? [{ counter: null }, { return: null }] : [{ jump: { target: value } }];
+      return [{ jump: { target: value } }];
     default:
       throw new TypeError(`no rule of ours has the option ${option}`);
   }

@@ -8,6 +8,6 @@ export function renderRestore(policy: Policy, family: Family): string {
   const nothing = { chains: new Map() };
   return policy.families
     .filter(it => it.family === family)
-    .map(it => restoreInput(nothing, ruleset(policy, it, true)) ?? "")
+    .map(it => restoreInput(nothing, ruleset(policy, it)) ?? "")
     .join("");
 }

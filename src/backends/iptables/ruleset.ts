@@ -16,6 +16,17 @@ export interface Chain {
   readonly rules: readonly Rule[];
 }
 
+/** What iptables and the kernel can do, as far as a ruleset depends on it. */
+interface Abilities {
+  /** Whether iptables knows `--random-fully`, as it does from 1.6.2 on. */
+  readonly randomFully: boolean;
+  /** Whether rules can match packets under an IPsec policy: a kernel without xfrm refuses them. */
+  readonly ipsec: boolean;
+}
+
+/** Of iptables and kernel where they are not asked. */
+const ALL: Abilities = { randomFully: true, ipsec: true };
+
 /** The chain that ip-masq-agent has unless it is told otherwise: it is ours whatever is in it. */
 export const DEFAULT_CHAIN = "IP-MASQ-AGENT";
 
@@ -24,9 +35,11 @@ export const DEFAULT_CHAIN = "IP-MASQ-AGENT";
  * not know takes further chains: sources and interfaces one for the verdicts behind them, exceptions one
  * for the masquerading that two rules then need.
  *
- * @param randomFully whether iptables knows `--random-fully`, as it does from 1.6.2 on
+ * Above them stands what is never masqueraded. It cannot stand in POSTROUTING: a RETURN there would end NAT for
+ * rules of others too.
  */
-export function ruleset(policy: Policy, family: FamilyPolicy, randomFully: boolean): Ruleset {
+export function ruleset(policy: Policy, family: FamilyPolicy, abilities = ALL): Ruleset {
+  const { randomFully, ipsec } = abilities;
   const { chain } = policy;
   const [verdictChain, outboundChain] = extraChains(chain);
   const outbound = masquerades(policy, randomFully);
@@ -46,7 +59,7 @@ export function ruleset(policy: Policy, family: FamilyPolicy, randomFully: boole
     family: family.family,
     jump: jumpTo(chain),
     chains: [
-      { name: chain, rules: [...spared, ...(gates ?? verdicts)] },
+      { name: chain, rules: [...exemptions(family.family, ipsec), ...spared, ...(gates ?? verdicts)] },
       ...(gates ? [{ name: verdictChain, rules: verdicts }] : []),
       ...(exceptions.length > 0 ? [{ name: outboundChain, rules: outbound }] : []),
     ],
@@ -57,6 +70,20 @@ export function ruleset(policy: Policy, family: FamilyPolicy, randomFully: boole
 function jumpTo(chain: string): Rule {
   const why = `ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom ${chain} chain`;
   return rule([], why, ["-m", "addrtype", "!", "--dst-type", "LOCAL"], ["-j", chain]);
+}
+
+/** What is never masqueraded, whatever the policy says. IPv6 has no broadcast. */
+function exemptions(family: Family, ipsec: boolean): Rule[] {
+  const never = (what: string, ...match: string[]) =>
+    rule([], `${what} is never masqueraded`, match, ["-j", "RETURN"]);
+  const to = (type: string) => never(type.toLowerCase(), "-m", "addrtype", "--dst-type", type);
+  return [
+    ...(ipsec
+      ? [never("traffic under an IPsec policy", "-m", "policy", "--dir", "out", "--pol", "ipsec")]
+      : []),
+    to("MULTICAST"),
+    ...(family === "ip" ? [to("BROADCAST")] : []),
+  ];
 }
 
 /** Chains that may stand beside the policy's, in the 28 bytes that iptables allows a name. */

@@ -121,6 +121,13 @@ export class Tools {
     return ended.stdout;
   }
 
+  /** Whether iptables-restore would take an input, as far as it can tell without a write. Throws ProgramError. */
+  async accepts(family: Family, input: string): Promise<boolean> {
+    const program = this.programs.argv(`${NAMES[family]}${this.suffix}-restore`);
+    const argv = [...program, "--noflush", "--test", `--wait=${this.waits.lock}`];
+    return (await run(argv, { input })).exitCode === 0;
+  }
+
   /** Changes table `nat`, all of it or nothing, as `iptables-restore --noflush` reads it. Throws ProgramError. */
   async restore(family: Family, input: string): Promise<void> {
     const program = this.programs.argv(`${NAMES[family]}${this.suffix}-restore`);

@@ -3,11 +3,12 @@ import type { Policy } from "../../policy/policy.ts";
 import { ProgramError } from "../../system/program.ts";
 import { type Backend, type Counter, FAMILIES, type Plan, type Watch } from "../backend.ts";
 import type { KernelRules } from "../rules.ts";
+import { IpsecSupport, NO_IPSEC } from "./ipsec.ts";
 import type { Command, Listed } from "./json.ts";
 import { kernelRules } from "./kernel-rules.ts";
 import { watchTransactions } from "./monitor.ts";
 import { type Features, featuresOf, Nft } from "./nft.ts";
-import { MASQUERADE, ruleset } from "./ruleset.ts";
+import { type Abilities, MASQUERADE, ruleset } from "./ruleset.ts";
 import { withoutLetters } from "./slots.ts";
 import { swapTo } from "./swap.ts";
 import { TABLE, type Table, tableOf } from "./table.ts";
@@ -19,18 +20,24 @@ export class NftablesBackend implements Backend {
   readonly writer = "nft";
   readonly place = "own table";
   readonly #nft: Nft;
+  readonly #ipsec: IpsecSupport;
+  #limits: readonly string[] = [];
 
   /** @param argv how nft is called */
   constructor(argv?: readonly string[]) {
     this.#nft = new Nft(argv);
+    this.#ipsec = new IpsecSupport(this.#nft);
+  }
+
+  get limits(): readonly string[] {
+    return this.#limits;
   }
 
   async plan(policy: Policy): Promise<Plan> {
     const { held, ...read } = await this.#read(policy.families.map(({ family }) => family));
     const features = read.features ?? (await this.#nft.features());
-    const pairs = ruleset(policy, features.elementCounters).map(
-      wanted => new Pair(wanted, held.get(wanted.family)),
-    );
+    const abilities = await this.#abilities(features, held.values());
+    const pairs = ruleset(policy, abilities).map(wanted => new Pair(wanted, held.get(wanted.family)));
     const inSync = pairs.every(pair => pair.inSync);
     return {
       held: pairs.flatMap(pair => pair.heldText),
@@ -44,8 +51,9 @@ export class NftablesBackend implements Backend {
   /** Why nft or the kernel would not take the rules of a policy; undefined if they would. Writes nothing. */
   async probe(policy: Policy): Promise<ProgramError | undefined> {
     try {
-      const { elementCounters, declaration } = await this.#nft.features();
-      const swaps = ruleset(policy, elementCounters).map(table => swapTo(table, undefined, declaration));
+      const features = await this.#nft.features();
+      const wanted = ruleset(policy, await this.#abilities(features));
+      const swaps = wanted.map(table => swapTo(table, undefined, features.declaration));
       await this.#nft.probe([...swaps.flatMap(({ build }) => build), ...swaps.flatMap(({ swap }) => swap)]);
       return undefined;
     } catch (error) {
@@ -82,6 +90,13 @@ export class NftablesBackend implements Backend {
     );
     if (rules.length > 0) await this.#nft.commit(rules);
     await this.#nft.commit(tables.map(({ family }) => ({ delete: { table: { family, name: TABLE } } })));
+  }
+
+  async #abilities({ elementCounters }: Features, held: Iterable<Table> = []): Promise<Abilities> {
+    const rules = [...held].flatMap(({ chains }) => chains.flatMap(chain => chain.rules));
+    const ipsec = await this.#ipsec.has(rules);
+    this.#limits = ipsec ? [] : [NO_IPSEC];
+    return { elementCounters, ipsec };
   }
 
   /** Without the features if there is no table: so an nft that is too old can still say that there is nothing. */

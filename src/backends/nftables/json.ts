@@ -33,16 +33,18 @@ const Selector = v.union([
   v.strictObject({ payload: v.strictObject({ protocol: AddressFamily, field: v.string() }) }),
   v.strictObject({ meta: v.strictObject({ key: v.string() }) }),
   v.strictObject({ fib: v.strictObject({ result: v.string(), flags: Flags }) }),
+  v.strictObject({ rt: v.strictObject({ key: v.string() }) }),
   v.strictObject({
     numgen: v.strictObject({ mode: v.string(), mod: v.number(), offset: v.optional(v.number()) }),
   }),
   Unknown,
 ]);
 
-/** A value: a literal, `@set`, or a list of literals. */
+/** A value: a literal, `@set`, or a list of literals; true for what exists. */
 const Value = v.union([
   v.string(),
   v.number(),
+  v.boolean(),
   Prefix,
   Range,
   v.strictObject({ set: v.array(v.union([v.string(), v.number(), Prefix, Range])) }),

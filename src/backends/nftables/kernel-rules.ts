@@ -92,7 +92,13 @@ function compared(left: Selector, right: Value, not: boolean, blocks: Blocks): C
     const cidrs = cidrsOf(right, blocks);
     return cidrs && { on: left.payload.field === "daddr" ? "destination" : "source", not, cidrs };
   }
-  if ("fib" in left && left.fib.flags.join() === "daddr" && right === "local") return { on: "local", not };
+  if ("fib" in left && left.fib.result === "type" && left.fib.flags.join() === "daddr") {
+    const on = DESTINATION_TYPES.find(it => it === right);
+    return on && { on, not };
+  }
+  if ("rt" in left && left.rt.key === "ipsec" && typeof right === "boolean") {
+    return { on: "ipsec", not: right === not };
+  }
   if ("meta" in left && (left.meta.key === "oifname" || left.meta.key === "l4proto")) {
     const names = membersOf(right);
     if (!names.every(it => typeof it === "string")) return undefined;
@@ -100,6 +106,8 @@ function compared(left: Selector, right: Value, not: boolean, blocks: Blocks): C
   }
   return undefined;
 }
+
+const DESTINATION_TYPES = ["local", "broadcast", "multicast"] as const;
 
 function membersOf(value: Value): readonly Value[] {
   return typeof value === "object" && "set" in value ? value.set : [value];

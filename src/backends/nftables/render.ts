@@ -10,13 +10,13 @@ import { tableText } from "./text.ts";
  * `type`, which every nft reads; the agent declares them by `typeof` where nft is 1.1.2 or later.
  */
 export function renderJson(policy: Policy): string {
-  const swaps = ruleset(policy, true).map(table => swapTo(table, undefined, "type"));
+  const swaps = ruleset(policy).map(table => swapTo(table, undefined, "type"));
   return `${document([...swaps.flatMap(({ build }) => build), ...swaps.flatMap(({ swap }) => swap)])}\n`;
 }
 
 /** The policy as one document for `nft -f -` and a kernel without our tables. */
 export function renderText(policy: Policy): string {
-  return ruleset(policy, true)
+  return ruleset(policy)
     .flatMap(table => tableText(withLetters(table, new Map())))
     .map(line => `${line}\n`)
     .join("");

@@ -5,8 +5,10 @@ import {
   type Entry,
   type FamilyPolicy,
   formatOrigin,
+  MULTICAST,
   type Policy,
 } from "../../policy/policy.ts";
+import { UNDER_IPSEC } from "./ipsec.ts";
 import type { Statement } from "./json.ts";
 import { type AddressSet, byAddress, type Chain, type Element, type Rule, type Table } from "./table.ts";
 
@@ -28,17 +30,24 @@ const PRIORITY = 101;
  */
 const COMMENT_BYTES = 127;
 
-/**
- * The tables that a policy wants, one for each of its families.
- *
- * @param counting whether elements are to have counters: nft lists them back from 1.0.6 on
- */
-export function ruleset(policy: Policy, counting: boolean): Table[] {
+/** What nft and kernel can do, as far as a ruleset depends on it. */
+export interface Abilities {
+  /** Whether elements can have counters: nft lists them back from 1.0.6 on. */
+  readonly elementCounters: boolean;
+  /** Whether rules can match packets under an IPsec policy: a kernel without xfrm refuses them. */
+  readonly ipsec: boolean;
+}
+
+/** Of nft and kernel where they are not asked. */
+const ALL: Abilities = { elementCounters: true, ipsec: true };
+
+/** The tables that a policy wants, one for each of its families. */
+export function ruleset(policy: Policy, abilities = ALL): Table[] {
   return policy.families.map(family => ({
     family: family.family,
     flags: [],
-    sets: sets(family, counting),
-    chains: chains(policy, family),
+    sets: sets(family, abilities.elementCounters),
+    chains: chains(policy, family, abilities),
     others: [],
   }));
 }
@@ -67,14 +76,16 @@ function masqueradesAny({ sources }: FamilyPolicy): boolean {
   return sources === undefined || sources.outer.length > 0;
 }
 
-function chains(policy: Policy, family: FamilyPolicy): Chain[] {
+function chains(policy: Policy, family: FamilyPolicy, { elementCounters, ipsec }: Abilities): Chain[] {
   const postrouting = {
     name: POSTROUTING,
     hook: { type: "nat", hook: "postrouting", prio: PRIORITY, policy: "accept" },
   };
   if (!masqueradesAny(family)) return [{ ...postrouting, rules: [] }];
-  const base = { ...postrouting, rules: jumps(policy, family) };
+  const base = { ...postrouting, rules: [...exemptions(family.family, ipsec), ...jumps(policy, family)] };
   const outbound = masquerades(policy);
+  const count: Statement[] = elementCounters ? [] : [COUNTER];
+  const to = (set: string) => lookup(family.family, "daddr", set);
   const spared =
     family.nonMasqueradeSources.outer.length > 0
       ? [
@@ -85,7 +96,7 @@ function chains(policy: Policy, family: FamilyPolicy): Chain[] {
       : [];
   const keep =
     family.nonMasquerade.outer.length > 0
-      ? [rule("cluster-local traffic", lookup(family.family, "daddr", NON_MASQUERADE), { return: null })]
+      ? [rule("cluster-local traffic", to(NON_MASQUERADE), ...count, { return: null })]
       : [];
   if (family.masquerade.outer.length === 0) {
     return [base, { name: policy.chain, rules: [...spared, ...keep, ...outbound] }];
@@ -93,9 +104,9 @@ function chains(policy: Policy, family: FamilyPolicy): Chain[] {
   const goto = { goto: { target: OUTBOUND } };
   const verdicts = [
     ...spared,
-    rule("exceptions from cluster-local traffic", lookup(family.family, "daddr", MASQUERADE), goto),
+    rule("exceptions from cluster-local traffic", to(MASQUERADE), ...count, goto),
     ...keep,
-    rule("outbound traffic", goto),
+    rule("outbound traffic", COUNTER, goto),
   ];
   return [
     base,
@@ -103,6 +114,24 @@ function chains(policy: Policy, family: FamilyPolicy): Chain[] {
       { name: policy.chain, rules: verdicts },
       { name: OUTBOUND, rules: outbound },
     ].sort((a, b) => (a.name < b.name ? -1 : 1)),
+  ];
+}
+
+/**
+ * What is never masqueraded, whatever the policy says. Multicast is matched by its addresses, which is the same and
+ * cheaper than `fib daddr type`, and for IPv6 does not depend on a route.
+ */
+function exemptions(family: Family, ipsec: boolean): Rule[] {
+  const never = (what: string, matches: Statement) =>
+    rule(`${what} is never masqueraded`, matches, { return: null });
+  const [addr = "", len] = MULTICAST[family].text.split("/");
+  return [
+    ...(ipsec ? [never("traffic under an IPsec policy", UNDER_IPSEC)] : []),
+    never(
+      "multicast",
+      match("==", { payload: { protocol: family, field: "daddr" } }, { prefix: { addr, len: Number(len) } }),
+    ),
+    ...(family === "ip" ? [never("broadcast", match("==", DESTINATION_TYPE, "broadcast"))] : []),
   ];
 }
 
@@ -117,7 +146,7 @@ function jumps({ chain, outputInterfaces, enabled }: Policy, { family, sources }
       [`non-local destinations go through ${chain}`, ...also.map(it => `see table ${it} too`)].join("; "),
       ...(name === undefined ? [] : [match("==", { meta: { key: "oifname" } }, name)]),
       ...(sources ? [lookup(family, "saddr", SOURCE)] : []),
-      match("!=", { fib: { result: "type", flags: ["daddr"] } }, "local"),
+      match("!=", DESTINATION_TYPE, "local"),
       { jump: { target: chain } },
     ),
   );
@@ -136,17 +165,21 @@ function masquerades({ randomFully, toPorts = [] }: Policy): Rule[] {
       `outbound traffic from ports ${formatPortRange(range)}`,
       match("==", { meta: { key: "l4proto" } }, { set: ["tcp", "udp", "sctp"] }),
       ...(size < left ? [match("<", { numgen: { mode: "random", mod: left, offset: 0 } }, size)] : []),
-      { counter: null },
+      COUNTER,
       { masquerade: { port: port(range), ...(flags && { flags }) } },
     );
   });
   const rest: Statement = { masquerade: flags ? { flags } : null };
-  return [...ported, rule("outbound traffic", { counter: null }, rest)];
+  return [...ported, rule("outbound traffic", COUNTER, rest)];
 }
 
 function port({ first, last }: PortRange): number | { range: [number, number] } {
   return first === last ? first : { range: [first, last] };
 }
+
+const COUNTER: Statement = { counter: null };
+
+const DESTINATION_TYPE: Match["left"] = { fib: { result: "type", flags: ["daddr"] } };
 
 type Match = Extract<Statement, { match: unknown }>["match"];
 

@@ -65,7 +65,8 @@ function commentText(comment: string | undefined): string {
 function statementText(statement: Statement): string {
   if ("match" in statement) {
     const { op, left, right } = statement.match;
-    return `${selectorText(left)} ${op === "==" ? "" : `${op} `}${valueText(right)}`;
+    const value = "fib" in left && typeof right === "string" ? right : valueText(right);
+    return `${selectorText(left)} ${op === "==" ? "" : `${op} `}${value}`;
   }
   if ("counter" in statement) return "counter";
   if ("jump" in statement) return `jump ${statement.jump.target}`;
@@ -83,6 +84,7 @@ function selectorText(selector: Selector): string {
   if ("payload" in selector) return `${selector.payload.protocol} ${selector.payload.field}`;
   // nft lists these keys without the word meta, and takes them so.
   if ("meta" in selector) return selector.meta.key === "oifname" ? "oifname" : `meta ${selector.meta.key}`;
+  if ("rt" in selector) return `rt ${selector.rt.key}`;
   if ("fib" in selector) return `fib ${selector.fib.flags.join(" . ")} ${selector.fib.result}`;
   if ("numgen" in selector) return `numgen ${selector.numgen.mode} mod ${selector.numgen.mod}`;
   return selector.unknown;
@@ -90,7 +92,8 @@ function selectorText(selector: Selector): string {
 
 function valueText(value: Value): string {
   if (typeof value === "number") return `${value}`;
-  if (typeof value === "string") return /^(@|local$)/.test(value) ? value : `"${value}"`;
+  if (typeof value === "boolean") return value ? "exists" : "missing";
+  if (typeof value === "string") return value.startsWith("@") ? value : `"${value}"`;
   if ("prefix" in value) return `${value.prefix.addr}/${value.prefix.len}`;
   if ("range" in value) return value.range.join("-");
   if ("set" in value) return `{ ${value.set.map(memberText).join(", ")} }`;

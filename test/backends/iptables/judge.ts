@@ -2,7 +2,7 @@ import { optionOf, type Rule, targetOf } from "../../../src/backends/iptables/ru
 import type { Ruleset } from "../../../src/backends/iptables/ruleset.ts";
 import type { Address } from "../../../src/net/cidr.ts";
 import { Cidr } from "../../../src/net/cidr.ts";
-import type { Packet } from "../../packet.ts";
+import { isBroadcast, type Packet } from "../../packet.ts";
 
 /**
  * What our rules do to a packet, by the meaning that iptables(8) and iptables-extensions(8) give to each option. Of a
@@ -27,7 +27,8 @@ function masqueradesBy(ruleset: Ruleset, rules: readonly Rule[], packet: Packet)
   return false;
 }
 
-function matches(rule: Rule, { protocol, source, destination, out }: Packet): boolean {
+function matches(rule: Rule, packet: Packet): boolean {
+  const { protocol, source, destination, out } = packet;
   const known = [
     "-d",
     "-s",
@@ -37,6 +38,8 @@ function matches(rule: Rule, { protocol, source, destination, out }: Packet): bo
     "--comment",
     "!",
     "--dst-type",
+    "--dir",
+    "--pol",
     "--mode",
     "--probability",
     "-j",
@@ -47,6 +50,8 @@ function matches(rule: Rule, { protocol, source, destination, out }: Packet): bo
   const options = rule.filter(word => /^(-|!$)/.test(word));
   const odd = options.find(word => !known.includes(word) && !isValue(rule, word));
   if (odd !== undefined) throw new Error(`what does ${odd} mean?`);
+  if (optionOf(rule, "--pol") === "ipsec" && !packet.ipsec) return false;
+  if (!isOfType(packet, rule.includes("!"), optionOf(rule, "--dst-type"))) return false;
   const interfaces = optionOf(rule, "-o");
   const protocols = optionOf(rule, "-p");
   return (
@@ -55,6 +60,13 @@ function matches(rule: Rule, { protocol, source, destination, out }: Packet): bo
     (interfaces === undefined || isNamed(interfaces, out)) &&
     (protocols === undefined || protocols === protocol)
   );
+}
+
+function isOfType(packet: Packet, not: boolean, type: string | undefined): boolean {
+  if (type === undefined || (type === "LOCAL" && not)) return true; // nothing here goes to the node itself
+  if (type === "MULTICAST" && !not) return /^(22[4-9]|23\d)\.|^ff..:/.test(packet.destination.text);
+  if (type === "BROADCAST" && !not) return isBroadcast(packet);
+  throw new Error(`what does ${not} ${type} mean?`);
 }
 
 /** Interfaces may have names that look like options. */

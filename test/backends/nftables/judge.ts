@@ -1,7 +1,7 @@
 import type { Statement } from "../../../src/backends/nftables/json.ts";
 import type { AddressSet, Rule, Table } from "../../../src/backends/nftables/table.ts";
 import { type Address, Cidr, type Family } from "../../../src/net/cidr.ts";
-import type { Packet } from "../../packet.ts";
+import { isBroadcast, type Packet } from "../../packet.ts";
 
 /**
  * What our tables do to a packet, by the meaning that nft(8) gives to each statement. Of a draw of lots every
@@ -49,6 +49,12 @@ function verdictOf(expr: Rule["expr"], matched: (match: Match) => boolean): Verd
 function matches({ family, sets }: Table, { op, left, right }: Match, packet: Packet): boolean {
   if ("numgen" in left && op === "<" && typeof right === "number") return right > 0;
   if ("fib" in left && op === "!=" && right === "local") return true; // nothing here goes to the node itself
+  if ("fib" in left && op === "==" && right === "broadcast") return isBroadcast(packet);
+  if ("rt" in left && left.rt.key === "ipsec" && op === "==") return (packet.ipsec ?? false) === right;
+  if ("payload" in left && op === "==" && typeof right === "object" && "prefix" in right) {
+    const { addr, len } = right.prefix;
+    return inBlock(Cidr.literal(`${addr}/${len}`), fieldOf(packet, left.payload, family));
+  }
   if ("meta" in left && op === "==") {
     if (left.meta.key === "oifname" && typeof right === "string") return isNamed(right, packet.out);
     if (left.meta.key === "l4proto" && typeof right === "object" && "set" in right) {
@@ -77,10 +83,14 @@ function isNamed(pattern: string, name: string): boolean {
 }
 
 /** Compares leading bits, as a kernel would, and not the first and the last address. */
-function holds({ elements }: AddressSet, { value }: Address): boolean {
-  return elements.some(({ value: cidr }) => {
-    if (!(cidr instanceof Cidr)) throw new Error(`${cidr} is no CIDR`);
-    const rest = BigInt((cidr.family === "ip" ? 32 : 128) - cidr.prefix);
-    return value >> rest === cidr.first >> rest;
+function inBlock(cidr: Cidr, { value }: Address): boolean {
+  const rest = BigInt((cidr.family === "ip" ? 32 : 128) - cidr.prefix);
+  return value >> rest === cidr.first >> rest;
+}
+
+function holds({ elements }: AddressSet, address: Address): boolean {
+  return elements.some(({ value }) => {
+    if (!(value instanceof Cidr)) throw new Error(`${value} is no CIDR`);
+    return inBlock(value, address);
   });
 }

@@ -1,5 +1,7 @@
 import { expect, test } from "bun:test";
 import { renderJson, renderText } from "../../../src/backends/nftables/render.ts";
+import { ruleset } from "../../../src/backends/nftables/ruleset.ts";
+import { tableText } from "../../../src/backends/nftables/text.ts";
 import { policy } from "../../policies.ts";
 
 test("the defaults", () => {
@@ -18,6 +20,9 @@ table ip ip-masq-agent {
 	}
 	chain postrouting {
 		type nat hook postrouting priority 101; policy accept;
+		rt ipsec exists return comment "ip-masq-agent: traffic under an IPsec policy is never masqueraded"
+		ip daddr 224.0.0.0/4 return comment "ip-masq-agent: multicast is never masqueraded"
+		fib daddr type broadcast return comment "ip-masq-agent: broadcast is never masqueraded"
 		fib daddr type != local jump IP-MASQ-AGENT comment "ip-masq-agent: non-local destinations go through IP-MASQ-AGENT"
 	}
 	chain IP-MASQ-AGENT {
@@ -77,13 +82,16 @@ table ip ip-masq-agent {
 	}
 	chain postrouting {
 		type nat hook postrouting priority 101; policy accept;
+		rt ipsec exists return comment "ip-masq-agent: traffic under an IPsec policy is never masqueraded"
+		ip daddr 224.0.0.0/4 return comment "ip-masq-agent: multicast is never masqueraded"
+		fib daddr type broadcast return comment "ip-masq-agent: broadcast is never masqueraded"
 		oifname "eth0" ip saddr @source-a fib daddr type != local jump IP-MASQ comment "ip-masq-agent: non-local destinations go through IP-MASQ; see table ip6 too"
 		oifname "ens*" ip saddr @source-a fib daddr type != local jump IP-MASQ comment "ip-masq-agent: non-local destinations go through IP-MASQ; see table ip6 too"
 	}
 	chain IP-MASQ {
 		ip daddr @masquerade-a goto outbound comment "ip-masq-agent: exceptions from cluster-local traffic"
 		ip daddr @non-masquerade-a return comment "ip-masq-agent: cluster-local traffic"
-		goto outbound comment "ip-masq-agent: outbound traffic"
+		counter goto outbound comment "ip-masq-agent: outbound traffic"
 	}
 	chain outbound {
 		meta l4proto { tcp, udp, sctp } numgen random mod 61745 < 28976 counter masquerade to :1024-29999 comment "ip-masq-agent: outbound traffic from ports 1024-29999"
@@ -112,6 +120,8 @@ table ip6 ip-masq-agent {
 	}
 	chain postrouting {
 		type nat hook postrouting priority 101; policy accept;
+		rt ipsec exists return comment "ip-masq-agent: traffic under an IPsec policy is never masqueraded"
+		ip6 daddr ff00::/8 return comment "ip-masq-agent: multicast is never masqueraded"
 		oifname "eth0" ip6 saddr @source-a fib daddr type != local jump IP-MASQ comment "ip-masq-agent: non-local destinations go through IP-MASQ; see table ip too"
 		oifname "ens*" ip6 saddr @source-a fib daddr type != local jump IP-MASQ comment "ip-masq-agent: non-local destinations go through IP-MASQ; see table ip too"
 	}
@@ -131,6 +141,9 @@ test("sets that would be empty and rules that would do nothing are not there", (
 table ip ip-masq-agent {
 	chain postrouting {
 		type nat hook postrouting priority 101; policy accept;
+		rt ipsec exists return comment "ip-masq-agent: traffic under an IPsec policy is never masqueraded"
+		ip daddr 224.0.0.0/4 return comment "ip-masq-agent: multicast is never masqueraded"
+		fib daddr type broadcast return comment "ip-masq-agent: broadcast is never masqueraded"
 		fib daddr type != local jump IP-MASQ-AGENT comment "ip-masq-agent: non-local destinations go through IP-MASQ-AGENT"
 	}
 	chain IP-MASQ-AGENT {
@@ -153,6 +166,16 @@ test("as JSON", () => {
   const { nftables } = JSON.parse(renderJson(policy({ keep: ["10.0.0.0/8"], masqLinkLocal: true })));
   const ours = { family: "ip", table: "ip-masq-agent" };
   const set = { ...ours, name: "non-masquerade-a" };
+  const never = (what: string, match: object) => ({
+    add: {
+      rule: {
+        ...ours,
+        chain: "postrouting",
+        comment: `ip-masq-agent: ${what} is never masqueraded`,
+        expr: [{ match }, { return: null }],
+      },
+    },
+  });
   expect(nftables).toEqual([
     { metainfo: { json_schema_version: 1 } },
     { add: { table: { family: "ip", name: "ip-masq-agent" } } },
@@ -181,6 +204,17 @@ test("as JSON", () => {
       },
     },
     { add: { chain: { ...ours, name: "IP-MASQ-AGENT" } } },
+    never("traffic under an IPsec policy", { op: "==", left: { rt: { key: "ipsec" } }, right: true }),
+    never("multicast", {
+      op: "==",
+      left: { payload: { protocol: "ip", field: "daddr" } },
+      right: { prefix: { addr: "224.0.0.0", len: 4 } },
+    }),
+    never("broadcast", {
+      op: "==",
+      left: { fib: { result: "type", flags: ["daddr"] } },
+      right: "broadcast",
+    }),
     {
       add: {
         rule: {
@@ -224,4 +258,21 @@ test("as JSON", () => {
       },
     },
   ]);
+});
+
+test("where nft lists no counters of elements, rules count", () => {
+  const meant = policy({ keep: ["10.0.0.0/8"], masquerade: ["10.96.0.0/12"] });
+  const rules = ruleset(meant, { elementCounters: false, ipsec: true }).flatMap(tableText);
+  expect(rules.filter(line => /counter/.test(line)).map(line => line.trim())).toEqual([
+    'ip daddr @masquerade counter goto outbound comment "ip-masq-agent: exceptions from cluster-local traffic"',
+    'ip daddr @non-masquerade counter return comment "ip-masq-agent: cluster-local traffic"',
+    'counter goto outbound comment "ip-masq-agent: outbound traffic"',
+    'counter masquerade fully-random comment "ip-masq-agent: outbound traffic"',
+  ]);
+});
+
+test("where the kernel cannot match IPsec policies, the rest is the same", () => {
+  const all = ruleset(policy({}, { enableIPv6: true })).flatMap(tableText);
+  const without = ruleset(policy({}, { enableIPv6: true }), { elementCounters: true, ipsec: false });
+  expect(without.flatMap(tableText)).toEqual(all.filter(line => !line.includes("ipsec")));
 });

@@ -1,0 +1,30 @@
+import type { Family } from "../../net/cidr.ts";
+import type { Saved } from "./save.ts";
+import type { Tools } from "./tools.ts";
+
+/** Whether rules can match packets under an IPsec policy; asks iptables and kernel once per family. */
+export class IpsecSupport {
+  readonly #answers = new Map<Family, Promise<boolean>>();
+  /** Whether the answer was no for some family. */
+  isMissing = false;
+
+  constructor(readonly tools: Tools) {}
+
+  /** Never rejects: where the answer cannot be had, the write of the rules tells why. */
+  async has(family: Family, saved: Saved): Promise<boolean> {
+    const known = this.#answers.get(family);
+    if (known) return known;
+    const held = [...saved.chains.values()].some(rules => rules.some(({ rule }) => rule.includes("--pol")));
+    const answer = held ? Promise.resolve(true) : this.#ask(family);
+    this.#answers.set(family, answer);
+    if (!(await answer)) this.isMissing = true;
+    return answer;
+  }
+
+  /** Only a refusal of this rule alone counts. */
+  async #ask(family: Family): Promise<boolean> {
+    const accepts = (match: string) =>
+      this.tools.accepts(family, `*nat\n-A POSTROUTING ${match}-j RETURN\nCOMMIT\n`).catch(() => false);
+    return (await accepts("-m policy --dir out --pol ipsec ")) || !(await accepts(""));
+  }
+}

@@ -1,0 +1,55 @@
+import type { Family } from "../../net/cidr.ts";
+import { failureKind } from "../../system/program.ts";
+import type { Command, Statement } from "./json.ts";
+import type { Nft } from "./nft.ts";
+import { type Rule, TABLE } from "./table.ts";
+
+/** Matches packets under an outgoing IPsec policy, as `rt ipsec exists`. */
+export const UNDER_IPSEC: Statement = { match: { op: "==", left: { rt: { key: "ipsec" } }, right: true } };
+
+/** What a backend says where such packets cannot be matched. */
+export const NO_IPSEC =
+  "the kernel cannot match packets under an IPsec policy; they are masqueraded like all others";
+
+/** Whether rules can match packets under an IPsec policy; asks nft and kernel once. */
+export class IpsecSupport {
+  #answer: Promise<boolean> | undefined;
+
+  constructor(readonly nft: Nft) {}
+
+  /**
+   * Never rejects: where the answer cannot be had, the write of the rules tells why.
+   *
+   * @param held rules that the kernel has taken
+   */
+  async has(held: readonly Pick<Rule, "expr">[]): Promise<boolean> {
+    if (held.some(({ expr }) => expr.some(it => Bun.deepEquals(it, UNDER_IPSEC)))) {
+      this.#answer = Promise.resolve(true);
+    }
+    this.#answer ??= this.#ask();
+    return this.#answer;
+  }
+
+  async #ask(): Promise<boolean> {
+    const refusal = await this.#refusal([UNDER_IPSEC]);
+    return refusal === undefined || (await this.#refusal([])) !== undefined;
+  }
+
+  async #refusal(matches: readonly Statement[]): Promise<unknown> {
+    try {
+      await this.nft.probe(probe("ip", matches));
+      return undefined;
+    } catch (error) {
+      return failureKind(error) ?? error;
+    }
+  }
+}
+
+function probe(family: Family, matches: readonly Statement[]): Command[] {
+  const chain = { family, table: TABLE, name: "postrouting" };
+  return [
+    { add: { table: { family, name: TABLE } } },
+    { add: { chain: { ...chain, type: "nat", hook: "postrouting", prio: 101, policy: "accept" } } },
+    { add: { rule: { family, table: TABLE, chain: chain.name, expr: [...matches, { return: null }] } } },
+  ];
+}

@@ -1,0 +1,67 @@
+import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { Lab } from "../../lab/lab.ts";
+import { sync } from "../../src/backends/sync.ts";
+import { policy } from "../policies.ts";
+import { describeCandidates } from "./candidates.ts";
+
+/** A kernel that refuses to match IPsec policies, as one without xfrm does: what would match them does not get there. */
+const WITHOUT_XFRM = [
+  "sh",
+  "-c",
+  `case "$*" in
+    *-restore*|*" -f -"*)
+      input=$(cat)
+      case "$input" in *ipsec*) echo "Could not process rule: Operation not supported" >&2; exit 1;; esac
+      printf '%s\\n' "$input" | "$@";;
+    *) exec "$@";;
+  esac`,
+  "--",
+];
+
+const wanted = policy({ keep: ["10.0.0.0/8"], masquerade: ["10.96.0.0/12"] }, { enableIPv6: true });
+
+let lab: Lab;
+beforeAll(async () => {
+  lab = await Lab.create();
+});
+afterEach(async () => {
+  await lab.node.output(["nft", "flush", "ruleset"]);
+});
+afterAll(() => lab.close());
+
+describeCandidates(({ open, snapshot }) => {
+  test("packets under an IPsec policy return first", async () => {
+    const backend = open(lab);
+    await sync(backend, wanted);
+    expect(backend.limits).toEqual([]);
+    const rules = await backend.rules(["ip", "ip6"]);
+    const first = rules.map(({ base, chains }) =>
+      [...chains.values()].flat().find(({ action }) => action.does === "return" && base !== ""),
+    );
+    expect(first.map(rule => rule?.conditions)).toEqual(
+      Array.from({ length: 2 }, () => [{ on: "ipsec", not: false }]),
+    );
+    await backend.remove();
+  });
+
+  test("where the kernel cannot match them, the rest is in force, and it is said", async () => {
+    const backend = open(lab, WITHOUT_XFRM);
+    await sync(backend, wanted);
+    expect(backend.limits).toEqual([
+      "the kernel cannot match packets under an IPsec policy; they are masqueraded like all others",
+    ]);
+    expect(await lab.ownerSeen({ protocol: "udp", to: "10.1.2.3" })).toBe("pod");
+    expect(await lab.ownerSeen({ protocol: "udp", to: "10.96.0.1" })).toBe("node");
+    const written = await snapshot(lab);
+    expect(written).toContain("multicast is never masqueraded");
+    expect(written).not.toMatch(/rt ipsec|--pol ipsec/);
+    for (const again of [backend, open(lab, WITHOUT_XFRM)]) {
+      expect((await sync(again, wanted)).before.inSync).toBe(true);
+      expect(await snapshot(lab)).toBe(written);
+    }
+    // On a kernel that can, and for one that comes after: in one sync.
+    expect((await sync(open(lab), wanted)).before.inSync).toBe(false);
+    expect((await sync(open(lab, WITHOUT_XFRM), wanted)).before.inSync).toBe(true);
+    await backend.remove();
+  });
+});

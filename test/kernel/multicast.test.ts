@@ -1,0 +1,105 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { Lab } from "../../lab/lab.ts";
+import { sync } from "../../src/backends/sync.ts";
+import { policy, type Short } from "../policies.ts";
+import { describeCandidates } from "./candidates.ts";
+
+/** Where the node sends to, by eth1, which gets 192.0.2.1/24 besides. */
+const TO_MANY = ["224.0.0.251", "239.255.255.250", "255.255.255.255", "192.0.2.255", "ff02::fb", "ff0e::7"];
+const TO_ONE = ["203.0.113.7", "2001:db8:1::7"];
+
+/** The source port that is bound; fully random ones are other ones, but for one time in 64,512. */
+const PORT = 5353;
+
+/** Policies that masquerade everything, multicast and broadcast by exceptions too. */
+const POLICIES: readonly [string, Short][] = [
+  ["without CIDRs", {}],
+  [
+    "with exceptions",
+    {
+      keep: ["0.0.0.0/0", "::/0"],
+      masquerade: ["0.0.0.0/1", "128.0.0.0/1", "2001:db8::/32", "ff00::/8"],
+    },
+  ],
+  ["with interfaces and sources", { interfaces: ["eth1"], sources: ["0.0.0.0/0", "::/0"] }],
+];
+
+let lab: Lab;
+beforeAll(async () => {
+  lab = await Lab.create();
+  await lab.node.output("ip address add 192.0.2.1/24 dev eth1".split(" "));
+  await lab.outside.output(["nft", "-f", "-"], { input: SEEN });
+});
+afterAll(() => lab.close());
+
+describeCandidates(({ open }) => {
+  test.each(POLICIES)("multicast and broadcast keep their source port, %s", async (_name, short) => {
+    const backend = open(lab);
+    await backend.remove();
+    await sync(backend, policy({ keep: [], masqLinkLocal: true, masqLinkLocalIPv6: true, ...short }, FLAGS));
+    const { kept, changed } = await send([...TO_MANY, ...TO_ONE]);
+    expect(kept).toEqual(TO_MANY.toSorted());
+    expect(changed).toEqual(TO_ONE.toSorted());
+    await backend.remove();
+  });
+});
+
+describe("control", () => {
+  test("without our rules above it, masquerading changes the port of each of them", async () => {
+    const input = ["ip", "ip6"].map(
+      family =>
+        `table ${family} control { chain c { type nat hook postrouting priority 100; masquerade fully-random; }; }`,
+    );
+    await lab.node.output(["nft", "-f", "-"], { input: input.join("\n") });
+    expect((await send(TO_MANY)).changed).toEqual(TO_MANY.toSorted());
+    for (const family of ["ip", "ip6"]) await lab.node.output(["nft", "delete", "table", family, "control"]);
+  });
+});
+
+const FLAGS = { enableIPv6: true, randomFully: true };
+
+/** Sends a datagram to each address, and returns to which of them it arrived from PORT and to which from others. */
+async function send(to: readonly string[]): Promise<{ kept: string[]; changed: string[] }> {
+  run += 1; // to other ports each time: what the kernel tracks already it does not judge again
+  await lab.node.output([process.execPath, "-e", SEND, `${PORT}`, `${6000 + run}`, ...to]);
+  for (;;) {
+    const text = await lab.outside.output(["nft", "list", "table", "inet", "seen"]);
+    const seen = [...text.matchAll(/([\da-f.:]+) \. (\d+) \. (\d+)/g)].filter(
+      ([, , , port]) => Number(port) === 6000 + run,
+    );
+    if (seen.length < to.length) continue;
+    const by = (kept: boolean) =>
+      seen
+        .filter(([, , source]) => (Number(source) === PORT) === kept)
+        .map(([, address = ""]) => address)
+        .toSorted();
+    return { kept: by(true), changed: by(false) };
+  }
+}
+
+let run = 0;
+
+const SEEN = `table inet seen {
+  set seen4 { typeof ip daddr . udp sport . udp dport; size 4096; flags dynamic; }
+  set seen6 { typeof ip6 daddr . udp sport . udp dport; size 4096; flags dynamic; }
+  chain every {
+    type filter hook prerouting priority -300;
+    iifname eth0 add @seen4 { ip daddr . udp sport . udp dport }
+    iifname eth0 add @seen6 { ip6 daddr . udp sport . udp dport }
+  }
+}`;
+
+/** For `bun -e`: a socket for each family, both of which are bound to a port, and of which eth1 is the way out. */
+const SEND = `
+  const { createSocket } = require("node:dgram");
+  const [from, port, ...addresses] = process.argv.slice(1);
+  for (const type of ["udp4", "udp6"]) {
+    const socket = createSocket({ type, ipv6Only: true });
+    socket.bind({ port: Number(from), address: type === "udp4" ? "192.0.2.1" : "2001:db8::2" }, () => {
+      socket.setBroadcast(type === "udp4");
+      socket.setMulticastInterface(type === "udp4" ? "192.0.2.1" : "::%eth1");
+      const own = addresses.filter(address => address.includes(":") === (type === "udp6"));
+      let left = own.length;
+      for (const address of own) socket.send("hi", Number(port), address, () => --left || socket.close());
+    });
+  }`;
