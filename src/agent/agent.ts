@@ -7,9 +7,9 @@ import type { Journal, SyncRecord } from "../observe/journal.ts";
 import type { Log } from "../observe/log.ts";
 import type { Policy } from "../policy/policy.ts";
 import { type FailureKind, failureKind, messageOf } from "../system/program.ts";
-import { Claim } from "./claim.ts";
 import { watchConfig } from "./config-watch.ts";
 import { facts, Intent, type Settings } from "./intent.ts";
+import { type NodeLock, StandbyError } from "./node-lock.ts";
 import { Pace } from "./pace.ts";
 import { type Due, Triggers } from "./triggers.ts";
 
@@ -20,7 +20,8 @@ export class Agent {
   readonly #triggers = new Triggers();
   readonly #intent: Intent;
   readonly #pace: Pace;
-  readonly #claim: Claim;
+  /** Whether a policy was ever in force. */
+  #wasInForce = false;
   /** Why a sync failed last, so that it is said once. */
   #failure = "";
   /** Whether the log says that the rules are contested. */
@@ -40,10 +41,11 @@ export class Agent {
     readonly backend: Takeover,
     readonly journal: Journal,
     readonly log: Log,
+    readonly lock: NodeLock,
   ) {
     this.#intent = new Intent(settings, journal, log);
     this.#pace = new Pace(this.#intent.interval);
-    this.#claim = new Claim(log, () => this.#triggers.push("start"));
+    lock.freed = () => this.#triggers.push("start");
   }
 
   /**
@@ -83,7 +85,6 @@ export class Agent {
       if (first) begun();
     }
     unwatch();
-    this.#claim.stop();
   }
 
   /** Milliseconds until the next sync at the latest. A family that fails does not hold back repairs of another one. */
@@ -91,9 +92,9 @@ export class Agent {
     return this.#partly ? Math.min(PARTLY_MS, this.#pace.wait) : this.#pace.wait;
   }
 
-  /** Whether it leaves the node to another agent. */
-  get standsBy(): boolean {
-    return this.#claim.standsBy;
+  /** Whether the rules in the kernel are this agent's: no other one is active, and a policy of its own was in force. */
+  get ownsRules(): boolean {
+    return this.lock.isActive && this.#wasInForce;
   }
 
   /** Has the agent look after everything, as SIGHUP asks it to. */
@@ -153,13 +154,13 @@ export class Agent {
     return result;
   }
 
-  /** Without a good config nothing is touched, nor while another agent is at work. */
+  /** Without a good config nothing is touched, nor while another agent is active. */
   async #attempt(due: Due): Promise<Outcome> {
     await this.#intent.read();
     this.#pace.interval = this.#intent.interval;
     const { policy } = this.#intent;
     if (!policy) return { result: "failed", message: "there has been no good config yet" };
-    await this.#claim.take(this.#intent.interval);
+    await this.lock.take();
     const synced = await this.backend.sync(policy);
     // What others left is not looked for at each sync: that takes programs of its own.
     if (this.#intent.fresh || due.triggers.includes("start") || due.triggers.includes("signal")) {
@@ -193,6 +194,7 @@ export class Agent {
   }
 
   #succeeded({ before, after }: Synced, due: Due): Outcome {
+    this.#wasInForce = true;
     this.journal.totals.read(before.counters);
     if (before !== after) this.journal.totals.read(after.counters);
     if (this.#pace.failures > 0) this.log.info("sync works again", { failures: this.#pace.failures });
@@ -238,6 +240,7 @@ export class Agent {
 
   #failed(error: unknown): Outcome {
     const now = performance.now();
+    if (error instanceof StandbyError && this.#running) return this.#standingBy(error);
     if (error instanceof NotAppliedError) {
       this.#pace.undone(now, now - this.#began);
       this.journal.fighting = true;
@@ -247,6 +250,12 @@ export class Agent {
     if (message !== this.#failure) this.log.error("sync failed", { error: message, retry });
     this.#failure = message;
     return { result: "failed", message, failure: failureKind(error) };
+  }
+
+  #standingBy({ message }: StandbyError): Outcome {
+    if (message !== this.#failure) this.log.warn(`standing by: ${message}`);
+    this.#failure = message;
+    return { result: "failed", message };
   }
 }
 

@@ -40,6 +40,7 @@ export const AGENT_FLAGS = {
   "log-level": choice(["error", "warn", "info", "debug"], "the least that is logged", "info"),
   "log-format": choice(["text", "json"], "how a line of the log looks", "text"),
   "cleanup-on-exit": toggle("remove the rules when the agent ends", "false"),
+  "runtime-dir": text("PATH", "directory of the node lock and its socket, for root only", "/run/ipmasq"),
 };
 
 /**

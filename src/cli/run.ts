@@ -1,6 +1,7 @@
 import { Agent } from "../agent/agent.ts";
 import { Competitors } from "../agent/competitors.ts";
 import type { Settings } from "../agent/intent.ts";
+import { NodeLock } from "../agent/node-lock.ts";
 import { Pace } from "../agent/pace.ts";
 import type { Due } from "../agent/triggers.ts";
 import { type ChooseOptions, type Chosen, chooseBackend } from "../backends/choose.ts";
@@ -40,11 +41,15 @@ export const run = command({
     };
     const journal = new Journal({ at: Date.now(), ...BUILD });
     journal.interval = settings.resyncInterval ?? journal.interval;
+    const directory = flags["runtime-dir"];
+    const identity = { version: BUILD.version, since: new Date(journal.start.at).toISOString() };
     if (once) {
       const { backend } = await chooseBackend(options);
-      const agent = new Agent(settings, backend, journal, log);
+      const lock = new NodeLock(directory, log, { "/agent": () => identity });
+      const agent = new Agent(settings, backend, journal, log, lock);
       const { result } = await agent.once(START);
       await agent.tidied;
+      lock.release();
       return { exitCode: result === "failed" ? 1 : 0 };
     }
     const stop = new AbortController();
@@ -65,7 +70,18 @@ export const run = command({
     const { backend, reason } = chosen;
     journal.backend = { backend: backend.name, writer: backend.writer, reason };
     log.info("ipmasq starts", { ...BUILD, ...journal.backend, config: settings.config });
-    const running = new Agent(settings, backend, journal, log);
+    const lock = new NodeLock(directory, log, {
+      "/agent": () => identity,
+      "/status": async () => {
+        const { agentStatus } = await import("../observe/agent-status.ts");
+        const counted = agent
+          ?.count()
+          .catch(error => log.debug("counters cannot be read", { error: `${error}` }));
+        await Promise.all([counted, look()]);
+        return agentStatus(journal);
+      },
+    });
+    const running = new Agent(settings, backend, journal, log, lock);
     agent = running;
     wake.follow(() => running.wake());
     const begun = () => {
@@ -73,9 +89,11 @@ export const run = command({
       void look();
     };
     await Promise.race([running.run(stop.signal, begun, () => competitors.soon()), longAfter(stop.signal)]);
-    // The rules of an agent that this one stood by for are not its own.
-    if (flags["cleanup-on-exit"] && !running.standsBy)
-      log.info("rules removed", { removed: (await backend.remove()).join(", ") });
+    if (flags["cleanup-on-exit"]) {
+      if (running.ownsRules) log.info("rules removed", { removed: (await backend.remove()).join(", ") });
+      else log.info("rules stay: this agent is not active, or never had a policy in force");
+    }
+    lock.release();
     log.info("ipmasq ends");
     return { exitCode: 0 };
   },

@@ -1,5 +1,6 @@
 import { networkInterfaces } from "node:os";
 import { isatty } from "node:tty";
+import { socketIn } from "../agent/node-lock.ts";
 import { chooseBackend, everyBackend } from "../backends/choose.ts";
 import { familyText, planned } from "../backends/sync.ts";
 import { loadConfig } from "../config/load.ts";
@@ -22,7 +23,7 @@ export const status = command({
   name: "status",
   summary: "show whether the rules are in force, and what they did",
   description:
-    "Shows on one screen whether the kernel holds what the config says, what it is written with and why, each CIDR with its connections, the last problems, and rules of others that masquerade what is to keep its address. It asks the agent of this node over HTTP, at --listen, and shows what the kernel holds beside its answer; if no agent answers it asks the kernel and the config. Exits with 0 if all is in sync, with 1 if not.",
+    "Shows on one screen whether the kernel holds what the config says, what it is written with and why, each CIDR with its connections, the last problems, and rules of others that masquerade what is to keep its address. It asks the active agent over the socket in --runtime-dir, or an agent over HTTP, at --listen, and shows what the kernel holds beside its answer; if no agent answers it asks the kernel and the config. Exits with 0 if all is in sync, with 1 if not.",
   flags: {
     output: choice(["text", "json"], "how to print it", "text"),
     watch: toggle("print it again every two seconds, until Ctrl-C", "false"),
@@ -52,16 +53,24 @@ async function shown(status: Status, output: "text" | "json"): Promise<Outcome> 
   return { stdout: `${statusText(status).join("\n")}\n`, exitCode };
 }
 
-/** What the agent says, beside what the kernel holds; without an agent what kernel and config say. */
+/**
+ * What the agent says, beside what the kernel holds; without an agent what kernel and config say. The holder of the node
+ * lock is asked first: only root can answer there.
+ */
 async function ask(flags: AgentFlags): Promise<Status> {
-  if (flags.listen === "nowhere") return askKernel(flags);
-  const { askOverHttp } = await import("./ask-agent.ts");
-  const answer = await askOverHttp(flags.listen);
+  const { askOverHttp, askOverSocket } = await import("../inspect/ask-agent.ts");
+  const { formatListen } = await import("../net/listen.ts");
+  const { listen } = flags;
+  let name = socketIn(flags["runtime-dir"]);
+  let answer = await askOverSocket(name);
+  if (answer === "nobody" && listen !== "nowhere") {
+    name = formatListen(listen);
+    answer = await askOverHttp(listen);
+  }
   if (answer === "nobody") return askKernel(flags);
   if (!(answer instanceof Error)) return lookBeside(answer);
-  const { formatListen } = await import("../net/listen.ts");
   const status = await askKernel(flags);
-  const useless = `${formatListen(flags.listen)} answers, but ${answer.message}; is it another program, or an agent that hangs?`;
+  const useless = `${name} answers, but ${answer.message}; is it another program, or an agent that hangs?`;
   return { ...status, problems: [useless, ...status.problems] };
 }
 

@@ -16,6 +16,15 @@ export class AnswerError extends Error {
  * @throws AnswerError if it is too long, no JSON, or no Status; and what reading the bytes throws
  */
 export async function readStatus(bytes: AsyncIterable<Uint8Array>, most = MOST_BYTES): Promise<Status> {
+  return readJson(bytes, Status, most);
+}
+
+/** As {@link readStatus}, but what `schema` describes. */
+export async function readJson<const Schema extends v.GenericSchema>(
+  bytes: AsyncIterable<Uint8Array>,
+  schema: Schema,
+  most: number,
+): Promise<v.InferOutput<Schema>> {
   const parts: Uint8Array[] = [];
   let length = 0;
   for await (const part of bytes) {
@@ -23,7 +32,7 @@ export async function readStatus(bytes: AsyncIterable<Uint8Array>, most = MOST_B
     if (length > most) throw new AnswerError(`it is longer than ${most} bytes`);
     parts.push(part);
   }
-  const parsed = v.safeParse(Status, parsedJson(Buffer.concat(parts, length).toString()));
+  const parsed = v.safeParse(schema, parsedJson(Buffer.concat(parts, length).toString()));
   if (parsed.success) return parsed.output;
   const [issue] = parsed.issues;
   throw new AnswerError(`it is not a status: ${v.getDotPath(issue) ?? "all of it"}: ${issue.message}`);

@@ -3,6 +3,7 @@ import { mkdir, rm } from "node:fs/promises";
 import { Lab } from "../../lab/lab.ts";
 import { save } from "../../lab/save.ts";
 import { Agent } from "../../src/agent/agent.ts";
+import { NodeLock } from "../../src/agent/node-lock.ts";
 import type { SyncRecord } from "../../src/observe/journal.ts";
 import { createLog } from "../../src/observe/log.ts";
 import { journal } from "../observe/journals.ts";
@@ -154,7 +155,7 @@ class Life {
   constructor(backend: ConstructorParameters<typeof Agent>[1]) {
     const log = createLog("info", "text", line => this.lines.push(line.trimEnd().replace(/^\S+ /, "")));
     const settings = { config: CONFIG, flags: DEFAULT_FLAGS, resyncInterval: undefined };
-    this.agent = new Agent(settings, backend, this.journal, log);
+    this.agent = new Agent(settings, backend, this.journal, log, new NodeLock("/run/ipmasq", log, {}));
     this.#ended = this.agent.run(
       this.#stop.signal,
       () => {},
@@ -173,8 +174,9 @@ class Life {
     });
   }
 
-  end(): Promise<void> {
+  async end(): Promise<void> {
     this.#stop.abort();
-    return this.#ended;
+    await this.#ended;
+    this.agent.lock.release();
   }
 }

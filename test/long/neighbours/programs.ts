@@ -97,7 +97,7 @@ export function secondAgent(flags: readonly string[]): Start {
       every: 1000,
       work: async () => {},
       settle: async () => {
-        await second.log.until("another ipmasq is at work on this node, and this one stands by");
+        await second.log.until("standing by: another agent is active on this node");
         await second.end();
       },
       effects: [],

@@ -1,8 +1,8 @@
 import { afterEach, expect, test } from "bun:test";
 import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
-import { askOverHttp } from "../../src/cli/ask-agent.ts";
 import { AnswerError, readStatus } from "../../src/inspect/agent-answer.ts";
+import { askOverHttp } from "../../src/inspect/ask-agent.ts";
 import { policyStatus, type Status } from "../../src/inspect/status.ts";
 import { statusText } from "../../src/inspect/status-text.ts";
 import { policy } from "../policies.ts";

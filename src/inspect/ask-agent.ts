@@ -1,7 +1,8 @@
 import { connect, type Socket } from "node:net";
-import { AnswerError, readStatus } from "../inspect/agent-answer.ts";
-import type { Status } from "../inspect/status.ts";
+import * as v from "valibot";
 import type { Listen } from "../net/listen.ts";
+import { AnswerError, readJson, readStatus } from "./agent-answer.ts";
+import type { Status } from "./status.ts";
 
 /** From the request to the end of the answer. */
 const ANSWER_MS = 3000;
@@ -14,23 +15,56 @@ const MOST_HEAD_BYTES = 16 * 1024;
  *
  * @returns the agent's status; "nobody" if nothing listens there; and why the answer is of no use, if there is one
  */
-export async function askOverHttp(
+export function askOverHttp(
   { address, port }: Listen,
   patience = ANSWER_MS,
 ): Promise<Status | "nobody" | AnswerError> {
   const host = OWN_ADDRESS[address] ?? address;
-  const socket = connect({ host, port });
+  return ask(connect({ host, port }), "/status", readStatus, patience);
+}
+
+/** As {@link askOverHttp}, but the agent that holds the node lock, by its Unix socket. */
+export function askOverSocket(
+  socket: string,
+  patience = ANSWER_MS,
+): Promise<Status | "nobody" | AnswerError> {
+  return ask(connect({ path: socket }), "/status", readStatus, patience);
+}
+
+/** What an agent says of itself over the Unix socket. */
+export const Identity = v.object({
+  version: v.string(),
+  /** When the agent started, in the form of ISO 8601. */
+  since: v.string(),
+});
+export type Identity = v.InferOutput<typeof Identity>;
+
+/** Asks the agent that holds the node lock who it is; for the result see {@link askOverHttp}. */
+export function askIdentity(
+  socket: string,
+  patience = ANSWER_MS,
+): Promise<Identity | "nobody" | AnswerError> {
+  const read = (bytes: AsyncIterable<Uint8Array>) => readJson(bytes, Identity, MOST_HEAD_BYTES);
+  return ask(connect({ path: socket }), "/agent", read, patience);
+}
+
+async function ask<Answer>(
+  socket: Socket,
+  path: string,
+  read: (bytes: AsyncIterable<Uint8Array>) => Promise<Answer>,
+  patience: number,
+): Promise<Answer | "nobody" | AnswerError> {
   const deadline = setTimeout(
     () => socket.destroy(new AnswerError(`it did not end within ${patience / 1000} s`)),
     patience,
   );
   try {
-    socket.write("GET /status HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    return await readStatus(body(socket));
+    socket.write(`GET ${path} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
+    return await read(body(socket));
   } catch (error) {
     if (error instanceof AnswerError) return error;
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
-    return code === "ECONNREFUSED" || code === "EADDRNOTAVAIL" || code === "ENETUNREACH"
+    const code = error instanceof Error && "code" in error ? `${error.code}` : "";
+    return NOBODY.has(code)
       ? "nobody"
       : new AnswerError(`it broke off: ${error instanceof Error ? error.message : error}`);
   } finally {
@@ -38,6 +72,17 @@ export async function askOverHttp(
     socket.destroy();
   }
 }
+
+/** Why nothing answers, or why this process may not ask. */
+const NOBODY = new Set([
+  "ECONNREFUSED",
+  "EADDRNOTAVAIL",
+  "ENETUNREACH",
+  "ENOENT",
+  "ENOTDIR",
+  "EACCES",
+  "EPERM",
+]);
 
 /** Where to ask an agent that listens on all addresses. */
 const OWN_ADDRESS: Readonly<Record<string, string>> = {

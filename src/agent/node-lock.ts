@@ -1,0 +1,243 @@
+import { lstatSync, mkdirSync, readlinkSync, statSync, unlinkSync } from "node:fs";
+import { join } from "node:path";
+import { askIdentity } from "../inspect/ask-agent.ts";
+import type { Log } from "../observe/log.ts";
+import { FileLock } from "../system/file-lock.ts";
+import { printable } from "../system/printable.ts";
+import { messageOf } from "../system/program.ts";
+
+/** What the agent that holds the lock answers over its socket, by path; each makes a body of JSON. */
+export type Answers = Readonly<Record<string, () => unknown>>;
+
+/**
+ * The lock of a node: of the agents that share a runtime directory and a network namespace one is active, and the others
+ * stand by until it ends. The kernel releases the lock with its process, so there are no stale ones.
+ *
+ * The holder answers over a Unix socket beside the lock. The directory belongs to root, and nobody else can write to it:
+ * so no unprivileged process can take the lock, keep it from being taken, or answer in the agent's place.
+ */
+export class NodeLock {
+  /** Called when this agent stood by and may be active now. */
+  freed: () => void = () => {};
+  /** Whether another agent is active. */
+  standsBy = false;
+  #lock: FileLock | undefined;
+  #server: Bun.Server<undefined> | undefined;
+  /** The inode of the socket that the server made. */
+  #inode: number | undefined;
+  #looks: Timer | undefined;
+  /** What was last logged as a reason for having no lock, or no socket. */
+  #said = "";
+
+  /** @param directory the runtime directory */
+  constructor(
+    readonly directory: string,
+    readonly log: Log,
+    readonly answers: Answers,
+  ) {}
+
+  /**
+   * Takes the lock, or makes sure that it is still held; to be called before rules are written. Where there can be no
+   * lock that is logged, and the agent is active without one.
+   *
+   * @throws StandbyError while another agent holds it
+   */
+  async take(): Promise<void> {
+    if (this.#take()) {
+      this.standsBy = false;
+      return;
+    }
+    this.standsBy = true;
+    this.#looks ??= setInterval(() => this.#look(), LOOK_MS);
+    throw new StandbyError(await holderOf(this.#lock, this.directory));
+  }
+
+  /** Whether no other agent can be active at this moment, as far as there is a lock. */
+  get isActive(): boolean {
+    return !this.standsBy && (this.#lock === undefined || this.#lock.isInPlace);
+  }
+
+  /** Leaves the node to others. */
+  release(): void {
+    clearInterval(this.#looks);
+    this.#looks = undefined;
+    this.#drop();
+  }
+
+  #drop(): void {
+    this.#stopServer();
+    this.#lock?.close();
+    this.#lock = undefined;
+  }
+
+  #look(): void {
+    if (!this.#take()) return;
+    clearInterval(this.#looks);
+    this.#looks = undefined;
+    this.standsBy = false;
+    this.log.info("the other agent has ended; this one is active now");
+    this.freed();
+  }
+
+  /** Whether this agent may be active. */
+  #take(): boolean {
+    try {
+      if (this.#lock && !this.#lock.isInPlace) this.#drop();
+      this.#lock ??= open(this.directory);
+      if (!this.#lock.take()) return false;
+      if (!this.#lock.isInPlace) throw new Error("the lock was removed while it was taken");
+    } catch (error) {
+      this.#drop();
+      const remedy = "make it a directory of root's that only root can write to, or see --runtime-dir";
+      this.#warn("no node lock: two agents on this node would contest the rules", error, remedy);
+      return true;
+    }
+    this.#serve();
+    return true;
+  }
+
+  /** Answers at the socket, from now on if it does not yet, or if somebody removed the socket. */
+  #serve(): void {
+    const { socket } = paths(this.directory);
+    if (this.#server && inodeOf(socket) === this.#inode) return;
+    const umask = process.umask(0o077);
+    try {
+      this.#stopServer();
+      if (inodeOf(socket) !== undefined) unlinkSync(socket); // of an agent that was killed
+      this.#server = Bun.serve({
+        unix: socket,
+        maxRequestBodySize: 1024,
+        development: false,
+        fetch: request => this.#answer(request),
+        error: error => {
+          this.log.error("a request over the socket failed", { error: messageOf(error) });
+          return new Response("internal error; see the log\n", { status: 500 });
+        },
+      });
+      this.#inode = inodeOf(socket);
+    } catch (error) {
+      this.#warn("status and cleanup cannot ask this agent over its socket", error);
+    } finally {
+      process.umask(umask);
+    }
+  }
+
+  /** A server that stops removes whatever is at its path, be it the socket of another agent. */
+  #stopServer(): void {
+    if (inodeOf(socketIn(this.directory)) === this.#inode) void this.#server?.stop(true);
+    else this.#server?.unref();
+    this.#server = undefined;
+  }
+
+  async #answer(request: Request): Promise<Response> {
+    const path = URL.parse(request.url)?.pathname ?? "";
+    const answer = Object.hasOwn(this.answers, path) ? this.answers[path] : undefined;
+    if (!answer) return new Response("not found\n", { status: 404 });
+    return Response.json(await answer());
+  }
+
+  #warn(message: string, error: unknown, remedy?: string): void {
+    const why = messageOf(error);
+    if (why !== this.#said) this.log.warn(message, { directory: this.directory, error: why, remedy });
+    this.#said = why;
+  }
+}
+
+const LOOK_MS = 500;
+
+/** Who holds the lock of a node, as far as that can be found out. */
+export interface Holder {
+  /** As this process sees it; undefined if it is in another PID namespace. */
+  readonly pid: number | undefined;
+  /** Undefined if it does not answer. */
+  readonly version: string | undefined;
+  readonly since: string | undefined;
+}
+
+/** Another agent is active on this node. */
+export class StandbyError extends Error {
+  override readonly name = "StandbyError";
+
+  constructor(readonly holder: Holder) {
+    super(`another agent is active on this node (${described(holder)}); remove one of the two`);
+  }
+}
+
+/** A holder in a few words: `pid 812, ipmasq 0.1.0, since …`. */
+export function described({ pid, version, since }: Holder): string {
+  const who = pid === undefined ? "in another PID namespace" : `pid ${pid}`;
+  return version === undefined
+    ? `${who}, which does not answer`
+    : `${who}, ipmasq ${printable(version)}, since ${printable(since ?? "")}`;
+}
+
+/**
+ * Takes the lock of a node for a command that must not meet an active agent.
+ *
+ * @returns the lock, to be closed; the holder, if there is one; and undefined where there is no lock
+ */
+export async function lockNode(
+  directory: string,
+): Promise<FileLock | { readonly holder: Holder } | undefined> {
+  if (!statSync(directory, { throwIfNoEntry: false })) return undefined;
+  let lock: FileLock;
+  try {
+    lock = open(directory);
+  } catch {
+    return undefined;
+  }
+  if (lock.take()) return lock;
+  const holder = await holderOf(lock, directory);
+  lock.close();
+  return { holder };
+}
+
+async function holderOf(lock: FileLock | undefined, directory: string): Promise<Holder> {
+  const answer = await askIdentity(paths(directory).socket);
+  const { version, since } = typeof answer === "object" && !(answer instanceof Error) ? answer : {};
+  return { pid: lock?.holder, version, since };
+}
+
+/** Where the active agent answers. Rules belong to a network namespace, and so each has a lock of its own. */
+export function socketIn(directory: string): string {
+  return paths(directory).socket;
+}
+
+function paths(directory: string): { lock: string; socket: string } {
+  const name = join(directory, `agent-${networkNamespace()}`);
+  return { lock: `${name}.lock`, socket: `${name}.sock` };
+}
+
+function networkNamespace(): string {
+  try {
+    return /\d+/.exec(readlinkSync("/proc/self/ns/net"))?.[0] ?? "unknown";
+  } catch {
+    return "unknown"; // without /proc
+  }
+}
+
+/** Makes the directory if it is missing. Throws Error if others than this user can write to it. */
+function open(directory: string): FileLock {
+  try {
+    mkdirSync(directory, { mode: 0o700 });
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
+  }
+  const { uid, mode } = lstatSync(directory);
+  if ((mode & S_IFMT) !== S_IFDIR) throw new Error("it is not a directory");
+  if (uid !== process.geteuid?.()) throw new Error(`it belongs to user ${uid}`);
+  if ((mode & 0o022) !== 0) throw new Error("others can write to it");
+  return new FileLock(paths(directory).lock);
+}
+
+/** The type of a file, and that of a directory: inode(7). */
+const S_IFMT = 0o170000;
+const S_IFDIR = 0o040000;
+
+function inodeOf(path: string): number | undefined {
+  try {
+    return lstatSync(path).ino;
+  } catch {
+    return undefined;
+  }
+}
