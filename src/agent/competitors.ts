@@ -1,51 +1,97 @@
-import { competing, competingText } from "../inspect/competing.ts";
+import { type Competing, competingText, some } from "../inspect/competing.ts";
 import type { Journal } from "../observe/journal.ts";
 import type { Log } from "../observe/log.ts";
+import { messageOf } from "../system/program.ts";
 
-/** Keeps an eye on rules of others that masquerade what our policy keeps. */
+/** Watches for foreign rules that are in conflict with our policy. It never fails and never delays a sync. */
 export class Competitors {
   readonly #warned = new Set<string>();
+  readonly #unread = new Set<string>();
   #looked = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
+  /** The look that is under way. */
+  #look: Promise<void> | undefined;
+  /** Chains on whose rules the last look depended. */
+  #visited: ReadonlySet<string> = new Set();
 
-  /** @param waits how long what changes is left to settle, and how long it is between looks, in milliseconds */
+  /** @param waits how long changes are left to settle, and how long it is between looks, in milliseconds */
   constructor(
     readonly journal: Journal,
     readonly log: Log,
     readonly waits = WAITS,
   ) {}
 
-  /** Looks for them before long: what changes is changed often by turns, and the look starts several programs. */
-  soon(): void {
-    if (this.#timer) return;
+  /**
+   * Looks before long if a change matters: changes often come by turns, and a look starts several programs.
+   *
+   * @param where what changed, as in `ip nat POSTROUTING` or, for a whole table, `ip nat`; undefined if that is new
+   */
+  soon(where?: string): void {
+    if (this.#timer || !this.#matters(where)) return;
     const wait = Math.max(this.waits.settled, this.#looked + this.waits.between - performance.now());
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      this.look().catch(error => this.log.debug("rules of others cannot be read", { error: `${error}` }));
+      void this.look();
     }, wait).unref();
   }
 
-  /** Looks for them, and warns of each once. Throws what reading throws. */
-  async look(): Promise<void> {
+  /** Looks, and warns of each conflict once. If a look is under way, waits for that one. Throws nothing. */
+  look(): Promise<void> {
+    this.#look ??= this.#once()
+      .catch(error => this.log.debug("foreign rules cannot be read", { error: messageOf(error) }))
+      .finally(() => {
+        this.#look = undefined;
+      });
+    return this.#look;
+  }
+
+  #matters(where: string | undefined): boolean {
+    if (where === undefined || this.#visited.has(where)) return true;
+    return this.#visited.values().some(it => it.startsWith(`${where} `));
+  }
+
+  async #once(): Promise<void> {
     const { policy, backend } = this.journal;
     if (!policy) return;
     this.#looked = performance.now();
-    const { readNatHooks } = await import("../inspect/foreign.ts");
-    this.journal.competing = competing(await readNatHooks(), policy, backend?.backend);
-    const harmful = this.journal.competing.filter(({ harmless }) => !harmless);
-    const fresh = harmful.filter(it => !this.#warned.has(competingText(it)));
+    const { findConflicts } = await import("../inspect/conflicts.ts");
+    const { competing, unread, visited } = await findConflicts(policy, backend?.backend);
+    this.#visited = visited;
+    this.journal.competing = competing;
+    this.#warn(competing.filter(({ harmless }) => !harmless));
+    for (const it of unread.filter(it => !this.#unread.has(it)).slice(0, MOST_WARNINGS)) {
+      this.#unread.add(it);
+      this.log.debug("foreign rules cannot be read", { error: it });
+    }
+  }
+
+  #warn(conflicts: readonly Competing[]): void {
+    const fresh = conflicts.filter(it => !this.#warned.has(competingText(it)));
     for (const it of fresh.slice(0, MOST_WARNINGS)) {
-      this.log.warn("a rule of somebody else masquerades what is to keep its address", {
+      const facts = {
         owner: it.owner,
         rule: it.rule,
         table: `${it.family} ${it.table}`,
         chain: it.chain,
-        exposes: it.exposes.join(" "),
-        remedy: it.remedy,
-      });
+      };
+      if (it.kind === "exempts") {
+        const exempts = some(it.exempts ?? []);
+        this.log.warn("a foreign rule exempts connections that we masquerade all the same", {
+          ...facts,
+          exempts,
+          only: it.only,
+          remedy: it.remedy,
+        });
+      } else {
+        this.log.warn("a foreign rule masquerades connections that are to keep their address", {
+          ...facts,
+          exposes: some(it.exposes),
+          remedy: it.remedy,
+        });
+      }
     }
     const more = fresh.length - MOST_WARNINGS;
-    if (more > 0) this.log.warn("and more rules that do; see ipmasq status", { more });
+    if (more > 0) this.log.warn("more foreign rules are in conflict; see ipmasq status", { more });
     for (const it of fresh) this.#warned.add(competingText(it));
   }
 }

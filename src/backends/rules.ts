@@ -23,12 +23,18 @@ export type Condition =
   | { readonly on: "destination" | "source"; readonly not: boolean; readonly cidrs: readonly Cidr[] }
   | { readonly on: "out" | "protocol"; readonly not: boolean; readonly names: readonly string[] }
   | { readonly on: "local" | "broadcast" | "multicast" | "ipsec"; readonly not: boolean }
+  /** Whether those bits of the packet's mark that are in `mask` are `value`. */
+  | { readonly on: "mark"; readonly not: boolean; readonly value: number; readonly mask: number }
+  | { readonly on: "family"; readonly not: boolean; readonly family: Family }
   | { readonly on: "chance" }
   | { readonly on: "unknown" };
 
-/** `accept` also stands for other ways to end, `snat` for any other address than masquerading gives. */
+/**
+ * `accept` also stands for other ways to end, `snat` for any other address than masquerading gives, and `bind` for
+ * translating a connection to the very address that it has, so that no later rule translates it.
+ */
 export type Action =
-  | { readonly does: "masquerade" | "snat" | "return" | "accept" | "nothing" | "unknown" }
+  | { readonly does: "masquerade" | "snat" | "bind" | "return" | "accept" | "nothing" | "unknown" }
   | { readonly does: "jump" | "goto"; readonly to: string };
 
 /**
@@ -119,10 +125,13 @@ function matches(condition: Condition, packet: Packet, otherwise: boolean): bool
     case "chance":
       return true;
     case "unknown":
+    case "mark":
       return undefined;
     case "multicast":
     case "broadcast":
       return isSentToMany(condition.on, packet) !== condition.not;
+    case "family":
+      return (packet.destination.family === condition.family) !== condition.not;
     case "local":
     case "ipsec":
       return (packet[condition.on] ?? false) !== condition.not;

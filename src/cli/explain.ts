@@ -78,16 +78,15 @@ async function fromKernel(flags: AgentFlags, policy: Policy): Promise<(it: Quest
   const { explainLive } = await import("../inspect/explain.ts");
   const { backend } = await chooseBackend({ wanted: flags.backend, policy });
   const kernel = await backend.rules(FAMILIES);
-  const { competing } = await import("../inspect/competing.ts");
-  const { readNatHooks } = await import("../inspect/foreign.ts");
-  const rivals = competing(await readNatHooks(), policy, backend.name);
+  const { findConflicts } = await import("../inspect/conflicts.ts");
+  const { competing } = await findConflicts(policy, backend.name);
   const { isBroadcastOf, isNodeAddress } = await import("../inspect/node-addresses.ts");
   const own = isNodeAddress(networkInterfaces());
   const toAll = isBroadcastOf(networkInterfaces());
   return it => {
     const local = own(it.destination) ? { local: true } : {};
     const broadcast = toAll(it.destination) ? { broadcast: true } : {};
-    return explainLive(policy, { ...it, ...local, ...broadcast }, kernel, rivals);
+    return explainLive(policy, { ...it, ...local, ...broadcast }, kernel, competing);
   };
 }
 

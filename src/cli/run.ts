@@ -57,8 +57,7 @@ export const run = command({
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop.abort());
     process.on("SIGHUP", () => wake.wake());
     const competitors = new Competitors(journal, log);
-    const look = () =>
-      competitors.look().catch(error => log.debug("rules of others cannot be read", { error: `${error}` }));
+    const look = () => competitors.look();
     let agent: Agent | undefined;
     const http = { journal, log, refresh: async () => agent?.count(), look };
     const serve = onlyOnce(() => listen(flags.listen, http, stop.signal));

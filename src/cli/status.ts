@@ -92,8 +92,7 @@ async function lookBeside(answer: Status): Promise<Status> {
 /** What kernel and config say. What cannot be found out is among the problems. */
 async function askKernel(flags: AgentFlags): Promise<Status> {
   const { policyStatus } = await import("../inspect/status.ts");
-  const { readNatHooks } = await import("../inspect/foreign.ts");
-  const { competing } = await import("../inspect/competing.ts");
+  const { findConflicts } = await import("../inspect/conflicts.ts");
   const { readConntrack } = await import("../inspect/conntrack.ts");
   const loaded = await loadConfig(flags.config, loadOptions(flags, ""));
   const conntrack = await readConntrack();
@@ -114,7 +113,8 @@ async function askKernel(flags: AgentFlags): Promise<Status> {
     const { plan, failures } = await planned(backend, policy);
     const { counters } = plan;
     const inSync = plan.inSync && failures.length === 0;
-    problems.push(...failures.map(familyText), ...(plan.caution ? [plan.caution] : []));
+    problems.push(...failures.map(familyText));
+    const { competing, unread } = await findConflicts(policy, backend.name);
     return {
       ...common,
       backend: backend.name,
@@ -123,8 +123,8 @@ async function askKernel(flags: AgentFlags): Promise<Status> {
       inSync,
       ...(inSync ? {} : { why: "the kernel does not hold what the config says; see ipmasq diff" }),
       ...policyStatus(policy, counters),
-      competing: competing(await readNatHooks(), policy, backend.name),
-      problems,
+      competing: [...competing],
+      problems: [...problems, ...unread.map(it => `foreign rules could not be read: ${it}`)],
     };
   } catch (error) {
     if (!(error instanceof ProgramError)) throw error;

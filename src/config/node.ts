@@ -20,14 +20,7 @@ export interface Mapping {
   readonly kind: "mapping";
   readonly at: Required<Position>;
   /** By their keys, of which no two are equal. */
-  readonly entries: ReadonlyMap<string, Entry>;
-}
-
-export interface Entry {
-  readonly key: Scalar;
-  readonly value: Node;
-  /** Whether it comes from another mapping, by a merge key: then one that is written here wins. */
-  readonly merged?: boolean;
+  readonly entries: ReadonlyMap<string, { readonly key: Scalar; readonly value: Node }>;
 }
 
 /** The error for a key that stands in a mapping already. */

@@ -1,5 +1,4 @@
 import { printable } from "../system/printable.ts";
-import type { WarningName } from "./warnings.ts";
 
 /** Where something stands. Lines and columns begin with 1. */
 export interface Position {
@@ -9,18 +8,8 @@ export interface Position {
 }
 
 /** Something that the user should know about the config: what is wrong, where, and what to do. */
-export type Problem = ConfigError | ConfigWarning;
-
-export interface ConfigError extends About {
-  readonly severity: "error";
-}
-
-export interface ConfigWarning extends About {
-  readonly severity: "warning";
-  readonly name: WarningName;
-}
-
-interface About {
+export interface Problem {
+  readonly severity: "error" | "warning";
   readonly at: Position;
   /** The key's path, as in `nonMasqueradeCIDRs[1]`. */
   readonly key?: string;
@@ -28,13 +17,12 @@ interface About {
   readonly remedy: string;
 }
 
-/** One line, `file:line:column: key: what; remedy`, with control characters escaped; of a warning its name behind. */
-function formatProblem(problem: Problem): string {
-  const { at, key, what, remedy } = problem;
+/** One line, `file:line:column: key: what; remedy`, with control characters escaped. */
+function formatProblem({ severity, at, key, what, remedy }: Problem): string {
   const place = [at.file, at.line, at.column].filter(part => part !== undefined).join(":");
-  const [warning, name] = problem.severity === "warning" ? [["warning"], ` [${problem.name}]`] : [[], ""];
+  const warning = severity === "warning" ? ["warning"] : [];
   const path = key === undefined ? [] : [key];
-  return printable(`${[place, ...warning, ...path, `${what}; ${remedy}`].join(": ")}${name}`);
+  return printable([place, ...warning, ...path, `${what}; ${remedy}`].join(": "));
 }
 
 /** Errors before warnings, each in the order in which they stand in the files; no more than 50 of them. */

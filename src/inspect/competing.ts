@@ -1,12 +1,23 @@
 import * as v from "valibot";
 import type { Backend } from "../backends/backend.ts";
+import { extraChains } from "../backends/iptables/ruleset.ts";
+import { TABLE } from "../backends/nftables/table.ts";
 import type { Condition, KernelRule } from "../backends/rules.ts";
-import type { Cidr, Family } from "../net/cidr.ts";
-import type { FamilyPolicy, Policy } from "../policy/policy.ts";
+import type { Family } from "../net/cidr.ts";
+import { overlaps } from "../net/ranges.ts";
+import type { Policy } from "../policy/policy.ts";
 import type { NatHook } from "./foreign.ts";
+import { type Judged, judgedFamilies, keptWhole, WHOLE } from "./judged.ts";
+import { type Owner, ownerOf, UNKNOWN } from "./owners.ts";
+import { everything } from "./region.ts";
+import { type Arrival, type WalkOptions, walk } from "./walk.ts";
 
-/** A rule of somebody else that gives connections another source address. */
+/** A foreign NAT rule that decides about connections that the policy decides about too. */
 export const Competing = v.object({
+  kind: v.pipe(
+    v.optional(v.picklist(["masquerades", "exempts"])),
+    v.description("what the rule does: another source address, or an end to NAT before us"),
+  ),
   owner: v.pipe(v.string(), v.description("who made the rule, as far as that can be seen")),
   tool: v.picklist(["nft", "iptables-nft", "iptables-legacy"]),
   family: v.picklist(["ip", "ip6", "inet"]),
@@ -15,220 +26,400 @@ export const Competing = v.object({
   rule: v.string(),
   priority: v.number(),
   runs: v.pipe(v.picklist(["before us", "after us"]), v.description("its base chain, seen from ours")),
-  exposes: v.pipe(v.array(v.string()), v.description("non-masquerade CIDRs whose connections it may catch")),
+  exposes: v.pipe(
+    v.array(v.string()),
+    v.description(
+      "CIDRs of the policy whose connections keep their address by it and may not by this rule; at most 100",
+    ),
+  ),
+  exempts: v.pipe(
+    v.optional(v.array(v.string())),
+    v.description("destinations that the policy masquerades and the rule exempts from that"),
+  ),
   sources: v.pipe(
     v.optional(v.array(v.string())),
     v.description("if it catches connections from these only"),
   ),
+  only: v.pipe(v.optional(v.string()), v.description("if it catches marked packets only: which")),
   certain: v.pipe(v.boolean(), v.description("false if a condition of the rule is not understood")),
   harmless: v.boolean(),
   remedy: v.string(),
 });
 export type Competing = v.InferOutput<typeof Competing>;
 
+/** As many CIDRs are named for one rule at least, and for all of a base chain together at most. */
+const MOST_NAMED = 100;
+const MOST_NAMED_TOGETHER = 200_000;
+
 /**
- * The rules that compete with a policy, those that expose something first. Asks no kernel.
+ * The conflicts of foreign rules with a policy, those that matter first. Asks no kernel.
  *
- * @param backend of ours: with iptables, the policy's chain in table nat is no rule of others
+ * @param backend of ours; undefined if none is chosen
  */
 export function competing(
   hooks: readonly NatHook[],
   policy: Policy,
   backend: Backend["name"] | undefined,
 ): Competing[] {
-  const ours = backend === "iptables" ? policy.chain : undefined;
-  const all = hooks.flatMap(hook => translations(hook, ours).map(found => judged(hook, found, policy)));
-  return all.toSorted((a, b) => Number(a.harmless) - Number(b.harmless) || a.priority - b.priority);
-}
-
-/** Our own base chain with nftables; with iptables it is the end of the one at 100. */
-const OUR_PRIORITY = 101;
-
-/** A rule that translates, or may do so, and what has to be so for a connection to come to it. */
-interface Translation {
-  readonly chain: string;
-  readonly rule: KernelRule;
-  readonly conditions: readonly Condition[];
-  /** Conditions of rules before it, under each of which a connection does not come to it. */
-  readonly spared: readonly (readonly Condition[])[];
-  /** The chains on the way, the base chain first. */
-  readonly way: readonly string[];
+  const families = judgedFamilies(policy);
+  const all = hooks
+    .filter(hook => !isOwnTable(hook, policy))
+    .flatMap(hook => translations(hook, policy, families, backend));
+  return [...all, ...exemptions(hooks, policy, backend)].toSorted(
+    (a, b) => Number(a.harmless) - Number(b.harmless) || a.priority - b.priority,
+  );
 }
 
 /**
- * Where a rule may lead anywhere, by a map of verdicts say, every chain of the table that is not come to otherwise is
- * taken to be led to.
+ * The foreign rules that exempt connections from NAT which the policy masquerades: an ACCEPT, or in POSTROUTING itself a
+ * RETURN, in front of our jump in table `nat`. They end NAT for an ip-masq-agent's chain in the same table. They do not
+ * for our own base chain at a later priority, which is asked all the same; nor do those in other base chains end
+ * anything but these (measured on kernel 6.18). Asks no kernel.
+ *
+ * @param backend of ours: beside iptables, where they have their effect, they are harmless
  */
-function translations({ base, chains }: NatHook, ours: string | undefined): Translation[] {
-  const seen = new Set<string>();
-  let anywhere = false;
-  const walk = (
-    chain: string,
-    conditions: readonly Condition[],
-    sparedBefore: readonly (readonly Condition[])[],
-    before: readonly string[],
-  ): Translation[] => {
-    if (before.includes(chain) || before.length > MOST_JUMPS) return [];
-    seen.add(chain);
-    const spared = [...sparedBefore];
-    const way = [...before, chain];
-    return (chains.get(chain) ?? []).flatMap(rule => {
-      const { action } = rule;
-      const all = [...conditions, ...rule.conditions];
-      if (action.does === "return" || action.does === "accept") spared.push(rule.conditions);
-      if (action.does === "unknown") anywhere = true;
-      if (action.does === "jump" || action.does === "goto") {
-        return action.to === ours ? [] : walk(action.to, all, spared, way);
-      }
-      if (action.does !== "masquerade" && action.does !== "snat") return [];
-      return [{ chain, rule, conditions: all, spared: [...spared], way }];
+export function exemptions(
+  hooks: readonly NatHook[],
+  policy: Policy,
+  backend: Backend["name"] | undefined,
+): Competing[] {
+  const families = judgedFamilies(policy);
+  return hooks.filter(isNat).flatMap(hook => {
+    const it = families.find(({ family }) => family === hook.family);
+    if (!it || it.masqueraded.length === 0) return [];
+    const own = (chain: string) => isOwnName(chain, policy) || isOwnChain(hook, chain, policy);
+    const { found } = walk(hook.base, hook.chains, {
+      family: it.family,
+      from: it.masqueraded,
+      marks: "any",
+      closed: isExpected,
+      wanted: "exemptions",
+      stops: own,
     });
-  };
-  const found = walk(base, [], [], []);
-  if (!anywhere) return found;
-  const others = [...chains.keys()].filter(chain => !seen.has(chain) && chain !== ours);
-  return [...found, ...others.flatMap(chain => walk(chain, [{ on: "unknown" }], [], [base]))];
+    const leaving = found.filter(({ conditions }) => mayLeaveBy(conditions, policy));
+    return leaving.map(arrival => exemption(hook, arrival, it, backend));
+  });
 }
 
-/** The kernel allows 16 jumps. */
-const MOST_JUMPS = 16;
+/** What `readNatHooks` need not read for `competing`: the rules that are ours. */
+export function isOurs(
+  policy: Policy,
+  backend: Backend["name"] | undefined,
+): (family: NatHook["family"], table: string, chain: string) => boolean {
+  return (family, table, chain) =>
+    isOwnTable({ family, table }, policy) ||
+    (table === "nat" && backend === "iptables" && isOwnName(chain, policy));
+}
 
-function judged(hook: NatHook, found: Translation, policy: Policy): Competing {
-  const { conditions, spared, rule, chain } = found;
-  const { owner, remedy, expected } = ownerOf(hook, found);
-  const families: readonly Family[] = hook.family === "inet" ? ["ip", "ip6"] : [hook.family];
-  const exposes = policy.families
-    .filter(({ family }) => families.includes(family))
-    .flatMap(family => keptBy(family).filter(cidr => mayCatch(found, cidr, family)))
-    .map(({ text }) => text);
-  const sources = conditions.flatMap(it =>
-    it.on === "source" && !it.not ? it.cidrs.map(({ text }) => text) : [],
-  );
+/** Whether it is the table of iptables, or of nft in its place. */
+function isNat({ table, base, priority }: NatHook): boolean {
+  return table === "nat" && base === POSTROUTING && priority === NAT_PRIORITY;
+}
+
+const POSTROUTING = "POSTROUTING";
+const NAT_PRIORITY = 100;
+
+/** Our own base chain with nftables. */
+const OUR_PRIORITY = 101;
+
+function isOwnTable({ family, table }: Pick<NatHook, "family" | "table">, { families }: Policy): boolean {
+  return table === TABLE && families.some(it => it.family === family);
+}
+
+/** Whether the chain is the policy's, or one beside it, by its name. */
+function isOwnName(chain: string, policy: Policy): boolean {
+  return [policy.chain, ...extraChains(policy.chain)].includes(chain);
+}
+
+/** Whether the chain is one that ipmasq wrote: ip-masq-agent's says something else in its comments. */
+function isOwnChain({ chains }: NatHook, chain: string, policy: Policy): boolean {
+  const rules = chains.get(chain) ?? [];
+  const ours = ({ text }: KernelRule) =>
+    /comment "ip-masq-agent: /.test(text) && !/subject to MASQUERADE/.test(text);
+  return isOwnName(chain, policy) && rules.length > 0 && rules.every(ours);
+}
+
+function isExpected(name: string): boolean {
+  return ownerOf([name]).expected ?? false;
+}
+
+/** Whether a connection that our policy masquerades may leave by the interfaces that conditions name. */
+function mayLeaveBy(conditions: readonly Condition[], { outputInterfaces }: Policy): boolean {
+  if (!outputInterfaces) return true;
+  const same = (name: string) =>
+    outputInterfaces.some(it => {
+      const [a, b] = [it, name].map(text => text.replace(/\*$/, ""));
+      return (
+        it === name ||
+        (it.endsWith("*") && b?.startsWith(`${a}`)) ||
+        (name.endsWith("*") && a?.startsWith(`${b}`))
+      );
+    });
+  return conditions.every(it => it.on !== "out" || it.not || it.names.some(same));
+}
+
+/** What is known of a rule by all families and ways. */
+interface Draft {
+  readonly arrivals: Arrival[];
+  readonly exposes: Set<string>;
+  /** Whether it catches packets that the policy keeps if they are marked. */
+  marked: boolean;
+  certain: boolean;
+}
+
+function translations(
+  hook: NatHook,
+  policy: Policy,
+  families: readonly Judged[],
+  backend: Backend["name"] | undefined,
+): Competing[] {
+  if (hook.tool === "nft" && isExpected(hook.table)) return [unreadTable(hook)];
+  const own = (chain: string) =>
+    isOwnChain(hook, chain, policy) || (backend === "iptables" && isOwnName(chain, policy));
+  const closed = (chain: string) => own(chain) || isExpected(chain);
+  const drafts = new Map<KernelRule, Draft>();
+  const go = (options: Pick<WalkOptions, "family" | "from" | "marks">) =>
+    walk(hook.base, hook.chains, { ...options, closed, wanted: "translations" }).found;
+  const draft = (arrival: Arrival): Draft => {
+    const known = drafts.get(arrival.rule);
+    if (known) return known;
+    const made: Draft = { arrivals: [], exposes: new Set(), marked: false, certain: true };
+    drafts.set(arrival.rule, made);
+    return made;
+  };
+  const all: readonly Family[] = hook.family === "inet" ? ["ip", "ip6"] : [hook.family];
+  for (const family of all) {
+    for (const arrival of go({ family, from: [everything(family)], marks: "any" })) {
+      if (own(arrival.chain)) continue;
+      const it = draft(arrival);
+      it.arrivals.push(arrival);
+      it.certain &&= arrival.certain;
+    }
+  }
+  for (const it of judgedBy(hook, families)) {
+    for (const arrival of go({ family: it.family, from: it.kept, marks: "none" })) {
+      if (closed(arrival.chain)) continue;
+      for (const cidr of it.keptBecauseOf(arrival.region)) draft(arrival).exposes.add(cidr);
+      draft(arrival).certain &&= arrival.certain;
+    }
+    for (const arrival of go({ family: it.family, from: it.kept, marks: "any" })) {
+      if (!closed(arrival.chain)) draft(arrival).marked = true;
+    }
+  }
+  const before = behindUs(hook, policy, backend);
+  const named = Math.max(MOST_NAMED, Math.floor(MOST_NAMED_TOGETHER / Math.max(1, drafts.size)));
+  return [...drafts].flatMap(([rule, it]) => translation(hook, rule, it, before(rule), named));
+}
+
+/** The table of an owner whose rules are known to be harmless, which was not read. */
+function unreadTable(hook: NatHook): Competing {
+  const { owner, remedy } = ownerOf([hook.table]);
+  const { tool, family, table, base, priority } = hook;
   return {
+    kind: "masquerades",
     owner,
+    tool,
+    family,
+    table,
+    chain: base,
+    rule: `table ${family} ${table}`,
+    priority,
+    runs: priority < OUR_PRIORITY ? "before us" : "after us",
+    exposes: [],
+    certain: true,
+    harmless: true,
+    remedy,
+  };
+}
+
+/** A table by our name in a family that the policy has nothing to do with is to translate nothing. */
+function judgedBy({ family, table }: NatHook, families: readonly Judged[]): readonly Judged[] {
+  const own = families.filter(it => family === "inet" || it.family === family);
+  return table === TABLE && family !== "inet" && own.length === 0 ? [keptWhole(family)] : own;
+}
+
+function translation(
+  hook: NatHook,
+  rule: KernelRule,
+  { arrivals, exposes, marked, certain }: Draft,
+  runs: Competing["runs"],
+  named: number,
+): Competing[] {
+  const [first] = arrivals;
+  if (!first) return [];
+  const { expected = false, owner, remedy } = ownerOfRule(hook, first);
+  const harmless = expected || exposes.size === 0;
+  const mark = marked && exposes.size === 0 ? markOf(hook, first) : undefined;
+  const sources = arrivals.map(({ conditions }) => positive(conditions, "source"));
+  const narrowed = sources.every(it => it.length > 0) ? [...new Set(sources.flat())] : [];
+  return [
+    {
+      kind: "masquerades",
+      owner,
+      tool: hook.tool,
+      family: hook.family,
+      table: hook.table,
+      chain: first.chain,
+      rule: rule.text,
+      priority: hook.priority,
+      runs,
+      exposes: expected ? [] : [...exposes].slice(0, named),
+      ...(narrowed.length > 0 && { sources: narrowed.slice(0, MOST_NAMED) }),
+      ...(mark !== undefined && { only: mark }),
+      certain,
+      harmless,
+      remedy:
+        harmless && owner === UNKNOWN.owner
+          ? "leave it: it catches nothing that is to keep its address"
+          : remedy,
+    },
+  ];
+}
+
+function exemption(
+  hook: NatHook,
+  arrival: Arrival,
+  { family }: Judged,
+  backend: Backend["name"] | undefined,
+): Competing {
+  const { conditions, region, rule, chain, certain } = arrival;
+  const reached = conditions.flatMap(it =>
+    it.on === "destination" && !it.not
+      ? it.cidrs.filter(cidr => region.some(({ destinations }) => overlaps(destinations, cidr)))
+      : [],
+  );
+  const exempts = reached.length > 0 ? [...new Set(reached.map(({ text }) => text))] : [WHOLE[family]];
+  const sources = positive(conditions, "source");
+  const mark = markText(conditions);
+  const plain = certain && conditions.every(({ on }) => PLAIN.has(on));
+  const keys = [
+    ...(plain && reached.length > 0 && sources.length === 0
+      ? [`${exempts.join(" ")} to nonMasqueradeCIDRs`]
+      : []),
+    ...(plain && reached.length === 0 && sources.length > 0
+      ? [`${sources.join(" ")} to nonMasqueradeSourceCIDRs`]
+      : []),
+  ];
+  return {
+    kind: "exempts",
+    owner: ownerOfRule(hook, arrival).owner,
     tool: hook.tool,
     family: hook.family,
     table: hook.table,
     chain,
     rule: rule.text,
     priority: hook.priority,
-    runs: hook.priority < OUR_PRIORITY ? "before us" : "after us",
-    exposes: expected ? [] : exposes,
-    ...(sources.length > 0 && { sources }),
-    certain: [conditions, ...spared].flat().every(({ on }) => on !== "unknown"),
-    harmless: expected || exposes.length === 0,
-    remedy,
+    runs: "before us",
+    exposes: [],
+    exempts: exempts.slice(0, MOST_NAMED),
+    ...(sources.length > 0 && { sources: sources.slice(0, MOST_NAMED) }),
+    ...(mark !== undefined && { only: mark }),
+    certain,
+    harmless: backend === "iptables",
+    remedy: [
+      "start the agent with --backend=iptables, beside which the rule has its effect",
+      ...keys.map(key => `or add ${key}`),
+    ].join(", "),
   };
 }
 
-function keptBy({ nonMasquerade, masquerade }: FamilyPolicy): Cidr[] {
-  return nonMasquerade.outer
-    .map(({ cidr }) => cidr)
-    .filter(cidr => !masquerade.outer.some(it => it.cidr.contains(cidr)));
+/** Conditions that a key of the config says as well. */
+const PLAIN = new Set<Condition["on"]>(["destination", "source", "family", "local"]);
+
+function positive(conditions: readonly Condition[], on: "source" | "destination"): string[] {
+  const texts = conditions.flatMap(it => (it.on === on && !it.not ? it.cidrs.map(({ text }) => text) : []));
+  return [...new Set(texts)];
 }
 
-/** Whether the rule may catch a connection to the block that our policy keeps. */
-function mayCatch({ conditions, spared }: Translation, block: Cidr, { sources }: FamilyPolicy): boolean {
-  const mayBe = (it: Condition): boolean => {
-    if (it.on === "local") return it.not;
-    if (it.on === "destination")
-      return it.not ? !it.cidrs.some(cidr => cidr.contains(block)) : overlaps(it.cidrs, [block]);
-    if (it.on === "source" && !it.not && sources) {
-      return overlaps(
-        it.cidrs,
-        sources.outer.map(({ cidr }) => cidr),
-      );
-    }
-    return it.on !== "source" || it.not || it.cidrs.some(({ family }) => family === block.family);
-  };
-  const sparesAll = (all: readonly Condition[]) => all.every(it => holdsFor(it, block));
-  return conditions.every(mayBe) && !spared.some(sparesAll);
+/** Which packets a rule catches that catches marked ones only: by its own conditions, or by what is spared before it. */
+function markOf({ chains }: NatHook, { conditions, way, rule }: Arrival): string {
+  const own = markText(conditions);
+  if (own !== undefined) return own;
+  const before = way.flatMap(chain => (chains.get(chain) ?? []).filter(it => it !== rule));
+  const sparing = before.find(
+    it => it.conditions.some(({ on }) => on === "mark") && ["return", "accept"].includes(it.action.does),
+  );
+  const text =
+    sparing && markText(sparing.conditions.map(it => (it.on === "mark" ? { ...it, not: !it.not } : it)));
+  return text ?? "marked packets";
 }
 
-/** Whether a condition is so for each connection to the block that is not for the node itself. */
-function holdsFor(condition: Condition, block: Cidr): boolean {
-  if (condition.on === "local") return condition.not;
-  if (condition.on !== "destination") return false;
-  return condition.not
-    ? !overlaps(condition.cidrs, [block])
-    : condition.cidrs.some(cidr => cidr.contains(block));
+function markText(conditions: readonly Condition[]): string | undefined {
+  const marks = conditions.flatMap(it => (it.on === "mark" ? [it] : []));
+  const texts = marks.map(({ not, value, mask }) => {
+    const bits = mask === 0xffffffff ? "" : `/${hex(mask)}`;
+    // "not none of these bits" is said as these bits.
+    return not && value === 0
+      ? `mark ${hex(mask)}${bits}`
+      : `mark ${not ? "other than " : ""}${hex(value)}${bits}`;
+  });
+  return texts.length > 0 ? `packets with ${[...new Set(texts)].join(" and ")}` : undefined;
 }
 
-function overlaps(some: readonly Cidr[], others: readonly Cidr[]): boolean {
-  return some.some(a => others.some(b => a.contains(b) || b.contains(a)));
+function hex(number: number): string {
+  return `0x${(number >>> 0).toString(16)}`;
 }
 
-interface Owner {
-  readonly owner: string;
-  readonly remedy: string;
-  /** Whether the rule is part of how a cluster works, and catches only what was marked for it. */
-  readonly expected: boolean;
-}
-
-/** By the names of tables and chains on the way, and by interfaces in the rule. */
-function ownerOf({ table, tool }: NatHook, { way, rule }: Translation): Owner {
-  const names = [...(tool === "nft" ? [table] : []), ...way, ...interfaces(rule)].toReversed();
-  for (const name of names) {
-    const known = OWNERS.find(([pattern]) => pattern.test(name));
-    if (known) return { owner: known[1], remedy: known[2], expected: known[3] ?? false };
+/** Whether a rule runs before ours or after. */
+function behindUs(
+  hook: NatHook,
+  policy: Policy,
+  backend: Backend["name"] | undefined,
+): (rule: KernelRule) => Competing["runs"] {
+  if (backend === "iptables" && isNat(hook)) {
+    const rules = hook.chains.get(hook.base) ?? [];
+    const ours = rules.findIndex(({ action }) => "to" in action && isOwnName(action.to, policy));
+    const family: Family = hook.family === "ip6" ? "ip6" : "ip";
+    const closed = (chain: string) => isOwnName(chain, policy);
+    const options = {
+      family,
+      from: [everything(family)],
+      marks: "any",
+      wanted: "translations",
+      closed,
+    } as const;
+    const { found } = walk(hook.base, hook.chains, { ...options, stops: closed });
+    const before = new Set(found.map(({ rule }) => rule));
+    return rule => (ours < 0 || before.has(rule) ? "before us" : "after us");
   }
-  return {
-    owner: "unknown",
-    remedy: "find out who made it; remove it if these connections are to keep their address",
-    expected: false,
-  };
+  const ours = backend === "iptables" ? NAT_PRIORITY : OUR_PRIORITY;
+  const before = hook.priority < ours || (hook.priority === ours && hook.registeredAfterUs);
+  return () => (before ? "before us" : "after us");
 }
 
-/** docker's rules stand in POSTROUTING itself, and say `! -o docker0`. */
-function interfaces({ conditions }: KernelRule): string[] {
-  return conditions.flatMap(it => (it.on === "out" ? it.names : []));
+function ownerOfRule({ table, tool }: NatHook, { way, rule, conditions }: Arrival): Owner {
+  const interfaces = conditions.flatMap(it => (it.on === "out" ? it.names : []));
+  return ownerOf(
+    [...interfaces, ...way.toReversed(), ...(tool === "nft" ? [table] : [])],
+    commentOf(rule.text),
+  );
 }
 
-const OWNERS: readonly (readonly [name: RegExp, owner: string, remedy: string, expected?: boolean])[] = [
-  [/^(KUBE-|kube-proxy$)/, "kube-proxy or kubelet", "leave it: it catches only what kube-proxy marked", true],
-  [
-    /^(NETAVARK-HOSTPORT|CNI-HOSTPORT|netavark_hostport)/i,
-    "published ports of containers",
-    "leave it: it catches only what was marked for a published port",
-    true,
-  ],
-  [
-    /^FLANNEL|^flannel/i,
-    "flannel",
-    "start flanneld without --ip-masq (kube-flannel: remove it from its arguments)",
-  ],
-  [/^(nat-)?cali/i, "calico", "set natOutgoing: false in the IPPool"],
-  [/^(CILIUM_|cilium)/i, "cilium", "set enable-ipv4-masquerade and enable-ipv6-masquerade to false"],
-  [
-    /^(CNI-|cni_plugins|cni_)/,
-    "a CNI plugin with ipMasq",
-    'set "ipMasq": false in its file in /etc/cni/net.d, and make the Pods again',
-  ],
-  [/^(KIND-MASQ|kindnet)/i, "kindnet", "start kindnet with its masquerading switched off"],
-  [
-    /^(docker|br-[0-9a-f]{12})/i,
-    "docker",
-    'leave it if only containers of docker are meant; else set "ip-masq": false in daemon.json',
-  ],
-  [
-    /^(NETAVARK|netavark)/,
-    "podman (netavark)",
-    "leave it if only containers of podman are meant; else give their network no masquerading",
-  ],
-  [
-    /^(LIBVIRT|libvirt)/,
-    "libvirt",
-    "leave it if only its machines are meant; else use <forward mode='route'/>",
-  ],
-  [
-    /^(firewalld|POST_|POSTROUTING_(ZONES|POLICIES|direct))/,
-    "firewalld",
-    "take masquerading from the zone: firewall-cmd --zone=ZONE --remove-masquerade --permanent",
-  ],
-  [/^IP-MASQ/i, "another ip-masq-agent", "remove that agent, and then its chain"],
-];
+/** As iptables and nft print it. */
+function commentOf(text: string): string | undefined {
+  const [, quoted, bare] = /(?<!-m )comment (?:"((?:[^"\\]|\\.)*)"|(\S+))/.exec(text) ?? [];
+  return quoted ?? bare;
+}
 
 /** A rule in one line, for lists and for the log. */
 export function competingText({ owner, tool, family, table, chain, rule }: Competing): string {
   return `${owner}: ${rule} (${tool}, table ${family} ${table}, chain ${chain})`;
+}
+
+/** What a rule does to connections, in one line. */
+export function effectText(it: Competing): string {
+  const { kind, runs, priority, certain, exposes, exempts = [], sources, only } = it;
+  const which = `${only ?? "connections"}${sources ? ` from ${some(sources)}` : ""}`;
+  if (kind === "exempts") {
+    return `${certain ? "exempts" : "may exempt"} ${which} to ${some(exempts)} from NAT, but we masquerade them all the same`;
+  }
+  return `runs ${runs} (priority ${priority}) and ${certain ? "catches" : "may catch"} ${which} to ${some(exposes)}`;
+}
+
+const SHOWN = 20;
+
+/** As many of a list as people read. */
+export function some(texts: readonly string[]): string {
+  const more = texts.length > SHOWN ? ` and ${texts.length - SHOWN} more` : "";
+  return texts.slice(0, SHOWN).join(" ") + more;
 }

@@ -61,7 +61,9 @@ export const Explanation = v.object({
       cidr: v.optional(v.string()),
       rivals: v.pipe(
         v.array(v.string()),
-        v.description("rules of others that may masquerade the connection all the same"),
+        v.description(
+          "foreign rules that may masquerade the connection although it keeps its address by ours, or exempt it although ours masquerade it",
+        ),
       ),
     }),
   ),
@@ -139,15 +141,20 @@ export function explainLive(
       ...(rule && { rule: rule.text }),
       ...(chain === undefined ? {} : { chain }),
       ...(cidr && { cidr: cidr.text }),
-      rivals: verdict === "keep" ? competing.filter(it => mayCatch(it, question)).map(competingText) : [],
+      rivals: competing.filter(it => contradicts(it, verdict, question)).map(competingText),
     },
   };
 }
 
-function mayCatch({ harmless, exposes, sources }: Competing, { source, destination }: Question): boolean {
+/** Whether a foreign rule may decide the other way about a connection. */
+function contradicts(it: Competing, verdict: Fate["verdict"], { source, destination }: Question): boolean {
+  const { kind, harmless, exposes, exempts = [], sources } = it;
   const holds = (texts: readonly string[], address: Address) =>
     texts.some(text => Cidr.literal(text).contains(address));
-  return !harmless && holds(exposes, destination) && (!sources || !source || holds(sources, source));
+  const from = !sources || !source || holds(sources, source);
+  if (kind === "exempts") return verdict === "masquerade" && from && holds(exempts, destination);
+  const exposed = holds(exposes, destination) || (source !== undefined && holds(exposes, source));
+  return verdict === "keep" && !harmless && from && exposed;
 }
 
 const NO_RULES: Fate = { verdict: "keep" };
@@ -182,9 +189,11 @@ function liveText(
       : [`  in       chain ${chain}${cidr === undefined ? "" : `, which found it in ${cidr}`}`]),
     agrees ? "  config   says the same" : `  config   DIFFERS: ${VERDICTS[it.verdict]}; ${it.reason}`,
     ...it.assuming.map(assumption => `  if       ${assumption}`),
-    ...rivals.map(rival => `  BUT      ${rival} may catch it; see ipmasq status`),
+    ...rivals.map(rival => `  BUT      ${rival} may ${CONTRADICTS[verdict]} it; see ipmasq status`),
   ];
 }
+
+const CONTRADICTS = { keep: "catch", masquerade: "exempt", unknown: "catch" } as const;
 
 function parties({ source, destination }: Explanation): string {
   return source === undefined ? destination : `${source} to ${destination}`;
@@ -241,20 +250,12 @@ const CHAINS = {
   },
 };
 
-const FRONT: ReadonlySet<Explanation["rule"]> = new Set([
-  "multicast",
-  "broadcast",
-  "ipsec",
-  "non-masquerade-source-cidr",
-]);
-
 /** The rule that decides, as one finds it in the kernel. */
 function ruleText({ rule, destination }: Explanation, policy: Policy, backend: keyof typeof CHAINS): string {
   const of = destination.includes(":") ? "ip6" : "ip";
   const family = policy.families.find(it => it.family === of);
-  // In iptables these rules stand in front also where sourceCIDRs has no CIDR of the family.
-  const front = backend === "iptables" && FRONT.has(rule);
-  if (!family || (family.sources?.outer.length === 0 && !front))
+  const spared = rule === "non-masquerade-source-cidr" && backend === "iptables";
+  if (!family || (family.sources?.outer.length === 0 && !spared))
     return "none: ipmasq masquerades no connection of this family";
   const { base, gate, verdict, outbound } = CHAINS[backend](policy, family);
   const masquerading = outbound === verdict ? "" : `, masqueraded in chain ${outbound}`;

@@ -1,17 +1,19 @@
 import { kernelRule } from "../backends/iptables/kernel-rules.ts";
 import { PROGRAMS, type Programs } from "../backends/iptables/programs.ts";
 import { POSTROUTING } from "../backends/iptables/restore.ts";
-import type { Saved } from "../backends/iptables/save.ts";
-import { legacyTables, type Tools } from "../backends/iptables/tools.ts";
+import { parseRule } from "../backends/iptables/rule.ts";
+import type { Tools } from "../backends/iptables/tools.ts";
 import { allTools } from "../backends/iptables/variant.ts";
-import type { Listed, TableFamily } from "../backends/nftables/json.ts";
-import { type Blocks, meaningOf } from "../backends/nftables/kernel-rules.ts";
+import type { BaseChain, TableFamily } from "../backends/nftables/json.ts";
 import { Nft } from "../backends/nftables/nft.ts";
-import { TABLE, tableOf } from "../backends/nftables/table.ts";
+import { TABLE } from "../backends/nftables/table.ts";
 import type { KernelRule } from "../backends/rules.ts";
-import { Cidr, type Family } from "../net/cidr.ts";
+import type { Family } from "../net/cidr.ts";
+import { failureKind, messageOf, type RunLimits } from "../system/program.ts";
+import { ForeignTable } from "./foreign-table.ts";
+import { ownerOf } from "./owners.ts";
 
-/** A base chain of somebody else's that may translate source addresses, with all chains of its table. */
+/** A base chain that may translate source addresses, with the chains that it leads to. */
 export interface NatHook {
   readonly tool: "nft" | "iptables-nft" | "iptables-legacy";
   readonly family: TableFamily;
@@ -19,69 +21,221 @@ export interface NatHook {
   readonly base: string;
   /** Where it is hooked in: lower ones run first; ours is 101. */
   readonly priority: number;
+  /** Of base chains with the same priority, the one registered last runs first. True if that is not known. */
+  readonly registeredAfterUs: boolean;
+  /** Those that were read. Chains of owners whose rules are harmless are not. */
   readonly chains: ReadonlyMap<string, readonly KernelRule[]>;
 }
 
-/** Reads the NAT rules at postrouting that are not in a table of ours: of nft, and of both variants of iptables. */
-export async function readNatHooks(programs: Programs = PROGRAMS): Promise<NatHook[]> {
-  const tools = await allTools(programs);
-  const iptables = (await Promise.all(tools.map(it => hooksOf(it, programs)))).flat();
-  if (!programs.has("nft")) return iptables;
-  const nft = new Nft(programs.argv("nft"));
-  const native = (await nft.chains()).flatMap(it => {
-    if (!("chain" in it) || it.chain.type !== "nat" || it.chain.hook !== "postrouting") return [];
-    const { family, table, name, prio = 0 } = it.chain;
-    const read = iptables.some(
-      hook => hook.tool === "iptables-nft" && hook.family === family && hook.table === table,
-    );
-    return table === TABLE || read ? [] : { family, table, base: name, priority: prio };
-  });
-  return [...iptables, ...(await Promise.all(native.map(hook => nftHook(nft, hook))))];
+/** What was found of NAT rules at postrouting, and what could not be looked at. */
+export interface NatHooks {
+  readonly hooks: readonly NatHook[];
+  /** A sentence for each chain or table that was not read. */
+  readonly unread: readonly string[];
+  /** Chains on whose rules the answer depends, as in `ip nat POSTROUTING`. */
+  readonly visited: ReadonlySet<string>;
+}
+
+type Skip = (family: TableFamily, table: string, chain: string) => boolean;
+
+export interface LookOptions {
+  readonly programs?: Programs;
+  /** Chains that are not read, because they are ours. */
+  readonly skip?: Skip;
+  readonly limits?: Partial<LookLimits>;
+}
+
+/** What one look may cost, whatever others have written. */
+interface LookLimits {
+  /** In milliseconds, for all programs together. */
+  readonly time: number;
+  /** How many chains are read. */
+  readonly chains: number;
+  /** How much one program may print, in bytes. */
+  readonly output: number;
+}
+
+const LIMITS: LookLimits = { time: 4000, chains: 256, output: 32 * 1024 * 1024 };
+
+/**
+ * Reads the NAT rules at postrouting, of nft and of both variants of iptables: from each base chain along the jumps,
+ * chain by chain, so that the cost does not depend on what else is in the tables. Chains of kube-proxy and the like are
+ * known by their names and not read. Throws nothing: what cannot be read is in `unread`.
+ */
+export async function readNatHooks(options: LookOptions = {}): Promise<NatHooks> {
+  return new Look(options).all();
 }
 
 const FAMILIES: readonly Family[] = ["ip", "ip6"];
 
-/** Table `nat` of one variant. One that nft wrote and iptables cannot read is read by nft. */
-async function hooksOf(tools: Tools, programs: Programs): Promise<NatHook[]> {
-  const hooks = FAMILIES.map(async family => {
-    if (!tools.has(family)) return [];
-    if (tools.variant === "iptables-legacy" && !(await legacyTables(programs, family)).has("nat")) return [];
-    const saved = await tools.save(family).catch((): Saved => ({ chains: new Map() }));
-    if (!saved.chains.has(POSTROUTING)) return [];
-    const chains = new Map(
-      [...saved.chains].map(([name, rules]) => [name, rules.map(({ rule }) => kernelRule(name, rule))]),
-    );
-    return [{ tool: tools.variant, family, table: "nat", base: POSTROUTING, priority: 100, chains }];
-  });
-  return (await Promise.all(hooks)).flat();
-}
+/** iptables' own base chain. */
+const NAT = { table: "nat", name: POSTROUTING, prio: 100 } as const;
 
-async function nftHook(nft: Nft, hook: Omit<NatHook, "tool" | "chains">): Promise<NatHook> {
-  const [listed = [], texts] = await Promise.all([
-    nft.list(hook.family, hook.table),
-    nft.ruleTexts(hook.family, hook.table),
-  ]);
-  const blocks = blocksOf(listed);
-  const chains = new Map<string, KernelRule[]>();
-  for (const object of listed) {
-    if (!("rule" in object)) continue;
-    const { chain, expr, handle = 0 } = object.rule;
-    const rule = { text: texts.get(handle) ?? JSON.stringify(expr), ...meaningOf(expr, blocks) };
-    const rules = chains.get(chain);
-    if (rules) rules.push(rule);
-    else chains.set(chain, [rule]);
+type Rules = readonly KernelRule[];
+/** Reads one chain; undefined if it does not exist. */
+type ReadChain = (chain: string) => Promise<Rules | undefined>;
+type Place = Pick<NatHook, "tool" | "family" | "table" | "base" | "priority" | "registeredAfterUs">;
+
+class Look {
+  readonly #programs: Programs;
+  readonly #skip: Skip;
+  readonly #most: LookLimits;
+  readonly #end: number;
+  readonly #limits: RunLimits;
+  readonly #unread: string[] = [];
+  readonly #visited = new Set<string>();
+  #chains = 0;
+
+  constructor({ programs = PROGRAMS, skip = () => false, limits = {} }: LookOptions) {
+    this.#programs = programs;
+    this.#skip = skip;
+    this.#most = { ...LIMITS, ...limits };
+    const end = performance.now() + this.#most.time;
+    this.#end = end;
+    this.#limits = {
+      get deadline() {
+        return Math.max(1, end - performance.now());
+      },
+      mostOutput: this.#most.output,
+    };
   }
-  return { tool: "nft", ...hook, chains };
+
+  async all(): Promise<NatHooks> {
+    const tools = await this.#or([], "the variants of iptables", () =>
+      allTools(this.#programs, this.#limits),
+    );
+    const byNft = await this.#native(tools.find(({ variant }) => variant === "iptables-nft"));
+    const legacy = tools.find(({ variant }) => variant === "iptables-legacy");
+    const byLegacy = legacy ? await this.#legacy(legacy) : [];
+    return { hooks: [...byNft, ...byLegacy], unread: this.#unread, visited: this.#visited };
+  }
+
+  /** The base chains of nftables. Table `nat` is read by iptables-nft where that can be. */
+  async #native(tools: Tools | undefined): Promise<NatHook[]> {
+    const nft = this.#programs.has("nft") ? new Nft(this.#programs.argv("nft"), this.#limits) : undefined;
+    const bases =
+      nft &&
+      (await this.#or(undefined, "the chains of nftables", () => nft.baseChains("nat", "postrouting")));
+    const hooks: NatHook[] = [];
+    for (const base of bases ?? FAMILIES.map(family => ({ family, ...NAT }))) {
+      const hook = await this.#hook(base, bases ?? [], nft, tools);
+      if (hook) hooks.push(hook);
+    }
+    return hooks;
+  }
+
+  async #hook(
+    base: Omit<BaseChain, "type" | "hook">,
+    bases: readonly BaseChain[],
+    nft: Nft | undefined,
+    tools: Tools | undefined,
+  ): Promise<NatHook | undefined> {
+    const { family, table, name, prio } = base;
+    const registeredAfterUs = isRegisteredAfterUs(base, bases);
+    const place = { family, table, base: name, priority: prio, registeredAfterUs };
+    if (this.#skip(family, table, name)) return undefined;
+    const failed = (what: string, error: unknown) => void this.#unread.push(`${what}: ${messageOf(error)}`);
+    const foreign = nft && new ForeignTable(nft, family, table, failed);
+    if (table === "nat" && name === POSTROUTING && family !== "inet" && tools?.has(family)) {
+      return this.#walked({ tool: "iptables-nft", ...place }, chain =>
+        this.#byIptables(tools, family, chain, foreign),
+      );
+    }
+    return foreign && this.#walked({ tool: "nft", ...place }, chain => foreign.read(chain));
+  }
+
+  /** What nft wrote into table `nat`, iptables cannot read. */
+  async #byIptables(
+    tools: Tools,
+    family: Family,
+    chain: string,
+    foreign: ForeignTable | undefined,
+  ): Promise<Rules | undefined> {
+    try {
+      return (await tools.chain(family, chain))?.map(({ rule }) => kernelRule(chain, rule));
+    } catch (error) {
+      if (failureKind(error) !== "incompatible" || !foreign) throw error;
+      return foreign.read(chain);
+    }
+  }
+
+  /** The kernel gives table `nat` of iptables-legacy away as a whole only. */
+  async #legacy(tools: Tools): Promise<NatHook[]> {
+    const hooks: NatHook[] = [];
+    for (const family of FAMILIES.filter(it => tools.has(it))) {
+      const text = await this.#or("", `table ${family} nat of iptables-legacy`, () =>
+        tools.print(family, "nat"),
+      );
+      if (text === "") continue;
+      const chains = linesByChain(text);
+      const place = { family, table: NAT.table, base: NAT.name, priority: NAT.prio, registeredAfterUs: true };
+      hooks.push(
+        await this.#walked({ tool: "iptables-legacy", ...place }, async chain =>
+          chains.get(chain)?.map(words => kernelRule(chain, parseRule(words))),
+        ),
+      );
+    }
+    return hooks;
+  }
+
+  async #walked(place: Place, read: ReadChain): Promise<NatHook> {
+    const { family, table, base } = place;
+    const chains = new Map<string, Rules>();
+    const queue = isHarmless(table) ? [] : [base];
+    this.#visited.add(`${family} ${table} ${base}`);
+    for (const chain of queue) {
+      if (chains.has(chain) || isHarmless(chain) || this.#skip(family, table, chain)) continue;
+      const where = `chain ${chain} of table ${family} ${table}`;
+      if (++this.#chains > this.#most.chains || performance.now() > this.#end) {
+        this.#unread.push(`${where}: there are too many chains to look into all of them`);
+        break;
+      }
+      this.#visited.add(`${family} ${table} ${chain}`);
+      const rules = (await this.#or([], where, () => read(chain))) ?? [];
+      chains.set(chain, rules);
+      queue.push(...rules.flatMap(({ action }) => ("to" in action ? [action.to] : [])));
+    }
+    return { ...place, chains };
+  }
+
+  async #or<T>(otherwise: T, what: string, read: () => Promise<T>): Promise<T> {
+    try {
+      return await read();
+    } catch (error) {
+      this.#unread.push(`${what}: ${messageOf(error)}`);
+      return otherwise;
+    }
+  }
 }
 
-/** A set of which not every element is a block is not understood. */
-function blocksOf(listed: readonly Listed[]): Blocks {
-  const sets = listed.filter(it => "table" in it || "set" in it);
-  const table = tableOf("ip", sets);
-  const all = new Map(table?.sets.map(({ name, elements }) => [name, elements]));
-  return name => {
-    const elements = all.get(name);
-    const cidrs = elements?.flatMap(({ value }) => (value instanceof Cidr ? value : []));
-    return cidrs && cidrs.length === elements?.length ? cidrs : undefined;
-  };
+/** Whether the owner that goes by that name only catches what it marked itself. */
+function isHarmless(name: string): boolean {
+  return ownerOf([name]).expected ?? false;
+}
+
+/**
+ * Whether a base chain came into its hook after ours of the same priority. The kernel lists the chains of an older table
+ * first; one that was added to an older table later is taken for older than it is.
+ */
+function isRegisteredAfterUs(
+  { family, table, name, prio }: Omit<BaseChain, "type" | "hook">,
+  all: readonly BaseChain[],
+): boolean {
+  const own = (it: BaseChain) => it.table === TABLE || (it.table === NAT.table && it.name === NAT.name);
+  const ours = all.findIndex(
+    it => own(it) && it.prio === prio && (family === "inet" || it.family === family),
+  );
+  const theirs = all.findIndex(it => it.family === family && it.table === table && it.name === name);
+  return theirs > ours;
+}
+
+/** The rules of each chain that iptables-save printed, behind `-A CHAIN`, but for those that are known to be harmless. */
+function linesByChain(text: string): Map<string, string[]> {
+  const chains = new Map<string, string[]>();
+  for (const [, chain = "", words = ""] of text.matchAll(/^-A (?!KUBE-S)(\S+) ?(.*)$/gm)) {
+    const lines = chains.get(chain);
+    if (lines) lines.push(words);
+    else chains.set(chain, [words]);
+  }
+  return chains;
 }

@@ -1,6 +1,6 @@
 import { formatOrigin } from "../policy/policy.ts";
 import { printable } from "../system/printable.ts";
-import { competingText } from "./competing.ts";
+import { competingText, effectText } from "./competing.ts";
 import type { OriginJson } from "./origin.ts";
 import type { Status } from "./status.ts";
 
@@ -40,19 +40,16 @@ function lines(status: Status): string[] {
 /** Those that are harmless are only named. */
 function competitors({ competing }: Status): string[] {
   const harmful = competing.filter(({ harmless }) => !harmless);
-  const others = [...new Set(competing.filter(({ harmless }) => harmless).map(({ owner }) => owner))];
-  const lines = harmful.slice(0, MOST_COMPETING).flatMap(it => {
-    const of = it.sources ? ` from ${it.sources.join(" ")}` : "";
-    return [
-      `  ${competingText(it)}`,
-      `    runs ${it.runs} (priority ${it.priority}) and ${it.certain ? "catches" : "may catch"} connections${of} to ${it.exposes.join(" ")}`,
-      `    ${it.remedy}`,
-    ];
-  });
+  const others = competing
+    .filter(({ harmless }) => harmless)
+    .map(({ owner, only }) => (only === undefined ? owner : `${owner} (only ${only})`));
+  const lines = harmful
+    .slice(0, MOST_COMPETING)
+    .flatMap(it => [`  ${competingText(it)}`, `    ${effectText(it)}`, `    ${it.remedy}`]);
   const more = harmful.length > MOST_COMPETING ? [`  and ${harmful.length - MOST_COMPETING} more`] : [];
   return [
     ...(lines.length > 0 ? ["", "competing NAT rules", ...lines, ...more] : []),
-    ...(others.length > 0 ? ["", `other NAT rules, harmless: ${others.join(", ")}`] : []),
+    ...(others.length > 0 ? ["", `other NAT rules, harmless: ${[...new Set(others)].join(", ")}`] : []),
   ];
 }
 

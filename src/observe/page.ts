@@ -1,5 +1,6 @@
 import type { Counter } from "../backends/backend.ts";
 import { formatProblems } from "../config/problem.ts";
+import { effectText } from "../inspect/competing.ts";
 import { formatDuration } from "../net/duration.ts";
 import { formatPortRanges } from "../net/ports.ts";
 import { type CidrList, type Entry, type FamilyPolicy, formatOrigin, type Policy } from "../policy/policy.ts";
@@ -158,12 +159,12 @@ function competitors({ competing }: Journal): Html | [] {
     .slice(0, MOST_ROWS)
     .map(
       it =>
-        html`<tr><td>${it.owner}</td><td><code>${it.rule}</code></td><td>${it.runs}</td><td>${it.exposes.join(" ")}</td><td>${it.remedy}</td></tr>\n`,
+        html`<tr><td>${it.owner}</td><td><code>${it.rule}</code></td><td>${effectText(it)}</td><td>${it.remedy}</td></tr>\n`,
     );
   return html`<section>
-<h2>Rules of others that masquerade what is to keep its address</h2>
+<h2>Foreign rules in conflict with the policy</h2>
 <div class="wide"><table>
-<thead><tr><th>Owner</th><th>Rule</th><th>Runs</th><th>Exposes</th><th>What to do</th></tr></thead>
+<thead><tr><th>Owner</th><th>Rule</th><th>Effect</th><th>What to do</th></tr></thead>
 <tbody>
 ${rows}</tbody>
 </table></div>

@@ -60,11 +60,17 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-export interface RunOptions {
-  /** What the program reads on standard input; nothing if left out. */
-  readonly input?: string | undefined;
+/** What a program may take. */
+export interface RunLimits {
   /** After so many milliseconds the program and all that it started are killed. */
   readonly deadline?: number | undefined;
+  /** The most that the program may print, in bytes; otherwise it is killed. */
+  readonly mostOutput?: number | undefined;
+}
+
+export interface RunOptions extends RunLimits {
+  /** What the program reads on standard input; nothing if left out. */
+  readonly input?: string | undefined;
 }
 
 /** The longest legitimate answer, of 100,000 CIDRs, takes nft 2 to 4 seconds. In milliseconds. */
@@ -74,7 +80,8 @@ const DEADLINE_MS = 60_000;
 const PIPE_MS = 1000;
 
 /** The most that a program may print, in bytes: a table of 264,000 elements is 40 MB of JSON. */
-const MOST_OUTPUT = 256 * 1024 * 1024;
+const MIB = 1024 * 1024;
+const MOST_OUTPUT = 256 * MIB;
 
 /**
  * Runs a program to its end, without a shell, in the C locale and in a process group of its own.
@@ -83,10 +90,10 @@ const MOST_OUTPUT = 256 * 1024 * 1024;
  * @throws ProgramError if the program cannot be started, crashes, misses its deadline or prints too much; not for its exit code
  */
 export async function run(argv: readonly string[], options: RunOptions = {}): Promise<Ended> {
-  const { input, deadline = DEADLINE_MS } = options;
+  const { input, deadline = DEADLINE_MS, mostOutput = MOST_OUTPUT } = options;
   const command = argv.join(" ");
   const child = start(argv, command, input);
-  const output = new Output(child.stdout, child.stderr);
+  const output = new Output(child.stdout, child.stderr, mostOutput);
   let killed: FailureKind | undefined;
   const kill = (why: FailureKind) => {
     killed ??= why;
@@ -107,7 +114,7 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
   if (killed === "timed-out")
     throw new ProgramError(killed, command, `did not end within ${deadline / 1000} s and was killed`, "");
   if (killed === "too-large")
-    throw new ProgramError(killed, command, "printed more than 256 MiB and was killed", "");
+    throw new ProgramError(killed, command, `printed more than ${mostOutput / MIB} MiB and was killed`, "");
   const ended = { exitCode, ...output.texts() };
   if (isCrash(child.signalCode, exitCode)) {
     const what = `crashed (${child.signalCode ?? `exit code ${exitCode}`})`;
@@ -180,7 +187,11 @@ class Output {
   readonly #stderr: Uint8Array[] = [];
   #bytes = 0;
 
-  constructor(stdout: ReadableStream<Uint8Array>, stderr: ReadableStream<Uint8Array>) {
+  constructor(
+    stdout: ReadableStream<Uint8Array>,
+    stderr: ReadableStream<Uint8Array>,
+    readonly most: number,
+  ) {
     this.tooMuch = this.#tooMuch.promise;
     this.abandoned = this.#abandoned.promise;
     this.closed = Promise.all([this.#collect(stdout, this.#stdout), this.#collect(stderr, this.#stderr)]);
@@ -205,7 +216,7 @@ class Output {
       const { done, value } = await reader.read().catch(() => ({ done: true, value: undefined }));
       if (done || value === undefined) return;
       this.#bytes += value.length;
-      if (this.#bytes > MOST_OUTPUT) this.#tooMuch.resolve();
+      if (this.#bytes > this.most) this.#tooMuch.resolve();
       else pieces.push(value);
     }
   }

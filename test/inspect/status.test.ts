@@ -111,16 +111,33 @@ test("competing rules, with what to do; those that are harmless are only named",
   };
   const lines = statusText({
     ...common,
-    competing: [rule, { ...rule, owner: "kube-proxy", harmless: true }],
+    competing: [
+      rule,
+      {
+        ...rule,
+        kind: "exempts",
+        owner: "unknown",
+        exposes: [],
+        exempts: ["198.51.100.0/24"],
+        only: "packets with mark 0x1",
+        certain: false,
+        remedy: "start the agent with --backend=iptables",
+      },
+      { ...rule, owner: "kube-proxy", harmless: true },
+      { ...rule, owner: "tailscale", harmless: true, only: "packets with mark 0x40000/0xff0000" },
+    ],
   });
-  expect(lines.slice(-7)).toEqual([
+  expect(lines.slice(-10)).toEqual([
     "",
     "competing NAT rules",
     "  flannel: -A FLANNEL-POSTRTG -j MASQUERADE (iptables-nft, table ip nat, chain FLANNEL-POSTRTG)",
     "    runs before us (priority 100) and catches connections from 10.244.0.0/16 to 10.0.0.0/8",
     "    start flanneld without --ip-masq",
+    "  unknown: -A FLANNEL-POSTRTG -j MASQUERADE (iptables-nft, table ip nat, chain FLANNEL-POSTRTG)",
+    "    may exempt packets with mark 0x1 from 10.244.0.0/16 to 198.51.100.0/24 from NAT, but we masquerade them all the same",
+    "    start the agent with --backend=iptables",
     "",
-    "other NAT rules, harmless: kube-proxy",
+    "other NAT rules, harmless: kube-proxy, tailscale (only packets with mark 0x40000/0xff0000)",
   ]);
 });
 

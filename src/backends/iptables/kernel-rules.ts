@@ -6,26 +6,50 @@ import { type Rule, ruleText } from "./rule.ts";
 export function kernelRule(chain: string, rule: Rule): KernelRule {
   const conditions: Condition[] = [];
   let action: Action = { does: "nothing" };
-  const left = [...rule];
-  let not = false;
-  for (let word = left.shift(); word !== undefined; word = left.shift()) {
-    if (word === "!") {
-      not = true;
-      continue;
+  for (const { option, values, not } of optionsOf(rule)) {
+    const value = values.join(" ");
+    if (option === "-j" || option === "-g") action = actionOf(option, value);
+    else if (option === "--to" && EVERYTHING.has(value)) action = { does: "bind" };
+    else if (action.does === "nothing" && !WITHOUT_EFFECT.has(option)) {
+      conditions.push(condition(option, value, not)); // what stands behind the target belongs to it
     }
-    if (WITHOUT_VALUE.has(word)) continue;
-    const value = left.shift() ?? "";
-    if (word === "-j" || word === "-g") action = actionOf(word, value);
-    else if (!WITHOUT_EFFECT.has(word)) conditions.push(condition(word, value, not));
-    not = false;
   }
   return { text: `-A ${chain} ${ruleText(rule)}`, conditions, action };
 }
 
-const WITHOUT_VALUE = new Set(["--random-fully", "--random", "--persistent"]);
+interface Option {
+  readonly option: string;
+  readonly values: readonly string[];
+  readonly not: boolean;
+}
+
+/** A rule by its options. Some have no value, some two (`--tcp-flags SYN,ACK SYN`). */
+function optionsOf(rule: Rule): Option[] {
+  const options: { option: string; values: string[]; not: boolean }[] = [];
+  let not = false;
+  for (const word of rule) {
+    const last = options.at(-1);
+    const isText = last?.values.length === 0 && TEXTS.has(last.option);
+    if (word === "!" && !isText) not = true;
+    else if (isText || !/^--?[a-z]/i.test(word)) last?.values.push(word);
+    else {
+      options.push({ option: word, values: [], not });
+      not = false;
+    }
+  }
+  return options;
+}
+
+/** Options whose value may be any text. */
+const TEXTS = new Set(["--comment", "--log-prefix", "--nflog-prefix"]);
+
+/** What `NETMAP --to` leaves every address as it is. */
+const EVERYTHING = new Set(["0.0.0.0/0", "::/0"]);
+
+/** Options that only lead to others, and those of targets behind which the way goes on. */
 const WITHOUT_EFFECT = new Set([
-  ...["-m", "--dir", "--comment", "--to-ports", "--to-source", "--to", "--mode"],
-  ...["--set-xmark", "--set-mark", "--or-mark", "--log-prefix", "--log-level", "--nflog-group"],
+  ...["-m", "--comment", "--mode", "--dir", "--set-xmark", "--set-mark", "--or-mark"],
+  ...["--log-prefix", "--log-level", "--nflog-group"],
 ]);
 
 function actionOf(option: "-j" | "-g", target: string): Action {
@@ -56,6 +80,10 @@ function condition(option: string, value: string, not: boolean): Condition {
     if (on) return { on, not };
   }
   if (option === "--pol" && value === "ipsec") return { on: "ipsec", not };
+  if (option === "--mark") {
+    const [bits = Number.NaN, mask = 0xffffffff] = value.split("/").map(Number);
+    if (Number.isInteger(bits) && Number.isInteger(mask)) return { on: "mark", not, value: bits, mask };
+  }
   if (option === "--probability") return { on: "chance" };
   return { on: "unknown" };
 }

@@ -1,5 +1,5 @@
 import type { Family } from "../../net/cidr.ts";
-import { type Ended, type FailureKind, ProgramError, run } from "../../system/program.ts";
+import { type Ended, type FailureKind, ProgramError, type RunLimits, run } from "../../system/program.ts";
 import { Nft } from "../nftables/nft.ts";
 import type { ReadChain } from "./own-chains.ts";
 import type { Programs } from "./programs.ts";
@@ -27,6 +27,7 @@ export class Tools {
   /**
    * @param suffix `-nft` or `-legacy`, or nothing where only the plain names are there
    * @param randomFully whether iptables knows `--random-fully`
+   * @param limits of each run that reads rules
    */
   constructor(
     readonly variant: Variant,
@@ -34,6 +35,7 @@ export class Tools {
     readonly randomFully: boolean,
     readonly programs: Programs,
     readonly waits = WAITS,
+    readonly limits: RunLimits = {},
   ) {}
 
   /** Whether there are programs for a family. */
@@ -56,7 +58,7 @@ export class Tools {
       "--table",
       "nat",
     ];
-    const ended = await run(argv);
+    const ended = await run(argv, this.limits);
     if (ended.exitCode !== 0) throw failure(argv, ended);
     if (ended.stdout.includes(INCOMPATIBLE)) throw incompatible(argv, family, 0);
     return parseSaved(ended.stdout);
@@ -75,7 +77,7 @@ export class Tools {
     const program = this.programs.argv(`${NAMES[family]}${this.suffix}`);
     // Without --wait iptables-legacy 1.8.9 waits for the lock without end.
     const argv = [...program, "--table", "nat", "--list-rules", chain, "--verbose", "--wait=1"];
-    const ended = await run(argv);
+    const ended = await run(argv, this.limits);
     if (ended.exitCode === 0) return parseChain(ended.stdout, chain);
     if (ended.stderr.includes("No chain/target/match by that name")) return undefined;
     // The lock of iptables-legacy is held by another program, or cannot be opened. iptables-save does without.
@@ -102,7 +104,7 @@ export class Tools {
 
   async #nftHas(family: Family, chain: string): Promise<boolean> {
     if (!this.programs.has("nft")) return false;
-    return (await new Nft(this.programs.argv("nft")).chain(family, "nat", chain)) !== undefined;
+    return (await new Nft(this.programs.argv("nft"), this.limits).chain(family, "nat", chain)) !== undefined;
   }
 
   /**
@@ -116,7 +118,7 @@ export class Tools {
     if (table !== undefined && this.variant === "iptables-legacy" && (await idle(table))) return "";
     const program = this.programs.argv(`${NAMES[family]}${this.suffix}-save`);
     const argv = [...program, ...(table === undefined ? [] : ["--table", table])];
-    const ended = await run(argv);
+    const ended = await run(argv, this.limits);
     if (ended.exitCode !== 0 && this.variant === "iptables-legacy") throw failure(argv, ended);
     return ended.stdout;
   }

@@ -1,5 +1,5 @@
 import type { Family } from "../../net/cidr.ts";
-import { run } from "../../system/program.ts";
+import { type RunLimits, run } from "../../system/program.ts";
 import type { Programs } from "./programs.ts";
 import { Tools, type Variant } from "./tools.ts";
 
@@ -30,15 +30,19 @@ export async function chooseTools(programs: Programs): Promise<Choice | undefine
   return { tools: more ? second : first, reason: count };
 }
 
-/** Those variants that are there, iptables-nft first. */
-export async function allTools(programs: Programs): Promise<Tools[]> {
+/**
+ * Those variants that are there, iptables-nft first.
+ *
+ * @param limits of each run that reads rules
+ */
+export async function allTools(programs: Programs, limits: RunLimits = {}): Promise<Tools[]> {
   const suffixed = (["iptables-nft", "iptables-legacy"] as const)
     .filter(variant => programs.has(variant))
-    .map(variant => new Tools(variant, variant.slice("iptables".length), true, programs));
+    .map(variant => new Tools(variant, variant.slice("iptables".length), true, programs, undefined, limits));
   if (suffixed.length > 0 || !programs.has("iptables")) return suffixed;
-  const { stdout } = await run([...programs.argv("iptables"), "--version"]);
+  const { stdout } = await run([...programs.argv("iptables"), "--version"], limits);
   const variant: Variant = stdout.includes("nf_tables") ? "iptables-nft" : "iptables-legacy";
-  return [new Tools(variant, "", knowsRandomFully(stdout), programs)];
+  return [new Tools(variant, "", knowsRandomFully(stdout), programs, undefined, limits)];
 }
 
 const HINT = /^:(KUBE-IPTABLES-HINT|KUBE-KUBELET-CANARY)\b/m;

@@ -44,7 +44,6 @@ export class NftablesBackend implements Backend {
       wanted: pairs.flatMap(pair => pair.wantedText),
       inSync,
       counters: [...held.values()].flatMap(counters),
-      caution: this.#nft.caution,
       apply: () => this.#apply(pairs, features),
     };
   }

@@ -1,4 +1,5 @@
-import { Cidr } from "../../net/cidr.ts";
+import { Cidr, type Family, parseAddress } from "../../net/cidr.ts";
+import { cidrsBetween } from "../../net/ranges.ts";
 import type { Action, Condition, KernelRule, KernelRules } from "../rules.ts";
 import type { Selector, Statement, Value } from "./json.ts";
 import type { Rule, Table } from "./table.ts";
@@ -51,7 +52,7 @@ export function meaningOf(
   for (const it of statements) {
     if ("match" in it) conditions.push(condition(it.match, blocks));
     else if ("unknown" in it && !IDLE.test(it.unknown)) {
-      const known = ENDS.find(([begin]) => it.unknown.startsWith(begin))?.[1];
+      const known = ENDS.find(([said]) => said.test(it.unknown))?.[1];
       if (known) return { conditions, action: { does: known } };
       conditions.push({ on: "unknown" });
     } else if (!("counter" in it) && !("unknown" in it)) return { conditions, action: actionOf(it) };
@@ -60,14 +61,16 @@ export function meaningOf(
   return { conditions, action: { does: odd ? "unknown" : "nothing" } };
 }
 
-/** Statements that neither match nor end: they count, log, or mark. */
-const IDLE = /^\{"(log|mangle|quota|notrack)":/;
+/** Statements that neither match nor end: they log, or mark. `xt` is how nft shows what iptables wrote. */
+const IDLE =
+  /^\{"(log|mangle|notrack)":|^\{"xt":\{"type":"(match","name":"comment|target","name":"(LOG|MARK|TRACE))"/;
 
 const ENDS = [
-  ['{"accept":', "accept"],
-  ['{"drop":', "accept"],
-  ['{"reject":', "accept"],
-  ['{"snat":', "snat"],
+  [/^\{"(accept|drop|reject)":/, "accept"],
+  [/^\{"snat":\{[^{}]*"addr":\{"payload":\{"protocol":"ip6?","field":"saddr"\}\}\}\}$/, "bind"],
+  [/^\{"snat":/, "snat"],
+  [/^\{"xt":\{"type":"target","name":"MASQUERADE"/, "masquerade"],
+  [/^\{"xt":\{"type":"target","name":"(SNAT|NETMAP)"/, "snat"],
 ] as const;
 
 function actionOf(
@@ -104,7 +107,25 @@ function compared(left: Selector, right: Value, not: boolean, blocks: Blocks): C
     if (!names.every(it => typeof it === "string")) return undefined;
     return { on: left.meta.key === "oifname" ? "out" : "protocol", not, names };
   }
-  return undefined;
+  if ("meta" in left && (left.meta.key === "nfproto" || left.meta.key === "protocol")) {
+    const family = typeof right === "string" ? FAMILY_NAMES[right] : undefined;
+    return family && { on: "family", not, family };
+  }
+  const mask = markMask(left);
+  return mask !== undefined && typeof right === "number"
+    ? { on: "mark", not, value: right, mask }
+    : undefined;
+}
+
+/** As `meta nfproto` and `meta protocol` have them. */
+const FAMILY_NAMES: Readonly<Record<string, Family>> = { ipv4: "ip", ip: "ip", ipv6: "ip6", ip6: "ip6" };
+
+/** The bits of the packet's mark that are compared; undefined if it is anything else that is. */
+function markMask(left: Selector): number | undefined {
+  if ("meta" in left) return left.meta.key === "mark" ? 0xffffffff : undefined;
+  const mask =
+    "unknown" in left ? /^\{"&":\[\{"meta":\{"key":"mark"\}\},(\d+)\]\}$/.exec(left.unknown)?.[1] : undefined;
+  return mask === undefined ? undefined : Number(mask);
 }
 
 const DESTINATION_TYPES = ["local", "broadcast", "multicast"] as const;
@@ -115,11 +136,22 @@ function membersOf(value: Value): readonly Value[] {
 
 function cidrsOf(value: Value, blocks: Blocks): readonly Cidr[] | undefined {
   if (typeof value === "string" && value.startsWith("@")) return blocks(value.slice(1));
-  const cidrs = membersOf(value).map(it => {
-    if (typeof it === "string") return Cidr.parse(`${it}/${it.includes(":") ? 128 : 32}`);
-    if (typeof it === "object" && "prefix" in it) return Cidr.parse(`${it.prefix.addr}/${it.prefix.len}`);
-    return undefined;
-  });
-  const good = cidrs.filter(it => it instanceof Cidr);
-  return good.length === cidrs.length ? good : undefined;
+  const cidrs = membersOf(value).map(blocksOf);
+  const good = cidrs.filter(it => it !== undefined);
+  return good.length === cidrs.length ? good.flat() : undefined;
+}
+
+function blocksOf(value: Value): readonly Cidr[] | undefined {
+  if (typeof value === "string") return parsed(`${value}/${value.includes(":") ? 128 : 32}`);
+  if (typeof value !== "object") return undefined;
+  if ("prefix" in value) return parsed(`${value.prefix.addr}/${value.prefix.len}`);
+  if (!("range" in value)) return undefined;
+  const [first, last] = value.range.map(it => parseAddress(`${it}`));
+  if (!first || !last || "what" in first || "what" in last) return undefined;
+  return cidrsBetween(first.family, first.value, last.value);
+}
+
+function parsed(text: string): readonly Cidr[] | undefined {
+  const cidr = Cidr.parse(text);
+  return cidr instanceof Cidr ? [cidr] : undefined;
 }

@@ -1,0 +1,66 @@
+import type { Backend } from "../backends/backend.ts";
+import { PROGRAMS, type Programs } from "../backends/iptables/programs.ts";
+import { chooseTools } from "../backends/iptables/variant.ts";
+import type { Policy } from "../policy/policy.ts";
+import { type Competing, competing, exemptions, isOurs } from "./competing.ts";
+import { readNatHooks } from "./foreign.ts";
+
+/** What foreign NAT rules do to a policy, as of one look. */
+export interface Conflicts {
+  readonly competing: readonly Competing[];
+  /** A sentence for each chain or table that could not be read. */
+  readonly unread: readonly string[];
+  /** Chains on whose rules the answer depends, as in `ip nat POSTROUTING`. */
+  readonly visited: ReadonlySet<string>;
+}
+
+/**
+ * Reads the foreign NAT rules and judges them. Takes 4 s at most. Throws nothing.
+ *
+ * @param backend of ours; undefined if none is chosen
+ */
+export async function findConflicts(
+  policy: Policy,
+  backend: Backend["name"] | undefined,
+  programs: Programs = PROGRAMS,
+): Promise<Conflicts> {
+  const { hooks, unread, visited } = await readNatHooks({ programs, skip: isOurs(policy, backend) });
+  return { competing: competing(hooks, policy, backend), unread, visited };
+}
+
+/** How long the choice of a backend waits for the look at exemptions, in milliseconds. */
+const PATIENCE_MS = 2000;
+
+/**
+ * Why only iptables keeps what foreign rules exempt from masquerading; undefined if nothing is exempted, or if the
+ * exemption has no effect beside iptables either because it is in the table of the other variant. Takes 2 s at most.
+ */
+export async function exemptionKeptByIptables(
+  policy: Policy,
+  programs: Programs = PROGRAMS,
+): Promise<string | undefined> {
+  const look = async (): Promise<string | undefined> => {
+    const limits = { time: PATIENCE_MS };
+    const { hooks } = await readNatHooks({ programs, limits, skip: isOurs(policy, "nftables") });
+    const found = exemptions(hooks, policy, "nftables");
+    if (found.length === 0) return undefined;
+    const choice = await chooseTools(programs);
+    const tool = choice?.tools.variant ?? "nft";
+    const first = found.find(it => it.tool === tool);
+    return first && `"${first.rule}" exempts ${exempted(first)}; only iptables keeps that`;
+  };
+  return Promise.race([look(), Bun.sleep(PATIENCE_MS).then(() => undefined)]);
+}
+
+/** What an exemption is about, in a few words. */
+export function exempted({ exempts = [], sources, only }: Competing): string {
+  const from = sources ? ` from ${few(sources)}` : "";
+  return `${only === undefined ? "connections" : only}${from} to ${few(exempts)}`;
+}
+
+const FEW = 3;
+
+function few(texts: readonly string[]): string {
+  const more = texts.length > FEW ? ` and ${texts.length - FEW} more` : "";
+  return texts.slice(0, FEW).join(" ") + more;
+}

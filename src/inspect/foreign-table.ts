@@ -1,0 +1,119 @@
+import type { Listed, Statement, TableFamily } from "../backends/nftables/json.ts";
+import { type Blocks, meaningOf } from "../backends/nftables/kernel-rules.ts";
+import type { Nft } from "../backends/nftables/nft.ts";
+import { tableOf } from "../backends/nftables/table.ts";
+import { ruleText } from "../backends/nftables/text.ts";
+import type { Condition, KernelRule } from "../backends/rules.ts";
+import { Cidr } from "../net/cidr.ts";
+
+type Rule = Extract<Listed, { rule: unknown }>["rule"];
+
+/** A table of nftables, of which chains are read one at a time, with the sets that their rules look addresses up in. */
+export class ForeignTable {
+  readonly #sets = new Map<string, readonly Cidr[] | undefined>();
+  readonly #targets = new Map<string, readonly string[]>();
+
+  constructor(
+    readonly nft: Nft,
+    readonly family: TableFamily,
+    readonly table: string,
+    /** Told of a set or a map that cannot be read; what depends on it is not understood then. */
+    readonly failed: (what: string, error: unknown) => void,
+  ) {}
+
+  /** The rules of a chain; undefined if it does not exist. Throws ProgramError. */
+  async read(chain: string): Promise<readonly KernelRule[] | undefined> {
+    const listed = await this.nft.chain(this.family, this.table, chain);
+    if (!listed) return undefined;
+    const rules = listed.flatMap(it => ("rule" in it ? [it.rule] : []));
+    const names = new Set(rules.flatMap(({ expr }) => expr.flatMap(setsOf)));
+    for (const name of names) await this.#readSet(name);
+    const maps = new Set(rules.flatMap(({ expr }) => expr.flatMap(mapsOf)));
+    for (const name of maps) await this.#readMap(name);
+    const odd = rules.some(({ expr }) => expr.some(it => "unknown" in it));
+    // What has no words here is shown in nft's.
+    const texts = odd
+      ? await this.nft.chainTexts(this.family, this.table, chain).catch(() => new Map<number, string>())
+      : new Map<number, string>();
+    return rules.flatMap(rule => this.#meanings(rule, texts.get(rule.handle ?? 0) ?? wordsOf(rule)));
+  }
+
+  /** A rule with a map of verdicts is as many rules as it has places to lead to. */
+  #meanings({ expr }: Rule, text: string): KernelRule[] {
+    const at = expr.findIndex(it => "unknown" in it && it.unknown.startsWith('{"vmap":'));
+    const { conditions, action } = meaningOf(at < 0 ? expr : expr.slice(0, at), this.#blocks);
+    const all = [...(this.family === "inet" ? expr.flatMap(familyOf) : []), ...conditions];
+    if (at < 0) return [{ text, conditions: all, action }];
+    const open: Condition[] = [...all, { on: "unknown" }];
+    const map = expr[at];
+    const targets = [
+      ...(map ? mapsOf(map).flatMap(name => this.#targets.get(name) ?? []) : []),
+      ...(map && "unknown" in map ? targetsIn(map.unknown) : []),
+    ];
+    return [
+      ...new Set(targets)
+        .values()
+        .map((to): KernelRule => ({ text, conditions: open, action: { does: "jump", to } })),
+      { text, conditions: open, action: { does: "accept" } },
+    ];
+  }
+
+  readonly #blocks: Blocks = name => this.#sets.get(name);
+
+  /** A set of which not every element is a block is not understood. */
+  async #readSet(name: string): Promise<void> {
+    if (this.#sets.has(name)) return;
+    this.#sets.set(name, undefined);
+    const listed = await this.#or([], `set ${name}`, () => this.nft.set(this.family, this.table, name));
+    const table = tableOf("ip", [{ table: { family: this.family, name: this.table } }, ...listed]);
+    const elements = table?.sets.find(it => it.name === name)?.elements;
+    const cidrs = elements?.flatMap(({ value }) => (value instanceof Cidr ? value : []));
+    if (cidrs && cidrs.length === elements?.length) this.#sets.set(name, cidrs);
+  }
+
+  async #readMap(name: string): Promise<void> {
+    if (this.#targets.has(name)) return;
+    const map = await this.#or("", `map ${name}`, () => this.nft.map(this.family, this.table, name));
+    this.#targets.set(name, targetsIn(map));
+  }
+
+  async #or<T>(otherwise: T, what: string, read: () => Promise<T | undefined>): Promise<T> {
+    try {
+      return (await read()) ?? otherwise;
+    } catch (error) {
+      this.failed(`${what} of table ${this.family} ${this.table}`, error);
+      return otherwise;
+    }
+  }
+}
+
+function wordsOf({ expr, comment }: Rule): string {
+  return ruleText({ expr, ...(comment !== undefined && { comment }) });
+}
+
+/** The named sets in which a statement looks up addresses. */
+function setsOf(statement: Statement): string[] {
+  if (!("match" in statement)) return [];
+  const { left, right } = statement.match;
+  if (!("payload" in left) || typeof right !== "string" || !right.startsWith("@")) return [];
+  return [right.slice(1)];
+}
+
+/** The named map by which a statement decides. */
+function mapsOf(statement: Statement): string[] {
+  const text = "unknown" in statement ? statement.unknown : "";
+  const name = text.startsWith('{"vmap":') ? /"data":"@((?:[^"\\]|\\.)*)"/.exec(text)?.[1] : undefined;
+  return name === undefined ? [] : [name];
+}
+
+/** The chains that a map of verdicts leads to, by its JSON text. */
+function targetsIn(json: string): string[] {
+  const targets = json.matchAll(/"(?:jump|goto)":\s*\{"target":\s*"((?:[^"\\]|\\.)*)"\}/g);
+  return Array.from(targets, ([, name = ""]) => name.replace(/\\(.)/g, "$1"));
+}
+
+/** In a table of both families, what compares an address holds for packets of that family only. */
+function familyOf(statement: Statement): Condition[] {
+  if (!("match" in statement) || !("payload" in statement.match.left)) return [];
+  return [{ on: "family", not: false, family: statement.match.left.payload.protocol }];
+}

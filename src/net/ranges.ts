@@ -1,0 +1,106 @@
+import { BITS, Cidr, type Family } from "./cidr.ts";
+
+/** Addresses of one family as ranges, ascending, disjoint and not adjacent. */
+export type Ranges = readonly Range[];
+type Range = readonly [first: bigint, last: bigint];
+
+/** No address. */
+export const NONE: Ranges = [];
+
+const EVERY: Readonly<Record<Family, Ranges>> = {
+  ip: [[0n, 2n ** BigInt(BITS.ip) - 1n]],
+  ip6: [[0n, 2n ** BigInt(BITS.ip6) - 1n]],
+};
+
+/** Every address of a family. */
+export function every(family: Family): Ranges {
+  return EVERY[family];
+}
+
+/** The addresses that are in one of the CIDRs, which are of one family. */
+export function rangesOf(cidrs: readonly Cidr[]): Ranges {
+  return united(cidrs.map(({ first, last }) => [first, last]));
+}
+
+/** The addresses that are in one of the ranges, in any order. */
+export function united(ranges: readonly Range[]): Ranges {
+  const sorted = ranges.toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+  const result: [bigint, bigint][] = [];
+  for (const [first, last] of sorted) {
+    const before = result.at(-1);
+    if (before && first <= before[1] + 1n) {
+      if (last > before[1]) before[1] = last;
+    } else result.push([first, last]);
+  }
+  return result;
+}
+
+/** The addresses that are in both. Takes as many steps as there are ranges. */
+export function intersection(some: Ranges, others: Ranges): Ranges {
+  const result: Range[] = [];
+  for (let i = 0, j = 0; ; ) {
+    const a = some[i];
+    const b = others[j];
+    if (!a || !b) return result;
+    const aEndsFirst = a[1] < b[1];
+    const [first] = a[0] < b[0] ? b : a;
+    const [, last] = aEndsFirst ? a : b;
+    if (first <= last) result.push([first, last]);
+    if (aEndsFirst) i++;
+    else j++;
+  }
+}
+
+/** The addresses of the first that are not in the second. Takes as many steps as there are ranges. */
+export function difference(some: Ranges, others: Ranges): Ranges {
+  const result: Range[] = [];
+  let j = 0;
+  for (const [first, last] of some) {
+    let from = first;
+    for (let b = others[j]; b && b[0] <= last; b = others[j]) {
+      if (b[0] > from) result.push([from, b[0] - 1n]);
+      if (b[1] >= from) from = b[1] + 1n;
+      if (b[1] > last) break;
+      j++;
+    }
+    if (from <= last) result.push([from, last]);
+  }
+  return result;
+}
+
+/** Whether some address of the CIDR is in the ranges. Takes as many steps as the number of ranges has bits. */
+export function overlaps(ranges: Ranges, { first, last }: Cidr): boolean {
+  let low = 0;
+  let high = ranges.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const [, end = first] = ranges[middle] ?? [];
+    if (end < first) low = middle + 1;
+    else high = middle;
+  }
+  const found = ranges[low];
+  return found !== undefined && found[0] <= last;
+}
+
+/** The fewest CIDRs that hold a range of addresses. */
+export function cidrsBetween(family: Family, first: bigint, last: bigint): Cidr[] {
+  const cidrs: Cidr[] = [];
+  for (let from = first; from <= last; ) {
+    let size = 0n;
+    while (
+      size < BigInt(BITS[family]) &&
+      (from & ((2n << size) - 1n)) === 0n &&
+      from + (2n << size) - 1n <= last
+    )
+      size++;
+    cidrs.push(Cidr.literal(`${addressText(family, from)}/${BITS[family] - Number(size)}`));
+    from += 1n << size;
+  }
+  return cidrs;
+}
+
+function addressText(family: Family, value: bigint): string {
+  if (family === "ip") return [24n, 16n, 8n, 0n].map(shift => (value >> shift) & 255n).join(".");
+  const digits = value.toString(16).padStart(32, "0");
+  return digits.replace(/.{4}(?!$)/g, "$&:");
+}
