@@ -7,7 +7,15 @@ import { cleanup } from "./cli/cleanup.ts";
 import { type Command, type Outcome, parsed } from "./cli/command.ts";
 import { diff } from "./cli/diff.ts";
 import { explain } from "./cli/explain.ts";
-import { AGENT_FLAGS, anyOf, type FlagTable, ignoredKlogFlags, KLOG_FLAGS, toggle } from "./cli/flags.ts";
+import {
+  AGENT_FLAGS,
+  anyOf,
+  type FlagTable,
+  ignoredKlogFlags,
+  KLOG_FLAGS,
+  raisedFlag,
+  toggle,
+} from "./cli/flags.ts";
 import { commandHelp, overview } from "./cli/help.ts";
 import { render } from "./cli/render.ts";
 import { run } from "./cli/run.ts";
@@ -62,7 +70,8 @@ async function main(argv: readonly string[], environment: NodeJS.ProcessEnv): Pr
   const idle = ignoredKlogFlags(flags.keys());
   const notes =
     idle.length > 0 ? [`${idle.map(name => `--${name}`).join(", ")}: klog's flags have no effect here`] : [];
-  for (const line of [...warnings, ...notes]) toStandardError(prefixed(line));
+  for (const line of [...warnings, ...notes, ...raisedFlag(flags.get("resync-interval"))])
+    toStandardError(prefixed(line));
   return command.start(flags, surplus);
 }
 

@@ -119,11 +119,11 @@ export class Agent {
   }
 
   /** Logs a warning when it begins or changes, and keeps it for `status` as long as it lasts. */
-  #warn(topic: string, message: string | undefined): void {
+  #warn(topic: string, message: string | undefined, level: "warn" | "info" = "warn"): void {
     const { warnings } = this.journal;
     if (message === undefined) warnings.delete(topic);
     else {
-      if (message !== warnings.get(topic)) this.log.warn(message);
+      if (message !== warnings.get(topic)) this.log[level](message);
       warnings.set(topic, message);
     }
   }
@@ -197,6 +197,7 @@ export class Agent {
     this.#wasInForce = true;
     this.journal.totals.read(before.counters);
     if (before !== after) this.journal.totals.read(after.counters);
+    this.#warn("writer", after.caution, "info"); // nothing is wrong yet
     if (this.#pace.failures > 0) this.log.info("sync works again", { failures: this.#pace.failures });
     this.#pace.succeeded();
     this.#failure = "";

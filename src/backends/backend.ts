@@ -40,6 +40,8 @@ export interface Plan {
   readonly wanted: readonly string[];
   readonly inSync: boolean;
   readonly counters: readonly Counter[];
+  /** What may go wrong with the program that writes, as a sentence; undefined if nothing is known. */
+  readonly caution?: string | undefined;
   /** Writes what differs, such that no packet is judged by anything but the old rules or the new ones. */
   apply(): Promise<void>;
 }

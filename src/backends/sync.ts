@@ -80,6 +80,7 @@ function joined(plans: readonly Plan[]): Plan {
     wanted: plans.flatMap(({ wanted }) => wanted),
     inSync: plans.every(({ inSync }) => inSync),
     counters: plans.flatMap(({ counters }) => counters),
+    caution: plans.find(({ caution }) => caution !== undefined)?.caution,
     apply: async () => {
       for (const plan of plans) await plan.apply();
     },

@@ -4,7 +4,7 @@
  */
 import * as v from "valibot";
 import { parseChainName } from "../backends/chain-name.ts";
-import { parseResyncInterval } from "../config/resync-interval.ts";
+import { parseResyncInterval, raisedInterval } from "../config/resync-interval.ts";
 import { type Fault, parsedBy } from "../net/fault.ts";
 import { parseListen } from "../net/listen.ts";
 import { type PortRange, parsePortRanges } from "../net/ports.ts";
@@ -144,9 +144,19 @@ const NO_PORTS: readonly PortRange[] = [];
 function interval(placeholder: string, help: string) {
   const given = v.pipe(
     v.string(),
-    parsedBy(it => parseResyncInterval(/^\d+$/.test(it) ? `${it}s` : it)),
+    parsedBy(it => parseResyncInterval(inSeconds(it))),
   );
   return v.pipe(v.optional(given), v.metadata({ placeholder, help }));
+}
+
+function inSeconds(interval: string): string {
+  return /^\d+$/.test(interval) ? `${interval}s` : interval;
+}
+
+/** What to say of a `--resync-interval` that counts as more than it says. */
+export function raisedFlag(given: { readonly text: string; readonly by: string } | undefined): string[] {
+  const raised = given && raisedInterval(inSeconds(given.text));
+  return raised ? [`${given.by}: ${raised.what}; ${raised.remedy}`] : [];
 }
 
 function listen(placeholder: string, help: string, otherwise: string) {

@@ -113,7 +113,7 @@ async function askKernel(flags: AgentFlags): Promise<Status> {
     const { plan, failures } = await planned(backend, policy);
     const { counters } = plan;
     const inSync = plan.inSync && failures.length === 0;
-    problems.push(...failures.map(familyText));
+    problems.push(...failures.map(familyText), ...(plan.caution ? [plan.caution] : []));
     const { competing, unread } = await findConflicts(policy, backend.name);
     return {
       ...common,

@@ -1,13 +1,18 @@
 import * as v from "valibot";
 import { faultOf } from "../net/fault.ts";
+import { type Allowance, allowancesIn } from "./allowance.ts";
 import type { Config, Located } from "./config.ts";
+import { suspects, withoutSuspects } from "./invisible.ts";
+import { meantKey } from "./key-meaning.ts";
 import { configLimits, type Limits, statedCidrLimit } from "./limits.ts";
-import { nearest } from "./nearest.ts";
-import { givenTwice, type Mapping, type Node } from "./node.ts";
+import { lookalikeProblem } from "./lookalike.ts";
+import { type Entry, givenTwice, type Mapping, type Node } from "./node.ts";
 import { readPlain } from "./plain.ts";
 import { type Position, type Problem, quote } from "./problem.ts";
+import { raisedInterval } from "./resync-interval.ts";
 import { isNull, scalarValue } from "./scalar.ts";
 import { configSchema } from "./schema.ts";
+import { templateProblem } from "./template.ts";
 import type { Text } from "./text.ts";
 
 /** One text that holds a config, read. */
@@ -16,13 +21,19 @@ export interface ConfigDocument {
   readonly config: Config;
   /** Where the entries of its lists stand, right or wrong, by the lists' keys. */
   readonly entries: ReadonlyMap<string, readonly Position[]>;
+  /** Where `nonMasqueradeCIDRs` is a key without a value. */
+  readonly nullList: Required<Position> | undefined;
   readonly problems: readonly Problem[];
+  readonly allowances: readonly Allowance[];
 }
 
 /** A config of which the keys are known, but not yet what their values mean. */
 export interface OpenDocument {
+  readonly file: string;
   /** Whether it says so. */
   readonly enableIPv6: boolean;
+  /** Entries of all its lists, written out where they are aliases. */
+  readonly elements: number;
   /** @param enableIPv6 whether IPv6 CIDRs are allowed, by whatever says so */
   read(enableIPv6: boolean): ConfigDocument;
 }
@@ -30,72 +41,103 @@ export interface OpenDocument {
 /** Opens a YAML or JSON text as a config. */
 export async function openConfigDocument(text: Text): Promise<OpenDocument> {
   const limits = configLimits(statedCidrLimit(text.content));
-  const plain = readPlain(text, limits);
-  const { root, problems } = plain ? { root: plain, problems: [] } : await readYaml(text, limits);
-  const reader = new Reader(problems);
+  const { root, problems } = await readTree(text, limits);
+  const { allowances, problems: unknown } = allowancesIn(text);
+  const reader = new Reader(text, [...problems, ...unknown]);
   if (root && !isNull(root)) reader.open(root);
-  const enabled = reader.peek("enableIPv6");
-  return { enableIPv6: enabled === true, read: enableIPv6 => readConfig(reader, enableIPv6) };
-}
-
-function readConfig(reader: Reader, enableIPv6: boolean): ConfigDocument {
-  const { entries } = configSchema(enableIPv6);
   return {
-    config: {
-      nonMasqueradeCIDRs: reader.list("nonMasqueradeCIDRs", entries.nonMasqueradeCIDRs),
-      masqueradeCIDRs: reader.list("masqueradeCIDRs", entries.masqueradeCIDRs),
-      sourceCIDRs: reader.list("sourceCIDRs", entries.sourceCIDRs),
-      nonMasqueradeSourceCIDRs: reader.list("nonMasqueradeSourceCIDRs", entries.nonMasqueradeSourceCIDRs),
-      outputInterfaces: reader.list("outputInterfaces", entries.outputInterfaces),
-      masqLinkLocal: reader.value("masqLinkLocal", entries.masqLinkLocal),
-      masqLinkLocalIPv6: reader.value("masqLinkLocalIPv6", entries.masqLinkLocalIPv6),
-      enableIPv6: reader.value("enableIPv6", entries.enableIPv6),
-      resyncInterval: reader.value("resyncInterval", entries.resyncInterval),
-      cidrLimit: reader.value("cidrLimit", entries.cidrLimit),
-    },
-    entries: reader.entries,
-    problems: reader.problems,
+    file: text.file,
+    enableIPv6: reader.peek("enableIPv6") === true,
+    elements: reader.elements,
+    read: enableIPv6 => ({ ...readConfig(reader, enableIPv6), allowances }),
   };
 }
 
-/** The parser is loaded here, which takes 3 ms: most configs do not need it. */
-async function readYaml(
+function readConfig(reader: Reader, enableIPv6: boolean): Omit<ConfigDocument, "allowances"> {
+  const { entries } = configSchema(enableIPv6);
+  const config = {
+    nonMasqueradeCIDRs: reader.list("nonMasqueradeCIDRs", entries.nonMasqueradeCIDRs),
+    masqueradeCIDRs: reader.list("masqueradeCIDRs", entries.masqueradeCIDRs),
+    sourceCIDRs: reader.list("sourceCIDRs", entries.sourceCIDRs),
+    nonMasqueradeSourceCIDRs: reader.list("nonMasqueradeSourceCIDRs", entries.nonMasqueradeSourceCIDRs),
+    outputInterfaces: reader.list("outputInterfaces", entries.outputInterfaces),
+    masqLinkLocal: reader.value("masqLinkLocal", entries.masqLinkLocal),
+    masqLinkLocalIPv6: reader.value("masqLinkLocalIPv6", entries.masqLinkLocalIPv6),
+    enableIPv6: reader.value("enableIPv6", entries.enableIPv6),
+    resyncInterval: reader.interval(entries.resyncInterval),
+    cidrLimit: reader.value("cidrLimit", entries.cidrLimit),
+  };
+  const { entries: places, problems, nullList } = reader;
+  return { config, entries: places, problems, nullList };
+}
+
+async function readTree(
   text: Text,
   limits: Limits,
-): Promise<{ root: Node | undefined; problems: Problem[] }> {
+): Promise<{ root?: Node | undefined; problems: readonly Problem[] }> {
+  const plain = readPlain(text, limits);
+  if (plain) return { root: plain, problems: [] };
+  const template = templateProblem(text);
+  if (template) return { problems: [template] };
+  // The parser is loaded here, which takes 3 ms: most configs do not need it.
   const [{ parseYaml }, { buildTree }] = await Promise.all([import("./syntax.ts"), import("./tree.ts")]);
   const { documents, problems } = parseYaml(text, limits);
   const [document] = documents;
-  if (!document) return { root: undefined, problems };
+  if (!document) return { problems };
   const tree = buildTree(text, document);
   return { root: tree.root, problems: [...problems, ...tree.problems] };
 }
 
 const KEYS = Object.keys(configSchema(true).entries);
 
-/** Other names of keys, in small letters. Tencent's TKE has its own for one of them. */
-const OTHER_NAMES: ReadonlyMap<string, string> = new Map([
-  ["nonmasqueradesrccidrs", "nonMasqueradeSourceCIDRs"],
-]);
+/** Tencent's TKE has another name for a key. */
+const TKE_KEY = "nonMasqueradeSrcCIDRs";
+
+/** The keys by their spelling in small letters. */
 const SPELLINGS: ReadonlyMap<string, string> = new Map([
   ...KEYS.map(key => [key.toLowerCase(), key] as const),
-  ...OTHER_NAMES,
+  [TKE_KEY.toLowerCase(), "nonMasqueradeSourceCIDRs"],
 ]);
 
 /** Takes the values of one mapping apart by its keys. */
 class Reader {
+  readonly problems: Problem[];
   readonly entries = new Map<string, readonly Position[]>();
   /** By the right spelling of their keys. */
   private readonly values = new Map<string, Node>();
 
-  constructor(readonly problems: Problem[]) {}
+  constructor(
+    private readonly text: Text,
+    problems: readonly Problem[],
+  ) {
+    this.problems = [...problems];
+  }
 
   open(root: Node): void {
-    if (root.kind === "mapping") this.find(root);
-    else {
-      const what = `expected keys with values, found ${describe(root)}`;
-      this.error(root.at, what, 'write as in "nonMasqueradeCIDRs: [10.0.0.0/8]"');
+    if (root.kind === "mapping") {
+      const unknown = this.find(root);
+      if (unknown.length > 0 && this.values.size === 0) this.refuseAll(root, unknown);
+      else this.warnOf(unknown);
+    } else {
+      const known = lookalikeProblem(this.text);
+      if (known) this.problems.push(known);
+      else {
+        const what = `expected keys with values, found ${describe(root)}`;
+        this.error(root.at, what, 'write as in "nonMasqueradeCIDRs: [10.0.0.0/8]"');
+      }
     }
+  }
+
+  get elements(): number {
+    return [...this.values.values()].reduce(
+      (sum, node) => sum + (node.kind === "list" ? node.items.length : 0),
+      0,
+    );
+  }
+
+  get nullList(): Required<Position> | undefined {
+    const node = this.values.get("nonMasqueradeCIDRs");
+    return node && isNull(node) ? node.at : undefined;
   }
 
   /** The value of a key before it is checked; undefined if it is not there or is no scalar. */
@@ -110,6 +152,19 @@ class Reader {
     if (!node) return undefined;
     const value = this.check(key, node, schema);
     return value === undefined || value === null ? undefined : { value, at: node.at };
+  }
+
+  /** The resync interval, with a warning if it is shorter than what it counts as. */
+  interval(schema: v.GenericSchema<unknown, number | null | undefined>): Located<number> | undefined {
+    const key = "resyncInterval";
+    const interval = this.value(key, schema);
+    const written = this.peek(key);
+    if (!interval || typeof written !== "string") return interval;
+    const raised = raisedInterval(written);
+    if (raised) {
+      this.problems.push({ severity: "warning", name: "interval-raised", at: interval.at, key, ...raised });
+    }
+    return interval;
   }
 
   /** The list of a key, one without entries for `null`; undefined if it is not there or anything in it is wrong. */
@@ -127,41 +182,82 @@ class Reader {
     return (values ?? []).map((value, i) => ({ value, at: places[i] ?? node.at }));
   }
 
-  /** Go's JSON decoder, and so ip-masq-agent, does not mind how capitals are used in keys. */
-  private find({ entries }: Mapping): void {
-    const spelt = new Map<string, Mapping["entries"] extends ReadonlyMap<string, infer E> ? E : never>();
-    for (const entry of entries.values()) {
+  /**
+   * Keeps the values of known keys, and returns the others. Go's JSON decoder, and so ip-masq-agent, does not mind
+   * how capitals are used in keys. What a merge key brought gives way to what is written in the mapping itself.
+   */
+  private find({ entries }: Mapping): Entry[] {
+    const spelt = new Map<string, Entry>();
+    const unknown: Entry[] = [];
+    const all = [...entries.values()];
+    for (const entry of [...all.filter(it => !it.merged), ...all.filter(it => it.merged)]) {
       const { key, value } = entry;
       const right = SPELLINGS.get(key.text.toLowerCase());
       if (right === undefined) {
-        const meant = nearest(key.text, KEYS);
-        const remedy = meant ? `did you mean ${quote(meant)}?` : `the keys are ${KEYS.join(", ")}`;
-        this.problems.push({
-          severity: "warning",
-          at: key.at,
-          key: key.text,
-          what: "not a known key",
-          remedy,
-        });
+        if (!this.refuseSuspect(entry)) unknown.push(entry);
         continue;
       }
-      if (right !== key.text && key.text !== "nonMasqueradeSrcCIDRs") {
-        const what = "capitals are used otherwise in this key";
+      const first = spelt.get(right);
+      if (first && entry.merged) continue;
+      if (right !== key.text && key.text !== TKE_KEY) {
         this.problems.push({
           severity: "warning",
+          name: "key-capitals",
           at: key.at,
           key: key.text,
-          what,
+          what: "capitals are used otherwise in this key",
           remedy: `write ${quote(right)}`,
         });
       }
-      const first = spelt.get(right);
       if (first) this.problems.push(givenTwice(key, first.key));
       else {
         spelt.set(right, entry);
         this.values.set(right, value);
       }
     }
+    return unknown;
+  }
+
+  /** A key that would be known without a character that nobody sees is refused: it would do nothing. */
+  private refuseSuspect({ key }: Entry): boolean {
+    const [suspect] = suspects(key.text);
+    if (!suspect || !SPELLINGS.has(withoutSuspects(key.text).toLowerCase())) return false;
+    this.error(key.at, suspect.what, suspect.remedy, key.text);
+    return true;
+  }
+
+  private warnOf(unknown: readonly Entry[]): void {
+    for (const { key } of unknown) {
+      const meant = meantKey(key.text, KEYS);
+      this.problems.push({
+        severity: "warning",
+        name: "unknown-key",
+        at: key.at,
+        key: key.text,
+        what: "not a known key",
+        remedy: meant ? `did you mean ${quote(meant)}?` : `the keys are ${KEYS.join(", ")}`,
+      });
+    }
+  }
+
+  /** Says what a mapping without a single known key is: as a config it would mean the defaults. */
+  private refuseAll(root: Mapping, unknown: readonly Entry[]): void {
+    const wrapper = unknown.find(({ value }) => hasKnownKey(value));
+    if (wrapper) {
+      const { key, value } = wrapper;
+      const inside = value.kind === "mapping" ? "inside of" : "a text inside of";
+      const remedy = `remove the wrapper "${key.text}:", so that the keys of the config are the outermost`;
+      this.error(key.at, `the config is ${inside} ${quote(key.text)}`, remedy, key.text);
+      return;
+    }
+    const known = lookalikeProblem(this.text);
+    if (known) {
+      this.problems.push(known);
+      return;
+    }
+    const remedy = "give a config, or an empty file for the defaults";
+    this.error(root.at, "no known key in it, so this is no config", remedy);
+    this.warnOf(unknown);
   }
 
   private check<T>(key: string, node: Node, schema: v.GenericSchema<unknown, T>): T | undefined {
@@ -171,6 +267,11 @@ class Reader {
       const indices = issue.path?.map(it => Number(it.key)) ?? [];
       const inner = indices.reduce<Node>((at, i) => (at.kind === "list" ? (at.items[i] ?? at) : at), node);
       const path = key + indices.map(i => `[${i}]`).join("");
+      const [suspect] = inner.kind === "scalar" ? suspects(inner.text) : [];
+      if (suspect) {
+        this.error(inner.at, `${describe(inner)} has ${suspect.what}`, suspect.remedy, path);
+        continue;
+      }
       const what =
         faultOf(issue)?.what ??
         `expected ${EXPECTED[issue.type] ?? issue.expected}, found ${describe(inner)}`;
@@ -183,6 +284,16 @@ class Reader {
     this.problems.push({ severity: "error", at, ...(key === undefined ? {} : { key }), what, remedy });
   }
 }
+
+/** Whether a value holds what could be a config, as keys or as a text. */
+function hasKnownKey(value: Node): boolean {
+  if (value.kind === "mapping")
+    return [...value.entries.keys()].some(key => SPELLINGS.has(key.toLowerCase()));
+  return value.kind === "scalar" && KNOWN_KEY.test(value.text);
+}
+
+/** Where a text has a key of ours at the beginning of a line. */
+export const KNOWN_KEY = new RegExp(`^[ {"']*(?:${[...SPELLINGS.keys()].join("|")})["']?[ ]*:`, "im");
 
 /** By the types of valibot's issues. */
 const EXPECTED: Readonly<Record<string, string>> = {

@@ -1,7 +1,7 @@
 import { CST } from "yaml";
 import { type Limits, MOST_ENTRIES } from "./limits.ts";
 import { Nesting } from "./nesting.ts";
-import type { Problem } from "./problem.ts";
+import { type Problem, quote } from "./problem.ts";
 import type { Text } from "./text.ts";
 
 /**
@@ -13,8 +13,10 @@ export class Gate {
   private lineStart = 0;
   private scalarFollows = false;
   private documents = 0;
-  /** Whether the document may still get its `---`. */
-  private bareDocument = false;
+  /** Lines "---" and "...". */
+  private marks = 0;
+  /** Where the document began that has nothing in it yet; undefined in one that has. */
+  private empty: number | undefined = 0;
   private aliases = 0;
   private counted = 0;
   private readonly nesting = new Nesting();
@@ -48,14 +50,24 @@ export class Gate {
 
   private count(type: CST.TokenType | null, lexeme: string): Problem | undefined {
     const { limits } = this;
-    if (type === "doc-mode" || (type === "doc-start" && !this.bareDocument)) this.documents++;
-    if (type !== "space") this.bareDocument = type === "doc-mode";
-    if (this.documents > limits.documents) {
-      return limits.documents === 1
-        ? this.problem("more than one document", 'remove the line "---" and one of the documents')
-        : this.problem(`more than ${limits.documents} documents`, "give fewer of them");
+    if (type === "doc-start" || type === "doc-end") {
+      if (type === "doc-start" || this.empty === undefined) this.empty = this.offset;
+      if (++this.marks > limits.documents + MOST_EMPTY_DOCUMENTS) {
+        return this.problem(`more than ${this.marks - 1} lines "---" or "..."`, "remove them");
+      }
+    } else if (this.empty !== undefined && !BLANK.has(type)) {
+      const start = this.empty;
+      this.empty = undefined;
+      if (++this.documents > limits.documents) {
+        return limits.documents === 1
+          ? this.problem("more than one document", 'remove the line "---" and one of the documents', start)
+          : this.problem(`more than ${limits.documents} documents`, "give fewer of them", start);
+      }
     }
-    if (type === "tag") return this.problem("a tag", "remove the word that begins with an exclamation mark");
+    if (type === "tag") {
+      const remedy = "put the word that begins with an exclamation mark in quotes, or remove it";
+      return this.problem(`a tag, ${quote(lexeme)}`, remedy);
+    }
     if (type === "alias" && ++this.aliases > MOST_ALIASES) {
       return this.problem(`more than ${MOST_ALIASES} uses of aliases`, "write the values out");
     }
@@ -79,12 +91,25 @@ export class Gate {
     return this.problem(`nested deeper than ${this.limits.depth} levels`, "remove the inner levels");
   }
 
-  private problem(what: string, remedy: string): Problem {
-    return { severity: "error", at: this.text.at(this.offset), what, remedy };
+  private problem(what: string, remedy: string, offset = this.offset): Problem {
+    return { severity: "error", at: this.text.at(offset), what, remedy };
   }
 }
 
 const MOST_ALIASES = 100;
+
+/** Documents with nothing in them do not count, but each costs the parser something. */
+const MOST_EMPTY_DOCUMENTS = 20;
+
+/** What makes no document. */
+const BLANK: ReadonlySet<CST.TokenType | null> = new Set([
+  "byte-order-mark",
+  "comment",
+  "directive-line",
+  "doc-mode",
+  "newline",
+  "space",
+]);
 
 /** A dash or comma, the value, a comment, the end of the line. Blanks do not count: they come with others. */
 const LEXEMES_OF_ENTRY = 4;

@@ -6,6 +6,19 @@ import { quote } from "./problem.ts";
  * is refused: to iptables it is such a beginning.
  */
 export function parseInterfaceName(text: string): string | Fault {
+  if (text.startsWith("!")) {
+    return {
+      what: `${quote(text)}: negated interfaces are not supported yet`,
+      remedy: "name the interfaces that connections are masqueraded on",
+    };
+  }
+  const [, own, peer] = /^([^@]+)@(\S+)$/.exec(text) ?? [];
+  if (own !== undefined) {
+    return {
+      what: `${quote(text)} is an interface as "ip link" prints it, with its peer ${quote(`${peer}`)}`,
+      remedy: `did you mean ${quote(own)}?`,
+    };
+  }
   const name = text.endsWith("*") ? text.slice(0, -1) : text;
   if (name === "" && text !== "") {
     return { what: `${quote(text)} stands for every interface`, remedy: 'leave "outputInterfaces" away' };
@@ -39,7 +52,7 @@ export function parseInterfaceName(text: string): string | Fault {
 const LONGEST_NAME = 15;
 
 /**
- * What the kernel's `dev_valid_name` refuses; and what is no plain text in nft: the double quote, which ends a
+ * What the kernel's `dev_valid_name` refuses; what cannot be seen; and what is no plain text in nft: the double quote, which ends a
  * string, the backslash, and a name that begins like that of a set.
  */
-const FORBIDDEN = /^@|[/:"\\\s\p{Cc}]/u;
+const FORBIDDEN = /^@|[/:"\\\s\p{Cc}\p{Cf}\p{Z}\p{Default_Ignorable_Code_Point}\u2800]/u;

@@ -16,7 +16,7 @@ export interface Limits {
  * 13 µs and 1 KB for an entry, and 30 µs for one with errors in it.
  */
 export function configLimits(statedCidrLimit: number): Limits {
-  const entries = Math.min(Math.max(3 * statedCidrLimit, FEWEST_ENTRIES), MOST_ENTRIES);
+  const entries = Math.min(Math.max(4 * statedCidrLimit, FEWEST_ENTRIES), MOST_ENTRIES);
   return { documents: 1, depth: 32, scalar: 64 * 1024, entries };
 }
 
@@ -39,3 +39,6 @@ export function statedCidrLimit(content: string): number {
 
 const FEWEST_ENTRIES = 10_000;
 export const MOST_ENTRIES = 250_000;
+
+/** Entries that all lists together may have, of both families and of all files. */
+export const MOST_ELEMENTS = 100_000;

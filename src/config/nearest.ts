@@ -1,12 +1,19 @@
 /**
  * The known word that a misspelt one was probably meant to be, capitals apart; undefined when none is near.
  * Near is one slip in three letters, and at least one: a letter too many, too few, wrong, or two swapped.
+ *
+ * @param mostSlips how many slips there may be, however long the words are
  */
-export function nearest(word: string, known: readonly string[]): string | undefined {
+export function nearest(
+  word: string,
+  known: readonly string[],
+  mostSlips = Number.POSITIVE_INFINITY,
+): string | undefined {
   let best: string | undefined;
   let bestSlips = Number.POSITIVE_INFINITY;
   for (const candidate of known) {
-    const allowed = Math.max(1, Math.floor(Math.max(word.length, candidate.length) / 3));
+    const near = Math.max(1, Math.floor(Math.max(word.length, candidate.length) / 3));
+    const allowed = Math.min(near, mostSlips);
     if (Math.abs(word.length - candidate.length) > allowed) continue;
     const slips = countSlips(word.toLowerCase(), candidate.toLowerCase());
     if (slips <= allowed && slips < bestSlips) {

@@ -20,7 +20,14 @@ export interface Mapping {
   readonly kind: "mapping";
   readonly at: Required<Position>;
   /** By their keys, of which no two are equal. */
-  readonly entries: ReadonlyMap<string, { readonly key: Scalar; readonly value: Node }>;
+  readonly entries: ReadonlyMap<string, Entry>;
+}
+
+export interface Entry {
+  readonly key: Scalar;
+  readonly value: Node;
+  /** Whether it comes from another mapping, by a merge key: then one that is written here wins. */
+  readonly merged?: boolean;
 }
 
 /** The error for a key that stands in a mapping already. */

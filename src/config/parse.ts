@@ -1,7 +1,9 @@
+import type { Allowance } from "./allowance.ts";
 import type { Config } from "./config.ts";
-import { type OpenDocument, openConfigDocument } from "./document.ts";
+import { type ConfigDocument, type OpenDocument, openConfigDocument } from "./document.ts";
+import { MOST_ELEMENTS } from "./limits.ts";
 import { limitProblems, mergeConfigs } from "./merge.ts";
-import type { Problem } from "./problem.ts";
+import type { ConfigError, ConfigWarning, Problem } from "./problem.ts";
 import type { Source } from "./sources.ts";
 import { decode, type Text } from "./text.ts";
 
@@ -15,33 +17,42 @@ export interface LoadOptions {
   readonly missing?: Problem["severity"] | undefined;
 }
 
-/** What the files mean together, and everything that is wrong with any of them. */
-export async function parseFiles(
-  files: readonly Source[],
-  options: LoadOptions,
-): Promise<{ config: Config; problems: readonly Problem[] }> {
-  const open = await Promise.all(files.map(file => openFile(file, options)));
+/** What files mean together. */
+export interface ParsedFiles {
+  readonly config: Config;
+  /** Everything that is wrong with any of them. */
+  readonly problems: readonly Problem[];
+  readonly allowances: readonly Allowance[];
+}
+
+/** Opens all files before any is read: IPv6 may be allowed by another one, and there may be too much in them. */
+export async function parseFiles(files: readonly Source[], options: LoadOptions): Promise<ParsedFiles> {
+  const open = (await Promise.all(files.map(file => openFile(file, options)))).flat();
+  const tooMany = capProblem(open);
+  if (tooMany) return { config: {}, problems: [tooMany], allowances: [] };
   const enableIPv6 = options.enableIPv6 ?? open.some(it => it.enableIPv6);
   const documents = open.map(it => it.read(enableIPv6));
   const config = mergeConfigs(documents.map(it => it.config));
-  return { config, problems: [...documents.flatMap(it => it.problems), ...limitProblems(documents, config)] };
+  return {
+    config,
+    problems: [
+      ...documents.flatMap(it => it.problems),
+      ...limitProblems(documents, config),
+      ...nullListWarnings(documents, config),
+    ],
+    allowances: documents.flatMap(it => it.allowances),
+  };
 }
 
-async function openFile({ path, bytes }: Source, { configMap }: LoadOptions): Promise<OpenDocument> {
+async function openFile({ path, bytes }: Source, { configMap }: LoadOptions): Promise<OpenDocument[]> {
   const text = decode(path, bytes);
-  if ("what" in text) return nothing([text]);
-  if (configMap === undefined && !looksLikeManifest(text)) return openConfigDocument(text);
+  if ("what" in text) return [withoutConfig([text])];
+  if (configMap === undefined && !looksLikeManifest(text)) return [await openConfigDocument(text)];
   const { configInManifest } = await import("./manifest.ts");
-  const { config, problems } = configInManifest(text, configMap);
-  if (!config) return nothing(problems);
-  const document = await openConfigDocument(config);
-  return {
-    ...document,
-    read(enableIPv6) {
-      const read = document.read(enableIPv6);
-      return { ...read, problems: [...problems, ...read.problems] };
-    },
-  };
+  const found = configInManifest(text, configMap);
+  if (!found) return [await openConfigDocument(text)];
+  const documents = await Promise.all(found.configs.map(openConfigDocument));
+  return [withoutConfig(found.problems), ...documents];
 }
 
 /** Whether a text may be a Kubernetes manifest: a config has no key `kind`. Takes no parsing. */
@@ -49,6 +60,37 @@ function looksLikeManifest({ content }: Text): boolean {
   return /(?<![^\n])[^#\n]*?(?<![\w.-])kind["']?[ \t]*:/.test(content);
 }
 
-function nothing(problems: readonly Problem[]): OpenDocument {
-  return { enableIPv6: false, read: () => ({ config: {}, entries: new Map(), problems }) };
+function withoutConfig(problems: readonly Problem[]): OpenDocument {
+  const rest = { config: {}, entries: new Map(), nullList: undefined, allowances: [] };
+  return { file: "", enableIPv6: false, elements: 0, read: () => ({ ...rest, problems }) };
+}
+
+/** One error if the files hold more than the agent's memory is made for. */
+function capProblem(open: readonly OpenDocument[]): ConfigError | undefined {
+  const elements = open.reduce((sum, it) => sum + it.elements, 0);
+  if (elements <= MOST_ELEMENTS) return undefined;
+  const file = open.find(it => it.elements > 0)?.file ?? "";
+  const what = `${elements} entries in all lists together, where ${MOST_ELEMENTS} are the most`;
+  return {
+    severity: "error",
+    at: { file },
+    what,
+    remedy: "unite CIDRs that lie side by side, or remove some",
+  };
+}
+
+/** A list without a value masquerades everything, as an empty one does, but hardly anybody means that. */
+function nullListWarnings(documents: readonly ConfigDocument[], config: Config): ConfigWarning[] {
+  if (config.nonMasqueradeCIDRs?.length !== 0) return [];
+  return documents.flatMap(({ nullList: at }): ConfigWarning[] => {
+    if (!at) return [];
+    const what = "a key without a value, so everything but link-local is masqueraded";
+    const about = {
+      at,
+      key: "nonMasqueradeCIDRs",
+      what,
+      remedy: "list what is not, or write [] if that is meant",
+    };
+    return [{ severity: "warning", name: "everything-masqueraded", ...about }];
+  });
 }

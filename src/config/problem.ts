@@ -1,4 +1,5 @@
 import { printable } from "../system/printable.ts";
+import type { WarningName } from "./warnings.ts";
 
 /** Where something stands. Lines and columns begin with 1. */
 export interface Position {
@@ -8,8 +9,18 @@ export interface Position {
 }
 
 /** Something that the user should know about the config: what is wrong, where, and what to do. */
-export interface Problem {
-  readonly severity: "error" | "warning";
+export type Problem = ConfigError | ConfigWarning;
+
+export interface ConfigError extends About {
+  readonly severity: "error";
+}
+
+export interface ConfigWarning extends About {
+  readonly severity: "warning";
+  readonly name: WarningName;
+}
+
+interface About {
   readonly at: Position;
   /** The key's path, as in `nonMasqueradeCIDRs[1]`. */
   readonly key?: string;
@@ -17,12 +28,13 @@ export interface Problem {
   readonly remedy: string;
 }
 
-/** One line, `file:line:column: key: what; remedy`, with control characters escaped. */
-function formatProblem({ severity, at, key, what, remedy }: Problem): string {
+/** One line, `file:line:column: key: what; remedy`, with control characters escaped; of a warning its name behind. */
+function formatProblem(problem: Problem): string {
+  const { at, key, what, remedy } = problem;
   const place = [at.file, at.line, at.column].filter(part => part !== undefined).join(":");
-  const warning = severity === "warning" ? ["warning"] : [];
+  const [warning, name] = problem.severity === "warning" ? [["warning"], ` [${problem.name}]`] : [[], ""];
   const path = key === undefined ? [] : [key];
-  return printable([place, ...warning, ...path, `${what}; ${remedy}`].join(": "));
+  return printable(`${[place, ...warning, ...path, `${what}; ${remedy}`].join(": ")}${name}`);
 }
 
 /** Errors before warnings, each in the order in which they stand in the files; no more than 50 of them. */

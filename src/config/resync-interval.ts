@@ -1,18 +1,27 @@
 import { formatDuration, parseDuration } from "../net/duration.ts";
 import type { Fault } from "../net/fault.ts";
 
-/** Reads a resync interval as Go writes durations. Returns milliseconds, from 1 s up to what a timer can hold. */
+/**
+ * Reads a resync interval as Go writes durations. Returns milliseconds, up to what a timer can hold; one that is shorter
+ * than 1 s counts as 1 s, since ip-masq-agent takes it.
+ */
 export function parseResyncInterval(text: string): number | Fault {
   const interval = parseDuration(text);
   if (typeof interval !== "number") return interval;
-  if (interval < SHORTEST_MS) return { what: `"${text}" is too short`, remedy: "write at least 1s" };
   if (interval > LONGEST_MS) {
     return { what: `"${text}" is too long`, remedy: `write at most ${formatDuration(LONGEST_MS)}` };
   }
-  return interval;
+  return Math.max(interval, SHORTEST_RESYNC_MS);
 }
 
-const SHORTEST_MS = 1000;
+const SHORTEST_RESYNC_MS = 1000;
+
+/** What to say of a duration that counts as more than it says; undefined if it does not. */
+export function raisedInterval(text: string): Fault | undefined {
+  const interval = parseDuration(text);
+  if (typeof interval !== "number" || interval >= SHORTEST_RESYNC_MS) return undefined;
+  return { what: `"${text}" is too short and counts as 1s`, remedy: "write at least 1s" };
+}
 
 /** 596 hours: a timer counts milliseconds in 31 bits, and this is the last whole hour that fits. */
 const LONGEST_MS = 596 * 3_600_000;

@@ -34,11 +34,13 @@ export function configSchema(enableIPv6: boolean) {
     masqLinkLocalIPv6: key(flag, "Masquerade fe80::/10 too. Default: false."),
     resyncInterval: key(
       v.pipe(
-        v.string('write it with its unit, as in "60s"'),
+        v.string(({ input }) =>
+          typeof input === "number" ? `did you mean "${input}s"?` : 'write it with its unit, as in "60s"',
+        ),
         v.examples(["60s", "1h30m"]),
         parsedBy(parseResyncInterval),
       ),
-      "How often a full sync runs even if nothing was seen to change: a duration as Go writes it, at least 1s. Default: 60s.",
+      "How often a full sync runs even if nothing was seen to change: a duration as Go writes it; one under 1s counts as 1s. Default: 60s.",
     ),
     cidrLimit: key(
       v.pipe(v.number(POSITIVE), v.integer(POSITIVE), v.minValue(1, POSITIVE)),

@@ -78,6 +78,7 @@ class Reader {
     const more = told.length > MOST_NAMED ? ` and ${told.length - MOST_NAMED} more` : "";
     this.problems.push({
       severity: "warning",
+      name: "file-not-read",
       at: { file: directory },
       what: nothing
         ? `no file here has the name of a config, so the defaults apply; found: ${listed}${more}`

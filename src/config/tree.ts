@@ -1,5 +1,5 @@
 import { isAlias, isMap, isSeq, type ParsedNode, Scalar as YamlScalar } from "yaml";
-import { givenTwice, type Mapping, type Node, type Scalar } from "./node.ts";
+import { type Entry, givenTwice, type Mapping, type Node, type Scalar } from "./node.ts";
 import { type Position, type Problem, quote } from "./problem.ts";
 import type { YamlDocument } from "./syntax.ts";
 import type { Text } from "./text.ts";
@@ -7,7 +7,8 @@ import type { Text } from "./text.ts";
 /**
  * The values of a document with their places, aliases resolved. What is wrong is left out of the tree: aliases
  * without an anchor, that contain themselves or are used more than 100 times, counted as if they were
- * written out; keys that are given twice or are no scalars; `<<`.
+ * written out; keys that are given twice or are no scalars. The merge key `<<` takes in a mapping, or a list of them of
+ * which the first ones win, as Go's YAML reads it.
  */
 export function buildTree(
   text: Text,
@@ -19,6 +20,8 @@ export function buildTree(
 }
 
 const MOST_ALIASES = 100;
+
+const MERGE = "<<";
 
 class TreeBuilder {
   readonly problems: Problem[] = [];
@@ -52,9 +55,15 @@ class TreeBuilder {
   }
 
   private buildEntries(pairs: readonly { key: ParsedNode; value: ParsedNode | null }[]): Mapping["entries"] {
-    const entries: Map<string, { key: Scalar; value: Node }> = new Map();
+    const entries: Map<string, Entry> = new Map();
+    const merged: Node[] = [];
     for (const pair of pairs) {
       const key = this.buildKey(pair.key);
+      if (key?.text === MERGE && key.style === "plain") {
+        const value = pair.value ? this.build(pair.value) : key;
+        if (value) merged.unshift(value);
+        continue;
+      }
       const value = pair.value
         ? this.build(pair.value)
         : key && { ...key, text: "", style: "plain" as const };
@@ -63,7 +72,21 @@ class TreeBuilder {
       if (first) this.problems.push(givenTwice(key, first.key));
       else entries.set(key.text, { key, value });
     }
+    for (const value of merged) this.merge(value, entries);
     return entries;
+  }
+
+  private merge(value: Node, into: Map<string, Entry>): void {
+    for (const source of value.kind === "list" ? value.items : [value]) {
+      if (source.kind !== "mapping") {
+        const what = `the merge key "${MERGE}" with something else than a mapping`;
+        this.refuse(source.at, what, 'give it the alias of a mapping, as in "<<: *base"');
+        return;
+      }
+      for (const [name, entry] of source.entries) {
+        if (!into.has(name)) into.set(name, { ...entry, merged: true });
+      }
+    }
   }
 
   private buildKey(source: ParsedNode): Scalar | undefined {
@@ -71,10 +94,6 @@ class TreeBuilder {
     const at = this.text.at(source.range[0]);
     if (key?.kind !== "scalar") {
       this.refuse(at, "a key that is no text", "write the key as a plain word");
-      return undefined;
-    }
-    if (key.text === "<<" && key.style === "plain") {
-      this.refuse(at, 'the merge key "<<"', "write the keys and their values out");
       return undefined;
     }
     return key;

@@ -1,4 +1,4 @@
-import { type Change, complement, type SettingChange } from "./changes.ts";
+import { type Change, complement, type SettingChange, simplified } from "./changes.ts";
 import { formatInterfaceSet } from "./interface-set.ts";
 
 /** The most entries that stand on one line, of lists that say where a change applies. */
@@ -16,7 +16,11 @@ function changeText({ family, before, after, because, to, from, by }: Change): s
   const name = family === "ip" ? "IPv4" : "IPv6";
   const interfaces = by.map(formatInterfaceSet);
   const parts = [
-    { part: "to" as const, label: "to", ...shorter(to, complement(family, to)) },
+    {
+      part: "to" as const,
+      label: "to",
+      ...shorter(simplified(family, to), simplified(family, complement(family, to))),
+    },
     { part: "from" as const, label: "from", ...shorter(from, complement(family, from)) },
     { part: "by" as const, label: "by", but: false, list: interfaces.join() === "*" ? [] : interfaces },
   ];

@@ -31,12 +31,10 @@ export interface SettingChange {
 export function changes(before: Policy, after: Policy): Change[] {
   return FAMILIES.flatMap(family => {
     const [old, now] = [masqueraded(before, family), masqueraded(after, family)];
-    const all = [
+    return [
       ...without(now, old).map(it => ({ family, before: "kept", after: "masqueraded", ...it }) as const),
       ...without(old, now).map(it => ({ family, before: "masqueraded", after: "kept", ...it }) as const),
     ];
-    // Multicast and broadcast stay in blocks that hold others too, which are then as the config has them.
-    return all.filter(({ to }) => minus(to, NEVER_MASQUERADED).length > 0);
   });
 }
 
@@ -54,7 +52,11 @@ const SETTINGS: Readonly<Record<string, (policy: Policy) => string>> = {
   "random source ports": ({ randomFully }) => (randomFully ? "yes" : "no"),
 };
 
-const NEVER_MASQUERADED = [...BROADCAST, ...Object.values(MULTICAST)].map(({ text }) => text);
+/** Destinations that no policy masquerades, the smallest blocks first. */
+const NEVER: Readonly<Record<Family, readonly string[]>> = {
+  ip: [...BROADCAST, MULTICAST.ip].map(({ text }) => text),
+  ip6: [MULTICAST.ip6.text],
+};
 
 const FAMILIES = ["ip", "ip6"] as const;
 
@@ -80,7 +82,7 @@ function masqueraded(policy: Policy, family: Family): Product | undefined {
 
 function destinations({ family, masquerade, nonMasquerade }: FamilyPolicy): string[] {
   const kept = minus(texts(nonMasquerade), texts(masquerade));
-  return minus(EVERYTHING[family], kept);
+  return minus(EVERYTHING[family], [...kept, ...NEVER[family]]);
 }
 
 type Part = Pick<Change, "because" | "to" | "from" | "by">;
@@ -113,6 +115,19 @@ const EVERYTHING: Readonly<Record<Family, readonly string[]>> = { ip: ["0.0.0.0/
 /** The addresses of a family that are in none of some CIDRs. */
 export function complement(family: Family, cidrs: readonly string[]): string[] {
   return minus(EVERYTHING[family], cidrs);
+}
+
+/**
+ * Destinations in fewer CIDRs where that is possible by leaving open whether they hold multicast and broadcast, which
+ * no policy masquerades: 240.0.0.0/4 rather than all of it but 255.255.255.255.
+ */
+export function simplified(family: Family, destinations: readonly string[]): string[] {
+  let found = minus(destinations, NEVER[family]);
+  for (const block of NEVER[family]) {
+    const joined = mergeCidr([...found, block]);
+    if (joined.length < found.length) found = joined;
+  }
+  return found;
 }
 
 function texts({ outer }: CidrList): string[] {

@@ -250,12 +250,20 @@ const CHAINS = {
   },
 };
 
+const FRONT: ReadonlySet<Explanation["rule"]> = new Set([
+  "multicast",
+  "broadcast",
+  "ipsec",
+  "non-masquerade-source-cidr",
+]);
+
 /** The rule that decides, as one finds it in the kernel. */
 function ruleText({ rule, destination }: Explanation, policy: Policy, backend: keyof typeof CHAINS): string {
   const of = destination.includes(":") ? "ip6" : "ip";
   const family = policy.families.find(it => it.family === of);
-  const spared = rule === "non-masquerade-source-cidr" && backend === "iptables";
-  if (!family || (family.sources?.outer.length === 0 && !spared))
+  // In iptables these rules stand in front also where sourceCIDRs has no CIDR of the family.
+  const front = backend === "iptables" && FRONT.has(rule);
+  if (!family || (family.sources?.outer.length === 0 && !front))
     return "none: ipmasq masquerades no connection of this family";
   const { base, gate, verdict, outbound } = CHAINS[backend](policy, family);
   const masquerading = outbound === verdict ? "" : `, masqueraded in chain ${outbound}`;

@@ -37,6 +37,10 @@ export class Cidr {
    * is not an IPv4-mapped one; all bits behind the prefix zero.
    */
   static parse(text: string): Cidr | Fault {
+    return isPlain(text) ? Cidr.parsePlain(text) : (accident(text) ?? Cidr.parsePlain(text));
+  }
+
+  private static parsePlain(text: string): Cidr | Fault {
     const slash = text.indexOf("/");
     if (slash < 0) {
       const address = parseAddress(text);
@@ -143,4 +147,43 @@ export function compareCidrs(a: Cidr, b: Cidr): number {
   if (a.family !== b.family) return a.family === "ip" ? -1 : 1;
   if (a.first !== b.first) return a.first < b.first ? -1 : 1;
   return a.prefix - b.prefix;
+}
+
+function isPlain(text: string): boolean {
+  return /^[\da-fA-F.:]+\/\d{1,3}$/.test(text);
+}
+
+/** What people write in place of one CIDR, each with its cause. */
+function accident(text: string): Fault | undefined {
+  const parts = text.split(/[\s,;]+/).filter(Boolean);
+  if (parts.length > 1 && parts.every(it => isIP(it.replace(/\/.*/, "")))) {
+    const count = parts.length === 2 ? "two CIDRs" : `${parts.length} CIDRs`;
+    return { what: `"${text}" is ${count} in one entry`, remedy: "make an entry of each" };
+  }
+  if (/\$[{(\w]|<%|\{%/.test(text)) {
+    return { what: `"${text}" is a variable that nobody replaced`, remedy: "write the CIDR itself" };
+  }
+  const [, first = "", last = ""] = /^([^-\s]+)\s*-\s*([^-\s]+)$/.exec(text) ?? [];
+  if (isIP(first) !== 0 && isIP(first) === isIP(last)) {
+    return { what: `"${text}" is a range of addresses`, remedy: "write the CIDRs that it is made of" };
+  }
+  const [, address = "", mask = ""] = /^([\d.]+)\/([\d.]+\.[\d.]+)$/.exec(text) ?? [];
+  const prefix = prefixOf(mask);
+  if (isIP(address) === 4 && prefix !== undefined) {
+    return {
+      what: `"${text}" has a mask for a prefix length`,
+      remedy: `did you mean "${address}/${prefix}"?`,
+    };
+  }
+  return undefined;
+}
+
+/** The length of a prefix that a mask such as 255.255.0.0 stands for. */
+function prefixOf(mask: string): number | undefined {
+  if (isIP(mask) !== 4) return undefined;
+  const bits = mask
+    .split(".")
+    .map(octet => Number(octet).toString(2).padStart(8, "0"))
+    .join("");
+  return /^1*0*$/.test(bits) ? bits.replaceAll("0", "").length : undefined;
 }

@@ -1,8 +1,8 @@
 /**
- * Control characters, those that turn the direction of writing or are invisible, and halves of surrogate pairs: what
- * a terminal would obey rather than show.
+ * Control characters, those that turn the direction of writing or are invisible, blanks that are none of ASCII's, and
+ * halves of surrogate pairs: what a terminal would obey rather than show, or nobody can see.
  */
-const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+const UNPRINTABLE = /(?! )[\p{Cc}\p{Cf}\p{Cs}\p{Z}\p{Default_Ignorable_Code_Point}\u2800]/gu;
 
 /** A text on one line that a terminal only shows, with unprintable characters escaped, as in `\n` and `\u{1b}`. */
 export function printable(text: string): string {

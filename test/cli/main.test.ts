@@ -32,7 +32,6 @@ describe("what is used wrongly exits with 64 and says what to do", () => {
       '--log-level: "trace" is not one of its values; write error, warn, info or debug',
     ],
     ["check --resync-interval=1.5", '--resync-interval: "1.5" has no unit; did you mean "1.5s"?'],
-    ["check --resync-interval=0s", '--resync-interval: "0s" is too short; write at least 1s'],
     [
       "check --to-ports=0",
       '--to-ports: "0" is not a port or a range of ports; write ports from 1 to 65535 as in "1024-29999,32768-65535"',
@@ -96,6 +95,18 @@ test("a general flag that says false is not given", async () => {
   }
   expect((await ipmasq(["--help=1"])).stdout).toBe(overview);
   expect((await ipmasq(["--version=t"])).stdout).toBe(version);
+});
+
+test.each([
+  ["--resync-interval=0s", "--resync-interval"],
+  ["--resync-interval=999ms", "--resync-interval"],
+  ["--resync-interval=0", "--resync-interval"],
+])("%s counts as 1s, with a warning", async (flag, by) => {
+  const { stderr, exitCode } = await ipmasq(["check", flag]);
+  expect(stderr).toMatch(
+    new RegExp(`^ipmasq: ${by}: "\\w+" is too short and counts as 1s; write at least 1s\n$`),
+  );
+  expect(exitCode).toBe(0);
 });
 
 test("an empty list of ports is no list, from a flag or the environment", async () => {
@@ -259,21 +270,21 @@ describe("check", () => {
       "CidrLimit: 5\n",
       [],
       0,
-      'c:1:1: warning: CidrLimit: capitals are used otherwise in this key; write "cidrLimit"\n',
+      'c:1:1: warning: CidrLimit: capitals are used otherwise in this key; write "cidrLimit" [key-capitals]\n',
     ],
     [
       "odd",
       "CidrLimit: 5\n",
       ["--strict"],
       1,
-      'c:1:1: warning: CidrLimit: capitals are used otherwise in this key; write "cidrLimit"\n',
+      'c:1:1: warning: CidrLimit: capitals are used otherwise in this key; write "cidrLimit" [key-capitals]\n',
     ],
     [
       "right, but unwise",
       "resyncInterval: 5s\n",
       ["--strict"],
       1,
-      "c:1:17: warning: resyncInterval: every 5s is often: changes are seen at once without it; write at least 10s\n",
+      "c:1:17: warning: resyncInterval: every 5s is often: changes are seen at once without it; write at least 10s [frequent-resync]\n",
     ],
     [
       "wrong",

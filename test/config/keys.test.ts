@@ -6,22 +6,24 @@ import { DEFAULT_FLAGS } from "../policies.ts";
 import { Folder } from "./folder.ts";
 
 const SIX = '"fd00::/8" is IPv6; set "enableIPv6: true", start the agent with --enable-ipv6, or remove it';
-const ON = "enableIPv6: true\nnonMasqueradeCIDRs: [fd00::/8]\n";
+const ON = "enableIPv6: true\nmasqueradeCIDRs: [fd00::/8]\nnonMasqueradeCIDRs: []\n";
 
 describe("enableIPv6", () => {
   test.each<[string, Record<string, string>, boolean | undefined, Family[], string[]]>([
     ["in the config", { a: ON }, undefined, ["ip", "ip6"], []],
-    ["of any of several files", { a: "nonMasqueradeCIDRs: [fd00::/8]", b: ON }, undefined, ["ip", "ip6"], []],
+    ["of any of several files", { a: "masqueradeCIDRs: [fd00:1::/32]", b: ON }, undefined, ["ip", "ip6"], []],
     ["that is false", { a: "enableIPv6: false" }, undefined, ["ip"], []],
     ["is no flag that was not given", { a: "{}" }, undefined, ["ip"], []],
-    ["with the flag", { a: "enableIPv6: false" }, true, ["ip", "ip6"], []],
-    ["against the flag", { a: ON }, false, [], [`d/ip-masq-a:2:22: nonMasqueradeCIDRs[0]: ${SIX}`]],
+    ["with the flag", { a: "enableIPv6: false\nnonMasqueradeCIDRs: []" }, true, ["ip", "ip6"], []],
+    ["against the flag", { a: ON }, false, [], [`d/ip-masq-a:2:19: masqueradeCIDRs[0]: ${SIX}`]],
     [
       "in small letters",
-      { a: "enableipv6: true" },
+      { a: "enableipv6: true\nnonMasqueradeCIDRs: []" },
       undefined,
       ["ip", "ip6"],
-      ['d/ip-masq-a:1:1: warning: enableipv6: capitals are used otherwise in this key; write "enableIPv6"'],
+      [
+        'd/ip-masq-a:1:1: warning: enableipv6: capitals are used otherwise in this key; write "enableIPv6" [key-capitals]',
+      ],
     ],
     [
       "that is no boolean",
@@ -52,11 +54,11 @@ describe("nonMasqueradeSourceCIDRs", () => {
     ["nonMasqueradeSrcCIDRs", []],
     [
       "NonMasqueradeSrcCIDRs",
-      [`c:1:1: warning: NonMasqueradeSrcCIDRs: ${CAPITALS} "nonMasqueradeSourceCIDRs"`],
+      [`c:1:1: warning: NonMasqueradeSrcCIDRs: ${CAPITALS} "nonMasqueradeSourceCIDRs" [key-capitals]`],
     ],
     [
       "NONMASQUERADESOURCECIDRS",
-      [`c:1:1: warning: NONMASQUERADESOURCECIDRS: ${CAPITALS} "nonMasqueradeSourceCIDRs"`],
+      [`c:1:1: warning: NONMASQUERADESOURCECIDRS: ${CAPITALS} "nonMasqueradeSourceCIDRs" [key-capitals]`],
     ],
   ])("as %s", async (key, problems) => {
     await using folder = await Folder.create({

@@ -58,20 +58,22 @@ describe("positions are those of the manifest", () => {
       "c:7:28",
     ],
   ])("%s", async (_what, manifest, place) => {
-    expect(await problemsOf(manifest)).toEqual([`${place}: nonMasqueradeCIDRs[0]: ${BAD}`]);
+    const [first, ...others] = await problemsOf(manifest);
+    expect(first).toBe(`${place}: nonMasqueradeCIDRs[0]: ${BAD}`);
+    expect(others.filter(it => !it.endsWith("[file-not-read]"))).toEqual([]);
   });
 });
 
 describe("which ConfigMap", () => {
-  const REMEDY = 'put the config under "data", with the key "config"';
+  const REMEDY = 'put the config under "data" of a ConfigMap, with the key "config"';
   const two = `${GOOD}---\n${map("bad", "  config: |\n    cidrLimit: x\n")}`;
   test.each([
-    ["none", OTHER, undefined, [`c: no ConfigMap holds a config; ${REMEDY}`]],
+    ["none", OTHER, undefined, [`c: no ConfigMap in the manifest; ${REMEDY}`]],
     [
       "one with several keys",
       map("a", "  x: y\n  z: y\n"),
       undefined,
-      [`c: no ConfigMap holds a config; ${REMEDY}`],
+      [`c:6:3: no key of the ConfigMap "a" is read as a config: "x", "z"; ${REMEDY}`],
     ],
     [
       "one beside others that do not fit",
@@ -92,12 +94,67 @@ describe("which ConfigMap", () => {
       "bad",
       ['c:15:16: cidrLimit: expected a number, found "x"; write a whole number of 1 or more, without quotes'],
     ],
-    ["a name that none has", two, "x", [`c: no ConfigMap named "x" holds a config; ${REMEDY}`]],
+    ["a name that none has", two, "x", ['c: no ConfigMap is named "x"; choose one of "good", "bad"']],
     [
       "a name where there is no manifest",
       "cidrLimit: 5\n",
       "x",
-      [`c: no ConfigMap named "x" holds a config; ${REMEDY}`],
+      [`c: no ConfigMap in the manifest; ${REMEDY}`],
+    ],
+    [
+      "the one named ip-masq-agent, if several hold a config",
+      `${GOOD}---\n${map("ip-masq-agent", "  config: |\n    cidrLimit: x\n")}`,
+      undefined,
+      ['c:15:16: cidrLimit: expected a number, found "x"; write a whole number of 1 or more, without quotes'],
+    ],
+    [
+      "the only one with a known key, in a list as kubectl prints it",
+      JSON.stringify({
+        kind: "List",
+        items: [
+          { kind: "ConfigMap", metadata: { name: "kube-root-ca.crt" }, data: { "ca.crt": "x" } },
+          { kind: "ConfigMap", metadata: { name: "coredns" }, data: { Corefile: ".:53 {\n}\n" } },
+          {
+            kind: "ConfigMap",
+            metadata: { name: "masq" },
+            data: { config: "nonMasqueradeCIDRs:\n- 10.0.0.0/8\n" },
+          },
+        ],
+      }),
+      undefined,
+      [],
+    ],
+    [
+      "a ConfigMapList, whose items leave out their kind",
+      `kind: ConfigMapList\nitems:\n- metadata: {name: a}\n  data: {config: "cidrLimit: 5"}\n`,
+      undefined,
+      [],
+    ],
+    [
+      "none of several with a known key",
+      `${map("a", "  x: y\n")}---\n${map("b", "  x: y\n")}`,
+      undefined,
+      [`c: no ConfigMap holds a config: "a", "b"; ${REMEDY}`],
+    ],
+    [
+      "one without data",
+      "kind: ConfigMap\nmetadata: {name: a}\n",
+      undefined,
+      [`c:1:1: the ConfigMap "a" has no "data"; ${REMEDY}`],
+    ],
+    [
+      "one with binary data",
+      "kind: ConfigMap\nmetadata: {name: a}\nbinaryData: {config: eA==}\n",
+      undefined,
+      [`c:1:1: the ConfigMap "a" has no "data", only "binaryData"; ${REMEDY}`],
+    ],
+    [
+      "one with a mapping for text",
+      map("a", "  config:\n    cidrLimit: 5\n"),
+      undefined,
+      [
+        'c:7:5: data.config: a mapping, where a ConfigMap has text; write "config: |" and the config below, indented',
+      ],
     ],
     [
       "a name that two have",
@@ -107,6 +164,36 @@ describe("which ConfigMap", () => {
     ],
   ])("%s", async (_what, manifest, configMap, lines) => {
     expect(await problemsOf(manifest, { configMap })).toEqual(lines);
+  });
+
+  test.each([
+    "config",
+    "config.yaml",
+    "config.yml",
+    "config.json",
+    "ip-masq-agent",
+    "ip-masq-agent-config",
+    "other",
+  ])("its key %s is read", async key => {
+    expect(await problemsOf(map("a", `  ${key}: |\n    nonMasqueradeCIDRs: [10.0.0.1/8]\n`))).toEqual([
+      `c:7:26: nonMasqueradeCIDRs[0]: ${BAD}`,
+    ]);
+  });
+
+  test("keys that are read are merged, and the others warned of", async () => {
+    const data = "  ip-masq-b: |\n    cidrLimit: 70\n  config: 'cidrLimit: 65'\n  extra: 'cidrLimit: 90'\n";
+    await using folder = await Folder.create({ c: map("a", data) });
+    expect(await folder.problems("c")).toEqual([
+      'c:9:3: warning: data.extra: not read, because of the name; name the key "config", "config.yaml" or "ip-masq-agent" [file-not-read]',
+    ]);
+    const loaded = await folder.load("c");
+    expect(loaded.ok && loaded.config.cidrLimit?.value).toBe(70);
+  });
+
+  test("a config with a key or a comment about a kind is no manifest", async () => {
+    expect(await problemsOf("cidrLimit: 5 # kind: x\n")).toEqual([]);
+    const nested = await problemsOf("cidrLimit: 5\nnotes: {kind: x}\n");
+    expect(nested).toEqual([expect.stringContaining("c:2:1: warning: notes: not a known key")]);
   });
 
   test("a config that is no manifest is read as ever", async () => {

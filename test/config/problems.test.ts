@@ -14,7 +14,7 @@ describe("configs without a problem", () => {
     ["comments alone", "# nothing\n\n  # here\n"],
     ["null", "null\n"],
     ["an empty mapping", "{}"],
-    ["keys without values", "nonMasqueradeCIDRs:\nmasqLinkLocal:\nresyncInterval: ~\ncidrLimit: null\n"],
+    ["keys without values", "masqueradeCIDRs:\nmasqLinkLocal:\nresyncInterval: ~\ncidrLimit: null\n"],
     ["JSON", '{"nonMasqueradeCIDRs": ["10.0.0.0/8"], "masqLinkLocal": true, "cidrLimit": 5}'],
     ["a byte order mark and CRLF", "\uFEFFmasqLinkLocal: true\r\nnonMasqueradeCIDRs:\r\n  - 10.0.0.0/8\r\n"],
     ["YAML 1.1's booleans", "masqLinkLocal: yes\nmasqLinkLocalIPv6: Off\n"],
@@ -67,20 +67,16 @@ describe("an entry that is no CIDR", () => {
   });
 
   test("IPv6 is fine with --enable-ipv6", async () => {
-    expect(await problemsOf("nonMasqueradeCIDRs: [2001:db8::/32]", { enableIPv6: true })).toEqual([]);
+    expect(
+      await problemsOf("masqueradeCIDRs: [2001:db8::/32]\nnonMasqueradeCIDRs: []", { enableIPv6: true }),
+    ).toEqual([]);
   });
 });
 
 describe("a value that is wrong", () => {
   test.each([
-    [
-      "resyncInterval: 60",
-      'c:1:17: resyncInterval: expected text, found 60; write it with its unit, as in "60s"',
-    ],
+    ["resyncInterval: 60", 'c:1:17: resyncInterval: expected text, found 60; did you mean "60s"?'],
     ['resyncInterval: "60"', 'c:1:17: resyncInterval: "60" has no unit; did you mean "60s"?'],
-    ["resyncInterval: 0s", 'c:1:17: resyncInterval: "0s" is too short; write at least 1s'],
-    ["resyncInterval: -5m", 'c:1:17: resyncInterval: "-5m" is too short; write at least 1s'],
-    ["resyncInterval: 999ms", 'c:1:17: resyncInterval: "999ms" is too short; write at least 1s'],
     ["resyncInterval: 597h", 'c:1:17: resyncInterval: "597h" is too long; write at most 596h0m0s'],
     [
       "resyncInterval: [60s]",
@@ -139,31 +135,29 @@ describe("a key", () => {
       "masqLinkLocal: true\nMasqLinkLocal: true\n",
       [
         'c:2:1: MasqLinkLocal: given twice, first as "masqLinkLocal" in line 1; remove one of the two',
-        'c:2:1: warning: MasqLinkLocal: capitals are used otherwise in this key; write "masqLinkLocal"',
+        'c:2:1: warning: MasqLinkLocal: capitals are used otherwise in this key; write "masqLinkLocal" [key-capitals]',
       ],
     ],
     [
       "in other capitals",
       "NONMASQUERADECIDRS: []\n",
       [
-        'c:1:1: warning: NONMASQUERADECIDRS: capitals are used otherwise in this key; write "nonMasqueradeCIDRs"',
+        'c:1:1: warning: NONMASQUERADECIDRS: capitals are used otherwise in this key; write "nonMasqueradeCIDRs" [key-capitals]',
       ],
     ],
     [
       "that is misspelt",
-      "nonMasquaradeCIDRs: []\n",
-      ['c:1:1: warning: nonMasquaradeCIDRs: not a known key; did you mean "nonMasqueradeCIDRs"?'],
-    ],
-    ["that nobody knows", "pods: []\n", [`c:1:1: warning: pods: not a known key; ${KEYS}`]],
-    ["that is a list", "? [a]\n: b\n", ["c:1:3: a key that is no text; write the key as a plain word"]],
-    [
-      "that merges",
-      "a: &a {}\n<<: *a\n",
+      "cidrLimit: 5\nnonMasquaradeCIDRs: []\n",
       [
-        `c:2:1: the merge key "<<"; write the keys and their values out`,
-        `c:1:1: warning: a: not a known key; ${KEYS}`,
+        'c:2:1: warning: nonMasquaradeCIDRs: not a known key; did you mean "nonMasqueradeCIDRs"? [unknown-key]',
       ],
     ],
+    [
+      "that nobody knows",
+      "cidrLimit: 5\npods: []\n",
+      [`c:2:1: warning: pods: not a known key; ${KEYS} [unknown-key]`],
+    ],
+    ["that is a list", "? [a]\n: b\n", ["c:1:3: a key that is no text; write the key as a plain word"]],
   ])("%s", async (_what, config, lines) => {
     expect(await problemsOf(config)).toEqual(lines);
   });
@@ -179,13 +173,9 @@ describe("a text that is wrong", () => {
     [
       "a tag",
       "masqLinkLocal: !!bool true\n",
-      "c:1:16: a tag; remove the word that begins with an exclamation mark",
+      'c:1:16: a tag, "!!bool"; put the word that begins with an exclamation mark in quotes, or remove it',
     ],
-    [
-      "a tab",
-      "nonMasqueradeCIDRs:\n\t- 10.0.0.0/8\n",
-      "c:2:1: Tabs are not allowed as indentation; indent with blanks",
-    ],
+    ["a tab", "nonMasqueradeCIDRs:\n\t- 10.0.0.0/8\n", "c:2:1: a tab in the indentation; indent with blanks"],
     [
       "an alias that nobody anchored",
       "sourceCIDRs: *pods\n",

@@ -7,7 +7,7 @@ import { Folder } from "./folder.ts";
 const ONE = "nonMasqueradeCIDRs: [10.0.0.0/8]\nresyncInterval: 5m\nmasqLinkLocal: true\n";
 const TWO =
   "nonMasqueradeCIDRs: [10.0.0.0/8, 192.0.2.0/24]\nresyncInterval: 2m\ncidrLimit: 70\nmasqLinkLocal: false\n";
-const RENAME = 'name a config "config", "config.yaml" or "ip-masq-agent"';
+const RENAME = 'name a config "config", "config.yaml" or "ip-masq-agent" [file-not-read]';
 
 describe("a directory", () => {
   test("has its files merged, in name order", async () => {
@@ -109,7 +109,13 @@ describe("a directory", () => {
 describe("a path", () => {
   test("where nothing is means the defaults", async () => {
     await using folder = await Folder.create({});
-    expect(await folder.load("missing/file")).toEqual({ ok: true, config: {}, files: [], problems: [] });
+    expect(await folder.load("missing/file")).toEqual({
+      ok: true,
+      config: {},
+      files: [],
+      problems: [],
+      allowances: [],
+    });
   });
 
   test("that is no file is refused", async () => {

@@ -1,47 +1,83 @@
 import { expect, test } from "bun:test";
 import { formatProblems } from "../../src/config/problem.ts";
+import type { WarningName } from "../../src/config/warnings.ts";
 import { advice } from "../../src/inspect/advice.ts";
+import { type PolicyFlags, policyOf } from "../../src/policy/policy.ts";
 import { Folder } from "../config/folder.ts";
+import { DEFAULT_FLAGS } from "../policies.ts";
 
 test.each<[string, string[]]>([
   ["", []],
   ["nonMasqueradeCIDRs: []", []],
   ["nonMasqueradeCIDRs: [10.0.0.0/8]\nmasqueradeCIDRs: [10.96.0.0/12]\nresyncInterval: 10s", []],
   ["nonMasqueradeCIDRs: [fd00:1::/32]", []],
+  ["nonMasqueradeCIDRs: [100.96.0.0/12]", []],
+  ["nonMasqueradeCIDRs: [240.10.0.0/16]", []],
+  ["nonMasqueradeCIDRs: [198.18.0.0/16]", []],
+  [
+    "nonMasqueradeCIDRs: [192.0.2.0/24, fd00:1::/32]",
+    [
+      "1:22: warning: nonMasqueradeCIDRs: the list holds no private range, so Pods reach one another with the node's address; add the CIDRs of Pods, Services and nodes, or write [] if that is meant [no-private-range]",
+    ],
+  ],
   [
     "nonMasqueradeCIDRs: [192.0.2.0/24]",
     [
-      "1:22: warning: nonMasqueradeCIDRs: the list holds no private range, so Pods reach one another with the node's address; add the CIDRs of Pods, Services and nodes, or write [] if that is meant",
+      "1:22: warning: nonMasqueradeCIDRs: the list holds no private range, so Pods reach one another with the node's address; add the CIDRs of Pods, Services and nodes, or write [] if that is meant [no-private-range]",
     ],
   ],
   [
     "nonMasqueradeCIDRs:\n  - 128.0.0.0/1\n  - 0.0.0.0/1\n",
     [
-      "2:5: warning: nonMasqueradeCIDRs: the list holds all of 0.0.0.0/0, so none of it is ever masqueraded but masqueradeCIDRs; name what is inside of your network only",
+      "2:5: warning: nonMasqueradeCIDRs: the list holds all of 0.0.0.0/0, so none of it is ever masqueraded but masqueradeCIDRs; name what is inside of your network only [everything-kept]",
     ],
   ],
   [
     "nonMasqueradeCIDRs: [10.0.0.0/8, 169.254.169.254/32]",
     [
-      "1:34: warning: nonMasqueradeCIDRs: 169.254.169.254/32 adds nothing: 169.254.0.0/16 is not masqueraded anyway; leave it out",
+      "1:34: warning: nonMasqueradeCIDRs: 169.254.169.254/32 adds nothing: 169.254.0.0/16 is not masqueraded anyway; leave it out [redundant-link-local]",
     ],
   ],
   ["nonMasqueradeCIDRs: [10.0.0.0/8, 169.254.0.0/16]\nmasqLinkLocal: true", []],
   [
     "masqueradeCIDRs: [192.168.7.0/24, 203.0.113.0/24]",
     [
-      "1:35: warning: masqueradeCIDRs: 203.0.113.0/24 is in no non-masquerade CIDR, so it is masqueraded anyway; leave it out, or look for a typo",
+      "1:35: warning: masqueradeCIDRs: 203.0.113.0/24 is in no non-masquerade CIDR, so it is masqueraded anyway; leave it out, or look for a typo [exception-without-effect]",
     ],
   ],
   [
     "resyncInterval: 5s",
     [
-      "1:17: warning: resyncInterval: every 5s is often: changes are seen at once without it; write at least 10s",
+      "1:17: warning: resyncInterval: every 5s is often: changes are seen at once without it; write at least 10s [frequent-resync]",
     ],
   ],
 ])("%s", async (text, expected) => {
   await using folder = await Folder.create({ c: text });
   const loaded = await folder.load("c", { enableIPv6: true });
   if (!loaded.ok) throw new Error(formatProblems(loaded.problems).join("\n"));
-  expect(formatProblems(advice(loaded.config))).toEqual(expected.map(line => `${folder.path}/c:${line}`));
+  expect(
+    formatProblems(advice(loaded.config, policyOf(loaded.config, { ...DEFAULT_FLAGS, enableIPv6: true }))),
+  ).toEqual(expected.map(line => `${folder.path}/c:${line}`));
+});
+
+test.each<[string, Partial<PolicyFlags>, WarningName[]]>([
+  ["masqueradeCIDRs: [240.0.0.0/8]", {}, ["exception-without-effect"]],
+  ["masqueradeCIDRs: [240.0.0.0/8]", { nomasqAllReservedRanges: true }, []],
+  ["masqueradeCIDRs: [203.0.113.7/32]", { nomasqAllReservedRanges: true }, []],
+  [
+    "masqueradeCIDRs: [240.0.0.0/8]\nnonMasqueradeCIDRs: [10.0.0.0/8]",
+    { nomasqAllReservedRanges: true },
+    ["exception-without-effect"],
+  ],
+  [
+    "masqueradeCIDRs: [fe80:1::/32]\nmasqLinkLocalIPv6: true",
+    { enableIPv6: true },
+    ["exception-without-effect"],
+  ],
+])("%j with the flags %j", async (text, flags, names) => {
+  await using folder = await Folder.create({ c: text });
+  const loaded = await folder.load("c", { enableIPv6: true });
+  if (!loaded.ok) throw new Error(formatProblems(loaded.problems).join("\n"));
+  const found = advice(loaded.config, policyOf(loaded.config, { ...DEFAULT_FLAGS, ...flags }));
+  expect(found.map(({ name }) => name)).toEqual(names);
 });

@@ -156,11 +156,23 @@ const SHAPES: readonly Short[] = [undefined, ["10.244.0.0/16", "fd00::/8"], ["fd
 
 const SOURCES = { ip: ["10.244.0.2", "10.244.7.2", "192.0.2.2"], ip6: ["fd00::2", "2001::2"] };
 
-const QUESTIONS = ["10.97.0.1", "10.1.0.1", "203.0.113.7", "fd00:96::1", "fd00::1", "2001:db8::1"].flatMap(
-  to =>
-    [to, ...SOURCES[address(to).family].map(from => `${from} ${to}`)].flatMap(words =>
-      [{}, { out: "eth0" }, { out: "eth1" }, { local: true }].map(more => question(words, more)),
+/** Addresses that no node has. */
+const GROUPS = ["224.0.0.251", "255.255.255.255", "ff02::fb"];
+
+const QUESTIONS = [
+  ...GROUPS,
+  "10.97.0.1",
+  "10.1.0.1",
+  "203.0.113.7",
+  "fd00:96::1",
+  "fd00::1",
+  "2001:db8::1",
+].flatMap(to =>
+  [to, ...SOURCES[address(to).family].map(from => `${from} ${to}`)].flatMap(words =>
+    [{}, { out: "eth0" }, { out: "eth1" }, ...(GROUPS.includes(to) ? [] : [{ local: true }])].map(more =>
+      question(words, more),
     ),
+  ),
 );
 
 /** What a gate looks at that no rule names. */

@@ -1,6 +1,8 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { mkdtemp, writeFile } from "node:fs/promises";
 import { BINARY } from "../../lab/agent.ts";
 import { Lab } from "../../lab/lab.ts";
+import { Lines } from "../../lab/lines.ts";
 import { output } from "../../lab/output.ts";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { renderJson } from "../../src/backends/nftables/render.ts";
@@ -82,6 +84,44 @@ describeTools("nft of several versions on one node", ["bullseye", "trixie", "for
     await lab.node.output([...(recent ?? []), "-j", "-f", "-"], { input: renderJson(one) });
     expect((await lab.node.run([...(tooOld ?? []), "list", "ruleset"])).exitCode).toBe(139);
     await new NftablesBackend(lab.node.command(recent ?? [])).remove();
+  });
+});
+
+describeTools("an nft that crashes beside a newer one", ["trixie"], ([tools]) => {
+  /** A directory with the nft of trixie alone, which says that it is 1.0.6 if `older` is set. */
+  async function folder(older: boolean): Promise<string> {
+    const folder = await mkdtemp("/run/nft-");
+    const script = `#!/bin/sh
+case "$*" in *monitor* | *"-f "*) exec ${tools?.nft.join(" ")} "$@" ;; esac
+said=$(${tools?.nft.join(" ")} "$@") || exit
+echo "$said" | /usr/bin/sed 's/${tools?.version}/${older ? "1.0.6" : "&"}/'
+`;
+    await writeFile(`${folder}/nft`, script, { mode: 0o755 });
+    await writeFile(`${folder}/config`, "nonMasqueradeCIDRs: [10.0.0.0/8]\n");
+    return folder;
+  }
+
+  test.each([
+    ["nftables", true],
+    ["nftables", false],
+    ["iptables", true],
+    ["iptables", false],
+  ])("is named by log and status, with --backend=%s: %p", async (backend, named) => {
+    const caution = "nft 1.0.6 crashes if a newer nft on this node declares a set by its type";
+    const tools = await folder(named);
+    const flags = [`--backend=${backend}`, `--config=${tools}/config`];
+    const run = ["env", `PATH=${tools}`, BINARY];
+    const agent = lab.node.spawn([...run, ...flags], { stderr: "pipe" });
+    const log = new Lines(agent.stderr);
+    const lines = await log.until("serving metrics");
+    expect(lines.filter(line => line.includes(caution))).toHaveLength(named ? 1 : 0);
+    for (const from of ["agent", "kernel"]) {
+      const { stdout } = await lab.node.run([...run, "status", ...flags]);
+      expect(stdout).toContain(from === "agent" ? "the agent, version" : "kernel and config");
+      expect(stdout.includes(`  ${caution}`)).toBe(named);
+      agent.kill();
+      await agent.exited;
+    }
   });
 });
 

@@ -8,6 +8,7 @@ test.each([
   ["a\r\n\tb\x7f", "a\\r\\n\\tb\\u{7f}"],
   ["\x9b31m", "\\u{9b}31m"], // CSI in one character
   ["a\u202eb\u200b\u2028\ufeff", "a\\u{202e}b\\u{200b}\\u{2028}\\u{feff}"],
+  ["a\u00a0b\u3000c d\u2800\u3164", "a\\u{a0}b\\u{3000}c d\\u{2800}\\u{3164}"],
   ["\ud800", "\\u{d800}"],
   ["😀", "😀"],
 ])("%j is shown as %j", (text, shown) => {

@@ -65,6 +65,7 @@ export class NftNatBackend implements Backend {
       wanted: halves.flatMap(({ wanted }) => wanted),
       inSync: commands.length === 0,
       counters: halves.flatMap(({ counters }) => counters),
+      caution: this.#nft.caution,
       apply: () => this.#nft.commit(commands),
     };
   }

@@ -44,6 +44,7 @@ export class NftablesBackend implements Backend {
       wanted: pairs.flatMap(pair => pair.wantedText),
       inSync,
       counters: [...held.values()].flatMap(counters),
+      caution: this.#nft.caution,
       apply: () => this.#apply(pairs, features),
     };
   }

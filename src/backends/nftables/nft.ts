@@ -15,6 +15,12 @@ export interface Features {
   readonly declaration: Declaration;
   /** Whether the counters of elements are listed back. */
   readonly elementCounters: boolean;
+  /**
+   * Whether this nft crashes when a newer nft on the node declared a set or a map by its type. Source: measured, 0.9.8
+   * and 1.0.6 do, 1.1.3 and 1.1.7 do not (`npm run test:versions`); for 1.0.7 to 1.0.9 kubernetes/kubernetes issue
+   * 136786.
+   */
+  readonly crashesBesideNewer: boolean;
 }
 
 /** nft, run once for each thing that is asked of it. */
@@ -25,6 +31,8 @@ export class Nft {
    * comment are too many (EMSGSIZE), 1,000 with the longest comments are not (measured on kernel 6.18).
    */
   #elementsAtOnce = Number.POSITIVE_INFINITY;
+  /** As of its last answer that says it. */
+  #version: string | undefined;
 
   /**
    * @param argv how nft is called, as in `["nft"]`
@@ -131,7 +139,11 @@ export class Nft {
 
   #understood({ argv, exitCode, stdout }: Answer): readonly Listed[] {
     const listing = v.safeParse(Listing, stdout);
-    if (listing.success) return listing.output.nftables;
+    if (listing.success) {
+      const { nftables } = listing.output;
+      for (const object of nftables) if ("metainfo" in object) this.#version = object.metainfo.version;
+      return nftables;
+    }
     throw notUnderstood(argv, v.flatten(listing.issues).root?.join(", ") ?? stdout.slice(0, SHOWN), exitCode);
   }
 
@@ -141,7 +153,14 @@ export class Nft {
     const { exitCode, stdout, stderr } = await run(argv);
     const version = /v(\d+\.\d+(\.\d+)?)/.exec(stdout)?.[1];
     if (exitCode !== 0 || version === undefined) throw failure(argv, { exitCode, stderr });
+    this.#version = version;
     return featuresOf(version);
+  }
+
+  /** What may go wrong with this nft, as a sentence; undefined if nothing is known, or not its version yet. */
+  get caution(): string | undefined {
+    if (this.#version === undefined || !crashesBesideNewer(this.#version)) return undefined;
+    return `nft ${this.#version} crashes if a newer nft on this node declares a set by its type, as kube-proxy does; install nft 1.1.3 or later`;
   }
 
   /** Sends commands that may be spread over several transactions, each set before its elements. */
@@ -246,7 +265,12 @@ export function featuresOf(version: string): Features {
     version,
     declaration: before(version, "1.1.2") ? "type" : "typeof",
     elementCounters: !before(version, "1.0.6"),
+    crashesBesideNewer: crashesBesideNewer(version),
   };
+}
+
+function crashesBesideNewer(version: string): boolean {
+  return before(version, "1.1.0");
 }
 
 const FEW_ELEMENTS = 1000;

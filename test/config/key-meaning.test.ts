@@ -1,0 +1,73 @@
+import { describe, expect, test } from "bun:test";
+import { meantKey } from "../../src/config/key-meaning.ts";
+import { configSchema } from "../../src/config/schema.ts";
+
+const KEYS = Object.keys(configSchema(true).entries);
+
+/** Words of a meaning, and words that are misspelt. */
+const MEANT: Readonly<Record<string, string>> = {
+  nonMasqueradeCIDRs:
+    "nonMasqueradeCIDR nonMasquaradeCIDRs monMasqueradeCIDRs noMasqueradeCIDRs nonmasqueradecidr nonMasqCIDRs nonMasqueradeDestinations noMasqCIDRs nonMasqueradedRanges excludeCIDRs excludedCIDRs excludeSnatCidrs snatExclude SNATExcludeCIDRs exemptCIDRs keepCIDRs bypassCIDRs non-masquerade-cidrs non_masquerade_cidrs skipMasqueradeCIDRs doNotMasquerade unmasqueradedCIDRs noNatCIDRs ignoreSubnets",
+  masqueradeCIDRs:
+    "forceMasqueradeCIDRs alwaysMasqueradeCIDRs masqueradeOnlyCIDRs masqueradeCIDR masqCIDRs maskqueradeCIDRs snatCIDRs natCIDRs includeMasqueradeCIDRs masquerade force-masquerade-cidrs",
+  sourceCIDRs: "sourceCIDR sources sourceRanges srcCIDRs podSourceCIDRs masqueradeSourceCIDRs sourcCIDRs",
+  nonMasqueradeSourceCIDRs:
+    "nonMasqueradeSrcCIDR excludeSources noMasqSrcCIDRs nonMasqueradeSources exemptSourceCIDRs nonMasqueradeSourceCIDR",
+  outputInterfaces:
+    "interfaces outInterfaces interface outputInterface outIface masqInterface devices outgoingInterfaces nic",
+  resyncInterval:
+    "interval syncInterval resyncPeriod reSyncIntervall syncPeriod refreshInterval resync-interval",
+  cidrLimit: "limit maxCIDRs cidrsLimit CIDRLimits maximumEntries",
+  masqLinkLocal: "masqueradeLinkLocal linkLocal masqLinkLocl masq-link-local",
+  masqLinkLocalIPv6: "masqueradeLinkLocalIPv6 linkLocalIPv6 masqLinkLocalV6",
+  enableIPv6: "ipv6 ipv6Enabled enableIP6 useIPv6 enable-ipv6 dualStack",
+};
+
+describe.each(Object.entries(MEANT))("%s is what is meant", (key, words) => {
+  test.each(words.split(" "))("by %s", word => {
+    expect(meantKey(word, KEYS)).toBe(key);
+  });
+});
+
+test.each([
+  "noMasqLinkLocal",
+  "disableLinkLocal",
+  "excludeInterfaces",
+  "inputInterfaces",
+  "disableIPv6",
+  "pods",
+  "x-base",
+  "namespace",
+  "apiVersion",
+  "ipv6CIDRs",
+])("nothing is meant by %s", word => {
+  expect(meantKey(word, KEYS)).toBeUndefined();
+});
+
+/** The opposite of what is written would be the worst advice. */
+test("no word that says no is ever a key that says yes, or the reverse", () => {
+  const no = [
+    "non",
+    "no",
+    "not",
+    "dont",
+    "never",
+    "exclude",
+    "excluded",
+    "except",
+    "exempt",
+    "skip",
+    "ignore",
+  ];
+  const yes = ["", "force", "always", "only", "do", "must", "include", "want"];
+  const middles = ["Masquerade", "Masq", "Snat", "MasqueradeSource", "MasqueradeSrc", "Source"];
+  const ends = ["CIDRs", "CIDR", "Cidrs", "Ranges", "List", "s"];
+  const word = (parts: string[]) => parts.join("").replace(/^./, it => it.toLowerCase());
+  for (const middle of middles) {
+    for (const end of ends) {
+      for (const start of no)
+        expect(`${meantKey(word([start, middle, end]), KEYS)}`).toStartWith("nonMasquerade");
+      for (const start of yes) expect(`${meantKey(word([start, middle, end]), KEYS)}`).not.toStartWith("non");
+    }
+  }
+});
