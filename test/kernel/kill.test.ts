@@ -4,6 +4,7 @@ import { BINARY, RunningAgent } from "../../lab/agent.ts";
 import { Lab } from "../../lab/lab.ts";
 import { save } from "../../lab/save.ts";
 import { WRITERS } from "../../lab/writers.ts";
+import { ROUNDS } from "../rounds.ts";
 
 /** In the empty /run of lab/isolate. */
 const CONFIG = "/run/kill/ip-masq-agent";
@@ -16,8 +17,8 @@ const CONFIGS = [
   { kept: "198.18.0.1", text: "nonMasqueradeCIDRs: [198.18.0.0/15, 10.1.0.0/16, 172.16.0.0/12]\n" },
 ] as const;
 
-/** `npm run test:faults` sets 200; an emulated machine (test/long/kernels) has time for fewer. */
-const KILLS = Number(process.env.KILLS ?? 50);
+/** An emulated machine (test/long/kernels) has time for fewer. */
+const KILLS = Number(process.env.KILLS ?? 50 * ROUNDS);
 
 let lab: Lab;
 beforeEach(async () => {

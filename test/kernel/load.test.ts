@@ -3,6 +3,7 @@ import { Lab } from "../../lab/lab.ts";
 import type { Tally } from "../../lab/load.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { policy } from "../policies.ts";
+import { ROUNDS } from "../rounds.ts";
 import { describeCandidates } from "./candidates.ts";
 import { CONTROLS, KEPT, tryControl } from "./controls.ts";
 
@@ -11,8 +12,7 @@ const OUTBOUND = "203.0.113.7";
 /** New flows a second, over all destinations. */
 const RATE = 20_000;
 
-/** `npm run test:faults` sets 200. */
-const CHANGES = Number(process.env.CHANGES ?? 50);
+const CHANGES = 50 * ROUNDS;
 
 /** Both lists hold KEPT and neither holds OUTBOUND; hardly anything else of them is the same. */
 const one = policy({ keep: ["10.0.0.0/8", "192.0.2.0/24", "100.64.0.0/10"] });
