@@ -23,9 +23,9 @@ import { schema } from "./cli/schema.ts";
 import { status } from "./cli/status.ts";
 import { version } from "./cli/version.ts";
 import { nearest } from "./config/nearest.ts";
-import { toStandardError } from "./observe/log.ts";
 import { printableLines } from "./system/printable.ts";
 import { ProgramError } from "./system/program.ts";
+import { toStandardError } from "./system/stderr.ts";
 import { OutputError, toStandardOutput } from "./system/stdout.ts";
 
 const commands = [run, status, explain, diff, check, render, cleanup, schema, version];

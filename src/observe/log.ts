@@ -1,6 +1,6 @@
-import { appendFileSync } from "node:fs";
 import { type ConsolaInstance, createConsola, type LogType } from "consola/core";
 import { printable, printableJson } from "../system/printable.ts";
+import { lineWriter } from "../system/stderr.ts";
 
 /** Facts of an event, for a reader and for programs alike. */
 type Facts = Readonly<Record<string, string | number | boolean | undefined>>;
@@ -20,19 +20,31 @@ const LEVELS: Readonly<Record<LogLevel, number>> = { error: 0, warn: 1, info: 3,
 
 /**
  * A log on standard error: `TIME LEVEL message key=value …`, or a JSON object a line with the keys `time`,
- * `level`, `message` and those of the facts.
+ * `level`, `message` and those of the facts. A reader that stalls loses lines and holds up nothing; how many were lost
+ * is said as soon as it reads on.
  *
- * @param write takes a line with its end
+ * @param write takes a line with its end, and returns false if it lost it
  */
-export function createLog(level: LogLevel, format: "text" | "json", write = toStandardError): Log {
+export function createLog(
+  level: LogLevel,
+  format: "text" | "json",
+  write: (line: string) => unknown = lineWriter(),
+): Log {
+  const formatted = format === "json" ? jsonLine : textLine;
+  let lost = 0;
   const consola = createConsola({
     level: LEVELS[level],
     throttle: 0,
     reporters: [
       {
         log({ date, type, args: [message, facts] }) {
-          const line = format === "json" ? jsonLine : textLine;
-          write(line(date.toISOString(), type, `${message}`, isFacts(facts) ? facts : {}));
+          const time = date.toISOString();
+          if (
+            lost > 0 &&
+            write(formatted(time, "warn", "log lines lost, their reader stalled", { lost })) !== false
+          )
+            lost = 0;
+          if (write(formatted(time, type, `${message}`, isFacts(facts) ? facts : {})) === false) lost++;
         },
       },
     ],
@@ -47,15 +59,6 @@ function consolaAsLog(consola: ConsolaInstance): Log {
     info: (message, facts) => consola.info(message, facts),
     debug: (message, facts) => consola.debug(message, facts),
   };
-}
-
-/** What cannot be written, to a full disk say, is lost: it is no reason to end. */
-export function toStandardError(line: string): void {
-  try {
-    appendFileSync(2, line);
-  } catch {
-    // nobody is there to be told
-  }
 }
 
 function isFacts(value: unknown): value is Facts {

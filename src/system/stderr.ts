@@ -1,0 +1,53 @@
+import { appendFileSync, constants, fstatSync, openSync, writeSync } from "node:fs";
+
+const STDERR = 2;
+
+/** Writes to standard error. What cannot be written, to a full disk say, is lost: that is no reason to end. */
+export function toStandardError(text: string): void {
+  try {
+    appendFileSync(STDERR, text);
+  } catch {
+    // nobody is there to be told
+  }
+}
+
+/**
+ * Returns a function that writes lines to a pipe and never waits for its reader: false if the line is lost because the
+ * reader takes no more. Anything else than a pipe is written to as by {@link toStandardError}.
+ *
+ * A pipe is opened anew through /proc, so that only this use of it does not block. systemd's journal is a socket, whose
+ * buffer systemd makes 8 MiB.
+ *
+ * @param fd the pipe, standard error unless a test says otherwise
+ */
+export function lineWriter(fd = STDERR): (line: string) => boolean {
+  const pipe = reopened(fd);
+  if (pipe === undefined) {
+    return line => {
+      toStandardError(line);
+      return true;
+    };
+  }
+  // The rest of a line longer than 4096 bytes, the most that a pipe takes whole or not at all.
+  let rest = new Uint8Array();
+  return line => {
+    try {
+      rest = rest.subarray(writeSync(pipe, rest));
+      if (rest.length > 0) return false;
+      const bytes = new TextEncoder().encode(line);
+      rest = bytes.subarray(writeSync(pipe, bytes));
+      return true;
+    } catch (error) {
+      return !(error instanceof Error && "code" in error && error.code === "EAGAIN");
+    }
+  };
+}
+
+function reopened(fd: number): number | undefined {
+  try {
+    if (!fstatSync(fd).isFIFO()) return undefined;
+    return openSync(`/proc/self/fd/${fd}`, constants.O_WRONLY | constants.O_NONBLOCK);
+  } catch {
+    return undefined;
+  }
+}
