@@ -25,7 +25,7 @@ import { version } from "./cli/version.ts";
 import { nearest } from "./config/nearest.ts";
 import { printableLines } from "./system/printable.ts";
 import { ProgramError } from "./system/program.ts";
-import { toStandardError } from "./system/stderr.ts";
+import { lineWriter, toStandardError } from "./system/stderr.ts";
 import { OutputError, toStandardOutput } from "./system/stdout.ts";
 
 const commands = [run, status, explain, diff, check, render, cleanup, schema, version];
@@ -70,8 +70,9 @@ async function main(argv: readonly string[], environment: NodeJS.ProcessEnv): Pr
   const idle = ignoredKlogFlags(flags.keys());
   const notes =
     idle.length > 0 ? [`${idle.map(name => `--${name}`).join(", ")}: klog's flags have no effect here`] : [];
+  const note = command === run ? lineWriter() : toStandardError;
   for (const line of [...warnings, ...notes, ...raisedFlag(flags.get("resync-interval"))])
-    toStandardError(prefixed(line));
+    note(prefixed(line));
   return command.start(flags, surplus);
 }
 

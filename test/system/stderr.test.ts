@@ -71,11 +71,14 @@ test("lines are lost while the reader stalls, none is torn, and the log says how
 test("an agent whose log nobody reads writes rules, repairs them, and ends", async () => {
   await using ends = await pipe("agent");
   fill(ends.free);
-  const agent = Bun.spawn([BINARY, "--listen=", "--backend=nftables", `--config=${folder.path}/none`], {
-    stdin: "ignore",
-    stdout: "ignore",
-    stderr: ends.end.fd,
-  });
+  const agent = Bun.spawn(
+    [BINARY, "--listen=", "--backend=nftables", "--logtostderr", `--config=${folder.path}/none`],
+    {
+      stdin: "ignore",
+      stdout: "ignore",
+      stderr: ends.end.fd,
+    },
+  );
   const stands = async () =>
     (await run(["nft", "list", "chain", "ip", "ip-masq-agent", "IP-MASQ-AGENT"])).exitCode === 0;
   while (!(await stands())) await Bun.sleep(10);
