@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test
 import { type Chroot, debianChroot } from "../../lab/chroot.ts";
 import { Firewalld } from "../../lab/firewalld.ts";
 import { Lab } from "../../lab/lab.ts";
+import { Lines } from "../../lab/lines.ts";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { type Competing, competing, isOurs } from "../../src/inspect/competing.ts";
@@ -283,8 +284,8 @@ for (const { name, owner, command, config } of PLUGINS) {
     name,
     `the rules that ${name} really makes`,
     async program => {
-      const container = lab.node.spawn(["unshare", "--net", "sleep", "60"]);
-      await Bun.sleep(200);
+      const container = lab.node.spawn(["unshare", "--net", "sh", "-c", "echo begun; exec sleep 60"]);
+      await new Lines(container.stdout).until("begun");
       const netns = `/proc/${container.pid}/ns/net`;
       await lab.node.output(command(program, netns), { input: JSON.stringify(config) });
       const all = await found();

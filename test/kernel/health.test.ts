@@ -214,7 +214,7 @@ test("whoever takes all connections does not keep the agent from its work", asyn
     socket.write("GET / HTTP/1.1\r\nHost: a\r\n");
     return socket;
   });
-  await Bun.sleep(200);
+  await Promise.all(flood.map(socket => new Promise(resolve => socket.once("connect", resolve))));
   await output(["nft", "flush", "ruleset"]);
   await log.until("too many connections");
   await log.until("repaired");

@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { incumbentSync } from "../../lab/incumbent.ts";
 import { Lab } from "../../lab/lab.ts";
+import { Lines } from "../../lab/lines.ts";
 import type { Plan } from "../../src/backends/backend.ts";
 import { chooseBackend, everyBackend } from "../../src/backends/choose.ts";
 import { IptablesBackend } from "../../src/backends/iptables/backend.ts";
@@ -187,18 +188,25 @@ MASQUERADE  all  --  anywhere             anywhere             /* ip-masq-agent:
 
 describe("the lock of iptables-legacy", () => {
   const held = (seconds: number) =>
-    lab.node.spawn(["flock", "--no-fork", "/run/xtables.lock", "sleep", `${seconds}`]);
+    lab.node.spawn([
+      "flock",
+      "--no-fork",
+      "/run/xtables.lock",
+      "sh",
+      "-c",
+      `echo held; exec sleep ${seconds}`,
+    ]);
 
   test("that somebody holds for a moment is waited for", async () => {
-    const holder = held(2);
-    await Bun.sleep(200);
+    const holder = held(1.5);
+    await new Lines(holder.stdout).until("held");
     await sync(backend("iptables-legacy"), policy());
     expect(await holder.exited).toBe(0);
   }, 15_000);
 
   test("that somebody holds for long is told of, and nothing is half done", async () => {
     const holder = held(30);
-    await Bun.sleep(200);
+    await new Lines(holder.stdout).until("held");
     await expect(sync(backend("iptables-legacy", 1), policy())).rejects.toThrow(
       "another program holds the lock of iptables: see who has /run/xtables.lock open",
     );

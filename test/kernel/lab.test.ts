@@ -148,8 +148,9 @@ describe("the load", () => {
       const running = await lab.load({
         destinations: destinations.map(({ destination }) => destination),
         flowsPerSecond: 20_000,
+        seconds: 0.5,
       });
-      await Bun.sleep(500);
+      await running.ended;
       const tallies = await running.stop();
       expect(running.sent).toBeWithin(5_000, 20_000);
       expect(tallies.reduce((sum, { sent }) => sum + sent, 0)).toBe(running.sent);
