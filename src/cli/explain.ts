@@ -1,4 +1,3 @@
-import { networkInterfaces } from "node:os";
 import * as v from "valibot";
 import { FAMILIES } from "../backends/backend.ts";
 import { chooseBackend } from "../backends/choose.ts";
@@ -80,12 +79,11 @@ async function fromKernel(flags: AgentFlags, policy: Policy): Promise<(it: Quest
   const kernel = await backend.rules(FAMILIES);
   const { findConflicts } = await import("../inspect/conflicts.ts");
   const { competing } = await findConflicts(policy, backend.name);
-  const { isBroadcastOf, isNodeAddress } = await import("../inspect/node-addresses.ts");
-  const own = isNodeAddress(networkInterfaces());
-  const toAll = isBroadcastOf(networkInterfaces());
+  const { readAddressTypes } = await import("../inspect/local-routes.ts");
+  const { isLocal, isBroadcast } = await readAddressTypes();
   return it => {
-    const local = own(it.destination) ? { local: true } : {};
-    const broadcast = toAll(it.destination) ? { broadcast: true } : {};
+    const local = isLocal(it.destination) ? { local: true } : {};
+    const broadcast = isBroadcast(it.destination) ? { broadcast: true } : {};
     return explainLive(policy, { ...it, ...local, ...broadcast }, kernel, competing);
   };
 }

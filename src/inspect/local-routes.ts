@@ -1,0 +1,68 @@
+import { readFile } from "node:fs/promises";
+import { networkInterfaces } from "node:os";
+import { type Address, Cidr } from "../net/cidr.ts";
+import { isBroadcastOf, isNodeAddress } from "./node-addresses.ts";
+
+/** What the kernel's routes say of destinations, which is what rules with `fib daddr type` and addrtype go by. */
+export interface AddressTypes {
+  /** Whether packets to the address stay on the node: also those of interfaces that are down, and whole blocks. */
+  isLocal(address: Address): boolean;
+  isBroadcast(address: Address): boolean;
+}
+
+/** Reads the kernel's routes. Where /proc does not have them, the addresses of interfaces that are up stand for them. */
+export async function readAddressTypes(): Promise<AddressTypes> {
+  const [ip, ip6] = await Promise.all(
+    ["/proc/net/fib_trie", "/proc/net/ipv6_route"].map(path => readFile(path, "utf8").catch(() => undefined)),
+  );
+  const routes = { ip: ip ? parseFibTrie(ip) : undefined, ip6: ip6 ? parseIPv6Routes(ip6) : undefined };
+  const local = {
+    ip: routes.ip && cidrsOf(routes.ip, "LOCAL"),
+    ip6: routes.ip6 && cidrsOf(routes.ip6, "LOCAL"),
+  };
+  const broadcast = routes.ip && cidrsOf(routes.ip, "BROADCAST");
+  const interfaces = networkInterfaces();
+  const [own, ofNetworks] = [isNodeAddress(interfaces), isBroadcastOf(interfaces)];
+  return {
+    isLocal: it => local[it.family]?.some(cidr => cidr.contains(it)) ?? own(it),
+    isBroadcast: it => broadcast?.some(cidr => cidr.contains(it)) ?? ofNetworks(it),
+  };
+}
+
+interface Route {
+  readonly cidr: Cidr;
+  /** LOCAL, BROADCAST, UNICAST and others. */
+  readonly type: string;
+}
+
+function cidrsOf(routes: readonly Route[], wanted: "LOCAL" | "BROADCAST"): Cidr[] {
+  return routes.flatMap(({ cidr, type }) => (type === wanted ? cidr : []));
+}
+
+/** Reads /proc/net/fib_trie: a line `|-- ADDRESS`, then a line `/LENGTH SCOPE TYPE` for each of its routes. */
+export function parseFibTrie(text: string): Route[] {
+  let address = "";
+  return text.split("\n").flatMap(line => {
+    address = /^\s*\|-- (\S+)/.exec(line)?.[1] ?? address;
+    const [, length, type = ""] = /^\s*\/(\d+) \S+ (\S+)/.exec(line) ?? [];
+    return length === undefined ? [] : route(`${address}/${length}`, type);
+  });
+}
+
+/** RTF_LOCAL of linux/ipv6_route.h. */
+const RTF_LOCAL = 0x80000000;
+
+/** Reads /proc/net/ipv6_route: hexadecimal columns, of which the first two are the destination and the ninth the flags. */
+export function parseIPv6Routes(text: string): Route[] {
+  return text.split("\n").flatMap(line => {
+    const [address = "", length = "", , , , , , , flags = ""] = line.trim().split(/\s+/);
+    const groups = address.match(/.{4}/g) ?? [];
+    const local = Number.parseInt(flags, 16) >= RTF_LOCAL;
+    return route(`${groups.join(":")}/${Number.parseInt(length, 16)}`, local ? "LOCAL" : "UNICAST");
+  });
+}
+
+function route(text: string, type: string): Route[] {
+  const cidr = Cidr.parse(text);
+  return cidr instanceof Cidr ? [{ cidr, type }] : [];
+}
