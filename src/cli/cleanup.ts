@@ -58,7 +58,8 @@ async function each(chain: string, work: Work) {
   for (const backend of await everyBackend(chain)) {
     for (const family of FAMILIES) {
       // nft reads the table of iptables-nft too: only where that could not.
-      if (backend.name === "iptables" && backend.writer === "nft" && read.has(`iptables-nft ${family}`)) continue;
+      if (backend.name === "iptables" && backend.writer === "nft" && read.has(`iptables-nft ${family}`))
+        continue;
       try {
         done.push(...(await work(backend, family)));
         read.add(`${backend.name === "nftables" ? "nftables" : backend.writer} ${family}`);

@@ -4,6 +4,7 @@ import type { Settings } from "../agent/intent.ts";
 import { NodeLock } from "../agent/node-lock.ts";
 import { Pace } from "../agent/pace.ts";
 import type { Due } from "../agent/triggers.ts";
+import { feedWatchdog } from "../agent/watchdog.ts";
 import { type ChooseOptions, type Chosen, chooseBackend } from "../backends/choose.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { Listen } from "../net/listen.ts";
@@ -61,6 +62,8 @@ export const run = command({
     let agent: Agent | undefined;
     const http = { journal, log, refresh: async () => agent?.count(), look };
     const serve = onlyOnce(() => listen(flags.listen, http, stop.signal));
+    const watchdog = feedWatchdog(journal, log);
+    stop.signal.addEventListener("abort", () => watchdog.stop());
     const chosen = await chooseInTheEnd(options, { ...http, serve }, wake, stop.signal);
     if (!chosen) {
       log.info("ipmasq ends");
