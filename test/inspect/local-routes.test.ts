@@ -56,6 +56,8 @@ test("an address is local if the kernel takes it for its own", async () => {
   await ip("link set odd0 up"); // without a carrier: its peer is down
   await ip("route add local 203.0.113.0/24 dev lo");
   await ip("address add fd00:9::1/128 dev lo");
+  // The kernel makes routes of IPv6 addresses a moment later.
+  while (!(await ip("-6 route show table local")).stdout.includes("fd00:9::1 "));
   const { isLocal, isBroadcast } = await readAddressTypes();
   const local = ["198.51.100.9", "203.0.113.77", "127.1.2.3", "FD00:9:0::1", "::1"];
   const others = ["198.51.100.8", "198.51.100.255", "192.0.2.1", "fd00:9::2"];
