@@ -22,6 +22,11 @@ export interface ChooseOptions {
   /** What has to be written, for `auto` to try. */
   readonly policy: Policy;
   readonly programs?: Programs;
+  /**
+   * Why only iptables keeps what foreign rules exempt from masquerading; undefined if it does not matter. `auto` asks it
+   * while it tries nft. It is a courtesy: it throws nothing, and does not take long.
+   */
+  readonly exemption?: () => Promise<string | undefined>;
 }
 
 /** Chooses what the rules are written with. Throws ProgramError if there is nothing to write them with. */
@@ -43,11 +48,15 @@ export async function everyBackend(chain?: string, programs: Programs = PROGRAMS
   return [new NftablesBackend(programs.argv("nft")), ...byIptables, new NftNatBackend(programs, chain)];
 }
 
-async function choose({ wanted, policy }: ChooseOptions, programs: Programs): Promise<Choice> {
+async function choose({ wanted, policy, exemption }: ChooseOptions, programs: Programs): Promise<Choice> {
   if (wanted === "nftables") return nftables(programs, "--backend=nftables");
   if (wanted === "iptables") return iptables(programs, "--backend=iptables");
   if (!programs.has("nft")) return iptables(programs, "nft is not installed");
-  const refusal = await new NftablesBackend(programs.argv("nft")).probe(policy);
+  const [refusal, exempted] = await Promise.all([
+    new NftablesBackend(programs.argv("nft")).probe(policy),
+    exemption?.(),
+  ]);
+  if (refusal === undefined && exempted !== undefined) return iptables(programs, exempted);
   if (refusal === undefined) return nftables(programs, "nft is here, and the kernel takes our rules");
   // iptables would be refused as well; the sync says so, and what to do.
   if (refusal.kind === "not-permitted") return nftables(programs, "nft is here");

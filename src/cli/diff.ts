@@ -10,6 +10,7 @@ import { ProgramError } from "../system/program.ts";
 import { UsageError } from "./args.ts";
 import { colouredDiff, isColourful } from "./colour.ts";
 import { type AgentFlags, command, type Outcome } from "./command.ts";
+import { exemptionFor } from "./exemption.ts";
 import { text } from "./flags.ts";
 import { configFlags, readPolicy } from "./policy.ts";
 
@@ -45,7 +46,11 @@ export const diff = command({
 async function withKernel(flags: AgentFlags, configmap: string): Promise<Outcome> {
   const { policy, stderr } = await readPolicy(flags, configmap);
   if (!policy) return { stderr, exitCode: TROUBLE };
-  const { backend } = await chooseBackend({ wanted: flags.backend, policy });
+  const { backend } = await chooseBackend({
+    wanted: flags.backend,
+    policy,
+    ...exemptionFor(policy.chain, async () => policy),
+  });
   const { plan, failures } = await planned(backend, policy);
   const { held, wanted } = plan;
   const { lines, failures: unread } = await backend.leftovers(policy);

@@ -10,6 +10,7 @@ import { printableJson, printableLines } from "../system/printable.ts";
 import { messageOf } from "../system/program.ts";
 import { UsageError } from "./args.ts";
 import { type AgentFlags, command, type Outcome } from "./command.ts";
+import { exemptionFor } from "./exemption.ts";
 import { anyOf, choice, toggle } from "./flags.ts";
 import { configFlags, readPolicy } from "./policy.ts";
 
@@ -75,7 +76,11 @@ export const explain = command({
 
 async function fromKernel(flags: AgentFlags, policy: Policy): Promise<(it: Question) => Explanation> {
   const { explainLive } = await import("../inspect/explain.ts");
-  const { backend } = await chooseBackend({ wanted: flags.backend, policy });
+  const { backend } = await chooseBackend({
+    wanted: flags.backend,
+    policy,
+    ...exemptionFor(policy.chain, async () => policy),
+  });
   const kernel = await backend.rules(FAMILIES);
   const { findConflicts } = await import("../inspect/conflicts.ts");
   const { competing } = await findConflicts(policy, backend.name);

@@ -14,8 +14,9 @@ import type { ServerOptions } from "../observe/server.ts";
 import { policyOf } from "../policy/policy.ts";
 import { ProgramError } from "../system/program.ts";
 import { command } from "./command.ts";
+import { exemptionFor } from "./exemption.ts";
 import { toggle } from "./flags.ts";
-import { policyFlags } from "./policy.ts";
+import { policyFlags, readPolicy } from "./policy.ts";
 import { BUILD } from "./version.ts";
 
 /** klog's level from which on an agent is expected to talk a lot. */
@@ -33,7 +34,15 @@ export const run = command({
     const verbose = flags.v !== undefined && flags.v >= KLOG_DEBUG;
     const log = createLog(verbose ? "debug" : flags["log-level"], flags["log-format"]);
     const policy = policyOf({}, policyFlags(flags));
-    const options: ChooseOptions = { wanted: flags.backend, policy };
+    const options: ChooseOptions = {
+      wanted: flags.backend,
+      policy,
+      ...exemptionFor(
+        policy.chain,
+        async () => (await readPolicy(flags, "")).policy ?? policy,
+        error => log.debug("exemptions cannot be read", { error }),
+      ),
+    };
     const settings: Settings = {
       config: flags.config,
       missing: flags.configGiven ? (once ? "error" : "warning") : undefined,

@@ -11,6 +11,7 @@ import { printableJson } from "../system/printable.ts";
 import { ProgramError } from "../system/program.ts";
 import { toStandardOutput } from "../system/stdout.ts";
 import { type AgentFlags, command, type Outcome } from "./command.ts";
+import { exemptionFor } from "./exemption.ts";
 import { choice, toggle } from "./flags.ts";
 import { loadOptions, policyFlags } from "./policy.ts";
 import { BUILD } from "./version.ts";
@@ -109,7 +110,11 @@ async function askKernel(flags: AgentFlags): Promise<Status> {
   const policy = policyOf(loaded.config, policyFlags(flags));
   const problems = [...formatProblems(loaded.problems), ...podProblems(policy, networkInterfaces())];
   try {
-    const { backend, reason } = await chooseBackend({ wanted: flags.backend, policy });
+    const { backend, reason } = await chooseBackend({
+      wanted: flags.backend,
+      policy,
+      ...exemptionFor(policy.chain, async () => policy),
+    });
     const { plan, failures } = await planned(backend, policy);
     const { counters } = plan;
     const inSync = plan.inSync && failures.length === 0;

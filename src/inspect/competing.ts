@@ -122,8 +122,8 @@ const NAT_PRIORITY = 100;
 /** Our own base chain with nftables. */
 const OUR_PRIORITY = 101;
 
-function isOwnTable({ family, table }: Pick<NatHook, "family" | "table">, { families }: Policy): boolean {
-  return table === TABLE && families.some(it => it.family === family);
+function isOwnTable({ family, table }: Pick<NatHook, "family" | "table">, { enabled }: Policy): boolean {
+  return table === TABLE && enabled.some(it => it === family);
 }
 
 /** Whether the chain is the policy's, or one beside it, by its name. */

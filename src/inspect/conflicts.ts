@@ -31,18 +31,30 @@ export async function findConflicts(
 /** How long the choice of a backend waits for the look at exemptions, in milliseconds. */
 const PATIENCE_MS = 2000;
 
+/** What `auto` wants to know of exemptions. */
+export interface ExemptionQuestion {
+  /** The chain that the agent is to have. */
+  readonly chain: string;
+  /** What the config means; asked for only if something is exempted at all. */
+  policy(): Promise<Policy>;
+}
+
 /**
- * Why only iptables keeps what foreign rules exempt from masquerading; undefined if nothing is exempted, or if the
- * exemption has no effect beside iptables either because it is in the table of the other variant. Takes 2 s at most.
+ * Why only iptables keeps what foreign rules exempt from masquerading; undefined if nothing is exempted that the policy
+ * masquerades, or if the exemption has no effect beside iptables either because it is in the table of the other variant.
+ * Takes 2 s at most. Throws what reading the policy throws.
  */
 export async function exemptionKeptByIptables(
-  policy: Policy,
+  { chain, policy }: ExemptionQuestion,
   programs: Programs = PROGRAMS,
 ): Promise<string | undefined> {
   const look = async (): Promise<string | undefined> => {
+    const all = masqueradingAll(chain);
     const limits = { time: PATIENCE_MS };
-    const { hooks } = await readNatHooks({ programs, limits, skip: isOurs(policy, "nftables") });
-    const found = exemptions(hooks, policy, "nftables");
+    const natOf = all.families.map(({ family }) => family);
+    const { hooks } = await readNatHooks({ programs, limits, natOf, skip: isOurs(all, "iptables") });
+    if (exemptions(hooks, all, "nftables").length === 0) return undefined;
+    const found = exemptions(hooks, await policy(), "nftables");
     if (found.length === 0) return undefined;
     const choice = await chooseTools(programs);
     const tool = choice?.tools.variant ?? "nft";
@@ -52,10 +64,24 @@ export async function exemptionKeptByIptables(
   return Promise.race([look(), Bun.sleep(PATIENCE_MS).then(() => undefined)]);
 }
 
+/** A policy that keeps nothing: what it does not find exempted, no policy does. */
+function masqueradingAll(chain: string): Policy {
+  const none = { outer: [], covered: [] };
+  const families = (["ip", "ip6"] as const).map(family => ({
+    family,
+    sources: undefined,
+    nonMasqueradeSources: none,
+    masquerade: none,
+    nonMasquerade: none,
+  }));
+  const enabled = families.map(({ family }) => family);
+  return { families, enabled, outputInterfaces: undefined, chain, randomFully: false, toPorts: undefined };
+}
+
 /** What an exemption is about, in a few words. */
-export function exempted({ exempts = [], sources, only }: Competing): string {
+function exempted({ exempts = [], sources, only }: Competing): string {
   const from = sources ? ` from ${few(sources)}` : "";
-  return `${only === undefined ? "connections" : only}${from} to ${few(exempts)}`;
+  return `${only ?? "connections"}${from} to ${few(exempts)}`;
 }
 
 const FEW = 3;

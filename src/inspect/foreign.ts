@@ -43,6 +43,8 @@ export interface LookOptions {
   /** Chains that are not read, because they are ours. */
   readonly skip?: Skip;
   readonly limits?: Partial<LookLimits>;
+  /** The families of which only table `nat` of iptables is read. All that translates is read if left out. */
+  readonly natOf?: readonly Family[];
 }
 
 /** What one look may cost, whatever others have written. */
@@ -80,14 +82,16 @@ class Look {
   readonly #programs: Programs;
   readonly #skip: Skip;
   readonly #most: LookLimits;
+  readonly #natOf: readonly Family[] | undefined;
   readonly #end: number;
   readonly #limits: RunLimits;
   readonly #unread: string[] = [];
   readonly #visited = new Set<string>();
   #chains = 0;
 
-  constructor({ programs = PROGRAMS, skip = () => false, limits = {} }: LookOptions) {
+  constructor({ programs = PROGRAMS, skip = () => false, limits = {}, natOf }: LookOptions) {
     this.#programs = programs;
+    this.#natOf = natOf;
     this.#skip = skip;
     this.#most = { ...LIMITS, ...limits };
     const end = performance.now() + this.#most.time;
@@ -113,15 +117,27 @@ class Look {
   /** The base chains of nftables. Table `nat` is read by iptables-nft where that can be. */
   async #native(tools: Tools | undefined): Promise<NatHook[]> {
     const nft = this.#programs.has("nft") ? new Nft(this.#programs.argv("nft"), this.#limits) : undefined;
-    const bases =
-      nft &&
-      (await this.#or(undefined, "the chains of nftables", () => nft.baseChains("nat", "postrouting")));
+    const bases = nft && (this.#natOf ? await this.#nat(nft, this.#natOf) : await this.#bases(nft));
     const hooks: NatHook[] = [];
-    for (const base of bases ?? FAMILIES.map(family => ({ family, ...NAT }))) {
+    for (const base of bases ?? (this.#natOf ?? FAMILIES).map(family => ({ family, ...NAT }))) {
       const hook = await this.#hook(base, bases ?? [], nft, tools);
       if (hook) hooks.push(hook);
     }
     return hooks;
+  }
+
+  #bases(nft: Nft): Promise<readonly BaseChain[] | undefined> {
+    return this.#or(undefined, "the chains of nftables", () => nft.baseChains("nat", "postrouting"));
+  }
+
+  /** Asks nft whether there is table `nat`: old versions of iptables-nft make it when they are asked. */
+  async #nat(nft: Nft, families: readonly Family[]): Promise<readonly BaseChain[]> {
+    const found = families.map(async (family): Promise<BaseChain[]> => {
+      const what = `chain ${NAT.name} of table ${family} ${NAT.table}`;
+      const chain = await this.#or(undefined, what, () => nft.chain(family, NAT.table, NAT.name));
+      return chain ? [{ family, ...NAT, type: "nat", hook: "postrouting" }] : [];
+    });
+    return (await Promise.all(found)).flat();
   }
 
   async #hook(
@@ -162,7 +178,7 @@ class Look {
   /** The kernel gives table `nat` of iptables-legacy away as a whole only. */
   async #legacy(tools: Tools): Promise<NatHook[]> {
     const hooks: NatHook[] = [];
-    for (const family of FAMILIES.filter(it => tools.has(it))) {
+    for (const family of (this.#natOf ?? FAMILIES).filter(it => tools.has(it))) {
       const text = await this.#or("", `table ${family} nat of iptables-legacy`, () =>
         tools.print(family, "nat"),
       );

@@ -1,6 +1,6 @@
 import { formatOrigin } from "../policy/policy.ts";
 import { printable } from "../system/printable.ts";
-import { competingText, effectText } from "./competing.ts";
+import { competingText, effectText, some } from "./competing.ts";
 import type { OriginJson } from "./origin.ts";
 import type { Status } from "./status.ts";
 
@@ -42,7 +42,10 @@ function competitors({ competing }: Status): string[] {
   const harmful = competing.filter(({ harmless }) => !harmless);
   const others = competing
     .filter(({ harmless }) => harmless)
-    .map(({ owner, only }) => (only === undefined ? owner : `${owner} (only ${only})`));
+    .map(({ kind, owner, only, exempts = [] }) => {
+      if (kind === "exempts") return `${owner} (exempts ${some(exempts)})`;
+      return only === undefined ? owner : `${owner} (only ${only})`;
+    });
   const lines = harmful
     .slice(0, MOST_COMPETING)
     .flatMap(it => [`  ${competingText(it)}`, `    ${effectText(it)}`, `    ${it.remedy}`]);

@@ -1,0 +1,239 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import * as v from "valibot";
+import { BINARY } from "../../lab/agent.ts";
+import { incumbentSync } from "../../lab/incumbent.ts";
+import { Lab } from "../../lab/lab.ts";
+import { chooseBackend } from "../../src/backends/choose.ts";
+import { sync } from "../../src/backends/sync.ts";
+import { exemptionKeptByIptables, findConflicts } from "../../src/inspect/conflicts.ts";
+import { Status } from "../../src/inspect/status.ts";
+import { policy } from "../policies.ts";
+import { programsOf } from "./candidates.ts";
+
+const KEEP = ["10.0.0.0/8", "192.168.0.0/16"];
+const MEANT = policy({ keep: KEEP });
+const OTHER_POD = "10.244.1.77";
+const VARIANTS = ["iptables-nft", "iptables-legacy"] as const;
+type Variant = (typeof VARIANTS)[number];
+
+let lab: Lab;
+beforeAll(async () => {
+  lab = await Lab.create();
+  await lab.addPodAddress(OTHER_POD);
+});
+afterAll(() => lab.close());
+
+const sh = (line: string) => lab.node.output(["sh", "-ec", line]);
+const clear = () => sh("nft flush ruleset; iptables-legacy -t nat -F; iptables-legacy -t nat -X");
+afterEach(clear);
+
+const exemption = () =>
+  exemptionKeptByIptables({ chain: MEANT.chain, policy: async () => MEANT }, programsOf(lab));
+
+/** ipmasq in the place of whatever stands there. */
+async function ipmasq(wanted: "auto" | "nftables" | "iptables") {
+  const { backend, reason } = await chooseBackend({
+    wanted,
+    policy: MEANT,
+    programs: programsOf(lab),
+    exemption,
+  });
+  await sync(backend, MEANT);
+  const { competing } = await findConflicts(MEANT, backend.name, programsOf(lab));
+  return { name: backend.name, reason, announced: competing.filter(({ harmless }) => !harmless) };
+}
+
+const CONNECTIONS = ["198.51.100.9", "203.0.113.7", "10.1.2.3", "192.168.9.9"].flatMap(to =>
+  [undefined, OTHER_POD].map(from => ({ protocol: "udp" as const, to, ...(from && { from }) })),
+);
+
+async function verdicts(): Promise<Record<string, string>> {
+  const seen = await Promise.all(
+    CONNECTIONS.map(async it => [`${it.from ?? "Pod"} to ${it.to}`, await lab.ownerSeen(it)] as const),
+  );
+  return Object.fromEntries(seen);
+}
+
+describe.each(VARIANTS)("in %s, what is exempted beside ip-masq-agent stays so beside us", variant => {
+  const ipt = `${variant} -t nat`;
+  test.each([
+    [
+      "by destination",
+      `${ipt} -A POSTROUTING -d 198.51.100.0/24 -j ACCEPT`,
+      "connections to 198.51.100.0/24",
+    ],
+    ["by RETURN", `${ipt} -A POSTROUTING -d 198.51.100.0/24 -j RETURN`, "connections to 198.51.100.0/24"],
+    [
+      "by source",
+      `${ipt} -A POSTROUTING -s ${OTHER_POD} -j ACCEPT`,
+      `connections from ${OTHER_POD}/32 to 0.0.0.0/0`,
+    ],
+    [
+      "by a mark",
+      `${ipt} -A POSTROUTING -m mark --mark 0x8/0x8 -j ACCEPT; iptables-nft -t mangle -A FORWARD -d 198.51.100.0/24 -j MARK --set-mark 0x8`,
+      "packets with mark 0x8/0x8 to 0.0.0.0/0",
+    ],
+    [
+      "in a chain of its own",
+      `${ipt} -N VPN; ${ipt} -A VPN -d 198.51.100.0/24 -j ACCEPT; ${ipt} -A POSTROUTING -j VPN`,
+      "connections to 198.51.100.0/24",
+    ],
+  ])("%s", async (_, rules, exempts) => {
+    await sh(rules);
+    await incumbentSync(lab.node, variant, KEEP);
+    const before = await verdicts();
+    expect(before[`${OTHER_POD} to 198.51.100.9`]).toBe("pod"); // or the test would be blind
+    const { name, reason, announced } = await ipmasq("auto");
+    expect(await verdicts()).toEqual(before);
+    expect([name, announced]).toEqual(["iptables", []]);
+    expect(reason).toContain(`exempts ${exempts}; only iptables keeps that`);
+  });
+
+  test("with --backend=nftables the exemption has no effect, and that is announced", async () => {
+    await sh(`${ipt} -A POSTROUTING -d 198.51.100.0/24 -j ACCEPT`);
+    const { announced } = await ipmasq("nftables");
+    expect((await verdicts())["Pod to 198.51.100.9"]).toBe("node");
+    expect(announced).toMatchObject([{ kind: "exempts", exempts: ["198.51.100.0/24"], tool: variant }]);
+  });
+
+  test("an exemption behind the jump never had an effect, and flips no choice", async () => {
+    await incumbentSync(lab.node, variant, KEEP);
+    await sh(`${ipt} -A POSTROUTING -d 198.51.100.0/24 -j ACCEPT`);
+    const before = await verdicts();
+    expect(await ipmasq("auto")).toMatchObject({ name: "nftables" });
+    expect(await verdicts()).toEqual(before);
+  });
+});
+
+describe("nothing flips the choice", () => {
+  test.each([
+    ["no rules", ""],
+    [
+      "a CNI plugin with ipMasq",
+      "-N CNI-0123456789abcdef01234567; $ipt -A POSTROUTING -s 10.244.1.2 -j CNI-0123456789abcdef01234567; $ipt -A CNI-0123456789abcdef01234567 -d 10.244.0.0/16 -j ACCEPT; $ipt -A CNI-0123456789abcdef01234567 ! -d 224.0.0.0/4 -j MASQUERADE",
+    ],
+    [
+      "kube-proxy",
+      "-N KUBE-POSTROUTING; $ipt -A POSTROUTING -j KUBE-POSTROUTING; $ipt -A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN; $ipt -A KUBE-POSTROUTING -j MASQUERADE",
+    ],
+    ["docker", "-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE"],
+    ["what is kept anyway", "-A POSTROUTING -d 10.9.0.0/16 -j ACCEPT"],
+    [
+      "an IPsec policy, which is never masqueraded",
+      "-A POSTROUTING -m policy --dir out --pol ipsec -j ACCEPT",
+    ],
+  ])("%s", async (_, rules) => {
+    if (rules !== "") await sh(`ipt="iptables-nft -t nat"; $ipt ${rules}`);
+    expect(await exemption()).toBe(undefined);
+  });
+
+  test("an accept in a base chain of another table, which never had an effect", async () => {
+    await sh(
+      "nft 'add table ip o; add chain ip o p { type nat hook postrouting priority 99; }; add rule ip o p ip daddr 198.51.100.0/24 accept'",
+    );
+    await incumbentSync(lab.node, "iptables-nft", KEEP);
+    const before = await verdicts();
+    expect(await ipmasq("auto")).toMatchObject({ name: "nftables", announced: [] });
+    expect(await verdicts()).toEqual(before);
+  });
+
+  test("what hangs, which is not waited for", async () => {
+    await sh("iptables-nft -t nat -A POSTROUTING -d 198.51.100.0/24 -j ACCEPT");
+    const programs = programsOf(lab);
+    const hanging = { ...programs, argv: () => ["sleep", "60"] };
+    const began = performance.now();
+    expect(await exemptionKeptByIptables({ chain: MEANT.chain, policy: async () => MEANT }, hanging)).toBe(
+      undefined,
+    );
+    expect(
+      await exemptionKeptByIptables({ chain: MEANT.chain, policy: () => new Promise(() => {}) }, programs),
+    ).toBe(undefined);
+    expect(performance.now() - began).toBeLessThan(6000);
+  }, 10_000);
+});
+
+/** A rule that ends NAT, or leads to one that does. */
+const drawn = fc
+  .record({
+    match: fc.constantFrom(
+      ...["-d 198.51.100.0/24", "-d 203.0.113.0/24", "-d 10.1.0.0/16", `-s ${OTHER_POD}`],
+      ...[
+        `-s ${OTHER_POD} -d 203.0.113.0/24`,
+        "! -d 10.0.0.0/8",
+        "-p udp",
+        "-p tcp",
+        "-o eth1",
+        "-o eth0",
+        "",
+      ],
+      "-m mark --mark 0x1",
+    ),
+    target: fc.constantFrom("ACCEPT", "RETURN", "INNER", "goto"),
+    inner: fc.constantFrom(
+      "-d 198.51.100.0/25 -j ACCEPT",
+      "-d 203.0.113.0/24 -j RETURN",
+      `-s ${OTHER_POD} -j ACCEPT`,
+    ),
+    behind: fc.boolean(),
+  })
+  .map(({ match, target, inner, behind }) => ({
+    inner,
+    rule: `${match} ${target === "goto" ? "-g INNER" : `-j ${target}`}`.trim(),
+    behind,
+  }));
+
+test("beside drawn exemptions, taking over from ip-masq-agent changes no verdict unannounced; nor does the other backend", async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.constantFrom<Variant>(...VARIANTS),
+      fc.constantFrom<Variant>(...VARIANTS),
+      fc.array(drawn, { minLength: 1, maxLength: 3 }),
+      async (variant, where, rules) => {
+        await clear();
+        const ipt = `${where} -t nat`;
+        const add = (behind: boolean) =>
+          rules.filter(it => it.behind === behind).map(({ rule }) => `${ipt} -A POSTROUTING ${rule};`);
+        const inner = rules.map(it => `${ipt} -A INNER ${it.inner};`);
+        await sh([`${ipt} -N INNER;`, ...inner, ...add(false)].join(""));
+        await incumbentSync(lab.node, variant, KEEP);
+        await sh([":;", ...add(true)].join(""));
+        const before = await verdicts();
+        const auto = await ipmasq("auto");
+        const after = await verdicts();
+        if (auto.announced.length === 0) expect(after).toEqual(before);
+        const byNft = await ipmasq("nftables");
+        if (byNft.announced.length === 0) expect(await verdicts()).toEqual(after);
+      },
+    ),
+    { numRuns: Number(process.env.EXEMPTION_RUNS ?? 12) },
+  );
+}, 60_000);
+
+describe("the built binary", () => {
+  const run = async (...args: string[]) => lab.node.run([BINARY, ...args]);
+  const status = async (...args: string[]) =>
+    v.parse(Status, JSON.parse((await run("status", "--output=json", ...args)).stdout));
+
+  test("run --once with --backend=auto keeps an exemption, and status and explain say so", async () => {
+    await sh("iptables-nft -t nat -A POSTROUTING -d 198.51.100.0/24 -j ACCEPT");
+    expect((await run("run", "--once")).exitCode).toBe(0);
+    expect((await verdicts())["Pod to 198.51.100.9"]).toBe("pod");
+    expect(await status()).toMatchObject({ inSync: true, backend: "iptables" });
+    const reason = `"-A POSTROUTING -d 198.51.100.0/24 -j ACCEPT" exempts connections to 198.51.100.0/24; only iptables keeps that`;
+    expect((await status()).reason).toStartWith(reason);
+    const { stdout } = await run("explain", "--live", "198.51.100.9");
+    expect(stdout).toContain("-A POSTROUTING -d 198.51.100.0/24 -j ACCEPT");
+    expect(stdout).toContain("may exempt it");
+    expect((await run("diff")).exitCode).toBe(0);
+    await run("cleanup");
+  });
+
+  test("status after run --once --backend=iptables does not call our own chain another agent's", async () => {
+    expect((await run("run", "--once", "--backend=iptables", "--masq-chain=OURS")).exitCode).toBe(0);
+    for (const flags of [[], ["--backend=nftables"], ["--backend=iptables"]]) {
+      expect((await status("--masq-chain=OURS", ...flags)).competing).toEqual([]);
+    }
+    await run("cleanup", "--masq-chain=OURS");
+  });
+});
