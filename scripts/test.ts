@@ -31,6 +31,9 @@ const LONGEST = [
 /** Tests wait as long as they compute: with one process more than cores, two cores are busy. */
 const AT_ONCE = availableParallelism() + 1;
 
+/** For a test that does not say itself how long it may take. Bun's 5 s are too few on a busy machine. */
+const LIMIT_MS = 30_000;
+
 const ROOT = join(import.meta.dirname, "..");
 const words = process.argv.slice(2);
 const dash = words.findIndex(word => word.startsWith("-"));
@@ -115,7 +118,7 @@ async function runJob(files: Job): Promise<void> {
   const isolated = process.platform === "linux" ? ["lab/isolate"] : [];
   const { exitCode, output, seconds } = await ended([
     ...isolated,
-    ...["bun", "test", "--reporter=junit", `--reporter-outfile=${report}`],
+    ...["bun", "test", `--timeout=${LIMIT_MS}`, "--reporter=junit", `--reporter-outfile=${report}`],
     ...options,
     ...files.map(file => `./${file}`),
   ]);
