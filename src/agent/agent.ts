@@ -132,7 +132,7 @@ export class Agent {
   async count(): Promise<void> {
     const { policy } = this.#intent;
     if (!policy) return;
-    await this.#alone(async () => this.journal.totals.read((await this.backend.plan(policy)).counters));
+    await this.#alone(async () => this.journal.totals.read(await this.backend.plan(policy)));
   }
 
   /** One sync. Throws nothing: the record says how it went. */
@@ -161,7 +161,9 @@ export class Agent {
     const { policy } = this.#intent;
     if (!policy) return { result: "failed", message: "there has been no good config yet" };
     await this.lock.take();
-    const synced = await this.backend.sync(policy);
+    const synced = await this.backend.sync(policy, this.journal.totals);
+    if (synced.failures.length === 0) this.journal.totals.keep(policy);
+    this.#warn("limits", this.backend.limits.join("; ") || undefined);
     // What others left is not looked for at each sync: that takes programs of its own.
     if (this.#intent.fresh || due.triggers.includes("start") || due.triggers.includes("signal")) {
       this.#tidy(policy);
@@ -195,8 +197,6 @@ export class Agent {
 
   #succeeded({ before, after }: Synced, due: Due): Outcome {
     this.#wasInForce = true;
-    this.journal.totals.read(before.counters);
-    if (before !== after) this.journal.totals.read(after.counters);
     this.#warn("writer", after.caution, "info"); // nothing is wrong yet
     if (this.#pace.failures > 0) this.log.info("sync works again", { failures: this.#pace.failures });
     this.#pace.succeeded();

@@ -39,11 +39,23 @@ export interface Plan {
   readonly held: readonly string[];
   readonly wanted: readonly string[];
   readonly inSync: boolean;
+  /** What the counters are kept by: each writer has counters of its own in the kernel. */
+  readonly writer: string;
   readonly counters: readonly Counter[];
   /** What may go wrong with the program that writes, as a sentence; undefined if nothing is known. */
   readonly caution?: string | undefined;
-  /** Writes what differs, such that no packet is judged by anything but the old rules or the new ones. */
-  apply(): Promise<void>;
+  /**
+   * Writes what differs, such that no packet is judged by anything but the old rules or the new ones. Returns what the
+   * counters then begin with: rules and sets that are written again begin at zero, or with the counts that were kept.
+   */
+  apply(): Promise<readonly Counter[]>;
+}
+
+/** Is told of each reading of the kernel's counters and of each write, in their order. */
+export interface Tally {
+  read(plan: Pick<Plan, "writer" | "counters">): void;
+  /** @param counters what they begin with after a write */
+  wrote(plan: Pick<Plan, "writer">, counters: readonly Counter[]): void;
 }
 
 /** How many connections got a verdict since the rule was made. A NAT chain sees the first packet of each. */
@@ -55,6 +67,8 @@ export interface Counter {
   readonly connections: number;
   /** Of those first packets. */
   readonly bytes: number;
+  /** Which object of the kernel counts, where that can be told: made anew it is another one. */
+  readonly identity?: string;
 }
 
 /** Something that goes on until it is stopped. */

@@ -1,7 +1,7 @@
 import type { Family } from "../net/cidr.ts";
 import { type Policy, partOf } from "../policy/policy.ts";
 import { failureKind, messageOf } from "../system/program.ts";
-import { type Backend, NotAppliedError, type Plan } from "./backend.ts";
+import { type Backend, type Counter, NotAppliedError, type Plan, type Tally } from "./backend.ts";
 
 /** What a sync found and did. */
 export interface Synced {
@@ -23,9 +23,11 @@ export interface FamilyFailure {
  * something else wrote at the same moment, it tries again. If both families together fail, each is tried alone.
  *
  * Throws ProgramError, and NotAppliedError if the rules are still not there, if that is so of every family.
+ *
+ * @param tally is told of all readings and writes, those of a sync that fails too
  */
-export async function sync(backend: Backend, policy: Policy): Promise<Synced> {
-  const { done, failures } = await apart(policy, part => syncAll(backend, part));
+export async function sync(backend: Backend, policy: Policy, tally?: Tally): Promise<Synced> {
+  const { done, failures } = await apart(policy, part => syncAll(backend, part, tally));
   const before = joined(done.map(it => it.before));
   const changed = done.some(it => it.before !== it.after);
   return { before, after: changed ? joined(done.map(it => it.after)) : before, failures };
@@ -79,25 +81,34 @@ function joined(plans: readonly Plan[]): Plan {
     held: plans.flatMap(({ held }) => held),
     wanted: plans.flatMap(({ wanted }) => wanted),
     inSync: plans.every(({ inSync }) => inSync),
+    writer: only?.writer ?? "",
     counters: plans.flatMap(({ counters }) => counters),
     caution: plans.find(({ caution }) => caution !== undefined)?.caution,
     apply: async () => {
-      for (const plan of plans) await plan.apply();
+      const counters: Counter[] = [];
+      for (const plan of plans) counters.push(...(await plan.apply()));
+      return counters;
     },
   };
 }
 
-async function syncAll(backend: Backend, policy: Policy): Promise<{ before: Plan; after: Plan }> {
+async function syncAll(
+  backend: Backend,
+  policy: Policy,
+  tally: Tally | undefined,
+): Promise<{ before: Plan; after: Plan }> {
   const spare = isLong(policy) ? () => Bun.gc(true) : () => {};
   spare();
   const before = await backend.plan(policy);
+  tally?.read(before);
   let after = before;
   for (let i = 0; i < MOST_TRIES && !after.inSync; i++) {
     spare();
     const { held } = after;
-    const failure = await failureOf(after.apply());
+    const failure = await failureOf(write(after, tally));
     spare();
     after = await backend.plan(policy);
+    tally?.read(after);
     // What another program changed while it was written may go well at the next try.
     if (failure && (i === MOST_TRIES - 1 || Bun.deepEquals(held, after.held))) throw failure.error;
   }
@@ -106,6 +117,11 @@ async function syncAll(backend: Backend, policy: Policy): Promise<{ before: Plan
 }
 
 const MOST_TRIES = 3;
+
+async function write(plan: Plan, tally: Tally | undefined): Promise<void> {
+  const counters = await plan.apply();
+  tally?.wrote(plan, counters);
+}
 
 async function failureOf(work: Promise<void>): Promise<{ readonly error: unknown } | undefined> {
   try {

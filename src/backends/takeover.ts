@@ -1,7 +1,7 @@
 import type { Family } from "../net/cidr.ts";
 import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/program.ts";
-import { type Backend, FAMILIES, type Plan, type Watch } from "./backend.ts";
+import { type Backend, FAMILIES, type Plan, type Tally, type Watch } from "./backend.ts";
 import type { KernelRules } from "./rules.ts";
 import { type Synced, sync } from "./sync.ts";
 
@@ -43,8 +43,8 @@ export class Takeover implements Backend {
     return this.backend.plan(policy);
   }
 
-  sync(policy: Policy): Promise<Synced> {
-    return sync(this.backend, policy);
+  sync(policy: Policy, tally?: Tally): Promise<Synced> {
+    return sync(this.backend, policy, tally);
   }
 
   /** What `tidy` would remove. Throws nothing. */

@@ -1,45 +1,92 @@
-import type { Counter } from "../backends/backend.ts";
+import type { Counter, Plan, Tally } from "../backends/backend.ts";
+import type { Policy } from "../policy/policy.ts";
 
 type Count = Pick<Counter, "connections" | "bytes">;
 
+type Reading = Count & Pick<Counter, "identity">;
+
 /**
- * Counts that never go backwards. In the kernel they begin anew whenever a rule or set is rewritten; so what came
- * to each since it was last read is added up here.
+ * Counts that never go backwards and count nothing twice, while those in the kernel begin anew with each write of ours
+ * and with whatever others do to the rules.
+ *
+ * What we write is known exactly: a reading before it, what the counters begin with after it, the next reading. What
+ * others do is not: where a count fell, or another object of the kernel counts, it may have begun anew, or may have been
+ * restored from a copy; so it is only taken as the new beginning. What the kernel counts between the last reading and a
+ * write is lost.
  */
-export class Totals {
-  /** By family, verdict and CIDR: what the kernel said last, and the sum. */
-  #counters = new Map<string, { last: Counter; sum: Count }>();
+export class Totals implements Tally {
+  /** What was last read, by writer and family, and then by counter. */
+  readonly #last = new Map<string, Map<string, Reading>>();
+  /** By counter, since the first reading. */
+  readonly #sums = new Map<string, Counter>();
   readonly #byVerdict = { keep: NONE, masquerade: NONE };
 
-  /** Takes what the kernel counts now. A CIDR that is no longer counted is forgotten, but for its verdict's sum. */
-  read(counters: readonly Counter[]): void {
-    const known = this.#counters;
-    this.#counters = new Map();
-    for (const now of counters) {
-      const key = `${now.family} ${now.verdict} ${now.cidr ?? ""}`;
-      const before = known.get(key);
-      const more = since(before?.last ?? NONE, now);
-      this.#counters.set(key, { last: now, sum: plus(before?.sum ?? NONE, more) });
-      this.#byVerdict[now.verdict] = plus(this.#byVerdict[now.verdict], more);
+  /** Adds what was counted since the last reading; at the first reading of a writer, since its rules were made. */
+  read({ writer, counters }: Pick<Plan, "writer" | "counters">): void {
+    const known = new Set(this.#last.keys());
+    for (const counter of counters) {
+      const last = this.#lastOf(writer, counter);
+      const key = keyOf(counter);
+      const before = last.get(key) ?? (known.has(placeOf(writer, counter)) ? counter : NONE);
+      last.set(key, counter);
+      this.#add(key, counter, since(before, counter));
     }
   }
 
-  /** The sums of what is counted now, in the order in which the kernel has it. */
+  wrote({ writer }: Pick<Plan, "writer">, counters: readonly Counter[]): void {
+    for (const counter of counters) this.#lastOf(writer, counter).set(keyOf(counter), counter);
+  }
+
+  /** Forgets CIDRs that the policy does not have, but for the sum of their verdict. */
+  keep(policy: Policy): void {
+    const wanted = new Set(policy.families.flatMap(keysOf));
+    for (const counts of [this.#sums, ...this.#last.values()])
+      for (const key of [...counts.keys()]) if (!wanted.has(key)) counts.delete(key);
+  }
+
+  /** The sums of each counter. */
   get counters(): readonly Counter[] {
-    return [...this.#counters.values()].map(({ last, sum }) => ({ ...last, ...sum }));
+    return [...this.#sums.values()];
   }
 
   get byVerdict(): Readonly<Record<Counter["verdict"], Count>> {
     return this.#byVerdict;
   }
+
+  #lastOf(writer: string, counter: Counter): Map<string, Reading> {
+    const place = placeOf(writer, counter);
+    const known = this.#last.get(place) ?? new Map<string, Reading>();
+    this.#last.set(place, known);
+    return known;
+  }
+
+  #add(key: string, { family, verdict, cidr }: Counter, more: Count): void {
+    this.#sums.set(key, { family, verdict, cidr, ...plus(this.#sums.get(key) ?? NONE, more) });
+    this.#byVerdict[verdict] = plus(this.#byVerdict[verdict], more);
+  }
 }
 
 const NONE: Count = { connections: 0, bytes: 0 };
 
-/** A count that is smaller than it was has begun anew. */
-function since(last: Count, now: Count): Count {
-  if (now.connections < last.connections || now.bytes < last.bytes) return now;
-  return { connections: now.connections - last.connections, bytes: now.bytes - last.bytes };
+function placeOf(writer: string, { family }: Counter): string {
+  return `${writer}, ${family}`;
+}
+
+function keyOf({ family, verdict, cidr }: Pick<Counter, "family" | "verdict" | "cidr">): string {
+  return `${family} ${verdict} ${cidr?.text ?? ""}`;
+}
+
+function keysOf({ family, masquerade, nonMasquerade }: Policy["families"][number]): string[] {
+  const keys = (verdict: Counter["verdict"], list: typeof masquerade) =>
+    [undefined, ...list.outer.map(({ cidr }) => cidr)].map(cidr => keyOf({ family, verdict, cidr }));
+  return [...keys("masquerade", masquerade), ...keys("keep", nonMasquerade)];
+}
+
+function since(before: Reading, now: Reading): Count {
+  const isKnown = before.identity !== undefined && now.identity !== undefined;
+  if (isKnown && before.identity !== now.identity) return NONE;
+  if (now.connections < before.connections || now.bytes < before.bytes) return NONE;
+  return { connections: now.connections - before.connections, bytes: now.bytes - before.bytes };
 }
 
 function plus(a: Count, b: Count): Count {

@@ -64,12 +64,19 @@ test("counts go on when the kernel begins anew, and a CIDR that is gone is not s
   const about = journal();
   const metrics = new Metrics(about);
   const { totals } = about;
-  totals.read([
+  const writer = "nft";
+  const before = [
     counter("keep", "10.0.0.0/8", 5, 300),
     counter("keep", "192.0.2.0/24", 7, 420),
     counter("masquerade", "rest", 2, 120),
-  ]);
-  totals.read([counter("keep", "10.0.0.0/8", 1, 60), counter("masquerade", "rest", 0, 0)]);
+  ];
+  totals.read({ writer, counters: before });
+  totals.wrote({ writer }, [counter("keep", "10.0.0.0/8", 0, 0), counter("masquerade", "rest", 0, 0)]);
+  totals.read({
+    writer,
+    counters: [counter("keep", "10.0.0.0/8", 1, 60), counter("masquerade", "rest", 0, 0)],
+  });
+  totals.keep(policy({ keep: ["10.0.0.0/8"] }));
   const now = await samples(metrics);
   expect(now).toMatchObject({
     'ipmasq_cidr_connections_total{cidr="10.0.0.0/8",verdict="keep"}': 6,
@@ -86,7 +93,8 @@ await programTest("promtool", "promtool has nothing to say of them", async promt
   about.config = { path: "/config", ok: true, problems: [], digest: "ab".repeat(32) };
   about.policy = policy();
   about.synced(synced("applied", "start"));
-  about.totals.read([counter("keep", "10.0.0.0/8", 5, 300), counter("masquerade", "rest", 2, 120)]);
+  const counters = [counter("keep", "10.0.0.0/8", 5, 300), counter("masquerade", "rest", 2, 120)];
+  about.totals.read({ writer: "nft", counters });
   const text = await new Metrics(about).print();
   expect(text).toContain("ipmasq_conntrack_entries");
   const { stdout, stderr, exitCode } = await run(promtool.command(["promtool", "check", "metrics"]), {

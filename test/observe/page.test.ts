@@ -37,10 +37,10 @@ function full(): Journal {
   about.synced(
     synced("repaired", "kernel", 'missing=21 firstMissing="chain postrouting {" by=nft (pid 1234)'),
   );
-  about.totals.read([
-    counter("keep", "10.0.0.0/8", 12_345, 1_234_567),
-    counter("masquerade", "rest", 7, 420),
-  ]);
+  about.totals.read({
+    writer: "nft",
+    counters: [counter("keep", "10.0.0.0/8", 12_345, 1_234_567), counter("masquerade", "rest", 7, 420)],
+  });
   return about;
 }
 

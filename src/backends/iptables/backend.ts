@@ -1,17 +1,17 @@
 import { Cidr, type Family } from "../../net/cidr.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { ProgramError } from "../../system/program.ts";
-import { type Backend, FAMILIES, type Plan, type Watch } from "../backend.ts";
+import { type Backend, type Counter, FAMILIES, type Plan, type Watch } from "../backend.ts";
 import { NO_IPSEC } from "../nftables/ipsec.ts";
 import type { KernelRules } from "../rules.ts";
 import { type CountedRule, counters } from "./counters.ts";
 import { IpsecSupport } from "./ipsec.ts";
 import { kernelRule } from "./kernel-rules.ts";
 import { namedChains, readOwnChains } from "./own-chains.ts";
-import { heldLines, jumpsOf, POSTROUTING, prefixed, restoreInput, wantedLines } from "./restore.ts";
-import { isOurs, optionOf } from "./rule.ts";
+import { heldLines, jumpsOf, POSTROUTING, prefixed, restored, restoreInput, wantedLines } from "./restore.ts";
+import { isOurs, optionOf, targetOf } from "./rule.ts";
 import { DEFAULT_CHAIN, ruleset } from "./ruleset.ts";
-import type { Saved } from "./save.ts";
+import type { Counted, Saved } from "./save.ts";
 import { legacyTables, type Tools } from "./tools.ts";
 import { watchByLooking, watchNat } from "./watch.ts";
 
@@ -57,17 +57,13 @@ export class IptablesBackend implements Backend {
       held: halves.flatMap(({ family, saved, rules }) => prefixed(family, heldLines(saved, rules))),
       wanted: halves.flatMap(({ family, rules }) => prefixed(family, wantedLines(rules))),
       inSync,
-      counters: halves.flatMap(({ family, saved, rules }) =>
-        counters(
-          family,
-          countedRules(
-            saved,
-            rules.chains.map(({ name }) => name),
-          ),
-        ),
-      ),
+      writer: `${this.name} by ${this.writer}`,
+      counters: halves.flatMap(({ family, saved }) => countersOf(family, saved.chains, policy.chain)),
       apply: async () => {
         for (const { family, input } of halves) if (input !== undefined) await this.#restore(family, input);
+        return halves.flatMap(({ family, saved, rules }) =>
+          countersOf(family, restored(saved, rules), policy.chain),
+        );
       },
     };
   }
@@ -136,12 +132,19 @@ export class IptablesBackend implements Backend {
   }
 }
 
-function countedRules(saved: Saved, chains: readonly string[]): CountedRule[] {
-  const rules = chains.flatMap(name => saved.chains.get(name) ?? []).filter(({ rule }) => isOurs(rule));
-  return rules.map(({ rule, packets, bytes }) => {
-    const cidr = Cidr.parse(optionOf(rule, "-d") ?? "");
-    const target = optionOf(rule, "-j");
-    const does = target === "RETURN" ? "return" : target === "MASQUERADE" ? "masquerade" : "go to";
-    return { cidr: cidr instanceof Cidr ? cidr : undefined, does, packets, bytes };
-  });
+/** @param chains of table `nat`, as far as they are read */
+function countersOf(
+  family: Family,
+  chains: ReadonlyMap<string, readonly Counted[]>,
+  chain: string,
+): Counter[] {
+  const [, , outbound = ""] = namedChains(chain);
+  const rules = namedChains(chain).flatMap(name =>
+    (chains.get(name) ?? []).flatMap(({ rule, packets, bytes }): CountedRule[] => {
+      const cidr = Cidr.parse(optionOf(rule, "-d") ?? "");
+      const where = { chain: name, target: targetOf(rule), cidr: cidr instanceof Cidr ? cidr : undefined };
+      return isOurs(rule) ? [{ ...where, packets, bytes }] : [];
+    }),
+  );
+  return counters(family, rules, outbound);
 }

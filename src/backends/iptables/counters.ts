@@ -5,31 +5,36 @@ import type { Counter } from "../backend.ts";
 export interface CountedRule {
   /** The destination that it names, if it does. */
   readonly cidr: Cidr | undefined;
-  readonly does: "return" | "go to" | "masquerade";
+  /** The chain that it is in, and its target: a chain, RETURN or MASQUERADE. */
+  readonly chain: string;
+  readonly target: string | undefined;
   readonly packets: number;
   readonly bytes: number;
+  /** The kernel's number for the rule, where it is known. */
+  readonly handle?: number;
 }
 
 /**
- * The verdicts behind the counters of rules: those with a destination tell their own. What is masqueraded by none
- * of them is the rest, since exceptions go to the chain that masquerades and are counted there once more.
+ * The verdicts behind the counters of rules. Those with a destination tell their own; the rest is told by the rule that
+ * goes on to the chain that masquerades, or by the rules that masquerade where there is no such chain.
+ *
+ * @param outbound the chain that masquerades where several rules need it
  */
-export function counters(family: Family, rules: readonly CountedRule[]): Counter[] {
-  const decided = rules.flatMap(({ cidr, does, packets, bytes }): Counter[] =>
-    cidr
-      ? [{ family, verdict: does === "return" ? "keep" : "masquerade", cidr, connections: packets, bytes }]
-      : [],
-  );
-  const rest = { connections: 0, bytes: 0 };
-  for (const { does, packets, bytes } of rules) {
-    if (does !== "masquerade") continue;
-    rest.connections += packets;
-    rest.bytes += bytes;
+export function counters(family: Family, rules: readonly CountedRule[], outbound: string): Counter[] {
+  const found = new Map<string, Counter>();
+  for (const { cidr, chain, target, packets, bytes, handle } of rules) {
+    const keeps = target === "RETURN" && cidr !== undefined;
+    const masquerades = target === outbound || (target === "MASQUERADE" && chain !== outbound);
+    if (!keeps && !masquerades) continue;
+    const verdict = keeps ? "keep" : "masquerade";
+    const key = `${verdict} ${cidr?.text ?? ""}`;
+    const before = found.get(key) ?? { connections: 0, bytes: 0, identity: "" };
+    found.set(key, {
+      ...{ family, verdict, cidr },
+      connections: before.connections + packets,
+      bytes: before.bytes + bytes,
+      ...(handle !== undefined && { identity: `${before.identity ?? ""} ${handle}` }),
+    });
   }
-  for (const { verdict, connections, bytes } of decided) {
-    if (verdict !== "masquerade") continue;
-    rest.connections -= connections;
-    rest.bytes -= bytes;
-  }
-  return [...decided, { family, verdict: "masquerade", cidr: undefined, ...rest }];
+  return [...found.values()];
 }

@@ -64,9 +64,13 @@ export class NftNatBackend implements Backend {
       held: halves.flatMap(({ held }) => held),
       wanted: halves.flatMap(({ wanted }) => wanted),
       inSync: commands.length === 0,
+      writer: `${this.name} by ${this.writer}`,
       counters: halves.flatMap(({ counters }) => counters),
       caution: this.#nft.caution,
-      apply: () => this.#nft.commit(commands),
+      apply: async () => {
+        await this.#nft.commit(commands);
+        return halves.flatMap(({ rewritten }) => rewritten);
+      },
     };
   }
 
@@ -117,6 +121,8 @@ class Half {
   readonly held: readonly string[];
   readonly wanted: readonly string[];
   readonly counters: readonly Counter[];
+  /** The counters after the commands: those of chains that differ begin anew. */
+  readonly rewritten: readonly Counter[];
   /** What leads from one to the other. All of it is one transaction. */
   readonly commands: readonly Command[];
   readonly #chains: ReadonlySet<string>;
@@ -156,10 +162,17 @@ class Half {
       ...[...rules].flatMap(([name, wanted]) => wanted.map(rule => this.#line(name, rule))),
       ...(jump ? [this.#line(POSTROUTING, jump)] : []),
     ];
-    this.counters = counters(
-      this.family,
-      [...rules.keys()].flatMap(name => this.#rulesOf(name)).flatMap(counted),
-    );
+    const names = namedChains(own);
+    const [, , outbound = ""] = names;
+    const of = (rulesOf: (chain: string) => readonly Rule[]) =>
+      counters(
+        this.family,
+        names.flatMap(name => rulesOf(name).flatMap(rule => counted(name, rule))),
+        outbound,
+      );
+    this.counters = of(name => this.#rulesOf(name));
+    const written = new Map(differing);
+    this.rewritten = of(name => (rules.has(name) ? (written.get(name) ?? this.#rulesOf(name)) : []));
     this.commands = this.#commands(differing, leftovers, wrong, right ? undefined : jump);
   }
 
@@ -245,14 +258,17 @@ class Half {
   }
 }
 
-function counted({ expr }: Rule): CountedRule[] {
-  const count = expr.flatMap(it => ("counter" in it && it.counter ? [it.counter] : []))[0];
-  const does = expr.some(it => "return" in it)
-    ? "return"
+/** A rule that was not read from the kernel has not counted anything yet. */
+function counted(chain: string, { expr, comment, handle }: Rule): CountedRule[] {
+  const [count] = expr.flatMap(it => ("counter" in it ? [it.counter ?? { packets: 0, bytes: 0 }] : []));
+  if (!count || !isOurComment(comment)) return [];
+  const target = expr.some(it => "return" in it)
+    ? "RETURN"
     : expr.some(it => "masquerade" in it)
-      ? "masquerade"
-      : "go to";
-  return count ? [{ cidr: expr.flatMap(destination)[0], does, ...count }] : [];
+      ? "MASQUERADE"
+      : targetOf({ expr });
+  const number = handle === undefined ? {} : { handle };
+  return [{ cidr: expr.flatMap(destination)[0], chain, target, ...count, ...number }];
 }
 
 function held({ chain, comment, expr, handle = 0 }: Extract<Listed, { rule: unknown }>["rule"]): Held {

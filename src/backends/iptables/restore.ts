@@ -1,7 +1,7 @@
 import type { Family } from "../../net/cidr.ts";
 import { COMMENT, effectText, isOurs, normalText, optionOf, type Rule, ruleText, targetOf } from "./rule.ts";
 import { type Chain, DEFAULT_CHAIN, extraChains, type Ruleset } from "./ruleset.ts";
-import type { Saved } from "./save.ts";
+import type { Counted, Saved } from "./save.ts";
 
 export const POSTROUTING = "POSTROUTING";
 
@@ -23,7 +23,11 @@ export function restoreInput(saved: Saved, wanted: Ruleset | undefined, own?: st
   return [
     "*nat",
     ...[...chains.map(({ name }) => name), ...leftovers].map(name => `:${name} - [0:0]`),
-    ...chains.flatMap(chain => counted(saved, chain)),
+    ...chains.flatMap(chain =>
+      counted(saved, chain).map(
+        ({ rule, packets, bytes }) => `[${packets}:${bytes}] ${line(chain.name, rule)}`,
+      ),
+    ),
     ...jump,
     ...wrong.map(rule => `-D ${POSTROUTING} ${ruleText(rule)}`),
     ...leftovers.map(name => `-X ${name}`),
@@ -83,12 +87,22 @@ function isHeld(saved: Saved, { name, rules }: Chain): boolean {
 }
 
 /** The rules of a chain with the counts that equal ones have. */
-function counted(saved: Saved, { name, rules }: Chain): string[] {
+function counted(saved: Saved, { name, rules }: Chain): Counted[] {
   const held = new Map(saved.chains.get(name)?.map(it => [meaning(it.rule), it]));
   return rules.map(rule => {
     const { packets, bytes } = held.get(meaning(rule)) ?? { packets: 0, bytes: 0 };
-    return `[${packets}:${bytes}] ${line(name, rule)}`;
+    return { rule, packets, bytes };
   });
+}
+
+/** The chains that are wanted, with the counts that their rules begin with when `restoreInput` was restored. */
+export function restored(saved: Saved, { chains }: Ruleset): ReadonlyMap<string, readonly Counted[]> {
+  return new Map(
+    chains.map(chain => {
+      const held = isHeld(saved, chain) ? saved.chains.get(chain.name) : undefined;
+      return [chain.name, held ?? counted(saved, chain)] as const;
+    }),
+  );
 }
 
 /**

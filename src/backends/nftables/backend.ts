@@ -1,14 +1,15 @@
-import { Cidr, type Family } from "../../net/cidr.ts";
+import type { Family } from "../../net/cidr.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { ProgramError } from "../../system/program.ts";
 import { type Backend, type Counter, FAMILIES, type Plan, type Watch } from "../backend.ts";
 import type { KernelRules } from "../rules.ts";
+import { counters } from "./counters.ts";
 import { IpsecSupport, NO_IPSEC } from "./ipsec.ts";
 import type { Command, Listed } from "./json.ts";
 import { kernelRules } from "./kernel-rules.ts";
 import { watchTransactions } from "./monitor.ts";
 import { type Features, featuresOf, Nft } from "./nft.ts";
-import { type Abilities, MASQUERADE, ruleset } from "./ruleset.ts";
+import { type Abilities, ruleset } from "./ruleset.ts";
 import { withoutLetters } from "./slots.ts";
 import { swapTo } from "./swap.ts";
 import { TABLE, type Table, tableOf } from "./table.ts";
@@ -43,6 +44,7 @@ export class NftablesBackend implements Backend {
       held: pairs.flatMap(pair => pair.heldText),
       wanted: pairs.flatMap(pair => pair.wantedText),
       inSync,
+      writer: `${this.name} by ${this.writer}`,
       counters: [...held.values()].flatMap(counters),
       caution: this.#nft.caution,
       apply: () => this.#apply(pairs, features),
@@ -119,12 +121,14 @@ export class NftablesBackend implements Backend {
   }
 
   /** Families that change together go together, each half of the way. */
-  async #apply(pairs: readonly Pair[], { declaration }: Features): Promise<void> {
+  async #apply(pairs: readonly Pair[], { declaration }: Features): Promise<readonly Counter[]> {
     const swaps = pairs
       .filter(pair => !pair.inSync)
       .map(({ wanted, held }) => swapTo(wanted, held, declaration));
+    const same = pairs.flatMap(({ inSync, held }) => (inSync && held ? [held] : []));
     await this.#nft.build(swaps.flatMap(({ build }) => build));
     if (swaps.length > 0) await this.#nft.commit(swaps.flatMap(({ swap }) => swap));
+    return [...same, ...swaps.map(({ table }) => table)].flatMap(counters);
   }
 }
 
@@ -150,32 +154,4 @@ class Pair {
 function versionOf(listed: readonly Listed[]): string | undefined {
   for (const object of listed) if ("metainfo" in object) return object.metainfo.version;
   return undefined;
-}
-
-function counters({ family, sets, chains }: Table): Counter[] {
-  const byCidr = sets.flatMap(({ name, of, elements }) => {
-    if (of !== "daddr") return []; // a source alone decides nothing
-    const verdict = name.startsWith(`${MASQUERADE}-`) ? "masquerade" : "keep";
-    return elements.flatMap(({ value, count }): Counter[] =>
-      count && value instanceof Cidr
-        ? [{ family, verdict, cidr: value, connections: count.packets, bytes: count.bytes }]
-        : [],
-    );
-  });
-  const all = chains.flatMap(({ rules }) =>
-    rules.flatMap(({ expr }) => expr.flatMap(it => ("counter" in it && it.counter ? [it.counter] : []))),
-  );
-  const exceptions = byCidr.filter(({ verdict }) => verdict === "masquerade");
-  const outbound: Counter = {
-    family,
-    verdict: "masquerade",
-    cidr: undefined,
-    connections: sum(all.map(it => it.packets)) - sum(exceptions.map(it => it.connections)),
-    bytes: sum(all.map(it => it.bytes)) - sum(exceptions.map(it => it.bytes)),
-  };
-  return [...byCidr, outbound];
-}
-
-function sum(numbers: readonly number[]): number {
-  return numbers.reduce((total, number) => total + number, 0);
 }

@@ -84,12 +84,18 @@ const SetElement = v.union([
   Unknown,
 ]);
 
-const Table = v.object({ family: TableFamily, name: v.string(), flags: v.optional(Flags) });
+const Table = v.object({
+  family: TableFamily,
+  name: v.string(),
+  handle: v.optional(v.number()),
+  flags: v.optional(Flags),
+});
 
 const NamedSet = v.object({
   family: TableFamily,
   table: v.string(),
   name: v.string(),
+  handle: v.optional(v.number()),
   /** A data type, or an expression of which the set takes the type. */
   type: v.union([v.string(), v.object({ typeof: Selector }), Unknown]),
   flags: v.optional(Flags),

@@ -14,13 +14,13 @@ import { type AddressSet, byAddress, type Chain, type Element, type Rule, type T
 
 /** Names of the sets. In the kernel each has a letter behind it, see slots.ts. */
 const NON_MASQUERADE = "non-masquerade";
-export const MASQUERADE = "masquerade";
+const MASQUERADE = "masquerade";
 const SOURCE = "source";
 const NON_MASQUERADE_SOURCE = "non-masquerade-source";
 
 /** The base chain, and the chain that masquerades where two rules need the same. */
 const POSTROUTING = "postrouting";
-const OUTBOUND = "outbound";
+export const OUTBOUND = "outbound";
 
 /** nft's word for 100, where kube-proxy, CNI plugins and iptables hook in, and one behind it. */
 const PRIORITY = 101;
@@ -137,11 +137,12 @@ function exemptions(family: Family, ipsec: boolean): Rule[] {
 
 /**
  * What may be masqueraded at all goes to the policy's chain. One rule an interface: a list of names with
- * prefixes would be an anonymous interval set, and those answer no look-up while they are new.
+ * prefixes would be an anonymous interval set, and those answer no look-up while they are new. A name within another
+ * one has no rule: a connection that returns from the chain would enter it again, and be counted twice.
  */
 function jumps({ chain, outputInterfaces, enabled }: Policy, { family, sources }: FamilyPolicy): Rule[] {
   const also = enabled.filter(it => it !== family);
-  return (outputInterfaces ?? [undefined]).map(name =>
+  return (outputInterfaces?.filter(isOutermost) ?? [undefined]).map(name =>
     rule(
       [`non-local destinations go through ${chain}`, ...also.map(it => `see table ${it} too`)].join("; "),
       ...(name === undefined ? [] : [match("==", { meta: { key: "oifname" } }, name)]),
@@ -150,6 +151,10 @@ function jumps({ chain, outputInterfaces, enabled }: Policy, { family, sources }
       { jump: { target: chain } },
     ),
   );
+}
+
+function isOutermost(name: string, _at: number, names: readonly string[]): boolean {
+  return !names.some(it => it !== name && it.endsWith("*") && name.startsWith(it.slice(0, -1)));
 }
 
 /**

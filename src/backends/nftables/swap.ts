@@ -12,6 +12,8 @@ import { setText } from "./text.ts";
 export interface Swap {
   readonly build: readonly Command[];
   readonly swap: readonly Command[];
+  /** The table as it then is, with the counts of the sets that it keeps. */
+  readonly table: Table;
 }
 
 /** How a set is declared: by its data type, or by what is looked up in it (see nft.ts). */
@@ -23,6 +25,7 @@ export type Declaration = "type" | "typeof";
  */
 export function swapTo(wanted: Table, held: Table | undefined, declaration: Declaration): Swap {
   const { table, fresh } = placed(wanted, held);
+  const kept = (set: AddressSet) => held?.sets.find(({ name }) => name === set.name) ?? set;
   const sets = held?.sets ?? [];
   const chains = held?.chains ?? [];
   const named = (name: string) => ({ family: table.family, table: TABLE, name });
@@ -35,6 +38,11 @@ export function swapTo(wanted: Table, held: Table | undefined, declaration: Decl
     addSet(set, table, declaration),
   ]);
   return {
+    table: {
+      ...table,
+      ...(held?.handle !== undefined && { handle: held.handle }),
+      sets: table.sets.map(set => (fresh.includes(set) ? set : kept(set))),
+    },
     build: build.length > 0 ? [addTable, ...build] : [],
     swap: [
       addTable,

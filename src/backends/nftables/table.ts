@@ -7,6 +7,8 @@ export const TABLE = "ip-masq-agent";
 /** Our table of one family, as a policy wants it or as the kernel has it. */
 export interface Table {
   readonly family: Family;
+  /** The kernel's number for it, which no other table gets; of what was read. */
+  readonly handle?: number;
   /** Of the table itself. We set none; `dormant` switches the table off. */
   readonly flags: readonly string[];
   /** In order of their names. */
@@ -19,6 +21,8 @@ export interface Table {
 
 export interface AddressSet {
   readonly name: string;
+  /** The kernel's number for it within its table; of what was read. */
+  readonly handle?: number;
   /** `daddr` or `saddr`: what of a packet is looked up in it. A set of anything else has its type in nft's words. */
   readonly of: string;
   readonly flags: readonly string[];
@@ -49,31 +53,38 @@ export interface Chain {
 
 export interface Rule {
   readonly comment?: string;
+  /** The kernel's number for it within its table; of what was read. */
+  readonly handle?: number;
   readonly expr: readonly Statement[];
 }
 
 /** Puts together what nft listed of our table in `family`. Undefined if the table is not in the list. */
 export function tableOf(family: Family, listed: readonly Listed[]): Table | undefined {
   let flags: readonly string[] | undefined;
+  let number: { readonly handle?: number } = {};
   const sets: AddressSet[] = [];
   const chains = new Map<string, Omit<Chain, "rules">>();
   const rules = new Map<string, Rule[]>();
   const others: { kind: string; name: string }[] = [];
   for (const object of listed) {
-    if ("table" in object) flags = object.table.flags ?? [];
-    else if ("set" in object) sets.push(addressSet(object.set));
+    if ("table" in object) {
+      flags = object.table.flags ?? [];
+      number = handle(object.table);
+    } else if ("set" in object) sets.push(addressSet(object.set));
     else if ("chain" in object) {
       const { name, type, hook, prio, policy = "accept" } = object.chain;
       const based = type !== undefined && hook !== undefined && prio !== undefined;
       chains.set(name, { name, ...(based ? { hook: { type, hook, prio, policy } } : {}) });
     } else if ("rule" in object) {
       const { chain, comment, expr } = object.rule;
-      rules.set(chain, [...(rules.get(chain) ?? []), { ...(comment ? { comment } : {}), expr }]);
+      const rule = { ...handle(object.rule), ...(comment ? { comment } : {}), expr };
+      rules.set(chain, [...(rules.get(chain) ?? []), rule]);
     } else if ("other" in object && DELETABLE.has(object.other.kind)) others.push(object.other);
   }
   return (
     flags && {
       family,
+      ...number,
       flags,
       sets: sets.sort(byName),
       chains: [...chains.values()]
@@ -91,13 +102,19 @@ export function tableOf(family: Family, listed: readonly Listed[]): Table | unde
  */
 const DELETABLE = new Set(["map", "counter", "quota", "limit", "ct helper"]);
 
+function handle(object: { readonly handle?: number | undefined }): { readonly handle?: number } {
+  return object.handle === undefined ? {} : { handle: object.handle };
+}
+
 function byName(a: { readonly name: string }, b: { readonly name: string }): number {
   return a.name < b.name ? -1 : 1;
 }
 
-function addressSet({ name, type, flags = [], stmt = [], elem = [] }: NamedSet): AddressSet {
+function addressSet(set: NamedSet): AddressSet {
+  const { name, type, flags = [], stmt = [], elem = [] } = set;
   return {
     name,
+    ...handle(set),
     of: typeOf(name, type),
     flags,
     counting: stmt.some(it => "counter" in it),

@@ -260,6 +260,12 @@ test("as JSON", () => {
   ]);
 });
 
+test("an interface within another one has no rule, so that nothing enters the chain twice", () => {
+  const names = ["eth0", "eth*", "e*", "lo", "eth", "wg0*", "wg0"];
+  const text = renderText(policy({ interfaces: names }));
+  expect(text.match(/oifname \S+/g)).toEqual(['oifname "e*"', 'oifname "lo"', 'oifname "wg0*"']);
+});
+
 test("where nft lists no counters of elements, rules count", () => {
   const meant = policy({ keep: ["10.0.0.0/8"], masquerade: ["10.96.0.0/12"] });
   const rules = ruleset(meant, { elementCounters: false, ipsec: true }).flatMap(tableText);

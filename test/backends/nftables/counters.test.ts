@@ -1,0 +1,78 @@
+import { expect, test } from "bun:test";
+import { counters } from "../../../src/backends/nftables/counters.ts";
+import { ruleset } from "../../../src/backends/nftables/ruleset.ts";
+import type { Rule, Table } from "../../../src/backends/nftables/table.ts";
+import { policy } from "../../policies.ts";
+
+/** The table as the kernel may have it: each element and each rule that counts has counted one packet more than the last. */
+function counted(table: Table): Table {
+  let packets = 0;
+  const next = () => {
+    packets += 1;
+    return { packets, bytes: 60 * packets };
+  };
+  const count = (rule: Rule): Rule => ({
+    ...rule,
+    expr: rule.expr.map(it => ("counter" in it ? { counter: next() } : it)),
+  });
+  return {
+    ...table,
+    sets: table.sets.map(set => ({
+      ...set,
+      elements: set.elements.map(it => (set.counting ? { ...it, count: next() } : it)),
+    })),
+    chains: table.chains.map(chain => ({ ...chain, rules: chain.rules.map(count) })),
+  };
+}
+
+const said = (tables: readonly Table[]) =>
+  tables
+    .flatMap(counters)
+    .map(it => `${it.verdict} ${it.cidr?.text ?? "rest"}: ${it.connections}, ${it.bytes}`);
+
+const short = { keep: ["10.0.0.0/8"], masquerade: ["10.96.0.0/12"], sources: ["10.244.0.0/16"] };
+const flags = { toPorts: [{ first: 1024, last: 2000 }] };
+
+test("elements count what they decide, and the last rule counts the rest", () => {
+  expect(said(ruleset(policy(short, flags)).map(counted))).toEqual([
+    "masquerade 10.96.0.0/12: 1, 60",
+    "keep 10.0.0.0/8: 2, 120",
+    "keep 169.254.0.0/16: 3, 180",
+    "masquerade rest: 5, 300", // the source is 4
+  ]);
+});
+
+test("without exceptions the rules that masquerade count the rest together", () => {
+  const tables = ruleset(policy({ keep: ["10.0.0.0/8"], masqLinkLocal: true }, flags)).map(counted);
+  expect(said(tables)).toEqual(["keep 10.0.0.0/8: 1, 60", "masquerade rest: 5, 300"]);
+});
+
+test("where elements do not count, the rules do, and nothing is counted twice", () => {
+  const tables = ruleset(policy(short, flags), { elementCounters: false, ipsec: true }).map(counted);
+  expect(said(tables)).toEqual(["masquerade rest: 4, 240", "keep rest: 2, 120"]);
+});
+
+test("what was not read from the kernel has counted nothing", () => {
+  expect(said(ruleset(policy(short, flags)))).toEqual([
+    "masquerade 10.96.0.0/12: 0, 0",
+    "keep 10.0.0.0/8: 0, 0",
+    "keep 169.254.0.0/16: 0, 0",
+    "masquerade rest: 0, 0",
+  ]);
+});
+
+test("a set that no rule of ours uses, and rules of others, count nothing", () => {
+  const [table] = ruleset(policy({ keep: ["10.0.0.0/8"], masqLinkLocal: true })).map(counted);
+  if (!table) throw new TypeError("no table");
+  const [set] = table.sets;
+  const foreign: Rule = {
+    expr: [{ counter: { packets: 99, bytes: 99 } }, { masquerade: null }],
+    comment: "mine",
+  };
+  const more: Table = {
+    ...table,
+    sets: [...table.sets, ...(set ? [{ ...set, name: "spare" }] : [])],
+    chains: table.chains.map(chain => ({ ...chain, rules: [...chain.rules, foreign] })),
+  };
+  expect(said([more])).toEqual(said([table]));
+});
