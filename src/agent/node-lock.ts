@@ -2,7 +2,7 @@ import { lstatSync, mkdirSync, readlinkSync, statSync, unlinkSync } from "node:f
 import { join } from "node:path";
 import { askIdentity } from "../inspect/ask-agent.ts";
 import type { Log } from "../observe/log.ts";
-import { FileLock } from "../system/file-lock.ts";
+import type { FileLock } from "../system/file-lock.ts";
 import { printable } from "../system/printable.ts";
 import { messageOf } from "../system/program.ts";
 
@@ -29,6 +29,9 @@ export class NodeLock {
   /** What was last logged as a reason for having no lock, or no socket. */
   #said = "";
 
+  /** Loaded while the first programs run: it takes 1 ms. */
+  readonly #module = import("../system/file-lock.ts");
+
   /** @param directory the runtime directory */
   constructor(
     readonly directory: string,
@@ -43,12 +46,13 @@ export class NodeLock {
    * @throws StandbyError while another agent holds it
    */
   async take(): Promise<void> {
-    if (this.#take()) {
+    const module = await this.#module;
+    if (this.#take(module)) {
       this.standsBy = false;
       return;
     }
     this.standsBy = true;
-    this.#looks ??= setInterval(() => this.#look(), LOOK_MS);
+    this.#looks ??= setInterval(() => this.#look(module), LOOK_MS);
     throw new StandbyError(await holderOf(this.#lock, this.directory));
   }
 
@@ -70,8 +74,8 @@ export class NodeLock {
     this.#lock = undefined;
   }
 
-  #look(): void {
-    if (!this.#take()) return;
+  #look(module: LockModule): void {
+    if (!this.#take(module)) return;
     clearInterval(this.#looks);
     this.#looks = undefined;
     this.standsBy = false;
@@ -80,10 +84,10 @@ export class NodeLock {
   }
 
   /** Whether this agent may be active. */
-  #take(): boolean {
+  #take(module: LockModule): boolean {
     try {
       if (this.#lock && !this.#lock.isInPlace) this.#drop();
-      this.#lock ??= open(this.directory);
+      this.#lock ??= open(module, this.directory);
       if (!this.#lock.take()) return false;
       if (!this.#lock.isInPlace) throw new Error("the lock was removed while it was taken");
     } catch (error) {
@@ -145,6 +149,8 @@ export class NodeLock {
 
 const LOOK_MS = 500;
 
+type LockModule = typeof import("../system/file-lock.ts");
+
 /** Who holds the lock of a node, as far as that can be found out. */
 export interface Holder {
   /** As this process sees it; undefined if it is in another PID namespace. */
@@ -174,19 +180,19 @@ export function described({ pid, version, since }: Holder): string {
 /**
  * Takes the lock of a node for a command that must not meet an active agent.
  *
- * @returns the lock, to be closed; the holder, if there is one; and undefined where there is no lock
+ * @returns the lock, to be closed; or its holder; nothing where there can be no lock
  */
 export async function lockNode(
   directory: string,
-): Promise<FileLock | { readonly holder: Holder } | undefined> {
-  if (!statSync(directory, { throwIfNoEntry: false })) return undefined;
+): Promise<{ readonly lock?: FileLock; readonly holder?: Holder }> {
+  if (!statSync(directory, { throwIfNoEntry: false })) return {};
   let lock: FileLock;
   try {
-    lock = open(directory);
+    lock = open(await import("../system/file-lock.ts"), directory);
+    if (lock.take()) return { lock };
   } catch {
-    return undefined;
+    return {};
   }
-  if (lock.take()) return lock;
   const holder = await holderOf(lock, directory);
   lock.close();
   return { holder };
@@ -217,7 +223,7 @@ function networkNamespace(): string {
 }
 
 /** Makes the directory if it is missing. Throws Error if others than this user can write to it. */
-function open(directory: string): FileLock {
+function open(module: LockModule, directory: string): FileLock {
   try {
     mkdirSync(directory, { mode: 0o700 });
   } catch (error) {
@@ -227,7 +233,7 @@ function open(directory: string): FileLock {
   if ((mode & S_IFMT) !== S_IFDIR) throw new Error("it is not a directory");
   if (uid !== process.geteuid?.()) throw new Error(`it belongs to user ${uid}`);
   if ((mode & 0o022) !== 0) throw new Error("others can write to it");
-  return new FileLock(paths(directory).lock);
+  return new module.FileLock(paths(directory).lock);
 }
 
 /** The type of a file, and that of a directory: inode(7). */

@@ -5,7 +5,8 @@ import { NodeLock } from "../agent/node-lock.ts";
 import { Pace } from "../agent/pace.ts";
 import type { Due } from "../agent/triggers.ts";
 import { feedWatchdog } from "../agent/watchdog.ts";
-import { type ChooseOptions, type Chosen, chooseBackend } from "../backends/choose.ts";
+import { type ChooseOptions, type Chosen, chooseBackend, everyBackend } from "../backends/choose.ts";
+import { removeAll } from "../backends/removal.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { Listen } from "../net/listen.ts";
 import { Journal } from "../observe/journal.ts";
@@ -54,8 +55,8 @@ export const run = command({
     const directory = flags["runtime-dir"];
     const identity = { version: BUILD.version, since: new Date(journal.start.at).toISOString() };
     if (once) {
-      const { backend } = await chooseBackend(options);
       const lock = new NodeLock(directory, log, { "/agent": () => identity });
+      const { backend } = await chooseBackend(options);
       const agent = new Agent(settings, backend, journal, log, lock);
       const { result } = await agent.once(START);
       await agent.tidied;
@@ -70,17 +71,6 @@ export const run = command({
     const look = () => competitors.look();
     let agent: Agent | undefined;
     const http = { journal, log, refresh: async () => agent?.count(), look };
-    const serve = onlyOnce(() => listen(flags.listen, http, stop.signal));
-    const watchdog = feedWatchdog(journal, log);
-    stop.signal.addEventListener("abort", () => watchdog.stop());
-    const chosen = await chooseInTheEnd(options, { ...http, serve }, wake, stop.signal);
-    if (!chosen) {
-      log.info("ipmasq ends");
-      return { exitCode: 0 };
-    }
-    const { backend, reason } = chosen;
-    journal.backend = { backend: backend.name, writer: backend.writer, reason };
-    log.info("ipmasq starts", { ...BUILD, ...journal.backend, config: settings.config });
     const lock = new NodeLock(directory, log, {
       "/agent": () => identity,
       "/status": async () => {
@@ -92,6 +82,17 @@ export const run = command({
         return agentStatus(journal);
       },
     });
+    const serve = onlyOnce(() => listen(flags.listen, http, stop.signal));
+    const watchdog = feedWatchdog(journal, log);
+    stop.signal.addEventListener("abort", () => watchdog.stop());
+    const chosen = await chooseInTheEnd(options, { ...http, serve }, wake, stop.signal);
+    if (!chosen) {
+      log.info("ipmasq ends");
+      return { exitCode: 0 };
+    }
+    const { backend, reason } = chosen;
+    journal.backend = { backend: backend.name, writer: backend.writer, reason };
+    log.info("ipmasq starts", { ...BUILD, ...journal.backend, config: settings.config });
     const running = new Agent(settings, backend, journal, log, lock);
     agent = running;
     wake.follow(() => running.wake());
@@ -101,8 +102,11 @@ export const run = command({
     };
     await Promise.race([running.run(stop.signal, begun, () => competitors.soon()), longAfter(stop.signal)]);
     if (flags["cleanup-on-exit"]) {
-      if (running.ownsRules) log.info("rules removed", { removed: (await backend.remove()).join(", ") });
-      else log.info("rules stay: this agent is not active, or never had a policy in force");
+      if (running.ownsRules) {
+        const { done, failures } = await removeAll(await everyBackend(flags["masq-chain"]));
+        log.info("rules removed", { removed: done.map(line => line.replace(/^removed /, "")).join(", ") });
+        for (const failure of failures) log.error(failure);
+      } else log.info("rules stay: this agent is not active, or never had a policy in force");
     }
     lock.release();
     log.info("ipmasq ends");
