@@ -37,6 +37,7 @@ export const AGENT_FLAGS = {
     "where to serve metrics, health and the status page; empty: nowhere",
     "127.0.0.1:9469",
   ),
+  "metrics-cidr-limit": whole("NUMBER", "most CIDRs that have metrics of their own", 1000),
   "log-level": choice(["error", "warn", "info", "debug"], "the least that is logged", "info"),
   "log-format": choice(["text", "json"], "how a line of the log looks", "text"),
   "cleanup-on-exit": toggle("remove the rules when the agent ends", "false"),
@@ -162,6 +163,18 @@ export function raisedFlag(given: { readonly text: string; readonly by: string }
 function listen(placeholder: string, help: string, otherwise: string) {
   const given = v.pipe(v.string(), parsedBy(parseListen));
   return v.pipe(v.optional(given, otherwise), v.metadata({ placeholder, help }));
+}
+
+function whole(placeholder: string, help: string, otherwise: number) {
+  const given = v.pipe(
+    v.string(),
+    v.regex(
+      /^\d{1,9}$/,
+      ({ received }) => `${received} is not a whole number; write one, as in ${otherwise}`,
+    ),
+    v.transform(Number),
+  );
+  return v.pipe(v.optional(given, `${otherwise}`), v.metadata({ placeholder, help }));
 }
 
 function chain(placeholder: string, help: string, otherwise: string) {

@@ -70,7 +70,8 @@ export const run = command({
     const competitors = new Competitors(journal, log);
     const look = () => competitors.look();
     let agent: Agent | undefined;
-    const http = { journal, log, refresh: async () => agent?.count(), look };
+    const metricsCidrLimit = flags["metrics-cidr-limit"];
+    const http = { journal, log, refresh: async () => agent?.count(), look, metricsCidrLimit };
     const lock = new NodeLock(directory, log, {
       "/agent": () => identity,
       "/status": async () => {

@@ -91,21 +91,32 @@ const OWN_ADDRESS: Readonly<Record<string, string>> = {
   "::": "::1",
 };
 
-/** What follows the head of an HTTP answer, to the end of the connection. Throws AnswerError if it is not a 200. */
+/** What follows the head of an HTTP answer: so many bytes as it says, or all to the end of the connection. */
 async function* body(socket: Socket): AsyncGenerator<Uint8Array> {
-  let head: Buffer | undefined = Buffer.alloc(0);
+  let head = Buffer.alloc(0);
+  let left: number | undefined;
   for await (const chunk of socket) {
-    if (!head) {
-      yield chunk;
-      continue;
+    let part: Buffer = chunk;
+    if (left === undefined) {
+      head = Buffer.concat([head, chunk]);
+      const end = head.indexOf("\r\n\r\n");
+      if (end < 0 && head.length <= MOST_HEAD_BYTES) continue;
+      left = lengthIn(head.toString("latin1", 0, Math.max(end, 0)));
+      part = head.subarray(end + 4);
     }
-    head = Buffer.concat([head, chunk]);
-    const end = head.indexOf("\r\n\r\n");
-    if (end < 0 && head.length <= MOST_HEAD_BYTES) continue;
-    if (end < 0 || !/^HTTP\/1\.[01] 200 /.test(head.toString("latin1", 0, 64)))
-      throw new AnswerError("it is not an answer of ipmasq's HTTP server");
-    yield head.subarray(end + 4);
-    head = undefined;
+    yield part.subarray(0, left);
+    left -= part.length;
+    if (left <= 0) return;
   }
-  if (head) throw new AnswerError("it is not an answer of ipmasq's HTTP server");
+  if (left === undefined) throw new AnswerError(NO_HTTP);
+  if (Number.isFinite(left)) throw new AnswerError("it broke off");
+}
+
+const NO_HTTP = "it is not an answer of ipmasq's HTTP server";
+
+/** How long the body is, by its head; infinite if that is not said. Throws AnswerError if it is not an answer with a body. */
+function lengthIn(head: string): number {
+  if (!/^HTTP\/1\.[01] 200 /.test(head)) throw new AnswerError(NO_HTTP);
+  const length = /^content-length: *(\d+) *$/im.exec(head)?.[1];
+  return length === undefined ? Number.POSITIVE_INFINITY : Number(length);
 }

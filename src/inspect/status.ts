@@ -2,7 +2,7 @@ import * as v from "valibot";
 import type { Counter } from "../backends/backend.ts";
 import type { Family } from "../net/cidr.ts";
 import { formatPortRanges } from "../net/ports.ts";
-import type { CidrList, FamilyPolicy, Policy } from "../policy/policy.ts";
+import type { CidrList, Policy } from "../policy/policy.ts";
 import { Competing } from "./competing.ts";
 import { OriginJson, originJson } from "./origin.ts";
 
@@ -70,15 +70,32 @@ export const Status = v.object({
 });
 export type Status = v.InferOutput<typeof Status>;
 
+/** What was counted. Bytes are those of the first packets. */
+export type Counted = Pick<Counter, "connections" | "bytes">;
+
+/** Finds what was counted with a verdict because of a CIDR, or because of none. */
+export type CountOf = (family: Family, verdict: Counter["verdict"], cidr?: string) => Counted | undefined;
+
+/** By what counts are found. */
+export function keyOf(family: Family, verdict: Counter["verdict"], cidr = ""): string {
+  return `${family} ${verdict} ${cidr}`;
+}
+
 /** What of a status follows from a policy and from what was counted. */
 export function policyStatus(
   policy: Policy,
   counters: readonly Counter[],
 ): Required<Pick<Status, "policy" | "cidrs" | "outbound">> {
+  const counted = new Map(counters.map(it => [keyOf(it.family, it.verdict, it.cidr?.text), it]));
+  const count: CountOf = (family, verdict, cidr) => counted.get(keyOf(family, verdict, cidr));
+  return { ...policySummary(policy, count), cidrs: [...statusCidrs(policy, count)] };
+}
+
+/** The same without the CIDRs, of which there may be many. */
+export function policySummary(policy: Policy, count: CountOf): Required<Pick<Status, "policy" | "outbound">> {
   const { families, outputInterfaces, toPorts, chain, randomFully } = policy;
   const sources = families.flatMap(({ sources }) => sources?.outer.map(({ cidr }) => cidr.text) ?? []);
   const spared = families.flatMap(it => it.nonMasqueradeSources.outer.map(({ cidr }) => cidr.text));
-  const counted = new Map(counters.map(it => [keyOf(it.family, it.verdict, it.cidr?.text), it]));
   return {
     policy: {
       chain,
@@ -89,43 +106,40 @@ export function policyStatus(
       ...(toPorts && { toPorts: formatPortRanges(toPorts) }),
       randomFully,
     },
-    cidrs: families.flatMap(family => cidrsOf(family, counted)),
-    outbound: families.map(({ family }) => ({
-      family,
-      ...countOf(counted.get(keyOf(family, "masquerade"))),
-    })),
+    outbound: families.map(({ family }) => ({ family, ...numbers(count(family, "masquerade")) })),
   };
 }
 
-type Counted = ReadonlyMap<string, Counter>;
-
-function keyOf(family: Family, verdict: Counter["verdict"], cidr = ""): string {
-  return `${family} ${verdict} ${cidr}`;
+/** The CIDRs of a policy, one after the other. */
+export function* statusCidrs(policy: Policy, count: CountOf): Generator<Status["cidrs"][number]> {
+  for (const { family, masquerade, nonMasquerade } of policy.families) {
+    yield* rowsOf(family, masquerade, "masquerade", count);
+    yield* rowsOf(family, nonMasquerade, "keep", count);
+  }
 }
 
-function countOf({ connections, bytes } = { connections: 0, bytes: 0 }): v.InferOutput<typeof Count> {
+function numbers({ connections, bytes }: Counted = { connections: 0, bytes: 0 }): Counted {
   return { connections, bytes };
 }
 
-function cidrsOf({ family, masquerade, nonMasquerade }: FamilyPolicy, counted: Counted): Status["cidrs"] {
-  const rows = (list: CidrList, verdict: Counter["verdict"]): Status["cidrs"] => [
-    ...list.outer.map(({ cidr, origin }) => {
-      const counter = counted.get(keyOf(family, verdict, cidr.text));
-      return {
-        cidr: cidr.text,
-        family,
-        verdict,
-        origin: originJson(origin),
-        ...(counter && countOf(counter)),
-      };
-    }),
-    ...list.covered.map(({ item, by }) => ({
-      cidr: item.cidr.text,
-      family,
-      verdict,
-      origin: originJson(item.origin),
+function* rowsOf(
+  family: Family,
+  list: CidrList,
+  verdict: Counter["verdict"],
+  count: CountOf,
+): Generator<Status["cidrs"][number]> {
+  for (const { cidr, origin } of list.outer) {
+    const counted = count(family, verdict, cidr.text);
+    yield {
+      ...{ cidr: cidr.text, family, verdict, origin: originJson(origin) },
+      ...(counted && numbers(counted)),
+    };
+  }
+  for (const { item, by } of list.covered) {
+    const { cidr, origin } = item;
+    yield {
+      ...{ cidr: cidr.text, family, verdict, origin: originJson(origin) },
       coveredBy: by.cidr.text,
-    })),
-  ];
-  return [...rows(masquerade, "masquerade"), ...rows(nonMasquerade, "keep")];
+    };
+  }
 }

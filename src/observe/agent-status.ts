@@ -2,11 +2,39 @@ import { networkInterfaces } from "node:os";
 import { formatProblems } from "../config/problem.ts";
 import { readConntrack } from "../inspect/conntrack.ts";
 import { podProblems } from "../inspect/pods.ts";
-import { policyStatus, type Status } from "../inspect/status.ts";
+import { policySummary, type Status, statusCidrs } from "../inspect/status.ts";
+import { printableJson } from "../system/printable.ts";
 import type { Journal, SyncRecord } from "./journal.ts";
 
 /** What an agent knows of itself, for `ipmasq status`. */
 export async function agentStatus(journal: Journal): Promise<Status> {
+  const { policy, totals } = journal;
+  const head = await statusHead(journal);
+  return policy ? { ...head, cidrs: [...statusCidrs(policy, totals.of)] } : head;
+}
+
+/** The same as JSON in pieces, one for each CIDR, of which there may be many. */
+export async function agentStatusJson(journal: Journal): Promise<Iterable<string>> {
+  const { policy, totals } = journal;
+  const head = printableJson(JSON.stringify(await statusHead(journal)));
+  return policy ? withCidrs(head, statusCidrs(policy, totals.of)) : [`${head}\n`];
+}
+
+/** Puts CIDRs into the JSON of a status that has none. */
+function* withCidrs(head: string, cidrs: Iterable<Status["cidrs"][number]>): Generator<string> {
+  const empty = '"cidrs":[]';
+  const end = head.lastIndexOf(empty) + empty.length - 1;
+  yield head.slice(0, end);
+  let comma = "";
+  for (const cidr of cidrs) {
+    yield `${comma}${printableJson(JSON.stringify(cidr))}`;
+    comma = ",";
+  }
+  yield `${head.slice(end)}\n`;
+}
+
+/** All but the CIDRs, whose empty list comes last. */
+async function statusHead(journal: Journal): Promise<Status> {
   const { start, backend, inSync, since, unready, config, policy, totals, syncs, competing, warnings } =
     journal;
   const conntrack = await readConntrack();
@@ -18,7 +46,7 @@ export async function agentStatus(journal: Journal): Promise<Status> {
     since: new Date(since).toISOString(),
     ...(unready === undefined ? {} : { why: unready }),
     config: config?.path ?? "",
-    ...(policy ? policyStatus(policy, totals.counters) : { cidrs: [], outbound: [] }),
+    ...(policy ? policySummary(policy, totals.of) : { outbound: [] }),
     ...(conntrack && { conntrack }),
     competing: [...competing],
     problems: [
@@ -27,6 +55,7 @@ export async function agentStatus(journal: Journal): Promise<Status> {
       ...(policy ? podProblems(policy, networkInterfaces()) : []),
       ...syncs.flatMap(problem),
     ],
+    cidrs: [],
   };
 }
 

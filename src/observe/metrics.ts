@@ -1,21 +1,27 @@
 import Counter from "prom-client/lib/counter.js";
 import Gauge from "prom-client/lib/gauge.js";
 import Histogram from "prom-client/lib/histogram.js";
+import mostFiles from "prom-client/lib/metrics/processMaxFileDescriptors.js";
+import openFiles from "prom-client/lib/metrics/processOpenFileDescriptors.js";
+import startTime from "prom-client/lib/metrics/processStartTime.js";
 import Registry from "prom-client/lib/registry.js";
-import type { Counter as Counted } from "../backends/backend.ts";
 import { readConntrack } from "../inspect/conntrack.ts";
+import { messageOf } from "../system/program.ts";
 import type { Journal } from "./journal.ts";
+import type { Log } from "./log.ts";
 
 /** Seconds. A sync of the defaults takes 15 ms, one of 100,000 CIDRs some seconds. */
 const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 
-/** The metrics of a journal, for Prometheus. */
+const FORMAT = new Registry();
+
+/** The metrics of a journal, for Prometheus. One that cannot be had is left out, and logged once. */
 export class Metrics {
   readonly #registry = new Registry();
   /** Apart, since it says nothing where the kernel tracks no connections. */
   readonly #conntrackRegistry = new Registry();
   /** What brings metrics up to date whose numbers somebody else keeps. */
-  readonly #updates: (() => void)[] = [];
+  readonly #updates: { readonly of: string; readonly work: () => void }[] = [];
   readonly #conntrack = {
     entries: this.#plainGauge("conntrack_entries", "Connections that the kernel tracks."),
     limit: this.#plainGauge("conntrack_limit", "Connections that the kernel can track."),
@@ -25,30 +31,86 @@ export class Metrics {
       registers: [this.#conntrackRegistry],
     }),
   };
+  /** Of what it was said that it cannot be had. */
+  readonly #failed = new Set<string>();
 
-  constructor(readonly journal: Journal) {
+  /** @param mostCidrs how many CIDRs have series of their own */
+  constructor(
+    readonly journal: Journal,
+    readonly log: Log,
+    readonly mostCidrs: number,
+  ) {
     this.#build();
     this.#syncs();
     this.#config();
     this.#connections();
+    this.#process();
   }
 
   /** What Prometheus' text format calls itself. */
-  get contentType(): string {
-    return this.#registry.contentType;
+  static get contentType(): string {
+    return FORMAT.contentType;
   }
 
-  /** All of them in Prometheus' text format. */
-  async print(): Promise<string> {
-    for (const update of this.#updates) update();
+  /** All of them in Prometheus' text format, in pieces. */
+  async print(): Promise<Iterable<string>> {
+    for (const { of, work } of this.#updates) this.#guarded(of, work);
     const conntrack = await readConntrack();
-    if (!conntrack) return this.#registry.metrics();
-    const { entries, limit, insertFailed } = this.#conntrack;
-    entries.set(conntrack.entries);
-    limit.set(conntrack.limit);
-    insertFailed.reset();
-    insertFailed.inc(conntrack.insertFailed ?? 0);
-    return `${await this.#registry.metrics()}${await this.#conntrackRegistry.metrics()}`;
+    if (conntrack) {
+      const { entries, limit, insertFailed } = this.#conntrack;
+      entries.set(conntrack.entries);
+      limit.set(conntrack.limit);
+      this.#guarded("ipmasq_conntrack_insert_failed_total", () => {
+        insertFailed.reset();
+        insertFailed.inc(conntrack.insertFailed ?? 0);
+      });
+    }
+    const texts: string[] = [];
+    for (const registry of [this.#registry, ...(conntrack ? [this.#conntrackRegistry] : [])]) {
+      for (const metric of registry.getMetricsAsArray()) {
+        try {
+          texts.push(`${await registry.getSingleMetricAsString(metric.name)}\n\n`);
+        } catch (error) {
+          this.#report(metric.name, error);
+        }
+      }
+    }
+    return this.#withCidrs(texts);
+  }
+
+  *#withCidrs(texts: readonly string[]): Generator<string> {
+    yield* texts;
+    const ofPackets = "counted by the first packet of each connection";
+    yield* this.#cidrSeries("connections", "Connections to a CIDR of the policy.");
+    yield* this.#cidrSeries("bytes", `Bytes to a CIDR of the policy, ${ofPackets}.`);
+  }
+
+  /** Written here since there may be many: prom-client keeps an object for each. */
+  *#cidrSeries(what: "connections" | "bytes", help: string): Generator<string> {
+    const name = `ipmasq_cidr_${what}_total`;
+    yield `# HELP ${name} ${help}\n# TYPE ${name} counter\n`;
+    let left = this.mostCidrs;
+    for (const { cidr, verdict, [what]: value } of this.journal.totals.counters) {
+      if (!cidr) continue;
+      if (left-- <= 0) break;
+      if (isCount(value)) yield `${name}{cidr="${cidr.text}",verdict="${verdict}"} ${value}\n`;
+      else this.#report(name, new Error(`${cidr.text} has ${value}`));
+    }
+    yield "\n";
+  }
+
+  #guarded(of: string, work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#report(of, error);
+    }
+  }
+
+  #report(metric: string, error: unknown): void {
+    if (this.#failed.has(metric)) return;
+    this.#failed.add(metric);
+    this.log.error("a metric is left out; please report this", { metric, error: messageOf(error) });
   }
 
   #build(): void {
@@ -59,7 +121,7 @@ export class Metrics {
       labelNames: ["version", "commit", "bun", "backend", "writer"],
       registers: [this.#registry],
     });
-    this.#updates.push(() => {
+    this.#update("ipmasq_build_info", () => {
       const { backend = "none", writer = "none" } = this.journal.backend ?? {};
       info.reset();
       info.set({ version, commit, bun, backend, writer }, 1);
@@ -137,36 +199,64 @@ export class Metrics {
       connections: total("connections_total", "Connections that our rules saw, by verdict.", ["verdict"]),
       bytes: total("bytes_total", `Bytes by verdict, ${ofPackets}.`, ["verdict"]),
     };
-    const labels = ["cidr", "verdict"];
-    const byCidr = {
-      connections: total("cidr_connections_total", "Connections to a CIDR of the policy.", labels),
-      bytes: total("cidr_bytes_total", `Bytes to a CIDR of the policy, ${ofPackets}.`, labels),
-    };
-    const add = (
-      to: { connections: Counter; bytes: Counter },
-      of: Record<string, string>,
-      { connections, bytes }: Pick<Counted, "connections" | "bytes">,
-    ) => {
-      to.connections.inc(of, connections);
-      to.bytes.inc(of, bytes);
-    };
-    this.#updates.push(() => {
-      for (const { connections, bytes } of [byVerdict, byCidr]) {
-        connections.reset();
-        bytes.reset();
+    for (const verdict of ["keep", "masquerade"] as const) {
+      for (const what of ["connections", "bytes"] as const) {
+        this.#update(`ipmasq_${what}_total`, () => {
+          const value = totals.byVerdict[verdict][what];
+          if (!isCount(value)) throw new Error(`${verdict} has ${value}`);
+          byVerdict[what].remove(verdict);
+          byVerdict[what].inc({ verdict }, value);
+        });
       }
-      for (const [verdict, count] of Object.entries(totals.byVerdict)) add(byVerdict, { verdict }, count);
-      for (const count of totals.counters)
-        if (count.cidr) add(byCidr, { cidr: count.cidr.text, verdict: count.verdict }, count);
+    }
+    this.#gauge(
+      "cidr_series_left_out",
+      "CIDRs that have no series of their own, because of --metrics-cidr-limit.",
+      () => {
+        let cidrs = 0;
+        for (const { cidr } of totals.counters) if (cidr) cidrs++;
+        return Math.max(cidrs - this.mostCidrs, 0);
+      },
+    );
+  }
+
+  /** What Prometheus' client libraries say of every process, of this one alone: not of nft. */
+  #process(): void {
+    for (const collect of [startTime, openFiles, mostFiles])
+      this.#guarded("process", () => collect(this.#registry));
+    const cpu = new Counter({
+      name: "process_cpu_seconds_total",
+      help: "Total user and system CPU time spent in seconds.",
+      registers: [this.#registry],
     });
+    this.#update("process_cpu_seconds_total", () => {
+      const { user, system } = process.cpuUsage();
+      cpu.reset();
+      cpu.inc((user + system) / 1e6);
+    });
+    const memory = new Gauge({
+      name: "process_resident_memory_bytes",
+      help: "Resident memory size in bytes.",
+      registers: [this.#registry],
+    });
+    this.#update("process_resident_memory_bytes", () => memory.set(process.memoryUsage.rss()));
+  }
+
+  #update(of: string, work: () => void): void {
+    this.#updates.push({ of, work });
   }
 
   #gauge(name: string, help: string, value: () => number): void {
     const gauge = new Gauge({ name: `ipmasq_${name}`, help, registers: [this.#registry] });
-    this.#updates.push(() => gauge.set(value()));
+    this.#update(`ipmasq_${name}`, () => gauge.set(value()));
   }
 
   #plainGauge(name: string, help: string): Gauge {
     return new Gauge({ name: `ipmasq_${name}`, help, registers: [this.#conntrackRegistry] });
   }
+}
+
+/** Whether a counter can have this value. */
+function isCount(value: number): boolean {
+  return Number.isFinite(value) && value >= 0;
 }

@@ -1,6 +1,6 @@
-import type { Counter } from "../backends/backend.ts";
 import { formatProblems } from "../config/problem.ts";
 import { effectText } from "../inspect/competing.ts";
+import type { Counted, CountOf } from "../inspect/status.ts";
 import { formatDuration } from "../net/duration.ts";
 import { formatPortRanges } from "../net/ports.ts";
 import { type CidrList, type Entry, type FamilyPolicy, formatOrigin, type Policy } from "../policy/policy.ts";
@@ -98,53 +98,60 @@ ${facts({
   "Kept their address": `${count(keep.connections)} connections`,
 })}
 </section>
-${policy.families.map(family => familySection(family, totals.counters))}`;
+${policy.families.map(family => familySection(family, totals.of))}`;
 }
 
-function familySection(policy: FamilyPolicy, counters: readonly Counter[]): Html {
+function familySection(policy: FamilyPolicy, counted: CountOf): Html {
   const { family, sources, nonMasqueradeSources, masquerade, nonMasquerade } = policy;
-  const own = counters.filter(it => it.family === family);
-  const counterOf = new Map(own.map(it => [`${it.verdict} ${it.cidr?.text ?? ""}`, it]));
-  const rows = [
-    ...rowsOf(nonMasqueradeSources, "never masqueraded from here", () => undefined),
-    ...(sources ? rowsOf(sources, "may be masqueraded", () => undefined) : []),
-    ...rowsOf(masquerade, "masquerade", cidr => counterOf.get(`masquerade ${cidr}`)),
-    ...rowsOf(nonMasquerade, "keep", cidr => counterOf.get(`keep ${cidr}`)),
+  const lists: readonly Listed[] = [
+    { list: nonMasqueradeSources, verdict: "never masqueraded from here", count: () => undefined },
+    ...(sources ? [{ list: sources, verdict: "may be masqueraded", count: () => undefined }] : []),
+    ...([masquerade, nonMasquerade] as const).map((list, i) => {
+      const verdict = i === 0 ? "masquerade" : "keep";
+      return { list, verdict, count: (cidr: string) => counted(family, verdict, cidr) };
+    }),
   ];
-  const rest = row(html`everything else`, "masquerade", "", counterOf.get("masquerade "));
+  const rows = lists.reduce((sum, { list }) => sum + list.outer.length + list.covered.length, 0);
+  const rest = row(html`everything else`, "masquerade", "", counted(family, "masquerade"));
   return html`<section>
 <h2>${family === "ip" ? "IPv4" : "IPv6"}</h2>
 <div class="wide"><table>
 <thead><tr><th>CIDR</th><th>Verdict</th><th class="n">Connections</th><th class="n">Bytes</th><th>From</th></tr></thead>
 <tbody>
-${rows.slice(0, MOST_ROWS)}${rest}</tbody>
+${[...firstRows(lists)]}${rest}</tbody>
 </table></div>
-${more(rows.length)}
+${more(rows)}
 </section>
 `;
 }
 
-function rowsOf(list: CidrList, verdict: string, counter: (cidr: string) => Counter | undefined): Html[] {
-  return [
-    ...list.outer.map(it =>
-      row(html`<code>${it.cidr.text}</code>`, verdict, origin(it), counter(it.cidr.text)),
-    ),
-    ...list.covered.map(({ item, by }) =>
-      row(
-        html`<code>${item.cidr.text}</code>`,
-        `${verdict}, within ${by.cidr.text}`,
-        origin(item),
-        undefined,
-      ),
-    ),
-  ];
+interface Listed {
+  readonly list: CidrList;
+  readonly verdict: string;
+  readonly count: (cidr: string) => Counted | undefined;
+}
+
+/** As many as are shown, and no more than these are made. */
+function* firstRows(lists: readonly Listed[]): Generator<Html> {
+  let left = MOST_ROWS;
+  for (const { list, verdict, count: counted } of lists) {
+    for (const it of list.outer) {
+      if (left-- <= 0) return;
+      yield row(html`<code>${it.cidr.text}</code>`, verdict, origin(it), counted(it.cidr.text));
+    }
+    for (const { item, by } of list.covered) {
+      if (left-- <= 0) return;
+      const within = `${verdict}, within ${by.cidr.text}`;
+      yield row(html`<code>${item.cidr.text}</code>`, within, origin(item), undefined);
+    }
+  }
 }
 
 function origin({ origin: from }: Entry): string {
   return formatOrigin(from);
 }
 
-function row(cidr: Html, verdict: string, from: string, counter: Counter | undefined): Html {
+function row(cidr: Html, verdict: string, from: string, counter: Counted | undefined): Html {
   const numbers = counter ? [count(counter.connections), count(counter.bytes)] : ["–", "–"];
   return html`<tr><td>${cidr}</td><td>${verdict}</td>${numbers.map(
     it => html`<td class="n">${it}</td>`,

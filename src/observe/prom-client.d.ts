@@ -15,3 +15,18 @@ declare module "prom-client/lib/histogram.js" {
 declare module "prom-client/lib/registry.js" {
   export { Registry as default } from "prom-client";
 }
+
+/** Metrics of the process, which are read when they are asked for. */
+type Collects = (registry: import("prom-client").Registry) => void;
+declare module "prom-client/lib/metrics/processStartTime.js" {
+  const collect: Collects;
+  export default collect;
+}
+declare module "prom-client/lib/metrics/processOpenFileDescriptors.js" {
+  const collect: Collects;
+  export default collect;
+}
+declare module "prom-client/lib/metrics/processMaxFileDescriptors.js" {
+  const collect: Collects;
+  export default collect;
+}

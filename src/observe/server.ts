@@ -1,10 +1,15 @@
 import type { Watch } from "../backends/backend.ts";
 import { formatListen, type Listen } from "../net/listen.ts";
-import { agentStatus } from "./agent-status.ts";
+import { printable } from "../system/printable.ts";
+import { messageOf } from "../system/program.ts";
+import { agentStatusJson } from "./agent-status.ts";
+import type { HttpRequest } from "./http-request.ts";
+import { type Answer, HttpServer, plain } from "./http-server.ts";
 import type { Journal } from "./journal.ts";
 import type { Log } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { PAGE_HEADERS, statusPage } from "./page.ts";
+import { type Body, SharedBody } from "./shared-body.ts";
 
 export interface ServerOptions {
   readonly listen: Listen;
@@ -14,119 +19,130 @@ export interface ServerOptions {
   readonly refresh: () => Promise<void>;
   /** Looks for competing rules anew. */
   readonly look: () => Promise<void>;
+  /** How many CIDRs have series of their own in the metrics. */
+  readonly metricsCidrLimit: number;
 }
 
 /**
- * Serves health, metrics and the status page over HTTP, until it is stopped. An address that cannot be had is
- * a warning, and tried again.
- *
- * By Bun's own server: Node's takes 16 MB more of an idle agent. It has no limit for connections, so it goes down for
- * a moment when they took so many file descriptors that a sync failed.
+ * Serves health, metrics and the status page over HTTP, until it is stopped. An address that cannot be had is an error
+ * in the log, again after each resync interval, and is tried again every few seconds.
  */
-export function serve({ listen: { address, port }, journal, log, refresh, look }: ServerOptions): Watch {
-  const metrics = new Metrics(journal);
-  const fresh = seldom(() =>
-    refresh().catch(error => log.debug("counters cannot be read", { error: `${error}` })),
-  );
-  const looked = seldom(look);
-  const routes: Routes = {
-    "/healthz": () => health(journal),
-    "/readyz": () => readiness(journal),
-    "/metrics": async () => {
-      await fresh();
-      return new Response(await metrics.print(), { headers: { "content-type": metrics.contentType } });
-    },
-    "/status": async () => {
-      await Promise.all([fresh(), looked()]);
-      return Response.json(await agentStatus(journal));
-    },
-    "/": async () => {
-      await Promise.all([fresh(), looked()]);
-      return new Response(statusPage(journal), { headers: PAGE_HEADERS });
-    },
-  };
-  const options = {
-    hostname: address || "::",
-    port,
-    idleTimeout: IDLE_SECONDS,
-    maxRequestBodySize: MOST_BYTES,
-    development: false,
-    // Else Bun shares the port with whoever else asks for it so, as another agent does.
-    reusePort: false,
-    fetch: (request: Request) => answer(routes, request),
-    error: () => plain(500, "something went wrong; the log may say what"),
-  };
-  let server: Bun.Server<undefined> | undefined;
+export function serve(options: ServerOptions): Watch {
+  const { listen, journal, log } = options;
+  const routes = routesOf(options, body => server?.drop(body));
+  const failed = failures(log, journal);
+  let server: HttpServer | undefined;
   let timer: Timer | undefined;
-  const start = (wait: number) => {
+  let said = Number.NEGATIVE_INFINITY;
+  const start = () => {
     try {
-      server = Bun.serve(options);
-      log.info("serving metrics and health", { listen: `${server.hostname}:${server.port}` });
+      server = new HttpServer(listen, request => answer(routes, request, failed));
+      log.info("serving metrics and health", { listen: server.address });
     } catch (error) {
-      const facts = { listen: formatListen({ address, port }), error: messageOf(error) };
-      if (wait === FIRST_RETRY_MS) log.warn("metrics and health are not served; trying again", facts);
-      timer = setTimeout(start, wait, Math.min(2 * wait, LAST_RETRY_MS));
+      timer = setTimeout(start, RETRY_MS);
+      if (performance.now() - said < journal.interval) return;
+      said = performance.now();
+      const taken = error instanceof Error && "code" in error && error.code === "EADDRINUSE";
+      const facts = { listen: formatListen(listen), error: messageOf(error) };
+      if (taken)
+        log.error("another process has the HTTP port, and answers probes and scrapes in our place", facts);
+      else log.error("metrics and health are not served", facts);
     }
   };
-  journal.follow(({ failure }) => {
-    if (!server || failure !== "exhausted") return;
-    log.warn("too many connections; metrics and health are not served for a moment");
-    void server.stop(true);
-    server = undefined;
-    timer = setTimeout(start, FIRST_RETRY_MS, FIRST_RETRY_MS);
-  });
-  start(FIRST_RETRY_MS);
+  start();
   return {
     stop() {
       clearTimeout(timer);
-      void server?.stop(true);
+      server?.stop();
     },
   };
 }
 
-type Routes = Readonly<Record<string, () => Response | Promise<Response>>>;
+/** Soon enough for an agent that takes over from one that had the port. */
+const RETRY_MS = 2000;
 
-/** A connection on which nothing happens for so long is closed, and so is one whose request takes longer to come. */
-const IDLE_SECONDS = 10;
-/** No request of ours has a body. */
-const MOST_BYTES = 1024;
-/** Longer than a sync waits before it is tried again. */
-const FIRST_RETRY_MS = 2000;
-/** Soon enough for who takes over from an agent that had the port. */
-const LAST_RETRY_MS = 4000;
-async function answer(routes: Routes, request: Request): Promise<Response> {
-  const pathname = URL.parse(request.url)?.pathname; // of which the header Host is a part
-  if (pathname === undefined) return plain(400, "the header Host is not right");
-  const route = Object.hasOwn(routes, pathname) ? routes[pathname] : undefined;
+type Failed = (path: string, error: unknown) => void;
+
+/** Logs each failure of a path with its cause, once in a resync interval. */
+function failures(log: Log, journal: Journal): Failed {
+  const said = new Map<string, number>();
+  return (path, error) => {
+    const now = performance.now();
+    if (now - (said.get(path) ?? Number.NEGATIVE_INFINITY) < journal.interval) return;
+    said.set(path, now);
+    log.error("an HTTP request failed inside ipmasq; please report this", { path, error: causeOf(error) });
+  };
+}
+
+type Routes = Readonly<Record<string, () => Answer | Promise<Answer>>>;
+
+/** @param outdated is told of a long body that is to be kept for nobody any more */
+function routesOf(
+  { journal, log, refresh, look, metricsCidrLimit }: ServerOptions,
+  outdated: (body: Body) => void,
+): Routes {
+  const metrics = new Metrics(journal, log, metricsCidrLimit);
+  const fresh = seldom(() =>
+    refresh().catch(error => log.debug("counters cannot be read", { error: messageOf(error) })),
+  );
+  const looked = seldom(() =>
+    look().catch(error => log.debug("rules of others cannot be read", { error: messageOf(error) })),
+  );
+  const shared = (
+    headers: Readonly<Record<string, string>>,
+    render: () => Iterable<string> | Promise<Iterable<string>>,
+  ) => {
+    const body = new SharedBody(render, outdated);
+    return async (): Promise<Answer> => ({ status: 200, headers, body: await body.get() });
+  };
+  return {
+    "/healthz": () => health(journal),
+    "/readyz": () => readiness(journal),
+    "/metrics": shared({ "content-type": Metrics.contentType }, async () => {
+      await fresh();
+      return metrics.print();
+    }),
+    "/status": shared({ "content-type": "application/json" }, async () => {
+      await Promise.all([fresh(), looked()]);
+      return agentStatusJson(journal);
+    }),
+    "/": shared(PAGE_HEADERS, async () => {
+      await Promise.all([fresh(), looked()]);
+      return [statusPage(journal)];
+    }),
+  };
+}
+
+async function answer(routes: Routes, { method, path }: HttpRequest, failed: Failed): Promise<Answer> {
+  const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
   if (!route) return plain(404, `nothing here; there are ${Object.keys(routes).join(", ")}`);
-  if (request.method !== "GET" && request.method !== "HEAD") {
+  if (method !== "GET" && method !== "HEAD")
     return plain(405, "only GET and HEAD are answered", { allow: "GET, HEAD" });
+  try {
+    return await route();
+  } catch (error) {
+    failed(path, error);
+    return plain(500, "something went wrong; the log says what");
   }
-  return route();
 }
 
-function health({ stalled }: Journal): Response {
-  return stalled === undefined ? plain(200, "ok") : plain(503, stalled);
+/** What went wrong, and the line of code in which it did. */
+function causeOf(error: unknown): string {
+  const at = error instanceof Error ? error.stack?.split("\n").find(line => /^\s+at /.test(line)) : undefined;
+  return at === undefined ? messageOf(error) : `${messageOf(error)}, ${at.trim()}`;
 }
 
-function readiness({ unready }: Journal): Response {
-  return unready === undefined ? plain(200, "ok") : plain(503, unready);
+function health({ stalled }: Journal): Answer {
+  return stalled === undefined ? plain(200, "ok") : plain(503, printable(stalled));
 }
 
-function plain(status: number, text: string, headers: Record<string, string> = {}): Response {
-  return new Response(`${text}\n`, {
-    status,
-    headers: { "content-type": "text/plain; charset=utf-8", ...headers },
-  });
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : `${error}`;
+function readiness({ unready }: Journal): Answer {
+  return unready === undefined ? plain(200, "ok") : plain(503, printable(unready));
 }
 
 /**
- * `work` for many who ask at once: it runs at most once a second, and takes no more than a tenth of the time. Who
- * asks meanwhile gets what there is.
+ * `work` for many who ask: it runs at most once a second, and takes no more than a tenth of the time. Who asks
+ * meanwhile gets what there is, and so does who has waited for it for a second.
  */
 function seldom(work: () => Promise<void>): () => Promise<void> {
   let running: Promise<void> | undefined;
@@ -139,7 +155,11 @@ function seldom(work: () => Promise<void>): () => Promise<void> {
         next = performance.now() + Math.max(SECOND, 9 * (performance.now() - began));
       });
     }
-    await running;
+    if (!running) return;
+    const patience = Promise.withResolvers<void>();
+    const timer = setTimeout(patience.resolve, SECOND);
+    await Promise.race([running, patience.promise]);
+    clearTimeout(timer);
   };
 }
 

@@ -1,4 +1,5 @@
 import type { Counter, Plan, Tally } from "../backends/backend.ts";
+import { type CountOf, keyOf as countKey } from "../inspect/status.ts";
 import type { Policy } from "../policy/policy.ts";
 
 type Count = Pick<Counter, "connections" | "bytes">;
@@ -49,6 +50,9 @@ export class Totals implements Tally {
     return [...this.#sums.values()];
   }
 
+  /** The sum of a counter; undefined if there is none. */
+  readonly of: CountOf = (family, verdict, cidr) => this.#sums.get(countKey(family, verdict, cidr));
+
   get byVerdict(): Readonly<Record<Counter["verdict"], Count>> {
     return this.#byVerdict;
   }
@@ -73,7 +77,7 @@ function placeOf(writer: string, { family }: Counter): string {
 }
 
 function keyOf({ family, verdict, cidr }: Pick<Counter, "family" | "verdict" | "cidr">): string {
-  return `${family} ${verdict} ${cidr?.text ?? ""}`;
+  return countKey(family, verdict, cidr?.text);
 }
 
 function keysOf({ family, masquerade, nonMasquerade }: Policy["families"][number]): string[] {

@@ -190,7 +190,7 @@ describe("help", () => {
     for (const command of COMMANDS) expect(stdout).toMatch(new RegExp(`^ {2}${command} +\\w`, "m"));
     const flags = stdout.match(/^ {2}--[\w-]+/gm)?.map(it => it.trim());
     expect(flags).toEqual(
-      "config backend enable-ipv6 masq-chain nomasq-all-reserved-ranges random-fully to-ports resync-interval listen log-level log-format cleanup-on-exit runtime-dir"
+      "config backend enable-ipv6 masq-chain nomasq-all-reserved-ranges random-fully to-ports resync-interval listen metrics-cidr-limit log-level log-format cleanup-on-exit runtime-dir"
         .split(" ")
         .map(it => `--${it}`),
     );

@@ -52,6 +52,14 @@ test("an agent's status is taken, in whatever pieces it comes", async () => {
   ).toEqual(STATUS);
 });
 
+test("an answer ends where it says, and one that ends before is none", async () => {
+  const json = JSON.stringify(STATUS);
+  const withLength = (length: number) =>
+    OK.replace("\r\n\r\n", `\r\nContent-Length: ${length}\r\n\r\n${json}`);
+  expect(await asked(socket => socket.write(withLength(json.length)))).toEqual(STATUS);
+  expect(`${await asked(socket => socket.end(withLength(json.length + 1)))}`).toContain("it broke off");
+});
+
 test("no proxy is asked, whatever the environment says", async () => {
   const saved = { ...process.env };
   Object.assign(process.env, { HTTP_PROXY: "http://127.0.0.1:1", http_proxy: "http://127.0.0.1:1" });

@@ -63,6 +63,18 @@ async function state(url: string) {
   };
 }
 
+type State = Awaited<ReturnType<typeof state>>;
+
+/** The same once it is as it should become: what is served may be a second old. */
+async function stateWith(url: string, isSo: (now: State) => boolean): Promise<State> {
+  let now = await state(url);
+  await until(async () => {
+    now = await state(url);
+    return isSo(now);
+  });
+  return now;
+}
+
 test("readiness, metrics, page and log agree about a config that becomes wrong, and right again", async () => {
   await save(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8]\n");
   const url = await start();
@@ -74,7 +86,7 @@ test("readiness, metrics, page and log agree about a config that becomes wrong, 
   const problem = `${CONFIG}:1:22: nonMasqueradeCIDRs[0]: "10.0.0.1/8" has host bits set; did you mean "10.0.0.0/8"?`;
   const said = await log.until("the last good one stays in force");
   expect(said.filter(line => line.includes(problem))).toHaveLength(1);
-  const wrong = await state(url);
+  const wrong = await stateWith(url, it => it.good === 0 && it.page.includes("Problems"));
   expect(wrong).toMatchObject({ ready: [200, "ok"], good: 0, inSync: 1, cidrs: 2 });
   expect(wrong.hash).not.toBe(before.hash);
   expect(wrong.page).toContain(Bun.escapeHTML(problem));
@@ -82,7 +94,11 @@ test("readiness, metrics, page and log agree about a config that becomes wrong, 
 
   await save(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8, 192.0.2.0/24]\n");
   await log.until("rules applied");
-  expect(await state(url)).toMatchObject({ ready: [200, "ok"], good: 1, inSync: 1, cidrs: 3 });
+  expect(await stateWith(url, it => it.cidrs === 3)).toMatchObject({
+    ready: [200, "ok"],
+    good: 1,
+    inSync: 1,
+  });
 });
 
 test("an agent that never had a good config is alive, but not ready", async () => {
@@ -109,7 +125,7 @@ test("an agent without anything to write with says so, and begins when there is 
   await provide("/usr/sbin/nft");
   agent.kill("SIGHUP");
   await log.until("rules applied");
-  expect(await state(url)).toMatchObject({ ready: [200, "ok"], good: 1, inSync: 1 });
+  expect(await stateWith(url, it => it.inSync === 1)).toMatchObject({ ready: [200, "ok"], good: 1 });
 });
 
 test("an agent without CAP_NET_ADMIN says what is missing, once, and is not ready", async () => {
@@ -179,10 +195,10 @@ test("SIGHUP that comes often while there is nothing to write with leaves no tra
     const metrics = await (await fetch(`${url}/metrics`)).text();
     return Number(/^ipmasq_syncs_total\{trigger="start",result="failed"\} (\d+)$/m.exec(metrics)?.[1]);
   };
-  for (let i = 2; i < 20; i++) {
+  await until(async () => {
     agent.kill("SIGHUP");
-    await until(async () => (await tries()) >= i);
-  }
+    return (await tries()) >= 20;
+  });
   agent.kill("SIGTERM");
   expect(await agent.exited).toBe(0);
   const said = (await log.all()).map(line => line.replace(/^\S+ /, ""));
@@ -199,11 +215,12 @@ test("a rule of somebody else that competes is warned of once, counted, and name
   expect(warning).toContain(
     'owner=unknown rule="ip daddr 10.1.0.0/16 masquerade" table="ip theirs" chain=c exposes=10.0.0.0/8',
   );
-  expect(await (await fetch(`${url}/metrics`)).text()).toContain("ipmasq_competing_rules 1\n");
+  const competitors = async () => await (await fetch(`${url}/metrics`)).text();
+  expect(await competitors()).toContain("ipmasq_competing_rules 1\n");
   await output(["nft", "delete table ip theirs"]);
   const { competing } = (await (await fetch(`${url}/status`)).json()) as { competing: unknown[] };
   expect(competing).toEqual([]);
-  expect(await (await fetch(`${url}/metrics`)).text()).toContain("ipmasq_competing_rules 0\n");
+  await until(async () => (await competitors()).includes("ipmasq_competing_rules 0\n"));
 });
 
 test("whoever takes all connections does not keep the agent from its work", async () => {
@@ -216,10 +233,10 @@ test("whoever takes all connections does not keep the agent from its work", asyn
   });
   await Promise.all(flood.map(socket => new Promise(resolve => socket.once("connect", resolve))));
   await output(["nft", "flush", "ruleset"]);
-  await log.until("too many connections");
-  await log.until("repaired");
+  const said = await log.until("repaired");
+  expect(said.filter(line => line.includes("failed"))).toEqual([]);
+  expect((await fetch(`${url}/healthz`)).status).toBe(200);
   for (const socket of flood) socket.destroy();
-  await log.until("serving metrics and health");
 }, 20_000);
 
 describeTools("nft that is replaced by another one while the agent runs", ["bullseye", "trixie"], tools => {

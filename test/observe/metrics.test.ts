@@ -1,20 +1,34 @@
 import { expect, test } from "bun:test";
+import type { Journal } from "../../src/observe/journal.ts";
+import { createLog } from "../../src/observe/log.ts";
 import { Metrics } from "../../src/observe/metrics.ts";
 import { run } from "../../src/system/program.ts";
 import { policy } from "../policies.ts";
 import { programTest } from "../programs.ts";
 import { counter, journal, synced } from "./journals.ts";
 
+/** With at most three CIDRs; what it logs ends up in `logged`. */
+function metricsOf(about: Journal, logged: string[] = []): Metrics {
+  return new Metrics(
+    about,
+    createLog("info", "text", line => logged.push(line)),
+    3,
+  );
+}
+
 /** What is measured, by name with labels. */
 async function samples(metrics: Metrics): Promise<Record<string, number>> {
-  const lines = (await metrics.print()).split("\n").filter(line => line !== "" && !line.startsWith("#"));
+  const lines = [...(await metrics.print())]
+    .join("")
+    .split("\n")
+    .filter(line => line !== "" && !line.startsWith("#"));
   return Object.fromEntries(
     lines.map(line => [line.slice(0, line.lastIndexOf(" ")), Number(line.slice(line.lastIndexOf(" ") + 1))]),
   );
 }
 
 test("an agent that has done nothing yet", async () => {
-  expect(await samples(new Metrics(journal()))).toMatchObject({
+  expect(await samples(metricsOf(journal()))).toMatchObject({
     'ipmasq_build_info{version="1.2.3",commit="0123456789ab",bun="1.4.5",backend="nftables",writer="nft"}': 1,
     ipmasq_last_success_timestamp_seconds: 0,
     ipmasq_kernel_in_sync: 0,
@@ -28,7 +42,7 @@ test("an agent that has done nothing yet", async () => {
 test("syncs, by what triggered them and how they ended", async () => {
   const about = journal();
   about.synced(synced("applied", "start"));
-  const metrics = new Metrics(about);
+  const metrics = metricsOf(about);
   about.synced(synced("repaired", "kernel", "by=nft"));
   about.synced(synced("repaired", "kernel", "by=nft"));
   expect(await samples(metrics)).toMatchObject({
@@ -50,7 +64,7 @@ test("syncs, by what triggered them and how they ended", async () => {
 
 test("the config: right or wrong, which, and how large", async () => {
   const about = journal();
-  const metrics = new Metrics(about);
+  const metrics = metricsOf(about);
   about.config = { path: "/config", ok: false, problems: [], digest: "00000000000f".padEnd(64, "a") };
   about.policy = policy({ keep: ["10.0.0.0/8", "10.1.0.0/16"], masquerade: ["10.2.0.0/16"] });
   expect(await samples(metrics)).toMatchObject({
@@ -62,7 +76,7 @@ test("the config: right or wrong, which, and how large", async () => {
 
 test("counts go on when the kernel begins anew, and a CIDR that is gone is not shown", async () => {
   const about = journal();
-  const metrics = new Metrics(about);
+  const metrics = metricsOf(about);
   const { totals } = about;
   const writer = "nft";
   const before = [
@@ -88,6 +102,61 @@ test("counts go on when the kernel begins anew, and a CIDR that is gone is not s
   expect(Object.keys(now).filter(name => name.includes("192.0.2.0/24"))).toEqual([]);
 });
 
+test("CIDRs beyond the limit are counted, and have no series", async () => {
+  const about = journal();
+  about.policy = policy({ keep: Array.from({ length: 10 }, (_, i) => `10.${i}.0.0/16`) });
+  const counters = Array.from({ length: 10 }, (_, i) => counter("keep", `10.${i}.0.0/16`, i, i));
+  about.totals.read({ writer: "nft", counters });
+  const now = await samples(metricsOf(about));
+  expect(now).toMatchObject({
+    ipmasq_config_cidrs: 11, // with link-local
+    ipmasq_cidr_series_left_out: 7,
+    'ipmasq_connections_total{verdict="keep"}': 45,
+  });
+  expect(Object.keys(now).filter(name => name.startsWith("ipmasq_cidr_connections_total"))).toEqual([
+    'ipmasq_cidr_connections_total{cidr="10.0.0.0/16",verdict="keep"}',
+    'ipmasq_cidr_connections_total{cidr="10.1.0.0/16",verdict="keep"}',
+    'ipmasq_cidr_connections_total{cidr="10.2.0.0/16",verdict="keep"}',
+  ]);
+});
+
+test.each([Number.NaN, Number.POSITIVE_INFINITY])(
+  "a counter of %d is left out and logged once, and all others are there",
+  async wrong => {
+    const about = journal();
+    const counters = [
+      counter("keep", "10.0.0.0/8", 5, 300),
+      counter("keep", "192.0.2.0/24", wrong, 1),
+      counter("masquerade", "rest", 2, 120),
+    ];
+    about.totals.read({ writer: "nft", counters });
+    const logged: string[] = [];
+    const metrics = metricsOf(about, logged);
+    await samples(metrics);
+    const now = await samples(metrics);
+    expect(now).toMatchObject({
+      'ipmasq_cidr_connections_total{cidr="10.0.0.0/8",verdict="keep"}': 5,
+      'ipmasq_cidr_bytes_total{cidr="192.0.2.0/24",verdict="keep"}': 1,
+      'ipmasq_connections_total{verdict="masquerade"}': 2,
+      'ipmasq_bytes_total{verdict="keep"}': 301,
+      ipmasq_kernel_in_sync: 0,
+    });
+    expect(now['ipmasq_cidr_connections_total{cidr="192.0.2.0/24",verdict="keep"}']).toBeUndefined();
+    const said = logged.filter(line => line.includes("metric=ipmasq_cidr_connections_total"));
+    expect(said).toHaveLength(1);
+    expect(said[0]).toContain(`ERROR a metric is left out; please report this`);
+  },
+);
+
+test("the process itself", async () => {
+  const now = await samples(metricsOf(journal()));
+  expect(now.process_resident_memory_bytes).toBeGreaterThan(1e6);
+  expect(now.process_cpu_seconds_total).toBeGreaterThan(0);
+  expect(now.process_open_fds).toBeGreaterThan(2);
+  expect(now.process_max_fds).toBeGreaterThan(2);
+  expect(now.process_start_time_seconds).toBeWithin(1.6e9, Date.now() / 1000 + 1);
+});
+
 await programTest("promtool", "promtool has nothing to say of them", async promtool => {
   const about = journal();
   about.config = { path: "/config", ok: true, problems: [], digest: "ab".repeat(32) };
@@ -95,7 +164,7 @@ await programTest("promtool", "promtool has nothing to say of them", async promt
   about.synced(synced("applied", "start"));
   const counters = [counter("keep", "10.0.0.0/8", 5, 300), counter("masquerade", "rest", 2, 120)];
   about.totals.read({ writer: "nft", counters });
-  const text = await new Metrics(about).print();
+  const text = [...(await metricsOf(about).print())].join("");
   expect(text).toContain("ipmasq_conntrack_entries");
   const { stdout, stderr, exitCode } = await run(promtool.command(["promtool", "check", "metrics"]), {
     input: text,

@@ -76,7 +76,12 @@ await programTest(
     const log: string[] = [];
     const listen = { address: "127.0.0.1", port: 0 };
     const served = { listen, journal: full(), log: createLog("info", "text", line => log.push(line)) };
-    const server = serve({ ...served, refresh: async () => {}, look: async () => {} });
+    const server = serve({
+      ...served,
+      refresh: async () => {},
+      look: async () => {},
+      metricsCidrLimit: 1000,
+    });
     while (log.length === 0) await Bun.sleep(1);
     const url = `http://${/listen=(\S+)/.exec(log[0] ?? "")?.[1]}/`;
     try {

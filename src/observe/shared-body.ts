@@ -1,0 +1,84 @@
+/** What an answer carries: bytes in several parts, which all who ask for them share. */
+export interface Body {
+  readonly parts: readonly Uint8Array[];
+  /** Bytes. */
+  readonly length: number;
+}
+
+/** A body that is rendered when somebody asks, and for all who ask at once. */
+export class SharedBody {
+  #last: Promise<Body> | undefined;
+  #next = 0;
+
+  /**
+   * @param render the text, in pieces; between pieces others have their turn
+   * @param outdated is told of a long body that is about to be replaced, so that no two of them are kept
+   */
+  constructor(
+    readonly render: () => Iterable<string> | Promise<Iterable<string>>,
+    readonly outdated: (body: Body) => void,
+  ) {}
+
+  /**
+   * The body: at most a second old, or ten times as old as it took to render, or as old as it takes to send at 2 MiB a
+   * second. Throws what rendering throws.
+   */
+  get(): Promise<Body> {
+    if (this.#last && performance.now() < this.#next) return this.#last;
+    this.#next = Number.POSITIVE_INFINITY;
+    this.#last = this.#rendered(this.#last);
+    return this.#last;
+  }
+
+  async #rendered(last: Promise<Body> | undefined): Promise<Body> {
+    const began = performance.now();
+    let length = 0;
+    try {
+      const before = await last?.catch(() => undefined);
+      if (before && before.length > LONG) this.outdated(before);
+      const body = await bodyOf(await this.render());
+      length = body.length;
+      return body;
+    } finally {
+      const now = performance.now();
+      this.#next = now + Math.max(SECOND, 9 * (now - began), length / BYTES_PER_MS);
+    }
+  }
+}
+
+const SECOND = 1000;
+/** Bytes; shorter ones may be kept in a few versions. */
+const LONG = 1024 * 1024;
+const BYTES_PER_MS = (2 * 1024 * 1024) / 1000;
+
+/** Characters that become a part of a body. */
+const PART = 64 * 1024;
+/** How long others wait while a body is rendered. */
+const TURN_MS = 5;
+
+/** Encodes text that comes in pieces, in turns of a few milliseconds. */
+async function bodyOf(pieces: Iterable<string>): Promise<Body> {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  let text: string[] = [];
+  let characters = 0;
+  let began = performance.now();
+  const flush = () => {
+    const part = Buffer.from(text.join(""));
+    parts.push(part);
+    length += part.length;
+    text = [];
+    characters = 0;
+  };
+  for (const piece of pieces) {
+    text.push(piece);
+    characters += piece.length;
+    if (characters < PART) continue;
+    flush();
+    if (performance.now() - began < TURN_MS) continue;
+    await new Promise(resolve => setImmediate(resolve));
+    began = performance.now();
+  }
+  flush();
+  return { parts, length };
+}

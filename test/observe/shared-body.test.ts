@@ -1,0 +1,70 @@
+import { expect, test } from "bun:test";
+import { type Body, SharedBody } from "../../src/observe/shared-body.ts";
+
+function text({ parts }: Body): string {
+  return Buffer.concat(parts).toString();
+}
+
+test("a body is rendered once for all who ask within a second", async () => {
+  let renders = 0;
+  const body = new SharedBody(
+    () => [`${++renders}`, "ü"],
+    () => {},
+  );
+  const all = await Promise.all(Array.from({ length: 1000 }, () => body.get()));
+  expect([...new Set(all)].map(text)).toEqual(["1ü"]);
+  expect(all[0]?.length).toBe(3);
+  expect(text(await body.get())).toBe("1ü");
+  await Bun.sleep(1050);
+  expect(text(await body.get())).toBe("2ü");
+});
+
+test("what takes long to render takes no more than a tenth of the time", async () => {
+  let renders = 0;
+  const body = new SharedBody(
+    async () => {
+      await Bun.sleep(150);
+      return [`${++renders}`];
+    },
+    () => {},
+  );
+  await body.get();
+  await Bun.sleep(1200);
+  expect(text(await body.get())).toBe("1");
+  await Bun.sleep(300);
+  expect(text(await body.get())).toBe("2");
+});
+
+test("one that cannot be rendered is tried again, not for everyone who asks", async () => {
+  let tries = 0;
+  const body = new SharedBody(
+    () => {
+      tries++;
+      throw new Error("no luck");
+    },
+    () => {},
+  );
+  const outcomes = await Promise.allSettled(Array.from({ length: 100 }, () => body.get()));
+  expect(new Set(outcomes.map(it => it.status))).toEqual(new Set(["rejected"]));
+  expect(tries).toBe(1);
+  await Bun.sleep(1050);
+  expect(body.get()).rejects.toThrow("no luck");
+  expect(tries).toBe(2);
+});
+
+test("others have their turn while a long one is rendered, and of two long ones the older is given up", async () => {
+  const outdated: number[] = [];
+  const piece = "a".repeat(100);
+  const body = new SharedBody(
+    () => Array.from({ length: 300_000 }, () => piece),
+    ({ length }) => outdated.push(length),
+  );
+  let turns = 0;
+  const others = setInterval(() => turns++, 1);
+  const first = await body.get();
+  clearInterval(others);
+  expect(turns).toBeGreaterThan(1);
+  expect(first.length).toBe(30_000_000);
+  expect(await body.get()).toBe(first); // for 15 s: so long it takes to send it at 2 MiB a second
+  expect(outdated).toEqual([]);
+});
