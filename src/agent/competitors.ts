@@ -6,7 +6,7 @@ import { messageOf } from "../system/program.ts";
 /** Watches for foreign rules that are in conflict with our policy. It never fails and never delays a sync. */
 export class Competitors {
   readonly #warned = new Set<string>();
-  readonly #unread = new Set<string>();
+  #saidUnread = false;
   #looked = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
   /** The look that is under way. */
@@ -59,10 +59,13 @@ export class Competitors {
     this.#visited = visited;
     this.journal.competing = competing;
     this.#warn(competing.filter(({ harmless }) => !harmless));
-    for (const it of unread.filter(it => !this.#unread.has(it)).slice(0, MOST_WARNINGS)) {
-      this.#unread.add(it);
-      this.log.debug("foreign rules cannot be read", { error: it });
-    }
+    const [first] = unread;
+    if (first === undefined || this.#saidUnread) return;
+    this.#saidUnread = true;
+    this.log.warn("some foreign rules cannot be read, so conflicts may be missed", {
+      first,
+      all: unread.length,
+    });
   }
 
   #warn(conflicts: readonly Competing[]): void {

@@ -65,7 +65,7 @@ export function competing(
   const all = hooks
     .filter(hook => !isOwnTable(hook, policy))
     .flatMap(hook => translations(hook, policy, families, backend));
-  return [...all, ...exemptions(hooks, policy, backend)].toSorted(
+  return [...all, ...exemptionsBy(families, hooks, policy, backend)].toSorted(
     (a, b) => Number(a.harmless) - Number(b.harmless) || a.priority - b.priority,
   );
 }
@@ -83,7 +83,15 @@ export function exemptions(
   policy: Policy,
   backend: Backend["name"] | undefined,
 ): Competing[] {
-  const families = judgedFamilies(policy);
+  return exemptionsBy(judgedFamilies(policy), hooks, policy, backend);
+}
+
+function exemptionsBy(
+  families: readonly Judged[],
+  hooks: readonly NatHook[],
+  policy: Policy,
+  backend: Backend["name"] | undefined,
+): Competing[] {
   return hooks.filter(isNat).flatMap(hook => {
     const it = families.find(({ family }) => family === hook.family);
     if (!it || it.masqueraded.length === 0) return [];

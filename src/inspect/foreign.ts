@@ -15,6 +15,7 @@ import { ownerOf } from "./owners.ts";
 
 /** A base chain that may translate source addresses, with the chains that it leads to. */
 export interface NatHook {
+  /** What reads it: iptables-nft cannot read its own chain once nft wrote into it. */
   readonly tool: "nft" | "iptables-nft" | "iptables-legacy";
   readonly family: TableFamily;
   readonly table: string;
@@ -153,26 +154,20 @@ class Look {
     const failed = (what: string, error: unknown) => void this.#unread.push(`${what}: ${messageOf(error)}`);
     const foreign = nft && new ForeignTable(nft, family, table, failed);
     if (table === "nat" && name === POSTROUTING && family !== "inet" && tools?.has(family)) {
-      return this.#walked({ tool: "iptables-nft", ...place }, chain =>
-        this.#byIptables(tools, family, chain, foreign),
-      );
+      let readable = true;
+      const hook = await this.#walked({ tool: "iptables-nft", ...place }, async chain => {
+        try {
+          return (await tools.chain(family, chain))?.map(({ rule }) => kernelRule(chain, rule));
+        } catch (error) {
+          // What nft wrote into table `nat`, iptables cannot read.
+          if (failureKind(error) !== "incompatible" || !foreign) throw error;
+          if (chain === name) readable = false;
+          return foreign.read(chain);
+        }
+      });
+      return readable ? hook : { ...hook, tool: "nft" };
     }
     return foreign && this.#walked({ tool: "nft", ...place }, chain => foreign.read(chain));
-  }
-
-  /** What nft wrote into table `nat`, iptables cannot read. */
-  async #byIptables(
-    tools: Tools,
-    family: Family,
-    chain: string,
-    foreign: ForeignTable | undefined,
-  ): Promise<Rules | undefined> {
-    try {
-      return (await tools.chain(family, chain))?.map(({ rule }) => kernelRule(chain, rule));
-    } catch (error) {
-      if (failureKind(error) !== "incompatible" || !foreign) throw error;
-      return foreign.read(chain);
-    }
   }
 
   /** The kernel gives table `nat` of iptables-legacy away as a whole only. */

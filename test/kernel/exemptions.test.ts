@@ -128,6 +128,14 @@ describe("nothing flips the choice", () => {
     expect(await exemption()).toBe(undefined);
   });
 
+  test("what stands in a table that iptables cannot read: with iptables nothing would work", async () => {
+    await sh("iptables-nft -t nat -A POSTROUTING -d 198.51.100.0/24 -j ACCEPT");
+    await sh("nft 'add rule ip nat POSTROUTING oifname eth9 masquerade'");
+    const { name, announced } = await ipmasq("auto");
+    expect(name).toBe("nftables");
+    expect(announced.map(({ kind }) => kind)).toContain("exempts");
+  });
+
   test("an accept in a base chain of another table, which never had an effect", async () => {
     await sh(
       "nft 'add table ip o; add chain ip o p { type nat hook postrouting priority 99; }; add rule ip o p ip daddr 198.51.100.0/24 accept'",

@@ -146,20 +146,21 @@ const Listed = v.union([
 /** What `nft -j list` prints. */
 export const Listing = v.pipe(v.string(), v.parseJson(), v.object({ nftables: v.array(Listed) }));
 
-/** The same, whatever the objects are: for lists of which few objects matter. */
-export const AnyListing = v.pipe(v.string(), v.parseJson(), v.object({ nftables: v.array(v.unknown()) }));
-
 /** A chain that hangs in a hook, as nft lists it without rules. */
-export const BaseChain = v.object({
-  chain: v.object({
-    family: TableFamily,
-    table: v.string(),
-    name: v.string(),
-    type: v.string(),
-    hook: v.string(),
-    prio: v.number(),
+export const BaseChain = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.object({
+    chain: v.object({
+      family: TableFamily,
+      table: v.string(),
+      name: v.string(),
+      type: v.string(),
+      hook: v.string(),
+      prio: v.number(),
+    }),
   }),
-});
+);
 export type BaseChain = v.InferOutput<typeof BaseChain>["chain"];
 
 export type TableFamily = v.InferOutput<typeof TableFamily>;
