@@ -9,6 +9,7 @@ import { save } from "../../../lab/save.ts";
 import { NftablesBackend } from "../../../src/backends/nftables/backend.ts";
 import { loadConfig } from "../../../src/config/load.ts";
 import { policyOf } from "../../../src/policy/policy.ts";
+import { run } from "../../../src/system/program.ts";
 import { DEFAULT_FLAGS } from "../../policies.ts";
 import { keepResults } from "../compatibility.ts";
 import { configs } from "./configs.ts";
@@ -44,7 +45,7 @@ afterEach(async () => {
   await output(["nft", "flush", "ruleset"]);
 });
 afterAll(async () => {
-  if (measured.length === 3 && COUNT === WHOLE) await keepResults("hostile", measured);
+  if (measured.length === 4 && COUNT === WHOLE) await keepResults("hostile", measured);
 });
 
 test(`check of ${COUNT} configs (seed ${SEED}) crashes nowhere, and costs little`, async () => {
@@ -149,6 +150,51 @@ test("whatever comes in over HTTP, the agent repairs its rules meanwhile, and an
   });
   expect(peak).toBeLessThan(MOST_BYTES);
 }, 600_000);
+
+/** Takes the abstract name of 0.1.0 and the HTTP port whenever they are free, and answers that all is well. */
+const THIEF = `
+  const taken = { name: 0, port: 0 };
+  const take = (what, listen) => { try { const it = listen(); taken[what]++; setTimeout(() => it.stop(true), 300); } catch {} };
+  setInterval(() => take("name", () => Bun.listen({ unix: "\\0ipmasq", socket: { data() {} } })), 1);
+  setInterval(() => take("port", () => Bun.serve({ hostname: "127.0.0.1", port: 9469, fetch: () => new Response("ok") })), 1);
+  setInterval(() => console.log(JSON.stringify(taken)), 50);
+`;
+const RESTARTS = 20;
+
+test("an unprivileged process that takes name and port at each restart keeps no policy from being in force", async () => {
+  if (process.env.LAB_USER) return; // there is no other user in a namespace of one
+  const unprivileged = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+  const thief = Bun.spawn([...unprivileged, process.execPath, "-e", THIEF], { stdout: "pipe" });
+  const takings = new Lines(thief.stdout);
+  await takings.until('"port":');
+  const waits: number[] = [];
+  for (let i = 0; i < RESTARTS; i++) {
+    const config = `nonMasqueradeCIDRs: [10.${i}.0.0/16]\n`;
+    await save(CONFIG, config);
+    const began = performance.now();
+    agent = Bun.spawn([BINARY, `--config=${CONFIG}`], { stdio: ["ignore", "ignore", "pipe"] });
+    await new Lines(agent.stderr).until("policy in force");
+    waits.push(performance.now() - began);
+    // Asks until the sync that wrote the rules has ended.
+    let status = await run([BINARY, "status", "--output=json"]);
+    while (status.exitCode !== 0) status = await run([BINARY, "status", "--output=json"]);
+    expect(JSON.parse(status.stdout), `restart ${i}`).toMatchObject({ from: "agent", config: CONFIG });
+    expect(await output(["nft", "list", "ruleset"])).toContain(`10.${i}.0.0/16`);
+    agent.kill("SIGKILL");
+    await agent.exited;
+  }
+  thief.kill();
+  const taken: { name: number; port: number } = JSON.parse((await takings.all()).at(-1) ?? "");
+  const longest = Math.max(...waits);
+  measured.push({
+    title: "An unprivileged neighbour",
+    how: "User 65534 takes the abstract socket `@ipmasq` and port 9469 whenever they are free, and answers each request with `ok`, while the agent is killed and started again. Counted are the restarts after which the new config was in force, and `ipmasq status` had the agent's own answer.",
+    columns: ["restarts", "in force", "name taken", "port taken", "in force at the latest after"],
+    rows: [[`${RESTARTS}`, `${waits.length}`, `${taken.name}`, `${taken.port}`, `${Math.round(longest)} ms`]],
+    raw: { waits, taken },
+  });
+  expect(taken.port).toBeGreaterThan(0);
+}, 120_000);
 
 async function start(): Promise<{ pid: number; url: string; log: Lines }> {
   const command = [BINARY, `--config=${CONFIG}`, "--enable-ipv6", "--listen=127.0.0.1:0"];
