@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { connect } from "node:net";
 import { BINARY } from "../../lab/agent.ts";
+import { HttpClients } from "../../lab/http-clients.ts";
 import { Lines } from "../../lab/lines.ts";
 import { output } from "../../lab/output.ts";
 import { save } from "../../lab/save.ts";
@@ -237,6 +238,31 @@ test("whoever takes all connections does not keep the agent from its work", asyn
   expect(said.filter(line => line.includes("failed"))).toEqual([]);
   expect((await fetch(`${url}/healthz`)).status).toBe(200);
   for (const socket of flood) socket.destroy();
+}, 20_000);
+
+test("a thousand clients that read nothing keep it neither from repairs nor from probes, and cost little", async () => {
+  const list = Array.from({ length: 2000 }, (_, i) => `10.${i >> 8}.${i & 255}.0/24`);
+  await save(CONFIG, `cidrLimit: 2000\nnonMasqueradeCIDRs: [${list.join(", ")}]\n`);
+  const url = await start();
+  const memory = async (name: string) => {
+    const status = await readFile(`/proc/${agent.pid}/status`, "utf8");
+    return Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1]);
+  };
+  const before = await memory("VmHWM");
+  const clients = await Promise.all(
+    (["ask for /metrics", "ask for /status"] as const).map(kind =>
+      HttpClients.start(Number(new URL(url).port), 500, kind),
+    ),
+  );
+  await output(["nft", "flush", "ruleset"]);
+  for (let i = 0; i < 20; i++) {
+    const asked = performance.now();
+    const { status } = await fetch(`${url}/healthz`, { keepalive: false });
+    expect([status, performance.now() - asked < 1000]).toEqual([200, true]);
+  }
+  await log.until("repaired");
+  expect((await memory("VmHWM")) - before).toBeLessThan(32 * 1024);
+  await Promise.all(clients.map(it => it.stop()));
 }, 20_000);
 
 describeTools("nft that is replaced by another one while the agent runs", ["bullseye", "trixie"], tools => {

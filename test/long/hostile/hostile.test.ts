@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import type { Measured } from "../../../bench/result.ts";
 import { BINARY } from "../../../lab/agent.ts";
+import { HttpClients, type Kind } from "../../../lab/http-clients.ts";
 import { Lines } from "../../../lab/lines.ts";
 import { output } from "../../../lab/output.ts";
 import { Places } from "../../../lab/places.ts";
@@ -45,7 +46,7 @@ afterEach(async () => {
   await output(["nft", "flush", "ruleset"]);
 });
 afterAll(async () => {
-  if (measured.length === 4 && COUNT === WHOLE) await keepResults("hostile", measured);
+  if (measured.length === 6 && COUNT === WHOLE) await keepResults("hostile", measured);
 });
 
 test(`check of ${COUNT} configs (seed ${SEED}) crashes nowhere, and costs little`, async () => {
@@ -195,6 +196,91 @@ test("an unprivileged process that takes name and port at each restart keeps no 
   });
   expect(taken.port).toBeGreaterThan(0);
 }, 120_000);
+/** How many, and how they behave. */
+const CLIENTS: readonly (readonly [number, Kind])[] = [
+  [1000, "say nothing"],
+  [3000, "say nothing"],
+  [1000, "send a header a second"],
+  [1000, "ask for /metrics"],
+  [1000, "ask for /status"],
+  [1000, "ask for /"],
+  [1000, "ask for /status by HEAD"],
+  [1000, "ask 1000 times at once"],
+  [1000, "send headers of 1 MB"],
+];
+/** How long clients go on before memory is read and rules are flushed. */
+const CLIENTS_MS = 5000;
+/** What clients may cost the agent. */
+const MOST_GROWTH = 32 * MIB;
+
+test.each([1000, 100_000])(
+  "clients that read nothing keep an agent with %d CIDRs neither from repairs nor from probes",
+  async cidrs => {
+    // With link-local there is one more, and the cap is 100,000.
+    const list = Array.from(
+      { length: cidrs - 1 },
+      (_, i) => `10.${i >> 15}.${(i >> 7) & 255}.${(2 * i) & 255}/32`,
+    );
+    await writeFile(CONFIG, `cidrLimit: ${cidrs}\nnonMasqueradeCIDRs: [${list.join(", ")}]\n`);
+    const { pid, url, log } = await start();
+    const port = Number(new URL(url).port);
+    const repair = async () => {
+      const flushed = performance.now();
+      await output(["nft", "flush", "ruleset"]);
+      await log.until("repaired");
+      return performance.now() - flushed;
+    };
+    const alone = await repair();
+    await Bun.sleep(1500); // it looks again at what it wrote itself
+    const rows: string[][] = [];
+    const raw: unknown[] = [];
+    for (const [count, kind] of CLIENTS) {
+      await Bun.sleep(10_500); // repairs that come soon after one another are put off
+      await writeFile(`/proc/${pid}/clear_refs`, "5"); // VmHWM begins anew
+      const before = (await memoryOf(pid)).now;
+      const clients = await HttpClients.start(port, count, kind);
+      const probes = await probesFor(url, CLIENTS_MS);
+      const growth = (await memoryOf(pid)).peak - before;
+      const repaired = await repair();
+      await clients.stop();
+      const slowest = Math.max(...probes);
+      process.stderr.write(
+        `${cidrs} CIDRs, ${count} ${kind}: ${JSON.stringify({ growth, repaired, slowest })}\n`,
+      );
+      raw.push({ count, kind, growth, repaired, probes });
+      rows.push([
+        `${count} ${kind}`,
+        ...[repaired, slowest].map(it => `${Math.round(it)} ms`),
+        `${Math.round(growth / MIB)} MiB`,
+      ]);
+      expect(slowest, `ms for /healthz while ${count} ${kind}`).toBeLessThan(1000);
+      expect(growth, `bytes while ${count} ${kind}`).toBeLessThan(MOST_GROWTH);
+      expect(repaired - alone, `ms more than alone while ${count} ${kind}`).toBeLessThan(
+        Math.max(1000, 2 * alone),
+      );
+    }
+    measured.push({
+      title: `Clients that read nothing, ${cidrs.toLocaleString("en")} CIDRs`,
+      how: `On loopback, on the agent's own two processors; one that is closed is back after 200 ms. /healthz is asked every 50 ms for ${CLIENTS_MS / 1000} s, each time by a new connection. Without clients flushed rules are back after ${Math.round(alone)} ms.`,
+      columns: ["clients", "flushed rules are back after", "slowest /healthz", "memory grew by at most"],
+      rows,
+      raw,
+    });
+  },
+  600_000,
+);
+
+/** How many milliseconds each of many probes took. Throws if one is not answered with 200. */
+async function probesFor(url: string, duration: number): Promise<number[]> {
+  const took: number[] = [];
+  for (const began = performance.now(); performance.now() - began < duration; await Bun.sleep(50)) {
+    const asked = performance.now();
+    const { status } = await fetch(`${url}/healthz`, { keepalive: false });
+    expect(status).toBe(200);
+    took.push(performance.now() - asked);
+  }
+  return took;
+}
 
 async function start(): Promise<{ pid: number; url: string; log: Lines }> {
   const command = [BINARY, `--config=${CONFIG}`, "--enable-ipv6", "--listen=127.0.0.1:0"];

@@ -1,0 +1,79 @@
+import { connect } from "node:net";
+import { Lines } from "./lines.ts";
+
+const HOST = "HTTP/1.1\r\nHost: a\r\n";
+
+/** What each client sends when it has connected, and then each second. */
+const SENT = {
+  "say nothing": ["", ""],
+  "send a header a second": [`GET / ${HOST}`, "a: b\r\n"],
+  "ask for /metrics": [`GET /metrics ${HOST}\r\n`, ""],
+  "ask for /status": [`GET /status ${HOST}\r\n`, ""],
+  "ask for /": [`GET / ${HOST}\r\n`, ""],
+  "ask for /status by HEAD": [`HEAD /status ${HOST}\r\n`, ""],
+  "ask 1000 times at once": [`GET /metrics ${HOST}\r\n`.repeat(1000), ""],
+  "send headers of 1 MB": [`GET / ${HOST}${`a: ${"b".repeat(1000)}\r\n`.repeat(1000)}\r\n`, ""],
+} as const satisfies Readonly<Record<string, readonly [string, string]>>;
+
+export type Kind = keyof typeof SENT;
+
+/**
+ * Clients on loopback, in a process of their own, that read nothing and are back 200 ms after they are let go.
+ */
+export class HttpClients {
+  private constructor(readonly program: Bun.Subprocess<"pipe", "pipe", "inherit">) {}
+
+  /** Returns when each of them has been connected once, or has tried for five seconds. */
+  static async start(port: number, count: number, kind: Kind): Promise<HttpClients> {
+    const program = Bun.spawn([process.execPath, import.meta.path, `${port}`, `${count}`, kind], {
+      stdin: "pipe",
+      stdout: "pipe",
+      stderr: "inherit",
+    });
+    await new Lines(program.stdout).until("connected");
+    return new HttpClients(program);
+  }
+
+  async stop(): Promise<void> {
+    this.program.stdin.end();
+    await this.program.exited;
+  }
+}
+
+const PATIENCE_MS = 5000;
+const BACK_MS = 200;
+
+function work(port: number, count: number, [first, later]: readonly [string, string]): void {
+  let connected = 0;
+  const ready = () => process.stdout.write("connected\n");
+  const timer = setTimeout(ready, PATIENCE_MS);
+  const open = () => {
+    const socket = connect({ host: "127.0.0.1", port });
+    let beat: Timer | undefined;
+    socket.on("error", () => {}); // a reset is a close too
+    socket.on("connect", () => {
+      socket.pause();
+      socket.write(first);
+      if (later !== "") beat = setInterval(() => socket.write(later), 1000);
+      if (++connected !== count) return;
+      clearTimeout(timer);
+      ready();
+    });
+    socket.on("close", () => {
+      clearInterval(beat);
+      setTimeout(open, BACK_MS);
+    });
+  };
+  for (let i = 0; i < count; i++) open();
+  process.stdin.on("end", () => process.exit(0)).resume();
+}
+
+function isKind(text: string): text is Kind {
+  return Object.hasOwn(SENT, text);
+}
+
+if (import.meta.main) {
+  const [port, count, kind = ""] = process.argv.slice(2);
+  if (!isKind(kind)) throw new Error(`unknown kind of client: ${kind}`);
+  work(Number(port), Number(count), SENT[kind]);
+}
