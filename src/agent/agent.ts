@@ -1,6 +1,7 @@
 import { NotAppliedError, type Plan } from "../backends/backend.ts";
 import { type FamilyFailure, familyText, type Synced } from "../backends/sync.ts";
 import type { Takeover } from "../backends/takeover.ts";
+import { ownServicesNote } from "../inspect/own-services.ts";
 import type { Family } from "../net/cidr.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { Journal, SyncRecord } from "../observe/journal.ts";
@@ -30,6 +31,8 @@ export class Agent {
   #began = 0;
   /** Whether a family failed in the last sync, while another one did not. */
   #partly = false;
+  /** What was said last of the node's own services. */
+  #note: string | undefined;
   #tidied: Promise<void> = Promise.resolve();
   /** What was last begun with the kernel; it never rejects. */
   #last: Promise<unknown> = Promise.resolve();
@@ -109,6 +112,13 @@ export class Agent {
     return this.#tidied;
   }
 
+  /** Logs, once, which services of the node masquerading may disturb. */
+  async #noteServices(policy: Policy): Promise<void> {
+    const note = await ownServicesNote(policy);
+    if (note !== undefined && note !== this.#note) this.log.info(note);
+    this.#note = note;
+  }
+
   /** Removes what others left. It takes no part in whether a sync succeeds. */
   #tidy(policy: Policy): void {
     this.#tidied = this.#tidied
@@ -177,6 +187,7 @@ export class Agent {
     this.#warn("limits", this.backend.limits.join("; ") || undefined);
     // What others left is not looked for at each sync: that takes programs of its own.
     if (this.#intent.fresh || due.triggers.includes("start") || due.triggers.includes("signal")) {
+      void this.#noteServices(policy);
       this.#tidy(policy);
       await Promise.race([this.#tidied, Bun.sleep(TIDY_MS)]);
     }

@@ -118,7 +118,9 @@ async function askKernel(flags: AgentFlags): Promise<Status> {
     const { plan, failures } = await planned(backend, policy);
     const { counters } = plan;
     const inSync = plan.inSync && failures.length === 0;
-    problems.push(...failures.map(familyText), ...(plan.caution ? [plan.caution] : []));
+    problems.push(...failures.map(familyText), ...(plan.caution ? [plan.caution] : []), ...backend.limits);
+    const { ownServicesNote } = await import("../inspect/own-services.ts");
+    const note = await ownServicesNote(policy);
     const { competing, unread } = await findConflicts(policy, backend.name);
     return {
       ...common,
@@ -129,6 +131,7 @@ async function askKernel(flags: AgentFlags): Promise<Status> {
       ...(inSync ? {} : { why: "the kernel does not hold what the config says; see ipmasq diff" }),
       ...policyStatus(policy, counters),
       competing: [...competing],
+      ...(note !== undefined && { notes: [note] }),
       problems: [...problems, ...unread.map(it => `foreign rules could not be read: ${it}`)],
     };
   } catch (error) {

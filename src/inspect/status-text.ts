@@ -15,7 +15,19 @@ export function statusText(status: Status): string[] {
 }
 
 function lines(status: Status): string[] {
-  const { inSync, since, why, backend, writer, reason, config, policy, conntrack, problems } = status;
+  const {
+    inSync,
+    since,
+    why,
+    backend,
+    writer,
+    reason,
+    config,
+    policy,
+    conntrack,
+    problems,
+    notes = [],
+  } = status;
   const moment = since === undefined ? "" : ` since ${since.slice(0, 19).replace("T", " ")} UTC`;
   return [
     `${inSync ? "in sync" : "NOT in sync"}${moment}${why === undefined ? "" : `: ${why}`}`,
@@ -33,6 +45,7 @@ function lines(status: Status): string[] {
     }),
     ...(policy ? ["", ...table(status)] : []),
     ...competitors(status),
+    ...(notes.length > 0 ? ["", "notes", ...notes.map(it => `  ${it}`)] : []),
     ...(problems.length > 0 ? ["", "problems", ...problems.slice(-MOST_PROBLEMS).map(it => `  ${it}`)] : []),
   ];
 }

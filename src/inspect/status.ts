@@ -66,6 +66,10 @@ export const Status = v.object({
     v.array(Competing),
     v.description("rules of others that give connections another source address, harmless ones last"),
   ),
+  notes: v.pipe(
+    v.optional(v.array(v.string())),
+    v.description("what is worth knowing, though nothing is wrong"),
+  ),
   problems: v.array(v.string()),
 });
 export type Status = v.InferOutput<typeof Status>;

@@ -1,6 +1,7 @@
 import { networkInterfaces } from "node:os";
 import { formatProblems } from "../config/problem.ts";
 import { readConntrack } from "../inspect/conntrack.ts";
+import { ownServicesNote } from "../inspect/own-services.ts";
 import { podProblems } from "../inspect/pods.ts";
 import { policySummary, type Status, statusCidrs } from "../inspect/status.ts";
 import { printableJson } from "../system/printable.ts";
@@ -38,6 +39,7 @@ async function statusHead(journal: Journal): Promise<Status> {
   const { start, backend, inSync, since, unready, config, policy, totals, syncs, competing, warnings } =
     journal;
   const conntrack = await readConntrack();
+  const note = policy && (await ownServicesNote(policy));
   return {
     from: "agent",
     version: start.version,
@@ -49,6 +51,7 @@ async function statusHead(journal: Journal): Promise<Status> {
     ...(policy ? policySummary(policy, totals.of) : { outbound: [] }),
     ...(conntrack && { conntrack }),
     competing: [...competing],
+    ...(note !== undefined && { notes: [note] }),
     problems: [
       ...formatProblems(config?.problems ?? []),
       ...warnings.values(),

@@ -93,6 +93,21 @@ test("what is wrong comes first, and last", () => {
   expect(lines.slice(-3)).toEqual(["problems", "  a", "  b"]);
 });
 
+test("notes come before problems", () => {
+  const lines = statusText({
+    ...common,
+    notes: ["sourceCIDRs is not set"],
+    problems: ["2026 failed: no nft"],
+  });
+  expect(lines.slice(-5)).toEqual([
+    "notes",
+    "  sourceCIDRs is not set",
+    "",
+    "problems",
+    "  2026 failed: no nft",
+  ]);
+});
+
 test("competing rules, with what to do; those that are harmless are only named", () => {
   const rule: Competing = {
     owner: "flannel",
