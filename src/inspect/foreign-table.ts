@@ -30,9 +30,8 @@ export class ForeignTable {
     for (const name of names) await this.#readSet(name);
     const maps = new Set(rules.flatMap(({ expr }) => expr.flatMap(mapsOf)));
     for (const name of maps) await this.#readMap(name);
-    const odd = rules.some(({ expr }) => expr.some(it => "unknown" in it));
-    // What has no words here is shown in nft's.
-    const texts = odd
+    const shown = rules.some(({ expr }) => expr.some(it => "unknown" in it || "masquerade" in it));
+    const texts = shown
       ? await this.nft.chainTexts(this.family, this.table, chain).catch(() => new Map<number, string>())
       : new Map<number, string>();
     return rules.flatMap(rule => this.#meanings(rule, texts.get(rule.handle ?? 0) ?? wordsOf(rule)));

@@ -1,4 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { output } from "../../lab/output.ts";
 import { Competitors } from "../../src/agent/competitors.ts";
 import { createLog } from "../../src/observe/log.ts";
@@ -9,12 +12,12 @@ afterEach(() => output(["nft", "flush", "ruleset"]));
 
 const THEIRS = "add table ip theirs; add chain ip theirs c { type nat hook postrouting priority 90; }";
 
-function watched() {
+function watched(waits = { settled: 20, between: 300 }) {
   const about = journal();
   about.policy = policy();
   const lines: string[] = [];
   const log = createLog("info", "text", line => lines.push(line));
-  return { about, lines, competitors: new Competitors(about, log, { settled: 20, between: 300 }) };
+  return { about, lines, competitors: new Competitors(about, log, waits) };
 }
 
 test("each rule is warned of once, and not more than a few", async () => {
@@ -46,4 +49,46 @@ test("changes in bursts make one look, and not one after the other", async () =>
   expect(about.competing).toHaveLength(1); // not yet
   await Bun.sleep(400);
   expect(about.competing).toHaveLength(0);
+});
+
+test("only changes of chains that matter lead to a look", async () => {
+  const { about, competitors } = watched({ settled: 0, between: 0 });
+  await output(["nft", `${THEIRS}; add chain ip theirs inner; add rule ip theirs c jump inner`]);
+  await competitors.look();
+  await output(["nft", "add rule ip theirs inner ip daddr 10.1.0.0/16 masquerade"]);
+  for (const where of ["ip nat KUBE-SVC-0123", "ip nat", "ip6 theirs c", "ip theirs other", "ip thei"])
+    competitors.soon(where);
+  await Bun.sleep(100);
+  expect(about.competing).toHaveLength(0);
+  for (const where of ["ip theirs inner", "ip theirs c", "ip theirs", undefined]) {
+    about.competing = [];
+    competitors.soon(where);
+    while (about.competing.length === 0) await Bun.sleep(5);
+    expect(about.competing).toHaveLength(1);
+  }
+});
+
+test("a look that is under way is waited for, and fails nobody", async () => {
+  const { about, competitors } = watched();
+  await output(["nft", `${THEIRS}; add rule ip theirs c ip daddr 10.1.0.0/16 masquerade`]);
+  expect(competitors.look()).toBe(competitors.look());
+  await competitors.look();
+  expect(about.competing).toHaveLength(1);
+});
+
+test("what cannot be read is warned of once", async () => {
+  const { about, lines, competitors } = watched();
+  const path = process.env.PATH;
+  const folder = await mkdtemp(join(tmpdir(), "ipmasq-nft-"));
+  await writeFile(join(folder, "nft"), "#!/bin/sh\nexit 139\n", { mode: 0o755 });
+  process.env.PATH = `${folder}:${path}`;
+  try {
+    for (let i = 0; i < 2; i++) await competitors.look();
+  } finally {
+    process.env.PATH = path;
+    await rm(folder, { recursive: true });
+  }
+  expect(about.competing).toEqual([]);
+  expect(lines).toHaveLength(1);
+  expect(lines[0]).toContain("some foreign rules cannot be read, so conflicts may be missed");
 });

@@ -286,6 +286,17 @@ test("tables and chains by any name", async () => {
   );
 });
 
+test("the text of a rule does not change with its counts", async () => {
+  await output([
+    "nft",
+    "add table ip t; add chain ip t post { type nat hook postrouting priority 90; }; add rule ip t post ip daddr 10.1.0.0/16 counter packets 7 bytes 9 snat to 192.0.2.1; add rule ip t post ip saddr 10.1.1.1 counter packets 1 bytes 2 masquerade",
+  ]);
+  expect((await found()).map(({ rule }) => rule)).toEqual([
+    "ip daddr 10.1.0.0/16 counter snat to 192.0.2.1",
+    "ip saddr 10.1.1.1 counter masquerade",
+  ]);
+});
+
 test("native rules in table nat are read by nft", async () => {
   await output(["iptables-nft-restore"], "*nat\n-A POSTROUTING -s 10.3.0.0/16 -j MASQUERADE\nCOMMIT\n");
   await output(["nft", 'add rule ip nat POSTROUTING oifname "eth9" masquerade']);

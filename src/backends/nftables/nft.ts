@@ -114,7 +114,7 @@ export class Nft {
   }
 
   /**
-   * A chain's rules in nft's words, by their handles. Empty if nft cannot be asked for the names on its command line.
+   * A chain's rules in nft's words, without their counts, by their handles. Empty if nft cannot be asked for the names on its command line.
    * Throws ProgramError.
    */
   async chainTexts(family: TableFamily, table: string, name: string): Promise<ReadonlyMap<number, string>> {
@@ -124,7 +124,7 @@ export class Nft {
       this.limits,
     );
     const lines = stdout.matchAll(/^\t\t(.*\S) # handle (\d+)$/gm);
-    return new Map(Array.from(lines, ([, text = "", handle]) => [Number(handle), text]));
+    return new Map(Array.from(lines, ([, text = "", handle]) => [Number(handle), text.replace(COUNTS, "")]));
   }
 
   async #list(...words: string[]): Promise<readonly Listed[] | undefined> {
@@ -278,6 +278,9 @@ function crashesBesideNewer(version: string): boolean {
 }
 
 const FEW_ELEMENTS = 1000;
+
+/** What changes in the words of a rule by itself. */
+const COUNTS = / packets \d+ bytes \d+| used \d+ \w+/g;
 
 /** Whether nft reads the name as one word. Its own keywords are among those; it refuses them. */
 function isPlain(name: string): boolean {
