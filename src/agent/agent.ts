@@ -161,6 +161,7 @@ export class Agent {
     const at = Date.now();
     const began = performance.now();
     this.#began = began;
+    this.journal.began();
     const outcome = await this.#alone(() => this.#attempt(due)).catch(error => this.#failed(error));
     const [trigger] = due.triggers;
     const record: SyncRecord = { at, trigger, seconds: (performance.now() - began) / 1000, ...outcome };

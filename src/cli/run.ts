@@ -146,6 +146,7 @@ async function chooseInTheEnd(
   while (!stop.aborted) {
     const at = Date.now();
     const began = performance.now();
+    journal.began();
     try {
       return await Promise.race([chooseBackend(options), stopped]);
     } catch (error) {

@@ -76,15 +76,23 @@ export class Journal {
   readonly totals = new Totals();
   /** When the last sync ended, by a clock that nobody sets. */
   #ended = performance.now();
+  /** When the sync that runs began, by the same clock. */
+  #began: number | undefined;
   readonly #listeners: ((sync: SyncRecord) => void)[] = [];
 
   constructor(readonly start: Start) {
     this.since = start.at;
   }
 
+  /** Notes a sync that begins. */
+  began(): void {
+    this.#began = performance.now();
+  }
+
   /** Notes a sync that ended. */
   synced(sync: SyncRecord): void {
     this.#ended = performance.now();
+    this.#began = undefined;
     const inSync = sync.result !== "failed";
     if (inSync !== this.inSync) this.since = sync.at;
     this.inSync = inSync;
@@ -100,9 +108,17 @@ export class Journal {
     this.#listeners.push(listener);
   }
 
-  /** Undefined while the loop lives: a sync ended, well or not, within the last three intervals. Else since when not. */
+  /**
+   * Undefined while the loop lives. Else why it is dead: a sync has run for more than three minutes, which is longer than
+   * its programs may take, or none has run for three intervals.
+   */
   get stalled(): string | undefined {
-    const idle = performance.now() - this.#ended;
+    const now = performance.now();
+    if (this.#began !== undefined) {
+      const runs = now - this.#began;
+      return runs > LONGEST_SYNC_MS ? `the sync has not ended for ${Math.round(runs / 1000)} s` : undefined;
+    }
+    const idle = now - this.#ended;
     return idle > 3 * this.interval ? `the last sync ended ${Math.round(idle / 1000)} s ago` : undefined;
   }
 
@@ -116,3 +132,4 @@ export class Journal {
 }
 
 const MOST_KEPT = 20;
+const LONGEST_SYNC_MS = 180_000;
