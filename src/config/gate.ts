@@ -1,5 +1,5 @@
 import { CST } from "yaml";
-import { type Limits, MOST_ENTRIES } from "./limits.ts";
+import { capError, type Limits, MOST_ENTRIES } from "./limits.ts";
 import { Nesting } from "./nesting.ts";
 import { type Problem, quote } from "./problem.ts";
 import type { Text } from "./text.ts";
@@ -19,6 +19,7 @@ export class Gate {
   private empty: number | undefined = 0;
   private aliases = 0;
   private counted = 0;
+  private values = 0;
   private readonly nesting = new Nesting();
 
   constructor(
@@ -73,6 +74,10 @@ export class Gate {
     }
     if (lexeme.length > limits.scalar && (type === "scalar" || isQuoted(type))) {
       return this.problem(`a value of more than ${limits.scalar / 1024} KiB`, "write a shorter one");
+    }
+    if ((type === "scalar" || isQuoted(type)) && ++this.values > limits.values) {
+      // Each CIDR has a slash.
+      return capError(this.text.at(this.offset), `about ${this.text.content.split("/").length - 1}`);
     }
     if (type !== "space" && type !== "doc-mode") this.counted++;
     if (type === "double-quoted-scalar") this.counted += lexeme.split("\\").length - 1;

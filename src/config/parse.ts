@@ -1,7 +1,7 @@
 import type { Allowance } from "./allowance.ts";
 import type { Config } from "./config.ts";
 import { type ConfigDocument, type OpenDocument, openConfigDocument } from "./document.ts";
-import { MOST_ELEMENTS } from "./limits.ts";
+import { capError, MOST_ELEMENTS } from "./limits.ts";
 import { limitProblems, mergeConfigs } from "./merge.ts";
 import type { ConfigError, ConfigWarning, Problem } from "./problem.ts";
 import type { Source } from "./sources.ts";
@@ -69,14 +69,7 @@ function withoutConfig(problems: readonly Problem[]): OpenDocument {
 function capProblem(open: readonly OpenDocument[]): ConfigError | undefined {
   const elements = open.reduce((sum, it) => sum + it.elements, 0);
   if (elements <= MOST_ELEMENTS) return undefined;
-  const file = open.find(it => it.elements > 0)?.file ?? "";
-  const what = `${elements} entries in all lists together, where ${MOST_ELEMENTS} are the most`;
-  return {
-    severity: "error",
-    at: { file },
-    what,
-    remedy: "unite CIDRs that lie side by side, or remove some",
-  };
+  return capError({ file: open.find(it => it.elements > 0)?.file ?? "" }, `${elements}`);
 }
 
 /** A list without a value masquerades everything, as an empty one does, but hardly anybody means that. */

@@ -58,6 +58,7 @@ const files: Record<string, string | Uint8Array> = {
   "other alphabets": filled("設定"),
   emoji: filled("😀"),
   "more than 4 MiB": "a".repeat(5 * MIB),
+  "150,000 CIDRs, a line each": `cidrLimit: 150000\nnonMasqueradeCIDRs:\n${cidrs(150_000)}`,
   "5,000 CIDRs": `cidrLimit: 5000\nnonMasqueradeCIDRs:\n${Array.from({ length: 5000 }, (_, i) => `- 10.${i >> 8}.${i & 255}.0/24 # site ${i}\n`).join("")}`,
 };
 
@@ -88,6 +89,13 @@ async function cost(name: string) {
     maxRSS: Number.POSITIVE_INFINITY,
   };
   return { cpu: Number(cpuTime.total) / 1000, bytes: maxRSS, exitCode, output };
+}
+
+function cidrs(count: number): string {
+  return Array.from(
+    { length: count },
+    (_, i) => `- ${1 + (i >> 16)}.${(i >> 8) & 255}.${i & 255}.0/32\n`,
+  ).join("");
 }
 
 function filled(text: string): string {
