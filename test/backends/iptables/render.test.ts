@@ -72,6 +72,25 @@ COMMIT
 `,
     ],
     [
+      "sources that are never masqueraded",
+      policy({
+        keep: ["10.0.0.0/8"],
+        masqLinkLocal: true,
+        sources: ["10.244.0.0/16"],
+        spared: ["10.244.7.0/24"],
+      }),
+      `*nat
+:IP-MASQ-AGENT - [0:0]
+:IP-MASQ-AGENT-DST - [0:0]
+${never("IP-MASQ-AGENT")}[0:0] -A IP-MASQ-AGENT -s 10.244.7.0/24 -m comment --comment "ip-masq-agent: non-masquerade sources" -j RETURN
+[0:0] -A IP-MASQ-AGENT -s 10.244.0.0/16 ${GATE} -g IP-MASQ-AGENT-DST
+[0:0] -A IP-MASQ-AGENT-DST -d 10.0.0.0/8 ${LOCAL} -j RETURN
+[0:0] -A IP-MASQ-AGENT-DST ${OUTBOUND} -j MASQUERADE --random-fully
+[0:0] ${JUMP("IP-MASQ-AGENT")}
+COMMIT
+`,
+    ],
+    [
       "exceptions, sources, interfaces",
       policy({
         keep: ["10.0.0.0/8"],

@@ -33,6 +33,33 @@ table ip ip-masq-agent {
 `);
 });
 
+test("sources that are never masqueraded are looked up first, in a set of their own", () => {
+  const lines = renderText(
+    policy({
+      keep: ["10.0.0.0/8"],
+      masquerade: ["10.96.0.0/12"],
+      spared: ["10.244.7.0/24", "10.244.7.9/32"],
+    }),
+  ).split("\n");
+  const from = (line: string, count: number) => lines.slice(lines.indexOf(line), lines.indexOf(line) + count);
+  expect(from("\tset non-masquerade-source-a {", 7)).toEqual([
+    "\tset non-masquerade-source-a {",
+    "\t\ttypeof ip saddr",
+    "\t\tflags interval",
+    "\t\tcounter",
+    "\t\telements = {",
+    '\t\t\t10.244.7.0/24 comment "/config:2",',
+    "\t\t}",
+  ]);
+  expect(from("\tchain IP-MASQ-AGENT {", 5)).toEqual([
+    "\tchain IP-MASQ-AGENT {",
+    '\t\tip saddr @non-masquerade-source-a return comment "ip-masq-agent: non-masquerade sources"',
+    '\t\tip daddr @masquerade-a goto outbound comment "ip-masq-agent: exceptions from cluster-local traffic"',
+    '\t\tip daddr @non-masquerade-a return comment "ip-masq-agent: cluster-local traffic"',
+    '\t\tcounter goto outbound comment "ip-masq-agent: outbound traffic"',
+  ]);
+});
+
 test("everything at once, in both families", () => {
   const everything = policy(
     {
