@@ -39,6 +39,8 @@ const words = process.argv.slice(2);
 const dash = words.findIndex(word => word.startsWith("-"));
 const [paths, options] = dash < 0 ? [words, []] : [words.slice(0, dash), words.slice(dash)];
 const counts = { passed: 0, failed: 0, skipped: 0 };
+/** The checks and files that failed, for the end of a long output. */
+const failed: string[] = [];
 
 const checks =
   words.length > 0
@@ -53,6 +55,7 @@ for (const file of paths.map(it => join(it, "prepare.ts"))) {
   if (existsSync(file)) await check("prepare", "bun", file);
 }
 await tests();
+if (failed.length > 0) process.stdout.write(`failed: ${failed.join(", ")}\n`);
 process.stdout.write(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped\n`);
 process.exitCode = counts.failed > 0 ? 1 : 0;
 
@@ -61,6 +64,7 @@ async function check(name: string, ...argv: string[]): Promise<void> {
   const { exitCode, output, seconds } = await ended(argv);
   const ok = exitCode === 0;
   counts[ok ? "passed" : "failed"]++;
+  if (!ok) failed.push(name);
   process.stdout.write(`${output}${name}: ${ok ? "passed" : "failed"} (${seconds} s)\n`);
 }
 
@@ -125,12 +129,15 @@ async function runJob(files: Job): Promise<void> {
   const summary = await readFile(report, "utf8").catch(() => "");
   await rm(report, { force: true });
   // An option may be a pattern that leaves files without a test.
-  const { passed, failed, skipped } = testCounts(summary, exitCode, options.length > 0 ? [] : files);
-  counts.passed += passed;
-  counts.failed += failed;
-  counts.skipped += skipped;
-  const name = files.length === 1 ? files[0] : `${files.length} files`;
-  process.stdout.write(`${output}${name}: ${failed > 0 ? `${failed} failed` : "passed"} (${seconds} s)\n`);
+  const ran = testCounts(summary, exitCode, options.length > 0 ? [] : files);
+  counts.passed += ran.passed;
+  counts.failed += ran.failed;
+  counts.skipped += ran.skipped;
+  const name = files.length === 1 ? `${files[0]}` : `${files.length} files`;
+  if (ran.failed > 0) failed.push(name);
+  process.stdout.write(
+    `${output}${name}: ${ran.failed > 0 ? `${ran.failed} failed` : "passed"} (${seconds} s)\n`,
+  );
 }
 
 interface Ended {

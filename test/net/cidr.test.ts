@@ -61,8 +61,8 @@ describe("what is none", () => {
     ],
     [
       "10.0.0.0/255.0.0.0",
-      '"10.0.0.0/255.0.0.0" has the prefix length "255.0.0.0"',
-      "write a whole number from 0 to 32 behind the slash",
+      '"10.0.0.0/255.0.0.0" has a mask for a prefix length',
+      'did you mean "10.0.0.0/8"?',
     ],
     ["10.0.0/8", '"10.0.0/8": "10.0.0" is not an IP address', NUMBERS],
     ["10/8", '"10/8": "10" is not an IP address', NUMBERS],

@@ -90,7 +90,7 @@ function works(where: string, binary: readonly string[], backend: string): void 
     await agent.log.until("repaired");
     expect(await owner("203.0.113.7")).toBe("node");
     const status = await lab.node.output([...binary, "status"]);
-    expect(status).toStartWith("in sync\n");
+    expect(status).toMatch(/^in sync( since .*)?\n/); // a root has a /run of its own, without the agent's socket
     expect(await agent.end()).toBe(0);
   }, 60_000);
 }
