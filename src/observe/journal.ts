@@ -71,7 +71,7 @@ export class Journal {
   fighting = false;
   /** What is wrong now and does not keep the policy from being in force, by topics. */
   readonly warnings = new Map<string, string>();
-  /** Rules of others that translate too, as of the last time that they were looked for. */
+  /** Foreign NAT rules and what they do to the policy, as of the last look. */
   competing: readonly Competing[] = [];
   readonly totals = new Totals();
   /** When the last sync ended, by a clock that nobody sets. */

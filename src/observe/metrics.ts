@@ -163,7 +163,7 @@ export class Metrics {
     );
     this.#gauge(
       "competing_rules",
-      "Rules of others that masquerade what the policy keeps, when last looked for.",
+      "Foreign rules in conflict with the policy, when last looked for.",
       () => journal.competing.filter(({ harmless }) => !harmless).length,
     );
     this.#gauge("fighting", "1 while somebody changes our rules again and again, else 0.", () =>
