@@ -7,8 +7,8 @@ import { formatDuration } from "../net/duration.ts";
 import type { Journal, SyncRecord } from "../observe/journal.ts";
 import type { Log } from "../observe/log.ts";
 import type { Policy } from "../policy/policy.ts";
+import { within } from "../system/deadline.ts";
 import { type FailureKind, failureKind, messageOf } from "../system/program.ts";
-import { watchConfig } from "./config-watch.ts";
 import { facts, Intent, type Settings } from "./intent.ts";
 import { type NodeLock, StandbyError } from "./node-lock.ts";
 import { Pace } from "./pace.ts";
@@ -66,14 +66,10 @@ export class Agent {
       why => this.log.warn("changes of the kernel are not seen at once any more; trying again", { why }),
       strangers,
     );
-    const config = watchConfig(
-      this.settings.config,
-      () => this.#triggers.push("config"),
-      why => this.log.warn("changes of the config may only be seen at the next resync", { why }),
-    );
+    this.#intent.watch(() => this.#triggers.push("config"));
     const unwatch = () => {
       kernel.stop();
-      config.stop();
+      this.#intent.stop();
     };
     // At once: a sync that hangs is not waited for, and what watches must not outlive the agent.
     stop.addEventListener("abort", () => {
@@ -85,7 +81,6 @@ export class Agent {
     for (let first = true; ; first = false) {
       const due = await this.#triggers.next(this.#wait, this.#pace.hold);
       if (stop.aborted) break;
-      config.follow();
       await this.once(due);
       if (first) begun();
     }
@@ -171,14 +166,14 @@ export class Agent {
 
   /** Does one thing with the kernel after the other. A courtesy read that is under way is waited for a little. */
   #alone<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#last.then(() => inTime(this.#reading, COURTESY_MS)).then(work);
+    const result = this.#last.then(() => within(COURTESY_MS, this.#reading)).then(work);
     this.#last = result.catch(() => {});
     return result;
   }
 
   /** Without a good config nothing is touched, nor while another agent is active. */
   async #attempt(due: Due): Promise<Outcome> {
-    await this.#intent.read();
+    await this.#intent.read(due.triggers, this.#running ? AGENT_PATIENCE_MS : ONCE_PATIENCE_MS);
     this.#pace.interval = this.#intent.interval;
     const { policy } = this.#intent;
     if (!policy) return { result: "failed", message: "there has been no good config yet" };
@@ -302,13 +297,10 @@ function cidrsOf({ families }: Policy): number {
   return families.reduce((sum, it) => sum + it.nonMasquerade.outer.length + it.masquerade.outer.length, 0);
 }
 
-/** Resolves with the work, or after so many milliseconds. */
-async function inTime(work: Promise<unknown>, most: number): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, most);
-  await Promise.race([work, promise]);
-  clearTimeout(timer);
-}
+/** Milliseconds to wait for a first config: HTTP is served after the first sync, and a config that comes later is read. */
+const AGENT_PATIENCE_MS = 1000;
+/** A sync of its own is not tried again, and waits for writers and hanging file systems. */
+const ONCE_PATIENCE_MS = 6000;
 
 /** How many lines of the rules were missing and how many were not ours, with the first of each. */
 function differences({ held, wanted }: Plan) {

@@ -1,54 +1,68 @@
-import { type FSWatcher, lstatSync, readdirSync, readlinkSync, watch } from "node:fs";
+import { type FSWatcher, watch } from "node:fs";
+import { lstat, readdir, readlink, statfs } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
-import type { Watch } from "../backends/backend.ts";
 import { isConfigName } from "../config/config-name.ts";
+import { messageOf } from "../system/program.ts";
+import type { FileEvent } from "./settling.ts";
+
+/** An event of inotify: the path of the file without symbolic links, and what happened to it. */
+export type Changed = (path: string, kind: FileEvent) => void;
 
 /**
- * Calls `changed` when something happens to the file or directory at a path, or on the way to it: a write, a
- * rename, a symbolic link that is swapped, as kubelet swaps `..data`, a directory that comes or goes. Where inotify
- * gives out `lost` is told why, once for each reason.
+ * Reports what happens to the file or directory at a path, or on the way to it: a write, a rename, a symbolic link
+ * that is swapped, as kubelet swaps `..data`, a directory that comes or goes. No file system is waited for on the
+ * event loop: each directory is looked at by a thread first, and those of FUSE or of the network are not watched.
  */
-export function watchConfig(path: string, changed: () => void, lost: (why: string) => void): ConfigWatch {
-  const watched = new Map<string, Watched>();
-  let told = "";
-  const tell = (error: unknown) => {
-    const why = error instanceof Error ? error.message : String(error);
-    if (why !== told) lost(why);
-    told = why;
-  };
-  const follow = () => {
-    const wanted = placesOf(resolve(path));
-    for (const [directory, { watcher, identity }] of watched) {
-      if (identity === wanted.get(directory)?.identity) continue;
-      watcher.close();
-      watched.delete(directory);
-    }
-    for (const [directory, { identity, names }] of wanted) {
-      const known = watched.get(directory);
-      if (known) known.names = names;
-      else watched.set(directory, { identity, names, watcher: watchDirectory(directory) });
-    }
-  };
-  const watchDirectory = (directory: string): FSWatcher =>
-    watch(directory, (_event, name) => {
-      const names = watched.get(directory)?.names;
-      if (name !== null && names && !names.has(name) && !names.has(ANY)) return;
-      attempt(follow, tell);
-      changed();
-    }).on("error", tell);
-  attempt(follow, tell);
-  return {
-    follow: () => attempt(follow, tell),
-    stop() {
-      for (const { watcher } of watched.values()) watcher.close();
-      watched.clear();
-    },
-  };
-}
+export class ConfigWatch {
+  readonly #watched = new Map<string, Watched>();
+  #stopped = false;
+  /** Whether a directory lies on a file system that inotify does not fit: others may change it, or it may hang. */
+  remote = false;
 
-interface ConfigWatch extends Watch {
-  /** Looks again which directories lead to the path: what is mounted on one of them is told to nobody. */
-  follow(): void;
+  constructor(
+    readonly path: string,
+    readonly changed: Changed,
+    readonly lost: (why: string) => void,
+  ) {}
+
+  /**
+   * Watches the directories that now lead to the path. Mounting something on one of them is no event, so this is to be
+   * called before each regular look. Returns whether a directory is watched that was not before.
+   */
+  async follow(): Promise<boolean> {
+    const { places, remote } = await placesOf(resolve(this.path));
+    this.remote = remote;
+    if (this.#stopped) return false;
+    for (const [directory, { watcher, identity }] of this.#watched) {
+      if (identity === places.get(directory)?.identity) continue;
+      watcher.close();
+      this.#watched.delete(directory);
+    }
+    let more = false;
+    for (const [directory, { identity, names }] of places) {
+      const known = this.#watched.get(directory);
+      if (known) known.names = names;
+      else {
+        this.#watched.set(directory, { identity, names, watcher: this.#watch(directory) });
+        more = true;
+      }
+    }
+    return more;
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    for (const { watcher } of this.#watched.values()) watcher.close();
+    this.#watched.clear();
+  }
+
+  #watch(directory: string): FSWatcher {
+    return watch(directory, (event, name) => {
+      const names = this.#watched.get(directory)?.names;
+      if (name !== null && names && !names.has(name) && !names.has(ANY)) return;
+      this.changed(name === null ? directory : join(directory, name), event);
+    }).on("error", error => this.lost(messageOf(error)));
+  }
 }
 
 interface Place {
@@ -67,47 +81,63 @@ const ANY = "*";
 /** The kernel's own limit. */
 const MOST_LINKS = 40;
 
+/**
+ * FUSE, NFS, SMB, CIFS, SMB2, 9p, Ceph, AFS (of the kernel and OpenAFS), Coda, Lustre, OCFS2, GFS2: from the kernel's
+ * include/uapi/linux/magic.h and statfs(2).
+ */
+const REMOTE = new Set([
+  0x65735546, 0x6969, 0x517b, 0xff534d42, 0xfe534d42, 0x01021997, 0x00c36400, 0x6b414653, 0x5346414f,
+  0x73757245, 0x0bd00bd0, 0x7461636f, 0x01161970,
+]);
+
 /** The directories on the way to a path, and which of their entries lead there. What is missing ends the way. */
-function placesOf(path: string): Map<string, Place> {
+async function placesOf(path: string): Promise<{ places: Map<string, Place>; remote: boolean }> {
   const places = new Map<string, Place>();
-  const note = (directory: string, name: string) => {
-    const found = lstatSync(directory, { bigint: true, throwIfNoEntry: false });
-    if (!found) return;
-    const place = places.get(directory) ?? { identity: `${found.dev}:${found.ino}`, names: new Set() };
-    places.set(directory, place);
-    place.names.add(name);
+  const far = new Set<string>();
+  const note = async (directory: string, name: string) => {
+    const known = places.get(directory);
+    if (known) return void known.names.add(name);
+    const found = await looked(directory);
+    if (!found || far.has(directory)) return;
+    if (REMOTE.has((await statfs(directory)).type)) return void far.add(directory);
+    places.set(directory, { identity: `${found.dev}:${found.ino}`, names: new Set([name]) });
   };
   let links = 0;
-  const walk = (to: string): string | undefined => {
+  const walk = async (to: string): Promise<string | undefined> => {
     const parent = dirname(to);
     if (parent === to) return to;
-    const directory = walk(parent);
+    const directory = await walk(parent);
     if (directory === undefined) return undefined;
     const name = basename(to);
-    note(directory, name);
+    await note(directory, name);
     const here = join(directory, name);
-    const found = lstatSync(here, { throwIfNoEntry: false });
+    const found = await looked(here);
     if (!found) return undefined;
     if (!found.isSymbolicLink()) return found.isDirectory() || to === path || links > 0 ? here : undefined;
     if (++links > MOST_LINKS) return undefined;
-    const target = readlinkSync(here);
+    const target = await readlink(here);
     return walk(isAbsolute(target) ? target : join(directory, target));
   };
-  const end = walk(path);
-  if (end !== undefined && lstatSync(end, { throwIfNoEntry: false })?.isDirectory()) {
-    note(end, ANY);
-    for (const name of readdirSync(end)) {
+  const end = await walk(path);
+  if (end !== undefined && (await looked(end))?.isDirectory()) {
+    await note(end, ANY);
+    for (const name of await readdir(end)) {
       links = 0;
-      if (isConfigName(name)) walk(join(end, name));
+      if (isConfigName(name)) await walk(join(end, name));
     }
   }
-  return places;
+  // Also what lies below one of them is only reached through it.
+  for (const directory of places.keys()) if (below(directory, far)) places.delete(directory);
+  return { places, remote: far.size > 0 };
 }
 
-function attempt(follow: () => void, failed: (error: unknown) => void): void {
-  try {
-    follow();
-  } catch (error) {
-    failed(error);
-  }
+function below(directory: string, others: ReadonlySet<string>): boolean {
+  return [...others].some(other => directory.startsWith(`${other}/`));
+}
+
+async function looked(path: string) {
+  return lstat(path, { bigint: true }).catch(error => {
+    if (error.code === "ENOENT" || error.code === "ENOTDIR") return undefined;
+    throw error;
+  });
 }

@@ -1,9 +1,10 @@
 import { parseConfig } from "../config/load.ts";
 import { formatProblems, type Problem } from "../config/problem.ts";
-import { readSources, type Sources } from "../config/sources.ts";
-import type { Journal } from "../observe/journal.ts";
+import { type Sources, timedOut } from "../config/sources.ts";
+import type { ConfigRecord, Journal, Trigger } from "../observe/journal.ts";
 import type { Log } from "../observe/log.ts";
 import { type Policy, type PolicyFlags, policyOf } from "../policy/policy.ts";
+import { ConfigReader, READER_TIMES, type ReaderTimes } from "./config-reader.ts";
 
 /** Where the agent's config is, and what else decides what it does. */
 export interface Settings {
@@ -14,6 +15,8 @@ export interface Settings {
   readonly flags: PolicyFlags;
   /** Milliseconds; undefined if the config is to say. */
   readonly resyncInterval: number | undefined;
+  /** How patiently the config is read. */
+  readonly times?: ReaderTimes;
 }
 
 /** The policy that the config means, as of the last time that it was right. */
@@ -24,6 +27,10 @@ export class Intent {
   /** Milliseconds. */
   interval: number;
   #digest: string | undefined;
+  readonly #reader: ConfigReader;
+  #changed: () => void = () => {};
+  /** What the journal says of the config if it can be read. */
+  #record: ConfigRecord | undefined;
 
   constructor(
     readonly settings: Settings,
@@ -31,20 +38,59 @@ export class Intent {
     readonly log: Log,
   ) {
     this.interval = settings.resyncInterval ?? RESYNC_MS;
+    const { config, times = READER_TIMES } = settings;
+    this.#reader = new ConfigReader(
+      config,
+      {
+        changed: () => this.#changed(),
+        lost: why => log.warn("changes of the config may only be seen at the next resync", { why }),
+        writing: () => log.warn("config is being written; waiting for it to be complete", { config }),
+        cutOff: file =>
+          log.warn("config may be cut off, its file system is full; last good policy stays active", {
+            config: file,
+            remedy: "make room, then save it again",
+          }),
+        hung: hangs => this.#hung(hangs, times.deadline),
+      },
+      times,
+    );
   }
 
-  /** Reads the config, if it changed. One that is wrong changes nothing else, and is logged once. */
-  async read(): Promise<void> {
+  /** From now on `changed` is called when there is something new to {@link read}. */
+  watch(changed: () => void): void {
+    this.#changed = changed;
+    this.#reader.watch();
+  }
+
+  stop(): void {
+    this.#reader.stop();
+  }
+
+  /**
+   * Reads the config, if it changed and is complete. One that is wrong changes nothing else, and is logged once.
+   *
+   * @param triggers why it is read: repairs do not wait for the config, and what the watch reported has been read
+   * @param patience milliseconds to wait for a first config
+   */
+  async read(triggers: readonly Trigger[], patience: number): Promise<void> {
+    const fetched = triggers.every(it => it === "config" || it === "kernel");
+    if (fetched && triggers.includes("kernel")) this.#reader.look();
+    const wait = this.policy ? Math.min(patience, PATIENCE_MS) : patience;
+    const sources =
+      fetched && this.#reader.complete ? this.#reader.complete : await this.#reader.latest(wait);
+    if (sources && sources.digest !== this.#digest) await this.#use(sources);
+  }
+
+  async #use(sources: Sources): Promise<void> {
     const { config: path, flags } = this.settings;
-    const sources = this.#digest === undefined ? await readSources(path) : await settled(path, this.#digest);
     const { digest } = sources;
-    if (digest === this.#digest) return;
     this.#digest = digest;
     const loaded = await parseConfig(sources, {
       enableIPv6: flags.enableIPv6,
       missing: this.settings.missing,
     });
-    this.journal.config = { path, ok: loaded.ok, problems: loaded.problems, digest };
+    this.#record = { path, ok: loaded.ok, problems: loaded.problems, digest };
+    this.journal.config = this.#record;
     const of = (severity: Problem["severity"]) =>
       formatProblems(loaded.problems.filter(it => it.severity === severity));
     for (const line of of("error")) this.log.error(line);
@@ -59,6 +105,19 @@ export class Intent {
       const stays = this.policy ? "so the last good one stays in force" : "so the kernel is left as it is";
       this.log.error(`the config is wrong, ${stays}`, { config: path });
     }
+  }
+
+  #hung(hangs: boolean, deadline: number): void {
+    const { config: path } = this.settings;
+    if (!hangs) {
+      this.log.info("config can be read again", { config: path });
+      this.journal.config = this.#record;
+      return;
+    }
+    const problem = timedOut(path, deadline);
+    const stays = this.policy ? "last good policy stays active" : "the kernel is left as it is";
+    this.log.warn(`${problem.what}, ${stays}`, { config: path, remedy: problem.remedy });
+    this.journal.config = { path, ok: false, problems: [problem], digest: this.#record?.digest ?? "" };
   }
 }
 
@@ -89,21 +148,5 @@ function listed(entries: Entries): string {
 
 const MOST_LISTED = 8;
 const RESYNC_MS = 60_000;
-
-/**
- * What lies at the path when nothing moves there any more: a program that writes the file in place empties it
- * first, and an empty config means something.
- */
-async function settled(path: string, digest: string): Promise<Sources> {
-  let sources = await readSources(path);
-  for (let i = 0; i < MOST_LOOKS && sources.digest !== digest; i++) {
-    const before = sources.digest;
-    await Bun.sleep(SETTLE_MS);
-    sources = await readSources(path);
-    if (sources.digest === before) break;
-  }
-  return sources;
-}
-
-const SETTLE_MS = 20;
-const MOST_LOOKS = 25;
+/** Milliseconds that a sync waits for the config while a policy is in force. A look takes a few. */
+const PATIENCE_MS = 250;

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from "node:fs/promises
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { output } from "../../lab/output.ts";
-import { watchConfig } from "../../src/agent/config-watch.ts";
+import { ConfigWatch } from "../../src/agent/config-watch.ts";
 
 let top: string;
 let config: string;
@@ -86,11 +86,16 @@ const cases: Record<string, { before: string[]; steps: string[][] }> = {
 test.each(Object.entries(cases))("%s is seen", async (_name, { before, steps }) => {
   for (const step of before) await perform(step);
   const changes = new Changes();
-  const watch = watchConfig(
+  const watch = new ConfigWatch(
     config,
-    () => changes.add(),
+    () => {
+      changes.add();
+      void watch.follow();
+    },
     why => expect(why).toBe(""),
   );
+  expect(await watch.follow()).toBe(true);
+  expect(await watch.follow()).toBe(false);
   await changes.quiet();
   for (const step of steps) {
     const seen = changes.next();
@@ -104,14 +109,15 @@ test.each(Object.entries(cases))("%s is seen", async (_name, { before, steps }) 
 test("what is mounted on the way is seen when it is looked for", async () => {
   await perform("mkdir config");
   const changes = new Changes();
-  const watch = watchConfig(
+  const watch = new ConfigWatch(
     config,
     () => changes.add(),
     why => expect(why).toBe(""),
   );
+  await watch.follow();
   for (let i = 0; i < 2; i++) {
     await output(["mount", "-t", "tmpfs", "tmpfs", join(top, "config")]);
-    watch.follow();
+    expect(await watch.follow()).toBe(true);
     await changes.quiet();
     const seen = changes.next();
     await perform("write config/ip-masq-agent");
@@ -125,11 +131,12 @@ test("what lies beside the config is passed over", async () => {
   await perform("mkdir config");
   await perform("write config/ip-masq-agent");
   let changes = 0;
-  const watch = watchConfig(
+  const watch = new ConfigWatch(
     config,
     () => changes++,
     why => expect(why).toBe(""),
   );
+  await watch.follow();
   for (let i = 0; i < 5; i++) await perform("write config/other");
   await perform("mkdir elsewhere");
   await Bun.sleep(100);
@@ -140,11 +147,13 @@ test("what lies beside the config is passed over", async () => {
 test("links that lead in a circle end the way", async () => {
   await perform("mkdir config");
   await perform("link ip-masq-agent config/ip-masq-agent");
-  watchConfig(
+  const watch = new ConfigWatch(
     config,
     () => {},
     why => expect(why).toBe(""),
-  ).stop();
+  );
+  await watch.follow();
+  watch.stop();
 });
 
 class Changes {

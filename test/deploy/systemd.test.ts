@@ -91,7 +91,8 @@ function installed(chroot: Chroot): void {
   });
 
   test("a config that is saved is in force, and reload asks for a sync", async () => {
-    await run(`mkdir -p /etc/config && echo 'nonMasqueradeCIDRs: [${OUTBOUND}/32]' >${CONFIG}`);
+    await run("mkdir -p /etc/config");
+    await run(`echo 'nonMasqueradeCIDRs: [${OUTBOUND}/32]' >/etc/config/new && mv /etc/config/new ${CONFIG}`);
     await until(async () => (await owner()) === "pod");
     await run(`rm ${CONFIG}`);
     await until(async () => (await owner()) === "node");

@@ -5,6 +5,7 @@ import { BINARY, RunningAgent } from "../../lab/agent.ts";
 import { incumbentSync } from "../../lab/incumbent.ts";
 import { Lab } from "../../lab/lab.ts";
 import { Lines } from "../../lab/lines.ts";
+import { save } from "../../lab/save.ts";
 
 /** In the empty /run of lab/isolate. */
 const CONFIG = "/run/upgrade/ip-masq-agent";
@@ -97,7 +98,7 @@ test("a connection that goes on keeps its address when the config says otherwise
   const outbound = await session(OUTBOUND);
   const seen = await outbound();
   expect(lab.owner(seen.replace(/:.*/, ""))).toBe("node");
-  await writeFile(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8, 203.0.113.0/24]\n");
+  await save(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8, 203.0.113.0/24]\n");
   await agent.log.until("rules applied");
   expect(await lab.ownerSeen({ protocol: "tcp", to: OUTBOUND })).toBe("pod");
   expect(await outbound()).toBe(seen);

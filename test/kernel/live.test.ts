@@ -154,7 +154,8 @@ class Life {
 
   constructor(backend: ConstructorParameters<typeof Agent>[1]) {
     const log = createLog("info", "text", line => this.lines.push(line.trimEnd().replace(/^\S+ /, "")));
-    const settings = { config: CONFIG, flags: DEFAULT_FLAGS, resyncInterval: undefined };
+    const times = { quiet: 300, deadline: 5000 };
+    const settings = { config: CONFIG, flags: DEFAULT_FLAGS, resyncInterval: undefined, times };
     this.agent = new Agent(settings, backend, this.journal, log, new NodeLock("/run/ipmasq", log, {}));
     this.#ended = this.agent.run(
       this.#stop.signal,

@@ -3,6 +3,7 @@ import { mkdir, rm, writeFile } from "node:fs/promises";
 import { BINARY, RunningAgent } from "../../lab/agent.ts";
 import { incumbentSync } from "../../lab/incumbent.ts";
 import { Lab } from "../../lab/lab.ts";
+import { save } from "../../lab/save.ts";
 
 /** In the empty /run of lab/isolate. */
 const CONFIG = "/run/binary/ip-masq-agent";
@@ -199,7 +200,7 @@ describe("the agent", () => {
     const agent = RunningAgent.start(lab.node, [`--config=${CONFIG}`]);
     await agent.log.until("the config is wrong, so the kernel is left as it is");
     expect(await lab.node.output(LIST)).toBe("");
-    await writeFile(CONFIG, "cidrLimit: 1\n");
+    await save(CONFIG, "cidrLimit: 1\n");
     await agent.log.until("rules applied");
     expect(await agent.end()).toBe(0);
   });

@@ -1,0 +1,282 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { closeSync, ftruncateSync, openSync, writeSync } from "node:fs";
+import { mkdir, mkdtemp, readFile, rename, rm, symlink, unlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { HangingFileSystem } from "../../lab/hanging-file-system.ts";
+import { output } from "../../lab/output.ts";
+import { save } from "../../lab/save.ts";
+import { ConfigReader } from "../../src/agent/config-reader.ts";
+import { writersOf } from "../../src/agent/writers.ts";
+import { absent } from "../programs.ts";
+
+const QUIET_MS = 1000;
+/** Less than the time of being quiet, on a machine that is busy. */
+const AT_ONCE_MS = 800;
+/** For tests without a pause that has to be shorter. */
+const SHORT_MS = 400;
+const OLD = "cidrLimit: 1\n";
+
+let folder: string;
+let config: string;
+let seen: Seen;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "config-reader-"));
+  config = join(folder, "config");
+  await writeFile(config, OLD);
+});
+afterEach(async () => {
+  seen.reader.stop();
+  await rm(folder, { recursive: true });
+});
+
+/** What a reader reports. */
+class Seen {
+  readonly texts: string[] = [];
+  readonly told: string[] = [];
+  readonly reader: ConfigReader;
+  #more = Promise.withResolvers<void>();
+
+  private constructor(path: string, quiet: number) {
+    const tell = (what: string) => {
+      this.told.push(what);
+      this.#next();
+    };
+    this.reader = new ConfigReader(
+      path,
+      {
+        changed: () => {
+          this.texts.push(text(this.reader));
+          this.#next();
+        },
+        lost: tell,
+        writing: () => tell("writing"),
+        cutOff: file => tell(`cut off: ${file.slice(folder.length + 1)}`),
+        hung: hangs => tell(hangs ? "hangs" : "answers"),
+      },
+      { quiet, deadline: 200 },
+    );
+  }
+
+  static async of(path: string, quiet = QUIET_MS): Promise<Seen> {
+    const seen = new Seen(path, quiet);
+    seen.reader.watch();
+    // The second look begins when the first one has its directories watched.
+    for (let i = 0; i < 2; i++) await seen.reader.latest(5000);
+    seen.texts.length = 0;
+    return seen;
+  }
+
+  /** Waits for a text to be used, and returns how long that took in milliseconds. */
+  async until(wanted: string): Promise<number> {
+    const began = performance.now();
+    while (this.texts.at(-1) !== wanted) await this.#more.promise;
+    return performance.now() - began;
+  }
+
+  async toldOf(what: string): Promise<void> {
+    while (!this.told.includes(what)) await this.#more.promise;
+  }
+
+  #next(): void {
+    this.#more.resolve();
+    this.#more = Promise.withResolvers<void>();
+  }
+}
+
+function text(reader: ConfigReader): string {
+  return (reader.complete?.files ?? []).map(({ bytes }) => Buffer.from(bytes).toString()).join("+");
+}
+
+/** What editors and kubelet do: it is used at once. */
+const AT_ONCE: Readonly<Record<string, (text: string) => Promise<void>>> = {
+  "renamed to the path": text => save(config, text),
+  "renamed to the path some time after it was written": async text => {
+    await writeFile(join(folder, "new"), text);
+    await Bun.sleep(20);
+    await rename(join(folder, "new"), config);
+  },
+  "written by sed -i": async text => {
+    await output(["sed", "-i", `s/.*/${text.trim()}/`, config]);
+  },
+  "moved from another directory": async text => {
+    await mkdir(join(folder, "other"));
+    await writeFile(join(folder, "other/new"), text);
+    await rename(join(folder, "other/new"), config);
+  },
+};
+
+test.each(Object.entries(AT_ONCE))("a config that is %s is used at once", async (_name, write) => {
+  seen = await Seen.of(config);
+  for (const text of ["cidrLimit: 2\n", "cidrLimit: 3\n"]) {
+    await rm(join(folder, "other"), { recursive: true, force: true });
+    await write(text);
+    expect(await seen.until(text)).toBeLessThan(AT_ONCE_MS);
+  }
+  expect(seen.texts).toEqual(["cidrLimit: 2\n", "cidrLimit: 3\n"]);
+});
+
+test.each(["config", "."])("a ConfigMap's swap is used at once, with the path %s", async path => {
+  const volume = join(folder, "volume");
+  const swap = async (number: number) => {
+    await mkdir(join(volume, `..${number}`), { recursive: true });
+    await writeFile(join(volume, `..${number}/config`), `cidrLimit: ${number}\n`);
+    await symlink(`..${number}`, join(volume, "..data_tmp"));
+    await rename(join(volume, "..data_tmp"), join(volume, "..data"));
+  };
+  await mkdir(volume);
+  seen = await Seen.of(join(volume, path));
+  await swap(5);
+  await symlink("..data/config", join(volume, "config"));
+  for (let i = 5; i < 10; i++) {
+    if (i > 5) await swap(i);
+    expect(await seen.until(`cidrLimit: ${i}\n`)).toBeLessThan(AT_ONCE_MS);
+    await rm(join(volume, `..${i - 1}`), { recursive: true, force: true });
+  }
+  expect(seen.texts).toHaveLength(5);
+});
+
+describe("a config that is written in place", () => {
+  test("is used when it is quiet, if the writer cannot be seen", async () => {
+    seen = await Seen.of(config, SHORT_MS);
+    // By this process itself, which does not look for itself.
+    await writeFile(config, "cidrLimit: 2\n");
+    expect(await seen.until("cidrLimit: 2\n")).toBeGreaterThan(SHORT_MS - 50);
+    await unlink(config);
+    await writeFile(config, "cidrLimit: 3\n");
+    expect(await seen.until("cidrLimit: 3\n")).toBeGreaterThan(SHORT_MS - 50);
+    expect(seen.texts).toEqual(["cidrLimit: 2\n", "cidrLimit: 3\n"]);
+  });
+
+  test("is used as soon as a writer who was seen has closed it", async () => {
+    seen = await Seen.of(config);
+    const writer = Bun.spawn(
+      ["sh", "-c", 'exec 3>"$0"; echo cidrLimit: >&3; sleep 0.2; echo "  2" >&3; read line', config],
+      { stdin: "pipe" },
+    );
+    while ((await readFile(config, "utf8")) !== "cidrLimit:\n  2\n") await Bun.sleep(5);
+    await Bun.sleep(100);
+    expect(await writersOf(config)).toBe("open");
+    expect(seen.texts).toEqual([]);
+    writer.kill();
+    expect(await seen.until("cidrLimit:\n  2\n")).toBeLessThan(AT_ONCE_MS);
+    expect(await writersOf(config)).toBe("unseen");
+  });
+
+  test("is used whole or not at all, however it is written", async () => {
+    const pieces = fc.array(fc.record({ bytes: fc.integer({ min: 1, max: 9 }), pause: fc.nat(400) }), {
+      minLength: 1,
+      maxLength: 4,
+    });
+    const ways = fc.constantFrom("truncated", "overwritten", "created");
+    let number = 100;
+    seen = await Seen.of(config);
+    await fc.assert(
+      fc.asyncProperty(ways, pieces, fc.boolean(), async (way, pieces, long) => {
+        const text = `cidrLimit: ${++number}\n${long ? "# a comment that makes it longer\n" : ""}`;
+        seen.texts.length = 0;
+        if (way === "created") await unlink(config);
+        const file = openSync(config, way === "overwritten" ? "r+" : "w");
+        let written = 0;
+        for (const { bytes, pause } of [...pieces, { bytes: text.length, pause: 0 }]) {
+          await Bun.sleep(pause);
+          written += writeSync(file, text.slice(written, written + bytes), written);
+        }
+        ftruncateSync(file, text.length);
+        closeSync(file);
+        await seen.until(text);
+        expect(seen.texts).toEqual([text]);
+      }),
+      { numRuns: 3, endOnFailure: true },
+    );
+  }, 20_000);
+
+  test("again and again is told of, once, and the last one is used in the end", async () => {
+    seen = await Seen.of(config, SHORT_MS);
+    let writing = true;
+    const written = (async () => {
+      for (let i = 0; writing; i++) {
+        await writeFile(config, `cidrLimit: ${i}\n`);
+        await Bun.sleep(40);
+      }
+      await writeFile(config, "cidrLimit: 7\n");
+    })();
+    await seen.toldOf("writing");
+    await Bun.sleep(200);
+    expect(seen.texts).toEqual([]);
+    writing = false;
+    await written;
+    await seen.until("cidrLimit: 7\n");
+    expect(seen.told).toEqual(["writing"]);
+  }, 15_000);
+
+  test("on a disk that is full is not used, until it is written again", async () => {
+    const disk = join(folder, "disk");
+    await mkdir(disk);
+    await output(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk]);
+    const path = join(disk, "config");
+    try {
+      await writeFile(path, OLD);
+      seen = await Seen.of(path, SHORT_MS);
+      await writeFile(join(disk, "large"), Buffer.alloc(220 * 1024));
+      const text = `cidrLimit: 2\n${"# long\n".repeat(10_000)}`;
+      await expect(writeFile(path, text)).rejects.toThrow("ENOSPC");
+      await seen.toldOf("cut off: disk/config");
+      await unlink(join(disk, "large"));
+      await Bun.sleep(1.5 * SHORT_MS);
+      expect(seen.texts).toEqual([]);
+      await writeFile(path, text);
+      await seen.until(text);
+      expect(seen.told).toEqual(["cut off: disk/config"]);
+    } finally {
+      seen.reader.stop();
+      await output(["umount", "-l", disk]);
+    }
+  });
+});
+
+test("a directory is used when none of its files is being written", async () => {
+  const directory = join(folder, "directory");
+  await mkdir(directory);
+  await writeFile(join(directory, "ip-masq-a"), "a1");
+  await writeFile(join(directory, "ip-masq-b"), "b1");
+  seen = await Seen.of(directory, SHORT_MS);
+  const file = openSync(join(directory, "ip-masq-a"), "w");
+  await Bun.sleep(50);
+  await save(join(directory, "ip-masq-b"), "b2");
+  await Bun.sleep(100);
+  expect(seen.texts).toEqual([]);
+  writeSync(file, "a2");
+  closeSync(file);
+  await seen.until("a2+b2");
+  await unlink(join(directory, "ip-masq-b"));
+  expect(await seen.until("a2")).toBeGreaterThan(SHORT_MS - 50);
+  expect(seen.texts).toEqual(["a2+b2", "a2"]);
+});
+
+describe("a file system that hangs", () => {
+  if (HangingFileSystem.missing) absent(HangingFileSystem.missing);
+  else
+    test("is waited for by one thread, and what was used stays", async () => {
+      seen = await Seen.of(config, SHORT_MS);
+      const hanging = await HangingFileSystem.mount(folder);
+      try {
+        expect(text(seen.reader)).toBe(OLD);
+        const reads = Array.from({ length: 20 }, () => seen.reader.latest(5000));
+        await Promise.all(reads);
+        await seen.toldOf("hangs");
+        expect(seen.told).toEqual(["hangs"]);
+        expect(text(seen.reader)).toBe(OLD);
+        for (let i = 0; i < 20; i++) seen.reader.look();
+        const began = performance.now();
+        expect(await readFile("/proc/self/comm", "utf8")).not.toBe("");
+        expect(performance.now() - began).toBeLessThan(1000);
+      } finally {
+        await hanging.release();
+      }
+      await save(config, "cidrLimit: 2\n");
+      await seen.until("cidrLimit: 2\n");
+      expect(seen.told).toContain("answers");
+    });
+});
