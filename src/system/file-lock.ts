@@ -49,7 +49,7 @@ export class FileLock {
   /** The process that holds the lock, as this process sees it; undefined if it is in another PID namespace. */
   get holder(): number | undefined {
     const { ino } = fstatSync(this.#file);
-    const line = new RegExp(`\\bWRITE (\\d+) [0-9a-f]+:[0-9a-f]+:${ino} `).exec(read("/proc/locks"));
+    const line = new RegExp(`\\bWRITE (\\d+) [0-9a-f:]+:${ino} ${RESERVED_BYTE} `).exec(read("/proc/locks"));
     return Number(line?.[1] ?? 0) || undefined;
   }
 
@@ -60,6 +60,9 @@ export class FileLock {
     closeSync(this.#file);
   }
 }
+
+/** The byte that SQLite locks for a transaction that will write, as /proc/locks prints it. */
+const RESERVED_BYTE = 0x4000_0001;
 
 function stat(path: string): Stats | undefined {
   return statSync(path, { throwIfNoEntry: false });
