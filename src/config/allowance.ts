@@ -67,5 +67,5 @@ function unknown(name: string, at: ConfigWarning["at"]): ConfigWarning {
   };
 }
 
-const ALLOW = /(?<![^\s])# ?ipmasq: allow[ \t]+([\w-]+(?:[ \t,]+[\w-]+)*)/g;
+const ALLOW = /(?<![^\s])# ?ipmasq: allow[ \t]+([\w-]{1,40}(?:[ \t,]{1,10}[\w-]{1,40}){0,30})/g;
 const MOST_ALLOWANCES = 1000;

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
+import { openConfigDocument } from "../../src/config/document.ts";
 import { configLimits } from "../../src/config/limits.ts";
 import { readPlain } from "../../src/config/plain.ts";
 import { parseYaml } from "../../src/config/syntax.ts";
@@ -62,6 +63,13 @@ test("a text of more lines than the limits allow is left to the YAML parser", ()
   expect(plain(keys)).toEqual(byYaml(keys));
 });
 
+/** What is said of a text that holds real keys; a comment that is no ASCII has the YAML parser read it. */
+const said = async (content: string) => {
+  const document = await openConfigDocument(wholeText("config", content));
+  const { problems, config, entries, nullList, allowances } = document.read(document.enableIPv6);
+  return { problems, config, entries, nullList, allowances, elements: document.elements };
+};
+
 const usual = [
   "10.0.0.0/8",
   "fd00::/8",
@@ -123,4 +131,69 @@ test("what is read without the YAML parser means what the parser says", () => {
     { numRuns: 20_000 },
   );
   expect(read).toBeGreaterThan(500);
+});
+
+const KEYS = [
+  "nonMasqueradeCIDRs",
+  "NonMasqueradeCIDRs",
+  "nonMasqueradeSrcCIDRs",
+  "forceMasqueradeCIDRs",
+  "outputInterfaces",
+  "resyncInterval",
+  "masqLinkLocal",
+  "enableIPv6",
+  "cidrLimit",
+  "config",
+  "hooks",
+];
+const VALUES = [
+  "10.0.0.0/8",
+  "10.0.0.1/8",
+  "fd00::/8",
+  "eth0",
+  "'eth0@if5'",
+  "true",
+  "500ms",
+  "60",
+  "5m",
+  "70",
+  "null",
+];
+const REMARKS = [
+  "",
+  "",
+  " # c",
+  " # ipmasq: allow interval-raised",
+  " # ipmasq: allow unknown-key, x",
+  " # {{ x }}",
+];
+const realLines = fc.oneof(
+  fc.tuple(
+    fc.constantFrom(...KEYS),
+    fc.constant(": "),
+    fc.constantFrom(...VALUES),
+    fc.constantFrom(...REMARKS),
+  ),
+  fc.tuple(
+    fc.constantFrom(...KEYS),
+    fc.constantFrom(":\n  - ", ":\n  - ", ":\n  - ", ":"),
+    fc.constantFrom(...VALUES),
+    fc.constantFrom(...REMARKS),
+  ),
+  fc.tuple(fc.constant("  - "), fc.constantFrom(...VALUES), fc.constantFrom(...REMARKS)),
+  fc.tuple(fc.constant("  - "), fc.constantFrom(...VALUES), fc.constantFrom(...REMARKS)),
+  fc.tuple(fc.constantFrom("# ipmasq: allow key-capitals", "", "---")),
+);
+
+test("what is said of a config does not depend on which of the two reads it", async () => {
+  let read = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.array(realLines, { maxLength: 5 }), async all => {
+      const content = `${all.map(parts => parts.join("")).join("\n")}\n`;
+      if (plain(content)) read++;
+      expect(await said(content)).toEqual(await said(`${content}# \u00e9\n`));
+    }),
+    { numRuns: 1000 },
+  );
+  expect(read).toBeGreaterThan(100);
 });

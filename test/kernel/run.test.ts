@@ -57,6 +57,27 @@ test("run --once with the defaults makes what the specification shows", async ()
   expect(await lab.node.output(LIST)).toBe(before);
 });
 
+test("a ConfigMap's manifest is read in place of a config", async () => {
+  await writeFile(
+    CONFIG,
+    "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: ip-masq-agent\ndata:\n  config: |\n    nonMasqueradeCIDRs:\n      - 203.0.113.0/24\n",
+  );
+  expect(await once()).toMatchObject({ exitCode: 0, stdout: "" });
+  const set = await lab.node.output(["nft", "list", "set", "ip", "ip-masq-agent", "non-masquerade-a"]);
+  expect(set).toContain(`203.0.113.0/24 counter packets 0 bytes 0 comment "${CONFIG}:8"`);
+  expect(set).not.toContain("10.0.0.0/8");
+});
+
+test("the agent warns of a path that was given and does not exist, and of a family without a CIDR", async () => {
+  const agent = RunningAgent.start(lab.node, ["--config=/run/binary/none", "--enable-ipv6"]);
+  const lines = (await agent.log.until("rules applied")).join("\n");
+  expect(lines).toContain(
+    "WARN  /run/binary/none: warning: does not exist, so the defaults apply; correct the path, or create the file [path-missing]",
+  );
+  expect(lines).toContain("so Pod-to-Pod IPv6 is masqueraded");
+  expect(await agent.end()).toBe(0);
+});
+
 describe("a config that is refused leaves the kernel as it is", () => {
   const list = (entry: string) => `nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n  - ${entry}\n`;
   const many = Array.from({ length: 65 }, (_, i) => `10.0.${i}.0/24`).join(", ");
