@@ -18,7 +18,7 @@ export function exemptionFor(
   return {
     exemption: async () => {
       try {
-        const { exemptionKeptByIptables } = await import("../inspect/conflicts.ts");
+        const { exemptionKeptByIptables } = await import("../inspect/exemption.ts");
         return await exemptionKeptByIptables({ chain, policy });
       } catch (error) {
         failed(messageOf(error));

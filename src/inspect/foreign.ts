@@ -5,9 +5,10 @@ import { parseRule } from "../backends/iptables/rule.ts";
 import type { Tools } from "../backends/iptables/tools.ts";
 import { allTools } from "../backends/iptables/variant.ts";
 import type { BaseChain, TableFamily } from "../backends/nftables/json.ts";
+import { meaningOf } from "../backends/nftables/kernel-rules.ts";
 import { Nft } from "../backends/nftables/nft.ts";
 import { TABLE } from "../backends/nftables/table.ts";
-import type { KernelRule } from "../backends/rules.ts";
+import type { Action, KernelRule } from "../backends/rules.ts";
 import type { Family } from "../net/cidr.ts";
 import { failureKind, messageOf, type RunLimits } from "../system/program.ts";
 import { ForeignTable } from "./foreign-table.ts";
@@ -44,7 +45,10 @@ export interface LookOptions {
   /** Chains that are not read, because they are ours. */
   readonly skip?: Skip;
   readonly limits?: Partial<LookLimits>;
-  /** The families of which only table `nat` of iptables is read. All that translates is read if left out. */
+  /**
+   * The families of which only table `nat` of iptables is read, and only if it may exempt connections from NAT. All that
+   * translates is read if left out.
+   */
   readonly natOf?: readonly Family[];
 }
 
@@ -131,14 +135,24 @@ class Look {
     return this.#or(undefined, "the chains of nftables", () => nft.baseChains("nat", "postrouting"));
   }
 
-  /** Asks nft whether there is table `nat`: old versions of iptables-nft make it when they are asked. */
+  /**
+   * Table `nat`, if a rule in POSTROUTING may exempt something: mostly none does, and then this is the only program that
+   * runs. nft is asked because old versions of iptables-nft make the table when they are asked.
+   */
   async #nat(nft: Nft, families: readonly Family[]): Promise<readonly BaseChain[]> {
     const found = families.map(async (family): Promise<BaseChain[]> => {
       const what = `chain ${NAT.name} of table ${family} ${NAT.table}`;
-      const chain = await this.#or(undefined, what, () => nft.chain(family, NAT.table, NAT.name));
-      return chain ? [{ family, ...NAT, type: "nat", hook: "postrouting" }] : [];
+      const listed = await this.#or(undefined, what, () => nft.chain(family, NAT.table, NAT.name));
+      const rules = listed?.flatMap(it => ("rule" in it ? [meaningOf(it.rule.expr, () => undefined)] : []));
+      const may = rules?.some(({ action }) => this.#mayExempt(family, action));
+      return may ? [{ family, ...NAT, type: "nat", hook: "postrouting" }] : [];
     });
     return (await Promise.all(found)).flat();
+  }
+
+  #mayExempt(family: Family, action: Action): boolean {
+    if ("to" in action) return !isHarmless(action.to) && !this.#skip(family, NAT.table, action.to);
+    return ["accept", "return", "unknown"].includes(action.does);
   }
 
   async #hook(

@@ -1,0 +1,77 @@
+import { PROGRAMS, type Programs } from "../backends/iptables/programs.ts";
+import { extraChains } from "../backends/iptables/ruleset.ts";
+import { chooseTools } from "../backends/iptables/variant.ts";
+import type { Policy } from "../policy/policy.ts";
+import type { Competing } from "./competing.ts";
+import { readNatHooks } from "./foreign.ts";
+
+/** How long the choice of a backend waits for the look at exemptions, in milliseconds. */
+const PATIENCE_MS = 2000;
+
+/** What `auto` wants to know of exemptions. */
+export interface ExemptionQuestion {
+  /** The chain that the agent is to have. */
+  readonly chain: string;
+  /** What the config means; asked for only if something is exempted at all. */
+  policy(): Promise<Policy>;
+}
+
+/**
+ * Why only iptables keeps what foreign rules exempt from masquerading; undefined if nothing is exempted that the policy
+ * masquerades, or if the exemption has no effect beside iptables either because it is in the table of the other variant.
+ * Takes 2 s at most. Throws what reading the policy throws.
+ */
+export async function exemptionKeptByIptables(
+  { chain, policy }: ExemptionQuestion,
+  programs: Programs = PROGRAMS,
+): Promise<string | undefined> {
+  const look = async (): Promise<string | undefined> => {
+    const all = masqueradingAll(chain);
+    const limits = { time: PATIENCE_MS };
+    const natOf = all.families.map(({ family }) => family);
+    const own = [chain, ...extraChains(chain)];
+    const skip = (_family: string, _table: string, name: string) => own.includes(name);
+    const { hooks } = await readNatHooks({ programs, limits, natOf, skip });
+    if (hooks.length === 0) return undefined;
+    // Mostly none of this is needed, and loading it takes some milliseconds of each start.
+    const { exemptions } = await import("./competing.ts");
+    if (exemptions(hooks, all, "nftables").length === 0) return undefined;
+    const found = exemptions(hooks, await policy(), "nftables");
+    if (found.length === 0) return undefined;
+    const choice = await chooseTools(programs);
+    const tool = choice?.tools.variant ?? "nft";
+    const first = found.find(it => it.tool === tool);
+    return first && `"${first.rule}" exempts ${exempted(first)}; only iptables keeps that`;
+  };
+  const late = new Promise<undefined>(resolve => {
+    setTimeout(() => resolve(undefined), PATIENCE_MS).unref();
+  });
+  return Promise.race([look(), late]);
+}
+
+/** A policy that keeps nothing: what it does not find exempted, no policy does. */
+function masqueradingAll(chain: string): Policy {
+  const none = { outer: [], covered: [] };
+  const families = (["ip", "ip6"] as const).map(family => ({
+    family,
+    sources: undefined,
+    nonMasqueradeSources: none,
+    masquerade: none,
+    nonMasquerade: none,
+  }));
+  const enabled = families.map(({ family }) => family);
+  return { families, enabled, outputInterfaces: undefined, chain, randomFully: false, toPorts: undefined };
+}
+
+/** What an exemption is about, in a few words. */
+function exempted({ exempts = [], sources, only }: Competing): string {
+  const from = sources ? ` from ${few(sources)}` : "";
+  return `${only ?? "connections"}${from} to ${few(exempts)}`;
+}
+
+const FEW = 3;
+
+function few(texts: readonly string[]): string {
+  const more = texts.length > FEW ? ` and ${texts.length - FEW} more` : "";
+  return texts.slice(0, FEW).join(" ") + more;
+}
