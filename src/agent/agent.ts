@@ -1,6 +1,6 @@
 import { NotAppliedError, type Plan } from "../backends/backend.ts";
+import type { Failover, Move } from "../backends/failover.ts";
 import { type FamilyFailure, familyText, type Synced } from "../backends/sync.ts";
-import type { Takeover } from "../backends/takeover.ts";
 import { ownServicesNote } from "../inspect/own-services.ts";
 import type { Family } from "../net/cidr.ts";
 import { formatDuration } from "../net/duration.ts";
@@ -43,7 +43,7 @@ export class Agent {
 
   constructor(
     readonly settings: Settings,
-    readonly backend: Takeover,
+    readonly backend: Failover,
     readonly journal: Journal,
     readonly log: Log,
     readonly lock: NodeLock,
@@ -61,11 +61,11 @@ export class Agent {
    * @param strangers is called when other rules that may translate addresses change
    */
   async run(stop: AbortSignal, begun: () => void, strangers: () => void = () => {}): Promise<void> {
-    const kernel = this.backend.watch(
-      by => this.#triggers.push("kernel", by),
-      why => this.log.warn("changes of the kernel are not seen at once any more; trying again", { why }),
-      strangers,
-    );
+    const kernel = this.backend.watch({
+      changed: by => this.#triggers.push("kernel", by),
+      lost: why => this.#warn("events", why),
+      foreign: strangers,
+    });
     this.#intent.watch(() => this.#triggers.push("config"));
     const unwatch = () => {
       kernel.stop();
@@ -89,7 +89,8 @@ export class Agent {
 
   /** Milliseconds until the next sync at the latest. A family that fails does not hold back repairs of another one. */
   get #wait(): number {
-    return this.#partly ? Math.min(PARTLY_MS, this.#pace.wait) : this.#pace.wait;
+    const again = [this.#partly ? PARTLY_MS : undefined, this.backend.retry];
+    return Math.min(this.#pace.wait, ...again.map(it => it ?? Number.POSITIVE_INFINITY));
   }
 
   /** Whether the rules in the kernel are this agent's: no other one is active, and a policy of its own was in force. */
@@ -179,10 +180,12 @@ export class Agent {
     if (!policy) return { result: "failed", message: "there has been no good config yet" };
     await this.lock.take();
     const synced = await this.backend.sync(policy, this.journal.totals);
+    if (synced.moved) this.#moved(synced.moved);
     if (synced.failures.length === 0) this.journal.totals.keep(policy);
     this.#warn("limits", this.backend.limits.join("; ") || undefined);
     // What others left is not looked for at each sync: that takes programs of its own.
-    if (this.#intent.fresh || due.triggers.includes("start") || due.triggers.includes("signal")) {
+    const asked = due.triggers.includes("start") || due.triggers.includes("signal");
+    if (synced.moved || this.#intent.fresh || asked) {
       void this.#noteServices(policy);
       this.#tidy(policy);
       await Promise.race([this.#tidied, Bun.sleep(TIDY_MS)]);
@@ -213,7 +216,20 @@ export class Agent {
     return { result: "failed", message, failure: failureKind(first.error) };
   }
 
-  #succeeded({ before, after }: Synced, due: Due): Outcome {
+  /** Notes that another backend writes the rules from now on. */
+  #moved({ from, to, reason, fallback }: Move): void {
+    this.journal.backend = {
+      backend: this.backend.name,
+      writer: to,
+      reason,
+      fallback: fallback !== undefined,
+    };
+    const message = fallback && `${to} writes the rules in place of ${from}, which fails: ${fallback}`;
+    this.#warn("fallback", message);
+    if (message === undefined) this.log.info(`${to} writes the rules again`, { before: from });
+  }
+
+  #succeeded({ before, after, expected }: Synced & { readonly moved?: Move }, due: Due): Outcome {
     this.#wasInForce = true;
     this.#warn("writer", after.caution, "info"); // nothing is wrong yet
     if (this.#pace.failures > 0) this.log.info("sync works again", { failures: this.#pace.failures });
@@ -226,7 +242,7 @@ export class Agent {
       this.#calmDown();
       return { result: "unchanged" };
     }
-    if (!fresh) return this.#repaired(before, due);
+    if (!fresh && !expected) return this.#repaired(before, due);
     this.log.info("rules applied", differences(before));
     return { result: "applied" };
   }

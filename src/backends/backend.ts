@@ -1,5 +1,6 @@
 import type { Cidr, Family } from "../net/cidr.ts";
 import type { Policy } from "../policy/policy.ts";
+import type { ProgramError } from "../system/program.ts";
 import type { KernelRules } from "./rules.ts";
 
 /**
@@ -16,12 +17,16 @@ export interface Backend {
   readonly limits?: readonly string[];
   /** Reads what the kernel holds of ours, of the families of `policy`, and compares. Writes nothing. */
   plan(policy: Policy): Promise<Plan>;
+  /** Reports changes in the kernel until it is stopped. */
+  watch(watcher: Watcher): Watch;
+  /** Why program or kernel would not take the rules of a policy now; undefined if they would. Writes nothing. */
+  probe(policy: Policy): Promise<ProgramError | undefined>;
   /**
-   * Calls `changed` whenever somebody, we included, changed what is ours, until `stop`; with who it was, where that
-   * is known. As long as changes cannot be seen `lost` has been told why. Where the kernel tells of it, `strangers` is
-   * called when somebody changes other rules that may translate addresses.
+   * Whether rules bind kept connections to their own address, so that no later NAT chain changes it; and has them do so
+   * or not from the next plan on. For where rules of another backend of ours remain and cannot be removed.
    */
-  watch(changed: (by?: string) => void, lost: (why: string) => void, strangers: () => void): Watch;
+  readonly claimsKept?: boolean;
+  claimKept?(claim: boolean): void;
   /** What the kernel holds of ours, as rules that can be followed; nothing of a family in which there is none. */
   rules(families: readonly Family[]): Promise<readonly KernelRules[]>;
   /** What any agent of ours ever put into the kernel by this writer and is still there, a line each. */
@@ -69,6 +74,16 @@ export interface Counter {
   readonly bytes: number;
   /** Which object of the kernel counts, where that can be told: made anew it is another one. */
   readonly identity?: string;
+}
+
+/** What is done about changes in the kernel. */
+export interface Watcher {
+  /** Something changed what is ours, we included; with the program that did, as in `firewalld (pid 812)`, if known. */
+  changed(by?: string): void;
+  /** Why changes are not seen at once from now on, as a sentence; undefined when they are again. */
+  lost(why: string | undefined): void;
+  /** Other rules changed that may translate source addresses, as far as the kernel tells. */
+  foreign(): void;
 }
 
 /** Something that goes on until it is stopped. */

@@ -8,14 +8,17 @@ import { allTools, chooseTools } from "./iptables/variant.ts";
 import { NftablesBackend } from "./nftables/backend.ts";
 import { Takeover } from "./takeover.ts";
 
-/** A backend, and why it is that one. */
+/** What the rules are written with, and why. */
 export interface Chosen {
   readonly backend: Takeover;
   readonly reason: string;
+  /** What would be chosen if its program did not fail now. */
+  readonly preferred?: Takeover;
+  /** What else `--backend` allows, the better ones first; the chosen one among them. */
+  readonly alternatives: readonly Takeover[];
+  /** The nftables backend, where nft is installed. */
+  readonly nftables: Backend | undefined;
 }
-
-/** As Chosen, before the others are looked for. */
-type Choice = Omit<Chosen, "backend"> & { readonly backend: Backend };
 
 export interface ChooseOptions {
   readonly wanted: "auto" | "nftables" | "iptables";
@@ -29,15 +32,41 @@ export interface ChooseOptions {
   readonly exemption?: () => Promise<string | undefined>;
 }
 
+/** A backend, before it is known what else there is. */
+interface Choice {
+  readonly backend: Backend;
+  readonly reason: string;
+  /** A better one whose program fails now. */
+  readonly failing?: Backend;
+}
+
 /** Chooses what the rules are written with. Throws ProgramError if there is nothing to write them with. */
 export async function chooseBackend(options: ChooseOptions): Promise<Chosen> {
-  const { programs = PROGRAMS, policy } = options;
-  const { backend, reason } = await choose(options, programs);
-  return { backend: new Takeover(backend, await everyBackend(policy.chain, programs)), reason };
+  const { programs = PROGRAMS, policy, wanted } = options;
+  const all = await everyBackend(policy.chain, programs);
+  const { backend, reason, failing } = await choose(options, programs, all);
+  const keepers = new Map(all.map(it => [it, new Takeover(it, all)]));
+  const chosen = keepers.get(backend) ?? new Takeover(backend, all);
+  const preferred = failing && keepers.get(failing);
+  const nftables = all.find(it => it.name === "nftables");
+  if (failing && nftables === failing && (await mayRemain(failing))) chosen.claimKept(true);
+  const allowed = [...keepers].flatMap(([it, keeper]) =>
+    wanted === "auto" || it.name === wanted ? [keeper] : [],
+  );
+  return { backend: chosen, reason, ...(preferred && { preferred }), alternatives: allowed, nftables };
+}
+
+/** Whether rules of a backend may be in the kernel: they are, or they cannot be read. */
+export async function mayRemain(backend: Backend): Promise<boolean> {
+  try {
+    return (await backend.held()).length > 0;
+  } catch {
+    return true;
+  }
 }
 
 /**
- * All that could have written rules of ours.
+ * All that could have written rules of ours, the better ones first.
  *
  * @param chain the chain that the agent is to have, if not the usual one
  */
@@ -48,30 +77,38 @@ export async function everyBackend(chain?: string, programs: Programs = PROGRAMS
   return [new NftablesBackend(programs.argv("nft")), ...byIptables, new NftNatBackend(programs, chain)];
 }
 
-async function choose({ wanted, policy, exemption }: ChooseOptions, programs: Programs): Promise<Choice> {
-  if (wanted === "nftables") return nftables(programs, "--backend=nftables");
-  if (wanted === "iptables") return iptables(programs, "--backend=iptables");
-  if (!programs.has("nft")) return iptables(programs, "nft is not installed");
-  const [refusal, exempted] = await Promise.all([
-    new NftablesBackend(programs.argv("nft")).probe(policy),
-    exemption?.(),
-  ]);
-  if (refusal === undefined && exempted !== undefined) return iptables(programs, exempted);
-  if (refusal === undefined) return nftables(programs, "nft is here, and the kernel takes our rules");
+async function choose(
+  { wanted, policy, exemption }: ChooseOptions,
+  programs: Programs,
+  all: readonly Backend[],
+): Promise<Choice> {
+  const nftables = all.find(({ name }) => name === "nftables");
+  if (wanted === "iptables") return iptables(programs, all, "--backend=iptables");
+  if (wanted === "nftables") {
+    // Without nft the sync says that it is not installed.
+    return { backend: nftables ?? new NftablesBackend(), reason: "--backend=nftables" };
+  }
+  if (!nftables) return iptables(programs, all, "nft is not installed");
+  const [refusal, exempted] = await Promise.all([nftables.probe(policy), exemption?.()]);
+  if (refusal === undefined && exempted !== undefined) return iptables(programs, all, exempted);
+  if (refusal === undefined) {
+    return { backend: nftables, reason: "nft is here, and the kernel takes our rules" };
+  }
   // iptables would be refused as well; the sync says so, and what to do.
-  if (refusal.kind === "not-permitted") return nftables(programs, "nft is here");
-  return iptables(programs, `nft does not take our rules: ${refusal.message}`);
+  if (refusal.kind === "not-permitted") return { backend: nftables, reason: "nft is here" };
+  const choice = await iptables(programs, all, `nft does not take our rules: ${refusal.message}`);
+  return refusal.kind === "crashed" || refusal.kind === "timed-out"
+    ? { ...choice, failing: nftables }
+    : choice;
 }
 
-function nftables(programs: Programs, reason: string): Choice {
-  return { backend: new NftablesBackend(programs.argv("nft")), reason };
-}
-
-async function iptables(programs: Programs, reason: string): Promise<Choice> {
+async function iptables(programs: Programs, all: readonly Backend[], reason: string): Promise<Choice> {
   const choice = await chooseTools(programs);
-  if (choice) return { backend: new IptablesBackend(choice.tools), reason: `${reason}; ${choice.reason}` };
-  if (programs.has("nft"))
-    return { backend: new NftNatBackend(programs), reason: `${reason}; there is no iptables here` };
+  const written = (writer: string) => all.find(it => it.name === "iptables" && it.writer === writer);
+  const byTools = choice && written(choice.tools.variant);
+  if (byTools) return { backend: byTools, reason: `${reason}; ${choice.reason}` };
+  const byNft = written("nft");
+  if (byNft) return { backend: byNft, reason: `${reason}; there is no iptables here` };
   throw new ProgramError(
     "not-found",
     "iptables",

@@ -11,6 +11,8 @@ export interface Synced {
   readonly after: Plan;
   /** The families that could not be brought into the kernel, while another one was. */
   readonly failures: readonly FamilyFailure[];
+  /** Whether what differed is due to the agent itself. */
+  readonly expected?: boolean;
 }
 
 export interface FamilyFailure {

@@ -1,7 +1,7 @@
 import type { Family } from "../net/cidr.ts";
 import type { Policy } from "../policy/policy.ts";
-import { messageOf } from "../system/program.ts";
-import { type Backend, FAMILIES, type Plan, type Tally, type Watch } from "./backend.ts";
+import { messageOf, type ProgramError } from "../system/program.ts";
+import { type Backend, FAMILIES, type Plan, type Tally, type Watch, type Watcher } from "./backend.ts";
 import type { KernelRules } from "./rules.ts";
 import { type Synced, sync } from "./sync.ts";
 
@@ -60,8 +60,20 @@ export class Takeover implements Backend {
     });
   }
 
-  watch(changed: (by?: string) => void, lost: (why: string) => void, strangers: () => void): Watch {
-    return this.backend.watch(changed, lost, strangers);
+  get claimsKept(): boolean {
+    return this.backend.claimsKept ?? false;
+  }
+
+  claimKept(claim: boolean): void {
+    this.backend.claimKept?.(claim);
+  }
+
+  watch(watcher: Watcher): Watch {
+    return this.backend.watch(watcher);
+  }
+
+  probe(policy: Policy): Promise<ProgramError | undefined> {
+    return this.backend.probe(policy);
   }
 
   /** Those of all backends: an old one may still decide. */

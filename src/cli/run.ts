@@ -6,6 +6,7 @@ import { Pace } from "../agent/pace.ts";
 import type { Due } from "../agent/triggers.ts";
 import { feedWatchdog } from "../agent/watchdog.ts";
 import { type ChooseOptions, type Chosen, chooseBackend, everyBackend } from "../backends/choose.ts";
+import { Failover } from "../backends/failover.ts";
 import { removeAll } from "../backends/removal.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { Listen } from "../net/listen.ts";
@@ -56,7 +57,7 @@ export const run = command({
     const identity = { version: BUILD.version, since: new Date(journal.start.at).toISOString() };
     if (once) {
       const lock = new NodeLock(directory, log, { "/agent": () => identity });
-      const { backend } = await chooseBackend(options);
+      const backend = new Failover(await chooseBackend(options));
       const agent = new Agent(settings, backend, journal, log, lock);
       const { result } = await agent.once(START);
       await agent.tidied;
@@ -91,9 +92,11 @@ export const run = command({
       log.info("ipmasq ends");
       return { exitCode: 0 };
     }
-    const { backend, reason } = chosen;
-    journal.backend = { backend: backend.name, writer: backend.writer, reason };
-    log.info("ipmasq starts", { ...BUILD, ...journal.backend, config: settings.config });
+    const backend = new Failover(chosen);
+    const { name, writer } = backend;
+    const { reason } = chosen;
+    journal.backend = { backend: name, writer, reason, fallback: chosen.preferred !== undefined };
+    log.info("ipmasq starts", { ...BUILD, backend: name, writer, reason, config: settings.config });
     const running = new Agent(settings, backend, journal, log, lock);
     agent = running;
     wake.follow(() => running.wake());

@@ -48,6 +48,8 @@ export interface BackendRecord {
   readonly writer: string;
   /** Why it is that backend. */
   readonly reason: string;
+  /** Whether a better one fails now. */
+  readonly fallback: boolean;
 }
 
 /** What the agent went through, for metrics, health and the status page. The agent writes, they read. */

@@ -166,6 +166,11 @@ export class Metrics {
       "Foreign rules in conflict with the policy, when last looked for.",
       () => journal.competing.filter(({ harmless }) => !harmless).length,
     );
+    this.#gauge(
+      "fallback",
+      "1 while another backend writes the rules because the preferred one fails, else 0.",
+      () => Number(journal.backend?.fallback ?? false),
+    );
     this.#gauge("fighting", "1 while somebody changes our rules again and again, else 0.", () =>
       Number(journal.fighting),
     );

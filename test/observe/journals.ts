@@ -10,6 +10,7 @@ export function journal(): Journal {
     backend: "nftables",
     writer: "nft",
     reason: "nft is here, and the kernel takes our rules",
+    fallback: false,
   };
   return about;
 }

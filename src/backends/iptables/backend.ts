@@ -1,19 +1,21 @@
 import { Cidr, type Family } from "../../net/cidr.ts";
-import type { Policy } from "../../policy/policy.ts";
-import { ProgramError } from "../../system/program.ts";
-import { type Backend, type Counter, FAMILIES, type Plan, type Watch } from "../backend.ts";
+import type { FamilyPolicy, Policy } from "../../policy/policy.ts";
+import { failureKind, ProgramError } from "../../system/program.ts";
+import { type Backend, type Counter, FAMILIES, type Plan, type Watch, type Watcher } from "../backend.ts";
 import { NO_IPSEC } from "../nftables/ipsec.ts";
+import { poll } from "../poll.ts";
 import type { KernelRules } from "../rules.ts";
+import { claimKept } from "./claim-kept.ts";
 import { type CountedRule, counters } from "./counters.ts";
 import { IpsecSupport } from "./ipsec.ts";
 import { kernelRule } from "./kernel-rules.ts";
 import { namedChains, readOwnChains } from "./own-chains.ts";
 import { heldLines, jumpsOf, POSTROUTING, prefixed, restored, restoreInput, wantedLines } from "./restore.ts";
 import { isOurs, optionOf, targetOf } from "./rule.ts";
-import { DEFAULT_CHAIN, ruleset } from "./ruleset.ts";
+import { DEFAULT_CHAIN, type Ruleset, ruleset } from "./ruleset.ts";
 import type { Counted, Saved } from "./save.ts";
 import { legacyTables, type Tools } from "./tools.ts";
-import { watchByLooking, watchNat } from "./watch.ts";
+import { watchNat } from "./watch.ts";
 
 /** One chain in table `nat`, and a jump to it, as ip-masq-agent has them; written by programs of iptables. */
 export class IptablesBackend implements Backend {
@@ -22,6 +24,10 @@ export class IptablesBackend implements Backend {
   readonly place: Backend["place"];
   /** What was last planned. */
   #policy: Policy | undefined;
+  #rulesets: readonly Ruleset[] = [];
+  #claim = false;
+  /** False when kernel or iptables turned out to lack NETMAP. */
+  #canClaim = true;
 
   readonly #ipsec: IpsecSupport;
 
@@ -39,19 +45,28 @@ export class IptablesBackend implements Backend {
     return this.#ipsec.isMissing ? [NO_IPSEC] : [];
   }
 
+  /** Whether rules keep the kept connections from being changed by later NAT chains. */
+  get claimsKept(): boolean {
+    return this.#claim && this.#canClaim;
+  }
+
+  claimKept(claim: boolean): void {
+    this.#claim = claim;
+  }
+
   async plan(policy: Policy): Promise<Plan> {
     this.#policy = policy;
     for (const { family } of policy.families) this.tools.require(family);
     const halves = await Promise.all(
       policy.families.map(async wanted => {
         const { family } = wanted;
-        const names = ruleset(policy, wanted).chains.map(({ name }) => name);
-        const saved = await readOwnChains(this.tools.reader(family), names);
+        const saved = await this.#read(policy, wanted);
         const ipsec = await this.#ipsec.has(family, saved);
-        const rules = ruleset(policy, wanted, { randomFully: this.tools.randomFully, ipsec });
+        const rules = this.#rulesOf(policy, wanted, ipsec);
         return { family, rules, saved, input: restoreInput(saved, rules) };
       }),
     );
+    this.#rulesets = halves.map(({ rules }) => rules);
     const inSync = halves.every(({ input }) => input === undefined);
     return {
       held: halves.flatMap(({ family, saved, rules }) => prefixed(family, heldLines(saved, rules))),
@@ -60,7 +75,7 @@ export class IptablesBackend implements Backend {
       writer: `${this.name} by ${this.writer}`,
       counters: halves.flatMap(({ family, saved }) => countersOf(family, saved.chains, policy.chain)),
       apply: async () => {
-        for (const { family, input } of halves) if (input !== undefined) await this.#restore(family, input);
+        for (const { family, input } of halves) if (input !== undefined) await this.#write(family, input);
         return halves.flatMap(({ family, saved, rules }) =>
           countersOf(family, restored(saved, rules), policy.chain),
         );
@@ -68,14 +83,57 @@ export class IptablesBackend implements Backend {
     };
   }
 
-  watch(changed: (by?: string) => void, lost: (why: string) => void, strangers: () => void): Watch {
-    const { variant, programs, waits } = this.tools;
-    if (variant === "iptables-legacy") return watchByLooking(() => this.#inSync(), waits.look, changed, lost);
-    return watchNat(programs.argv("nft"), changed, lost, strangers);
+  /** What there is of ours, and where the rules of a policy would be. */
+  #read(policy: Policy, family: FamilyPolicy): Promise<Saved> {
+    return readOwnChains(this.tools.reader(family.family), namesOf(ruleset(policy, family)));
   }
 
-  /** Whether the kernel holds what it was last to hold. */
-  async #inSync(): Promise<boolean> {
+  #rulesOf(policy: Policy, family: FamilyPolicy, ipsec: boolean): Ruleset {
+    const rules = ruleset(policy, family, { randomFully: this.tools.randomFully, ipsec });
+    const gated = family.sources !== undefined || policy.outputInterfaces !== undefined;
+    return this.claimsKept ? claimKept(rules, gated) : rules;
+  }
+
+  async probe(policy: Policy): Promise<ProgramError | undefined> {
+    let refusal: ProgramError | undefined;
+    for (const wanted of policy.families) {
+      const { family } = wanted;
+      try {
+        this.tools.require(family);
+        const saved = await this.#read(policy, wanted);
+        const rules = this.#rulesOf(policy, wanted, await this.#ipsec.has(family, saved));
+        await this.tools.test(family, restoreInput(saved, rules) ?? "*nat\nCOMMIT\n");
+        return undefined; // one family is enough
+      } catch (error) {
+        if (!(error instanceof ProgramError)) throw error;
+        refusal ??= error;
+      }
+    }
+    return refusal;
+  }
+
+  watch(watcher: Watcher): Watch {
+    const { variant, programs, waits } = this.tools;
+    const look = { glance: () => this.#glance(), isInSync: () => this.#isInSync() };
+    // iptables-legacy tells nobody of changes: to look is the ordinary way, and no loss.
+    if (variant === "iptables-legacy") {
+      return poll(look, watcher.changed, waits.look);
+    }
+    const chains = () => this.#rulesets.flatMap(namesOf);
+    return watchNat(programs.argv("nft"), chains, look, watcher);
+  }
+
+  /** The rules of ours and of POSTROUTING, without what they counted. */
+  async #glance(): Promise<string> {
+    const all = this.#rulesets.map(async rules => {
+      const saved = await readOwnChains(this.tools.reader(rules.family), namesOf(rules));
+      return [...saved.chains].map(([name, rules]) => [name, rules.map(({ rule }) => rule)]);
+    });
+    return JSON.stringify(await Promise.all(all));
+  }
+
+  /** Whether the kernel holds what was last planned. */
+  async #isInSync(): Promise<boolean> {
     return this.#policy === undefined || (await this.plan(this.#policy)).inSync;
   }
 
@@ -105,6 +163,17 @@ export class IptablesBackend implements Backend {
     );
   }
 
+  /** Writes what was planned. Where kept connections cannot be claimed, the next plan does without. */
+  async #write(family: Family, input: string): Promise<void> {
+    try {
+      await this.#restore(family, input);
+    } catch (error) {
+      const kind = failureKind(error);
+      if (!this.claimsKept || (kind !== "refused" && kind !== "unsupported")) throw error;
+      this.#canClaim = false;
+    }
+  }
+
   /** Writes; a chain of ours that is to go but that foreign rules lead to is left empty. */
   async #restore(family: Family, input: string): Promise<void> {
     try {
@@ -130,6 +199,10 @@ export class IptablesBackend implements Backend {
     }
     return found;
   }
+}
+
+function namesOf({ chains }: Ruleset): string[] {
+  return chains.map(({ name }) => name);
 }
 
 /** @param chains of table `nat`, as far as they are read */

@@ -5,7 +5,7 @@ import type { Counter } from "../backend.ts";
 export interface CountedRule {
   /** The destination that it names, if it does. */
   readonly cidr: Cidr | undefined;
-  /** The chain that it is in, and its target: a chain, RETURN or MASQUERADE. */
+  /** The chain that it is in, and its target: a chain, RETURN, NETMAP or MASQUERADE. */
   readonly chain: string;
   readonly target: string | undefined;
   readonly packets: number;
@@ -23,7 +23,7 @@ export interface CountedRule {
 export function counters(family: Family, rules: readonly CountedRule[], outbound: string): Counter[] {
   const found = new Map<string, Counter>();
   for (const { cidr, chain, target, packets, bytes, handle } of rules) {
-    const keeps = target === "RETURN" && cidr !== undefined;
+    const keeps = (target === "RETURN" || target === "NETMAP") && cidr !== undefined;
     const masquerades = target === outbound || (target === "MASQUERADE" && chain !== outbound);
     if (!keeps && !masquerades) continue;
     const verdict = keeps ? "keep" : "masquerade";

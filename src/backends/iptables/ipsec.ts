@@ -24,7 +24,10 @@ export class IpsecSupport {
   /** Only a refusal of this rule alone counts. */
   async #ask(family: Family): Promise<boolean> {
     const accepts = (match: string) =>
-      this.tools.accepts(family, `*nat\n-A POSTROUTING ${match}-j RETURN\nCOMMIT\n`).catch(() => false);
+      this.tools.test(family, `*nat\n-A POSTROUTING ${match}-j RETURN\nCOMMIT\n`).then(
+        () => true,
+        () => false,
+      );
     return (await accepts("-m policy --dir out --pol ipsec ")) || !(await accepts(""));
   }
 }

@@ -1,10 +1,11 @@
 import { Cidr, type Family } from "../../net/cidr.ts";
 import type { Policy } from "../../policy/policy.ts";
-import { type Backend, type Counter, FAMILIES, type Plan, type Watch } from "../backend.ts";
+import { ProgramError } from "../../system/program.ts";
+import { type Backend, type Counter, FAMILIES, type Plan, type Watch, type Watcher } from "../backend.ts";
 import { IpsecSupport, NO_IPSEC } from "../nftables/ipsec.ts";
 import type { Command, Listed, Statement } from "../nftables/json.ts";
 import { kernelRules } from "../nftables/kernel-rules.ts";
-import { Nft } from "../nftables/nft.ts";
+import { type ChainName, Nft } from "../nftables/nft.ts";
 import type { Rule } from "../nftables/table.ts";
 import { ruleText } from "../nftables/text.ts";
 import type { KernelRules } from "../rules.ts";
@@ -30,6 +31,9 @@ export class NftNatBackend implements Backend {
   readonly #nft: Nft;
   readonly #ipsec: IpsecSupport;
   #limits: readonly string[] = [];
+  /** What was last planned, and the chains that it has. */
+  #policy: Policy | undefined;
+  #chains: readonly ChainName[] = [];
 
   /** @param chain the chain that the agent is to have: it is ours whatever is in it */
   constructor(
@@ -45,6 +49,7 @@ export class NftNatBackend implements Backend {
   }
 
   async plan(policy: Policy): Promise<Plan> {
+    this.#policy = policy;
     const listings = await Promise.all(
       policy.families.map(async family => {
         const names = ruleset(policy, family).chains.map(({ name }) => name);
@@ -58,6 +63,9 @@ export class NftNatBackend implements Backend {
     const halves = listings.map(
       ({ family, listed }) =>
         new Half(ruleset(policy, family, { randomFully: true, ipsec }), listed, policy.chain),
+    );
+    this.#chains = halves.flatMap(({ family, chainNames }) =>
+      [POSTROUTING, ...chainNames].map(name => ({ family, table: NAT, name })),
     );
     const commands = halves.flatMap(half => half.commands);
     return {
@@ -74,8 +82,26 @@ export class NftNatBackend implements Backend {
     };
   }
 
-  watch(changed: (by?: string) => void, lost: (why: string) => void, strangers: () => void): Watch {
-    return watchNat(this.#nft.argv, changed, lost, strangers);
+  async probe(policy: Policy): Promise<ProgramError | undefined> {
+    try {
+      const abilities = { randomFully: true, ipsec: await this.#ipsec.has([]) };
+      const halves = policy.families.map(it => new Half(ruleset(policy, it, abilities), [], policy.chain));
+      await this.#nft.probe(halves.flatMap(({ commands }) => commands));
+      return undefined;
+    } catch (error) {
+      if (error instanceof ProgramError) return error;
+      throw error;
+    }
+  }
+
+  watch(watcher: Watcher): Watch {
+    const look = { glance: () => this.#nft.chainsText(this.#chains), isInSync: () => this.#isInSync() };
+    return watchNat(this.#nft.argv, () => this.#chains.map(({ name }) => name), look, watcher);
+  }
+
+  /** Whether the kernel holds what was last planned. */
+  async #isInSync(): Promise<boolean> {
+    return this.#policy === undefined || (await this.plan(this.#policy)).inSync;
   }
 
   /** Of POSTROUTING only what leads to chains of ours. */
@@ -130,6 +156,8 @@ class Half {
   /** The rules that lead to chains of ours. */
   readonly #jumps: readonly Held[];
   readonly #leftoverChains: readonly string[];
+  /** Of the chains that are wanted. */
+  readonly chainNames: readonly string[];
 
   /**
    * @param wanted without a jump and chains to take everything away
@@ -137,6 +165,7 @@ class Half {
    */
   constructor(wanted: Pick<Ruleset, "family"> & Partial<Ruleset>, listed: readonly Listed[], own: string) {
     this.family = wanted.family;
+    this.chainNames = (wanted.chains ?? []).map(({ name }) => name);
     this.#chains = new Set(listed.flatMap(it => ("chain" in it ? [it.chain.name] : [])));
     this.#rules = listed.flatMap(it => ("rule" in it ? [held(it.rule)] : []));
     const rules = new Map(

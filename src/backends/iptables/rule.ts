@@ -102,6 +102,8 @@ const OURS = new RegExp(
     "outbound traffic( from ports [\\d-]+)?",
     "sources and interfaces that are masqueraded",
     "non-masquerade sources",
+    "sources and interfaces that are kept",
+    "packets that others masquerade by their mark",
     "(multicast|broadcast|traffic under an IPsec policy) is never masqueraded",
   ].join("|")})"?$`,
 );

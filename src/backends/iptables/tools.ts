@@ -1,6 +1,7 @@
 import type { Family } from "../../net/cidr.ts";
 import { type Ended, type FailureKind, ProgramError, type RunLimits, run } from "../../system/program.ts";
 import { Nft } from "../nftables/nft.ts";
+import { POLL_MS } from "../poll.ts";
 import type { ReadChain } from "./own-chains.ts";
 import type { Programs } from "./programs.ts";
 import { POSTROUTING } from "./restore.ts";
@@ -12,12 +13,12 @@ interface Waits {
   readonly lock: number;
   /**
    * How often iptables-legacy, which tells nobody of changes, is looked at, in milliseconds. A look takes 2 ms of
-   * processor time.
+   * processor time for each family.
    */
   readonly look: number;
 }
 
-const WAITS: Waits = { lock: 10, look: 5000 };
+const WAITS: Waits = { lock: 10, look: POLL_MS };
 
 /** The two programs that are called iptables: one writes nftables, the other the older xtables. */
 export type Variant = "iptables-nft" | "iptables-legacy";
@@ -104,7 +105,12 @@ export class Tools {
 
   async #nftHas(family: Family, chain: string): Promise<boolean> {
     if (!this.programs.has("nft")) return false;
-    return (await new Nft(this.programs.argv("nft"), this.limits).chain(family, "nat", chain)) !== undefined;
+    const nft = new Nft(this.programs.argv("nft"), this.limits);
+    // An nft that fails says nothing; a chain that is written as if it were missing is emptied first.
+    return nft.chain(family, "nat", chain).then(
+      found => found !== undefined,
+      () => false,
+    );
   }
 
   /**
@@ -123,11 +129,12 @@ export class Tools {
     return ended.stdout;
   }
 
-  /** Whether iptables-restore would take an input, as far as it can tell without a write. Throws ProgramError. */
-  async accepts(family: Family, input: string): Promise<boolean> {
+  /** Tries what `restore` would do, as far as that can be told without a write. Throws ProgramError. */
+  async test(family: Family, input: string): Promise<void> {
     const program = this.programs.argv(`${NAMES[family]}${this.suffix}-restore`);
     const argv = [...program, "--noflush", "--test", `--wait=${this.waits.lock}`];
-    return (await run(argv, { input })).exitCode === 0;
+    const ended = await run(argv, { input });
+    if (ended.exitCode !== 0) throw failure(argv, ended, input);
   }
 
   /** Changes table `nat`, all of it or nothing, as `iptables-restore --noflush` reads it. Throws ProgramError. */

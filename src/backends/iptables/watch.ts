@@ -1,40 +1,28 @@
-import type { Watch } from "../backend.ts";
+import type { Watch, Watcher } from "../backend.ts";
 import { watchTransactions } from "../nftables/monitor.ts";
+import type { Look } from "../poll.ts";
+import { POSTROUTING } from "./restore.ts";
 
-/** Transactions that may have changed our chain or the jump to it, where iptables writes nftables. */
+/**
+ * Reports transactions that may have changed our chains or the jump to them, where iptables writes nftables. Those that
+ * change other chains of table `nat`, as kube-proxy's do all the time, do not matter.
+ *
+ * @param chains the chains that are ours now
+ */
 export function watchNat(
   nft: readonly string[],
-  changed: (by?: string) => void,
-  lost: (why: string) => void,
-  strangers: () => void,
+  chains: () => readonly string[],
+  look: Look,
+  watcher: Watcher,
 ): Watch {
-  return watchTransactions(nft, NAT, changed, lost, strangers);
-}
-
-const NAT = /^\w+ (table|chain|rule) ip6? nat(\s|$)/;
-
-/** Asks `inSync` every so many milliseconds, and calls `changed` if it is not so: for a kernel that tells nobody. */
-export function watchByLooking(
-  inSync: () => Promise<boolean>,
-  every: number,
-  changed: () => void,
-  lost: (why: string) => void,
-): Watch {
-  let looking = false;
-  let told = "";
-  const look = async () => {
-    if (looking) return;
-    looking = true;
-    try {
-      if (!(await inSync())) changed();
-      told = "";
-    } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      if (why !== told) lost(why);
-      told = why;
-    }
-    looking = false;
+  const matters = {
+    test(line: string): boolean {
+      const [, kind, chain = ""] = NAT.exec(line) ?? [];
+      if (kind === undefined) return false;
+      return kind === "table" || chain === POSTROUTING || chains().includes(chain);
+    },
   };
-  const timer = setInterval(() => void look(), every);
-  return { stop: () => clearInterval(timer) };
+  return watchTransactions(nft, matters, look, watcher);
 }
+
+const NAT = /^\w+ (table|chain|rule) ip6? nat(?:\s+(\S+)|$)/;

@@ -1,14 +1,14 @@
 import type { Family } from "../../net/cidr.ts";
-import type { Policy } from "../../policy/policy.ts";
+import type { CidrList, Policy } from "../../policy/policy.ts";
 import { ProgramError } from "../../system/program.ts";
-import { type Backend, type Counter, FAMILIES, type Plan, type Watch } from "../backend.ts";
+import { type Backend, type Counter, FAMILIES, type Plan, type Watch, type Watcher } from "../backend.ts";
 import type { KernelRules } from "../rules.ts";
 import { counters } from "./counters.ts";
 import { IpsecSupport, NO_IPSEC } from "./ipsec.ts";
 import type { Command, Listed } from "./json.ts";
 import { kernelRules } from "./kernel-rules.ts";
 import { watchTransactions } from "./monitor.ts";
-import { type Features, featuresOf, Nft } from "./nft.ts";
+import { type ChainName, type Features, featuresOf, Nft } from "./nft.ts";
 import { type Abilities, ruleset } from "./ruleset.ts";
 import { withoutLetters } from "./slots.ts";
 import { swapTo } from "./swap.ts";
@@ -23,6 +23,9 @@ export class NftablesBackend implements Backend {
   readonly #nft: Nft;
   readonly #ipsec: IpsecSupport;
   #limits: readonly string[] = [];
+  /** What was last planned, and the chains that it has. */
+  #policy: Policy | undefined;
+  #chains: readonly ChainName[] = [];
 
   /** @param argv how nft is called */
   constructor(argv?: readonly string[]) {
@@ -35,10 +38,14 @@ export class NftablesBackend implements Backend {
   }
 
   async plan(policy: Policy): Promise<Plan> {
+    this.#policy = policy;
     const { held, ...read } = await this.#read(policy.families.map(({ family }) => family));
     const features = read.features ?? (await this.#nft.features());
     const abilities = await this.#abilities(features, held.values());
     const pairs = ruleset(policy, abilities).map(wanted => new Pair(wanted, held.get(wanted.family)));
+    this.#chains = pairs.flatMap(({ wanted: { family, chains } }) =>
+      chains.map(({ name }) => ({ family, table: TABLE, name })),
+    );
     const inSync = pairs.every(pair => pair.inSync);
     return {
       held: pairs.flatMap(pair => pair.heldText),
@@ -51,11 +58,10 @@ export class NftablesBackend implements Backend {
     };
   }
 
-  /** Why nft or the kernel would not take the rules of a policy; undefined if they would. Writes nothing. */
   async probe(policy: Policy): Promise<ProgramError | undefined> {
     try {
       const features = await this.#nft.features();
-      const wanted = ruleset(policy, await this.#abilities(features));
+      const wanted = ruleset(sample(policy), await this.#abilities(features));
       const swaps = wanted.map(table => swapTo(table, undefined, features.declaration));
       await this.#nft.probe([...swaps.flatMap(({ build }) => build), ...swaps.flatMap(({ swap }) => swap)]);
       return undefined;
@@ -65,8 +71,14 @@ export class NftablesBackend implements Backend {
     }
   }
 
-  watch(changed: (by?: string) => void, lost: (why: string) => void, strangers: () => void): Watch {
-    return watchTransactions(this.#nft.argv, OURS, changed, lost, strangers);
+  watch(watcher: Watcher): Watch {
+    const look = { glance: () => this.#nft.chainsText(this.#chains), isInSync: () => this.#isInSync() };
+    return watchTransactions(this.#nft.argv, OURS, look, watcher);
+  }
+
+  /** Whether the kernel holds what was last planned. */
+  async #isInSync(): Promise<boolean> {
+    return this.#policy === undefined || (await this.plan(this.#policy)).inSync;
   }
 
   async rules(families: readonly Family[]): Promise<readonly KernelRules[]> {
@@ -131,6 +143,21 @@ export class NftablesBackend implements Backend {
     return [...same, ...swaps.map(({ table }) => table)].flatMap(counters);
   }
 }
+
+/** A policy with short lists, for which the same is true of kernel and nft. */
+function sample(policy: Policy): Policy {
+  const few = ({ outer }: CidrList): CidrList => ({ outer: outer.slice(0, FEW), covered: [] });
+  const families = policy.families.map(it => ({
+    ...it,
+    sources: it.sources && few(it.sources),
+    nonMasqueradeSources: few(it.nonMasqueradeSources),
+    masquerade: few(it.masquerade),
+    nonMasquerade: few(it.nonMasquerade),
+  }));
+  return { ...policy, families };
+}
+
+const FEW = 3;
 
 /** What the monitor prints of our tables. */
 const OURS = new RegExp(`^\\w+ [a-z ]+ ip6? ${TABLE}(\\s|$)`);

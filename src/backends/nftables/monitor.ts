@@ -1,50 +1,64 @@
-import type { Watch } from "../backend.ts";
+import { messageOf } from "../../system/program.ts";
+import type { Watch, Watcher } from "../backend.ts";
+import { type Look, poll } from "../poll.ts";
 import { TABLE } from "./table.ts";
 
 /**
- * Calls `changed` after each transaction that changed what `ours` matches, our own too, with the program that
- * made it as in `firewalld (pid 812)`. `ours` is tried on the lines of `nft monitor`, as in `delete element ip
- * nat s { 10.0.0.0/8 }`. Transactions that may change who else translates addresses are told to `strangers`. A
- * monitor that ends is started again; `lost` is told why, once for each reason.
+ * Reports changes in the kernel by `nft monitor`. One that ends is started again; until the next one listens, changes are
+ * found by looking at our own rules each second.
  *
  * It is read as text because the JSON of `nft -j monitor` does not say whose a transaction was.
+ *
+ * @param ours is tried on the lines of `nft monitor`, as in `delete element ip nat s { 10.0.0.0/8 }`
+ * @param look how changes are found meanwhile
  */
 export function watchTransactions(
   argv: readonly string[],
-  ours: RegExp,
-  changed: (by?: string) => void,
-  lost: (why: string) => void,
-  strangers: () => void,
+  ours: Pick<RegExp, "test">,
+  look: Look,
+  { changed, lost, foreign }: Watcher,
 ): Watch {
   let monitor: Bun.Subprocess<"ignore", "pipe", "ignore"> | undefined;
   let stopped = false;
   let timer: Timer | undefined;
   let settled: Timer | undefined;
-  let told = "";
-  const start = async (wait: number): Promise<void> => {
-    const began = performance.now();
-    let why = "nft monitor ended";
-    clearTimeout(settled);
-    settled = setTimeout(() => changed(), SETTLED_MS); // for all that happened before it listened
-    try {
-      monitor = Bun.spawn([...argv, "monitor"], { stdin: "ignore", stdout: "pipe", stderr: "ignore" });
-      if (await follow(monitor, ours, changed, strangers)) why = "";
-    } catch (error) {
-      why = error instanceof Error ? error.message : String(error);
-    }
-    if (stopped) return;
-    const lived = why === "" || performance.now() - began > LONGEST_WAIT_MS;
-    if (lived) told = "";
+  let polling: Watch | undefined;
+  let listened = false;
+  let told: string | undefined;
+  const tell = (why: string | undefined) => {
     if (why !== told) lost(why);
     told = why;
+  };
+  /** Once the monitor listens: for all that happened before, and in place of polling. */
+  const listening = () => {
+    listened = true;
+    polling?.stop();
+    polling = undefined;
+    tell(undefined);
+    changed();
+  };
+  const start = async (wait: number): Promise<void> => {
+    const began = performance.now();
+    let why: string | undefined = "it ended";
+    clearTimeout(settled);
+    settled = setTimeout(listening, SETTLED_MS);
+    try {
+      monitor = Bun.spawn([...argv, "monitor"], { stdin: "ignore", stdout: "pipe", stderr: "ignore" });
+      if (await follow(monitor, ours, changed, foreign)) why = undefined;
+    } catch (error) {
+      why = messageOf(error);
+    }
+    if (stopped) return;
+    clearTimeout(settled);
+    if (why !== undefined) {
+      if (listened) changed(); // for all that was not seen since it ended
+      listened = false;
+      polling ??= poll(look, changed);
+      tell(`nft monitor fails (${why}), so the rules are looked at each second`);
+    }
+    const lived = why === undefined || performance.now() - began > LONGEST_WAIT_MS;
     const next = lived ? SHORTEST_WAIT_MS : Math.min(2 * wait, LONGEST_WAIT_MS);
-    timer = setTimeout(
-      () => {
-        void start(next);
-        changed(); // for all that was not seen meanwhile
-      },
-      why === "" ? 0 : wait,
-    );
+    timer = setTimeout(() => void start(next), why === undefined ? 0 : wait);
   };
   void start(SHORTEST_WAIT_MS);
   return {
@@ -52,6 +66,7 @@ export function watchTransactions(
       stopped = true;
       clearTimeout(timer);
       clearTimeout(settled);
+      polling?.stop();
       monitor?.kill();
     },
   };
@@ -63,7 +78,7 @@ const SHORTEST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 60_000;
 
 /**
- * How much a monitor may print, in bytes, before another one takes its place: it keeps what strangers load (60,000
+ * How much a monitor may print, in bytes, before another one takes its place: it keeps what other programs load (60,000
  * elements: 3 MB of text, and 43 MB of memory that stay).
  */
 const MOST_BYTES = 1024 * 1024;
@@ -71,9 +86,9 @@ const MOST_BYTES = 1024 * 1024;
 /** Resolves when the monitor ends: true if we ended it because it had printed enough. */
 async function follow(
   monitor: Bun.Subprocess<"ignore", "pipe", "ignore">,
-  ours: RegExp,
+  ours: Pick<RegExp, "test">,
   changed: (by?: string) => void,
-  strangers: () => void,
+  foreign: () => void,
 ): Promise<boolean> {
   const decoder = new TextDecoder();
   let rest = "";
@@ -87,7 +102,7 @@ async function follow(
       const [, pid, name] = GENERATION.exec(line) ?? [];
       if (name === undefined) {
         touched ||= ours.test(line);
-        if (TRANSLATES.test(line) && !line.includes(` ${TABLE} `)) strangers();
+        if (TRANSLATES.test(line) && !line.includes(` ${TABLE} `)) foreign();
       } else {
         if (touched) changed(`${name} (pid ${pid})`);
         touched = false;

@@ -23,6 +23,12 @@ export interface Features {
   readonly crashesBesideNewer: boolean;
 }
 
+export interface ChainName {
+  readonly family: TableFamily;
+  readonly table: string;
+  readonly name: string;
+}
+
 /** nft, run once for each thing that is asked of it. */
 export class Nft {
   /**
@@ -111,6 +117,14 @@ export class Nft {
     const command = { list: { [kind]: { family, table, name } } };
     const answer = await this.#ask([...this.argv, "-j", "-f", "-"], JSON.stringify({ nftables: [command] }));
     return answer && read(answer);
+  }
+
+  /** A text that changes with the rules of some chains, but not with what they counted. Throws ProgramError. */
+  async chainsText(chains: readonly ChainName[]): Promise<string> {
+    const listed = await Promise.all(
+      chains.map(({ family, table, name }) => this.chain(family, table, name)),
+    );
+    return JSON.stringify(listed, (key, value) => (key === "counter" ? null : value));
   }
 
   /**

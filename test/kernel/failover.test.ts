@@ -1,0 +1,164 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
+import { mkdir, rm } from "node:fs/promises";
+import { BINARY, RunningAgent } from "../../lab/agent.ts";
+import { CrashingNft, type NftMode } from "../../lab/crashing-nft.ts";
+import { Lab } from "../../lab/lab.ts";
+import { save } from "../../lab/save.ts";
+
+/** In the empty /run of lab/isolate. */
+const FOLDER = "/run/failover";
+const CONFIG = `${FOLDER}/ip-masq-agent`;
+
+/** Kept by every config here, and by none. */
+const KEPT = "192.0.2.1";
+const OUTBOUND = "198.51.100.7";
+
+let lab: Lab;
+let nft: CrashingNft;
+const agents: RunningAgent[] = [];
+beforeAll(async () => {
+  lab = await Lab.create();
+});
+afterAll(() => lab.close());
+beforeEach(async () => {
+  await rm(FOLDER, { recursive: true, force: true });
+  await mkdir(FOLDER);
+  nft = await CrashingNft.create();
+});
+afterEach(async () => {
+  for (const agent of agents.splice(0)) await agent.end("SIGKILL");
+  await run("nft flush ruleset; iptables-legacy -t nat -F; iptables-legacy -t nat -X");
+});
+
+const run = (line: string) => lab.node.output(["sh", "-c", line]);
+const owner = (to: string) => lab.ownerSeen({ protocol: "udp", to });
+const keep = (...cidrs: string[]) =>
+  save(CONFIG, `nonMasqueradeCIDRs: [192.0.2.0/24, ${cidrs.join(", ")}]\n`);
+function start(...flags: string[]): RunningAgent {
+  const agent = RunningAgent.start(
+    lab.node,
+    [`--config=${CONFIG}`, `--runtime-dir=${FOLDER}/run`, ...flags],
+    [...nft.environment, BINARY],
+  );
+  agents.push(agent);
+  return agent;
+}
+
+/** Waits until the verdicts are those. */
+async function verdicts(expected: Readonly<Record<string, string>>): Promise<void> {
+  const seen = async () =>
+    Object.fromEntries(await Promise.all(Object.keys(expected).map(async to => [to, await owner(to)])));
+  for (const end = performance.now() + 10_000; performance.now() < end; ) {
+    if (Bun.deepEquals(await seen(), expected)) return;
+  }
+  expect(await seen()).toEqual({ ...expected });
+}
+
+test.each<NftMode>(["crash", "crash beside newer"])(
+  "an nft that begins to %s is replaced by iptables, and takes over again when it works",
+  async mode => {
+    await keep("10.0.0.0/8");
+    const agent = start();
+    await agent.log.until("policy in force");
+    const load = await lab.load({ destinations: [KEPT, OUTBOUND], flowsPerSecond: 2000, seconds: 60 });
+    await nft.become(mode);
+    await keep("203.0.113.0/24");
+    const moved = await agent.log.until("writes the rules in place of nft");
+    expect(moved.at(-1)).toContain("iptables-nft writes the rules in place of nft, which fails: ");
+    // The old table is still there and says the opposite of both.
+    expect(await run("nft list table ip ip-masq-agent")).toContain("10.0.0.0/8");
+    await verdicts({ "10.1.2.3": "node", "203.0.113.7": "pod" });
+    // Changes are found without nft monitor too.
+    await agent.log.until("rules applied");
+    await keep("203.0.113.0/24", "198.18.0.0/15");
+    await agent.log.until("rules applied");
+    await verdicts({ "198.18.0.1": "pod" });
+    const [kept, outbound] = await load.tally();
+    expect([kept?.fromNode, kept?.other, outbound?.fromPod, outbound?.other]).toEqual([0, 0, 0, 0]);
+    await run("iptables -t nat -F IP-MASQ-AGENT; iptables -t nat -F POSTROUTING");
+    await agent.log.until("repaired");
+    await verdicts({ "10.1.2.3": "node", "203.0.113.7": "pod" });
+
+    await nft.become("ok");
+    await load.tally();
+    const before = await load.tally();
+    await agent.log.until("nft writes the rules again");
+    await verdicts({ "10.1.2.3": "node", "203.0.113.7": "pod", "198.18.0.1": "pod" });
+    const after = await load.stop();
+    expect(after.map(it => [it.fromPod, it.fromNode].map(it => it > 0))).toHaveLength(2);
+    expect((after[0]?.fromNode ?? 0) - (before[0]?.fromNode ?? 0)).toBe(0);
+    expect((after[1]?.fromPod ?? 0) - (before[1]?.fromPod ?? 0)).toBe(0);
+    await agent.log.until("leftover rules removed");
+    expect(await run("iptables-save -t nat")).not.toContain("MASQ-AGENT");
+    expect(await agent.end()).toBe(0);
+  },
+  60_000,
+);
+
+test("an agent that starts beside a crashing nft decides in spite of its old table", async () => {
+  await keep("10.0.0.0/8");
+  const first = start();
+  await first.log.until("policy in force");
+  await first.end();
+  await nft.become("crash");
+  await keep("203.0.113.0/24");
+  const second = start();
+  await second.log.until("policy in force");
+  await verdicts({ [KEPT]: "pod", [OUTBOUND]: "node", "10.1.2.3": "node", "203.0.113.7": "pod" });
+  expect(await run("iptables-save -t nat")).toContain("-j NETMAP --to 0.0.0.0/0");
+  expect(await second.end()).toBe(0);
+}, 30_000);
+
+test("a table that a crashing nft can read is known to be gone", async () => {
+  await keep("10.0.0.0/8");
+  await nft.become("crash beside newer");
+  const agent = start();
+  await agent.log.until("policy in force");
+  await verdicts({ "10.1.2.3": "pod", [OUTBOUND]: "node" });
+  expect(await run("iptables-save -t nat")).not.toContain("NETMAP");
+  expect(await agent.end()).toBe(0);
+}, 30_000);
+
+test("with --backend=nftables no other backend writes, and the log says why nothing changes", async () => {
+  await keep("10.0.0.0/8");
+  const agent = start("--backend=nftables");
+  await agent.log.until("policy in force");
+  await nft.become("crash");
+  await keep("203.0.113.0/24");
+  expect((await agent.log.until("sync failed")).at(-1)).toContain("crashed");
+  expect(await run("iptables-save -t nat")).not.toContain("MASQ-AGENT");
+  await nft.become("ok");
+  await verdicts({ "10.1.2.3": "node", "203.0.113.7": "pod" });
+  expect(await agent.end()).toBe(0);
+}, 30_000);
+
+test("rules that nft refuses again and again are written by iptables", async () => {
+  await keep("10.0.0.0/8");
+  const agent = start("--resync-interval=1s");
+  await agent.log.until("policy in force");
+  await nft.become("fail");
+  await keep("203.0.113.0/24");
+  await agent.log.until("writes the rules in place of nft");
+  await verdicts({ "10.1.2.3": "node", "203.0.113.7": "pod" });
+  expect(await agent.end()).toBe(0);
+}, 30_000);
+
+test.each(["iptables-nft", "iptables-legacy"])(
+  "%s finds a flush within two seconds without nft monitor",
+  async variant => {
+    await keep("10.0.0.0/8");
+    await run(`${variant} -t mangle -N KUBE-IPTABLES-HINT`);
+    await nft.become("crash");
+    const agent = start("--backend=iptables");
+    await agent.log.until("policy in force");
+    for (let i = 0; i < 3; i++) {
+      await run(`${variant} -t nat -F`);
+      const began = performance.now();
+      await verdicts({ [OUTBOUND]: "node", "10.1.2.3": "pod" });
+      expect(performance.now() - began).toBeLessThan(4000);
+    }
+    await run(`${variant} -t mangle -X`);
+    expect(await agent.end()).toBe(0);
+  },
+  30_000,
+);
