@@ -131,11 +131,13 @@ export class HttpServer implements Watch {
   /**
    * Throws what listening throws.
    *
-   * @param handle answers a request; it throws nothing
+   * @param handle answers a request
+   * @param failed is told of what goes wrong in here
    */
   constructor(
     listen: Listen,
     readonly handle: (request: HttpRequest) => Answer | Promise<Answer>,
+    readonly failed: (error: unknown) => void,
     readonly limits: Limits = { connections: connectionsHere(), ...LIMITS },
   ) {
     this.#listener = this.#listen(listen);
@@ -183,7 +185,10 @@ export class HttpServer implements Watch {
         drain: socket => this.#write(this.#connections.get(socket)),
         end: socket => this.#end(this.#connections.get(socket)),
         close: socket => this.#forget(this.#connections.get(socket)),
-        error: socket => this.#close(this.#connections.get(socket)),
+        error: (socket, error) => {
+          this.#close(this.#connections.get(socket));
+          if (!("code" in error)) this.failed(error); // one that has a code is the network's
+        },
       },
     });
   }
@@ -257,8 +262,14 @@ export class HttpServer implements Watch {
   }
 
   async #handle(connection: Connection, request: HttpRequest): Promise<void> {
-    const answer = await this.handle(request);
-    if (this.#connections.has(connection.socket)) this.#answer(connection, answer, request.method === "HEAD");
+    try {
+      const answer = await this.handle(request);
+      if (this.#connections.has(connection.socket))
+        this.#answer(connection, answer, request.method === "HEAD");
+    } catch (error) {
+      this.#close(connection);
+      this.failed(error);
+    }
   }
 
   #answer(connection: Connection, answer: Answer, withoutBody: boolean): void {

@@ -36,7 +36,11 @@ export function serve(options: ServerOptions): Watch {
   let said = Number.NEGATIVE_INFINITY;
   const start = () => {
     try {
-      server = new HttpServer(listen, request => answer(routes, request, failed));
+      server = new HttpServer(
+        listen,
+        request => answer(routes, request, failed),
+        error => failed("any", error),
+      );
       log.info("serving metrics and health", { listen: server.address });
     } catch (error) {
       timer = setTimeout(start, RETRY_MS);

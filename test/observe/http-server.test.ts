@@ -2,6 +2,7 @@ import { afterEach, expect, test } from "bun:test";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { output } from "../../lab/output.ts";
+import type { HttpRequest } from "../../src/observe/http-request.ts";
 import { type Answer, HttpServer, type Limits, plain } from "../../src/observe/http-server.ts";
 import type { Body } from "../../src/observe/shared-body.ts";
 
@@ -19,6 +20,8 @@ const LONG: Body = {
 };
 
 let server: HttpServer | undefined;
+/** What the server says that went wrong. */
+let failures: string[] = [];
 const sockets: Socket[] = [];
 afterEach(() => {
   for (const socket of sockets.splice(0)) socket.destroy();
@@ -33,7 +36,12 @@ function serve(limits: Partial<Limits> = {}): void {
     "/never": new Promise<Answer>(() => {}),
   };
   const listen = { address: "127.0.0.1", port: 0 };
-  server = new HttpServer(listen, ({ path }) => routes[path] ?? plain(404, "no"), { ...LIMITS, ...limits });
+  const handle = ({ path }: HttpRequest) => {
+    if (path === "/boom") throw new Error("boom");
+    return routes[path] ?? plain(404, "no");
+  };
+  failures = [];
+  server = new HttpServer(listen, handle, error => failures.push(`${error}`), { ...LIMITS, ...limits });
 }
 
 function open(text = "", localAddress = "127.0.0.1"): Socket {
@@ -92,6 +100,13 @@ test("an answer has its length, its date, and an end", async () => {
     "connection: close",
   ]);
   expect(body).toBe("ok\n");
+});
+
+test("what goes wrong in the server ends that connection, and is told", async () => {
+  serve();
+  expect(await answer(open(get("/boom")))).toBe("");
+  expect(failures).toEqual(["Error: boom"]);
+  expect(await answer(open(get("/ok")))).toContain("200 OK");
 });
 
 test("HEAD has the head of GET and no body", async () => {
@@ -174,7 +189,7 @@ test("who has few connections keeps them, whoever else opens many", async () => 
 });
 
 test("clients that do not read keep nobody from a long answer", async () => {
-  serve();
+  serve({ patience: 500 });
   await Promise.all(Array.from({ length: 10 }, () => stalled("/long")));
   expect(await length(answer(open(get("/long"))))).toBe(LONG.length);
   expect(await answer(open(get("/ok")))).toContain("200 OK");
