@@ -9,12 +9,11 @@ import type { Writers } from "./settling.ts";
  * node could be looked at.
  *
  * @param path of the file, without symbolic links
+ * @param all whether `/proc` shows every process of the node
  */
-export async function writersOf(path: string): Promise<Writers> {
+export async function writersOf(path: string, all = seesEveryProcess()): Promise<Writers> {
   const inode = await inodeOf(path).catch(() => undefined);
-  if (inode === undefined) return "unseen";
-  const search = new Search(inode);
-  return search.run();
+  return inode === undefined ? "unseen" : new Search(inode, all).run();
 }
 
 /** As the kernel shows it to others: `stat` may tell another number, on overlay file systems. */
@@ -38,9 +37,14 @@ class Search {
   #descriptors = 0;
   #sliceBegan = performance.now();
   /** Whether everything could be looked at. */
-  #all = seesEveryProcess();
+  #all: boolean;
 
-  constructor(readonly inode: string) {}
+  constructor(
+    readonly inode: string,
+    all: boolean,
+  ) {
+    this.#all = all;
+  }
 
   /** A process that began meanwhile may have taken over a file from one that was looked at: looks for new ones too. */
   async run(): Promise<Writers> {

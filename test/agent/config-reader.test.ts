@@ -59,9 +59,14 @@ class Seen {
     );
   }
 
-  static async of(path: string, quiet = QUIET_MS): Promise<Seen> {
+  static started(path: string, quiet = QUIET_MS): Seen {
     const seen = new Seen(path, quiet);
     seen.reader.watch();
+    return seen;
+  }
+
+  static async of(path: string, quiet = QUIET_MS): Promise<Seen> {
+    const seen = Seen.started(path, quiet);
     // The second look begins when the first one has its directories watched.
     for (let i = 0; i < 2; i++) await seen.reader.latest(5000);
     seen.texts.length = 0;
@@ -162,6 +167,22 @@ describe("a config that is written in place", () => {
     writer.kill();
     expect(await seen.until("cidrLimit:\n  2\n")).toBeLessThan(AT_ONCE_MS);
     expect(await writersOf(config)).toBe("unseen");
+    expect(await writersOf(config, true)).toBe("none");
+  });
+
+  test("at start is waited for, if its writer is seen", async () => {
+    const writer = Bun.spawn(
+      ["sh", "-c", 'exec 3>"$0"; echo cidrLimit: >&3; read line; echo "  2" >&3', config],
+      {
+        stdin: "pipe",
+      },
+    );
+    while ((await readFile(config, "utf8")) !== "cidrLimit:\n") await Bun.sleep(5);
+    seen = Seen.started(config);
+    expect(await seen.reader.latest(300)).toBeUndefined();
+    writer.stdin.end();
+    expect(await seen.until("cidrLimit:\n  2\n")).toBeLessThan(AT_ONCE_MS);
+    expect(seen.texts).toHaveLength(1);
   });
 
   test("is used whole or not at all, however it is written", async () => {

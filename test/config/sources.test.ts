@@ -1,7 +1,10 @@
 import { describe, expect, test } from "bun:test";
+import { appendFileSync } from "node:fs";
 import { chmod, mkdir, symlink } from "node:fs/promises";
 import { join } from "node:path";
+import { HangingFileSystem } from "../../lab/hanging-file-system.ts";
 import { readSources } from "../../src/config/sources.ts";
+import { absent } from "../programs.ts";
 import { Folder } from "./folder.ts";
 
 const ONE = "nonMasqueradeCIDRs: [10.0.0.0/8]\nresyncInterval: 5m\nmasqLinkLocal: true\n";
@@ -169,6 +172,40 @@ describe("a path", () => {
     const { stdout } = Bun.spawnSync([process.execPath, "-e", script]);
     expect(`${stdout}`).toBe("cannot be read (EACCES); give the agent's user the right to read it\n");
   });
+});
+
+test("a file that changes while it is read is a problem in the end", async () => {
+  await using folder = await Folder.create({ c: Buffer.alloc(3 * 1024 * 1024, "#") });
+  let writing = true;
+  const reading = folder.problems("c").finally(() => {
+    writing = false;
+  });
+  while (writing) {
+    appendFileSync(join(folder.path, "c"), "#");
+    await new Promise(resolve => setImmediate(resolve));
+  }
+  expect(await reading).toEqual([
+    "c: changes while it is read; wait until the program that writes it is done, then try again",
+  ]);
+});
+
+describe("a file system that hangs", () => {
+  if (HangingFileSystem.missing) absent(HangingFileSystem.missing);
+  else
+    test("is a problem in the end, for every read", async () => {
+      await using folder = await Folder.create({ "d/c": ONE, c: ONE });
+      const hanging = await HangingFileSystem.mount(join(folder.path, "d"));
+      const [first, second] = await Promise.all(
+        ["d/c", "c"].map(name => readSources(join(folder.path, name), 100)),
+      );
+      await hanging.release();
+      for (const sources of [first, second]) {
+        expect(sources?.problems.map(({ what }) => what)).toEqual([
+          "config cannot be read (timed out after 100ms)",
+        ]);
+      }
+      expect(await folder.problems("c")).toEqual([]);
+    });
 });
 
 test("the digest changes with names, contents and problems, and with nothing else", async () => {
