@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { Lab } from "../../lab/lab.ts";
+import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { policy } from "../policies.ts";
 import { describeCandidates } from "./candidates.ts";
@@ -28,6 +29,15 @@ afterEach(async () => {
   await lab.node.output(["nft", "flush", "ruleset"]);
 });
 afterAll(() => lab.close());
+
+test("the choice of a backend does not fail for want of them", async () => {
+  const through = new NftablesBackend(lab.node.command([...WITHOUT_XFRM, "nft"]));
+  expect(await through.probe(wanted)).toBeUndefined();
+  expect(through.limits).toHaveLength(1);
+  const able = new NftablesBackend(lab.node.command(["nft"]));
+  expect(await able.probe(wanted)).toBeUndefined();
+  expect(able.limits).toEqual([]);
+});
 
 describeCandidates(({ open, snapshot }) => {
   test("packets under an IPsec policy return first", async () => {

@@ -1,10 +1,10 @@
 import type { Family } from "../../net/cidr.ts";
 import type { CidrList, Policy } from "../../policy/policy.ts";
-import { ProgramError } from "../../system/program.ts";
+import { failureKind, ProgramError } from "../../system/program.ts";
 import { type Backend, type Counter, FAMILIES, type Plan, type Watch, type Watcher } from "../backend.ts";
 import type { KernelRules } from "../rules.ts";
 import { counters } from "./counters.ts";
-import { IpsecSupport, NO_IPSEC } from "./ipsec.ts";
+import { IpsecSupport, isRefusal, NO_IPSEC } from "./ipsec.ts";
 import type { Command, Listed } from "./json.ts";
 import { kernelRules } from "./kernel-rules.ts";
 import { watchTransactions } from "./monitor.ts";
@@ -61,9 +61,24 @@ export class NftablesBackend implements Backend {
   async probe(policy: Policy): Promise<ProgramError | undefined> {
     try {
       const features = await this.#nft.features();
-      const wanted = ruleset(sample(policy), await this.#abilities(features));
-      const swaps = wanted.map(table => swapTo(table, undefined, features.declaration));
-      await this.#nft.probe([...swaps.flatMap(({ build }) => build), ...swaps.flatMap(({ swap }) => swap)]);
+      const tried = (abilities: Abilities) => {
+        const swaps = ruleset(sample(policy), abilities).map(table =>
+          swapTo(table, undefined, features.declaration),
+        );
+        return this.#nft.probe([
+          ...swaps.flatMap(({ build }) => build),
+          ...swaps.flatMap(({ swap }) => swap),
+        ]);
+      };
+      try {
+        await tried({ ...features, ipsec: true });
+        this.#ipsec.found();
+      } catch (error) {
+        if (!isRefusal(failureKind(error))) throw error;
+        const abilities = await this.#abilities(features);
+        if (abilities.ipsec) throw error;
+        await tried(abilities);
+      }
       return undefined;
     } catch (error) {
       if (error instanceof ProgramError) return error;

@@ -1,5 +1,5 @@
 import type { Family } from "../../net/cidr.ts";
-import { failureKind } from "../../system/program.ts";
+import { type FailureKind, failureKind } from "../../system/program.ts";
 import type { Command, Statement } from "./json.ts";
 import type { Nft } from "./nft.ts";
 import { type Rule, TABLE } from "./table.ts";
@@ -23,26 +23,34 @@ export class IpsecSupport {
    * @param held rules that the kernel has taken
    */
   async has(held: readonly Pick<Rule, "expr">[]): Promise<boolean> {
-    if (held.some(({ expr }) => expr.some(it => Bun.deepEquals(it, UNDER_IPSEC)))) {
-      this.#answer = Promise.resolve(true);
-    }
+    if (held.some(({ expr }) => expr.some(it => Bun.deepEquals(it, UNDER_IPSEC)))) this.found();
     this.#answer ??= this.#ask();
     return this.#answer;
   }
 
-  async #ask(): Promise<boolean> {
-    const refusal = await this.#refusal([UNDER_IPSEC]);
-    return refusal === undefined || (await this.#refusal([])) !== undefined;
+  /** To be called when rules that match them were taken. */
+  found(): void {
+    this.#answer = Promise.resolve(true);
   }
 
-  async #refusal(matches: readonly Statement[]): Promise<unknown> {
+  async #ask(): Promise<boolean> {
+    const refusal = await this.#refusal([UNDER_IPSEC]);
+    return !isRefusal(refusal) || (await this.#refusal([])) !== undefined;
+  }
+
+  async #refusal(matches: readonly Statement[]): Promise<FailureKind | undefined> {
     try {
       await this.nft.probe(probe("ip", matches));
       return undefined;
     } catch (error) {
-      return failureKind(error) ?? error;
+      return failureKind(error) ?? "crashed";
     }
   }
+}
+
+/** Whether program or kernel said no, rather than that nothing could be asked. */
+export function isRefusal(kind: FailureKind | undefined): boolean {
+  return kind === "unsupported" || kind === "refused" || kind === "not-found";
 }
 
 function probe(family: Family, matches: readonly Statement[]): Command[] {

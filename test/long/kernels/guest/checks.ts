@@ -3,6 +3,7 @@ import { WRITERS } from "../../../../lab/writers.ts";
 import { CONTROLS, type Control, tryControl } from "../../../kernel/controls.ts";
 import { changes, cleanup, installs, RATE, repairs, switches } from "./binary.ts";
 import { type Finding, inWords } from "./finding.ts";
+import { ipsec } from "./ipsec.ts";
 import { suite } from "./suite.ts";
 
 export interface Check {
@@ -19,6 +20,7 @@ export const CHECKS: readonly Check[] = [
   { name: "change of the backend", run: switches },
   { name: "cleanup", run: cleanup },
   ...WRITERS.map(({ name }) => ({ name: `packets by policy, ${name}`, run: () => packets(name) })),
+  ...WRITERS.map(it => ({ name: `packets under an IPsec policy, ${it.name}`, run: () => ipsec(it) })),
   ...Object.values(CONTROLS).map(it => ({ name: `control: ${it.title}`, run: () => control(it) })),
 ];
 
