@@ -87,8 +87,11 @@ export class Pace {
 
   get #repairWait(): number {
     const most = Math.min(CONTESTED_MS, this.interval);
-    // Half of the time at most, should the kernel never hold what was written.
-    if (this.#undone > 0) return Math.round(Math.max(doubled(UNDONE_MS, this.#undone, most), this.#took));
+    if (this.#undone > 0) {
+      // As long as the sync took, should the kernel never hold what was written; but never more slowly than a repair.
+      const wait = Math.max(doubled(UNDONE_MS, this.#undone, most), this.#took);
+      return Math.round(Math.min(wait, most));
+    }
     return Math.round(Math.max(most - this.#took, 0));
   }
 }
