@@ -92,10 +92,12 @@ export const CASES: readonly Case[] = [
   },
   {
     neighbour: "ip-masq-agent with the same CIDRs",
+    // Its chain has no rules for IPsec, multicast and broadcast.
     start: ipMasqAgent("iptables-nft", SAME_CIDRS),
     beside: ["iptables-nft"],
     still: true,
-    repairs: 1,
+    says: "another ip-masq-agent is at work; remove it",
+    harm: "its chain is ours",
   },
   {
     neighbour: "ip-masq-agent with fewer CIDRs",
