@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdir, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, open, rename, rm, symlink, writeFile } from "node:fs/promises";
 import fc from "fast-check";
 import { BINARY } from "../../lab/agent.ts";
+import { HangingFileSystem } from "../../lab/hanging-file-system.ts";
 import { Lab } from "../../lab/lab.ts";
 import type { Load } from "../../lab/load.ts";
 import { output } from "../../lab/output.ts";
@@ -18,7 +19,9 @@ const OUTBOUND = "203.0.113.7";
 
 /** A file system of its own in the empty /run of lab/isolate, which can be filled. */
 const DISK = "/run/faults";
-const CONFIG = `${DISK}/ip-masq-agent`;
+/** Of its own, so that only the config hangs. */
+const FOLDER = `${DISK}/config`;
+const CONFIG = `${FOLDER}/ip-masq-agent`;
 /** The only place where the agent finds programs. */
 const TOOLS = "/run/faults-tools";
 const GONE = "/run/faults-tools-gone";
@@ -41,6 +44,7 @@ beforeEach(async () => {
   lab = await Lab.create();
   await mkdir(DISK, { recursive: true });
   await output(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", DISK]);
+  await mkdir(FOLDER);
   for (const tools of [TOOLS, GONE]) await rm(tools, { recursive: true, force: true });
   await mkdir(TOOLS);
   for (const family of ["iptables", "ip6tables"]) {
@@ -87,6 +91,9 @@ const FAULTS: Readonly<Record<string, (world: World, random: number) => Promise<
   "change config": (world, random) => world.save(GOOD[random % GOOD.length]?.text ?? ""),
   "change config again": (world, random) => world.save(GOOD[(random + 1) % GOOD.length]?.text ?? ""),
   "break config": (world, random) => world.save(WRONG[random % WRONG.length] ?? ""),
+  "write config slowly in place": (world, random) =>
+    world.write(GOOD[random % GOOD.length]?.text ?? "", random),
+  "hang under the config": (world, random) => world.hang(10 * random),
   flush: world => world.meddle(["nft", "flush", "ruleset"], ["iptables-legacy", "-t", "nat", "-F"]),
   "delete rule": world =>
     world.meddle(
@@ -169,6 +176,35 @@ class World {
     } catch {
       this.#count("configs not saved for want of space");
     }
+  }
+
+  /** Writes a config in two pieces, of which the first one masquerades everything. */
+  async write(config: string, pause: number): Promise<void> {
+    const half = config.indexOf("[");
+    const file = await open(CONFIG, "w");
+    try {
+      await file.write(config.slice(0, half));
+      await Bun.sleep(5 * pause);
+      await file.write(config.slice(half));
+      this.#count("configs written in place");
+    } catch {
+      // Half of it stays. An agent that was told nothing of that, as it did not run, would take it for whole.
+      await rm(`${DISK}/filling`, { force: true });
+      await save(CONFIG, config);
+      this.#count("configs cut off for want of space");
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Has the file system of the config hang for some milliseconds, and our rules flushed meanwhile. */
+  async hang(milliseconds: number): Promise<void> {
+    if (HangingFileSystem.missing) return;
+    const hanging = await HangingFileSystem.mount(FOLDER);
+    await this.meddle(["nft", "flush", "ruleset"], ["iptables-legacy", "-t", "nat", "-F"]);
+    await Bun.sleep(milliseconds);
+    await hanging.release();
+    this.#count("times that the config hung");
   }
 
   /** Changes our rules. What verdicts are given until they are right again is not our fault. */
