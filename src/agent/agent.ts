@@ -1,4 +1,4 @@
-import { NotAppliedError, type Plan } from "../backends/backend.ts";
+import { NotAppliedError, type Plan, type Watcher } from "../backends/backend.ts";
 import type { Failover, Move } from "../backends/failover.ts";
 import { type FamilyFailure, familyText, type Synced } from "../backends/sync.ts";
 import { ownServicesNote } from "../inspect/own-services.ts";
@@ -58,13 +58,13 @@ export class Agent {
    * after the resync interval, until `stop`. What fails is logged and tried again; it is no reason to end.
    *
    * @param begun is called once, after the first sync
-   * @param strangers is called when other rules that may translate addresses change
+   * @param foreign is called when foreign rules change
    */
-  async run(stop: AbortSignal, begun: () => void, strangers: () => void = () => {}): Promise<void> {
+  async run(stop: AbortSignal, begun: () => void, foreign: Watcher["foreign"] = () => {}): Promise<void> {
     const kernel = this.backend.watch({
       changed: by => this.#triggers.push("kernel", by),
       lost: why => this.#warn("events", why),
-      foreign: strangers,
+      foreign,
     });
     this.#intent.watch(() => this.#triggers.push("config"));
     const unwatch = () => {

@@ -82,8 +82,13 @@ export interface Watcher {
   changed(by?: string): void;
   /** Why changes are not seen at once from now on, as a sentence; undefined when they are again. */
   lost(why: string | undefined): void;
-  /** Other rules changed that may translate source addresses, as far as the kernel tells. */
-  foreign(): void;
+  /**
+   * Foreign rules changed, as far as the kernel tells.
+   *
+   * @param where a chain, as in `ip nat POSTROUTING`, or a table that went, as in `ip nat`; undefined if a base chain is
+   *   new that may translate source addresses
+   */
+  foreign(where: string | undefined): void;
 }
 
 /** Something that goes on until it is stopped. */

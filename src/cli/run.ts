@@ -104,7 +104,10 @@ export const run = command({
       serve();
       void look();
     };
-    await Promise.race([running.run(stop.signal, begun, () => competitors.soon()), longAfter(stop.signal)]);
+    await Promise.race([
+      running.run(stop.signal, begun, where => competitors.soon(where)),
+      longAfter(stop.signal),
+    ]);
     if (flags["cleanup-on-exit"]) {
       if (running.ownsRules) {
         const { done, failures } = await removeAll(await everyBackend(flags["masq-chain"]));

@@ -88,7 +88,7 @@ async function follow(
   monitor: Bun.Subprocess<"ignore", "pipe", "ignore">,
   ours: Pick<RegExp, "test">,
   changed: (by?: string) => void,
-  foreign: () => void,
+  foreign: Watcher["foreign"],
 ): Promise<boolean> {
   const decoder = new TextDecoder();
   let rest = "";
@@ -102,7 +102,8 @@ async function follow(
       const [, pid, name] = GENERATION.exec(line) ?? [];
       if (name === undefined) {
         touched ||= ours.test(line);
-        if (TRANSLATES.test(line) && !line.includes(` ${TABLE} `)) foreign();
+        const change = foreignChange(line);
+        if (change) foreign(change.where);
       } else {
         if (touched) changed(`${name} (pid ${pid})`);
         touched = false;
@@ -118,8 +119,17 @@ async function follow(
 /** What ends a transaction. */
 const GENERATION = /^# new generation \d+ by process (\d+) \((.*)\)$/;
 
-/** A rule that translates source addresses, or one that goes, which is told without what it did. */
-const TRANSLATES = /^(add|insert|replace) rule .*\b(masquerade|snat)\b|^delete (rule|chain|table) /i;
+/** Where a line of the monitor says that rules changed which may be foreign; undefined if it says something else. */
+export function foreignChange(line: string): { readonly where: string | undefined } | undefined {
+  const [, verb, kind, family = "", table = "", chain] = CHANGE.exec(line) ?? [];
+  if (kind === undefined || (table === TABLE && family !== "inet")) return undefined;
+  if (kind === "rule") return { where: `${family} ${table} ${chain}` };
+  if (verb !== "delete") return BASE.test(line) ? { where: undefined } : undefined;
+  return { where: kind === "table" ? `${family} ${table}` : `${family} ${table} ${chain}` };
+}
+
+const CHANGE = /^(add|insert|replace|delete) (rule|chain|table) (\S+) (\S+)(?: (\S+))?/;
+const BASE = /^add chain .*\btype nat hook postrouting\b/;
 
 /** As much of a line as tells whose it is: a set's may have megabytes. */
 const LINE_START = 256;
