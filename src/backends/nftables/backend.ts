@@ -1,6 +1,6 @@
 import type { Family } from "../../net/cidr.ts";
 import type { CidrList, Policy } from "../../policy/policy.ts";
-import { failureKind, ProgramError } from "../../system/program.ts";
+import { type FailureKind, failureKind, ProgramError } from "../../system/program.ts";
 import { type Backend, type Counter, FAMILIES, type Plan, type Watch, type Watcher } from "../backend.ts";
 import type { KernelRules } from "../rules.ts";
 import { counters } from "./counters.ts";
@@ -8,10 +8,11 @@ import { IpsecSupport, isRefusal, NO_IPSEC } from "./ipsec.ts";
 import type { Command, Listed } from "./json.ts";
 import { kernelRules } from "./kernel-rules.ts";
 import { watchTransactions } from "./monitor.ts";
-import { type ChainName, type Features, featuresOf, Nft } from "./nft.ts";
+import { type ChainName, type Features, featuresOf, Nft, UNREADABLE } from "./nft.ts";
+import { dropTable, NEXT, replaceWhole } from "./replace.ts";
 import { type Abilities, ruleset } from "./ruleset.ts";
 import { withoutLetters } from "./slots.ts";
-import { swapTo } from "./swap.ts";
+import { type Declaration, swapTo } from "./swap.ts";
 import { TABLE, type Table, tableOf } from "./table.ts";
 import { tableText } from "./text.ts";
 
@@ -103,13 +104,25 @@ export class NftablesBackend implements Backend {
 
   async held(families = FAMILIES): Promise<readonly string[]> {
     const { held } = await this.#read(families);
-    return [...held.values()].flatMap(tableText);
+    const next = await this.#unfinished(families);
+    return [...[...held.values()].flatMap(tableText), ...next.map(family => `table ${family} ${NEXT}`)];
   }
 
   async remove(families = FAMILIES): Promise<readonly string[]> {
     const { held } = await this.#read(families);
     await this.#delete([...held.values()]);
-    return [...held.keys()].map(family => `table ${family} ${TABLE}`);
+    const next = await this.#unfinished(families);
+    if (next.length > 0) await this.#nft.commit(next.flatMap(family => dropTable({ family }, NEXT)));
+    return [
+      ...[...held.keys()].map(family => `table ${family} ${TABLE}`),
+      ...next.map(family => `table ${family} ${NEXT}`),
+    ];
+  }
+
+  /** The families in which a replacement of the whole table was broken off. */
+  async #unfinished(families: readonly Family[]): Promise<Family[]> {
+    const found = families.map(async family => ((await this.#nft.list(family, NEXT)) ? [family] : []));
+    return (await Promise.all(found)).flat();
   }
 
   /** The rules go first: if they went with their sets, they would for a moment find nothing in them. */
@@ -148,16 +161,38 @@ export class NftablesBackend implements Backend {
   }
 
   /** Families that change together go together, each half of the way. */
-  async #apply(pairs: readonly Pair[], { declaration }: Features): Promise<readonly Counter[]> {
-    const swaps = pairs
-      .filter(pair => !pair.inSync)
-      .map(({ wanted, held }) => swapTo(wanted, held, declaration));
+  async #apply(pairs: readonly Pair[], features: Features): Promise<readonly Counter[]> {
+    const changing = pairs.filter(pair => !pair.inSync);
     const same = pairs.flatMap(({ inSync, held }) => (inSync && held ? [held] : []));
-    await this.#nft.build(swaps.flatMap(({ build }) => build));
-    if (swaps.length > 0) await this.#nft.commit(swaps.flatMap(({ swap }) => swap));
-    return [...same, ...swaps.map(({ table }) => table)].flatMap(counters);
+    const written = await this.#write(changing, features);
+    return [...same, ...written].flatMap(counters);
+  }
+
+  /** The tables as they then are. One that cannot be read or brought in order step by step is replaced whole. */
+  async #write(pairs: readonly Pair[], { declaration }: Features): Promise<readonly Table[]> {
+    if (pairs.some(({ held }) => held?.flags.includes(UNREADABLE))) return this.#replace(pairs, declaration);
+    const swaps = pairs.map(({ wanted, held }) => swapTo(wanted, held, declaration));
+    try {
+      await this.#nft.build(swaps.flatMap(({ build }) => build));
+      const first = pairs.filter(({ held }) => !held?.chains.some(({ hook }) => hook));
+      const leftovers = first.flatMap(({ wanted }) => dropTable(wanted, NEXT));
+      if (pairs.length > 0) await this.#nft.commit([...swaps.flatMap(({ swap }) => swap), ...leftovers]);
+      return swaps.map(({ table }) => table);
+    } catch (error) {
+      const kind = failureKind(error);
+      if (kind === undefined || !STUCK.includes(kind) || !pairs.some(({ held }) => held)) throw error;
+      return this.#replace(pairs, declaration);
+    }
+  }
+
+  async #replace(pairs: readonly Pair[], declaration: Declaration): Promise<readonly Table[]> {
+    for (const { wanted } of pairs) await replaceWhole(this.#nft, wanted, declaration);
+    return pairs.map(({ wanted }) => wanted);
   }
 }
+
+/** How nft and kernel refuse commands that do not fit to what is there. */
+const STUCK: readonly FailureKind[] = ["refused", "busy", "unsupported"];
 
 /** A policy with short lists, for which the same is true of kernel and nft. */
 function sample(policy: Policy): Policy {

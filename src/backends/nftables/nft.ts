@@ -29,6 +29,9 @@ export interface ChainName {
   readonly name: string;
 }
 
+/** In place of the flags of a table of which nothing else could be read. */
+export const UNREADABLE = "unreadable";
+
 /** nft, run once for each thing that is asked of it. */
 export class Nft {
   /**
@@ -156,7 +159,9 @@ export class Nft {
   }
 
   #understood({ argv, exitCode, stdout }: Answer): readonly Listed[] {
-    const listing = v.safeParse(Listing, stdout);
+    // nft 1.0.6 takes the flags of a table from memory that is not theirs, which may end the text.
+    const text = stdout.replace(/"flags":\s*$/, `"flags": "${UNREADABLE}"}}]}`);
+    const listing = v.safeParse(Listing, text);
     if (listing.success) {
       const { nftables } = listing.output;
       for (const object of nftables) if ("metainfo" in object) this.#version = object.metainfo.version;

@@ -22,20 +22,21 @@ export type Declaration = "type" | "typeof";
 /**
  * @param wanted the table with its sets under their plain names
  * @param held what the kernel has, as it was read; undefined if there is no such table
+ * @param name of the table
  */
-export function swapTo(wanted: Table, held: Table | undefined, declaration: Declaration): Swap {
+export function swapTo(wanted: Table, held: Table | undefined, declaration: Declaration, name = TABLE): Swap {
   const { table, fresh } = placed(wanted, held);
   const kept = (set: AddressSet) => held?.sets.find(({ name }) => name === set.name) ?? set;
   const sets = held?.sets ?? [];
   const chains = held?.chains ?? [];
-  const named = (name: string) => ({ family: table.family, table: TABLE, name });
+  const named = (object: string) => ({ family: table.family, table: name, name: object });
   const drop = (kind: string, name: string): Command => ({ delete: { [kind]: named(name) } });
   const others = held?.others ?? [];
   const isMap = ({ kind }: { readonly kind: string }) => kind === "map";
-  const addTable: Command = { add: { table: { family: table.family, name: TABLE } } };
+  const addTable: Command = { add: { table: { family: table.family, name } } };
   const build: Command[] = fresh.flatMap(set => [
     ...(sets.some(({ name }) => name === set.name) ? [drop("set", set.name)] : []),
-    addSet(set, table, declaration),
+    addSet(set, table, declaration, name),
   ]);
   return {
     table: {
@@ -51,7 +52,7 @@ export function swapTo(wanted: Table, held: Table | undefined, declaration: Decl
       ...others.filter(isMap).map(({ kind, name }) => drop(kind, name)),
       ...chains.filter(it => !fits(it, table)).map(({ name }) => drop("chain", name)),
       ...table.chains.map(({ name, hook }): Command => ({ add: { chain: { ...named(name), ...hook } } })),
-      ...table.chains.flatMap(chain => addRules(chain, table)),
+      ...table.chains.flatMap(chain => addRules(chain, table, name)),
       ...sets
         .filter(it => !table.sets.some(set => set.name === it.name))
         .map(({ name }) => drop("set", name)),
@@ -76,8 +77,8 @@ function placed(wanted: Table, held: Table | undefined): { table: Table; fresh: 
   return { table, fresh: table.sets.filter(({ name }) => !reused.has(name)) };
 }
 
-/** Two would do for ourselves; the third is for a rule of somebody else that uses the second. */
-const LETTERS = ["a", "b", "c"];
+/** Two would do for ourselves; the others are for foreign rules that hold on to sets. */
+const LETTERS = [..."abcdefghijklmnopqrstuvwxyz"];
 
 function holds(held: Table | undefined, wanted: AddressSet): boolean {
   const found = held?.sets.find(({ name }) => name === wanted.name);
@@ -95,14 +96,14 @@ function fits({ name, hook }: Chain, { chains }: Table): boolean {
  * The elements come with the set: for a command that adds elements nft first reads all sets of the table from the
  * kernel, those in use too, which costs it half as much again (measured with 10,000 elements, nft 1.0.6 to 1.1.7).
  */
-function addSet(set: AddressSet, { family }: Table, declaration: Declaration): Command {
+function addSet(set: AddressSet, { family }: Table, declaration: Declaration, table: string): Command {
   const typed = family === "ip" ? "ipv4_addr" : "ipv6_addr";
   const type = { typeof: { payload: { protocol: family, field: set.of } } };
   return {
     add: {
       set: {
         family,
-        table: TABLE,
+        table,
         name: set.name,
         type: declaration === "type" ? typed : type,
         flags: [...set.flags],
@@ -118,8 +119,8 @@ function addElement({ value, comment }: Element): SetElement {
   return { elem: { val, ...(comment ? { comment } : {}) } };
 }
 
-function addRules({ name, rules }: Chain, { family }: Table): Command[] {
+function addRules({ name, rules }: Chain, { family }: Table, table: string): Command[] {
   return rules.map(({ comment, expr }) => ({
-    add: { rule: { family, table: TABLE, chain: name, ...(comment ? { comment } : {}), expr: [...expr] } },
+    add: { rule: { family, table, chain: name, ...(comment ? { comment } : {}), expr: [...expr] } },
   }));
 }

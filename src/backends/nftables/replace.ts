@@ -1,0 +1,26 @@
+import type { Command } from "./json.ts";
+import type { Nft } from "./nft.ts";
+import { type Declaration, swapTo } from "./swap.ts";
+import { TABLE, type Table } from "./table.ts";
+
+/** The table that decides while ours is made anew. */
+export const NEXT = `${TABLE}-next`;
+
+/**
+ * Replaces our table whole, whatever state it is in, so that one table with all its sets decides at each moment: the
+ * rules move to a table of another name while ours goes, and back. Throws ProgramError; then one of the two decides.
+ */
+export async function replaceWhole(nft: Nft, wanted: Table, declaration: Declaration): Promise<void> {
+  const there = swapTo(wanted, undefined, declaration, NEXT);
+  const back = swapTo(wanted, undefined, declaration);
+  await nft.commit(dropTable(wanted, NEXT));
+  await nft.build(there.build);
+  await nft.commit([...there.swap, ...dropTable(wanted, TABLE)]);
+  await nft.build(back.build);
+  await nft.commit([...back.swap, ...dropTable(wanted, NEXT)]);
+}
+
+/** Commands that delete a table, or do nothing if it does not exist. */
+export function dropTable({ family }: Pick<Table, "family">, name: string): Command[] {
+  return [{ add: { table: { family, name } } }, { delete: { table: { family, name } } }];
+}
