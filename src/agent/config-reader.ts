@@ -47,6 +47,8 @@ export class ConfigReader {
   #failed = false;
   /** Whether something happened since the look that is under way began. */
   #again = false;
+  /** Whether inotify reported something since the look before. */
+  #reported = false;
   #next: { readonly at: number; readonly timer: Timer } | undefined;
   /** Since when somebody seems to be writing. */
   #pendingSince: number | undefined;
@@ -115,6 +117,7 @@ export class ConfigReader {
 
   #happened(real: string, kind: FileEvent): void {
     this.#settling.event(real, kind);
+    this.#reported = true;
     if (kind === "change" && this.#pendingSince !== undefined) this.#soon(GATHER_MS);
     else this.look();
   }
@@ -132,6 +135,9 @@ export class ConfigReader {
     if (this.#stopped) return;
     if (this.#again) this.#soon(GATHER_MS);
     if (wait !== undefined) this.#soon(wait);
+    // Of equal events that come within a millisecond Bun reports the first one only.
+    if (this.#reported) this.#soon(ECHO_MS);
+    this.#reported = false;
     if (this.#watching && this.#failed) this.#soon(RETRY_MS);
     if (this.#watching && this.#watch.remote) this.#soon(POLL_MS);
   }
@@ -280,6 +286,8 @@ const MORE_LOOKS = 2;
 /** Milliseconds in which the writes of one program are gathered. */
 const GATHER_MS = 25;
 const SEARCH_MS = 50;
+/** Milliseconds after an event in which another one may have been left out. */
+const ECHO_MS = 50;
 /** Milliseconds between looks where inotify reports nothing. */
 const POLL_MS = 5000;
 /** Milliseconds until a path that could not be read is tried again. */
