@@ -89,7 +89,8 @@ export class Pace {
     const most = Math.min(CONTESTED_MS, this.interval);
     if (this.#undone > 0) {
       // As long as the sync took, should the kernel never hold what was written; but never more slowly than a repair.
-      const wait = Math.max(doubled(UNDONE_MS, this.#undone, most), this.#took);
+      const times = Math.max(this.#undone - QUICK_UNDONE, 1);
+      const wait = Math.max(doubled(UNDONE_MS, times, most), this.#took);
       return Math.round(Math.min(wait, most));
     }
     return Math.round(Math.max(most - this.#took, 0));
@@ -105,6 +106,7 @@ const LAST_MS = 15_000;
 const QUICK_REPAIRS = 5;
 /** Leaves a second of the promised two for a sync that takes longer than the last one. */
 const CONTESTED_MS = 1000;
-/** Soon enough for two attempts within that second. */
+/** Soon enough for several attempts within the promised two seconds. */
 const UNDONE_MS = 250;
+const QUICK_UNDONE = 3;
 const CALM_MS = 10_000;

@@ -48,12 +48,12 @@ test.each([
 test("a repair that is undone at once is made again sooner, not as after a failure", () => {
   const pace = new Pace(60_000);
   pace.failed(0, 10);
-  const waits = Array.from({ length: 5 }, (_, i) => {
+  const waits = Array.from({ length: 7 }, (_, i) => {
     pace.undone(1000 * i, 100);
     return [pace.wait, pace.hold];
   });
-  expect(waits.map(([wait]) => wait)).toEqual([250, 500, 1000, 1000, 1000]);
-  expect(waits.map(([, hold]) => hold)).toEqual([250, 500, 1000, 1000, 1000]);
+  expect(waits.map(([wait]) => wait)).toEqual([250, 250, 250, 250, 500, 1000, 1000]);
+  expect(waits.map(([, hold]) => hold)).toEqual([250, 250, 250, 250, 500, 1000, 1000]);
   pace.succeeded();
   pace.undone(20_000, 600); // a long list takes at most half of the time
   expect([pace.contested, pace.wait, pace.hold]).toEqual([true, 600, 600]);
@@ -72,8 +72,8 @@ test("a sync that fails while the rules are contested counts as undone, for ten 
   });
   expect(waits).toEqual([
     [250, 250, 0],
-    [500, 500, 0],
-    [1000, 1000, 0],
+    [250, 250, 0],
+    [250, 250, 0],
     [1000, 1000, 1],
     [2000, 2000, 2],
   ]);
