@@ -274,9 +274,11 @@ function ruleText({ rule, destination }: Explanation, policy: Policy, backend: k
       return `none: chain ${gate} requires a source in sourceCIDRs`;
     case "output-interface":
       return `none: chain ${gate} requires one of the outputInterfaces`;
-    case "multicast":
     case "broadcast":
-      return `"${rule} is never masqueraded" in chain ${gate}`;
+      if (backend === "nftables") return `none: chain ${base} excludes broadcast`;
+      return `"broadcast is never masqueraded" in chain ${gate}`;
+    case "multicast":
+      return `"multicast is never masqueraded" in chain ${gate}`;
     case "ipsec":
       return `"traffic under an IPsec policy is never masqueraded" in chain ${gate}`;
     case "non-masquerade-source-cidr":

@@ -336,7 +336,7 @@ describe("render", () => {
       PATH: "/none",
     });
     expect(exitCode).toBe(0);
-    expect(JSON.parse(stdout).nftables).toHaveLength(12);
+    expect(JSON.parse(stdout).nftables).toHaveLength(11);
   });
 
   test("prints nothing of a wrong config but what is wrong with it", async () => {

@@ -116,6 +116,7 @@ test("for people", () => {
   expect(rule("224.0.0.251", "nftables")).toBe(
     '  rule     "multicast is never masqueraded" in chain postrouting',
   );
+  expect(rule("255.255.255.255", "nftables")).toBe("  rule     none: chain postrouting excludes broadcast");
   expect(rule("255.255.255.255", "iptables")).toBe(
     '  rule     "broadcast is never masqueraded" in chain IP-MASQ-AGENT',
   );
@@ -178,6 +179,7 @@ const QUESTIONS = [
 /** What a gate looks at that no rule names. */
 const CONDITIONS: Partial<Record<Explanation["rule"], string>> = {
   local: "local",
+  broadcast: "broadcast",
   source: "source",
   "output-interface": "out",
 };

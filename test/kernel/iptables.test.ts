@@ -89,7 +89,7 @@ describe.each(VARIANTS)("%s", variant => {
     ).toBe(`Chain IP-MASQ-AGENT (1 references)
 target     prot opt source               destination         
 RETURN     all  --  anywhere             anywhere             /* ip-masq-agent: traffic under an IPsec policy is never masqueraded */ policy match dir out pol ipsec
-RETURN     all  --  anywhere             anywhere             /* ip-masq-agent: multicast is never masqueraded */ ADDRTYPE match dst-type MULTICAST
+RETURN     all  --  anywhere             224.0.0.0/4          /* ip-masq-agent: multicast is never masqueraded */
 RETURN     all  --  anywhere             anywhere             /* ip-masq-agent: broadcast is never masqueraded */ ADDRTYPE match dst-type BROADCAST
 RETURN     all  --  anywhere             169.254.0.0/16       /* ip-masq-agent: cluster-local traffic */
 RETURN     all  --  anywhere             10.0.0.0/8           /* ip-masq-agent: cluster-local traffic */

@@ -40,8 +40,7 @@ test("run --once with the defaults makes what the specification shows", async ()
 		type nat hook postrouting priority srcnat + 1; policy accept;
 		rt ipsec exists return comment "ip-masq-agent: traffic under an IPsec policy is never masqueraded"
 		ip daddr 224.0.0.0/4 return comment "ip-masq-agent: multicast is never masqueraded"
-		fib daddr type broadcast return comment "ip-masq-agent: broadcast is never masqueraded"
-		fib daddr type != local jump IP-MASQ-AGENT comment "ip-masq-agent: non-local destinations go through IP-MASQ-AGENT"
+		fib daddr type unicast jump IP-MASQ-AGENT comment "ip-masq-agent: non-local destinations go through IP-MASQ-AGENT"
 	}
 
 	chain IP-MASQ-AGENT {

@@ -11,7 +11,7 @@ import { IpsecSupport } from "./ipsec.ts";
 import { kernelRule } from "./kernel-rules.ts";
 import { namedChains, readOwnChains } from "./own-chains.ts";
 import { heldLines, jumpsOf, POSTROUTING, prefixed, restored, restoreInput, wantedLines } from "./restore.ts";
-import { isOurs, optionOf, targetOf } from "./rule.ts";
+import { isExemption, isOurs, optionOf, targetOf } from "./rule.ts";
 import { DEFAULT_CHAIN, type Ruleset, ruleset } from "./ruleset.ts";
 import type { Counted, Saved } from "./save.ts";
 import { legacyTables, type Tools } from "./tools.ts";
@@ -216,7 +216,8 @@ function countersOf(
     (chains.get(name) ?? []).flatMap(({ rule, packets, bytes }): CountedRule[] => {
       const cidr = Cidr.parse(optionOf(rule, "-d") ?? "");
       const where = { chain: name, target: targetOf(rule), cidr: cidr instanceof Cidr ? cidr : undefined };
-      return isOurs(rule) ? [{ ...where, packets, bytes }] : [];
+      const counts = isOurs(rule) && !isExemption(optionOf(rule, "--comment"));
+      return counts ? [{ ...where, packets, bytes }] : [];
     }),
   );
   return counters(family, rules, outbound);

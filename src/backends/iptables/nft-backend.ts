@@ -13,7 +13,7 @@ import { type CountedRule, counters } from "./counters.ts";
 import { address, nftRule } from "./nft-rule.ts";
 import { namedChains, ownTarget, walkChains } from "./own-chains.ts";
 import type { Programs } from "./programs.ts";
-import { isOurComment } from "./rule.ts";
+import { isExemption, isOurComment } from "./rule.ts";
 import { DEFAULT_CHAIN, type Ruleset, ruleset } from "./ruleset.ts";
 import { watchNat } from "./watch.ts";
 
@@ -290,7 +290,7 @@ class Half {
 /** A rule that was not read from the kernel has not counted anything yet. */
 function counted(chain: string, { expr, comment, handle }: Rule): CountedRule[] {
   const [count] = expr.flatMap(it => ("counter" in it ? [it.counter ?? { packets: 0, bytes: 0 }] : []));
-  if (!count || !isOurComment(comment)) return [];
+  if (!count || !isOurComment(comment) || isExemption(comment)) return [];
   const target = expr.some(it => "return" in it)
     ? "RETURN"
     : expr.some(it => "masquerade" in it)

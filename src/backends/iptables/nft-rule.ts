@@ -1,5 +1,4 @@
 import type { Family } from "../../net/cidr.ts";
-import { MULTICAST } from "../../policy/policy.ts";
 import { UNDER_IPSEC } from "../nftables/ipsec.ts";
 import type { Statement } from "../nftables/json.ts";
 import type { Rule } from "../nftables/table.ts";
@@ -46,8 +45,6 @@ function statements(family: Family, option: string, value: string, op: Op): Stat
     case "-p":
       return [match("==", { meta: { key: "l4proto" } }, value)];
     case "--dst-type":
-      // Without a route to it nft does not know multicast of IPv6 for what it is.
-      if (value === "MULTICAST") return [address(family, "daddr", MULTICAST[family].text)];
       return [match(op, { fib: { result: "type", flags: ["daddr"] } }, value.toLowerCase())];
     case "--pol":
       return [UNDER_IPSEC];

@@ -108,6 +108,11 @@ const OURS = new RegExp(
   ].join("|")})"?$`,
 );
 
+/** Whether the comment is that of a rule that exempts what is never masqueraded; its counts are of no verdict. */
+export function isExemption(comment = ""): boolean {
+  return comment.endsWith(" is never masqueraded");
+}
+
 /** The chain or target that the rule leads to. */
 export function targetOf(rule: Rule): string | undefined {
   return optionOf(rule, "-j") ?? optionOf(rule, "-g");

@@ -1,6 +1,6 @@
 import type { Family } from "../../net/cidr.ts";
 import { formatPortRange, portCount } from "../../net/ports.ts";
-import type { FamilyPolicy, Policy } from "../../policy/policy.ts";
+import { type FamilyPolicy, MULTICAST, type Policy } from "../../policy/policy.ts";
 import { COMMENT, type Rule } from "./rule.ts";
 
 /** What we own of table `nat` in one family: chains of ours, and one rule in POSTROUTING. */
@@ -76,13 +76,12 @@ function jumpTo(chain: string): Rule {
 function exemptions(family: Family, ipsec: boolean): Rule[] {
   const never = (what: string, ...match: string[]) =>
     rule([], `${what} is never masqueraded`, match, ["-j", "RETURN"]);
-  const to = (type: string) => never(type.toLowerCase(), "-m", "addrtype", "--dst-type", type);
   return [
     ...(ipsec
       ? [never("traffic under an IPsec policy", "-m", "policy", "--dir", "out", "--pol", "ipsec")]
       : []),
-    to("MULTICAST"),
-    ...(family === "ip" ? [to("BROADCAST")] : []),
+    rule(["-d", MULTICAST[family].text], "multicast is never masqueraded", [], ["-j", "RETURN"]),
+    ...(family === "ip" ? [never("broadcast", "-m", "addrtype", "--dst-type", "BROADCAST")] : []),
   ];
 }
 

@@ -50,7 +50,7 @@ export function meaningOf(
 ): Pick<KernelRule, "conditions" | "action"> {
   const conditions: Condition[] = [];
   for (const it of statements) {
-    if ("match" in it) conditions.push(condition(it.match, blocks));
+    if ("match" in it) conditions.push(...conditionsOf(it.match, blocks));
     else if ("unknown" in it && !IDLE.test(it.unknown)) {
       const known = ENDS.find(([said]) => said.test(it.unknown))?.[1];
       if (known) return { conditions, action: { does: known } };
@@ -84,6 +84,18 @@ function actionOf(
 
 type Match = Extract<Statement, { match: unknown }>["match"];
 
+function conditionsOf(match: Match, blocks: Blocks): Condition[] {
+  const { op, left, right } = match;
+  if (op === "==" && right === "unicast" && "fib" in left && isDestinationType(left.fib)) {
+    return DESTINATION_TYPES.map(on => ({ on, not: true }));
+  }
+  return [condition(match, blocks)];
+}
+
+function isDestinationType({ result, flags }: { result: string; flags: readonly string[] }): boolean {
+  return result === "type" && flags.join() === "daddr";
+}
+
 function condition({ op, left, right }: Match, blocks: Blocks): Condition {
   if ("numgen" in left) return { on: "chance" };
   if (op !== "==" && op !== "!=") return { on: "unknown" };
@@ -95,7 +107,7 @@ function compared(left: Selector, right: Value, not: boolean, blocks: Blocks): C
     const cidrs = cidrsOf(right, blocks);
     return cidrs && { on: left.payload.field === "daddr" ? "destination" : "source", not, cidrs };
   }
-  if ("fib" in left && left.fib.result === "type" && left.fib.flags.join() === "daddr") {
+  if ("fib" in left && isDestinationType(left.fib)) {
     const on = DESTINATION_TYPES.find(it => it === right);
     return on && { on, not };
   }
@@ -128,6 +140,7 @@ function markMask(left: Selector): number | undefined {
   return mask === undefined ? undefined : Number(mask);
 }
 
+/** Those that an address may have beside `unicast`, as far as packets are sent to it. */
 const DESTINATION_TYPES = ["local", "broadcast", "multicast"] as const;
 
 function membersOf(value: Value): readonly Value[] {

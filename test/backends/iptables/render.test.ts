@@ -41,7 +41,7 @@ test("every rule of ours is recognised as ours by its comment", () => {
 /** What stands at the top of every chain. */
 const never = (chain: string) => `\
 [0:0] -A ${chain} -m comment --comment "ip-masq-agent: traffic under an IPsec policy is never masqueraded" -m policy --dir out --pol ipsec -j RETURN
-[0:0] -A ${chain} -m comment --comment "ip-masq-agent: multicast is never masqueraded" -m addrtype --dst-type MULTICAST -j RETURN
+[0:0] -A ${chain} -d 224.0.0.0/4 -m comment --comment "ip-masq-agent: multicast is never masqueraded" -j RETURN
 [0:0] -A ${chain} -m comment --comment "ip-masq-agent: broadcast is never masqueraded" -m addrtype --dst-type BROADCAST -j RETURN
 `;
 
@@ -138,7 +138,7 @@ COMMIT
     const both = policy({ keep: ["fd00::/8"] }, { enableIPv6: true });
     expect(renderRestore(both, "ip6")).toContain(`-A IP-MASQ-AGENT -d fd00::/8 ${LOCAL} -j RETURN\n`);
     expect(renderRestore(both, "ip")).not.toContain("fd00");
-    expect(renderRestore(both, "ip6")).toContain("--dst-type MULTICAST");
+    expect(renderRestore(both, "ip6")).toContain("-d ff00::/8 ");
     expect(renderRestore(both, "ip6")).not.toContain("BROADCAST"); // which ip6tables refuses
     expect(renderRestore(policy(), "ip6")).toBe("");
   });

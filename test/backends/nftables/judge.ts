@@ -49,7 +49,9 @@ function verdictOf(expr: Rule["expr"], matched: (match: Match) => boolean): Verd
 function matches({ family, sets }: Table, { op, left, right }: Match, packet: Packet): boolean {
   if ("numgen" in left && op === "<" && typeof right === "number") return right > 0;
   if ("fib" in left && op === "!=" && right === "local") return true; // nothing here goes to the node itself
-  if ("fib" in left && op === "==" && right === "broadcast") return isBroadcast(packet);
+  if ("fib" in left && op === "==" && right === "unicast" && family === "ip") {
+    return !isBroadcast(packet) && !inBlock(Cidr.literal("224.0.0.0/4"), packet.destination);
+  }
   if ("rt" in left && left.rt.key === "ipsec" && op === "==") return (packet.ipsec ?? false) === right;
   if ("payload" in left && op === "==" && typeof right === "object" && "prefix" in right) {
     const { addr, len } = right.prefix;

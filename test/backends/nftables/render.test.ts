@@ -22,8 +22,7 @@ table ip ip-masq-agent {
 		type nat hook postrouting priority 101; policy accept;
 		rt ipsec exists return comment "ip-masq-agent: traffic under an IPsec policy is never masqueraded"
 		ip daddr 224.0.0.0/4 return comment "ip-masq-agent: multicast is never masqueraded"
-		fib daddr type broadcast return comment "ip-masq-agent: broadcast is never masqueraded"
-		fib daddr type != local jump IP-MASQ-AGENT comment "ip-masq-agent: non-local destinations go through IP-MASQ-AGENT"
+		fib daddr type unicast jump IP-MASQ-AGENT comment "ip-masq-agent: non-local destinations go through IP-MASQ-AGENT"
 	}
 	chain IP-MASQ-AGENT {
 		ip daddr @non-masquerade-a return comment "ip-masq-agent: cluster-local traffic"
@@ -111,9 +110,8 @@ table ip ip-masq-agent {
 		type nat hook postrouting priority 101; policy accept;
 		rt ipsec exists return comment "ip-masq-agent: traffic under an IPsec policy is never masqueraded"
 		ip daddr 224.0.0.0/4 return comment "ip-masq-agent: multicast is never masqueraded"
-		fib daddr type broadcast return comment "ip-masq-agent: broadcast is never masqueraded"
-		oifname "eth0" ip saddr @source-a fib daddr type != local jump IP-MASQ comment "ip-masq-agent: non-local destinations go through IP-MASQ; see table ip6 too"
-		oifname "ens*" ip saddr @source-a fib daddr type != local jump IP-MASQ comment "ip-masq-agent: non-local destinations go through IP-MASQ; see table ip6 too"
+		oifname "eth0" ip saddr @source-a fib daddr type unicast jump IP-MASQ comment "ip-masq-agent: non-local destinations go through IP-MASQ; see table ip6 too"
+		oifname "ens*" ip saddr @source-a fib daddr type unicast jump IP-MASQ comment "ip-masq-agent: non-local destinations go through IP-MASQ; see table ip6 too"
 	}
 	chain IP-MASQ {
 		ip daddr @masquerade-a goto outbound comment "ip-masq-agent: exceptions from cluster-local traffic"
@@ -170,8 +168,7 @@ table ip ip-masq-agent {
 		type nat hook postrouting priority 101; policy accept;
 		rt ipsec exists return comment "ip-masq-agent: traffic under an IPsec policy is never masqueraded"
 		ip daddr 224.0.0.0/4 return comment "ip-masq-agent: multicast is never masqueraded"
-		fib daddr type broadcast return comment "ip-masq-agent: broadcast is never masqueraded"
-		fib daddr type != local jump IP-MASQ-AGENT comment "ip-masq-agent: non-local destinations go through IP-MASQ-AGENT"
+		fib daddr type unicast jump IP-MASQ-AGENT comment "ip-masq-agent: non-local destinations go through IP-MASQ-AGENT"
 	}
 	chain IP-MASQ-AGENT {
 		counter masquerade fully-random comment "ip-masq-agent: outbound traffic"
@@ -237,11 +234,6 @@ test("as JSON", () => {
       left: { payload: { protocol: "ip", field: "daddr" } },
       right: { prefix: { addr: "224.0.0.0", len: 4 } },
     }),
-    never("broadcast", {
-      op: "==",
-      left: { fib: { result: "type", flags: ["daddr"] } },
-      right: "broadcast",
-    }),
     {
       add: {
         rule: {
@@ -249,7 +241,7 @@ test("as JSON", () => {
           chain: "postrouting",
           comment: "ip-masq-agent: non-local destinations go through IP-MASQ-AGENT",
           expr: [
-            { match: { op: "!=", left: { fib: { result: "type", flags: ["daddr"] } }, right: "local" } },
+            { match: { op: "==", left: { fib: { result: "type", flags: ["daddr"] } }, right: "unicast" } },
             { jump: { target: "IP-MASQ-AGENT" } },
           ],
         },
