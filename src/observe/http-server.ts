@@ -27,12 +27,12 @@ export interface Limits {
 }
 
 /**
- * An eighth of the file descriptors that the process may have: for a moment there are four times as many connections,
+ * A sixteenth of the file descriptors that the process may have: for a moment there are eight times as many connections,
  * and the other half is for the programs that write rules.
  */
 function connectionsHere(): number {
   const files = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
-  return Math.max(Math.min(256, Math.floor(Number(files ?? 1024) / 8)), 4);
+  return Math.max(Math.min(256, Math.floor(Number(files ?? 1024) / 16)), 4);
 }
 
 const LIMITS: Omit<Limits, "connections"> = {
@@ -45,7 +45,7 @@ const LIMITS: Omit<Limits, "connections"> = {
 /** So long a connection may stay in any case, so that a request that comes with it is read; in milliseconds. */
 const FIRST_TURN_MS = 50;
 /** Unless there are so many times the connections that there may be. */
-const MOST_TIMES = 4;
+const MOST_TIMES = 8;
 /** An answer of so many bytes fits the window of every client, so what is sent is with the client. */
 const SMALL = 1024;
 /** What is given to the kernel at once. */
