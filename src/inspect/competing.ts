@@ -3,13 +3,13 @@ import type { Backend } from "../backends/backend.ts";
 import { extraChains } from "../backends/iptables/ruleset.ts";
 import { TABLE } from "../backends/nftables/table.ts";
 import type { Condition, KernelRule } from "../backends/rules.ts";
-import type { Family } from "../net/cidr.ts";
-import { overlaps } from "../net/ranges.ts";
+import type { Cidr, Family } from "../net/cidr.ts";
+import { every, rangesOf } from "../net/ranges.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { NatHook } from "./foreign.ts";
 import { type Judged, judgedFamilies, keptWhole, WHOLE } from "./judged.ts";
 import { type Owner, ownerOf, UNKNOWN } from "./owners.ts";
-import { everything } from "./region.ts";
+import { type Box, everything, within } from "./region.ts";
 import { type Arrival, type WalkOptions, walk } from "./walk.ts";
 
 /** A foreign NAT rule that decides about connections that the policy decides about too. */
@@ -32,6 +32,7 @@ export const Competing = v.object({
       "CIDRs of the policy whose connections keep their address by it and may not by this rule; at most 100",
     ),
   ),
+  andMore: v.pipe(v.optional(v.boolean()), v.description("whether there may be more than exposes names")),
   exempts: v.pipe(
     v.optional(v.array(v.string())),
     v.description("destinations that the policy masquerades and the rule exempts from that"),
@@ -47,9 +48,10 @@ export const Competing = v.object({
 });
 export type Competing = v.InferOutput<typeof Competing>;
 
-/** As many CIDRs are named for one rule at least, and for all of a base chain together at most. */
-const MOST_NAMED = 100;
-const MOST_NAMED_TOGETHER = 200_000;
+/** So many CIDRs are named for one rule, and so many if there are more rules than a few in a base chain. */
+const MOST_NAMED = 1000;
+const MOST_NAMED_OF_MANY = 100;
+const FEW_RULES = 50;
 
 /**
  * The conflicts of foreign rules with a policy, those that matter first. Asks no kernel.
@@ -94,17 +96,19 @@ function exemptionsBy(
 ): Competing[] {
   return hooks.filter(isNat).flatMap(hook => {
     const it = families.find(({ family }) => family === hook.family);
-    if (!it || it.masqueraded.length === 0) return [];
+    if (!it) return [];
     const own = (chain: string) => isOwnName(chain, policy) || isOwnChain(hook, chain, policy);
     const { found } = walk(hook.base, hook.chains, {
       family: it.family,
-      from: it.masqueraded,
+      from: [everything(it.family)],
       marks: "any",
       closed: isExpected,
       wanted: "exemptions",
       stops: own,
     });
-    const leaving = found.filter(({ conditions }) => mayLeaveBy(conditions, policy));
+    const leaving = found.filter(
+      ({ conditions, region }) => mayLeaveBy(conditions, policy) && it.masquerades(region),
+    );
     return leaving.map(arrival => exemption(hook, arrival, it, backend));
   });
 }
@@ -186,37 +190,45 @@ function translations(
     isOwnChain(hook, chain, policy) || (backend === "iptables" && isOwnName(chain, policy));
   const closed = (chain: string) => own(chain) || isExpected(chain);
   const drafts = new Map<KernelRule, Draft>();
-  const go = (options: Pick<WalkOptions, "family" | "from" | "marks">) =>
-    walk(hook.base, hook.chains, { ...options, closed, wanted: "translations" }).found;
-  const draft = (arrival: Arrival): Draft => {
-    const known = drafts.get(arrival.rule);
+  const draft = (rule: KernelRule): Draft => {
+    const known = drafts.get(rule);
     if (known) return known;
     const made: Draft = { arrivals: [], exposes: new Set(), marked: false, certain: true };
-    drafts.set(arrival.rule, made);
+    drafts.set(rule, made);
     return made;
   };
   const all: readonly Family[] = hook.family === "inet" ? ["ip", "ip6"] : [hook.family];
+  const judging = judgedBy(hook, families);
   for (const family of all) {
-    for (const arrival of go({ family, from: [everything(family)], marks: "any" })) {
-      if (own(arrival.chain)) continue;
-      const it = draft(arrival);
-      it.arrivals.push(arrival);
-      it.certain &&= arrival.certain;
+    const go = (marks: WalkOptions["marks"]) =>
+      walk(hook.base, hook.chains, {
+        family,
+        from: [everything(family)],
+        marks,
+        closed,
+        wanted: "translations",
+      }).found.filter(({ chain }) => !own(chain));
+    const it = judging.find(judged => judged.family === family);
+    const listed = go("any");
+    for (const arrival of listed) {
+      draft(arrival.rule).arrivals.push(arrival);
+      draft(arrival.rule).certain &&= arrival.certain;
     }
-  }
-  for (const it of judgedBy(hook, families)) {
-    for (const arrival of go({ family: it.family, from: it.kept, marks: "none" })) {
+    if (!it) continue;
+    const most = listed.length > FEW_RULES ? MOST_NAMED_OF_MANY : MOST_NAMED;
+    for (const arrival of go("none")) {
       if (closed(arrival.chain)) continue;
-      for (const cidr of it.keptBecauseOf(arrival.region)) draft(arrival).exposes.add(cidr);
-      draft(arrival).certain &&= arrival.certain;
+      for (const cidr of it.keptBecauseOf(arrival.region, most)) draft(arrival.rule).exposes.add(cidr);
+      draft(arrival.rule).certain &&= arrival.certain;
     }
-    for (const arrival of go({ family: it.family, from: it.kept, marks: "any" })) {
-      if (!closed(arrival.chain)) draft(arrival).marked = true;
+    for (const arrival of listed) {
+      if (!closed(arrival.chain))
+        draft(arrival.rule).marked ||= it.keptBecauseOf(arrival.region, 1).length > 0;
     }
   }
   const before = behindUs(hook, policy, backend);
-  const named = Math.max(MOST_NAMED, Math.floor(MOST_NAMED_TOGETHER / Math.max(1, drafts.size)));
-  return [...drafts].flatMap(([rule, it]) => translation(hook, rule, it, before(rule), named));
+  const most = drafts.size > FEW_RULES ? MOST_NAMED_OF_MANY : MOST_NAMED;
+  return [...drafts].flatMap(([rule, it]) => translation(hook, rule, it, before(rule), most));
 }
 
 /** The table of an owner whose rules are known to be harmless, which was not read. */
@@ -251,7 +263,7 @@ function translation(
   rule: KernelRule,
   { arrivals, exposes, marked, certain }: Draft,
   runs: Competing["runs"],
-  named: number,
+  most: number,
 ): Competing[] {
   const [first] = arrivals;
   if (!first) return [];
@@ -271,7 +283,8 @@ function translation(
       rule: rule.text,
       priority: hook.priority,
       runs,
-      exposes: expected ? [] : [...exposes].slice(0, named),
+      exposes: expected ? [] : [...exposes].slice(0, most),
+      ...(exposes.size >= most && !expected && { andMore: true }),
       ...(narrowed.length > 0 && { sources: narrowed.slice(0, MOST_NAMED) }),
       ...(mark !== undefined && { only: mark }),
       certain,
@@ -287,16 +300,16 @@ function translation(
 function exemption(
   hook: NatHook,
   arrival: Arrival,
-  { family }: Judged,
+  it: Judged,
   backend: Backend["name"] | undefined,
 ): Competing {
   const { conditions, region, rule, chain, certain } = arrival;
-  const reached = conditions.flatMap(it =>
-    it.on === "destination" && !it.not
-      ? it.cidrs.filter(cidr => region.some(({ destinations }) => overlaps(destinations, cidr)))
+  const reached = conditions.flatMap(condition =>
+    condition.on === "destination" && !condition.not
+      ? condition.cidrs.filter(cidr => it.masquerades(within(region, toOne(cidr))))
       : [],
   );
-  const exempts = reached.length > 0 ? [...new Set(reached.map(({ text }) => text))] : [WHOLE[family]];
+  const exempts = reached.length > 0 ? [...new Set(reached.map(({ text }) => text))] : [WHOLE[it.family]];
   const sources = positive(conditions, "source");
   const mark = markText(conditions);
   const plain = certain && conditions.every(({ on }) => PLAIN.has(on));
@@ -329,6 +342,10 @@ function exemption(
       ...keys.map(key => `or add ${key}`),
     ].join(", "),
   };
+}
+
+function toOne(cidr: Cidr): Box {
+  return { destinations: rangesOf([cidr]), sources: every(cidr.family) };
 }
 
 /** Conditions that a key of the config says as well. */

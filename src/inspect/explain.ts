@@ -148,12 +148,12 @@ export function explainLive(
 
 /** Whether a foreign rule may decide the other way about a connection. */
 function contradicts(it: Competing, verdict: Fate["verdict"], { source, destination }: Question): boolean {
-  const { kind, harmless, exposes, exempts = [], sources } = it;
+  const { kind, harmless, exposes, andMore = false, exempts = [], sources } = it;
   const holds = (texts: readonly string[], address: Address) =>
     texts.some(text => Cidr.literal(text).contains(address));
   const from = !sources || !source || holds(sources, source);
   if (kind === "exempts") return verdict === "masquerade" && from && holds(exempts, destination);
-  const exposed = holds(exposes, destination) || (source !== undefined && holds(exposes, source));
+  const exposed = andMore || holds(exposes, destination) || (source !== undefined && holds(exposes, source));
   return verdict === "keep" && !harmless && from && exposed;
 }
 

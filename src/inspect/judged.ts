@@ -1,63 +1,84 @@
-import { Cidr, type Family } from "../net/cidr.ts";
-import { difference, every, overlaps, type Ranges, rangesOf } from "../net/ranges.ts";
+import { Cidr, compareCidrs, type Family } from "../net/cidr.ts";
+import { difference, every, hasOutside, intersection, type Ranges, rangesOf } from "../net/ranges.ts";
 import type { CidrList, FamilyPolicy, Policy } from "../policy/policy.ts";
-import { type Region, within, without } from "./region.ts";
+import type { Region } from "./region.ts";
 
-/** The connections of one family that the policy judges, and how. Those to the node itself are left out. */
+/**
+ * How the policy judges connections of one family. Those to the node itself are left out, and those from outside of
+ * `sourceCIDRs`. It is asked of the few connections that a foreign rule catches, so long lists of the policy cost little.
+ */
 export interface Judged {
   readonly family: Family;
-  /** Connections that keep their address although they might be masqueraded. */
-  readonly kept: Region;
-  readonly masqueraded: Region;
-  /** The CIDRs of the policy because of which some of these connections are kept. */
-  keptBecauseOf(connections: Region): readonly string[];
+  /**
+   * The CIDRs of the policy because of which some of the connections keep their address.
+   *
+   * @param most so many are named at most
+   */
+  keptBecauseOf(connections: Region, most: number): readonly string[];
+  /** Whether some of the connections are masqueraded. */
+  masquerades(connections: Region): boolean;
 }
 
-/** What is said of a family. Connections from outside of `sourceCIDRs` are nobody's business here. */
 function judged(family: FamilyPolicy): Judged {
   const all = every(family.family);
-  const sources = family.sources ? listed(family.sources) : all;
   const spared = listed(family.nonMasqueradeSources);
-  const judgedSources = difference(sources, spared);
-  const keptDestinations = difference(listed(family.nonMasquerade), listed(family.masquerade));
-  const others = difference(difference(all, keptDestinations), rangesOf(neverSent(family.family)));
-  const byDestination = new WeakMap<Ranges, readonly string[]>();
+  const sources = difference(family.sources ? listed(family.sources) : all, spared);
+  const exceptions = listed(family.masquerade);
+  const kept = difference(listed(family.nonMasquerade), exceptions);
+  const never = rangesOf(NEVER_SENT.filter(cidr => cidr.family === family.family));
   const entries = family.nonMasquerade.outer
-    .map(({ cidr }) => cidr)
-    .filter(cidr => overlaps(keptDestinations, cidr));
-  const keptBy = (destinations: Ranges): readonly string[] => {
-    const known = byDestination.get(destinations);
-    if (known) return known;
-    const found = entries.filter(cidr => overlaps(destinations, cidr)).map(({ text }) => text);
-    byDestination.set(destinations, found);
-    return found;
-  };
+    .map(({ cidr }, index) => ({ cidr, index }))
+    .sort((a, b) => compareCidrs(a.cidr, b.cidr));
   return {
     family: family.family,
-    kept: filled([
-      { destinations: keptDestinations, sources: judgedSources },
-      { destinations: all, sources: spared },
-    ]),
-    masqueraded: filled([{ destinations: others, sources: judgedSources }]),
-    keptBecauseOf(connections) {
-      const fromSpared = within(connections, { destinations: all, sources: spared });
-      const others = without(connections, [{ destinations: all, sources: spared }]) ?? connections;
-      const sourcesHit = family.nonMasqueradeSources.outer
-        .filter(({ cidr }) => fromSpared.some(it => overlaps(it.sources, cidr)))
-        .map(({ cidr }) => cidr.text);
-      const [first, ...more] = others.map(it => keptBy(it.destinations));
-      if (more.length === 0) return [...(first ?? []), ...sourcesHit];
-      const names = new Set([first ?? [], ...more].flat());
-      return [...entries.map(({ text }) => text).filter(text => names.has(text)), ...sourcesHit];
+    keptBecauseOf(connections, most) {
+      const named = new Map<Cidr, number>();
+      for (const box of connections) {
+        if (intersection(box.sources, sources).length === 0) continue;
+        const destinations =
+          exceptions.length === 0 ? box.destinations : intersection(box.destinations, kept);
+        for (const { cidr, index } of within(entries, destinations)) {
+          if (named.size >= most) break;
+          named.set(cidr, index);
+        }
+      }
+      const destinations = [...named].sort(([, a], [, b]) => a - b).map(([cidr]) => cidr);
+      const from = family.nonMasqueradeSources.outer
+        .map(({ cidr }) => cidr)
+        .filter(cidr => connections.some(it => intersection(it.sources, rangesOf([cidr])).length > 0));
+      return [...destinations, ...from].slice(0, most).map(({ text }) => text);
     },
+    masquerades: connections =>
+      connections.some(
+        box =>
+          intersection(box.sources, sources).length > 0 &&
+          difference(box.destinations, never).some(range => hasOutside([range], kept)),
+      ),
   };
+}
+
+/** Of CIDRs that are disjoint and in order, those that have an address in the ranges. */
+function* within<T extends { readonly cidr: Cidr }>(sorted: readonly T[], ranges: Ranges): Generator<T> {
+  for (const [first, last] of ranges) {
+    let low = 0;
+    let high = sorted.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      const entry = sorted[middle];
+      if (entry && entry.cidr.last < first) low = middle + 1;
+      else high = middle;
+    }
+    for (let entry = sorted[low]; entry && entry.cidr.first <= last; entry = sorted[++low]) yield entry;
+  }
 }
 
 /** All connections of a family, kept: what is meant for IPv6 as long as it is off. */
 export function keptWhole(family: Family): Judged {
-  const all = every(family);
-  const kept = [{ destinations: all, sources: all }];
-  return { family, kept, masqueraded: [], keptBecauseOf: it => (it.length > 0 ? [WHOLE[family]] : []) };
+  return {
+    family,
+    keptBecauseOf: connections => (connections.length > 0 ? [WHOLE[family]] : []),
+    masquerades: () => false,
+  };
 }
 
 /** By family, the CIDR that holds every address. */
@@ -72,15 +93,7 @@ function listed({ outer }: CidrList): Ranges {
   return rangesOf(outer.map(({ cidr }) => cidr));
 }
 
-function filled(region: Region): Region {
-  return region.filter(({ destinations, sources }) => destinations.length > 0 && sources.length > 0);
-}
-
 /** Destinations that are never masqueraded: loopback (RFC 1122, RFC 4291), multicast (RFC 5771), broadcast (RFC 919). */
-function neverSent(family: Family): Cidr[] {
-  return NEVER_SENT.filter(cidr => cidr.family === family);
-}
-
 const NEVER_SENT = [
   ...["127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32", "0.0.0.0/32"],
   ...["::1/128", "::/128", "ff00::/8"],

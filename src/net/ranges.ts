@@ -68,17 +68,34 @@ export function difference(some: Ranges, others: Ranges): Ranges {
   return result;
 }
 
-/** Whether some address of the CIDR is in the ranges. Takes as many steps as the number of ranges has bits. */
-export function overlaps(ranges: Ranges, { first, last }: Cidr): boolean {
+/** Whether some address of the first is not in the second. Seldom takes more steps than the number of ranges has bits. */
+export function hasOutside(some: Ranges, others: Ranges): boolean {
+  return some.some(([first, last]) => {
+    for (let from = first; from <= last; ) {
+      const around = others[at(others, from)];
+      if (!around || around[0] > from) return true;
+      from = around[1] + 1n;
+    }
+    return false;
+  });
+}
+
+/** The index of the first range that does not end before an address. */
+function at(ranges: Ranges, address: bigint): number {
   let low = 0;
   let high = ranges.length;
   while (low < high) {
     const middle = (low + high) >> 1;
-    const [, end = first] = ranges[middle] ?? [];
-    if (end < first) low = middle + 1;
+    const [, end = address] = ranges[middle] ?? [];
+    if (end < address) low = middle + 1;
     else high = middle;
   }
-  const found = ranges[low];
+  return low;
+}
+
+/** Whether some address of the CIDR is in the ranges. Takes as many steps as the number of ranges has bits. */
+export function overlaps(ranges: Ranges, { first, last }: Cidr): boolean {
+  const found = ranges[at(ranges, first)];
   return found !== undefined && found[0] <= last;
 }
 

@@ -304,7 +304,21 @@ test("long lists take time in proportion to their length", () => {
   const returns = keep.slice(0, 10_000).map(cidr => `-A THEIRS -d ${cidr} -j RETURN\n`);
   const rules = `-A POSTROUTING -j THEIRS\n${returns.join("")}-A THEIRS -j MASQUERADE`;
   const [first] = competing([natHook(rules)], policy({ keep, masqLinkLocal: true }), "nftables");
-  expect(first?.exposes).toEqual(keep.slice(10_000));
+  expect(first?.exposes).toEqual(keep.slice(10_000, 11_000));
+});
+
+test("a long list beside the chains of many Pods", () => {
+  const keep = Array.from(
+    { length: 45_000 },
+    (_, i) => `${20 + (i >> 14)}.${(i >> 6) & 255}.${(i & 63) * 4}.0/24`,
+  );
+  const pods = Array.from({ length: 110 }, (_, i) => {
+    const name = `CNI-${i.toString(16).padStart(24, "0")}`;
+    return `-A POSTROUTING -s 10.244.1.${i}/32 -j ${name}\n-A ${name} -d 10.244.0.0/16 -j ACCEPT\n-A ${name} ! -d 224.0.0.0/4 -j MASQUERADE\n`;
+  });
+  const all = competing([natHook(pods.join(""))], policy({ keep: [...keep, "10.0.0.0/8"] }), "nftables");
+  expect(all).toHaveLength(110);
+  expect(all[0]).toMatchObject({ exposes: { length: 100 }, andMore: true });
 });
 
 test("chains that lead to each other in exponentially many ways come to an end", () => {

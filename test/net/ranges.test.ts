@@ -5,6 +5,7 @@ import {
   cidrsBetween,
   difference,
   every,
+  hasOutside,
   intersection,
   overlaps,
   type Ranges,
@@ -66,6 +67,7 @@ test("they are the operations on sets", () => {
       expect(members(difference(a, b))).toEqual(inA.filter(i => !inB.includes(i)));
       for (const result of [intersection(a, b), difference(a, b)])
         expect(united(result)).toEqual(united([...result]));
+      expect(hasOutside(a, b)).toBe(difference(a, b).length > 0);
       const cidrs = a.flatMap(([first, last]) => cidrsBetween("ip", first, last));
       expect(rangesOf(cidrs)).toEqual(a);
     }),
