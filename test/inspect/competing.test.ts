@@ -273,6 +273,19 @@ describe("exemptions from what we masquerade", () => {
     expect(exempt("-A POSTROUTING -o eth1 -j ACCEPT", policy({ interfaces: ["eth*"] }))).toHaveLength(1);
   });
 
+  test("in IPv6, as far as it is on", () => {
+    const six = policy({ keep: ["fd00::/8"] }, { enableIPv6: true });
+    const judged = (rules: string, meant = six) => exempt(rules, meant, { family: "ip6" });
+    expect(judged("-A POSTROUTING -d 2001:db8:1::/48 -j ACCEPT")).toEqual([
+      "unknown: exempts 2001:db8:1::/48",
+    ]);
+    expect(judged("-A POSTROUTING -d 2001:db8:1::/48 -j ACCEPT", MEANT)).toEqual([]);
+    for (const cidr of ["fd12::/16", "ff02::/16", "::1/128", "fe80::/10"]) {
+      expect(judged(`-A POSTROUTING -d ${cidr} -j ACCEPT`)).toEqual([]);
+    }
+    expect(judged("-A POSTROUTING -d 2001:db8:1::/48 -j NETMAP --to ::/0")).toEqual([]);
+  });
+
   test("in a base chain of another table they never had an effect", () => {
     const rules = "-A POSTROUTING -d 198.51.100.0/24 -j ACCEPT";
     expect(exempt(rules, MEANT, { tool: "nft", table: "other", priority: 99 })).toEqual([]);
