@@ -17,8 +17,12 @@ export interface Backend {
   readonly limits?: readonly string[];
   /** Reads what the kernel holds of ours, of the families of `policy`, and compares. Writes nothing. */
   plan(policy: Policy): Promise<Plan>;
-  /** Reports changes in the kernel until it is stopped. */
-  watch(watcher: Watcher): Watch;
+  /**
+   * Reports changes in the kernel until it is stopped.
+   *
+   * @param polls whether it is not to rely on the events that nft reports: an nft that hangs reports none
+   */
+  watch(watcher: Watcher, polls?: boolean): Watch;
   /** Why program or kernel would not take the rules of a policy now; undefined if they would. Writes nothing. */
   probe(policy: Policy): Promise<ProgramError | undefined>;
   /**

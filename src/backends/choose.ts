@@ -38,18 +38,20 @@ interface Choice {
   readonly reason: string;
   /** A better one whose program fails now. */
   readonly failing?: Backend;
+  /** Whether it fails by not ending: then it is not asked for anything more. */
+  readonly hangs?: boolean;
 }
 
 /** Chooses what the rules are written with. Throws ProgramError if there is nothing to write them with. */
 export async function chooseBackend(options: ChooseOptions): Promise<Chosen> {
   const { programs = PROGRAMS, policy, wanted } = options;
   const all = await everyBackend(policy.chain, programs);
-  const { backend, reason, failing } = await choose(options, programs, all);
+  const { backend, reason, failing, hangs } = await choose(options, programs, all);
   const keepers = new Map(all.map(it => [it, new Takeover(it, all)]));
   const chosen = keepers.get(backend) ?? new Takeover(backend, all);
   const preferred = failing && keepers.get(failing);
   const nftables = all.find(it => it.name === "nftables");
-  if (failing && nftables === failing && (await mayRemain(failing))) chosen.claimKept(true);
+  if (failing && nftables === failing && (hangs || (await mayRemain(failing)))) chosen.claimKept(true);
   const allowed = [...keepers].flatMap(([it, keeper]) =>
     wanted === "auto" || it.name === wanted ? [keeper] : [],
   );
@@ -97,9 +99,8 @@ async function choose(
   // iptables would be refused as well; the sync says so, and what to do.
   if (refusal.kind === "not-permitted") return { backend: nftables, reason: "nft is here" };
   const choice = await iptables(programs, all, `nft does not take our rules: ${refusal.message}`);
-  return refusal.kind === "crashed" || refusal.kind === "timed-out"
-    ? { ...choice, failing: nftables }
-    : choice;
+  const hangs = refusal.kind === "timed-out";
+  return hangs || refusal.kind === "crashed" ? { ...choice, failing: nftables, hangs } : choice;
 }
 
 async function iptables(programs: Programs, all: readonly Backend[], reason: string): Promise<Choice> {

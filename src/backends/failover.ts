@@ -99,7 +99,7 @@ export class Failover {
 
   watch(watcher: Watcher): Watch {
     this.#watcher = watcher;
-    this.#watch = this.#active.watch(watcher);
+    this.#watch = this.#active.watch(watcher, this.#isFallback);
     return {
       stop: () => {
         this.#watcher = undefined;
@@ -141,7 +141,8 @@ export class Failover {
     const preferred = this.#preferred;
     this.#pause = Math.min(2 * this.#pause, LAST_PAUSE_MS);
     this.#nextTry = performance.now() + this.#pause;
-    if ((await preferred.probe(policy)) !== undefined) return undefined;
+    const slow = Bun.sleep(PROBE_MS).then(() => "slow" as const);
+    if ((await Promise.race([preferred.probe(policy), slow])) !== undefined) return undefined;
     preferred.claimKept(false);
     try {
       const synced = await preferred.sync(policy, tally);
@@ -167,13 +168,16 @@ export class Failover {
     this.#failing.delete(backend);
     if (!this.#watcher) return;
     this.#watch?.stop();
-    this.#watch = backend.watch(this.#watcher);
+    this.#watch = backend.watch(this.#watcher, this.#isFallback);
   }
 }
 
 /** Milliseconds between tries of a preferred backend that fails. A program that crashes leaves a line in the kernel's log. */
 const FIRST_PAUSE_MS = 10_000;
 const LAST_PAUSE_MS = 300_000;
+
+/** How long a sync waits for the program that is tried again, in milliseconds; it takes 20 when it works. */
+const PROBE_MS = 2000;
 
 /** So many failures in a row are not a coincidence. */
 const SEVERAL = 3;

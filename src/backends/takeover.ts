@@ -68,8 +68,8 @@ export class Takeover implements Backend {
     this.backend.claimKept?.(claim);
   }
 
-  watch(watcher: Watcher): Watch {
-    return this.backend.watch(watcher);
+  watch(watcher: Watcher, polls?: boolean): Watch {
+    return this.backend.watch(watcher, polls);
   }
 
   probe(policy: Policy): Promise<ProgramError | undefined> {

@@ -73,8 +73,18 @@ export interface RunOptions extends RunLimits {
   readonly input?: string | undefined;
 }
 
-/** The longest legitimate answer, of 100,000 CIDRs, takes nft 2 to 4 seconds. In milliseconds. */
+/** In milliseconds, where the caller knows nothing better. */
 const DEADLINE_MS = 60_000;
+
+/**
+ * A deadline for a tool of the kernel, in milliseconds. nft takes 2 s to load 100,000 elements, which are 10 MB of text, and
+ * as long to list them, on a core of its own.
+ *
+ * @param size of what it reads or prints, in bytes
+ */
+export function deadlineFor(size = 0): number {
+  return 15_000 + size / 200;
+}
 
 /** How long a pipe may stay open after its program ended, because a child of the program has it too. In milliseconds. */
 const PIPE_MS = 1000;
@@ -112,7 +122,12 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
   clearTimeout(patience);
   clearTimeout(timer);
   if (killed === "timed-out")
-    throw new ProgramError(killed, command, `did not end within ${deadline / 1000} s and was killed`, "");
+    throw new ProgramError(
+      killed,
+      command,
+      `did not end within ${Math.round(deadline / 100) / 10} s and was killed`,
+      "",
+    );
   if (killed === "too-large")
     throw new ProgramError(killed, command, `printed more than ${mostOutput / MIB} MiB and was killed`, "");
   const ended = { exitCode, ...output.texts() };

@@ -162,3 +162,22 @@ test.each(["iptables-nft", "iptables-legacy"])(
   },
   30_000,
 );
+
+test("an nft that hangs is given up, and does not hold up what iptables writes in its place", async () => {
+  await keep("10.0.0.0/8");
+  const agent = start();
+  await agent.log.until("policy in force");
+  await nft.become("hang");
+  await keep("203.0.113.0/24");
+  expect((await agent.log.until("writes the rules in place of nft")).at(-1)).toContain("did not end within");
+  await verdicts({ "10.1.2.3": "node", "203.0.113.7": "pod" });
+  await agent.log.until("policy in force");
+  // Until after the moment in which nft is tried again.
+  for (const end = performance.now() + 12_000; performance.now() < end; ) {
+    await run("iptables -t nat -F IP-MASQ-AGENT");
+    await verdicts({ "10.1.2.3": "node", "203.0.113.7": "pod" });
+  }
+  const began = performance.now();
+  expect(await agent.end()).toBe(0);
+  expect(performance.now() - began).toBeLessThan(3000);
+}, 90_000);

@@ -112,13 +112,11 @@ export class IptablesBackend implements Backend {
     return refusal;
   }
 
-  watch(watcher: Watcher): Watch {
+  watch(watcher: Watcher, polls = false): Watch {
     const { variant, programs, waits } = this.tools;
     const look = { glance: () => this.#glance(), isInSync: () => this.#isInSync() };
-    // iptables-legacy tells nobody of changes: to look is the ordinary way, and no loss.
-    if (variant === "iptables-legacy") {
-      return poll(look, watcher.changed, waits.look);
-    }
+    // The kernel reports no changes of iptables-legacy.
+    if (polls || variant === "iptables-legacy") return poll(look, watcher.changed, waits.look);
     const chains = () => this.#rulesets.flatMap(namesOf);
     return watchNat(programs.argv("nft"), chains, look, watcher);
   }

@@ -1,5 +1,12 @@
 import type { Family } from "../../net/cidr.ts";
-import { type Ended, type FailureKind, ProgramError, type RunLimits, run } from "../../system/program.ts";
+import {
+  deadlineFor,
+  type Ended,
+  type FailureKind,
+  ProgramError,
+  type RunLimits,
+  run,
+} from "../../system/program.ts";
 import { Nft } from "../nftables/nft.ts";
 import { POLL_MS } from "../poll.ts";
 import type { ReadChain } from "./own-chains.ts";
@@ -59,7 +66,7 @@ export class Tools {
       "--table",
       "nat",
     ];
-    const ended = await run(argv, this.limits);
+    const ended = await run(argv, { deadline: deadlineFor(), ...this.limits });
     if (ended.exitCode !== 0) throw failure(argv, ended);
     if (ended.stdout.includes(INCOMPATIBLE)) throw incompatible(argv, family, 0);
     return parseSaved(ended.stdout);
@@ -78,7 +85,7 @@ export class Tools {
     const program = this.programs.argv(`${NAMES[family]}${this.suffix}`);
     // Without --wait iptables-legacy 1.8.9 waits for the lock without end.
     const argv = [...program, "--table", "nat", "--list-rules", chain, "--verbose", "--wait=1"];
-    const ended = await run(argv, this.limits);
+    const ended = await run(argv, { deadline: deadlineFor(), ...this.limits });
     if (ended.exitCode === 0) return parseChain(ended.stdout, chain);
     if (ended.stderr.includes("No chain/target/match by that name")) return undefined;
     // The lock of iptables-legacy is held by another program, or cannot be opened. iptables-save does without.
@@ -105,7 +112,7 @@ export class Tools {
 
   async #nftHas(family: Family, chain: string): Promise<boolean> {
     if (!this.programs.has("nft")) return false;
-    const nft = new Nft(this.programs.argv("nft"), this.limits);
+    const nft = new Nft(this.programs.argv("nft"), { deadline: NFT_MS, ...this.limits });
     // An nft that fails says nothing; a chain that is written as if it were missing is emptied first.
     return nft.chain(family, "nat", chain).then(
       found => found !== undefined,
@@ -124,7 +131,7 @@ export class Tools {
     if (table !== undefined && this.variant === "iptables-legacy" && (await idle(table))) return "";
     const program = this.programs.argv(`${NAMES[family]}${this.suffix}-save`);
     const argv = [...program, ...(table === undefined ? [] : ["--table", table])];
-    const ended = await run(argv, this.limits);
+    const ended = await run(argv, { deadline: deadlineFor(), ...this.limits });
     if (ended.exitCode !== 0 && this.variant === "iptables-legacy") throw failure(argv, ended);
     return ended.stdout;
   }
@@ -133,7 +140,7 @@ export class Tools {
   async test(family: Family, input: string): Promise<void> {
     const program = this.programs.argv(`${NAMES[family]}${this.suffix}-restore`);
     const argv = [...program, "--noflush", "--test", `--wait=${this.waits.lock}`];
-    const ended = await run(argv, { input });
+    const ended = await run(argv, { input, deadline: 1000 * this.waits.lock + deadlineFor(input.length) });
     if (ended.exitCode !== 0) throw failure(argv, ended, input);
   }
 
@@ -141,7 +148,7 @@ export class Tools {
   async restore(family: Family, input: string): Promise<void> {
     const program = this.programs.argv(`${NAMES[family]}${this.suffix}-restore`);
     const argv = [...program, "--noflush", "--counters", `--wait=${this.waits.lock}`];
-    const ended = await run(argv, { input });
+    const ended = await run(argv, { input, deadline: 1000 * this.waits.lock + deadlineFor(input.length) });
     if (ended.exitCode !== 0) throw failure(argv, ended, input);
   }
 }
@@ -153,6 +160,9 @@ export async function legacyTables({ read }: Programs, family: Family): Promise<
   const text = await read(`/proc/net/${family === "ip" ? "ip" : "ip6"}_tables_names`);
   return new Set(text.split("\n").filter(Boolean));
 }
+
+/** How long nft may take to say whether there is a chain, in milliseconds; it takes 4. */
+const NFT_MS = 2000;
 
 /** What iptables-nft says of rules that it cannot read. */
 const INCOMPATIBLE = "is incompatible, use 'nft' tool";

@@ -1,5 +1,12 @@
 import * as v from "valibot";
-import { type FailureKind, failureKind, ProgramError, type RunLimits, run } from "../../system/program.ts";
+import {
+  deadlineFor,
+  type FailureKind,
+  failureKind,
+  ProgramError,
+  type RunLimits,
+  run,
+} from "../../system/program.ts";
 import { BaseChain, type Command, type Listed, Listing, type TableFamily } from "./json.ts";
 import type { Declaration } from "./swap.ts";
 import { TABLE } from "./table.ts";
@@ -40,6 +47,8 @@ export class Nft {
    * comment are too many (EMSGSIZE), 1,000 with the longest comments are not (measured on kernel 6.18).
    */
   #elementsAtOnce = Number.POSITIVE_INFINITY;
+  /** Of the longest text that was sent or printed so far, in bytes: so much may be printed again. */
+  #size = 0;
   /** As of its last answer that says it. */
   #version: string | undefined;
 
@@ -69,7 +78,7 @@ export class Nft {
    */
   async baseChains(type: string, hook: string): Promise<readonly BaseChain[]> {
     const argv = [...this.argv, "-j", "list", "chains"];
-    const { exitCode, stdout, stderr } = await run(argv, this.limits);
+    const { exitCode, stdout, stderr } = await run(argv, { deadline: deadlineFor(), ...this.limits });
     if (exitCode !== 0) throw failure(argv, { exitCode, stderr });
     // Quotes in names are escaped, so these words stand where they mean this.
     const hooks = stdout.matchAll(new RegExp(`"hook":\\s*"${hook}"`, "g"));
@@ -151,7 +160,9 @@ export class Nft {
 
   /** Undefined if what is asked for does not exist. */
   async #ask(argv: readonly string[], input?: string): Promise<Answer | undefined> {
-    const { exitCode, stdout, stderr } = await run(argv, { ...this.limits, input });
+    const deadline = deadlineFor(this.#size);
+    const { exitCode, stdout, stderr } = await run(argv, { deadline, ...this.limits, input });
+    this.#size = Math.max(this.#size, stdout.length);
     if (exitCode === 1 && stderr.includes(MISSING)) return undefined;
     if (exitCode !== 0 || stderr.replaceAll(UNPRINTABLE, "") !== "")
       throw failure(argv, { exitCode, stderr });
@@ -173,7 +184,7 @@ export class Nft {
   /** Asks nft for its version. Throws ProgramError, also if it is too old. */
   async features(): Promise<Features> {
     const argv = [...this.argv, "--version"];
-    const { exitCode, stdout, stderr } = await run(argv);
+    const { exitCode, stdout, stderr } = await run(argv, { deadline: deadlineFor() });
     const version = /v(\d+\.\d+(\.\d+)?)/.exec(stdout)?.[1];
     if (exitCode !== 0 || version === undefined) throw failure(argv, { exitCode, stderr });
     this.#version = version;
@@ -222,7 +233,8 @@ export class Nft {
    */
   async #send(text: string, ...options: string[]): Promise<Failed | undefined> {
     const argv = [...this.argv, ...options, "-j", "-f", "-"];
-    const { exitCode, stderr } = await run(argv, { input: text });
+    this.#size = Math.max(this.#size, text.length);
+    const { exitCode, stderr } = await run(argv, { input: text, deadline: deadlineFor(text.length) });
     return exitCode === 0 && stderr === "" ? undefined : { argv, exitCode, stderr };
   }
 
