@@ -76,7 +76,13 @@ export async function everyBackend(chain?: string, programs: Programs = PROGRAMS
   const tools = await allTools(programs);
   const byIptables = tools.map(it => new IptablesBackend(it, chain));
   if (!programs.has("nft")) return byIptables;
-  return [new NftablesBackend(programs.argv("nft")), ...byIptables, new NftNatBackend(programs, chain)];
+  const byNft = new NftNatBackend(programs, chain);
+  return [
+    new NftablesBackend(programs.argv("nft")),
+    ...byIptables.filter(({ place }) => place === byNft.place),
+    byNft, // in the same table, where iptables cannot read it
+    ...byIptables.filter(({ place }) => place !== byNft.place),
+  ];
 }
 
 async function choose(

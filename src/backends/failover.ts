@@ -35,7 +35,11 @@ export class Failover {
   /** Whether rules that differ are due to us, not to somebody else. */
   #rewrites = false;
 
-  constructor(readonly chosen: Chosen) {
+  /** @param several how many failures in a row are not a coincidence, where the kind of failure may be one */
+  constructor(
+    readonly chosen: Chosen,
+    readonly several = SEVERAL,
+  ) {
     this.#active = chosen.backend;
     this.#preferred = chosen.preferred ?? chosen.backend;
     if (this.#isFallback) this.#failed(this.#preferred);
@@ -70,7 +74,7 @@ export class Failover {
       return { ...synced, expected };
     } catch (error) {
       this.#failures++;
-      if (!isFailing(failureKind(error), this.#failures)) throw error;
+      if (!isFailing(failureKind(error), this.#failures >= this.several)) throw error;
       const moved = await this.#moveOn(policy, tally, error);
       if (!moved) throw error;
       return moved;
@@ -179,11 +183,10 @@ const LAST_PAUSE_MS = 300_000;
 /** How long a sync waits for the program that is tried again, in milliseconds; it takes 20 when it works. */
 const PROBE_MS = 2000;
 
-/** So many failures in a row are not a coincidence. */
 const SEVERAL = 3;
 
 /** Whether a failure is the program's, so that another one may do better; the same state of the kernel may be refused. */
-function isFailing(kind: FailureKind | undefined, failures: number): boolean {
+function isFailing(kind: FailureKind | undefined, persists: boolean): boolean {
   switch (kind) {
     case "crashed":
     case "not-found":
@@ -194,7 +197,7 @@ function isFailing(kind: FailureKind | undefined, failures: number): boolean {
     case "unsupported":
     case "refused":
     case "busy":
-      return failures >= SEVERAL;
+      return persists;
     default:
       return false;
   }

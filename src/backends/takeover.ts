@@ -78,7 +78,8 @@ export class Takeover implements Backend {
 
   /** Those of all backends: an old one may still decide. */
   async rules(families: readonly Family[]): Promise<readonly KernelRules[]> {
-    return (await Promise.all([this.backend, ...this.others].map(it => it.rules(families)))).flat();
+    const others = this.others.map(it => it.rules(families).catch(() => []));
+    return (await Promise.all([this.backend.rules(families), ...others])).flat();
   }
 
   async held(families = FAMILIES): Promise<readonly string[]> {

@@ -57,7 +57,7 @@ export const run = command({
     const identity = { version: BUILD.version, since: new Date(journal.start.at).toISOString() };
     if (once) {
       const lock = new NodeLock(directory, log, { "/agent": () => identity });
-      const backend = new Failover(await chooseBackend(options));
+      const backend = new Failover(await chooseBackend(options), 1);
       const agent = new Agent(settings, backend, journal, log, lock);
       const { result } = await agent.once(START);
       await agent.tidied;

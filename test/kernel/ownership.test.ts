@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { Lab } from "../../lab/lab.ts";
 import { chooseBackend, everyBackend } from "../../src/backends/choose.ts";
+import { Failover } from "../../src/backends/failover.ts";
 import { policy } from "../policies.ts";
 import { programsOf } from "./candidates.ts";
 
@@ -109,6 +110,24 @@ describe("beside a rule that nft wrote into table nat", () => {
     await backend.remove();
     for (const it of await everyBackend(undefined, programsOf(lab))) await it.held().catch(() => {});
     expect(await run("nft list ruleset")).not.toContain("ip-masq-agent");
+  });
+
+  test("explain --live can be asked all the same", async () => {
+    await run(
+      "nft 'table ip nat { chain POSTROUTING { type nat hook postrouting priority 100; meta mark 77 fib daddr type local accept; }; }'",
+    );
+    const { backend } = await once("nftables");
+    expect((await backend.rules(["ip"])).map(({ base }) => base)).toEqual(["postrouting"]);
+  });
+
+  test("--backend=iptables writes by nft, in the same table", async () => {
+    await run(
+      "nft 'table ip nat { chain POSTROUTING { type nat hook postrouting priority 100; meta mark 77 fib daddr type local accept; }; }'",
+    );
+    const chosen = await chooseBackend({ wanted: "iptables", policy: policy(), programs: programsOf(lab) });
+    const { moved } = await new Failover(chosen).sync(policy());
+    expect(moved).toMatchObject({ from: "iptables-nft", to: "nft" });
+    expect([await owner(KEPT), await owner(OUTBOUND)]).toEqual(["pod", "node"]);
   });
 
   test("what an ip-masq-agent left there goes all the same", async () => {

@@ -125,13 +125,13 @@ export class Tools {
    * iptables-legacy does not have in use is not brought in by this. Throws ProgramError if iptables-legacy may not read
    * its own, which are not to be taken for empty.
    */
-  async print(family: Family, table?: string): Promise<string> {
+  async print(family: Family, table?: string, limits = this.limits): Promise<string> {
     if (!this.has(family)) return "";
     const idle = async (name: string) => !(await legacyTables(this.programs, family)).has(name);
     if (table !== undefined && this.variant === "iptables-legacy" && (await idle(table))) return "";
     const program = this.programs.argv(`${NAMES[family]}${this.suffix}-save`);
     const argv = [...program, ...(table === undefined ? [] : ["--table", table])];
-    const ended = await run(argv, { deadline: deadlineFor(), ...this.limits });
+    const ended = await run(argv, { deadline: deadlineFor(), ...limits });
     if (ended.exitCode !== 0 && this.variant === "iptables-legacy") throw failure(argv, ended);
     return ended.stdout;
   }

@@ -1,5 +1,5 @@
 import type { Family } from "../../net/cidr.ts";
-import { type RunLimits, run } from "../../system/program.ts";
+import { failureKind, type RunLimits, run } from "../../system/program.ts";
 import type { Programs } from "./programs.ts";
 import { Tools, type Variant } from "./tools.ts";
 
@@ -22,13 +22,27 @@ export async function chooseTools(programs: Programs): Promise<Choice | undefine
     const hint = HINT.exec(await saved(tools, "mangle"))?.[1];
     if (hint !== undefined) return { tools, reason: `kubelet's chain ${hint} is in ${tools.variant}` };
   }
-  const [nft, legacy] = await Promise.all(
-    all.map(async tools => (await saved(tools)).match(/^-/gm)?.length ?? 0),
-  );
-  const more = (legacy ?? 0) > (nft ?? 0);
-  const count = `iptables-nft has ${nft ?? 0} rules, iptables-legacy ${legacy ?? 0}`;
-  return { tools: more ? second : first, reason: count };
+  const [nft = 0, legacy = 0] = await Promise.all(all.map(countRules));
+  const [inNft, inLegacy] = [nft, legacy].map(it => (it > MOST_COUNTED ? `over ${MOST_COUNTED}` : `${it}`));
+  const reason = `iptables-nft has ${inNft} rules, iptables-legacy ${inLegacy}`;
+  return { tools: legacy > nft ? second : first, reason };
 }
+
+/** The rules in all tables of one variant; infinite if they are more than have to be counted. */
+async function countRules(tools: Tools): Promise<number> {
+  try {
+    const text = await saved(tools, undefined, { mostOutput: MOST_BYTES });
+    const rules = text.match(/^-/gm)?.length ?? 0;
+    return rules > MOST_COUNTED ? Number.POSITIVE_INFINITY : rules;
+  } catch (error) {
+    if (failureKind(error) === "too-large") return Number.POSITIVE_INFINITY;
+    throw error;
+  }
+}
+
+const MOST_COUNTED = 10_000;
+/** 64,000 rules of kube-proxy are 8 MB. */
+const MOST_BYTES = 4 * 1024 * 1024;
 
 /**
  * Those variants that are there, iptables-nft first.
@@ -54,7 +68,7 @@ function knowsRandomFully(version: string): boolean {
 }
 
 /** What iptables-save prints of both families; of one table, or of all that are in use. */
-async function saved(tools: Tools, table?: string): Promise<string> {
+async function saved(tools: Tools, table?: string, limits?: RunLimits): Promise<string> {
   const families: readonly Family[] = ["ip", "ip6"];
-  return (await Promise.all(families.map(family => tools.print(family, table)))).join("\n");
+  return (await Promise.all(families.map(family => tools.print(family, table, limits)))).join("\n");
 }

@@ -180,6 +180,9 @@ export class NftablesBackend implements Backend {
       return swaps.map(({ table }) => table);
     } catch (error) {
       const kind = failureKind(error);
+      // nft 1.0.6 prints other flags than dormant as one that does not exist.
+      const owned = pairs.find(({ held }) => held?.flags.some(flag => flag !== "dormant"));
+      if (kind === "not-permitted" && owned) throw owner(owned.wanted);
       if (kind === undefined || !STUCK.includes(kind) || !pairs.some(({ held }) => held)) throw error;
       return this.#replace(pairs, declaration);
     }
@@ -189,6 +192,13 @@ export class NftablesBackend implements Backend {
     for (const { wanted } of pairs) await replaceWhole(this.#nft, wanted, declaration);
     return pairs.map(({ wanted }) => wanted);
   }
+}
+
+/** A table with the flag owner can be changed by the process alone that made it. */
+function owner({ family }: Table): ProgramError {
+  const table = `table ${family} ${TABLE}`;
+  const hint = `end that process, such as an nft -i that still runs; the table goes with it`;
+  return new ProgramError("busy", "nft", `${table} belongs to another process, by its flag owner`, hint);
 }
 
 /** How nft and kernel refuse commands that do not fit to what is there. */
