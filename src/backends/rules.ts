@@ -125,8 +125,9 @@ function matches(condition: Condition, packet: Packet, otherwise: boolean): bool
     case "chance":
       return true;
     case "unknown":
-    case "mark":
       return undefined;
+    case "mark": // packets have none unless a foreign rule gives them one
+      return ((condition.value & condition.mask) === 0) !== condition.not;
     case "multicast":
     case "broadcast":
       return isSentToMany(condition.on, packet) !== condition.not;

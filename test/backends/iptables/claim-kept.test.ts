@@ -1,0 +1,52 @@
+import { expect, test } from "bun:test";
+import { claimKept } from "../../../src/backends/iptables/claim-kept.ts";
+import { kernelRule } from "../../../src/backends/iptables/kernel-rules.ts";
+import { isOurs, ruleText } from "../../../src/backends/iptables/rule.ts";
+import { ruleset } from "../../../src/backends/iptables/ruleset.ts";
+import { follow } from "../../../src/backends/rules.ts";
+import { parseAddress } from "../../../src/net/cidr.ts";
+import type { Policy } from "../../../src/policy/policy.ts";
+import { verdict } from "../../../src/policy/verdict.ts";
+import { policy } from "../../policies.ts";
+
+const claimed = (meant: Policy, gated: boolean) =>
+  meant.families.map(family => claimKept(ruleset(meant, family), gated));
+
+test("kept connections are bound to their address, but for what others masquerade by a mark", () => {
+  const [rules] = claimed(policy({ keep: ["10.0.0.0/8"], interfaces: ["eth0"], masqLinkLocal: true }), true);
+  const lines = rules?.chains.flatMap(({ name, rules }) =>
+    rules.map(rule => `${name} ${ruleText(rule).replace(/-m comment --comment "[^"]*" ?/, "")}`),
+  );
+  expect(lines).toEqual([
+    "IP-MASQ-AGENT -m mark --mark 0x4000/0x4000 -j RETURN",
+    "IP-MASQ-AGENT -m mark --mark 0x2000/0x2000 -j RETURN",
+    "IP-MASQ-AGENT -m policy --dir out --pol ipsec -j NETMAP --to 0.0.0.0/0",
+    "IP-MASQ-AGENT -d 224.0.0.0/4 -j NETMAP --to 0.0.0.0/0",
+    "IP-MASQ-AGENT -m addrtype --dst-type BROADCAST -j NETMAP --to 0.0.0.0/0",
+    "IP-MASQ-AGENT -o eth0 -g IP-MASQ-AGENT-DST",
+    "IP-MASQ-AGENT -j NETMAP --to 0.0.0.0/0",
+    "IP-MASQ-AGENT-DST -d 10.0.0.0/8 -j NETMAP --to 0.0.0.0/0",
+    "IP-MASQ-AGENT-DST -j MASQUERADE --random-fully",
+  ]);
+});
+
+test("every rule is recognised as ours, and verdicts are the policy's", () => {
+  const meant = policy({ keep: ["10.0.0.0/8"], masquerade: ["10.96.0.0/12"], sources: ["192.0.2.0/24"] });
+  const [rules] = claimed(meant, true);
+  if (!rules) throw new Error("no rules");
+  const all = [rules.jump, ...rules.chains.flatMap(it => it.rules)];
+  expect(all.filter(rule => !isOurs(rule)).map(ruleText)).toEqual([]);
+  const chains = new Map(
+    rules.chains.map(({ name, rules }) => [name, rules.map(it => kernelRule(name, it))]),
+  );
+  chains.set("POSTROUTING", [kernelRule("POSTROUTING", rules.jump)]);
+  const kernel = { family: "ip" as const, base: "POSTROUTING", chains };
+  for (const to of ["10.1.2.3", "10.96.0.1", "203.0.113.7"]) {
+    for (const from of ["192.0.2.9", "198.51.100.9"]) {
+      const [destination, source] = [to, from].map(parseAddress);
+      if (!destination || !source || "what" in destination || "what" in source) throw new Error("no address");
+      const connection = { destination, source };
+      expect(follow(kernel, connection).verdict, `${from} to ${to}`).toBe(verdict(meant, connection).verdict);
+    }
+  }
+});
