@@ -313,3 +313,17 @@ test("switches between all backends under load judge no connection wrongly, leav
     (await Promise.all((await everyBackend(undefined, programsOf(lab))).map(it => it.held()))).flat(),
   ).toEqual([]);
 }, 120_000);
+
+test("as many rules as kube-proxy has for 16,000 Services cost neither the choice nor a sync", async () => {
+  const rules = Array.from(
+    { length: 30_000 },
+    (_, i) => `-A KUBE-SERVICES -p tcp --dport ${1 + (i % 60_000)} -j RETURN`,
+  );
+  const input = `*nat\n:KUBE-SERVICES - [0:0]\n${rules.join("\n")}\nCOMMIT\n`;
+  await lab.node.output(["iptables-nft-restore"], { input });
+  const chosen = await chooseBackend({ wanted: "iptables", policy: policy(), programs: programsOf(lab) });
+  expect(chosen.reason).toBe("--backend=iptables; iptables-nft has over 10000 rules, iptables-legacy 0");
+  await chosen.backend.sync(policy());
+  expect((await chosen.backend.sync(policy())).before.inSync).toBe(true);
+  expect(chosen.backend.writer).toBe("iptables-nft");
+}, 30_000);
