@@ -104,10 +104,10 @@ class Reader {
   readonly problems: Problem[];
   readonly entries = new Map<string, readonly Position[]>();
   /** By the right spelling of their keys. */
-  private readonly values = new Map<string, Node>();
+  readonly #values = new Map<string, Node>();
 
   constructor(
-    private readonly text: Text,
+    readonly text: Text,
     problems: readonly Problem[],
   ) {
     this.problems = [...problems];
@@ -115,42 +115,42 @@ class Reader {
 
   open(root: Node): void {
     if (root.kind === "mapping") {
-      const unknown = this.find(root);
-      if (unknown.length > 0 && this.values.size === 0) this.refuseAll(root, unknown);
-      else this.warnOf(unknown);
+      const unknown = this.#find(root);
+      if (unknown.length > 0 && this.#values.size === 0) this.#refuseAll(root, unknown);
+      else this.#warnOf(unknown);
     } else {
       const known = lookalikeProblem(this.text);
       if (known) this.problems.push(known);
       else {
         const what = `expected keys with values, found ${describe(root)}`;
-        this.error(root.at, what, 'write as in "nonMasqueradeCIDRs: [10.0.0.0/8]"');
+        this.#error(root.at, what, 'write as in "nonMasqueradeCIDRs: [10.0.0.0/8]"');
       }
     }
   }
 
   get elements(): number {
-    return [...this.values.values()].reduce(
+    return [...this.#values.values()].reduce(
       (sum, node) => sum + (node.kind === "list" ? node.items.length : 0),
       0,
     );
   }
 
   get nullList(): Required<Position> | undefined {
-    const node = this.values.get("nonMasqueradeCIDRs");
+    const node = this.#values.get("nonMasqueradeCIDRs");
     return node && isNull(node) ? node.at : undefined;
   }
 
   /** The value of a key before it is checked; undefined if it is not there or is no scalar. */
   peek(key: string): unknown {
-    const node = this.values.get(key);
+    const node = this.#values.get(key);
     return node?.kind === "scalar" ? scalarValue(node) : undefined;
   }
 
   /** The value of a key; undefined if it is not there, `null`, or wrong. */
   value<T>(key: string, schema: v.GenericSchema<unknown, T>): Located<NonNullable<T>> | undefined {
-    const node = this.values.get(key);
+    const node = this.#values.get(key);
     if (!node) return undefined;
-    const value = this.check(key, node, schema);
+    const value = this.#check(key, node, schema);
     return value === undefined || value === null ? undefined : { value, at: node.at };
   }
 
@@ -172,12 +172,12 @@ class Reader {
     key: string,
     schema: v.GenericSchema<unknown, readonly T[] | null | undefined>,
   ): Located<T>[] | undefined {
-    const node = this.values.get(key);
+    const node = this.#values.get(key);
     if (!node) return undefined;
     const nodes = node.kind === "list" ? node.items : [];
     const places = nodes.map(({ at }) => at);
     this.entries.set(key, places);
-    const values = this.check(key, node, schema);
+    const values = this.#check(key, node, schema);
     if (values === undefined) return undefined;
     return (values ?? []).map((value, i) => ({ value, at: places[i] ?? node.at }));
   }
@@ -186,7 +186,7 @@ class Reader {
    * Keeps the values of known keys, and returns the others. Go's JSON decoder, and so ip-masq-agent, does not mind
    * how capitals are used in keys. What a merge key brought gives way to what is written in the mapping itself.
    */
-  private find({ entries }: Mapping): Entry[] {
+  #find({ entries }: Mapping): Entry[] {
     const spelt = new Map<string, Entry>();
     const unknown: Entry[] = [];
     const all = [...entries.values()];
@@ -194,7 +194,7 @@ class Reader {
       const { key, value } = entry;
       const right = SPELLINGS.get(key.text.toLowerCase());
       if (right === undefined) {
-        if (!this.refuseSuspect(entry)) unknown.push(entry);
+        if (!this.#refuseSuspect(entry)) unknown.push(entry);
         continue;
       }
       const first = spelt.get(right);
@@ -212,21 +212,21 @@ class Reader {
       if (first) this.problems.push(givenTwice(key, first.key));
       else {
         spelt.set(right, entry);
-        this.values.set(right, value);
+        this.#values.set(right, value);
       }
     }
     return unknown;
   }
 
   /** A key that would be known without a character that nobody sees is refused: it would do nothing. */
-  private refuseSuspect({ key }: Entry): boolean {
+  #refuseSuspect({ key }: Entry): boolean {
     const [suspect] = suspects(key.text);
     if (!suspect || !SPELLINGS.has(withoutSuspects(key.text).toLowerCase())) return false;
-    this.error(key.at, suspect.what, suspect.remedy, key.text);
+    this.#error(key.at, suspect.what, suspect.remedy, key.text);
     return true;
   }
 
-  private warnOf(unknown: readonly Entry[]): void {
+  #warnOf(unknown: readonly Entry[]): void {
     for (const { key } of unknown) {
       const meant = meantKey(key.text, KEYS);
       this.problems.push({
@@ -241,13 +241,13 @@ class Reader {
   }
 
   /** Says what a mapping without a single known key is: as a config it would mean the defaults. */
-  private refuseAll(root: Mapping, unknown: readonly Entry[]): void {
+  #refuseAll(root: Mapping, unknown: readonly Entry[]): void {
     const wrapper = unknown.find(({ value }) => hasKnownKey(value));
     if (wrapper) {
       const { key, value } = wrapper;
       const inside = value.kind === "mapping" ? "inside of" : "a text inside of";
       const remedy = `remove the wrapper "${key.text}:", so that the keys of the config are the outermost`;
-      this.error(key.at, `the config is ${inside} ${quote(key.text)}`, remedy, key.text);
+      this.#error(key.at, `the config is ${inside} ${quote(key.text)}`, remedy, key.text);
       return;
     }
     const known = lookalikeProblem(this.text);
@@ -256,11 +256,11 @@ class Reader {
       return;
     }
     const remedy = "give a config, or an empty file for the defaults";
-    this.error(root.at, "no known key in it, so this is no config", remedy);
-    this.warnOf(unknown);
+    this.#error(root.at, "no known key in it, so this is no config", remedy);
+    this.#warnOf(unknown);
   }
 
-  private check<T>(key: string, node: Node, schema: v.GenericSchema<unknown, T>): T | undefined {
+  #check<T>(key: string, node: Node, schema: v.GenericSchema<unknown, T>): T | undefined {
     const result = v.safeParse(schema, plain(node));
     if (result.success) return result.output;
     for (const issue of result.issues) {
@@ -269,18 +269,18 @@ class Reader {
       const path = key + indices.map(i => `[${i}]`).join("");
       const [suspect] = inner.kind === "scalar" ? suspects(inner.text) : [];
       if (suspect) {
-        this.error(inner.at, `${describe(inner)} has ${suspect.what}`, suspect.remedy, path);
+        this.#error(inner.at, `${describe(inner)} has ${suspect.what}`, suspect.remedy, path);
         continue;
       }
       const what =
         faultOf(issue)?.what ??
         `expected ${EXPECTED[issue.type] ?? issue.expected}, found ${describe(inner)}`;
-      this.error(inner.at, what, issue.message, path);
+      this.#error(inner.at, what, issue.message, path);
     }
     return undefined;
   }
 
-  private error(at: Position, what: string, remedy: string, key?: string): void {
+  #error(at: Position, what: string, remedy: string, key?: string): void {
     this.problems.push({ severity: "error", at, ...(key === undefined ? {} : { key }), what, remedy });
   }
 }

@@ -3,19 +3,19 @@ import type { CST } from "yaml";
 /** How deep the lists and mappings stand in one another, as far as single lexemes tell. */
 export class Nesting {
   /** The open block lists and mappings, outermost first, with the columns at which their entries begin. */
-  private readonly blocks: { readonly kind: "list" | "mapping"; readonly column: number }[] = [];
+  readonly #blocks: { readonly kind: "list" | "mapping"; readonly column: number }[] = [];
   /** For each open bracket, how many colons followed since the last comma: each makes a mapping. */
-  private readonly brackets: number[] = [];
-  private colons = 0;
+  readonly #brackets: number[] = [];
+  #colons = 0;
   /** The column of the first value since the last indicator of this line. */
-  private valueColumn: number | undefined;
+  #valueColumn: number | undefined;
 
   get depth(): number {
-    return this.blocks.length + this.brackets.length + this.colons;
+    return this.#blocks.length + this.#brackets.length + this.#colons;
   }
 
   endLine(): void {
-    this.valueColumn = undefined;
+    this.#valueColumn = undefined;
   }
 
   add(type: CST.TokenType | null, column: number): void {
@@ -23,66 +23,66 @@ export class Nesting {
       case "doc-mode":
       case "doc-start":
       case "doc-end":
-        this.blocks.length = 0;
-        this.closeBrackets(0);
+        this.#blocks.length = 0;
+        this.#closeBrackets(0);
         return;
       case "flow-error-end":
-        this.closeBrackets(0);
+        this.#closeBrackets(0);
         return;
       case "flow-map-start":
       case "flow-seq-start":
-        this.valueColumn ??= column;
-        this.brackets.push(0);
+        this.#valueColumn ??= column;
+        this.#brackets.push(0);
         return;
       case "flow-map-end":
       case "flow-seq-end":
-        this.closeBrackets(this.brackets.length - 1);
+        this.#closeBrackets(this.#brackets.length - 1);
         return;
       case "comma":
-        this.setColons(0);
+        this.#setColons(0);
         return;
       case "seq-item-ind":
-        this.openBlock("list", column);
+        this.#openBlock("list", column);
         return;
       case "explicit-key-ind":
-        this.openBlock("mapping", column);
+        this.#openBlock("mapping", column);
         return;
       case "map-value-ind":
-        if (this.brackets.length > 0) this.setColons((this.brackets.at(-1) ?? 0) + 1);
-        else this.openBlock("mapping", this.valueColumn ?? column);
+        if (this.#brackets.length > 0) this.#setColons((this.#brackets.at(-1) ?? 0) + 1);
+        else this.#openBlock("mapping", this.#valueColumn ?? column);
         return;
       case "space":
       case "comment":
       case "newline":
         return;
       default:
-        this.valueColumn ??= column;
+        this.#valueColumn ??= column;
     }
   }
 
-  private openBlock(kind: "list" | "mapping", column: number): void {
-    if (this.brackets.length > 0) return;
-    this.valueColumn = undefined;
-    let inner = this.blocks.at(-1);
+  #openBlock(kind: "list" | "mapping", column: number): void {
+    if (this.#brackets.length > 0) return;
+    this.#valueColumn = undefined;
+    let inner = this.#blocks.at(-1);
     // A list may begin in the column of the mapping that holds it.
     while (
       inner &&
       (inner.column > column || (inner.column === column && inner.kind === "list" && kind === "mapping"))
     ) {
-      this.blocks.pop();
-      inner = this.blocks.at(-1);
+      this.#blocks.pop();
+      inner = this.#blocks.at(-1);
     }
-    if (!inner || inner.column < column || inner.kind !== kind) this.blocks.push({ kind, column });
+    if (!inner || inner.column < column || inner.kind !== kind) this.#blocks.push({ kind, column });
   }
 
-  private setColons(count: number): void {
-    const last = this.brackets.pop();
+  #setColons(count: number): void {
+    const last = this.#brackets.pop();
     if (last === undefined) return;
-    this.brackets.push(count);
-    this.colons += count - last;
+    this.#brackets.push(count);
+    this.#colons += count - last;
   }
 
-  private closeBrackets(left: number): void {
-    while (this.brackets.length > Math.max(left, 0)) this.colons -= this.brackets.pop() ?? 0;
+  #closeBrackets(left: number): void {
+    while (this.#brackets.length > Math.max(left, 0)) this.#colons -= this.#brackets.pop() ?? 0;
   }
 }

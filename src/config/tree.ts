@@ -26,25 +26,25 @@ const MERGE = "<<";
 class TreeBuilder {
   readonly problems: Problem[] = [];
   /** By anchor: the finished value and how many aliases it uses; undefined while it is being built. */
-  private readonly anchors = new Map<string, { readonly node: Node; readonly aliases: number } | undefined>();
+  readonly #anchors = new Map<string, { readonly node: Node; readonly aliases: number } | undefined>();
   /** How many uses of aliases the tree has so far. */
-  private aliases = 0;
+  #aliases = 0;
 
-  constructor(private readonly text: Text) {}
+  constructor(readonly text: Text) {}
 
   build(source: ParsedNode): Node | undefined {
     const at = this.text.at(source.range[0]);
-    if (isAlias(source)) return this.follow(source.source, at);
-    if (source.anchor === undefined) return this.buildValue(source, at);
-    const before = this.aliases;
-    this.anchors.set(source.anchor, undefined);
-    const node = this.buildValue(source, at);
-    if (node) this.anchors.set(source.anchor, { node, aliases: this.aliases - before });
+    if (isAlias(source)) return this.#follow(source.source, at);
+    if (source.anchor === undefined) return this.#buildValue(source, at);
+    const before = this.#aliases;
+    this.#anchors.set(source.anchor, undefined);
+    const node = this.#buildValue(source, at);
+    if (node) this.#anchors.set(source.anchor, { node, aliases: this.#aliases - before });
     return node;
   }
 
-  private buildValue(source: Exclude<ParsedNode, { anchor?: never }>, at: Required<Position>): Node {
-    if (isMap(source)) return { kind: "mapping", at, entries: this.buildEntries(source.items) };
+  #buildValue(source: Exclude<ParsedNode, { anchor?: never }>, at: Required<Position>): Node {
+    if (isMap(source)) return { kind: "mapping", at, entries: this.#buildEntries(source.items) };
     if (!isSeq(source)) return { kind: "scalar", at, text: source.source, style: styleOf(source.type) };
     const items: Node[] = [];
     for (const item of source.items) {
@@ -54,11 +54,11 @@ class TreeBuilder {
     return { kind: "list", at, items };
   }
 
-  private buildEntries(pairs: readonly { key: ParsedNode; value: ParsedNode | null }[]): Mapping["entries"] {
+  #buildEntries(pairs: readonly { key: ParsedNode; value: ParsedNode | null }[]): Mapping["entries"] {
     const entries: Map<string, Entry> = new Map();
     const merged: Node[] = [];
     for (const pair of pairs) {
-      const key = this.buildKey(pair.key);
+      const key = this.#buildKey(pair.key);
       if (key?.text === MERGE && key.style === "plain") {
         const value = pair.value ? this.build(pair.value) : key;
         if (value) merged.unshift(value);
@@ -72,15 +72,15 @@ class TreeBuilder {
       if (first) this.problems.push(givenTwice(key, first.key));
       else entries.set(key.text, { key, value });
     }
-    for (const value of merged) this.merge(value, entries);
+    for (const value of merged) this.#merge(value, entries);
     return entries;
   }
 
-  private merge(value: Node, into: Map<string, Entry>): void {
+  #merge(value: Node, into: Map<string, Entry>): void {
     for (const source of value.kind === "list" ? value.items : [value]) {
       if (source.kind !== "mapping") {
         const what = `the merge key "${MERGE}" with something else than a mapping`;
-        this.refuse(source.at, what, 'give it the alias of a mapping, as in "<<: *base"');
+        this.#refuse(source.at, what, 'give it the alias of a mapping, as in "<<: *base"');
         return;
       }
       for (const [name, entry] of source.entries) {
@@ -89,37 +89,37 @@ class TreeBuilder {
     }
   }
 
-  private buildKey(source: ParsedNode): Scalar | undefined {
+  #buildKey(source: ParsedNode): Scalar | undefined {
     const key = isAlias(source) ? undefined : this.build(source);
     const at = this.text.at(source.range[0]);
     if (key?.kind !== "scalar") {
-      this.refuse(at, "a key that is no text", "write the key as a plain word");
+      this.#refuse(at, "a key that is no text", "write the key as a plain word");
       return undefined;
     }
     return key;
   }
 
-  private follow(name: string, at: Required<Position>): Node | undefined {
-    const anchored = this.anchors.get(name);
+  #follow(name: string, at: Required<Position>): Node | undefined {
+    const anchored = this.#anchors.get(name);
     if (!anchored) {
-      if (this.anchors.has(name)) {
-        this.refuse(at, `the alias ${quote(`*${name}`)} contains itself`, "write the value out");
+      if (this.#anchors.has(name)) {
+        this.#refuse(at, `the alias ${quote(`*${name}`)} contains itself`, "write the value out");
       } else {
         const remedy = `set the anchor "&${name}" in front of a value before it`;
-        this.refuse(at, `the alias ${quote(`*${name}`)} has no anchor`, remedy);
+        this.#refuse(at, `the alias ${quote(`*${name}`)} has no anchor`, remedy);
       }
       return undefined;
     }
-    const before = this.aliases;
-    this.aliases += 1 + anchored.aliases;
-    if (this.aliases <= MOST_ALIASES) return anchored.node;
+    const before = this.#aliases;
+    this.#aliases += 1 + anchored.aliases;
+    if (this.#aliases <= MOST_ALIASES) return anchored.node;
     if (before <= MOST_ALIASES) {
-      this.refuse(at, `more than ${MOST_ALIASES} uses of aliases`, "write the values out");
+      this.#refuse(at, `more than ${MOST_ALIASES} uses of aliases`, "write the values out");
     }
     return undefined;
   }
 
-  private refuse(at: Required<Position>, what: string, remedy: string): void {
+  #refuse(at: Required<Position>, what: string, remedy: string): void {
     this.problems.push({ severity: "error", at, what, remedy });
   }
 }

@@ -37,10 +37,10 @@ export class Cidr {
    * is not an IPv4-mapped one; all bits behind the prefix zero.
    */
   static parse(text: string): Cidr | Fault {
-    return isPlain(text) ? Cidr.parsePlain(text) : (accident(text) ?? Cidr.parsePlain(text));
+    return isPlain(text) ? Cidr.#parsePlain(text) : (accident(text) ?? Cidr.#parsePlain(text));
   }
 
-  private static parsePlain(text: string): Cidr | Fault {
+  static #parsePlain(text: string): Cidr | Fault {
     const slash = text.indexOf("/");
     if (slash < 0) {
       const address = parseAddress(text);
