@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { messageOf } from "../src/system/errors.ts";
 import { output } from "./output.ts";
 
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -51,7 +52,7 @@ export async function downloadPackages(
       if (single.length > 0) await output(["env", `--chdir=${archives}`, ...apt, "download", ...single]);
       return archives;
     } catch (error) {
-      failure = error instanceof Error ? error.message : error;
+      failure = messageOf(error);
     }
   }
   throw new Error(`${suite} cannot be had from where this machine has its packages: ${failure}`);

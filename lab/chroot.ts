@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { messageOf } from "../src/system/errors.ts";
 import type { Missing } from "./debian.ts";
 import { unpackPackages } from "./packages.ts";
 
@@ -63,7 +64,7 @@ export async function suiteChroot(
     ];
     return { root, command };
   } catch (error) {
-    return { missing: `Debian's ${name}: ${error instanceof Error ? error.message : error}` };
+    return { missing: `Debian's ${name}: ${messageOf(error)}` };
   }
 }
 

@@ -1,6 +1,7 @@
 /** The program of the Pod's namespace: sends tokens to servers, each over a connection of its own. */
 import { connect } from "node:net";
 import * as v from "valibot";
+import { messageOf } from "../src/system/errors.ts";
 import { Attempt, type Refusal } from "./message.ts";
 import { SECONDS } from "./patience.ts";
 import { familyOf } from "./topology.ts";
@@ -17,7 +18,7 @@ process.on("message", async (message: unknown) => {
   } catch (error) {
     const refusal: Refusal = {
       token: attempt.token,
-      reason: error instanceof Error ? error.message : String(error),
+      reason: messageOf(error),
     };
     process.send?.(refusal);
   }

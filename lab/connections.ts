@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { messageOf } from "../src/system/errors.ts";
 import type { Echo } from "./echo.ts";
 import { type Attempt, type Listen, Listening, Refusal, Sighting } from "./message.ts";
 import type { Namespace } from "./namespace.ts";
@@ -63,7 +64,7 @@ export class Connections {
     try {
       return await (protocol === "icmp" ? this.#ping(connection) : this.#send(protocol, connection));
     } catch (error) {
-      throw new Error(`${described(connection)}: ${error instanceof Error ? error.message : error}`);
+      throw new Error(`${described(connection)}: ${messageOf(error)}`);
     }
   }
 

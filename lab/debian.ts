@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { messageOf } from "../src/system/errors.ts";
 import { output } from "./output.ts";
 import { unpackPackages } from "./packages.ts";
 
@@ -42,7 +43,7 @@ export async function debianTools(suite: string): Promise<DebianTools | Missing>
     const [, version = ""] = /v(\S+)/.exec(await output([...nft, "--version"])) ?? [];
     return { suite, version, nft, wrapper, root: join(top, "root") };
   } catch (error) {
-    return { missing: `Debian's ${suite}: ${error instanceof Error ? error.message : error}` };
+    return { missing: `Debian's ${suite}: ${messageOf(error)}` };
   }
 }
 

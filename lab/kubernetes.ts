@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { messageOf } from "../src/system/errors.ts";
 import { loaderOf, type Missing } from "./debian.ts";
 import { output } from "./output.ts";
 import { unpackPackages } from "./packages.ts";
@@ -39,6 +40,6 @@ export async function kubernetesRelease(suite: string): Promise<KubernetesReleas
     );
     return { version, kubectl, fields, openapi: await Promise.all(openapi) };
   } catch (error) {
-    return { missing: `Debian's Kubernetes of ${suite}: ${error instanceof Error ? error.message : error}` };
+    return { missing: `Debian's Kubernetes of ${suite}: ${messageOf(error)}` };
   }
 }

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { $ } from "bun";
+import { messageOf } from "../src/system/errors.ts";
 import { cached } from "./cache.ts";
 import type { Missing } from "./debian.ts";
 import { output } from "./output.ts";
@@ -28,7 +29,7 @@ export async function prometheusOperator(): Promise<PrometheusOperator | Missing
     return { judge: async document => (await output(argv, JSON.stringify(document))).trim() };
   } catch (error) {
     return {
-      missing: `Prometheus Operator's definitions: ${error instanceof Error ? error.message : error}`,
+      missing: `Prometheus Operator's definitions: ${messageOf(error)}`,
     };
   }
 }

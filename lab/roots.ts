@@ -1,5 +1,6 @@
 import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { messageOf } from "../src/system/errors.ts";
 import { type Chroot, suiteChroot } from "./chroot.ts";
 import type { Missing } from "./debian.ts";
 import { unpackPackages } from "./packages.ts";
@@ -40,7 +41,7 @@ export async function emulator(processor: Processor): Promise<Emulator | Missing
     const emulating = [join(qemu, "bin", program), ...options, "-L", join(libc, "root")];
     return { command: argv => [...emulating, ...argv] };
   } catch (error) {
-    return { missing: `qemu for ${processor}: ${error instanceof Error ? error.message : error}` };
+    return { missing: `qemu for ${processor}: ${messageOf(error)}` };
   }
 }
 

@@ -1,4 +1,6 @@
 /** What it costs to bring a list into the kernel: for the first time, again, and with one CIDR changed. */
+
+import { messageOf } from "../../src/system/errors.ts";
 import { cidrs } from "../cidrs.ts";
 import type { Contestant } from "../contestants/contestant.ts";
 import { Meter } from "../meter.ts";
@@ -21,7 +23,7 @@ export async function sync(): Promise<Benchmark> {
         const short = contestant.linear && size > MOST_FOR_CHAINS;
         if (result === undefined || result.failure !== undefined || (short && round > 0)) continue;
         await tryOut(contestant, roads, result, short ? ["first"] : STEPS).catch(error => {
-          result.failure = error instanceof Error ? error.message : String(error);
+          result.failure = messageOf(error);
         });
       }
     }

@@ -1,4 +1,6 @@
 /** How many new connections a second one core of a node takes, by the length of the list. */
+
+import { messageOf } from "../../src/system/errors.ts";
 import { ProgramError } from "../../src/system/program.ts";
 import { addressIn, cidrs, OUTBOUND } from "../cidrs.ts";
 import type { Contestant } from "../contestants/contestant.ts";
@@ -85,7 +87,7 @@ async function install(
     return undefined;
   } catch (error) {
     if (error instanceof ProgramError) return error.hint; // it was killed
-    return error instanceof Error ? error.message : String(error);
+    return messageOf(error);
   }
 }
 

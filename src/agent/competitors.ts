@@ -1,7 +1,7 @@
 import { type Competing, competingText, some } from "../inspect/competing.ts";
 import type { Journal } from "../observe/journal.ts";
 import type { Log } from "../observe/log.ts";
-import { messageOf } from "../system/program.ts";
+import { messageOf } from "../system/errors.ts";
 
 /** Watches for foreign rules that are in conflict with our policy. It never fails and never delays a sync. */
 export class Competitors {

@@ -1,7 +1,8 @@
 import { statfs } from "node:fs/promises";
 import { type Look, lookAtSources, READ_MS, type Sources } from "../config/sources.ts";
 import { within } from "../system/deadline.ts";
-import { messageOf } from "../system/program.ts";
+import { messageOf } from "../system/errors.ts";
+import { LastSaid } from "../system/last-said.ts";
 import { ConfigWatch } from "./config-watch.ts";
 import { type FileEvent, Settling, type Surroundings } from "./settling.ts";
 import { writersOf } from "./writers.ts";
@@ -57,7 +58,7 @@ export class ConfigReader {
   /** What writers were last looked for, and whether one was seen. */
   #search = { for: "", open: false, ended: Number.NEGATIVE_INFINITY, took: 0 };
   readonly #waiting = new Set<() => void>();
-  #lost = "";
+  readonly #lost = new LastSaid();
 
   constructor(
     readonly path: string,
@@ -243,8 +244,7 @@ export class ConfigReader {
   }
 
   #tell(why: string): void {
-    if (why !== this.#lost && !this.#stopped) this.events.lost(why);
-    this.#lost = why;
+    if (this.#lost.isNews(why) && !this.#stopped) this.events.lost(why);
   }
 
   #soon(milliseconds: number): void {

@@ -2,7 +2,7 @@ import { type FSWatcher, watch } from "node:fs";
 import { lstat, readdir, readlink, statfs } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { isConfigName } from "../config/config-name.ts";
-import { messageOf } from "../system/program.ts";
+import { codeOf, messageOf } from "../system/errors.ts";
 import type { FileEvent } from "./settling.ts";
 
 /** An event of inotify: the path of the file without symbolic links, and what happened to it. */
@@ -137,7 +137,7 @@ function below(directory: string, others: ReadonlySet<string>): boolean {
 
 async function looked(path: string) {
   return lstat(path, { bigint: true }).catch(error => {
-    if (error.code === "ENOENT" || error.code === "ENOTDIR") return undefined;
+    if (["ENOENT", "ENOTDIR"].includes(codeOf(error) ?? "")) return undefined;
     throw error;
   });
 }

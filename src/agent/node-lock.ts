@@ -2,9 +2,10 @@ import { lstatSync, mkdirSync, readlinkSync, statSync, unlinkSync } from "node:f
 import { join } from "node:path";
 import { askIdentity } from "../inspect/ask-agent.ts";
 import type { Log } from "../observe/log.ts";
+import { codeOf, messageOf } from "../system/errors.ts";
 import type { FileLock } from "../system/file-lock.ts";
+import { LastSaid } from "../system/last-said.ts";
 import { printable } from "../system/printable.ts";
-import { messageOf } from "../system/program.ts";
 
 /** What the agent that holds the lock answers over its socket, by path; each makes a body of JSON. */
 export type Answers = Readonly<Record<string, () => unknown>>;
@@ -26,8 +27,8 @@ export class NodeLock {
   /** The inode of the socket that the server made. */
   #inode: number | undefined;
   #looks: Timer | undefined;
-  /** What was last logged as a reason for having no lock, or no socket. */
-  #said = "";
+  /** A reason for having no lock, or no socket. */
+  readonly #said = new LastSaid();
 
   /** Loaded while the first programs run: it takes 1 ms. */
   readonly #module = import("../system/file-lock.ts");
@@ -142,8 +143,7 @@ export class NodeLock {
 
   #warn(message: string, error: unknown, remedy?: string): void {
     const why = messageOf(error);
-    if (why !== this.#said) this.log.warn(message, { directory: this.directory, error: why, remedy });
-    this.#said = why;
+    if (this.#said.isNews(why)) this.log.warn(message, { directory: this.directory, error: why, remedy });
   }
 }
 
@@ -227,7 +227,7 @@ function open(module: LockModule, directory: string): FileLock {
   try {
     mkdirSync(directory, { mode: 0o700 });
   } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
+    if (codeOf(error) !== "EEXIST") throw error;
   }
   const { uid, mode } = lstatSync(directory);
   if ((mode & S_IFMT) !== S_IFDIR) throw new Error("it is not a directory");

@@ -1,3 +1,5 @@
+import { backOff } from "../system/back-off.ts";
+
 /**
  * How long the agent waits after a sync that failed, and between repairs of contested rules. Times are milliseconds of
  * a monotonic clock.
@@ -73,7 +75,7 @@ export class Pace {
 
   /** Time until the next sync at the latest. */
   get wait(): number {
-    if (this.failures > 0) return doubled(FIRST_MS, this.failures, Math.min(LAST_MS, this.interval));
+    if (this.failures > 0) return backOff(this.failures, FIRST_MS, Math.min(LAST_MS, this.interval));
     if (this.#undone > 0) return this.#repairWait;
     // Looks, too: where the kernel tells nobody, a change may be seen late.
     return this.contested ? Math.min(CONTESTED_MS, this.interval) : this.interval;
@@ -90,15 +92,11 @@ export class Pace {
     if (this.#undone > 0) {
       // As long as the sync took, should the kernel never hold what was written; but never more slowly than a repair.
       const times = Math.max(this.#undone - QUICK_UNDONE, 1);
-      const wait = Math.max(doubled(UNDONE_MS, times, most), this.#took);
+      const wait = Math.max(backOff(times, UNDONE_MS, most), this.#took);
       return Math.round(Math.min(wait, most));
     }
     return Math.round(Math.max(most - this.#took, 0));
   }
-}
-
-function doubled(first: number, times: number, most: number): number {
-  return Math.min(first * 2 ** (times - 1), most);
 }
 
 const FIRST_MS = 1000;

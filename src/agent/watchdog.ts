@@ -1,7 +1,9 @@
 import type { Watch } from "../backends/backend.ts";
 import type { Journal } from "../observe/journal.ts";
 import type { Log } from "../observe/log.ts";
-import { messageOf, run } from "../system/program.ts";
+import { messageOf } from "../system/errors.ts";
+import { LastSaid } from "../system/last-said.ts";
+import { run } from "../system/program.ts";
 
 /**
  * Feeds systemd's watchdog as long as the agent's loop lives, if the unit has one (WatchdogSec).
@@ -16,7 +18,7 @@ export function feedWatchdog(
 ): Watch {
   const period = Number(WATCHDOG_USEC ?? 0) / 1000;
   if (!(period > 0) || !NOTIFY_SOCKET) return { stop: () => {} };
-  let said = "";
+  const said = new LastSaid();
   const feed = async () => {
     if (journal.stalled !== undefined) return;
     try {
@@ -25,8 +27,7 @@ export function feedWatchdog(
     } catch (error) {
       const why = messageOf(error);
       const remedy = "install systemd-notify, or set WatchdogSec=0 in the unit";
-      if (why !== said) log.error("systemd's watchdog cannot be fed", { error: why, remedy });
-      said = why;
+      if (said.isNews(why)) log.error("systemd's watchdog cannot be fed", { error: why, remedy });
     }
   };
   const timer = setInterval(() => void feed(), period / 3);

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { setImmediate } from "node:timers/promises";
+import { codeOf } from "../system/errors.ts";
 import type { Writers } from "./settling.ts";
 
 /**
@@ -90,7 +91,7 @@ class Search {
 
   /** A process that ended, or closed the file, hides nothing. */
   #missed(error: unknown): void {
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    const code = codeOf(error);
     if (code !== "ENOENT" && code !== "ESRCH") this.#all = false;
   }
 

@@ -1,6 +1,7 @@
 import type { Family } from "../net/cidr.ts";
 import type { Policy } from "../policy/policy.ts";
-import { type FailureKind, failureKind, messageOf } from "../system/program.ts";
+import { messageOf } from "../system/errors.ts";
+import { type FailureKind, failureKind } from "../system/program.ts";
 import { FAMILIES, type Plan, type Tally, type Watch, type Watcher } from "./backend.ts";
 import { type Chosen, mayRemain } from "./choose.ts";
 import type { Synced } from "./sync.ts";

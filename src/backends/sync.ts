@@ -1,6 +1,7 @@
 import type { Family } from "../net/cidr.ts";
 import { type Policy, partOf } from "../policy/policy.ts";
-import { failureKind, messageOf } from "../system/program.ts";
+import { messageOf } from "../system/errors.ts";
+import { failureKind } from "../system/program.ts";
 import { type Backend, type Counter, NotAppliedError, type Plan, type Tally } from "./backend.ts";
 
 /** What a sync found and did. */

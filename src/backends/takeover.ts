@@ -1,6 +1,7 @@
 import type { Family } from "../net/cidr.ts";
 import type { Policy } from "../policy/policy.ts";
-import { messageOf, type ProgramError } from "../system/program.ts";
+import { messageOf } from "../system/errors.ts";
+import type { ProgramError } from "../system/program.ts";
 import { type Backend, FAMILIES, type Plan, type Tally, type Watch, type Watcher } from "./backend.ts";
 import type { KernelRules } from "./rules.ts";
 import { type Synced, sync } from "./sync.ts";

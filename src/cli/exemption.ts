@@ -1,6 +1,6 @@
 import type { ChooseOptions } from "../backends/choose.ts";
 import type { Policy } from "../policy/policy.ts";
-import { messageOf } from "../system/program.ts";
+import { messageOf } from "../system/errors.ts";
 
 /**
  * What `auto` asks about foreign rules that exempt connections from masquerading. What goes wrong there counts as none

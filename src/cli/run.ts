@@ -14,6 +14,7 @@ import { Journal } from "../observe/journal.ts";
 import { createLog, type Log } from "../observe/log.ts";
 import type { ServerOptions } from "../observe/server.ts";
 import { policyOf } from "../policy/policy.ts";
+import { LastSaid } from "../system/last-said.ts";
 import { ProgramError } from "../system/program.ts";
 import { command } from "./command.ts";
 import { exemptionFor } from "./exemption.ts";
@@ -148,7 +149,7 @@ async function chooseInTheEnd(
 ): Promise<Chosen | undefined> {
   const pace = new Pace(journal.interval);
   const stopped = aborted(stop);
-  let said = "";
+  const said = new LastSaid();
   while (!stop.aborted) {
     const at = Date.now();
     const began = performance.now();
@@ -159,8 +160,7 @@ async function chooseInTheEnd(
       if (!(error instanceof ProgramError)) throw error;
       const { message } = error;
       pace.failed(performance.now(), performance.now() - began);
-      if (message !== said) log.error("no backend", { error: message, retry: formatDuration(pace.wait) });
-      said = message;
+      if (said.isNews(message)) log.error("no backend", { error: message, retry: formatDuration(pace.wait) });
       const seconds = (performance.now() - began) / 1000;
       journal.synced({ at, trigger: "start", result: "failed", seconds, message });
       serve();

@@ -3,6 +3,7 @@ import { open, readdir, readlink, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { formatDuration } from "../net/duration.ts";
 import { within } from "../system/deadline.ts";
+import { codeOf, messageOf } from "../system/errors.ts";
 import { isConfigName, looksLikeConfigName } from "./config-name.ts";
 import { type Problem, quote } from "./problem.ts";
 
@@ -231,7 +232,7 @@ class Reader {
   }
 
   #refuseFor(path: string, error: unknown): void {
-    const code = codeOf(error);
+    const code = codeOf(error) ?? messageOf(error);
     this.#refuse(
       path,
       `cannot be read (${code})`,
@@ -270,7 +271,3 @@ async function destinationOf(path: string, links = MOST_LINKS): Promise<string> 
 
 /** The kernel's own limit. */
 const MOST_LINKS = 40;
-
-function codeOf(error: unknown): string {
-  return error instanceof Error && "code" in error ? `${error.code}` : `${error}`;
-}

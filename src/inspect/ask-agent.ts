@@ -1,6 +1,7 @@
 import { connect, type Socket } from "node:net";
 import * as v from "valibot";
 import type { Listen } from "../net/listen.ts";
+import { codeOf, messageOf } from "../system/errors.ts";
 import { AnswerError, readJson, readStatus } from "./agent-answer.ts";
 import type { Status } from "./status.ts";
 
@@ -63,10 +64,7 @@ async function ask<Answer>(
     return await read(body(socket));
   } catch (error) {
     if (error instanceof AnswerError) return error;
-    const code = error instanceof Error && "code" in error ? `${error.code}` : "";
-    return NOBODY.has(code)
-      ? "nobody"
-      : new AnswerError(`it broke off: ${error instanceof Error ? error.message : error}`);
+    return NOBODY.has(codeOf(error) ?? "") ? "nobody" : new AnswerError(`it broke off: ${messageOf(error)}`);
   } finally {
     clearTimeout(deadline);
     socket.destroy();

@@ -2,6 +2,7 @@ import { PROGRAMS, type Programs } from "../backends/iptables/programs.ts";
 import { extraChains } from "../backends/iptables/ruleset.ts";
 import { chooseTools } from "../backends/iptables/variant.ts";
 import type { Policy } from "../policy/policy.ts";
+import { within } from "../system/deadline.ts";
 import type { Competing } from "./competing.ts";
 import { readNatHooks } from "./foreign.ts";
 
@@ -43,10 +44,7 @@ export async function exemptionKeptByIptables(
     const first = found.find(it => it.tool === tool);
     return first && `"${first.rule}" exempts ${exempted(first)}; only iptables keeps that`;
   };
-  const late = new Promise<undefined>(resolve => {
-    setTimeout(() => resolve(undefined), PATIENCE_MS).unref();
-  });
-  return Promise.race([look(), late]);
+  return within(PATIENCE_MS, look());
 }
 
 /** A policy that keeps nothing: what it does not find exempted, no policy does. */

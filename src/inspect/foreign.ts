@@ -10,7 +10,8 @@ import { Nft } from "../backends/nftables/nft.ts";
 import { TABLE } from "../backends/nftables/table.ts";
 import type { Action, KernelRule } from "../backends/rules.ts";
 import type { Family } from "../net/cidr.ts";
-import { failureKind, messageOf, type RunLimits } from "../system/program.ts";
+import { messageOf } from "../system/errors.ts";
+import { failureKind, type RunLimits } from "../system/program.ts";
 import { ForeignTable } from "./foreign-table.ts";
 import { ownerOf } from "./owners.ts";
 

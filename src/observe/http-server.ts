@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import type { Socket, TCPSocketListener } from "bun";
 import type { Watch } from "../backends/backend.ts";
 import { formatListen, type Listen } from "../net/listen.ts";
+import { codeOf } from "../system/errors.ts";
 import { type HttpRequest, MOST_HEAD_BYTES, parseRequest } from "./http-request.ts";
 import type { Body } from "./shared-body.ts";
 
@@ -167,7 +168,7 @@ export class HttpServer implements Watch {
     try {
       return this.#listenOn("::", port);
     } catch (error) {
-      if (error instanceof Error && "code" in error && error.code === "EADDRINUSE") throw error;
+      if (codeOf(error) === "EADDRINUSE") throw error;
       return this.#listenOn("0.0.0.0", port);
     }
   }
@@ -187,7 +188,7 @@ export class HttpServer implements Watch {
         close: socket => this.#forget(this.#connections.get(socket)),
         error: (socket, error) => {
           this.#close(this.#connections.get(socket));
-          if (!("code" in error)) this.failed(error); // one that has a code is the network's
+          if (codeOf(error) === undefined) this.failed(error); // one that has a code is the network's
         },
       },
     });

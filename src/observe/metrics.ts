@@ -6,7 +6,7 @@ import openFiles from "prom-client/lib/metrics/processOpenFileDescriptors.js";
 import startTime from "prom-client/lib/metrics/processStartTime.js";
 import Registry from "prom-client/lib/registry.js";
 import { readConntrack } from "../inspect/conntrack.ts";
-import { messageOf } from "../system/program.ts";
+import { messageOf } from "../system/errors.ts";
 import type { Journal } from "./journal.ts";
 import type { Log } from "./log.ts";
 

@@ -1,7 +1,8 @@
 import type { Watch } from "../backends/backend.ts";
 import { formatListen, type Listen } from "../net/listen.ts";
+import { within } from "../system/deadline.ts";
+import { codeOf, messageOf } from "../system/errors.ts";
 import { printable } from "../system/printable.ts";
-import { messageOf } from "../system/program.ts";
 import { agentStatusJson } from "./agent-status.ts";
 import type { HttpRequest } from "./http-request.ts";
 import { type Answer, HttpServer, plain } from "./http-server.ts";
@@ -46,7 +47,7 @@ export function serve(options: ServerOptions): Watch {
       timer = setTimeout(start, RETRY_MS);
       if (performance.now() - said < journal.interval) return;
       said = performance.now();
-      const taken = error instanceof Error && "code" in error && error.code === "EADDRINUSE";
+      const taken = codeOf(error) === "EADDRINUSE";
       const facts = { listen: formatListen(listen), error: messageOf(error) };
       if (taken)
         log.error("another process has the HTTP port, and answers probes and scrapes in our place", facts);
@@ -160,10 +161,7 @@ function seldom(work: () => Promise<void>): () => Promise<void> {
       });
     }
     if (!running) return;
-    const patience = Promise.withResolvers<void>();
-    const timer = setTimeout(patience.resolve, SECOND);
-    await Promise.race([running, patience.promise]);
-    clearTimeout(timer);
+    await within(SECOND, running);
   };
 }
 

@@ -1,5 +1,6 @@
 import { Database } from "bun:sqlite";
 import { closeSync, fstatSync, openSync, readFileSync, type Stats, statSync } from "node:fs";
+import { codeOf } from "./errors.ts";
 
 /**
  * An exclusive lock on a file, which the kernel releases when the process ends, however it ends.
@@ -34,7 +35,7 @@ export class FileLock {
       this.#database.exec("BEGIN IMMEDIATE");
       this.#held = true;
     } catch (error) {
-      if (!(error instanceof Error && "code" in error && error.code === "SQLITE_BUSY")) throw error;
+      if (codeOf(error) !== "SQLITE_BUSY") throw error;
     }
     return this.#held;
   }

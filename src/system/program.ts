@@ -1,3 +1,5 @@
+import { codeOf, messageOf } from "./errors.ts";
+
 /** What a program left behind when it ended. */
 export interface Ended {
   readonly exitCode: number;
@@ -53,11 +55,6 @@ export class ProgramError extends Error {
 /** The kind of failure behind an error; undefined if no program failed. */
 export function failureKind(error: unknown): FailureKind | undefined {
   return error instanceof ProgramError ? error.kind : undefined;
-}
-
-/** The message of anything that was thrown. */
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 /** What a program may take. */
@@ -154,7 +151,7 @@ function start(argv: readonly string[], command: string, input: string | undefin
       detached: true,
     });
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    const code = codeOf(error);
     if (code === "ENOENT") {
       throw new ProgramError("not-found", command, "is not installed", `is ${argv[0]} in PATH?`);
     }

@@ -1,4 +1,5 @@
 import { appendFileSync, constants, fstatSync, openSync, writeSync } from "node:fs";
+import { codeOf } from "./errors.ts";
 
 const STDERR = 2;
 
@@ -38,7 +39,7 @@ export function lineWriter(fd = STDERR): (line: string) => boolean {
       rest = bytes.subarray(writeSync(pipe, bytes));
       return true;
     } catch (error) {
-      return !(error instanceof Error && "code" in error && error.code === "EAGAIN");
+      return codeOf(error) !== "EAGAIN";
     }
   };
 }

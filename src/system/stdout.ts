@@ -1,4 +1,5 @@
 import { writeSync } from "node:fs";
+import { codeOf, messageOf } from "./errors.ts";
 
 /** Standard output cannot be written, for another reason than a reader that closed the pipe. */
 export class OutputError extends Error {
@@ -21,10 +22,9 @@ export function toStandardOutput(text: string): boolean {
     try {
       rest = rest.subarray(writeSync(1, rest));
     } catch (error) {
-      const code = error instanceof Error && "code" in error ? error.code : undefined;
+      const code = codeOf(error);
       if (code === "EPIPE") return false;
-      if (code !== "EAGAIN")
-        throw new OutputError(`cannot print: ${error instanceof Error ? error.message : error}`);
+      if (code !== "EAGAIN") throw new OutputError(`cannot print: ${messageOf(error)}`);
       Bun.sleepSync(FULL_MS);
     }
   }

@@ -1,4 +1,6 @@
-import { messageOf } from "../../system/program.ts";
+import { backOff } from "../../system/back-off.ts";
+import { messageOf } from "../../system/errors.ts";
+import { LastSaid } from "../../system/last-said.ts";
 import type { Watch, Watcher } from "../backend.ts";
 import { type Look, poll } from "../poll.ts";
 import { TABLE } from "./table.ts";
@@ -24,10 +26,9 @@ export function watchTransactions(
   let settled: Timer | undefined;
   let polling: Watch | undefined;
   let listened = false;
-  let told: string | undefined;
+  const said = new LastSaid();
   const tell = (why: string | undefined) => {
-    if (why !== told) lost(why);
-    told = why;
+    if (said.isNews(why)) lost(why);
   };
   /** Once the monitor listens: for all that happened before, and in place of polling. */
   const listening = () => {
@@ -37,7 +38,8 @@ export function watchTransactions(
     tell(undefined);
     changed();
   };
-  const start = async (wait: number): Promise<void> => {
+  let failures = 0;
+  const start = async (): Promise<void> => {
     const began = performance.now();
     let why: string | undefined = "it ended";
     clearTimeout(settled);
@@ -57,10 +59,11 @@ export function watchTransactions(
       tell(`nft monitor fails (${why}), so the rules are looked at each second`);
     }
     const lived = why === undefined || performance.now() - began > LONGEST_WAIT_MS;
-    const next = lived ? SHORTEST_WAIT_MS : Math.min(2 * wait, LONGEST_WAIT_MS);
-    timer = setTimeout(() => void start(next), why === undefined ? 0 : wait);
+    failures = why === undefined ? 0 : lived ? 1 : failures + 1;
+    const wait = failures === 0 ? 0 : backOff(failures, SHORTEST_WAIT_MS, LONGEST_WAIT_MS);
+    timer = setTimeout(() => void start(), wait);
   };
-  void start(SHORTEST_WAIT_MS);
+  void start();
   return {
     stop() {
       stopped = true;

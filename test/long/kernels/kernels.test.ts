@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import * as v from "valibot";
+import { messageOf } from "../../../src/system/errors.ts";
 import { keepResults } from "../compatibility.ts";
 import { CHECKS } from "./guest/checks.ts";
 import { KERNEL_SUITES, kernelOf } from "./kernels.ts";
@@ -43,7 +44,7 @@ async function line(suite: string, mark: string): Promise<unknown> {
   try {
     return JSON.parse((await machine.results.until(mark)).at(-1) ?? "");
   } catch (error) {
-    throw new Error(`${error instanceof Error ? error.message : error}\n${await machine.said()}`);
+    throw new Error(`${messageOf(error)}\n${await machine.said()}`);
   }
 }
 

@@ -1,4 +1,6 @@
 /** Fetches what the suite boots, outside of `lab/isolate`, where there is a network. */
+
+import { messageOf } from "../../../src/system/errors.ts";
 import { KERNEL_SUITES, kernelOf } from "./kernels.ts";
 import { emulator } from "./machine.ts";
 import { userland } from "./userland.ts";
@@ -7,6 +9,6 @@ try {
   await userland();
   await Promise.all([emulator(), ...KERNEL_SUITES.map(kernelOf)]);
 } catch (error) {
-  process.stderr.write(`${error instanceof Error ? error.message : error}\n`);
+  process.stderr.write(`${messageOf(error)}\n`);
   process.exitCode = 1;
 }

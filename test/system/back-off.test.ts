@@ -1,0 +1,19 @@
+import { expect, test } from "bun:test";
+import { backOff } from "../../src/system/back-off.ts";
+import { LastSaid } from "../../src/system/last-said.ts";
+
+test.each([
+  [1, 1000],
+  [2, 2000],
+  [4, 8000],
+  [5, 15_000],
+  [2000, 15_000],
+])("after %d failures in a row the wait is %d ms", (failures, wait) => {
+  expect(backOff(failures, 1000, 15_000)).toBe(wait);
+});
+
+test("what lasts is news once, and again after it ended", () => {
+  const said = new LastSaid();
+  const texts = [undefined, "a", "a", "b", "a", undefined, undefined, "a"];
+  expect(texts.map(text => said.isNews(text))).toEqual([false, true, false, true, true, true, false, true]);
+});
