@@ -1,8 +1,7 @@
-import type { Family } from "../net/cidr.ts";
 import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
 import { type FailureKind, failureKind } from "../system/program.ts";
-import { FAMILIES, type Plan, type Tally, type Watch, type Watcher } from "./backend.ts";
+import type { Plan, Tally, Watch, Watcher } from "./backend.ts";
 import { type Chosen, mayRemain } from "./choose.ts";
 import type { Synced } from "./sync.ts";
 import type { Leftovers, Takeover } from "./takeover.ts";
@@ -96,10 +95,6 @@ export class Failover {
       this.#watcher?.changed();
     }
     return tidied;
-  }
-
-  remove(families: readonly Family[] = FAMILIES): Promise<readonly string[]> {
-    return this.#active.remove(families);
   }
 
   watch(watcher: Watcher): Watch {

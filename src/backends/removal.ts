@@ -1,60 +1,50 @@
-import type { Family } from "../net/cidr.ts";
-import { type FailureKind, ProgramError } from "../system/program.ts";
+import { messageOf } from "../system/errors.ts";
+import { failureKind } from "../system/program.ts";
 import { type Backend, FAMILIES } from "./backend.ts";
+import { type Found, inEachPlace, type PlaceFailure } from "./places.ts";
 
 /** What was done with the rules of all backends, in lines for people. */
 export interface Removal {
   readonly done: readonly string[];
-  /** What could not be looked at, where nothing of ours can be. */
+  /** What could not be read, although it holds no rules of ours. */
   readonly warnings: readonly string[];
   /** Where rules of ours may be left, and why. */
   readonly failures: readonly string[];
 }
 
 /** Removes the rules of all backends. */
-export function removeAll(backends: readonly Backend[]): Promise<Removal> {
-  return each(backends, async (backend, family) =>
-    (await backend.remove([family])).map(it => `removed ${it}`),
+export async function removeAll(backends: readonly Backend[]): Promise<Removal> {
+  return removal(
+    await inEachPlace(backends, FAMILIES, async (backend, families) =>
+      (await backend.remove(families)).map(it => `removed ${it}`),
+    ),
   );
 }
 
 /** What {@link removeAll} would remove. */
-export function showAll(backends: readonly Backend[]): Promise<Removal> {
-  return each(backends, async (backend, family) => {
-    const held = await backend.held([family]);
-    if (held.length === 0) return [];
-    return [`would remove from ${family}, by ${backend.writer}:`, ...held.map(line => `  ${line}`)];
-  });
+export async function showAll(backends: readonly Backend[]): Promise<Removal> {
+  return removal(
+    await inEachPlace(backends, FAMILIES, async (backend, families) => {
+      const held = await backend.held(families);
+      if (held.length === 0) return [];
+      return [
+        `would remove from ${families.join()}, by ${backend.writer}:`,
+        ...held.map(line => `  ${line}`),
+      ];
+    }),
+  );
 }
 
-type Work = (backend: Backend, family: Family) => Promise<readonly string[]>;
-
-/** Does the work with each backend and family apart, so that no failure keeps the others from being done. */
-async function each(backends: readonly Backend[], work: Work): Promise<Removal> {
-  const done: string[] = [];
-  const errors: { readonly where: string; readonly family: Family; readonly kind: FailureKind }[] = [];
-  const read = new Set<string>();
-  for (const backend of backends) {
-    for (const family of FAMILIES) {
-      // nft reads the table of iptables-nft too: only where that could not.
-      if (backend.name === "iptables" && backend.writer === "nft" && read.has(`iptables-nft ${family}`))
-        continue;
-      try {
-        done.push(...(await work(backend, family)));
-        read.add(`${backend.name === "nftables" ? "nftables" : backend.writer} ${family}`);
-      } catch (error) {
-        if (!(error instanceof ProgramError)) throw error;
-        const where = `${family}, by ${backend.writer}: ${error.message}`;
-        errors.push({ where, family, kind: error.kind });
-      }
-    }
-  }
-  // What the kernel or the program cannot do was never done; and nft can read what iptables cannot.
-  const isHarmless = ({ kind, family }: (typeof errors)[number]) =>
-    kind === "unsupported" || (kind === "incompatible" && read.has(`nft ${family}`));
+function removal({ found, failures }: Found<string>): Removal {
+  const where = ({ family, writer, error }: PlaceFailure) => `${family}, by ${writer}: ${messageOf(error)}`;
   return {
-    done,
-    warnings: errors.filter(isHarmless).map(({ where }) => `could not look at ${where}`),
-    failures: errors.filter(it => !isHarmless(it)).map(({ where }) => `rules may be left in ${where}`),
+    done: found,
+    warnings: failures.filter(isHarmless).map(it => `could not look at ${where(it)}`),
+    failures: failures.filter(it => !isHarmless(it)).map(it => `rules may be left in ${where(it)}`),
   };
+}
+
+/** A kernel or program that cannot do it never did it, and another writer may have read the same place. */
+function isHarmless({ isCovered, error }: PlaceFailure): boolean {
+  return isCovered || failureKind(error) === "unsupported";
 }

@@ -4,6 +4,9 @@ import { messageOf } from "../system/errors.ts";
 import { failureKind } from "../system/program.ts";
 import { type Backend, type Counter, NotAppliedError, type Plan, type Tally } from "./backend.ts";
 
+/** What reads and compares the rules of a policy. */
+type Planner = Pick<Backend, "plan">;
+
 /** What a sync found and did. */
 export interface Synced {
   /** What was in the kernel before. */
@@ -29,7 +32,7 @@ export interface FamilyFailure {
  *
  * @param tally is told of all readings and writes, those of a sync that fails too
  */
-export async function sync(backend: Backend, policy: Policy, tally?: Tally): Promise<Synced> {
+export async function sync(backend: Planner, policy: Policy, tally?: Tally): Promise<Synced> {
   const { done, failures } = await apart(policy, part => syncAll(backend, part, tally));
   const before = joined(done.map(it => it.before));
   const changed = done.some(it => it.before !== it.after);
@@ -43,7 +46,7 @@ export function familyText({ family, error }: FamilyFailure): string {
 
 /** What a sync would change, and the families of which that cannot be told. Throws if that is so of every family. */
 export async function planned(
-  backend: Backend,
+  backend: Planner,
   policy: Policy,
 ): Promise<{ readonly plan: Plan; readonly failures: readonly FamilyFailure[] }> {
   const { done, failures } = await apart(policy, part => backend.plan(part));
@@ -96,7 +99,7 @@ function joined(plans: readonly Plan[]): Plan {
 }
 
 async function syncAll(
-  backend: Backend,
+  backend: Planner,
   policy: Policy,
   tally: Tally | undefined,
 ): Promise<{ before: Plan; after: Plan }> {

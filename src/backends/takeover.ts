@@ -3,10 +3,11 @@ import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
 import type { ProgramError } from "../system/program.ts";
 import { type Backend, FAMILIES, type Plan, type Tally, type Watch, type Watcher } from "./backend.ts";
+import { inEachPlace, type PlaceFailure } from "./places.ts";
 import type { KernelRules } from "./rules.ts";
 import { type Synced, sync } from "./sync.ts";
 
-/** What other backends left, or this one in a family that is not wanted any more. */
+/** What other backends left, or this one in a family that is no longer enabled. */
 export interface Leftovers {
   /** A line each. */
   readonly lines: readonly string[];
@@ -18,12 +19,11 @@ export interface Leftovers {
  * A backend that takes over from the others: once its own rules are in force, `tidy` removes what they left. That is a
  * courtesy: it cannot fail or hold up a sync, and each of the others is read and cleaned apart.
  */
-export class Takeover implements Backend {
+export class Takeover {
   readonly name: Backend["name"];
   readonly writer: string;
-  readonly place: Backend["place"];
   /** Those whose rules are elsewhere. */
-  readonly others: readonly Backend[];
+  readonly #others: readonly Backend[];
 
   /** @param all backends, the one that takes over among them or not */
   constructor(
@@ -32,8 +32,7 @@ export class Takeover implements Backend {
   ) {
     this.name = backend.name;
     this.writer = backend.writer;
-    this.place = backend.place;
-    this.others = all.filter(({ place }) => place !== backend.place);
+    this.#others = all.filter(({ place }) => place !== backend.place);
   }
 
   get limits(): readonly string[] {
@@ -53,11 +52,15 @@ export class Takeover implements Backend {
     return this.#each(policy, (backend, families) => backend.held(families));
   }
 
-  /** Removes what others left. To be called when the rules of the policy are in force. Throws nothing. */
-  tidy(policy: Policy): Promise<Leftovers> {
+  /**
+   * Removes what others left. To be called when the rules of the policy are in force. Throws nothing.
+   *
+   * @param mayRemove whether this backend still writes the rules: another one may have taken over meanwhile
+   */
+  tidy(policy: Policy, mayRemove: () => boolean = () => true): Promise<Leftovers> {
     return this.#each(policy, async (backend, families) => {
       const found = await backend.held(families);
-      return found.length > 0 ? backend.remove(families) : [];
+      return found.length > 0 && mayRemove() ? backend.remove(families) : [];
     });
   }
 
@@ -77,23 +80,22 @@ export class Takeover implements Backend {
     return this.backend.probe(policy);
   }
 
-  /** Those of all backends: an old one may still decide. */
-  async rules(families: readonly Family[]): Promise<readonly KernelRules[]> {
-    const others = this.others.map(it => it.rules(families).catch(() => []));
-    return (await Promise.all([this.backend.rules(families), ...others])).flat();
-  }
-
-  async held(families = FAMILIES): Promise<readonly string[]> {
-    return (await Promise.all([this.backend, ...this.others].map(it => it.held(families)))).flat();
-  }
-
-  /** Throws Error if something could not be read or removed, when all else is gone. */
-  async remove(families = FAMILIES): Promise<readonly string[]> {
-    const { lines, failures } = await inEachPlace([this.backend, ...this.others], families, (it, family) =>
-      it.remove(family),
-    );
-    if (failures.length > 0) throw new Error(failures.join("; "));
-    return lines;
+  /**
+   * The rules of all backends in the kernel, since an old one may still decide, and why some could not be read. Throws
+   * what reading throws if no family of this backend can be read.
+   */
+  async rules(
+    families: readonly Family[],
+  ): Promise<{ readonly rules: readonly KernelRules[]; readonly failures: readonly string[] }> {
+    const read = (backend: Backend, families: readonly Family[]) => backend.rules(families);
+    const own = await inEachPlace([this.backend], families, read);
+    const [failure] = own.failures;
+    if (failure && own.failures.length === families.length) throw failure.error;
+    const others = await inEachPlace(this.#others, families, read);
+    return {
+      rules: [...own.found, ...others.found],
+      failures: sentences([...own.failures, ...others.failures]),
+    };
   }
 
   async #each(
@@ -102,45 +104,17 @@ export class Takeover implements Backend {
   ): Promise<Leftovers> {
     const unwanted = FAMILIES.filter(family => !enabled.includes(family));
     const own = await inEachPlace([this.backend], unwanted, work);
-    const others = await inEachPlace(this.others, FAMILIES, work);
-    return { lines: [...own.lines, ...others.lines], failures: [...own.failures, ...others.failures] };
+    const others = await inEachPlace(this.#others, FAMILIES, work);
+    return {
+      lines: [...own.found, ...others.found],
+      failures: sentences([...own.failures, ...others.failures]),
+    };
   }
 }
 
-/** Works on one place and family after the other: what cannot be done in one may be done in the next. */
-async function inEachPlace(
-  backends: readonly Backend[],
-  families: readonly Family[],
-  work: (backend: Backend, families: readonly Family[]) => Promise<readonly string[]>,
-): Promise<Leftovers> {
-  const lines: string[] = [];
-  const failures: string[] = [];
-  for (const writers of Map.groupBy(backends, ({ place }) => place).values()) {
-    for (const family of families) {
-      const found = await firstOf(writers, it => work(it, [family]));
-      lines.push(...found.lines);
-      failures.push(...found.failures.map(it => `${family}: ${it}`));
-    }
-  }
-  return { lines, failures };
-}
-
-/**
- * What the first of several writers to one place finds. That others cannot read the place does not matter if one can:
- * iptables cannot where nft wrote, and nft does not see the comments of iptables.
- */
-async function firstOf(
-  writers: readonly Backend[],
-  work: (writer: Backend) => Promise<readonly string[]>,
-): Promise<Leftovers> {
-  const failures: string[] = [];
-  for (const writer of writers) {
-    try {
-      const lines = await work(writer);
-      if (lines.length > 0) return { lines, failures: [] };
-    } catch (error) {
-      failures.push(messageOf(error));
-    }
-  }
-  return { lines: [], failures: failures.length < writers.length ? [] : failures };
+/** Those of places that no writer could read. */
+function sentences(failures: readonly PlaceFailure[]): string[] {
+  return failures
+    .filter(({ isCovered }) => !isCovered)
+    .map(({ family, error }) => `${family}: ${messageOf(error)}`);
 }

@@ -68,29 +68,39 @@ export const explain = command({
         : inspect.explanationLine(it);
       return printableLines(text);
     };
-    const answer = live ? await fromKernel(flags, policy) : (it: Question) => inspect.explain(policy, it);
-    if (single) return { stdout: `${printed(answer(single))}\n`, stderr, exitCode: 0 };
-    return many(asked ?? [], words => printed(answer(question(words, common))), stderr);
+    const { answer, notes }: Answering = live
+      ? await fromKernel(flags, policy)
+      : { answer: it => inspect.explain(policy, it), notes: "" };
+    const about = stderr + notes;
+    if (single) return { stdout: `${printed(answer(single))}\n`, stderr: about, exitCode: 0 };
+    return many(asked ?? [], words => printed(answer(question(words, common))), about);
   },
 });
 
-async function fromKernel(flags: AgentFlags, policy: Policy): Promise<(it: Question) => Explanation> {
+interface Answering {
+  answer(it: Question): Explanation;
+  /** For standard error. */
+  readonly notes: string;
+}
+
+async function fromKernel(flags: AgentFlags, policy: Policy): Promise<Answering> {
   const { explainLive } = await import("../inspect/explain.ts");
   const { backend } = await chooseBackend({
     wanted: flags.backend,
     policy,
     ...exemptionFor(policy.chain, async () => policy),
   });
-  const kernel = await backend.rules(FAMILIES);
+  const { rules: kernel, failures } = await backend.rules(FAMILIES);
   const { findConflicts } = await import("../inspect/conflicts.ts");
   const { competing } = await findConflicts(policy, backend.name);
   const { readAddressTypes } = await import("../inspect/local-routes.ts");
   const { isLocal, isBroadcast } = await readAddressTypes();
-  return it => {
+  const answer = (it: Question) => {
     const local = isLocal(it.destination) ? { local: true } : {};
     const broadcast = isBroadcast(it.destination) ? { broadcast: true } : {};
     return explainLive(policy, { ...it, ...local, ...broadcast }, kernel, competing);
   };
+  return { answer, notes: failures.map(it => `ipmasq: rules not read: ${it}\n`).join("") };
 }
 
 /** What is said of each line. One that cannot be understood is reported with its number, and the others go on. */

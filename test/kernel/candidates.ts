@@ -12,7 +12,6 @@ import { Tools, type Variant } from "../../src/backends/iptables/tools.ts";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { renderJson, renderText } from "../../src/backends/nftables/render.ts";
 import { ruleset } from "../../src/backends/nftables/ruleset.ts";
-import { Takeover } from "../../src/backends/takeover.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import { judge as judgeRules } from "../backends/iptables/judge.ts";
 import { judge as judgeTables } from "../backends/nftables/judge.ts";
@@ -27,7 +26,7 @@ export interface Candidate {
    *
    * @param through a command line that runs the one behind it, in front of each that the backend starts
    */
-  open(lab: Lab, through?: readonly string[]): Takeover;
+  open(lab: Lab, through?: readonly string[]): Backend;
   /** How many programs read the rules of a policy. */
   reads(policy: Policy): number;
   /** Everything in the node's kernel that a write would change, handles and counters too. */
@@ -83,7 +82,7 @@ export function describeTools(
 export function nftables(nft: readonly string[]): Candidate {
   return {
     reads: ({ families }) => families.length,
-    open: (lab, through = []) => alone(new NftablesBackend(lab.node.command([...through, ...nft]))),
+    open: (lab, through = []) => new NftablesBackend(lab.node.command([...through, ...nft])),
     snapshot: lab => lab.node.output(["nft", "-a", "list", "ruleset"]),
     judge: policy => {
       const tables = ruleset(policy);
@@ -110,10 +109,8 @@ export function iptables(variant: Variant, folder?: string): Candidate {
   const save = (program: string) => [path(`${program}${suffix}-save`), "-c", "-t", "nat"];
   return {
     open: (lab, through = []) =>
-      alone(
-        new IptablesBackend(
-          new Tools(variant, suffix, true, programsOf(lab, through, path), { lock: 10, look: 50 }),
-        ),
+      new IptablesBackend(
+        new Tools(variant, suffix, true, programsOf(lab, through, path), { lock: 10, look: 50 }),
       ),
     reads: policy => (variant === "iptables-legacy" ? policy.families.length : chainsOf(policy)),
     snapshot: async lab => {
@@ -139,7 +136,7 @@ export function iptables(variant: Variant, folder?: string): Candidate {
 function natByNft(): Candidate {
   return {
     reads: chainsOf,
-    open: (lab, through = []) => alone(new NftNatBackend(programsOf(lab, through))),
+    open: (lab, through = []) => new NftNatBackend(programsOf(lab, through)),
     snapshot: lab => lab.node.output(["nft", "-a", "list", "ruleset"]),
     judge: judgeBoth,
     renderings: [],
@@ -150,11 +147,6 @@ function natByNft(): Candidate {
 /** The chains that the iptables backend has for a policy, POSTROUTING among them. */
 function chainsOf(policy: Policy): number {
   return policy.families.reduce((sum, family) => sum + 1 + iptablesRuleset(policy, family).chains.length, 0);
-}
-
-/** As `chooseBackend` has it, but that there are no others. */
-function alone(backend: Backend): Takeover {
-  return new Takeover(backend, []);
 }
 
 function judgeBoth(policy: Policy): (packet: Packet) => "keep" | "masquerade" {

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { Lab } from "../../lab/lab.ts";
+import { sync } from "../../src/backends/sync.ts";
 import { Totals } from "../../src/observe/totals.ts";
 import { policy } from "../policies.ts";
 import { iptables, nftables } from "./candidates.ts";
@@ -52,7 +53,7 @@ test.each([
     const totals = new Totals();
     let writes = 0;
     const backend = open(lab);
-    const { before, after } = await backend.sync(wanted, {
+    const { before, after } = await sync(backend, wanted, {
       read: plan => totals.read(plan),
       wrote: (plan, counters) => {
         writes += 1;

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { BINARY } from "../../lab/agent.ts";
+import { CrashingNft } from "../../lab/crashing-nft.ts";
 import { Lab } from "../../lab/lab.ts";
 import { WRITERS } from "../../lab/writers.ts";
 
@@ -92,3 +93,24 @@ test.each(WRITERS)(
     await lab.node.output("ip address delete 192.0.2.1/24 dev eth1".split(" "));
   },
 );
+
+test("explain --live answers beside a rule that iptables cannot read", async () => {
+  await lab.node.output([BINARY, "run", "--once"]);
+  const chain = "chain POSTROUTING { type nat hook postrouting priority 100; meta mark 77 masquerade; }";
+  await lab.node.output(["nft", `table ip nat { ${chain}; }`]);
+  const { exitCode, stdout, stderr } = await lab.node.run([BINARY, "explain", "--live", "10.1.2.3"]);
+  expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+  expect(stdout).toStartWith("10.1.2.3: keeps its address\n");
+});
+
+test("explain --live says what of the kernel cannot be read", async () => {
+  const nft = await CrashingNft.create();
+  await nft.become("crash");
+  const argv = [...nft.environment, BINARY, "explain", "--live", "203.0.113.7"];
+  const { exitCode, stdout, stderr } = await lab.node.run(argv);
+  expect(exitCode).toBe(0);
+  expect(stdout).toContain("no rule of ours in the kernel decides it");
+  expect(stderr).toMatch(
+    /^ipmasq: rules not read: ip: nft .*crashed.*\nipmasq: rules not read: ip6: nft .*crashed.*\n$/,
+  );
+});

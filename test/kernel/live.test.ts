@@ -4,9 +4,10 @@ import { Lab } from "../../lab/lab.ts";
 import { save } from "../../lab/save.ts";
 import { Agent } from "../../src/agent/agent.ts";
 import { NodeLock } from "../../src/agent/node-lock.ts";
+import type { Backend } from "../../src/backends/backend.ts";
 import type { Chosen } from "../../src/backends/choose.ts";
 import { Failover } from "../../src/backends/failover.ts";
-import type { Takeover } from "../../src/backends/takeover.ts";
+import { Takeover } from "../../src/backends/takeover.ts";
 import type { SyncRecord } from "../../src/observe/journal.ts";
 import { createLog } from "../../src/observe/log.ts";
 import { journal } from "../observe/journals.ts";
@@ -143,8 +144,9 @@ describeCandidates(({ open, meddling }) => {
 });
 
 /** A backend without another one in its place. */
-function only(backend: Takeover): Chosen {
-  return { backend, reason: "the only one", alternatives: [backend], nftables: undefined };
+function only(backend: Backend): Chosen {
+  const takeover = new Takeover(backend, []);
+  return { backend: takeover, reason: "the only one", alternatives: [takeover], nftables: undefined };
 }
 
 async function owner(to: string): Promise<ReturnType<Lab["owner"]>> {
@@ -161,7 +163,7 @@ class Life {
   readonly #stop = new AbortController();
   readonly #ended: Promise<void>;
 
-  constructor(backend: Takeover) {
+  constructor(backend: Backend) {
     const log = createLog("info", "text", line => this.lines.push(line.trimEnd().replace(/^\S+ /, "")));
     const times = { quiet: 300, deadline: 5000 };
     const settings = { config: CONFIG, flags: DEFAULT_FLAGS, resyncInterval: undefined, times };

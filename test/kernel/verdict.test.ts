@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { Lab } from "../../lab/lab.ts";
 import { LINKS } from "../../lab/topology.ts";
 import { sync } from "../../src/backends/sync.ts";
+import { Takeover } from "../../src/backends/takeover.ts";
 import { explainLive } from "../../src/inspect/explain.ts";
 import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
 import type { CidrList, FamilyPolicy, Policy } from "../../src/policy/policy.ts";
@@ -67,7 +68,7 @@ describeCandidates(({ open, judge, renderings, snapshot, meddling }) => {
       const property = fc.asyncProperty(random, async ({ short, flags }) => {
         const meant = policy(short, { ...flags, toPorts: undefined }); // few ports are soon all in use
         await sync(backend, meant);
-        await backend.tidy(meant); // of a family that the policy before had
+        await new Takeover(backend, []).tidy(meant); // of a family that the policy before had
         const packets = udp(destinations(meant).filter(isAnswered), POD_ADDRESSES, wayTo);
         expect(disagreements(meant, packets, await Promise.all(packets.map(seen)))).toEqual([]);
         const kernel = await backend.rules(meant.families.map(({ family }) => family));
