@@ -1,4 +1,5 @@
 import type { Policy } from "../policy/policy.ts";
+import { backOff } from "../system/back-off.ts";
 import { messageOf } from "../system/errors.ts";
 import { type FailureKind, failureKind } from "../system/program.ts";
 import type { Plan, Tally, Watch, Watcher } from "./backend.ts";
@@ -11,7 +12,7 @@ export interface Move {
   readonly from: string;
   readonly to: string;
   readonly reason: string;
-  /** Why the preferred backend does not write; undefined when it does again. */
+  /** Why the preferred backend does not write; undefined if it does. */
   readonly fallback: string | undefined;
 }
 
@@ -22,25 +23,32 @@ export interface Move {
  */
 export class Failover {
   #active: Takeover;
+  /** The one whose rules are to stay: the active one, or during a move the next. */
+  #owner: Takeover;
   readonly #preferred: Takeover;
   /** Consecutive syncs that the active backend failed. */
   #failures = 0;
   /** Backends that failed and were not seen to work since. */
   readonly #failing = new Set<Takeover>();
-  /** When the preferred backend is tried again, by a monotonic clock, and how long it is between tries. */
+  /** When the preferred backend is tried again, by a monotonic clock, and how often it failed in a row. */
   #nextTry = 0;
-  #pause = FIRST_PAUSE_MS;
+  #tries = 0;
   #watcher: Watcher | undefined;
   #watch: Watch | undefined;
   /** Whether rules that differ are due to us, not to somebody else. */
   #rewrites = false;
 
-  /** @param several how many failures in a row are not a coincidence, where the kind of failure may be one */
+  /**
+   * @param several how many failures in a row are not a coincidence, where the kind of failure may be one
+   * @param pauses between tries of a preferred backend that fails, and for its answer
+   */
   constructor(
     readonly chosen: Chosen,
     readonly several = SEVERAL,
+    readonly pauses = PAUSES,
   ) {
     this.#active = chosen.backend;
+    this.#owner = chosen.backend;
     this.#preferred = chosen.preferred ?? chosen.backend;
     if (this.#isFallback) this.#failed(this.#preferred);
   }
@@ -86,11 +94,12 @@ export class Failover {
   }
 
   async tidy(policy: Policy): Promise<Leftovers> {
-    const tidied = await this.#active.tidy(policy);
+    const active = this.#active;
+    const tidied = await active.tidy(policy, () => this.#owner === active);
     const { nftables } = this.chosen;
-    if (this.#active.claimsKept && nftables && !(await mayRemain(nftables))) {
+    if (active.claimsKept && nftables && !(await mayRemain(nftables))) {
       // Nothing is left that would have to be kept from deciding.
-      this.#active.claimKept(false);
+      active.claimKept(false);
       this.#rewrites = true;
       this.#watcher?.changed();
     }
@@ -119,31 +128,41 @@ export class Failover {
   ): Promise<(Synced & { moved: Move }) | undefined> {
     const from = this.#active;
     this.#failed(from);
-    for (const next of this.chosen.alternatives) {
+    const rank = (it: Takeover) => Number(this.#failing.has(it));
+    for (const next of this.chosen.alternatives.toSorted((a, b) => rank(a) - rank(b))) {
       if (next === from) continue;
       const nftables = [...this.#failing].some(it => it.name === "nftables");
       next.claimKept(nftables && next.name !== "nftables");
       try {
+        this.#owner = next;
         const synced = await next.sync(policy, tally);
         this.#activate(next);
-        const why = `${from.writer} fails: ${messageOf(error)}`;
-        const moved = { from: from.writer, to: next.writer, reason: why, fallback: messageOf(error) };
+        const why = messageOf(error);
+        const fallback = this.#isFallback ? why : undefined;
+        const moved = {
+          from: from.writer,
+          to: next.writer,
+          reason: `${from.writer} fails: ${why}`,
+          fallback,
+        };
         return { ...synced, expected: true, moved };
       } catch {
         this.#failing.add(next);
       }
     }
+    this.#owner = from;
     return undefined;
   }
 
   async #moveBack(policy: Policy, tally: Tally | undefined): Promise<(Synced & { moved: Move }) | undefined> {
     const from = this.#active;
     const preferred = this.#preferred;
-    this.#pause = Math.min(2 * this.#pause, LAST_PAUSE_MS);
-    this.#nextTry = performance.now() + this.#pause;
-    const slow = Bun.sleep(PROBE_MS).then(() => "slow" as const);
+    this.#tries++;
+    this.#setNextTry();
+    const slow = Bun.sleep(this.pauses.probe).then(() => "slow" as const);
     if ((await Promise.race([preferred.probe(policy), slow])) !== undefined) return undefined;
     preferred.claimKept(false);
+    this.#owner = preferred;
     try {
       const synced = await preferred.sync(policy, tally);
       this.#activate(preferred);
@@ -151,6 +170,7 @@ export class Failover {
       const moved = { from: from.writer, to: preferred.writer, reason, fallback: undefined };
       return { ...synced, expected: true, moved };
     } catch {
+      this.#owner = from;
       return undefined;
     }
   }
@@ -158,8 +178,13 @@ export class Failover {
   #failed(backend: Takeover): void {
     this.#failing.add(backend);
     if (backend !== this.#preferred) return;
-    this.#pause = FIRST_PAUSE_MS;
-    this.#nextTry = performance.now() + this.#pause;
+    this.#tries = 1;
+    this.#setNextTry();
+  }
+
+  #setNextTry(): void {
+    const { first, last } = this.pauses;
+    this.#nextTry = performance.now() + backOff(this.#tries, first, last);
   }
 
   #activate(backend: Takeover): void {
@@ -168,16 +193,21 @@ export class Failover {
     this.#failing.delete(backend);
     if (!this.#watcher) return;
     this.#watch?.stop();
+    this.#watcher.lost(undefined); // it was about the other backend's events
     this.#watch = backend.watch(this.#watcher, this.#isFallback);
   }
 }
 
-/** Milliseconds between tries of a preferred backend that fails. A program that crashes leaves a line in the kernel's log. */
-const FIRST_PAUSE_MS = 10_000;
-const LAST_PAUSE_MS = 300_000;
+/** Milliseconds. */
+interface Pauses {
+  /** Between tries of a preferred backend: a program that crashes leaves a line in the kernel's log. */
+  readonly first: number;
+  readonly last: number;
+  /** How long a sync waits for the program that is tried again; it takes 20 when it works. */
+  readonly probe: number;
+}
 
-/** How long a sync waits for the program that is tried again, in milliseconds; it takes 20 when it works. */
-const PROBE_MS = 2000;
+const PAUSES: Pauses = { first: 10_000, last: 300_000, probe: 2000 };
 
 const SEVERAL = 3;
 

@@ -1,0 +1,93 @@
+import { expect, test } from "bun:test";
+import { Failover } from "../../src/backends/failover.ts";
+import { policy } from "../policies.ts";
+import { fakes } from "./fake-backend.ts";
+
+/** The preferred backend is tried again at each sync. */
+const PAUSES = { first: 0, last: 0, probe: 1000 };
+
+test("a backend that fails is replaced by the next one that works, and takes over again", async () => {
+  const { nft, iptables, legacy, chosen } = fakes();
+  const failover = new Failover(chosen, 3, PAUSES);
+  await failover.sync(policy());
+  nft.become("crashed");
+  iptables.become("refused");
+  const { moved } = await failover.sync(policy());
+  expect(moved).toEqual({
+    from: "nft",
+    to: "iptables-legacy",
+    reason: "nft fails: nft: crashed",
+    fallback: "nft: crashed",
+  });
+  nft.become("ok");
+  expect((await failover.sync(policy())).moved).toEqual({
+    from: "iptables-legacy",
+    to: "nft",
+    reason: "nft works again",
+    fallback: undefined,
+  });
+  expect(legacy.kernel.size).toBe(1);
+  await failover.tidy(policy());
+  expect(legacy.kernel.size).toBe(0);
+});
+
+test("a fallback that fails in turn is no reason to call the preferred backend a fallback", async () => {
+  const { nft, iptables, legacy, chosen } = fakes();
+  const failover = new Failover(chosen, 3, { ...PAUSES, first: 60_000, last: 60_000 });
+  await failover.sync(policy());
+  nft.become("crashed");
+  await failover.sync(policy());
+  expect(failover.writer).toBe("iptables-nft");
+  nft.become("ok");
+  iptables.become("crashed");
+  legacy.become("crashed");
+  const { moved } = await failover.sync(policy());
+  expect(moved).toMatchObject({ from: "iptables-nft", to: "nft", fallback: undefined });
+  expect(failover.retry).toBeUndefined();
+});
+
+test("a backend that failed before is tried after those that did not", async () => {
+  const { nft, iptables, chosen } = fakes();
+  const failover = new Failover(chosen, 3, { ...PAUSES, first: 60_000, last: 60_000 });
+  await failover.sync(policy());
+  nft.become("timed-out");
+  await failover.sync(policy());
+  let asked = 0;
+  nft.plan = async () => {
+    asked++;
+    throw new Error("it would hang");
+  };
+  iptables.become("crashed");
+  expect((await failover.sync(policy())).moved?.to).toBe("iptables-legacy");
+  expect(asked).toBe(0);
+});
+
+test("what a watch was said to have lost is not kept for the next one", async () => {
+  const { nft, iptables, chosen } = fakes();
+  const failover = new Failover(chosen, 3, PAUSES);
+  const lost: (string | undefined)[] = [];
+  failover.watch({ changed: () => {}, lost: why => lost.push(why), foreign: () => {} });
+  await failover.sync(policy());
+  nft.watchers[0]?.lost("nft monitor fails");
+  nft.become("crashed");
+  await failover.sync(policy());
+  expect(lost).toStrictEqual(["nft monitor fails", undefined]);
+  expect(iptables.watchers).toHaveLength(1);
+});
+
+test("leftovers that are found late are not removed by a backend that no longer writes", async () => {
+  const { nft, iptables, chosen } = fakes();
+  const failover = new Failover(chosen, 3, PAUSES);
+  await failover.sync(policy());
+  nft.become("timed-out");
+  await failover.sync(policy());
+  const { promise, resolve } = Promise.withResolvers<void>();
+  nft.reading = promise;
+  const tidied = failover.tidy(policy());
+  nft.become("ok");
+  expect((await failover.sync(policy())).moved?.to).toBe("nft");
+  resolve();
+  await tidied;
+  expect([...nft.kernel.keys()]).toEqual(["ip"]);
+  expect([...iptables.kernel.keys()]).toEqual(["ip"]);
+});
