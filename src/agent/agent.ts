@@ -1,15 +1,16 @@
-import { NotAppliedError, type Plan, type Watcher } from "../backends/backend.ts";
+import { FAMILIES, NotAppliedError, type Plan, type Watcher } from "../backends/backend.ts";
 import type { Failover, Move } from "../backends/failover.ts";
 import { type FamilyFailure, familyText, type Synced } from "../backends/sync.ts";
 import { ownServicesNote } from "../inspect/own-services.ts";
-import type { Family } from "../net/cidr.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { Journal, SyncRecord } from "../observe/journal.ts";
 import type { Log } from "../observe/log.ts";
 import type { Policy } from "../policy/policy.ts";
 import { within } from "../system/deadline.ts";
 import { messageOf } from "../system/errors.ts";
+import { LastSaid } from "../system/last-said.ts";
 import { type FailureKind, failureKind } from "../system/program.ts";
+import { driftOf, remedyFor } from "./drift.ts";
 import { facts, Intent, type Settings } from "./intent.ts";
 import { type NodeLock, StandbyError } from "./node-lock.ts";
 import { Pace } from "./pace.ts";
@@ -24,16 +25,16 @@ export class Agent {
   readonly #pace: Pace;
   /** Whether a policy was ever in force. */
   #wasInForce = false;
-  /** Why a sync failed last, so that it is said once. */
-  #failure = "";
+  /** Why syncs fail, or why this agent stands by. */
+  readonly #failure = new LastSaid();
   /** Whether the log says that the rules are contested. */
   #saidContested = false;
   /** When the last sync began, by a monotonic clock. */
   #began = 0;
   /** Whether a family failed in the last sync, while another one did not. */
   #partly = false;
-  /** What was said last of the node's own services. */
-  #note: string | undefined;
+  /** On the node's own services. */
+  readonly #note = new LastSaid();
   #tidied: Promise<void> = Promise.resolve();
   /** What was last begun with the kernel; it never rejects. */
   #last: Promise<unknown> = Promise.resolve();
@@ -112,8 +113,7 @@ export class Agent {
   /** Logs, once, which services of the node masquerading may disturb. */
   async #noteServices(policy: Policy): Promise<void> {
     const note = await ownServicesNote(policy);
-    if (note !== undefined && note !== this.#note) this.log.info(note);
-    this.#note = note;
+    if (this.#note.isNews(note) && note !== undefined) this.log.info(note);
   }
 
   /** Removes what others left. It takes no part in whether a sync succeeds. */
@@ -189,23 +189,18 @@ export class Agent {
     if (synced.moved || this.#intent.fresh || asked) {
       void this.#noteServices(policy);
       this.#tidy(policy);
-      await Promise.race([this.#tidied, Bun.sleep(TIDY_MS)]);
+      await within(TIDY_MS, this.#tidied);
     }
     const outcome = this.#succeeded(synced, due);
-    return (
-      this.#familyOutcome(
-        synced.failures,
-        policy.families.map(({ family }) => family),
-      ) ?? outcome
-    );
+    return this.#familyOutcome(synced.failures) ?? outcome;
   }
 
   /**
    * What is to be said of families that failed while another one did not; undefined if nothing has to be tried again.
    * Where the kernel or the tools lack a family it has no connections of that family either: that is a warning.
    */
-  #familyOutcome(failures: readonly FamilyFailure[], families: readonly Family[]): Outcome | undefined {
-    for (const family of families) {
+  #familyOutcome(failures: readonly FamilyFailure[]): Outcome | undefined {
+    for (const family of FAMILIES) {
       const failed = failures.find(it => it.family === family);
       this.#warn(family, failed && familyText(failed));
     }
@@ -235,7 +230,7 @@ export class Agent {
     this.#warn("writer", after.caution, "info"); // nothing is wrong yet
     if (this.#pace.failures > 0) this.log.info("sync works again", { failures: this.#pace.failures });
     this.#pace.succeeded();
-    this.#failure = "";
+    this.#failure.isNews(undefined);
     const fresh = this.#intent.fresh;
     this.#intent.fresh = false;
     if (fresh && this.#intent.policy) this.log.info("policy in force", facts(this.#intent.policy));
@@ -244,7 +239,7 @@ export class Agent {
       return { result: "unchanged" };
     }
     if (!fresh && !expected) return this.#repaired(before, due);
-    this.log.info("rules applied", differences(before));
+    this.log.info("rules applied", driftOf(before));
     return { result: "applied" };
   }
 
@@ -252,8 +247,8 @@ export class Agent {
     const pace = this.#pace;
     const now = performance.now();
     pace.repaired(now, now - this.#began);
-    const found = { ...differences(before), by, remedy: remedy(before) };
-    if (!pace.contested) this.log.warn("the kernel did not hold our rules any more; repaired", found);
+    const found = { ...driftOf(before), by, remedy: remedyFor(before) };
+    if (!pace.contested) this.log.warn("drift repaired", found);
     else if (!this.#saidContested) {
       this.#saidContested = true;
       const facts = { ...found, repairs: pace.repairs };
@@ -283,14 +278,12 @@ export class Agent {
     } else this.#pace.failed(now, now - this.#began);
     const message = messageOf(error);
     const retry = this.#running ? formatDuration(this.#pace.wait) : undefined;
-    if (message !== this.#failure) this.log.error("sync failed", { error: message, retry });
-    this.#failure = message;
+    if (this.#failure.isNews(message)) this.log.error("sync failed", { error: message, retry });
     return { result: "failed", message, failure: failureKind(error) };
   }
 
   #standingBy({ message }: StandbyError): Outcome {
-    if (message !== this.#failure) this.log.warn(`standing by: ${message}`);
-    this.#failure = message;
+    if (this.#failure.isNews(message)) this.log.warn(`standing by: ${message}`);
     return { result: "failed", message };
   }
 }
@@ -318,34 +311,3 @@ function cidrsOf({ families }: Policy): number {
 const AGENT_PATIENCE_MS = 1000;
 /** A sync of its own is not tried again, and waits for writers and hanging file systems. */
 const ONCE_PATIENCE_MS = 6000;
-
-/** How many lines of the rules were missing and how many were not ours, with the first of each. */
-function differences({ held, wanted }: Plan) {
-  const missing = beyond(wanted, held);
-  const foreign = beyond(held, wanted);
-  return {
-    missing: missing.length,
-    superfluous: foreign.length,
-    ...(held.length > 0 && missing[0] ? { firstMissing: missing[0].trim() } : {}),
-    ...(foreign[0] ? { firstSuperfluous: foreign[0].trim() } : {}),
-  };
-}
-
-/** Those lines that the others do not have, or not so often. */
-function beyond(lines: readonly string[], others: readonly string[]): string[] {
-  const left = new Map<string, number>();
-  for (const line of others) left.set(line, (left.get(line) ?? 0) + 1);
-  return lines.filter(line => {
-    const count = left.get(line) ?? 0;
-    left.set(line, count - 1);
-    return count <= 0;
-  });
-}
-
-/** What to do about whoever wrote the rules that were found. */
-function remedy({ held }: Plan): string | undefined {
-  return held.some(line => INCUMBENT.test(line)) ? "another ip-masq-agent is at work; remove it" : undefined;
-}
-
-/** What ip-masq-agent says in the comments of its chain, in place of ours. */
-const INCUMBENT = /"ip-masq-agent: .* subject to MASQUERADE/;

@@ -83,7 +83,7 @@ describeCandidates(({ open, meddling }) => {
       expect((await repaired).trigger).toBe("kernel");
       expect(await owner(KEPT)).toBe("pod");
       expect(await owner(OUTBOUND)).toBe("node");
-      expect(life.lines.filter(line => line.includes("did not hold our rules any more"))).toHaveLength(1);
+      expect(life.lines.filter(line => line.includes("drift repaired"))).toHaveLength(1);
     },
   );
 

@@ -191,15 +191,13 @@ describe("the agent", () => {
     await Bun.sleep(100); // its own write is seen
     const twice = "-t nat -A POSTROUTING -m addrtype ! --dst-type LOCAL -j IP-MASQ-AGENT";
     await lab.node.output(["iptables-nft", ...twice.split(" ")]);
-    await agent.log.until(
-      'repaired missing=0 superfluous=1 firstSuperfluous="iptables -t nat -A POSTROUTING',
-    );
+    await agent.log.until('repaired added=0 removed=1 firstRemoved="iptables -t nat -A POSTROUTING');
     const theirs = () => incumbentSync(lab.node, "iptables-nft", ["10.0.0.0/8"]);
     await theirs();
     await agent.log.until("repaired"); // of its jump, or of its chain too
     await Bun.sleep(100);
     await theirs();
-    const said = (await agent.log.until("repaired missing=8 superfluous=3")).at(-1);
+    const said = (await agent.log.until("repaired added=8 removed=3")).at(-1);
     expect(said).toContain('remedy="another ip-masq-agent is at work; remove it"');
     expect(await agent.end()).toBe(0);
   });

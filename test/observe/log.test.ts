@@ -14,7 +14,7 @@ function lines(level: keyof Log, format: "text" | "json", write: (log: Log) => v
 const events = (log: Log) => {
   log.error("sync failed", { error: 'nft: "x"\ny', retry: "1s" });
   log.warn("odd", { empty: "", none: undefined });
-  log.info("rules applied", { missing: 3, superfluous: 0, set: "a=b", ok: true });
+  log.info("rules applied", { added: 3, removed: 0, set: "a=b", ok: true });
   log.debug("read");
 };
 
@@ -22,7 +22,7 @@ test("text is a line an event, with what has blanks in quotes", () => {
   expect(lines("debug", "text", events)).toEqual([
     'TIME ERROR sync failed error="nft: \\"x\\"\\ny" retry=1s\n',
     'TIME WARN  odd empty=""\n',
-    'TIME INFO  rules applied missing=3 superfluous=0 set="a=b" ok=true\n',
+    'TIME INFO  rules applied added=3 removed=0 set="a=b" ok=true\n',
     "TIME DEBUG read\n",
   ]);
 });
@@ -31,7 +31,7 @@ test("JSON is an object a line", () => {
   expect(lines("debug", "json", events)).toEqual([
     '{"time":"TIME","level":"error","message":"sync failed","error":"nft: \\"x\\"\\ny","retry":"1s"}\n',
     '{"time":"TIME","level":"warn","message":"odd","empty":""}\n',
-    '{"time":"TIME","level":"info","message":"rules applied","missing":3,"superfluous":0,"set":"a=b","ok":true}\n',
+    '{"time":"TIME","level":"info","message":"rules applied","added":3,"removed":0,"set":"a=b","ok":true}\n',
     '{"time":"TIME","level":"debug","message":"read"}\n',
   ]);
 });

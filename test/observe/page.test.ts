@@ -34,9 +34,7 @@ function full(): Journal {
     ],
   };
   about.synced(synced("applied", "start"));
-  about.synced(
-    synced("repaired", "kernel", 'missing=21 firstMissing="chain postrouting {" by=nft (pid 1234)'),
-  );
+  about.synced(synced("repaired", "kernel", 'added=21 firstAdded="chain postrouting {" by=nft (pid 1234)'));
   about.totals.read({
     writer: "nft",
     counters: [counter("keep", "10.0.0.0/8", 12_345, 1_234_567), counter("masquerade", "rest", 7, 420)],

@@ -62,7 +62,7 @@ export async function repairs(writer: Writer): Promise<Finding> {
   const commands = meddling(writer);
   for (const command of commands) {
     await lab.node.output(command);
-    await agent.log.until("did not hold our rules any more; repaired");
+    await agent.log.until("drift repaired");
     const owners = await Promise.all([KEPT, OUTBOUND].map(to => owner(lab, to)));
     if (owners.join() !== "pod,node") return { ok: false, cell: "not repaired", raw: { command, owners } };
   }

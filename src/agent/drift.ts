@@ -1,0 +1,40 @@
+import type { Plan } from "../backends/backend.ts";
+
+/** What a write changes of the rules in the kernel, in numbers of lines, with the first of each kind. */
+export type Drift = {
+  readonly added: number;
+  readonly removed: number;
+  /** Left out for a kernel without rules of ours. */
+  readonly firstAdded?: string;
+  readonly firstRemoved?: string;
+};
+
+export function driftOf({ held, wanted }: Plan): Drift {
+  const added = beyond(wanted, held);
+  const removed = beyond(held, wanted);
+  return {
+    added: added.length,
+    removed: removed.length,
+    ...(held.length > 0 && added[0] ? { firstAdded: added[0].trim() } : {}),
+    ...(removed[0] ? { firstRemoved: removed[0].trim() } : {}),
+  };
+}
+
+/** Those lines that the others do not have, or not so often. */
+function beyond(lines: readonly string[], others: readonly string[]): string[] {
+  const left = new Map<string, number>();
+  for (const line of others) left.set(line, (left.get(line) ?? 0) + 1);
+  return lines.filter(line => {
+    const count = left.get(line) ?? 0;
+    left.set(line, count - 1);
+    return count <= 0;
+  });
+}
+
+/** What to do if the rules that were found are another agent's. */
+export function remedyFor({ held }: Plan): string | undefined {
+  return held.some(line => INCUMBENT.test(line)) ? "another ip-masq-agent is at work; remove it" : undefined;
+}
+
+/** What ip-masq-agent says in the comments of its chain, in place of ours. */
+const INCUMBENT = /"ip-masq-agent: .* subject to MASQUERADE/;

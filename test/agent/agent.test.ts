@@ -1,0 +1,69 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { save } from "../../lab/save.ts";
+import { Agent } from "../../src/agent/agent.ts";
+import { NodeLock } from "../../src/agent/node-lock.ts";
+import { Failover } from "../../src/backends/failover.ts";
+import { createLog } from "../../src/observe/log.ts";
+import { fakes } from "../backends/fake-backend.ts";
+import { journal } from "../observe/journals.ts";
+import { DEFAULT_FLAGS } from "../policies.ts";
+
+let folder: string;
+let agent: Agent;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "agent-"));
+});
+afterEach(async () => {
+  agent.lock.release();
+  await rm(folder, { recursive: true });
+});
+
+const configure = (text: string) => save(join(folder, "config"), `${text}\n`);
+const once = (trigger: "start" | "kernel") => agent.once({ triggers: [trigger], by: undefined });
+/** An agent that writes with backends in memory, and what it logs. */
+function made() {
+  const lines: string[] = [];
+  const log = createLog("info", "text", line => lines.push(line.trimEnd().replace(/^\S+ /, "")));
+  const { nft, iptables, chosen } = fakes();
+  const flags = { ...DEFAULT_FLAGS, enableIPv6: undefined };
+  const times = { quiet: 50, deadline: 1000 };
+  const settings = { config: join(folder, "config"), flags, resyncInterval: undefined, times };
+  const lock = new NodeLock(join(folder, "run"), log, {});
+  agent = new Agent(settings, new Failover(chosen), journal(), log, lock);
+  return { lines, nft, iptables };
+}
+
+test("a repair says how many rules were added and removed, with the first of each", async () => {
+  await configure("nonMasqueradeCIDRs: [10.0.0.0/8]");
+  const { lines, nft } = made();
+  expect(await once("start")).toMatchObject({ result: "applied" });
+  expect(lines.at(-1)).toBe("INFO  rules applied added=1 removed=0");
+  nft.kernel.set("ip", "ip 0.0.0.0/0");
+  const facts = 'added=1 removed=1 firstAdded="ip 169.254.0.0/16,10.0.0.0/8" firstRemoved="ip 0.0.0.0/0"';
+  const { result, message } = await once("kernel");
+  expect([result, message]).toEqual(["repaired", facts.replaceAll('"', "")]);
+  expect(lines.at(-1)).toBe(`WARN  drift repaired ${facts}`);
+  expect(await once("kernel")).toMatchObject({ result: "unchanged" });
+});
+
+test("a family that fails is a warning as long as it is enabled", async () => {
+  await configure("enableIPv6: true\nnonMasqueradeCIDRs: [10.0.0.0/8, fd00::/8]");
+  const { nft } = made();
+  nft.become("unsupported", "ip6");
+  const stop = new AbortController();
+  const begun = Promise.withResolvers<void>();
+  const ended = agent.run(stop.signal, begun.resolve);
+  await begun.promise;
+  const { warnings } = agent.journal;
+  expect(warnings.get("ip6")).toBe("IPv6 rules are not in force: nft: unsupported");
+  const changed = Promise.withResolvers<void>();
+  agent.journal.follow(({ trigger }) => void (trigger === "config" && changed.resolve()));
+  await configure("nonMasqueradeCIDRs: [10.0.0.0/8]");
+  await changed.promise;
+  expect([...warnings.keys()]).toEqual(["leftovers"]);
+  stop.abort();
+  await ended;
+});
