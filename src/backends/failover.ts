@@ -97,7 +97,7 @@ export class Failover {
     const active = this.#active;
     const tidied = await active.tidy(policy, () => this.#owner === active);
     const { nftables } = this.chosen;
-    if (active.claimsKept && nftables && !(await mayRemain(nftables))) {
+    if (active.claimsKept && nftables && !(await mayRemain(nftables)) && this.#owner === active) {
       // Nothing is left that would have to be kept from deciding.
       active.claimKept(false);
       this.#rewrites = true;
