@@ -19,8 +19,9 @@ const ALONE = ["test/kernel/lab.test.ts", "test/kernel/load.test.ts", "test/kern
 
 /** The files that take longest, which therefore start first. */
 const LONGEST = [
-  "test/kernel/verdict.test.ts",
   "test/kernel/sync.test.ts",
+  "test/kernel/verdict.test.ts",
+  "test/kernel/failover.test.ts",
   "test/kernel/reload.test.ts",
   "test/kernel/kill.test.ts",
   "test/kernel/faults.test.ts",

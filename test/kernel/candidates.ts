@@ -45,10 +45,13 @@ export interface Candidate {
 /** scripts/test.ts has them fetched. */
 const TOOLS = await Promise.all(SUITES.map(async suite => ({ suite, tools: await debianTools(suite) })));
 
+/** The suites whose tools are candidates. `npm run test:versions` tries the newest ones too. */
+const CANDIDATE_SUITES = process.env.CANDIDATE_SUITES?.split(" ") ?? ["trixie"];
+
 /** Has the tests for each candidate, with the tools of this machine and those of Debian's suites. */
 export function describeCandidates(
   tests: (candidate: Candidate) => void,
-  suites = ["trixie", "forky"],
+  suites: readonly string[] = CANDIDATE_SUITES,
 ): void {
   describe("nftables by nft of this machine", () => tests(nftables(["nft"])));
   describe("iptables by iptables-nft of this machine", () => tests(iptables("iptables-nft")));
