@@ -69,6 +69,8 @@ export class Agent {
       foreign,
     });
     this.#intent.watch(() => this.#triggers.push("config"));
+    const { preferred, failure } = this.backend.chosen;
+    if (preferred) this.#warn("fallback", inPlace(this.backend.writer, preferred.writer, failure ?? ""));
     const unwatch = () => {
       kernel.stop();
       this.#intent.stop();
@@ -91,7 +93,11 @@ export class Agent {
 
   /** Milliseconds until the next sync at the latest. A family that fails does not hold back repairs of another one. */
   get #wait(): number {
-    const again = [this.#partly ? PARTLY_MS : undefined, this.backend.retry];
+    // A sync that does not come to the backend, as without a good config, does not try the preferred one again.
+    const again = [
+      this.#partly ? PARTLY_MS : undefined,
+      this.journal.inSync ? this.backend.retry : undefined,
+    ];
     return Math.min(this.#pace.wait, ...again.map(it => it ?? Number.POSITIVE_INFINITY));
   }
 
@@ -220,7 +226,7 @@ export class Agent {
       reason,
       fallback: fallback !== undefined,
     };
-    const message = fallback && `${to} writes the rules in place of ${from}, which fails: ${fallback}`;
+    const message = fallback && inPlace(to, from, fallback);
     this.#warn("fallback", message);
     if (message === undefined) this.log.info(`${to} writes the rules again`, { before: from });
   }
@@ -286,6 +292,10 @@ export class Agent {
     if (this.#failure.isNews(message)) this.log.warn(`standing by: ${message}`);
     return { result: "failed", message };
   }
+}
+
+function inPlace(to: string, from: string, failure: string): string {
+  return `${to} writes the rules in place of ${from}, which fails: ${failure}`;
 }
 
 /** How long a sync waits until what others left is removed, in milliseconds. That takes about 50. */

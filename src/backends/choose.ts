@@ -12,8 +12,9 @@ import { Takeover } from "./takeover.ts";
 export interface Chosen {
   readonly backend: Takeover;
   readonly reason: string;
-  /** What would be chosen if its program did not fail now. */
+  /** What would be chosen if its program did not fail now, and how it fails. */
   readonly preferred?: Takeover;
+  readonly failure?: string;
   /** What else `--backend` allows, the better ones first; the chosen one among them. */
   readonly alternatives: readonly Takeover[];
   /** The nftables backend, where nft is installed. */
@@ -36,8 +37,9 @@ export interface ChooseOptions {
 interface Choice {
   readonly backend: Backend;
   readonly reason: string;
-  /** A better one whose program fails now. */
+  /** A better one whose program fails now, and how. */
   readonly failing?: Backend;
+  readonly failure?: string;
   /** Whether it fails by not ending: then it is not asked for anything more. */
   readonly hangs?: boolean;
 }
@@ -46,7 +48,7 @@ interface Choice {
 export async function chooseBackend(options: ChooseOptions): Promise<Chosen> {
   const { programs = PROGRAMS, policy, wanted } = options;
   const all = await everyBackend(policy.chain, programs);
-  const { backend, reason, failing, hangs } = await choose(options, programs, all);
+  const { backend, reason, failing, failure, hangs } = await choose(options, programs, all);
   const keepers = new Map(all.map(it => [it, new Takeover(it, all)]));
   const chosen = keepers.get(backend) ?? new Takeover(backend, all);
   const preferred = failing && keepers.get(failing);
@@ -55,7 +57,14 @@ export async function chooseBackend(options: ChooseOptions): Promise<Chosen> {
   const allowed = [...keepers].flatMap(([it, keeper]) =>
     wanted === "auto" || it.name === wanted ? [keeper] : [],
   );
-  return { backend: chosen, reason, ...(preferred && { preferred }), alternatives: allowed, nftables };
+  return {
+    backend: chosen,
+    reason,
+    ...(preferred && { preferred }),
+    ...(failure !== undefined && { failure }),
+    alternatives: allowed,
+    nftables,
+  };
 }
 
 /** Whether rules of a backend may be in the kernel: they are, or they cannot be read. */
@@ -106,7 +115,8 @@ async function choose(
   if (refusal.kind === "not-permitted") return { backend: nftables, reason: "nft is here" };
   const choice = await iptables(programs, all, `nft does not take our rules: ${refusal.message}`);
   const hangs = refusal.kind === "timed-out";
-  return hangs || refusal.kind === "crashed" ? { ...choice, failing: nftables, hangs } : choice;
+  if (!hangs && refusal.kind !== "crashed") return choice;
+  return { ...choice, failing: nftables, failure: refusal.message, hangs };
 }
 
 async function iptables(programs: Programs, all: readonly Backend[], reason: string): Promise<Choice> {

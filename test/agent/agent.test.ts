@@ -11,6 +11,9 @@ import { fakes } from "../backends/fake-backend.ts";
 import { journal } from "../observe/journals.ts";
 import { DEFAULT_FLAGS } from "../policies.ts";
 
+/** A preferred backend that fails is tried again at each sync. */
+const PAUSES = { first: 0, last: 0, probe: 1000 };
+
 let folder: string;
 let agent: Agent;
 beforeEach(async () => {
@@ -23,8 +26,12 @@ afterEach(async () => {
 
 const configure = (text: string) => save(join(folder, "config"), `${text}\n`);
 const once = (trigger: "start" | "kernel") => agent.once({ triggers: [trigger], by: undefined });
-/** An agent that writes with backends in memory, and what it logs. */
-function made() {
+/**
+ * An agent that writes with backends in memory, and what it logs.
+ *
+ * @param failing whether nft fails from the start, so that iptables was chosen in its place
+ */
+function made(failing = false) {
   const lines: string[] = [];
   const log = createLog("info", "text", line => lines.push(line.trimEnd().replace(/^\S+ /, "")));
   const { nft, iptables, chosen } = fakes();
@@ -32,7 +39,10 @@ function made() {
   const times = { quiet: 50, deadline: 1000 };
   const settings = { config: join(folder, "config"), flags, resyncInterval: undefined, times };
   const lock = new NodeLock(join(folder, "run"), log, {});
-  agent = new Agent(settings, new Failover(chosen), journal(), log, lock);
+  const [preferred, backend = chosen.backend] = chosen.alternatives;
+  const inPlace = failing && preferred ? { ...chosen, backend, preferred, failure: "nft: crashed" } : chosen;
+  if (failing) nft.become("crashed");
+  agent = new Agent(settings, new Failover(inPlace, 3, PAUSES), journal(), log, lock);
   return { lines, nft, iptables };
 }
 
@@ -66,4 +76,36 @@ test("a family that fails is a warning as long as it is enabled", async () => {
   expect([...warnings.keys()]).toEqual(["leftovers"]);
   stop.abort();
   await ended;
+});
+
+/** Runs the agent until something has happened, and returns its syncs. */
+async function lived(until: Promise<unknown>) {
+  const stop = new AbortController();
+  const ended = agent.run(stop.signal, () => {});
+  await until;
+  stop.abort();
+  await ended;
+  return agent.journal.syncs.map(({ result }) => result);
+}
+
+test("without a good config a preferred backend that fails is not tried again and again", async () => {
+  await configure("nonMasqueradeCIDRs: [10.0.0.1/8]");
+  made(true);
+  expect(await lived(Bun.sleep(200))).toEqual(["failed"]);
+});
+
+test("a fallback that begins with the agent is a warning until the preferred backend works", async () => {
+  await configure("nonMasqueradeCIDRs: [10.0.0.0/8]");
+  const { lines, nft } = made(true);
+  const applied = Promise.withResolvers<void>();
+  const back = Promise.withResolvers<void>();
+  agent.journal.follow(() => (agent.backend.writer === "nft" ? back.resolve() : applied.resolve()));
+  const life = lived(back.promise);
+  await applied.promise;
+  const warning = "iptables-nft writes the rules in place of nft, which fails: nft: crashed";
+  expect(agent.journal.warnings.get("fallback")).toBe(warning);
+  expect(lines).toContain(`WARN  ${warning}`);
+  nft.become("ok");
+  await life;
+  expect(agent.journal.warnings.has("fallback")).toBe(false);
 });
