@@ -4,6 +4,12 @@ import { BINARY, RunningAgent } from "../../lab/agent.ts";
 import { CrashingNft, type NftMode } from "../../lab/crashing-nft.ts";
 import { Lab } from "../../lab/lab.ts";
 import { save } from "../../lab/save.ts";
+import { IptablesBackend } from "../../src/backends/iptables/backend.ts";
+import { Tools } from "../../src/backends/iptables/tools.ts";
+import { sync } from "../../src/backends/sync.ts";
+import { Totals } from "../../src/observe/totals.ts";
+import { policy } from "../policies.ts";
+import { programsOf } from "./candidates.ts";
 
 /** In the empty /run of lab/isolate. */
 const FOLDER = "/run/failover";
@@ -118,6 +124,22 @@ test("a table that a crashing nft can read is known to be gone", async () => {
   expect(await run("iptables-save -t nat")).not.toContain("NETMAP");
   expect(await agent.end()).toBe(0);
 }, 30_000);
+
+test("what is counted stays true where iptables cannot claim kept connections", async () => {
+  const refusing =
+    'input=$(cat); case "$input" in *NETMAP*) exit 1 ;; esac; echo "$input" | iptables-nft-restore "$@"';
+  const programs = programsOf(lab);
+  const argv = (name: string) =>
+    name === "iptables-nft-restore" ? lab.node.command(["sh", "-c", refusing, name]) : programs.argv(name);
+  const backend = new IptablesBackend(new Tools("iptables-nft", "-nft", true, { ...programs, argv }));
+  const totals = new Totals();
+  await sync(backend, policy(), totals);
+  await lab.connect({ protocol: "udp", to: "10.1.2.3" });
+  backend.claimKept(true);
+  await sync(backend, policy(), totals);
+  expect(backend.claimsKept).toBe(false);
+  expect(totals.byVerdict.keep.connections).toBe(1);
+});
 
 test("with --backend=nftables no other backend writes, and the log says why nothing changes", async () => {
   await keep("10.0.0.0/8");

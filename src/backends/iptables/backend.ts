@@ -75,10 +75,12 @@ export class IptablesBackend implements Backend {
       writer: `${this.name} by ${this.writer}`,
       counters: halves.flatMap(({ family, saved }) => countersOf(family, saved.chains, policy.chain)),
       apply: async () => {
-        for (const { family, input } of halves) if (input !== undefined) await this.#write(family, input);
-        return halves.flatMap(({ family, saved, rules }) =>
-          countersOf(family, restored(saved, rules), policy.chain),
-        );
+        const begun: Counter[] = [];
+        for (const { family, saved, rules, input } of halves) {
+          const isWritten = input === undefined || (await this.#write(family, input));
+          begun.push(...countersOf(family, isWritten ? restored(saved, rules) : saved.chains, policy.chain));
+        }
+        return begun;
       },
     };
   }
@@ -161,14 +163,19 @@ export class IptablesBackend implements Backend {
     );
   }
 
-  /** Writes what was planned. Where kept connections cannot be claimed, the next plan does without. */
-  async #write(family: Family, input: string): Promise<void> {
+  /**
+   * Writes what was planned. Where kept connections cannot be bound to their address, it writes nothing and returns
+   * false, and the next plan does without.
+   */
+  async #write(family: Family, input: string): Promise<boolean> {
     try {
       await this.#restore(family, input);
+      return true;
     } catch (error) {
       const kind = failureKind(error);
       if (!this.claimsKept || (kind !== "refused" && kind !== "unsupported")) throw error;
       this.#canClaim = false;
+      return false;
     }
   }
 
