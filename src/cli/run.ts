@@ -14,6 +14,7 @@ import { Journal } from "../observe/journal.ts";
 import { createLog, type Log } from "../observe/log.ts";
 import type { ServerOptions } from "../observe/server.ts";
 import { policyOf } from "../policy/policy.ts";
+import { within } from "../system/deadline.ts";
 import { LastSaid } from "../system/last-said.ts";
 import { ProgramError } from "../system/program.ts";
 import { command } from "./command.ts";
@@ -110,17 +111,29 @@ export const run = command({
       longAfter(stop.signal),
     ]);
     if (flags["cleanup-on-exit"]) {
-      if (running.ownsRules) {
-        const { done, failures } = await removeAll(await everyBackend(flags["masq-chain"]));
-        log.info("rules removed", { removed: done.map(line => line.replace(/^removed /, "")).join(", ") });
-        for (const failure of failures) log.error(failure);
-      } else log.info("rules stay: this agent is not active, or never had a policy in force");
+      if (running.ownsRules) await cleanUp(flags["masq-chain"], log);
+      else log.info("rules stay: this agent is not active, or never had a policy in force");
     }
     lock.release();
     log.info("ipmasq ends");
     return { exitCode: 0 };
   },
 });
+
+/** Removes the rules as `cleanup` does, but does not wait for a program that hangs. */
+async function cleanUp(chain: string, log: Log): Promise<void> {
+  const removal = await within(CLEANUP_MS, everyBackend(chain).then(removeAll));
+  if (!removal) {
+    log.error(`rules may be left: they could not be removed within ${formatDuration(CLEANUP_MS)}`);
+    return;
+  }
+  const removed = removal.done.map(line => line.replace(/^removed /, "")).join(", ");
+  log.info("rules removed", { removed });
+  for (const failure of removal.failures) log.error(failure);
+}
+
+/** It takes a few hundred ms, with 100,000 CIDRs some seconds; systemd and kubelet wait for 10 s and 30 s. */
+const CLEANUP_MS = 5000;
 
 const START: Due = { triggers: ["start"], by: undefined };
 

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
-import { BINARY } from "../../lab/agent.ts";
+import { BINARY, RunningAgent } from "../../lab/agent.ts";
+import { CrashingNft } from "../../lab/crashing-nft.ts";
 import { Lab } from "../../lab/lab.ts";
 import { Lines } from "../../lab/lines.ts";
 import { WRITERS } from "../../lab/writers.ts";
@@ -99,6 +100,18 @@ describe("each backend and family is cleaned up apart", () => {
     expect(await sh("iptables-legacy-save")).toContain("IP-MASQ-AGENT");
   }, 15_000);
 });
+
+test("an agent that is to clean up ends beside an nft that hangs, and says what may be left", async () => {
+  const nft = await CrashingNft.create();
+  const agent = RunningAgent.start(lab.node, ["--cleanup-on-exit"], [...nft.environment, BINARY]);
+  await agent.log.until("policy in force");
+  await nft.become("hang");
+  const began = performance.now();
+  expect(await agent.end()).toBe(0);
+  expect(performance.now() - began).toBeLessThan(7000);
+  expect((await agent.log.until("ipmasq ends")).join("\n")).toContain("ERROR rules may be left");
+  expect(await sh("nft list ruleset")).toContain("ip-masq-agent");
+}, 15_000);
 
 test("a table of others that iptables cannot read is no reason to fail", async () => {
   await sh(
