@@ -1,4 +1,4 @@
-import { type Competing, competingText, some } from "../inspect/competing.ts";
+import { type Competing, competingText, some } from "../inspect/competing-rule.ts";
 import type { Journal } from "../observe/journal.ts";
 import type { Log } from "../observe/log.ts";
 import { messageOf } from "../system/errors.ts";

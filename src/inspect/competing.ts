@@ -1,4 +1,3 @@
-import * as v from "valibot";
 import type { Backend } from "../backends/backend.ts";
 import { extraChains } from "../backends/iptables/ruleset.ts";
 import { TABLE } from "../backends/nftables/table.ts";
@@ -6,52 +5,20 @@ import type { Condition, KernelRule } from "../backends/rules.ts";
 import type { Cidr, Family } from "../net/cidr.ts";
 import { every, rangesOf } from "../net/ranges.ts";
 import type { Policy } from "../policy/policy.ts";
+import type { Competing } from "./competing-rule.ts";
 import type { NatHook } from "./foreign.ts";
 import { type Judged, judgedFamilies, keptWhole, WHOLE } from "./judged.ts";
 import { type Owner, ownerOf, UNKNOWN } from "./owners.ts";
 import { type Box, everything, within } from "./region.ts";
 import { type Arrival, type WalkOptions, walk } from "./walk.ts";
 
-/** A foreign NAT rule that decides about connections that the policy decides about too. */
-export const Competing = v.object({
-  kind: v.pipe(
-    v.optional(v.picklist(["masquerades", "exempts"])),
-    v.description("what the rule does: another source address, or an end to NAT before us"),
-  ),
-  owner: v.pipe(v.string(), v.description("who made the rule, as far as that can be seen")),
-  tool: v.picklist(["nft", "iptables-nft", "iptables-legacy"]),
-  family: v.picklist(["ip", "ip6", "inet"]),
-  table: v.string(),
-  chain: v.string(),
-  rule: v.string(),
-  priority: v.number(),
-  runs: v.pipe(v.picklist(["before us", "after us"]), v.description("its base chain, seen from ours")),
-  exposes: v.pipe(
-    v.array(v.string()),
-    v.description(
-      "CIDRs of the policy whose connections keep their address by it and may not by this rule; at most 100",
-    ),
-  ),
-  andMore: v.pipe(v.optional(v.boolean()), v.description("whether there may be more than exposes names")),
-  exempts: v.pipe(
-    v.optional(v.array(v.string())),
-    v.description("destinations that the policy masquerades and the rule exempts from that"),
-  ),
-  sources: v.pipe(
-    v.optional(v.array(v.string())),
-    v.description("if it catches connections from these only"),
-  ),
-  only: v.pipe(v.optional(v.string()), v.description("if it catches marked packets only: which")),
-  certain: v.pipe(v.boolean(), v.description("false if a condition of the rule is not understood")),
-  harmless: v.boolean(),
-  remedy: v.string(),
-});
-export type Competing = v.InferOutput<typeof Competing>;
-
 /** So many CIDRs are named for one rule, and so many if there are more rules than a few in a base chain. */
 const MOST_NAMED = 1000;
 const MOST_NAMED_OF_MANY = 100;
 const FEW_RULES = 50;
+
+/** Is told of base chains from which the rules lead on in too many ways to follow all of them. */
+type CutShort = (hook: NatHook) => void;
 
 /**
  * The conflicts of foreign rules with a policy, those that matter first. Asks no kernel.
@@ -62,11 +29,12 @@ export function competing(
   hooks: readonly NatHook[],
   policy: Policy,
   backend: Backend["name"] | undefined,
+  cutShort: CutShort = () => {},
 ): Competing[] {
   const families = judgedFamilies(policy);
   const all = hooks
     .filter(hook => !isOwnTable(hook, policy))
-    .flatMap(hook => translations(hook, policy, families, backend));
+    .flatMap(hook => translations(hook, policy, families, backend, cutShort));
   return [...all, ...exemptionsBy(families, hooks, policy, backend)].toSorted(
     (a, b) => Number(a.harmless) - Number(b.harmless) || a.priority - b.priority,
   );
@@ -184,6 +152,7 @@ function translations(
   policy: Policy,
   families: readonly Judged[],
   backend: Backend["name"] | undefined,
+  cutShort: CutShort,
 ): Competing[] {
   if (hook.tool === "nft" && isExpected(hook.table)) return [unreadTable(hook)];
   const own = (chain: string) =>
@@ -200,14 +169,13 @@ function translations(
   const all: readonly Family[] = hook.family === "inet" ? ["ip", "ip6"] : [hook.family];
   const judging = judgedBy(hook, families);
   for (const family of all) {
-    const go = (marks: WalkOptions["marks"]) =>
-      walk(hook.base, hook.chains, {
-        family,
-        from: [everything(family)],
-        marks,
-        closed,
-        wanted: "translations",
-      }).found.filter(({ chain }) => !own(chain));
+    const go = (marks: WalkOptions["marks"]) => {
+      const from = [everything(family)];
+      const options = { family, from, marks, closed, wanted: "translations" } as const;
+      const { found, complete } = walk(hook.base, hook.chains, options);
+      if (!complete) cutShort(hook);
+      return found.filter(({ chain }) => !own(chain));
+    };
     const it = judging.find(judged => judged.family === family);
     const listed = go("any");
     for (const arrival of listed) {
@@ -424,27 +392,4 @@ function ownerOfRule({ table, tool }: NatHook, { way, rule, conditions }: Arriva
 function commentOf(text: string): string | undefined {
   const [, quoted, bare] = /(?<!-m )comment (?:"((?:[^"\\]|\\.)*)"|(\S+))/.exec(text) ?? [];
   return quoted ?? bare;
-}
-
-/** A rule in one line, for lists and for the log. */
-export function competingText({ owner, tool, family, table, chain, rule }: Competing): string {
-  return `${owner}: ${rule} (${tool}, table ${family} ${table}, chain ${chain})`;
-}
-
-/** What a rule does to connections, in one line. */
-export function effectText(it: Competing): string {
-  const { kind, runs, priority, certain, exposes, exempts = [], sources, only } = it;
-  const which = `${only ?? "connections"}${sources ? ` from ${some(sources)}` : ""}`;
-  if (kind === "exempts") {
-    return `${certain ? "exempts" : "may exempt"} ${which} to ${some(exempts)} from NAT, but we masquerade them all the same`;
-  }
-  return `runs ${runs} (priority ${priority}) and ${certain ? "catches" : "may catch"} ${which} to ${some(exposes)}`;
-}
-
-const SHOWN = 20;
-
-/** As many of a list as people read. */
-export function some(texts: readonly string[]): string {
-  const more = texts.length > SHOWN ? ` and ${texts.length - SHOWN} more` : "";
-  return texts.slice(0, SHOWN).join(" ") + more;
 }

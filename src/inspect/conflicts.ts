@@ -1,7 +1,8 @@
 import type { Backend } from "../backends/backend.ts";
 import { PROGRAMS, type Programs } from "../backends/iptables/programs.ts";
 import type { Policy } from "../policy/policy.ts";
-import { type Competing, competing, isOurs } from "./competing.ts";
+import { competing, isOurs } from "./competing.ts";
+import type { Competing } from "./competing-rule.ts";
 import { readNatHooks } from "./foreign.ts";
 
 /** What foreign NAT rules do to a policy, as of one look. */
@@ -24,5 +25,9 @@ export async function findConflicts(
   programs: Programs = PROGRAMS,
 ): Promise<Conflicts> {
   const { hooks, unread, visited } = await readNatHooks({ programs, skip: isOurs(policy, backend) });
-  return { competing: competing(hooks, policy, backend), unread, visited };
+  const cut = new Set<string>();
+  const found = competing(hooks, policy, backend, ({ family, table, base }) =>
+    cut.add(`chain ${base} of table ${family} ${table}: it leads on in too many ways to follow all of them`),
+  );
+  return { competing: found, unread: [...unread, ...cut], visited };
 }

@@ -3,7 +3,7 @@ import { extraChains } from "../backends/iptables/ruleset.ts";
 import { chooseTools } from "../backends/iptables/variant.ts";
 import type { Policy } from "../policy/policy.ts";
 import { within } from "../system/deadline.ts";
-import type { Competing } from "./competing.ts";
+import type { Competing } from "./competing-rule.ts";
 import { readNatHooks } from "./foreign.ts";
 
 /** How long the choice of a backend waits for the look at exemptions, in milliseconds. */

@@ -6,7 +6,7 @@ import { formatPortRanges } from "../net/ports.ts";
 import { PROTOCOLS, type Protocol } from "../net/protocol.ts";
 import type { FamilyPolicy, Policy } from "../policy/policy.ts";
 import { type Verdict, verdict } from "../policy/verdict.ts";
-import { type Competing, competingText } from "./competing.ts";
+import { type Competing, competingText } from "./competing-rule.ts";
 import { OriginJson, originJson } from "./origin.ts";
 
 /** A connection that somebody asks about. What is not known is left out. */

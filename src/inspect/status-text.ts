@@ -1,6 +1,6 @@
 import { formatOrigin } from "../policy/policy.ts";
 import { printable } from "../system/printable.ts";
-import { competingText, effectText, some } from "./competing.ts";
+import { competingText, effectText, some } from "./competing-rule.ts";
 import type { OriginJson } from "./origin.ts";
 import type { Status } from "./status.ts";
 

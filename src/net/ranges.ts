@@ -93,12 +93,6 @@ function at(ranges: Ranges, address: bigint): number {
   return low;
 }
 
-/** Whether some address of the CIDR is in the ranges. Takes as many steps as the number of ranges has bits. */
-export function overlaps(ranges: Ranges, { first, last }: Cidr): boolean {
-  const found = ranges[at(ranges, first)];
-  return found !== undefined && found[0] <= last;
-}
-
 /** The fewest CIDRs that hold a range of addresses. */
 export function cidrsBetween(family: Family, first: bigint, last: bigint): Cidr[] {
   const cidrs: Cidr[] = [];

@@ -1,5 +1,5 @@
 import { formatProblems } from "../config/problem.ts";
-import { effectText } from "../inspect/competing.ts";
+import { effectText } from "../inspect/competing-rule.ts";
 import type { Counted, CountOf } from "../inspect/status.ts";
 import { formatDuration } from "../net/duration.ts";
 import { formatPortRanges } from "../net/ports.ts";

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { KernelRule } from "../../src/backends/rules.ts";
-import { type Competing, competing, exemptions } from "../../src/inspect/competing.ts";
+import { competing, exemptions } from "../../src/inspect/competing.ts";
+import type { Competing } from "../../src/inspect/competing-rule.ts";
 import { Cidr } from "../../src/net/cidr.ts";
 import { policy } from "../policies.ts";
 import { natHook } from "./hooks.ts";
@@ -339,5 +340,13 @@ test("chains that lead to each other in exponentially many ways come to an end",
     `-A C${i} -j C${i + 1}\n-A C${i} -p tcp -j C${i + 1}\n`.repeat(2),
   );
   const rules = `-A POSTROUTING -j C0\n${chains.join("")}-A C15 -s 10.9.0.0/16 -j MASQUERADE`;
-  expect(competing([natHook(rules)], MEANT, "nftables")).toHaveLength(1);
+  const cut: string[] = [];
+  expect(competing([natHook(rules)], MEANT, "nftables", ({ base }) => cut.push(base))).toHaveLength(1);
+  expect(cut[0]).toBe("POSTROUTING");
+});
+
+test("rules that are followed to their end are not said to be cut short", () => {
+  const cut: string[] = [];
+  competing([natHook("-A POSTROUTING -j MASQUERADE")], MEANT, "nftables", ({ base }) => cut.push(base));
+  expect(cut).toEqual([]);
 });

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { output } from "../../lab/output.ts";
-import { type Competing, competing } from "../../src/inspect/competing.ts";
+import { competing } from "../../src/inspect/competing.ts";
+import type { Competing } from "../../src/inspect/competing-rule.ts";
 import { readNatHooks } from "../../src/inspect/foreign.ts";
 import { policy } from "../policies.ts";
 

@@ -7,7 +7,6 @@ import {
   every,
   hasOutside,
   intersection,
-  overlaps,
   type Ranges,
   rangesOf,
   united,
@@ -28,15 +27,6 @@ test("what is in both, and what is in one alone", () => {
   expect(difference(of("10.0.0.0/30"), of("10.0.0.1/32"))).toEqual(of("10.0.0.0/32", "10.0.0.2/31"));
   expect(difference(of("10.0.0.0/8"), of("0.0.0.0/0"))).toEqual([]);
   expect(difference(every("ip6"), of("8000::/1"))).toEqual(of("::/1"));
-});
-
-test("whether a CIDR has an address in them", () => {
-  const some = of("10.0.0.0/16", "10.2.0.0/16");
-  expect(overlaps(some, Cidr.literal("10.0.0.0/8"))).toBe(true);
-  expect(overlaps(some, Cidr.literal("10.2.255.255/32"))).toBe(true);
-  expect(overlaps(some, Cidr.literal("10.1.0.0/16"))).toBe(false);
-  expect(overlaps(some, Cidr.literal("11.0.0.0/8"))).toBe(false);
-  expect(overlaps([], Cidr.literal("0.0.0.0/0"))).toBe(false);
 });
 
 test("a range as CIDRs", () => {

@@ -1,0 +1,60 @@
+import * as v from "valibot";
+
+/** A foreign NAT rule that decides about connections that the policy decides about too. */
+export const Competing = v.object({
+  kind: v.pipe(
+    v.optional(v.picklist(["masquerades", "exempts"])),
+    v.description("what the rule does: another source address, or an end to NAT before us"),
+  ),
+  owner: v.pipe(v.string(), v.description("who made the rule, as far as that can be seen")),
+  tool: v.picklist(["nft", "iptables-nft", "iptables-legacy"]),
+  family: v.picklist(["ip", "ip6", "inet"]),
+  table: v.string(),
+  chain: v.string(),
+  rule: v.string(),
+  priority: v.number(),
+  runs: v.pipe(v.picklist(["before us", "after us"]), v.description("its base chain, seen from ours")),
+  exposes: v.pipe(
+    v.array(v.string()),
+    v.description(
+      "CIDRs of the policy whose connections keep their address by it and may not by this rule; at most 100",
+    ),
+  ),
+  andMore: v.pipe(v.optional(v.boolean()), v.description("whether there may be more than exposes names")),
+  exempts: v.pipe(
+    v.optional(v.array(v.string())),
+    v.description("destinations that the policy masquerades and the rule exempts from that"),
+  ),
+  sources: v.pipe(
+    v.optional(v.array(v.string())),
+    v.description("if it catches connections from these only"),
+  ),
+  only: v.pipe(v.optional(v.string()), v.description("if it catches marked packets only: which")),
+  certain: v.pipe(v.boolean(), v.description("false if a condition of the rule is not understood")),
+  harmless: v.boolean(),
+  remedy: v.string(),
+});
+export type Competing = v.InferOutput<typeof Competing>;
+
+/** A rule in one line, for lists and for the log. */
+export function competingText({ owner, tool, family, table, chain, rule }: Competing): string {
+  return `${owner}: ${rule} (${tool}, table ${family} ${table}, chain ${chain})`;
+}
+
+/** What a rule does to connections, in one line. */
+export function effectText(it: Competing): string {
+  const { kind, runs, priority, certain, exposes, exempts = [], sources, only } = it;
+  const which = `${only ?? "connections"}${sources ? ` from ${some(sources)}` : ""}`;
+  if (kind === "exempts") {
+    return `${certain ? "exempts" : "may exempt"} ${which} to ${some(exempts)} from NAT, but we masquerade them all the same`;
+  }
+  return `runs ${runs} (priority ${priority}) and ${certain ? "catches" : "may catch"} ${which} to ${some(exposes)}`;
+}
+
+const SHOWN = 20;
+
+/** As many of a list as people read. */
+export function some(texts: readonly string[]): string {
+  const more = texts.length > SHOWN ? ` and ${texts.length - SHOWN} more` : "";
+  return texts.slice(0, SHOWN).join(" ") + more;
+}
