@@ -51,6 +51,7 @@ export const explain = command({
   ],
   async run({ output, configmap, protocol, port, out, live }, flags, words) {
     const inspect = await import("../inspect/explain.ts");
+    const { explanationLine, explanationText } = await import("../inspect/explain-text.ts");
     const common = {
       ...(protocol && { protocol }),
       ...(port === undefined ? {} : { port }),
@@ -63,9 +64,7 @@ export const explain = command({
     const backend = flags.backend === "iptables" ? "iptables" : "nftables";
     const printed = (it: Explanation): string => {
       if (output === "json") return printableJson(JSON.stringify(it));
-      const text = single
-        ? inspect.explanationText(it, policy, backend).join("\n")
-        : inspect.explanationLine(it);
+      const text = single ? explanationText(it, policy, backend).join("\n") : explanationLine(it);
       return printableLines(text);
     };
     const { answer, notes }: Answering = live

@@ -1,10 +1,9 @@
 import * as v from "valibot";
-import { extraChains } from "../backends/iptables/ruleset.ts";
 import { type Fate, follow, type KernelRules } from "../backends/rules.ts";
 import { type Address, Cidr } from "../net/cidr.ts";
 import { formatPortRanges } from "../net/ports.ts";
 import { PROTOCOLS, type Protocol } from "../net/protocol.ts";
-import type { FamilyPolicy, Policy } from "../policy/policy.ts";
+import type { Policy } from "../policy/policy.ts";
 import { type Verdict, verdict } from "../policy/verdict.ts";
 import { type Competing, competingText } from "./competing-rule.ts";
 import { OriginJson, originJson } from "./origin.ts";
@@ -159,138 +158,8 @@ function contradicts(it: Competing, verdict: Fate["verdict"], { source, destinat
 
 const NO_RULES: Fate = { verdict: "keep" };
 
-/**
- * The explanation for people: the verdict first, in words.
- *
- * @param policy the one that `it` explains
- * @param backend whose chains are named
- */
-export function explanationText(it: Explanation, policy: Policy, backend: keyof typeof CHAINS): string[] {
-  if (it.live) return liveText(it, it.live);
-  return [
-    `${parties(it)}: ${VERDICTS[it.verdict]}`,
-    `  because  ${it.reason}`,
-    ...(it.within.length > 0 ? [`  within   ${it.within.join(", ")}`] : []),
-    `  rule     ${ruleText(it, policy, backend)}`,
-    ...(it.sourcePorts === undefined ? [] : [`  ports    its source port is one of ${it.sourcePorts}`]),
-    ...it.assuming.map(assumption => `  if       ${assumption}`),
-  ];
-}
-
-function liveText(
-  it: Explanation,
-  { verdict, agrees, rule, chain, cidr, rivals }: NonNullable<Explanation["live"]>,
-): string[] {
-  return [
-    `${parties(it)}: ${VERDICTS[verdict]}`,
-    rule === undefined ? "  because  no rule of ours in the kernel decides it" : `  because  ${rule}`,
-    ...(chain === undefined
-      ? []
-      : [`  in       chain ${chain}${cidr === undefined ? "" : `, which found it in ${cidr}`}`]),
-    agrees ? "  config   says the same" : `  config   DIFFERS: ${VERDICTS[it.verdict]}; ${it.reason}`,
-    ...it.assuming.map(assumption => `  if       ${assumption}`),
-    ...rivals.map(rival => `  BUT      ${rival} may ${CONTRADICTS[verdict]} it; see ipmasq status`),
-  ];
-}
-
-const CONTRADICTS = { keep: "catch", masquerade: "exempt", unknown: "catch" } as const;
-
-function parties({ source, destination }: Explanation): string {
-  return source === undefined ? destination : `${source} to ${destination}`;
-}
-
-const VERDICTS = {
-  keep: "keeps its address",
-  masquerade: "gets the node's address (masquerade)",
-  unknown: "cannot be told: a rule in our chains is not understood",
-} as const;
-
-/** What explains it in one line, for lists. */
-export function explanationLine(it: Explanation): string {
-  if (it.live) {
-    const { verdict, rule = "no rule", agrees } = it.live;
-    return `${parties(it).replace(" to ", " ")}\t${verdict}\t${rule}${agrees ? "" : ` (the config says ${it.verdict})`}`;
-  }
-  const assuming = it.assuming.length > 0 ? ` (if ${it.assuming.join(", and ")})` : "";
-  return `${parties(it).replace(" to ", " ")}\t${it.verdict}\t${it.reason}${assuming}`;
-}
-
 /** RFC 1122 and RFC 4291: addresses of every node. */
 const LOOPBACK = ["127.0.0.0/8", "::1/128"].map(Cidr.literal);
-
-/** The chains in which the rules of one family are. */
-interface Chains {
-  /** Where everything begins: its rules let through what is not for the node itself. */
-  readonly base: string;
-  /** Where sources and output interfaces are looked at, and where its rules lead. */
-  readonly gate: string;
-  /** Where destinations are looked at. */
-  readonly verdict: string;
-  /** Where masquerading happens. */
-  readonly outbound: string;
-}
-
-/** See `ruleset` of each backend. */
-const CHAINS = {
-  nftables: ({ chain }: Policy, { masquerade }: FamilyPolicy): Chains => ({
-    base: "postrouting",
-    gate: "postrouting",
-    verdict: chain,
-    outbound: masquerade.outer.length > 0 ? "outbound" : chain,
-  }),
-  iptables: ({ chain, outputInterfaces }: Policy, { masquerade, sources }: FamilyPolicy): Chains => {
-    const [verdicts, outbound] = extraChains(chain);
-    const verdict = sources || outputInterfaces ? verdicts : chain;
-    return {
-      base: "POSTROUTING",
-      gate: chain,
-      verdict,
-      outbound: masquerade.outer.length > 0 ? outbound : verdict,
-    };
-  },
-};
-
-const FRONT: ReadonlySet<Explanation["rule"]> = new Set([
-  "multicast",
-  "broadcast",
-  "ipsec",
-  "non-masquerade-source-cidr",
-]);
-
-/** The rule that decides, as one finds it in the kernel. */
-function ruleText({ rule, destination }: Explanation, policy: Policy, backend: keyof typeof CHAINS): string {
-  const of = destination.includes(":") ? "ip6" : "ip";
-  const family = policy.families.find(it => it.family === of);
-  // In iptables these rules stand in front also where sourceCIDRs has no CIDR of the family.
-  const front = backend === "iptables" && FRONT.has(rule);
-  if (!family || (family.sources?.outer.length === 0 && !front))
-    return "none: ipmasq masquerades no connection of this family";
-  const { base, gate, verdict, outbound } = CHAINS[backend](policy, family);
-  const masquerading = outbound === verdict ? "" : `, masqueraded in chain ${outbound}`;
-  switch (rule) {
-    case "local":
-      return `none: chain ${base} excludes destinations that are the node's own`;
-    case "source":
-      return `none: chain ${gate} requires a source in sourceCIDRs`;
-    case "output-interface":
-      return `none: chain ${gate} requires one of the outputInterfaces`;
-    case "broadcast":
-      if (backend === "nftables") return `none: chain ${base} excludes broadcast`;
-      return `"broadcast is never masqueraded" in chain ${gate}`;
-    case "multicast":
-      return `"multicast is never masqueraded" in chain ${gate}`;
-    case "ipsec":
-      return `"traffic under an IPsec policy is never masqueraded" in chain ${gate}`;
-    case "non-masquerade-source-cidr":
-      return `"non-masquerade sources" in chain ${policy.chain}`;
-    case "masquerade-cidr":
-      return `"exceptions from cluster-local traffic" in chain ${verdict}${masquerading}`;
-    case "non-masquerade-cidr":
-      return `"cluster-local traffic" in chain ${verdict}`;
-    default:
-      return `"outbound traffic", the last rule of chain ${verdict}${masquerading}`;
-  }
-}
 
 function hasPorts(protocol: Protocol | undefined): boolean {
   return protocol === undefined || protocol === "tcp" || protocol === "udp" || protocol === "sctp";

@@ -4,13 +4,8 @@ import { ruleset as iptablesRuleset } from "../../src/backends/iptables/ruleset.
 import { kernelRules } from "../../src/backends/nftables/kernel-rules.ts";
 import { ruleset } from "../../src/backends/nftables/ruleset.ts";
 import { follow, type KernelRules } from "../../src/backends/rules.ts";
-import {
-  type Explanation,
-  explain,
-  explanationLine,
-  explanationText,
-  type Question,
-} from "../../src/inspect/explain.ts";
+import { type Explanation, explain, type Question } from "../../src/inspect/explain.ts";
+import { explanationLine, explanationText } from "../../src/inspect/explain-text.ts";
 import { type Address, parseAddress } from "../../src/net/cidr.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import { policy, type Short } from "../policies.ts";

@@ -7,7 +7,7 @@ import { Lines } from "../../lab/lines.ts";
 import { batch } from "../../lab/network.ts";
 import { versionOf } from "../../lab/version.ts";
 import { WRITERS } from "../../lab/writers.ts";
-import { featuresOf } from "../../src/backends/nftables/nft.ts";
+import { crashesBesideNewer } from "../../src/backends/nftables/version.ts";
 import { Status } from "../../src/inspect/status.ts";
 
 /** In the empty /run of lab/isolate. */
@@ -17,8 +17,9 @@ const KEPT = "10.1.2.3";
 const OUTBOUND = "203.0.113.7";
 
 /** What status says of the nft of this machine, which may be an old one. */
-const { crashesBesideNewer } = featuresOf(await versionOf("nft"));
-const CAUTION = crashesBesideNewer ? [expect.stringContaining("crashes if a newer nft on this node")] : [];
+const CAUTION = crashesBesideNewer(await versionOf("nft"))
+  ? [expect.stringContaining("crashes if a newer nft on this node")]
+  : [];
 
 let lab: Lab;
 beforeAll(async () => {

@@ -8,13 +8,14 @@ import { IpsecSupport, isRefusal, NO_IPSEC } from "./ipsec.ts";
 import type { Command, Listed } from "./json.ts";
 import { kernelRules } from "./kernel-rules.ts";
 import { watchTransactions } from "./monitor.ts";
-import { type ChainName, type Features, featuresOf, Nft, UNREADABLE } from "./nft.ts";
+import { type ChainName, Nft, UNREADABLE } from "./nft.ts";
 import { dropTable, NEXT, replaceWhole } from "./replace.ts";
 import { type Abilities, ruleset } from "./ruleset.ts";
 import { withoutLetters } from "./slots.ts";
 import { type Declaration, swapTo } from "./swap.ts";
 import { TABLE, type Table, tableOf } from "./table.ts";
 import { tableText } from "./text.ts";
+import { type Features, featuresOf } from "./version.ts";
 
 /** Everything of ours is in one table per family, whose sets and rules are swapped as a whole. */
 export class NftablesBackend implements Backend {
