@@ -106,12 +106,12 @@ export class Agent {
     return this.lock.isActive && this.#wasInForce;
   }
 
-  /** Has the agent look after everything, as SIGHUP asks it to. */
+  /** Asks for a sync, as SIGHUP does. */
   wake(): void {
     this.#triggers.push("signal");
   }
 
-  /** Resolves when what others left is removed, as far as it can be. */
+  /** Resolves when leftovers are removed, as far as possible. */
   get tidied(): Promise<void> {
     return this.#tidied;
   }
@@ -122,7 +122,7 @@ export class Agent {
     if (this.#note.isNews(note) && note !== undefined) this.log.info(note);
   }
 
-  /** Removes what others left. It takes no part in whether a sync succeeds. */
+  /** Removes leftovers. Its failure is not a failure of the sync. */
   #tidy(policy: Policy): void {
     this.#tidied = this.#tidied
       .then(() => this.backend.tidy(policy))
@@ -144,9 +144,9 @@ export class Agent {
   }
 
   /**
-   * Reads the kernel's counters, for display. A sync does not wait for that, and what is read while one begins is not
-   * used. Of long lists the counters are as old as the last sync: to read them costs as much as a sync. Throws what
-   * reading throws.
+   * Reads the kernel's counters for display. A sync does not wait for this; a reading during which a sync begins is
+   * dropped. For long lists it does nothing, since reading costs as much as a sync: their counters are as old as the
+   * last sync. Throws what reading throws.
    */
   async count(): Promise<void> {
     const { policy } = this.#intent;
@@ -172,7 +172,7 @@ export class Agent {
     return record;
   }
 
-  /** Does one thing with the kernel after the other. A courtesy read that is under way is waited for a little. */
+  /** Runs work on the kernel one at a time, after a short wait for a courtesy read that is under way. */
   #alone<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#last.then(() => within(COURTESY_MS, this.#reading)).then(work);
     this.#last = result.catch(() => {});
@@ -190,7 +190,7 @@ export class Agent {
     if (synced.moved) this.#moved(synced.moved);
     if (synced.failures.length === 0) this.journal.totals.keep(policy);
     this.#warn("limits", this.backend.limits.join("; ") || undefined);
-    // What others left is not looked for at each sync: that takes programs of its own.
+    // Looking for leftovers starts programs, so not every sync does it.
     const asked = due.triggers.includes("start") || due.triggers.includes("signal");
     if (synced.moved || this.#intent.fresh || asked) {
       void this.#noteServices(policy);
@@ -202,8 +202,8 @@ export class Agent {
   }
 
   /**
-   * What is to be said of families that failed while another one did not; undefined if nothing has to be tried again.
-   * Where the kernel or the tools lack a family it has no connections of that family either: that is a warning.
+   * The outcome if a family failed while another one did not; undefined if no retry is needed. A node whose kernel or
+   * tools lack a family has no connections of that family, so this is only a warning.
    */
   #familyOutcome(failures: readonly FamilyFailure[]): Outcome | undefined {
     for (const family of FAMILIES) {
@@ -298,7 +298,7 @@ function inPlace(to: string, from: string, failure: string): string {
   return `${to} writes the rules in place of ${from}, which fails: ${failure}`;
 }
 
-/** How long a sync waits until what others left is removed, in milliseconds. That takes about 50. */
+/** How long a sync waits for the removal of leftovers, in milliseconds. It takes about 50. */
 const TIDY_MS = 500;
 
 /** Milliseconds until a family that failed alone is tried again. */
@@ -310,7 +310,7 @@ function isUnavailable(kind: FailureKind | undefined): boolean {
 
 /** How long a sync waits for a courtesy read that is under way, in milliseconds. */
 const COURTESY_MS = 250;
-/** CIDRs: to read the counters of so many takes 0.4 s, and 60 MB of nft and the agent. */
+/** The most CIDRs whose counters are read for display. Reading 10,000 takes 0.4 s, and 60 MB in nft and the agent. */
 const MOST_COUNTED = 10_000;
 
 function cidrsOf({ families }: Policy): number {

@@ -3,7 +3,7 @@ import type { Journal } from "../observe/journal.ts";
 import type { Log } from "../observe/log.ts";
 import { messageOf } from "../system/errors.ts";
 
-/** Watches for foreign rules that are in conflict with our policy. It never fails and never delays a sync. */
+/** Watches for foreign rules that conflict with the policy. It never fails and never delays a sync. */
 export class Competitors {
   readonly #warned = new Set<string>();
   #saidUnread = false;
@@ -14,7 +14,7 @@ export class Competitors {
   /** Chains on whose rules the last look depended. */
   #visited: ReadonlySet<string> = new Set();
 
-  /** @param waits how long changes are left to settle, and how long it is between looks, in milliseconds */
+  /** @param waits how long to wait for more changes, and the time between looks, in milliseconds */
   constructor(
     readonly journal: Journal,
     readonly log: Log,
@@ -22,7 +22,8 @@ export class Competitors {
   ) {}
 
   /**
-   * Looks before long if a change matters: changes often come by turns, and a look starts several programs.
+   * Looks soon if a change matters. Changes often come in bursts and a look starts several programs, so it waits for
+   * them to settle.
    *
    * @param where what changed, as in `ip nat POSTROUTING` or, for a whole table, `ip nat`; undefined if that is new
    */

@@ -21,7 +21,7 @@ export const READER_TIMES: ReaderTimes = { quiet: 5000, deadline: READ_MS };
 export interface ReaderEvents {
   /** There is something new to use. */
   changed(): void;
-  /** Changes may not be seen at once any more. */
+  /** Changes may be seen late from now on. */
   lost(why: string): void;
   /** A file has been written for long. */
   writing(): void;
@@ -44,14 +44,16 @@ export class ConfigReader {
   #complete: Look | undefined;
   #looking = false;
   #hangs = false;
-  /** Whether something could not be read: a file system that comes back is no event. */
+  /**
+   * Whether something could not be read. It is tried again, since inotify does not report a file system that recovers.
+   */
   #failed = false;
   /** Whether something happened since the look that is under way began. */
   #again = false;
   /** Whether inotify reported something since the look before. */
   #reported = false;
   #next: { readonly at: number; readonly timer: Timer } | undefined;
-  /** Since when somebody seems to be writing. */
+  /** Since when a program seems to write, by a monotonic clock. */
   #pendingSince: number | undefined;
   #warned = false;
   #cutOff: string | undefined;
@@ -98,8 +100,8 @@ export class ConfigReader {
   }
 
   /**
-   * Has another look, and returns what is complete then. Returns what was complete before if the look takes longer than
-   * `patience` milliseconds, or hangs. If nothing was complete yet it waits so long for writers, too.
+   * Looks again and returns what is complete then; if the look takes longer than `patience` milliseconds or hangs, what
+   * was complete before. If nothing was complete yet, it also waits that long for writers.
    */
   async latest(patience: number): Promise<Sources | undefined> {
     const end = performance.now() + patience;
@@ -176,7 +178,7 @@ export class ConfigReader {
     this.#note(pending);
     if (this.#watching && (await this.#watch.follow())) this.#again = true;
     if (!pending) return undefined;
-    // The end of a writer that was seen is looked for, and so are writers of what is new.
+    // Searches again while a known writer may still write, and if the files are new.
     const search =
       pending.unclear.length > 0 &&
       (this.#search.open || this.#search.for !== pending.state || pending.wait <= this.#untilSearch);
@@ -190,7 +192,7 @@ export class ConfigReader {
     for (let i = 0; i < MORE_LOOKS && !look.steady; i++) look = await lookAtSources(this.path);
     this.#failed = look.problems.some(({ severity }) => severity === "error");
     if (!look.steady) return { wait: GATHER_MS, unclear: [], state: "", cutOff: undefined };
-    // What the wall clock says, had nobody set it since this program began. It matters at start alone.
+    // Wall-clock time that ignores later changes of the clock. It matters only at start.
     const since =
       BigInt(Math.round(performance.timeOrigin + performance.now() - this.times.quiet)) * NS_PER_MS;
     const files = look.files.map(({ bytes: _, ...seen }) => ({ ...seen, recent: seen.changed > since }));
@@ -199,7 +201,7 @@ export class ConfigReader {
     if (!judgement.complete) return { ...judgement, state };
     const fresh = this.#complete?.digest !== look.digest;
     this.#complete = look;
-    // Those who wait for it need not be told.
+    // Callers of `latest` get it as their result.
     if (fresh && this.#waiting.size === 0 && !this.#stopped) this.events.changed();
     this.#answer();
     return undefined;
@@ -216,7 +218,7 @@ export class ConfigReader {
     if (pending.cutOff !== undefined && pending.cutOff !== this.#cutOff) this.events.cutOff(pending.cutOff);
     this.#cutOff = pending.cutOff;
     const now = performance.now();
-    // Nobody seems to write a file that was cut off any more.
+    // A file that was cut off has no writer any more.
     this.#pendingSince = pending.cutOff === undefined ? (this.#pendingSince ?? now) : now;
     if (this.#warned || now - this.#pendingSince < LONG * this.times.quiet) return;
     this.#warned = true;

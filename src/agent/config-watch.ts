@@ -9,14 +9,14 @@ import type { FileEvent } from "./settling.ts";
 export type Changed = (path: string, kind: FileEvent) => void;
 
 /**
- * Reports what happens to the file or directory at a path, or on the way to it: a write, a rename, a symbolic link
- * that is swapped, as kubelet swaps `..data`, a directory that comes or goes. No file system is waited for on the
- * event loop: each directory is looked at by a thread first, and those of FUSE or of the network are not watched.
+ * Reports what happens to the file or directory at a path, or on the way to it: a write, a rename, a symbolic link that
+ * is swapped, as kubelet swaps `..data`, a directory that comes or goes. No file system is waited for on the event
+ * loop: a thread looks at each directory first, and directories on FUSE or on a network file system are not watched.
  */
 export class ConfigWatch {
   readonly #watched = new Map<string, Watched>();
   #stopped = false;
-  /** Whether a directory lies on a file system that inotify does not fit: others may change it, or it may hang. */
+  /** Whether a directory is on a file system that inotify does not cover: other hosts may change it, or it may hang. */
   remote = false;
 
   constructor(
@@ -26,8 +26,8 @@ export class ConfigWatch {
   ) {}
 
   /**
-   * Watches the directories that now lead to the path. Mounting something on one of them is no event, so this is to be
-   * called before each regular look. Returns whether a directory is watched that was not before.
+   * Watches the directories that now lead to the path. inotify does not report a mount over one of them, so call this
+   * before each regular look. Returns whether a directory is watched that was not before.
    */
   async follow(): Promise<boolean> {
     const { places, remote } = await placesOf(resolve(this.path));

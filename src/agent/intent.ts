@@ -67,9 +67,10 @@ export class Intent {
   }
 
   /**
-   * Reads the config, if it changed and is complete. One that is wrong changes nothing else, and is logged once.
+   * Reads the config, if it changed and is complete. A wrong config is logged once and changes nothing else.
    *
-   * @param triggers why it is read: repairs do not wait for the config, and what the watch reported has been read
+   * @param triggers why it is read. Repairs do not wait for the config; after an event of the watch it has been read
+   *   already
    * @param patience milliseconds to wait for a first config
    */
   async read(triggers: readonly Trigger[], patience: number): Promise<void> {

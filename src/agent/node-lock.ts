@@ -11,11 +11,11 @@ import { printable } from "../system/printable.ts";
 export type Answers = Readonly<Record<string, () => unknown>>;
 
 /**
- * The lock of a node: of the agents that share a runtime directory and a network namespace one is active, and the others
- * stand by until it ends. The kernel releases the lock with its process, so there are no stale ones.
+ * The lock of a node: among agents that share a runtime directory and a network namespace, one is active and the others
+ * stand by until it ends. The kernel releases the lock when its process ends, so a lock is never stale.
  *
- * The holder answers over a Unix socket beside the lock. The directory belongs to root, and nobody else can write to it:
- * so no unprivileged process can take the lock, keep it from being taken, or answer in the agent's place.
+ * The holder answers over a Unix socket beside the lock. The directory belongs to root, and only root can write to it,
+ * so an unprivileged process cannot take the lock, block it, or answer in the agent's place.
  */
 export class NodeLock {
   /** Called when this agent stood by and may be active now. */
@@ -41,8 +41,8 @@ export class NodeLock {
   ) {}
 
   /**
-   * Takes the lock, or makes sure that it is still held; to be called before rules are written. Where there can be no
-   * lock that is logged, and the agent is active without one.
+   * Takes the lock, or checks that it is still held. Call it before rules are written. If a lock is impossible here,
+   * this is logged and the agent is active without one.
    *
    * @throws StandbyError while another agent holds it
    */
@@ -57,12 +57,12 @@ export class NodeLock {
     throw new StandbyError(await holderOf(this.#lock, this.directory));
   }
 
-  /** Whether no other agent can be active at this moment, as far as there is a lock. */
+  /** Whether this agent holds the lock, or no lock is possible here. */
   get isActive(): boolean {
     return !this.standsBy && (this.#lock === undefined || this.#lock.isInPlace);
   }
 
-  /** Leaves the node to others. */
+  /** Releases the lock and stops answering. */
   release(): void {
     clearInterval(this.#looks);
     this.#looks = undefined;
@@ -101,7 +101,7 @@ export class NodeLock {
     return true;
   }
 
-  /** Answers at the socket, from now on if it does not yet, or if somebody removed the socket. */
+  /** Starts answering at the socket, unless it does so already and the socket is still in place. */
   #serve(): void {
     const { socket } = paths(this.directory);
     if (this.#server && inodeOf(socket) === this.#inode) return;
@@ -127,7 +127,7 @@ export class NodeLock {
     }
   }
 
-  /** A server that stops removes whatever is at its path, be it the socket of another agent. */
+  /** A server that stops removes the file at its path, even if that is now the socket of another agent. */
   #stopServer(): void {
     if (inodeOf(socketIn(this.directory)) === this.#inode) void this.#server?.stop(true);
     else this.#server?.unref();
@@ -151,7 +151,7 @@ const LOOK_MS = 500;
 
 type LockModule = typeof import("../system/file-lock.ts");
 
-/** Who holds the lock of a node, as far as that can be found out. */
+/** The holder of a node's lock, as far as it can be determined. */
 export interface Holder {
   /** As this process sees it; undefined if it is in another PID namespace. */
   readonly pid: number | undefined;
@@ -178,9 +178,9 @@ export function described({ pid, version, since }: Holder): string {
 }
 
 /**
- * Takes the lock of a node for a command that must not meet an active agent.
+ * Takes the lock of a node for a command that must not run beside an active agent.
  *
- * @returns the lock, to be closed; or its holder; nothing where there can be no lock
+ * @returns the lock, which the caller closes; or its holder; neither if a lock is impossible here
  */
 export async function lockNode(
   directory: string,
@@ -204,7 +204,7 @@ async function holderOf(lock: FileLock | undefined, directory: string): Promise<
   return { pid: lock?.holder, version, since };
 }
 
-/** Where the active agent answers. Rules belong to a network namespace, and so each has a lock of its own. */
+/** Path of the active agent's socket. Each network namespace has rules, and so a lock, of its own. */
 export function socketIn(directory: string): string {
   return paths(directory).socket;
 }
@@ -222,7 +222,7 @@ function networkNamespace(): string {
   }
 }
 
-/** Makes the directory if it is missing. Throws Error if others than this user can write to it. */
+/** Makes the directory if it is missing. Throws Error if other users can write to it. */
 function open(module: LockModule, directory: string): FileLock {
   try {
     mkdirSync(directory, { mode: 0o700 });

@@ -23,8 +23,8 @@ export class Pace {
   constructor(public interval: number) {}
 
   /**
-   * Notes a sync that failed. While the rules are contested that counts as undone: it is most often the other program's
-   * doing.
+   * Notes a sync that failed. While the rules are contested it counts as undone, since the other program is the likely
+   * cause.
    *
    * @param now when it ended
    * @param took how long it took
@@ -58,7 +58,7 @@ export class Pace {
     this.#undone++;
   }
 
-  /** Notes that nobody contests the rules any more. */
+  /** Notes that the rules are no longer contested. */
   settled(): void {
     this.repairs = 0;
   }
@@ -77,7 +77,7 @@ export class Pace {
   get wait(): number {
     if (this.failures > 0) return backOff(this.failures, FIRST_MS, Math.min(LAST_MS, this.interval));
     if (this.#undone > 0) return this.#repairWait;
-    // Looks, too: where the kernel tells nobody, a change may be seen late.
+    // Also bounds the time between looks, for a kernel that reports no changes.
     return this.contested ? Math.min(CONTESTED_MS, this.interval) : this.interval;
   }
 
@@ -90,7 +90,7 @@ export class Pace {
   get #repairWait(): number {
     const most = Math.min(CONTESTED_MS, this.interval);
     if (this.#undone > 0) {
-      // As long as the sync took, should the kernel never hold what was written; but never more slowly than a repair.
+      // At least as long as the sync took, in case the kernel never keeps what was written; at most as long as between repairs.
       const times = Math.max(this.#undone - QUICK_UNDONE, 1);
       const wait = Math.max(backOff(times, UNDONE_MS, most), this.#took);
       return Math.round(Math.min(wait, most));
@@ -104,7 +104,7 @@ const LAST_MS = 15_000;
 const QUICK_REPAIRS = 5;
 /** Leaves a second of the promised two for a sync that takes longer than the last one. */
 const CONTESTED_MS = 1000;
-/** Soon enough for several attempts within the promised two seconds. */
+/** Short enough for several attempts within the promised two seconds. */
 const UNDONE_MS = 250;
 const QUICK_UNDONE = 3;
 const CALM_MS = 10_000;

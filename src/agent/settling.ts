@@ -4,12 +4,12 @@ import type { FileLook, Look } from "../config/sources.ts";
 export type FileEvent = "rename" | "change";
 
 /**
- * Who has a file open for writing, as far as processes can be seen. `none` needs a sight of every process on the
- * node; `unseen` means that nobody was seen who has it open.
+ * Whether a process has a file open for writing. `none`: every process on the node was examined; `unseen`: no writer
+ * was found, but some processes could not be examined.
  */
 export type Writers = "open" | "none" | "unseen";
 
-/** What is known of a file besides what was read, since the look before. */
+/** Facts about a file beyond its content, from after the previous look. */
 export interface Surroundings {
   readonly writers: Writers;
   /** Whether its file system is full, so that the end of what was written may be missing. */
@@ -52,14 +52,14 @@ interface File {
 }
 
 /**
- * Decides whether the files of a config are complete, or somebody is still writing one of them. Pure: it is told what
- * was seen, and when.
+ * Decides whether the files of a config are complete or one of them is still being written. Pure: it gets observations
+ * and times as arguments.
  *
  * A symbolic link that leads to another file and a file that was renamed to the path are complete at once: they are
- * written elsewhere. A file that is written in place is complete when its last writer has closed it, or when it has
- * not changed for `quiet` milliseconds; so is the removal of a file, since editors remove files that they write anew.
- * An empty file is only complete when it is quiet. A file that was written in place while its file system was full is
- * never complete, until it changes again. In doubt a file counts as written in place.
+ * written elsewhere. A file that is written in place is complete when its last writer has closed it, or when it has not
+ * changed for `quiet` milliseconds; so is the removal of a file, since editors remove files that they write anew. An
+ * empty file is complete only when it is quiet. A file that was written in place on a full file system is not complete
+ * until it changes again. In doubt, a file counts as written in place.
  */
 export class Settling {
   readonly #files = new Map<string, File>();
@@ -126,7 +126,7 @@ export class Settling {
 
   #wait(file: File, seen: Seen, now: number, around: Surroundings | undefined): number {
     if (file.accepted?.digest === seen.digest) {
-      // Nothing to apply; but what is written to this file from now on is written in place.
+      // Nothing to apply. Later writes to this file count as in place.
       file.accepted = seen;
       file.candidate = undefined;
       return 0;
@@ -150,13 +150,13 @@ export class Settling {
     }
     if (around?.full) candidate.cutOff = true;
     if (candidate.cutOff) return this.quiet;
-    // What is known of the surroundings has to be of after the last write, even of one that failed.
+    // The surroundings must have been examined after the last write, even a write that failed.
     if (!known || !around) return Math.max(left, 1);
     const closed = around.writers === "none" || (around.writers === "unseen" && file.writing);
     return closed && !seen.empty ? 0 : Math.max(left, 0);
   }
 
-  /** Whether the last that happened to its name is that it came, with something in it. */
+  /** Whether the last event of its name is that it appeared, with content. */
   #renamed({ real, empty }: Seen): boolean {
     return !empty && this.#events.get(real)?.kind === "rename";
   }

@@ -6,10 +6,10 @@ import { LastSaid } from "../system/last-said.ts";
 import { run } from "../system/program.ts";
 
 /**
- * Feeds systemd's watchdog as long as the agent's loop lives, if the unit has one (WatchdogSec).
+ * Notifies systemd's watchdog while the agent's loop lives, if the unit has one (WatchdogSec).
  *
- * By systemd-notify, which comes with systemd: Bun cannot send to the datagram socket that sd_notify(3) describes. It
- * takes 4 ms of CPU, three times in each period. The unit needs NotifyAccess=all.
+ * It runs systemd-notify, which comes with systemd, because Bun cannot send to the datagram socket of sd_notify(3).
+ * That takes 4 ms of CPU three times per period. The unit needs NotifyAccess=all.
  */
 export function feedWatchdog(
   journal: Journal,

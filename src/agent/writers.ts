@@ -6,8 +6,8 @@ import type { Writers } from "./settling.ts";
 
 /**
  * Finds out whether a process has a file open for writing, by comparing inode numbers in `/proc/PID/fdinfo` (Linux
- * 5.14; older kernels show none). Reading there never waits for a file system. `none` only if every process on the
- * node could be looked at.
+ * 5.14; older kernels show none). Reading there never waits for a file system. Returns `none` only if every process on
+ * the node could be examined.
  *
  * @param path of the file, without symbolic links
  * @param all whether `/proc` shows every process of the node
@@ -17,7 +17,7 @@ export async function writersOf(path: string, all = seesEveryProcess()): Promise
   return inode === undefined ? "unseen" : new Search(inode, all).run();
 }
 
-/** As the kernel shows it to others: `stat` may tell another number, on overlay file systems. */
+/** As the kernel shows it in /proc: `stat` may give another number on overlay file systems. */
 async function inodeOf(path: string): Promise<string | undefined> {
   const file = await open(path, "r");
   try {
@@ -37,7 +37,7 @@ class Search {
   readonly #began = performance.now();
   #descriptors = 0;
   #sliceBegan = performance.now();
-  /** Whether everything could be looked at. */
+  /** Whether every process could be examined. */
   #all: boolean;
 
   constructor(
@@ -47,7 +47,10 @@ class Search {
     this.#all = all;
   }
 
-  /** A process that began meanwhile may have taken over a file from one that was looked at: looks for new ones too. */
+  /**
+   * A new process may have inherited the file from one that was already examined, so it repeats until there are no new
+   * ones.
+   */
   async run(): Promise<Writers> {
     for (let pids = this.#newProcesses(); pids.length > 0; pids = this.#newProcesses()) {
       for (const pid of pids) {
@@ -120,5 +123,5 @@ const INITIAL_PID_NAMESPACE = "pid:[4026531836]";
 /** Measured: 5 µs for a descriptor, of which a busy node has some 20,000. */
 const MOST_DESCRIPTORS = 50_000;
 const MOST_MS = 500;
-/** Then others have their turn. */
+/** Milliseconds until the event loop gets a turn. */
 const SLICE_MS = 4;

@@ -11,23 +11,23 @@ export interface Backend {
   readonly name: "nftables" | "iptables";
   /** What it writes with: nft, iptables-nft or iptables-legacy. */
   readonly writer: string;
-  /** Where its rules are: two writers of one place write the same rules there. */
+  /** Where its rules are. Two writers of one place write the same rules. */
   readonly place: "own table" | "nat of nf_tables" | "nat of xtables";
-  /** What programs and kernel here cannot do, and what follows from it, a sentence each; known after the first plan. */
+  /** What programs and kernel cannot do here, and the consequence, a sentence each; known after the first plan. */
   readonly limits?: readonly string[];
   /** Reads what the kernel holds of ours, of the families of `policy`, and compares. Writes nothing. */
   plan(policy: Policy): Promise<Plan>;
   /**
    * Reports changes in the kernel until it is stopped.
    *
-   * @param polls whether it is not to rely on the events that nft reports: an nft that hangs reports none
+   * @param polls whether it looks at the rules instead of relying on nft's events: an nft that hangs reports none
    */
   watch(watcher: Watcher, polls?: boolean): Watch;
   /** Why program or kernel would not take the rules of a policy now; undefined if they would. Writes nothing. */
   probe(policy: Policy): Promise<ProgramError | undefined>;
   /**
-   * Whether rules bind kept connections to their own address, so that no later NAT chain changes it; and has them do so
-   * or not from the next plan on. For where rules of another backend of ours remain and cannot be removed.
+   * Whether rules bind kept connections to their own address, so that a later NAT chain cannot change it. `claimKept`
+   * switches that from the next plan on. It is needed while rules of another backend of ours cannot be removed.
    */
   readonly claimsKept?: boolean;
   claimKept?(claim: boolean): void;
@@ -48,22 +48,22 @@ export interface Plan {
   readonly held: readonly string[];
   readonly wanted: readonly string[];
   readonly inSync: boolean;
-  /** What the counters are kept by: each writer has counters of its own in the kernel. */
+  /** Identifies the counters: each writer has its own in the kernel. */
   readonly writer: string;
   readonly counters: readonly Counter[];
-  /** What may go wrong with the program that writes, as a sentence; undefined if nothing is known. */
+  /** A known problem of the program that writes, as a sentence; undefined if there is none. */
   readonly caution?: string | undefined;
   /**
-   * Writes what differs, such that no packet is judged by anything but the old rules or the new ones. Returns what the
-   * counters then begin with: rules and sets that are written again begin at zero, or with the counts that were kept.
+   * Writes the differences such that each packet is judged by the old rules or by the new ones. Returns the values that
+   * the counters then start from: zero for rules and sets that are rewritten, or the counts that were kept.
    */
   apply(): Promise<readonly Counter[]>;
 }
 
-/** Is told of each reading of the kernel's counters and of each write, in their order. */
+/** Receives each reading of the kernel's counters and each write, in order. */
 export interface Tally {
   read(plan: Pick<Plan, "writer" | "counters">): void;
-  /** @param counters what they begin with after a write */
+  /** @param counters the values they start from after a write */
   wrote(plan: Pick<Plan, "writer">, counters: readonly Counter[]): void;
 }
 
@@ -76,15 +76,18 @@ export interface Counter {
   readonly connections: number;
   /** Of those first packets. */
   readonly bytes: number;
-  /** Which object of the kernel counts, where that can be told: made anew it is another one. */
+  /** The kernel object that counts, where known. An object that is made again has another identity. */
   readonly identity?: string;
 }
 
-/** What is done about changes in the kernel. */
+/** Receives changes in the kernel. */
 export interface Watcher {
-  /** Something changed what is ours, we included; with the program that did, as in `firewalld (pid 812)`, if known. */
+  /**
+   * Our rules changed, perhaps by our own write; with the program that changed them, as in `firewalld (pid 812)`, if
+   * known.
+   */
   changed(by?: string): void;
-  /** Why changes are not seen at once from now on, as a sentence; undefined when they are again. */
+  /** Changes may be seen late from now on, with the reason as a sentence; undefined: no longer. */
   lost(why: string | undefined): void;
   /**
    * Foreign rules changed, as far as the kernel tells.

@@ -15,7 +15,7 @@ export interface Chosen {
   /** What would be chosen if its program did not fail now, and how it fails. */
   readonly preferred?: Takeover;
   readonly failure?: string;
-  /** What else `--backend` allows, the better ones first; the chosen one among them. */
+  /** All that `--backend` allows, the chosen one included; preferred ones first. */
   readonly alternatives: readonly Takeover[];
   /** The nftables backend, where nft is installed. */
   readonly nftables: Backend | undefined;
@@ -27,20 +27,20 @@ export interface ChooseOptions {
   readonly policy: Policy;
   readonly programs?: Programs;
   /**
-   * Why only iptables keeps what foreign rules exempt from masquerading; undefined if it does not matter. `auto` asks it
-   * while it tries nft. It is a courtesy: it throws nothing, and does not take long.
+   * Why only iptables preserves exemptions by foreign rules; undefined if there are none that matter. `auto` calls it
+   * while it probes nft. It throws nothing and takes 2 s at most.
    */
   readonly exemption?: () => Promise<string | undefined>;
 }
 
-/** A backend, before it is known what else there is. */
+/** A backend, without its alternatives. */
 interface Choice {
   readonly backend: Backend;
   readonly reason: string;
   /** A better one whose program fails now, and how. */
   readonly failing?: Backend;
   readonly failure?: string;
-  /** Whether it fails by not ending: then it is not asked for anything more. */
+  /** Whether its program hangs: then it is not called again here. */
   readonly hangs?: boolean;
 }
 
@@ -67,7 +67,7 @@ export async function chooseBackend(options: ChooseOptions): Promise<Chosen> {
   };
 }
 
-/** Whether rules of a backend may be in the kernel: they are, or they cannot be read. */
+/** Whether rules of a backend may be in the kernel: they are there, or reading fails. */
 export async function mayRemain(backend: Backend): Promise<boolean> {
   try {
     return (await backend.held()).length > 0;
@@ -77,9 +77,9 @@ export async function mayRemain(backend: Backend): Promise<boolean> {
 }
 
 /**
- * All that could have written rules of ours, the better ones first.
+ * All backends that could have written rules of ours, preferred ones first.
  *
- * @param chain the chain that the agent is to have, if not the usual one
+ * @param chain the agent's chain, if not the default one
  */
 export async function everyBackend(chain?: string, programs: Programs = PROGRAMS): Promise<Backend[]> {
   const tools = await allTools(programs);
@@ -89,7 +89,7 @@ export async function everyBackend(chain?: string, programs: Programs = PROGRAMS
   return [
     new NftablesBackend(programs.argv("nft")),
     ...byIptables.filter(({ place }) => place === byNft.place),
-    byNft, // in the same table, where iptables cannot read it
+    byNft, // for the same table, if iptables cannot read it
     ...byIptables.filter(({ place }) => place !== byNft.place),
   ];
 }

@@ -23,7 +23,7 @@ export interface Move {
  */
 export class Failover {
   #active: Takeover;
-  /** The one whose rules are to stay: the active one, or during a move the next. */
+  /** The backend whose rules must stay: the active one, or during a move the next one. */
   #owner: Takeover;
   readonly #preferred: Takeover;
   /** Consecutive syncs that the active backend failed. */
@@ -35,11 +35,11 @@ export class Failover {
   #tries = 0;
   #watcher: Watcher | undefined;
   #watch: Watch | undefined;
-  /** Whether rules that differ are due to us, not to somebody else. */
+  /** Whether the next difference is our own doing, and no drift. */
   #rewrites = false;
 
   /**
-   * @param several how many failures in a row are not a coincidence, where the kind of failure may be one
+   * @param several how many failures in a row make it move, for kinds of failure that may be a coincidence
    * @param pauses between tries of a preferred backend that fails, and for its answer
    */
   constructor(
@@ -98,7 +98,7 @@ export class Failover {
     const tidied = await active.tidy(policy, () => this.#owner === active);
     const { nftables } = this.chosen;
     if (active.claimsKept && nftables && !(await mayRemain(nftables)) && this.#owner === active) {
-      // Nothing is left that would have to be kept from deciding.
+      // No old table is left that could decide about kept connections.
       active.claimKept(false);
       this.#rewrites = true;
       this.#watcher?.changed();
@@ -211,7 +211,9 @@ const PAUSES: Pauses = { first: 10_000, last: 300_000, probe: 2000 };
 
 const SEVERAL = 3;
 
-/** Whether a failure is the program's, so that another one may do better; the same state of the kernel may be refused. */
+/**
+ * Whether the program itself fails, so that another one may succeed. A refusal may be due to the state of the kernel.
+ */
 function isFailing(kind: FailureKind | undefined, persists: boolean): boolean {
   switch (kind) {
     case "crashed":

@@ -1,27 +1,27 @@
 import type { Watch } from "./backend.ts";
 
-/** How our rules are looked at, where the kernel's events cannot be had. */
+/** How to look at our rules where kernel events are not available. */
 export interface Look {
   /** A text that changes with the rules of ours that are in the kernel; cheap, so it may leave out elements of sets. */
   glance(): Promise<string>;
-  /** Whether the kernel holds what it is to hold. */
+  /** Whether the kernel holds the desired rules. */
   isInSync(): Promise<boolean>;
 }
 
 /** Milliseconds between looks. A look at the rules of one family takes 3 to 10 ms of processor time. */
 export const POLL_MS = 1000;
 
-/** A look that takes long, as that at a large table of iptables-legacy does, makes the next one wait at most so many times as long. */
+/** A slow look, as at a large table of iptables-legacy, delays the next one, but by no more than this factor. */
 const MOST_PATIENCE = 3;
 
 /**
- * Finds changes by looking. Calls `changed` at each look that finds our rules other than they are to be, and when looks
- * begin to fail: the sync that follows tells why.
+ * Finds changes by looking. Calls `changed` at each look that finds drift, and when looks start to fail, so that a sync
+ * reports the reason.
  */
 export function poll({ glance, isInSync }: Look, changed: () => void, every = POLL_MS): Watch {
-  /** The text when our rules were last found right. */
+  /** The text when the kernel last held the desired rules. */
   let right: string | undefined;
-  /** The first look may fail as the sync did that began with it. */
+  /** True at first: the sync that began at the same time reports its own failure. */
   let failing = true;
   let stopped = false;
   let timer: Timer | undefined;

@@ -1,7 +1,7 @@
 import type { Address, Cidr, Family } from "../net/cidr.ts";
 import { isBroadcast, isMulticast } from "../policy/policy.ts";
 
-/** What the kernel holds of one family, as rules that can be followed; whoever wrote them. */
+/** The kernel's rules of one family, by any writer, in a form that can be followed. */
 export interface KernelRules {
   readonly family: Family;
   /** The chain in which a connection begins. */
@@ -18,7 +18,7 @@ export interface KernelRule {
   readonly action: Action;
 }
 
-/** What has to be so, or if `not`, must not be so. What draws lots counts as being so. */
+/** What must hold, or with `not`, must not hold. Random matches are assumed to match. */
 export type Condition =
   | { readonly on: "destination" | "source"; readonly not: boolean; readonly cidrs: readonly Cidr[] }
   | { readonly on: "out" | "protocol"; readonly not: boolean; readonly names: readonly string[] }
@@ -38,8 +38,8 @@ export type Action =
   | { readonly does: "jump" | "goto"; readonly to: string };
 
 /**
- * The first packet of a connection. What is left out is what rules that masquerade ask for: it matches all rules but
- * those that only spare a connection.
+ * The first packet of a connection. A property that is left out matches rules that masquerade, and does not match rules
+ * that only spare a connection.
  */
 export interface Packet {
   readonly destination: Address;
@@ -74,7 +74,7 @@ export function follow({ base, chains }: KernelRules, packet: Packet): Fate {
 /** The kernel allows 16 jumps. */
 const MOST_JUMPS = 16;
 
-/** How far a packet comes in a chain, and what becomes of it if the rules behind a jump to the chain do not matter. */
+/** Where a packet leaves a chain, and its fate if no later rule decides otherwise. */
 function walk(
   chains: KernelRules["chains"],
   chain: string,
@@ -108,7 +108,7 @@ function walk(
 /**
  * Undefined if one is not understood and none of the others is known not to be so.
  *
- * @param otherwise what holds for conditions on what the packet leaves out
+ * @param otherwise the result of conditions on properties that the packet leaves out
  */
 function matchesAll(
   conditions: readonly Condition[],

@@ -9,13 +9,13 @@ type Planner = Pick<Backend, "plan">;
 
 /** What a sync found and did. */
 export interface Synced {
-  /** What was in the kernel before. */
+  /** The kernel's rules before. */
   readonly before: Plan;
   /** What is in the kernel now: the very same object if nothing was written. */
   readonly after: Plan;
   /** The families that could not be brought into the kernel, while another one was. */
   readonly failures: readonly FamilyFailure[];
-  /** Whether what differed is due to the agent itself. */
+  /** Whether the difference is the agent's own doing. */
   readonly expected?: boolean;
 }
 
@@ -30,7 +30,7 @@ export interface FamilyFailure {
  *
  * Throws ProgramError, and NotAppliedError if the rules are still not there, if that is so of every family.
  *
- * @param tally is told of all readings and writes, those of a sync that fails too
+ * @param tally receives all readings and writes, also those of a sync that fails
  */
 export async function sync(backend: Planner, policy: Policy, tally?: Tally): Promise<Synced> {
   const { done, failures } = await apart(policy, part => syncAll(backend, part, tally));
@@ -44,7 +44,7 @@ export function familyText({ family, error }: FamilyFailure): string {
   return `${family === "ip" ? "IPv4" : "IPv6"} rules are not in force: ${messageOf(error)}`;
 }
 
-/** What a sync would change, and the families of which that cannot be told. Throws if that is so of every family. */
+/** What a sync would change, and the families that cannot be read. Throws if no family can. */
 export async function planned(
   backend: Planner,
   policy: Policy,
@@ -53,10 +53,7 @@ export async function planned(
   return { plan: joined(done), failures };
 }
 
-/**
- * Works on a policy as a whole and, if that fails, on each of its families alone. A program that hung is not started
- * again for that.
- */
+/** Works on a policy as a whole and, if that fails, on each family alone, unless a program hung. */
 async function apart<T>(
   policy: Policy,
   work: (part: Policy) => Promise<T>,
@@ -115,7 +112,7 @@ async function syncAll(
     spare();
     after = await backend.plan(policy);
     tally?.read(after);
-    // What another program changed while it was written may go well at the next try.
+    // If another program changed the rules meanwhile, the next try may succeed.
     if (failure && (i === MOST_TRIES - 1 || Bun.deepEquals(held, after.held))) throw failure.error;
   }
   if (!after.inSync) throw new NotAppliedError(after);

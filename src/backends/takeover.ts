@@ -16,13 +16,13 @@ export interface Leftovers {
 }
 
 /**
- * A backend that takes over from the others: once its own rules are in force, `tidy` removes what they left. That is a
- * courtesy: it cannot fail or hold up a sync, and each of the others is read and cleaned apart.
+ * A backend that takes over from the others: once its own rules are in force, `tidy` removes what they left. That
+ * cannot fail or delay a sync, and each place and family is read and cleaned on its own.
  */
 export class Takeover {
   readonly name: Backend["name"];
   readonly writer: string;
-  /** Those whose rules are elsewhere. */
+  /** The backends whose rules are in other places. */
   readonly #others: readonly Backend[];
 
   /** @param all backends, the one that takes over among them or not */
@@ -53,9 +53,9 @@ export class Takeover {
   }
 
   /**
-   * Removes what others left. To be called when the rules of the policy are in force. Throws nothing.
+   * Removes leftovers. Call it when the rules of the policy are in force. Throws nothing.
    *
-   * @param mayRemove whether this backend still writes the rules: another one may have taken over meanwhile
+   * @param mayRemove whether this backend is still the writer: another one may have taken over meanwhile
    */
   tidy(policy: Policy, mayRemove: () => boolean = () => true): Promise<Leftovers> {
     return this.#each(policy, async (backend, families) => {

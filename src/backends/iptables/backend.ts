@@ -31,7 +31,7 @@ export class IptablesBackend implements Backend {
 
   readonly #ipsec: IpsecSupport;
 
-  /** @param chain the chain that the agent is to have: it is ours whatever is in it */
+  /** @param chain the agent's chain, which is ours whatever it holds */
   constructor(
     readonly tools: Tools,
     readonly chain = DEFAULT_CHAIN,
@@ -179,7 +179,7 @@ export class IptablesBackend implements Backend {
     }
   }
 
-  /** Writes; a chain of ours that is to go but that foreign rules lead to is left empty. */
+  /** Writes. A leftover chain that foreign rules jump to stays, empty. */
   async #restore(family: Family, input: string): Promise<void> {
     try {
       await this.tools.restore(family, input);
@@ -190,7 +190,7 @@ export class IptablesBackend implements Backend {
     }
   }
 
-  /** What of ours there is, by families, whatever flags the agent had. */
+  /** Our rules in the kernel by family, independent of the agent's flags. */
   async #find(families: readonly Family[]): Promise<{ family: Family; saved: Saved; input: string }[]> {
     const { variant, programs } = this.tools;
     const found: { family: Family; saved: Saved; input: string }[] = [];

@@ -3,17 +3,17 @@ import { COMMENT, optionOf, type Rule } from "./rule.ts";
 import type { Chain, Ruleset } from "./ruleset.ts";
 
 /**
- * Packets with one of these marks are masqueraded by rules of others: kube-proxy's (hairpin, NodePort) and those of the
- * CNI plugin portmap (hostPort), by their defaults.
+ * Packets with one of these marks are masqueraded by foreign rules: by default those of kube-proxy (hairpin, NodePort)
+ * and of the CNI plugin portmap (hostPort).
  */
 const MARKS = ["0x4000/0x4000", "0x2000/0x2000"];
 
 /**
- * The ruleset with kept connections bound to the address that they have, so that no later NAT chain changes it: a table
- * of ours that a crashing nft cannot remove. NETMAP onto every address maps each address to itself, and keeps ports
- * (measured with both variants, iptables 1.8.9, kernel 6.18).
+ * The ruleset with kept connections bound to their own address, so that a later NAT chain, such as a table of ours that
+ * a crashing nft cannot remove, does not change it. NETMAP onto every address maps each address to itself, and keeps
+ * ports (measured with both variants, iptables 1.8.9, kernel 6.18).
  *
- * @param gated whether the first chain passes on only some sources or interfaces
+ * @param gated whether the first chain restricts sources or interfaces
  */
 export function claimKept({ family, jump, chains }: Ruleset, gated: boolean): Ruleset {
   const [first, ...others] = chains.map(chain => claimIn(chain, family));

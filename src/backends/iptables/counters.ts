@@ -15,8 +15,8 @@ export interface CountedRule {
 }
 
 /**
- * The verdicts behind the counters of rules. Those with a destination tell their own; the rest is told by the rule that
- * goes on to the chain that masquerades, or by the rules that masquerade where there is no such chain.
+ * The counts of verdicts. A rule with a destination counts for that CIDR. The rest is counted by the rule that leads to
+ * the masquerading chain, or by the masquerading rules if there is no such chain.
  *
  * @param outbound the chain that masquerades where several rules need it
  */

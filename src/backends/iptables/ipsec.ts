@@ -10,7 +10,7 @@ export class IpsecSupport {
 
   constructor(readonly tools: Tools) {}
 
-  /** Never rejects: where the answer cannot be had, the write of the rules tells why. */
+  /** Never rejects: if the question fails, the write of the rules reports why. */
   async has(family: Family, saved: Saved): Promise<boolean> {
     const known = this.#answers.get(family);
     if (known) return known;
@@ -21,7 +21,7 @@ export class IpsecSupport {
     return answer;
   }
 
-  /** Only a refusal of this rule alone counts. */
+  /** No only if this rule is refused and a rule without the match is not. */
   async #ask(family: Family): Promise<boolean> {
     const accepts = (match: string) =>
       this.tools.test(family, `*nat\n-A POSTROUTING ${match}-j RETURN\nCOMMIT\n`).then(

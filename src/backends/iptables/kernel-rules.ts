@@ -46,7 +46,7 @@ const TEXTS = new Set(["--comment", "--log-prefix", "--nflog-prefix"]);
 /** What `NETMAP --to` leaves every address as it is. */
 const EVERYTHING = new Set(["0.0.0.0/0", "::/0"]);
 
-/** Options that only lead to others, and those of targets behind which the way goes on. */
+/** Options that only introduce others, and those of targets that do not end the packet's way. */
 const WITHOUT_EFFECT = new Set([
   ...["-m", "--comment", "--mode", "--dir", "--set-xmark", "--set-mark", "--or-mark"],
   ...["--log-prefix", "--log-level", "--nflog-group"],

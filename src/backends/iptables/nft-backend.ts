@@ -35,7 +35,7 @@ export class NftNatBackend implements Backend {
   #policy: Policy | undefined;
   #chains: readonly ChainName[] = [];
 
-  /** @param chain the chain that the agent is to have: it is ours whatever is in it */
+  /** @param chain the agent's chain, which is ours whatever it holds */
   constructor(
     programs: Programs,
     readonly chain = DEFAULT_CHAIN,

@@ -21,7 +21,7 @@ export function nftRule(family: Family, words: Words): Rule {
     else if (option === "-j" && value === "MASQUERADE") {
       expr.push(COUNTER, masquerade(optionOf(words, "--to-ports"), words.includes("--random-fully")));
     } else if (option === "-j" && value === "RETURN") {
-      // Of what is kept only destinations are counted.
+      // Of rules that keep, only those with a destination count.
       expr.push(...(words.includes("-d") ? [COUNTER] : []), { return: null });
     } else expr.push(...statements(family, option, value, op));
     op = "==";

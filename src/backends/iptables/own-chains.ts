@@ -18,8 +18,8 @@ export async function readOwnChains(read: ReadChain, names: readonly string[]): 
 }
 
 /**
- * Reads POSTROUTING, the chains named, and all that `targets` finds in those. Chain by chain, so the cost does not depend
- * on what others have written.
+ * Reads POSTROUTING, the chains named, and all that `targets` finds in those. Reads chain by chain, so the cost does
+ * not depend on foreign rules.
  */
 export async function walkChains<Rules>(
   read: (chain: string) => Promise<Rules | undefined>,

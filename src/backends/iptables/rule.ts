@@ -108,7 +108,7 @@ const OURS = new RegExp(
   ].join("|")})"?$`,
 );
 
-/** Whether the comment is that of a rule that exempts what is never masqueraded; its counts are of no verdict. */
+/** Whether a rule with this comment exempts traffic that is never masqueraded. Such rules count for no verdict. */
 export function isExemption(comment = ""): boolean {
   return comment.endsWith(" is never masqueraded");
 }

@@ -31,12 +31,11 @@ const ALL: Abilities = { randomFully: true, ipsec: true };
 export const DEFAULT_CHAIN = "IP-MASQ-AGENT";
 
 /**
- * The rules that a policy wants in one family: one chain, as ip-masq-agent has it. What ip-masq-agent does
- * not know takes further chains: sources and interfaces one for the verdicts behind them, exceptions one
- * for the masquerading that two rules then need.
+ * The rules that a policy wants in one family: one chain, as ip-masq-agent has it. What ip-masq-agent does not know
+ * takes further chains: sources and interfaces one for the verdicts behind them, exceptions one for the masquerading
+ * that two rules then need.
  *
- * Above them stands what is never masqueraded. It cannot stand in POSTROUTING: a RETURN there would end NAT for
- * rules of others too.
+ * The exemptions come first. They cannot be in POSTROUTING: a RETURN there would also end NAT for foreign rules.
  */
 export function ruleset(policy: Policy, family: FamilyPolicy, abilities = ALL): Ruleset {
   const { randomFully, ipsec } = abilities;

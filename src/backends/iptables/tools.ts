@@ -14,13 +14,13 @@ import type { Programs } from "./programs.ts";
 import { POSTROUTING } from "./restore.ts";
 import { type Counted, parseChain, parseSaved, type Saved } from "./save.ts";
 
-/** How long is waited for what. */
+/** Waiting times. */
 interface Waits {
-  /** How long a change waits for the lock that programs of iptables-legacy share, in seconds. */
+  /** How long a change waits for the lock of iptables-legacy, in seconds. */
   readonly lock: number;
   /**
-   * How often iptables-legacy, which tells nobody of changes, is looked at, in milliseconds. A look takes 2 ms of
-   * processor time for each family.
+   * Milliseconds between looks at iptables-legacy, whose changes the kernel does not report. A look takes 2 ms of CPU
+   * time per family.
    */
   readonly look: number;
 }
@@ -88,7 +88,7 @@ export class Tools {
     const ended = await run(argv, { deadline: deadlineFor(), ...this.limits });
     if (ended.exitCode === 0) return parseChain(ended.stdout, chain);
     if (ended.stderr.includes("No chain/target/match by that name")) return undefined;
-    // The lock of iptables-legacy is held by another program, or cannot be opened. iptables-save does without.
+    // Another program holds the lock of iptables-legacy, or it cannot be opened. iptables-save does not need it.
     if (legacy && ended.exitCode === LOCKED) return (await this.save(family)).chains.get(chain);
     if (!`${ended.stdout}${ended.stderr}`.includes(INCOMPATIBLE)) throw failure(argv, ended);
     // Up to 1.8.9 that is also the answer for a chain that does not exist; POSTROUTING always exists.
@@ -113,7 +113,7 @@ export class Tools {
   async #nftHas(family: Family, chain: string): Promise<boolean> {
     if (!this.programs.has("nft")) return false;
     const nft = new Nft(this.programs.argv("nft"), { deadline: NFT_MS, ...this.limits });
-    // An nft that fails says nothing; a chain that is written as if it were missing is emptied first.
+    // If nft fails, the chain counts as missing: writing it then empties it first.
     return nft.chain(family, "nat", chain).then(
       found => found !== undefined,
       () => false,
@@ -121,9 +121,9 @@ export class Tools {
   }
 
   /**
-   * What iptables-save prints, of one table or of all that are in use; nothing if iptables-nft fails. A table that
-   * iptables-legacy does not have in use is not brought in by this. Throws ProgramError if iptables-legacy may not read
-   * its own, which are not to be taken for empty.
+   * What iptables-save prints, of one table or of all that are in use; nothing if iptables-nft fails. Does not create a
+   * table that iptables-legacy does not use yet. Throws ProgramError if iptables-legacy lacks permission to read its
+   * tables.
    */
   async print(family: Family, table?: string, limits = this.limits): Promise<string> {
     if (!this.has(family)) return "";
@@ -136,7 +136,7 @@ export class Tools {
     return ended.stdout;
   }
 
-  /** Tries what `restore` would do, as far as that can be told without a write. Throws ProgramError. */
+  /** Tests what `restore` would do without writing. Throws ProgramError. */
   async test(family: Family, input: string): Promise<void> {
     const program = this.programs.argv(`${NAMES[family]}${this.suffix}-restore`);
     const argv = [...program, "--noflush", "--test", `--wait=${this.waits.lock}`];

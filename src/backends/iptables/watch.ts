@@ -4,8 +4,8 @@ import type { Look } from "../poll.ts";
 import { POSTROUTING } from "./restore.ts";
 
 /**
- * Reports transactions that may have changed our chains or the jump to them, where iptables writes nftables. Those that
- * change other chains of table `nat`, as kube-proxy's do all the time, do not matter.
+ * Reports transactions that may have changed our chains or the jump to them, where iptables writes nftables.
+ * Transactions on other chains of table `nat`, frequent with kube-proxy, are ignored.
  *
  * @param chains the chains that are ours now
  */

@@ -120,7 +120,7 @@ export class NftablesBackend implements Backend {
     ];
   }
 
-  /** The families in which a replacement of the whole table was broken off. */
+  /** The families in which the replacement of a whole table was interrupted. */
   async #unfinished(families: readonly Family[]): Promise<Family[]> {
     const found = families.map(async family => ((await this.#nft.list(family, NEXT)) ? [family] : []));
     return (await Promise.all(found)).flat();
@@ -169,7 +169,7 @@ export class NftablesBackend implements Backend {
     return [...same, ...written].flatMap(counters);
   }
 
-  /** The tables as they then are. One that cannot be read or brought in order step by step is replaced whole. */
+  /** Returns the tables as they then are. A table that cannot be read, or updated step by step, is replaced whole. */
   async #write(pairs: readonly Pair[], { declaration }: Features): Promise<readonly Table[]> {
     if (pairs.some(({ held }) => held?.flags.includes(UNREADABLE))) return this.#replace(pairs, declaration);
     const swaps = pairs.map(({ wanted, held }) => swapTo(wanted, held, declaration));
@@ -202,7 +202,7 @@ function owner({ family }: Table): ProgramError {
   return new ProgramError("busy", "nft", `${table} belongs to another process, by its flag owner`, hint);
 }
 
-/** How nft and kernel refuse commands that do not fit to what is there. */
+/** Kinds of refusal for commands that do not fit the state of the table. */
 const STUCK: readonly FailureKind[] = ["refused", "busy", "unsupported"];
 
 /** A policy with short lists, for which the same is true of kernel and nft. */

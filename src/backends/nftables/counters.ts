@@ -7,9 +7,9 @@ import type { AddressSet, Rule, Table } from "./table.ts";
 const NONE: Count = { packets: 0, bytes: 0 };
 
 /**
- * The verdicts that our rules counted. Of a verdict by CIDR the elements count, or the rule where they do not; of the
- * rest the rule that goes on to masquerading, or the rules that masquerade where there is no such rule. What has not
- * been read from the kernel counts nothing yet.
+ * The counts of verdicts. For CIDRs the set elements count, or the rule if elements have no counters. The rest is
+ * counted by the rule that leads to masquerading, or by the masquerading rules if there is no such rule. Tables that
+ * were not read from the kernel have zero counts.
  */
 export function counters({ family, handle, sets, chains }: Table): Counter[] {
   const byName = new Map(sets.map(set => [set.name, set]));
@@ -50,12 +50,12 @@ function isOurs({ comment = "" }: Rule): boolean {
   return comment.startsWith("ip-masq-agent: ");
 }
 
-/** Whether what a rule counts was counted by the rules that lead to its chain. */
+/** Whether the rules that lead to its chain already counted the same connections. */
 function isCountedBefore({ expr }: Rule, chain: string): boolean {
   return chain === OUTBOUND && expr.some(it => "masquerade" in it);
 }
 
-/** What a rule decides, what it counted, and the set that it looks destinations up in. */
+/** A rule's verdict, its count, and the set in which it looks up destinations. */
 function decision({ expr }: Rule): { verdict?: Counter["verdict"]; counted?: Count; set?: string } {
   const keeps = expr.some(it => "return" in it);
   const masquerades = expr.some(it => "masquerade" in it || "goto" in it);

@@ -7,7 +7,7 @@ import { type Rule, TABLE } from "./table.ts";
 /** Matches packets under an outgoing IPsec policy, as `rt ipsec exists`. */
 export const UNDER_IPSEC: Statement = { match: { op: "==", left: { rt: { key: "ipsec" } }, right: true } };
 
-/** What a backend says where such packets cannot be matched. */
+/** The limit that a backend reports if such packets cannot be matched. */
 export const NO_IPSEC =
   "the kernel cannot match packets under an IPsec policy; they are masqueraded like all others";
 
@@ -18,7 +18,7 @@ export class IpsecSupport {
   constructor(readonly nft: Nft) {}
 
   /**
-   * Never rejects: where the answer cannot be had, the write of the rules tells why.
+   * Never rejects: if the question fails, the write of the rules reports why.
    *
    * @param held rules that the kernel has taken
    */
@@ -48,7 +48,7 @@ export class IpsecSupport {
   }
 }
 
-/** Whether program or kernel said no, rather than that nothing could be asked. */
+/** Whether program or kernel refused, as opposed to a question that failed. */
 export function isRefusal(kind: FailureKind | undefined): boolean {
   return kind === "unsupported" || kind === "refused" || kind === "not-found";
 }

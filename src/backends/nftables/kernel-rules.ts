@@ -5,7 +5,7 @@ import type { Selector, Statement, Value } from "./json.ts";
 import type { Rule, Table } from "./table.ts";
 import { ruleText } from "./text.ts";
 
-/** A table as rules that can be followed, from its base chain at postrouting on. One that is dormant has none. */
+/** A table as rules that can be followed, from its base chain at postrouting on. A dormant table has no rules. */
 export function kernelRules({ family, flags, sets, chains }: Omit<Table, "others">): KernelRules {
   const byName = new Map(sets.map(set => [set.name, set]));
   const blocks = (name: string) =>
@@ -30,7 +30,7 @@ export function kernelRules({ family, flags, sets, chains }: Omit<Table, "others
   };
 }
 
-/** What is no rule but decides like one, in a way that is not followed. */
+/** A property of a table or chain that affects verdicts like a rule that is not understood. */
 function opaque(text: string): KernelRule {
   return { text, conditions: [], action: { does: "unknown" } };
 }
@@ -132,7 +132,7 @@ function compared(left: Selector, right: Value, not: boolean, blocks: Blocks): C
 /** As `meta nfproto` and `meta protocol` have them. */
 const FAMILY_NAMES: Readonly<Record<string, Family>> = { ipv4: "ip", ip: "ip", ipv6: "ip6", ip6: "ip6" };
 
-/** The bits of the packet's mark that are compared; undefined if it is anything else that is. */
+/** The bits of the packet's mark that are compared; undefined if the selector is not the mark. */
 function markMask(left: Selector): number | undefined {
   if ("meta" in left) return left.meta.key === "mark" ? 0xffffffff : undefined;
   const mask =
@@ -140,7 +140,7 @@ function markMask(left: Selector): number | undefined {
   return mask === undefined ? undefined : Number(mask);
 }
 
-/** Those that an address may have beside `unicast`, as far as packets are sent to it. */
+/** Address types besides `unicast` that packets are sent to. */
 const DESTINATION_TYPES = ["local", "broadcast", "multicast"] as const;
 
 function membersOf(value: Value): readonly Value[] {

@@ -6,13 +6,13 @@ import { type Look, poll } from "../poll.ts";
 import { TABLE } from "./table.ts";
 
 /**
- * Reports changes in the kernel by `nft monitor`. One that ends is started again; until the next one listens, changes are
- * found by looking at our own rules each second.
+ * Reports changes in the kernel by `nft monitor`. A monitor that ends is started again; until it listens, our own rules
+ * are looked at each second.
  *
  * It is read as text because the JSON of `nft -j monitor` does not say whose a transaction was.
  *
- * @param ours is tried on the lines of `nft monitor`, as in `delete element ip nat s { 10.0.0.0/8 }`
- * @param look how changes are found meanwhile
+ * @param ours tests lines of `nft monitor`, such as `delete element ip nat s { 10.0.0.0/8 }`
+ * @param look how changes are found while no monitor runs
  */
 export function watchTransactions(
   argv: readonly string[],
@@ -30,7 +30,7 @@ export function watchTransactions(
   const tell = (why: string | undefined) => {
     if (said.isNews(why)) lost(why);
   };
-  /** Once the monitor listens: for all that happened before, and in place of polling. */
+  /** Called once the monitor listens: stops polling, and reports changes that may have been missed. */
   const listening = () => {
     listened = true;
     polling?.stop();
@@ -75,18 +75,18 @@ export function watchTransactions(
   };
 }
 
-/** Until then a monitor that was started listens, though it does not say so. */
+/** By then a started monitor listens; it does not report that. */
 const SETTLED_MS = 1000;
 const SHORTEST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 60_000;
 
 /**
- * How much a monitor may print, in bytes, before another one takes its place: it keeps what other programs load (60,000
- * elements: 3 MB of text, and 43 MB of memory that stay).
+ * Bytes that a monitor may print before it is replaced: its memory grows with what other programs load (60,000
+ * elements: 3 MB of text, and 43 MB of memory).
  */
 const MOST_BYTES = 1024 * 1024;
 
-/** Resolves when the monitor ends: true if we ended it because it had printed enough. */
+/** Resolves when the monitor ends: true if it was ended because of MOST_BYTES. */
 async function follow(
   monitor: Bun.Subprocess<"ignore", "pipe", "ignore">,
   ours: Pick<RegExp, "test">,
@@ -122,7 +122,7 @@ async function follow(
 /** What ends a transaction. */
 const GENERATION = /^# new generation \d+ by process (\d+) \((.*)\)$/;
 
-/** Where a line of the monitor says that rules changed which may be foreign; undefined if it says something else. */
+/** The place of a change of rules that may be foreign, from a line of the monitor; undefined for other lines. */
 export function foreignChange(line: string): { readonly where: string | undefined } | undefined {
   const [, verb, kind, family = "", table = "", chain] = CHANGE.exec(line) ?? [];
   if (kind === undefined || (table === TABLE && family !== "inet")) return undefined;
@@ -134,5 +134,5 @@ export function foreignChange(line: string): { readonly where: string | undefine
 const CHANGE = /^(add|insert|replace|delete) (rule|chain|table) (\S+) (\S+)(?: (\S+))?/;
 const BASE = /^add chain .*\btype nat hook postrouting\b/;
 
-/** As much of a line as tells whose it is: a set's may have megabytes. */
+/** Characters of a line that suffice to identify its object: a set's line may have megabytes. */
 const LINE_START = 256;

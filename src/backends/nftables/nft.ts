@@ -17,7 +17,7 @@ export interface ChainName {
   readonly name: string;
 }
 
-/** In place of the flags of a table of which nothing else could be read. */
+/** Stands for the flags of a table whose listing breaks off there. */
 export const UNREADABLE = "unreadable";
 
 /** nft, run once for each thing that is asked of it. */
@@ -28,9 +28,9 @@ export class Nft {
    * comment are too many (EMSGSIZE), 1,000 with the longest comments are not (measured on kernel 6.18).
    */
   #elementsAtOnce = Number.POSITIVE_INFINITY;
-  /** Of the longest text that was sent or printed so far, in bytes: so much may be printed again. */
+  /** The longest text sent or printed so far, in bytes: a listing may be as long again. */
   #size = 0;
-  /** As of its last answer that says it. */
+  /** From its last answer that states it. */
   #version: string | undefined;
 
   /**
@@ -74,9 +74,9 @@ export class Nft {
   /**
    * One chain and its rules; undefined if it does not exist. Throws ProgramError.
    *
-   * The cost does not depend on the rest of the table: 4 ms and 13 MB beside 64,000 rules, where listing the table takes
-   * 717 MB (nft 1.0.6 to 1.1.7; 0.9.8 reads all of it). A name that nft would read on its command line as words of its
-   * own (`a;b`, `a#b`, `accept`) is asked for by a JSON document.
+   * The cost does not depend on the rest of the table: 4 ms and 13 MB beside 64,000 rules, where listing the table
+   * takes 717 MB (nft 1.0.6 to 1.1.7; 0.9.8 reads all of it). Names that nft's command line would misread (`a;b`,
+   * `a#b`, `accept`) are sent as a JSON document.
    */
   async chain(family: TableFamily, table: string, name: string): Promise<readonly Listed[] | undefined> {
     return this.#object("chain", family, table, name, it => this.#understood(it));
@@ -121,7 +121,7 @@ export class Nft {
   }
 
   /**
-   * A chain's rules in nft's words, without their counts, by their handles. Empty if nft cannot be asked for the names on its command line.
+   * A chain's rules in nft's syntax, without counts, by handle. Empty if nft's command line would misread the names.
    * Throws ProgramError.
    */
   async chainTexts(family: TableFamily, table: string, name: string): Promise<ReadonlyMap<number, string>> {
@@ -139,7 +139,7 @@ export class Nft {
     return answer && this.#understood(answer);
   }
 
-  /** Undefined if what is asked for does not exist. */
+  /** Undefined if the object does not exist. */
   async #ask(argv: readonly string[], input?: string): Promise<Answer | undefined> {
     const deadline = deadlineFor(this.#size);
     const { exitCode, stdout, stderr } = await run(argv, { deadline, ...this.limits, input });
@@ -151,7 +151,7 @@ export class Nft {
   }
 
   #understood({ argv, exitCode, stdout }: Answer): readonly Listed[] {
-    // nft 1.0.6 takes the flags of a table from memory that is not theirs, which may end the text.
+    // nft 1.0.6 reads the flags of a table from invalid memory, which may end the text.
     const text = stdout.replace(/"flags":\s*$/, `"flags": "${UNREADABLE}"}}]}`);
     const listing = v.safeParse(Listing, text);
     if (listing.success) {
@@ -172,7 +172,7 @@ export class Nft {
     return featuresOf(version);
   }
 
-  /** What may go wrong with this nft, as a sentence; undefined if nothing is known, or not its version yet. */
+  /** A known problem of this nft, as a sentence; undefined if there is none, or its version is not known yet. */
   get caution(): string | undefined {
     if (this.#version === undefined || !crashesBesideNewer(this.#version)) return undefined;
     return `nft ${this.#version} crashes if a newer nft on this node declares a set by its type, as kube-proxy does; install nft 1.1.3 or later`;
@@ -269,15 +269,15 @@ export function document(commands: readonly Command[]): string {
 
 const FEW_ELEMENTS = 1000;
 
-/** What changes in the words of a rule by itself. */
+/** Parts of a rule's text that change by themselves. */
 const COUNTS = / packets \d+ bytes \d+| used \d+ \w+/g;
 
-/** Whether nft reads the name as one word. Its own keywords are among those; it refuses them. */
+/** Whether nft reads the name as one word. It refuses its own keywords. */
 function isPlain(name: string): boolean {
   return /^[A-Za-z][\w.-]*$/.test(name);
 }
 
-/** Said of a stranger's rule that has no form in JSON (`jump { … }`); it is listed in nft's words. */
+/** Printed for a foreign rule that has no form in JSON (`jump { … }`); it is listed in nft's syntax. */
 const UNPRINTABLE = /^warning: stmt ops \w+ have no json callback\n?/gm;
 
 function batches(commands: readonly Command[], elementsAtOnce: number): Command[][] {

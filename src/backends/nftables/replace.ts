@@ -3,12 +3,12 @@ import type { Nft } from "./nft.ts";
 import { type Declaration, swapTo } from "./swap.ts";
 import { TABLE, type Table } from "./table.ts";
 
-/** The table that decides while ours is made anew. */
+/** The table that decides while ours is replaced. */
 export const NEXT = `${TABLE}-next`;
 
 /**
- * Replaces our table whole, whatever state it is in, so that one table with all its sets decides at each moment: the
- * rules move to a table of another name while ours goes, and back. Throws ProgramError; then one of the two decides.
+ * Replaces our table whole, whatever state it is in. At each moment one complete table decides: the rules move to a
+ * table of another name while ours is deleted, and back. Throws ProgramError; then one of the two decides.
  */
 export async function replaceWhole(nft: Nft, wanted: Table, declaration: Declaration): Promise<void> {
   const there = swapTo(wanted, undefined, declaration, NEXT);

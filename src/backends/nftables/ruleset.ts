@@ -22,7 +22,7 @@ const NON_MASQUERADE_SOURCE = "non-masquerade-source";
 const POSTROUTING = "postrouting";
 export const OUTBOUND = "outbound";
 
-/** nft's word for 100, where kube-proxy, CNI plugins and iptables hook in, and one behind it. */
+/** One after 100, the priority of kube-proxy, CNI plugins and iptables. */
 const PRIORITY = 101;
 
 /**
@@ -118,8 +118,8 @@ function chains(policy: Policy, family: FamilyPolicy, { elementCounters, ipsec }
 }
 
 /**
- * What is never masqueraded, whatever the policy says. Multicast is matched by its addresses, which is the same and
- * cheaper than `fib daddr type`, and for IPv6 does not depend on a route.
+ * Traffic that is never masqueraded. Multicast is matched by address: that is equivalent to `fib daddr type`, cheaper,
+ * and for IPv6 does not depend on a route.
  */
 function exemptions(family: Family, ipsec: boolean): Rule[] {
   const never = (what: string, matches: Statement) =>
@@ -135,9 +135,9 @@ function exemptions(family: Family, ipsec: boolean): Rule[] {
 }
 
 /**
- * What may be masqueraded at all goes to the policy's chain. One rule an interface: a list of names with
- * prefixes would be an anonymous interval set, and those answer no look-up while they are new. A name within another
- * one has no rule: a connection that returns from the chain would enter it again, and be counted twice.
+ * What may be masqueraded at all goes to the policy's chain. One rule an interface: a list of names with prefixes would
+ * be an anonymous interval set, and those answer no look-up while they are new. A name covered by another one gets no
+ * rule: a connection that returns from the chain would enter it again and be counted twice.
  */
 function jumps({ chain, outputInterfaces, enabled }: Policy, { family, sources }: FamilyPolicy): Rule[] {
   const also = enabled.filter(it => it !== family);
@@ -153,8 +153,8 @@ function jumps({ chain, outputInterfaces, enabled }: Policy, { family, sources }
 }
 
 /**
- * Neither to the node itself nor, with IPv4, to broadcast: the kernel finds both in one look-up, which takes 3 % of what a
- * new connection costs (measured on kernel 6.18). For IPv6 the type depends on a route, and there is no broadcast.
+ * Excludes the node itself and, for IPv4, broadcast: one look-up finds both and takes 3 % of the cost of a new
+ * connection (measured on kernel 6.18). For IPv6 the type depends on a route, and broadcast does not exist.
  */
 function notToNode(family: Family): Statement {
   return family === "ip" ? match("==", DESTINATION_TYPE, "unicast") : match("!=", DESTINATION_TYPE, "local");

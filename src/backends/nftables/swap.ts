@@ -5,9 +5,9 @@ import { type AddressSet, type Chain, type Element, TABLE, type Table } from "./
 import { setText } from "./text.ts";
 
 /**
- * The commands that lead from what the kernel holds to what is wanted, in two steps. The first builds sets
- * that no rule uses yet, and may be sent in several transactions; the second, a single transaction,
- * rewrites the rules to use them and takes away what is then superfluous.
+ * The commands that lead from what the kernel holds to what is wanted, in two steps. The first builds sets that no rule
+ * uses yet, and may be sent in several transactions; the second, a single transaction, rewrites the rules to use them
+ * and deletes what is no longer needed.
  */
 export interface Swap {
   readonly build: readonly Command[];
@@ -48,7 +48,7 @@ export function swapTo(wanted: Table, held: Table | undefined, declaration: Decl
     swap: [
       addTable,
       ...chains.map(({ name }): Command => ({ flush: { chain: named(name) } })),
-      // Elements of a map may hold on to chains and to named counters, quotas and the like.
+      // Elements of a map may refer to chains and to named counters, quotas and the like.
       ...others.filter(isMap).map(({ kind, name }) => drop(kind, name)),
       ...chains.filter(it => !fits(it, table)).map(({ name }) => drop("chain", name)),
       ...table.chains.map(({ name, hook }): Command => ({ add: { chain: { ...named(name), ...hook } } })),
@@ -77,7 +77,7 @@ function placed(wanted: Table, held: Table | undefined): { table: Table; fresh: 
   return { table, fresh: table.sets.filter(({ name }) => !reused.has(name)) };
 }
 
-/** Two would do for ourselves; the others are for foreign rules that hold on to sets. */
+/** Two suffice for our own changes; the others are for foreign rules that refer to our sets. */
 const LETTERS = [..."abcdefghijklmnopqrstuvwxyz"];
 
 function holds(held: Table | undefined, wanted: AddressSet): boolean {

@@ -7,7 +7,7 @@ export const TABLE = "ip-masq-agent";
 /** Our table of one family, as a policy wants it or as the kernel has it. */
 export interface Table {
   readonly family: Family;
-  /** The kernel's number for it, which no other table gets; of what was read. */
+  /** The kernel's unique number for it, if it was read from the kernel. */
   readonly handle?: number;
   /** Of the table itself. We set none; `dormant` switches the table off. */
   readonly flags: readonly string[];
@@ -21,7 +21,7 @@ export interface Table {
 
 export interface AddressSet {
   readonly name: string;
-  /** The kernel's number for it within its table; of what was read. */
+  /** The kernel's number for it within its table, if it was read from the kernel. */
   readonly handle?: number;
   /** `daddr` or `saddr`: what of a packet is looked up in it. A set of anything else has its type in nft's words. */
   readonly of: string;
@@ -53,7 +53,7 @@ export interface Chain {
 
 export interface Rule {
   readonly comment?: string;
-  /** The kernel's number for it within its table; of what was read. */
+  /** The kernel's number for it within its table, if it was read from the kernel. */
   readonly handle?: number;
   readonly expr: readonly Statement[];
 }
@@ -97,8 +97,8 @@ export function tableOf(family: Family, listed: readonly Listed[]): Table | unde
 
 /**
  * Kinds of objects that nft takes away again when it is asked to by JSON. Others (`ct timeout`, `synproxy`, `ct
- * expectation`) it refuses, or fails an assertion, or deletes the whole table in their place (1.1.3). They do
- * nothing unless a rule uses them, and strangers' rules do not stay; so they are let be.
+ * expectation`) it refuses, or fails an assertion, or deletes the whole table in their place (1.1.3). They do nothing
+ * unless a rule uses them, and foreign rules in our table are removed, so they may stay.
  */
 const DELETABLE = new Set(["map", "counter", "quota", "limit", "ct helper"]);
 
