@@ -10,7 +10,7 @@ import { ConfigReader, READER_TIMES, type ReaderTimes } from "./config-reader.ts
 export interface Settings {
   /** Path of the config. */
   readonly config: string;
-  /** What it is if nothing is there; undefined if that simply means the defaults. */
+  /** The severity of a missing path; undefined if it just means the defaults. */
   readonly missing?: Problem["severity"] | undefined;
   readonly flags: PolicyFlags;
   /** Milliseconds; undefined if the config is to say. */

@@ -32,7 +32,7 @@ const commonFlags = v.object({ ...AGENT_FLAGS, ...KLOG_FLAGS });
 
 /** The agent's flags and klog's, with their values. */
 export type AgentFlags = v.InferOutput<typeof commonFlags> & {
-  /** Whether somebody named the config's path, which then has to exist. */
+  /** Whether the config's path was given explicitly; then it must exist. */
   readonly configGiven: boolean;
 };
 

@@ -3,12 +3,11 @@ import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
 
 /**
- * What `auto` asks about foreign rules that exempt connections from masquerading. What goes wrong there counts as none
- * found.
+ * The question of `auto` about foreign rules that exempt connections from masquerading. A failure counts as none found.
  *
  * @param chain that the agent is to have
- * @param policy what the config means; asked for only if something is exempted at all
- * @param failed is told what went wrong
+ * @param policy called only if something is exempted at all
+ * @param failed receives the reason of a failure
  */
 export function exemptionFor(
   chain: string,

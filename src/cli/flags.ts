@@ -94,7 +94,7 @@ type Toggle<T> = v.GenericSchema<string | undefined, T>;
 
 /** A switch: alone it says true. Takes what Go's strconv.ParseBool takes. */
 export function toggle(help: string, otherwise: "true" | "false"): Toggle<boolean>;
-/** Without a value for what was not given that is undefined. */
+/** Undefined if not given and without a default. */
 export function toggle(help: string): Toggle<boolean | undefined>;
 export function toggle(help: string, otherwise?: "true" | "false"): Toggle<boolean | undefined> {
   const given = v.pipe(
@@ -138,7 +138,7 @@ function ports(placeholder: string, help: string) {
   return v.pipe(v.optional(given), v.metadata({ placeholder, help }));
 }
 
-/** What ip-masq-agent's default, an empty text, stands for. */
+/** The meaning of ip-masq-agent's default, an empty text. */
 const NO_PORTS: readonly PortRange[] = [];
 
 /** A Go duration, or seconds without a unit, as AKS' ip-masq-agent-v2 takes them. */
@@ -154,7 +154,7 @@ function inSeconds(interval: string): string {
   return /^\d+$/.test(interval) ? `${interval}s` : interval;
 }
 
-/** What to say of a `--resync-interval` that counts as more than it says. */
+/** The warning for a `--resync-interval` that is raised to the minimum. */
 export function raisedFlag(given: { readonly text: string; readonly by: string } | undefined): string[] {
   const raised = given && raisedInterval(inSeconds(given.text));
   return raised ? [`${given.by}: ${raised.what}; ${raised.remedy}`] : [];
@@ -185,7 +185,7 @@ function chain(placeholder: string, help: string, otherwise: string) {
 function verbosity(placeholder: string, help: string) {
   const given = v.pipe(
     v.string(),
-    // As Go reads an int32; a level below 0 is what 0 is.
+    // As Go reads an int32; a negative level means 0.
     v.regex(/^[-+]?\d{1,10}$/, ({ received }) => `${received} is not a level; write a whole number`),
     v.transform(Number),
   );

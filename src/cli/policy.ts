@@ -5,7 +5,7 @@ import { type Policy, type PolicyFlags, policyOf } from "../policy/policy.ts";
 import type { AgentFlags } from "./command.ts";
 import { text } from "./flags.ts";
 
-/** Of commands whose config may be a manifest: names one ConfigMap of several in it. */
+/** For commands whose config may be a manifest: selects one of several ConfigMaps. */
 export const configFlags = {
   configmap: text("NAME", "of several ConfigMaps in a manifest, the one to look into", ""),
 };
@@ -21,7 +21,7 @@ export function policyFlags(flags: AgentFlags): PolicyFlags {
   };
 }
 
-/** How a command that ends reads the config. */
+/** How a one-shot command reads the config. */
 export function loadOptions(flags: AgentFlags, configmap: string): LoadOptions {
   return {
     enableIPv6: flags["enable-ipv6"],

@@ -151,8 +151,8 @@ async function listen(
 }
 
 /**
- * Chooses the backend, and as long as there is nothing to write with tries again: after 1 s to 15 s, or at SIGHUP.
- * Undefined if `stop` comes first.
+ * Chooses the backend; while none is available, tries again after 1 s to 15 s, or at SIGHUP. Undefined if `stop` comes
+ * first.
  */
 async function chooseInTheEnd(
   options: ChooseOptions,
@@ -183,7 +183,7 @@ async function chooseInTheEnd(
   return undefined;
 }
 
-/** Hands SIGHUP on to what the agent does at the moment. */
+/** Passes SIGHUP to the current activity of the agent. */
 class Wake {
   wake: () => void = () => {};
 
@@ -198,7 +198,7 @@ class Wake {
   }
 }
 
-/** Resolves some time after the signal: a program that hangs must not keep the agent from ending in a second. */
+/** Resolves some time after the signal, so that the agent ends within a second although a program hangs. */
 async function longAfter(signal: AbortSignal): Promise<void> {
   await aborted(signal);
   await Bun.sleep(LAST_SYNC_MS);

@@ -55,8 +55,8 @@ async function shown(status: Status, output: "text" | "json"): Promise<Outcome> 
 }
 
 /**
- * What the agent says, beside what the kernel holds; without an agent what kernel and config say. The holder of the node
- * lock is asked first: only root can answer there.
+ * The agent's answer compared with the kernel; without an agent, what kernel and config say. Asks the holder of the
+ * node lock first, since only root can answer there.
  */
 async function ask(flags: AgentFlags): Promise<Status> {
   const { askOverHttp, askOverSocket } = await import("../inspect/ask-agent.ts");
@@ -75,7 +75,7 @@ async function ask(flags: AgentFlags): Promise<Status> {
   return { ...status, problems: [useless, ...status.problems] };
 }
 
-/** An answer is not believed alone: the rules of the backend that it names are looked at. */
+/** Checks an answer against the rules of the backend that it names. */
 async function lookBeside(answer: Status): Promise<Status> {
   const { besideKernel } = await import("../inspect/kernel-view.ts");
   try {

@@ -4,10 +4,10 @@ import { quote } from "./problem.ts";
 import type { Text } from "./text.ts";
 import { isWarningName, WARNINGS, type WarningName } from "./warnings.ts";
 
-/** That a warning is known and meant so. */
+/** The acceptance of a warning. */
 export interface Allowance {
   readonly name: WarningName;
-  /** Where it is said; everywhere, if by a flag. */
+  /** Where the comment is; undefined for a flag, which accepts the warning everywhere. */
   readonly at?: { readonly file: string; readonly line: number };
 }
 

@@ -6,7 +6,7 @@ export function isConfigName(name: string): boolean {
   return name.startsWith("ip-masq") || /^config(\.(yaml|yml|json))?$/.test(name);
 }
 
-/** Whether a file that is not read was probably meant as a config. */
+/** Whether a file that is not read was probably intended as a config. */
 export function looksLikeConfigName(name: string): boolean {
   return isConfigName(name) || /\.(yaml|yml|json)$/i.test(name);
 }

@@ -27,14 +27,14 @@ export interface ConfigDocument {
   readonly allowances: readonly Allowance[];
 }
 
-/** A config of which the keys are known, but not yet what their values mean. */
+/** A config whose keys are read, but not their values. */
 export interface OpenDocument {
   readonly file: string;
-  /** Whether it says so. */
+  /** Whether its own key says so. */
   readonly enableIPv6: boolean;
   /** Entries of all its lists, written out where they are aliases. */
   readonly elements: number;
-  /** @param enableIPv6 whether IPv6 CIDRs are allowed, by whatever says so */
+  /** @param enableIPv6 whether IPv6 CIDRs are allowed */
   read(enableIPv6: boolean): ConfigDocument;
 }
 
@@ -90,10 +90,10 @@ async function readTree(
 
 const KEYS = Object.keys(configSchema(true).entries);
 
-/** Tencent's TKE has another name for a key. */
+/** Tencent TKE's name for a key. */
 const TKE_KEY = "nonMasqueradeSrcCIDRs";
 
-/** The keys by their spelling in small letters. */
+/** The keys by their lower-case spelling. */
 const SPELLINGS: ReadonlyMap<string, string> = new Map([
   ...KEYS.map(key => [key.toLowerCase(), key] as const),
   [TKE_KEY.toLowerCase(), "nonMasqueradeSourceCIDRs"],
@@ -140,7 +140,7 @@ class Reader {
     return node && isNull(node) ? node.at : undefined;
   }
 
-  /** The value of a key before it is checked; undefined if it is not there or is no scalar. */
+  /** The unchecked value of a key; undefined if the key is missing or its value is not a scalar. */
   peek(key: string): unknown {
     const node = this.#values.get(key);
     return node?.kind === "scalar" ? scalarValue(node) : undefined;
@@ -154,7 +154,7 @@ class Reader {
     return value === undefined || value === null ? undefined : { value, at: node.at };
   }
 
-  /** The resync interval, with a warning if it is shorter than what it counts as. */
+  /** The resync interval, with a warning if it is raised to the minimum. */
   interval(schema: v.GenericSchema<unknown, number | null | undefined>): Located<number> | undefined {
     const key = "resyncInterval";
     const interval = this.value(key, schema);
@@ -218,7 +218,7 @@ class Reader {
     return unknown;
   }
 
-  /** A key that would be known without a character that nobody sees is refused: it would do nothing. */
+  /** Refuses a key that is known except for an invisible character: it would have no effect. */
   #refuseSuspect({ key }: Entry): boolean {
     const [suspect] = suspects(key.text);
     if (!suspect || !SPELLINGS.has(withoutSuspects(key.text).toLowerCase())) return false;
@@ -240,7 +240,7 @@ class Reader {
     }
   }
 
-  /** Says what a mapping without a single known key is: as a config it would mean the defaults. */
+  /** Reports a mapping without a single known key: read as a config it would mean the defaults. */
   #refuseAll(root: Mapping, unknown: readonly Entry[]): void {
     const wrapper = unknown.find(({ value }) => hasKnownKey(value));
     if (wrapper) {
@@ -292,7 +292,7 @@ function hasKnownKey(value: Node): boolean {
   return value.kind === "scalar" && KNOWN_KEY.test(value.text);
 }
 
-/** Where a text has a key of ours at the beginning of a line. */
+/** Finds a known key at the beginning of a line. */
 export const KNOWN_KEY = new RegExp(`^[ {"']*(?:${[...SPELLINGS.keys()].join("|")})["']?[ ]*:`, "im");
 
 /** By the types of valibot's issues. */

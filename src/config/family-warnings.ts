@@ -2,8 +2,8 @@ import type { Config } from "./config.ts";
 import type { ConfigWarning } from "./problem.ts";
 
 /**
- * A warning for each family that is masqueraded although the list has nothing of it but link-local: Pods of the cluster
- * reach one another with the node's address then. An empty list says that this is meant.
+ * A warning for each enabled family of which the list has no CIDR but link-local: connections between Pods are then
+ * masqueraded. An empty list is taken as intent.
  *
  * @param path of the config
  */

@@ -103,10 +103,10 @@ export class Gate {
 
 const MOST_ALIASES = 100;
 
-/** Documents with nothing in them do not count, but each costs the parser something. */
+/** Empty documents do not count, but each costs the parser something. */
 const MOST_EMPTY_DOCUMENTS = 20;
 
-/** What makes no document. */
+/** Lexemes that do not start a document. */
 const BLANK: ReadonlySet<CST.TokenType | null> = new Set([
   "byte-order-mark",
   "comment",

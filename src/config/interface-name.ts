@@ -52,7 +52,7 @@ export function parseInterfaceName(text: string): string | Fault {
 const LONGEST_NAME = 15;
 
 /**
- * What the kernel's `dev_valid_name` refuses; what cannot be seen; and what is no plain text in nft: the double quote, which ends a
- * string, the backslash, and a name that begins like that of a set.
+ * Characters that the kernel's `dev_valid_name` refuses, invisible ones, and those with a meaning in nft: the double
+ * quote, the backslash, and `@` at the beginning.
  */
 const FORBIDDEN = /^@|[/:"\\\s\p{Cc}\p{Cf}\p{Z}\p{Default_Ignorable_Code_Point}\u2800]/u;

@@ -1,13 +1,13 @@
 import { isComment } from "./template.ts";
 
 /**
- * Characters that look like a blank, like nothing, or like others that YAML has a meaning for. A config has no use for
- * them, and a parser's words about them do not help somebody who cannot see them.
+ * Characters that look like a blank, are invisible, or resemble characters with a meaning in YAML. A config has no use
+ * for them, and the parser's messages about them do not help.
  */
 const SUSPICIOUS =
   /(?! )[\p{Z}\p{Cf}\p{Default_Ignorable_Code_Point}\u0085\u2800]|[“”„‟″«»‘’‚‛′‐‑‒–—−﹣－：，]/u;
 
-/** A character that belongs into no config, where it stands, and what to say of it. */
+/** A suspicious character: its place, what it is, and the remedy. */
 export interface Suspect {
   readonly offset: number;
   readonly what: string;

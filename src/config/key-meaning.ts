@@ -1,8 +1,8 @@
 import { nearest } from "./nearest.ts";
 
 /**
- * The key that somebody meant by a word that is none: by a slip of one or two letters, by what the word means, or by a
- * rougher likeness. Never one of the opposite meaning.
+ * The key that was probably meant by an unknown one: by one or two typos, by meaning, or by a rougher likeness. Never a
+ * key of the opposite meaning.
  */
 export function meantKey(word: string, keys: readonly string[]): string | undefined {
   const tokens = tokensOf(word);
@@ -19,8 +19,8 @@ export function meantKey(word: string, keys: readonly string[]): string | undefi
 }
 
 /**
- * The key that is one or two slips away, unless one of the opposite meaning is as near: a slip in the first letters may
- * hide that a word means "non".
+ * The key that is one or two typos away, unless one of the opposite meaning is as near: a typo in the first letters may
+ * hide a "non".
  */
 function closeKey(word: string, keys: readonly string[], tokens: readonly string[]): string | undefined {
   const no = tokens.some(isPositive) ? [] : keys.filter(saysNo);
@@ -57,10 +57,10 @@ function isPositive(token: string): boolean {
   return /^(do|force[ds]?|always|only|must|include[ds]?|want(ed)?)$/.test(token);
 }
 
-/** What the word is about, as soon as it is about anything that keys are about. */
+/** Subjects that keys have. */
 const MEANINGFUL = /masq|snat|link ?local|source|src|interface|iface|device|nic\b|cidr|subnet|interval|ipv6/;
 
-/** Undefined if nothing can be told; an empty string if what it means has no key. */
+/** Undefined if the meaning is unknown; an empty string if no key has that meaning. */
 function meaningOf(tokens: readonly string[], negative: boolean): string | undefined {
   const word = tokens.join(" ");
   if (/link ?local/.test(word)) {

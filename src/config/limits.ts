@@ -49,9 +49,9 @@ export const MOST_ENTRIES = 250_000;
 const MOST_KEYS = 1000;
 
 /**
- * Entries that all lists together may have, of both families and of all files, written out where they are aliases. With
- * that many, changed while the agent runs, agent and nft took up to 775 MB for IPv4 and 905 MB for IPv6, as their cgroup counts
- * it (kernel 6.18, nft 1.0.6, 2 cores); the manifest's limit is 1 GiB.
+ * The most entries in all lists together, of both families and of all files, with aliases expanded. When such a list
+ * changed while the agent ran, agent and nft took up to 775 MB for IPv4 and 905 MB for IPv6 in their cgroup (kernel
+ * 6.18, nft 1.0.6, 2 cores); the manifest's limit is 1 GiB.
  */
 export const MOST_ELEMENTS = 100_000;
 

@@ -1,7 +1,7 @@
 import type { ConfigError } from "./problem.ts";
 import type { Text } from "./text.ts";
 
-/** The error for a text without a single known key that is one of the files that people take for a config. */
+/** The error for a text without a known key that is a well-known file of another kind. */
 export function lookalikeProblem(text: Text): ConfigError | undefined {
   const start = text.content.slice(0, LOOKED_AT);
   const kind = KINDS.find(([, ...marks]) => marks.every(it => it.test(start)))?.[0];
@@ -14,7 +14,7 @@ export function lookalikeProblem(text: Text): ConfigError | undefined {
   };
 }
 
-/** The marks of all of them stand near the beginning. */
+/** All marks are near the beginning. */
 const LOOKED_AT = 64 * 1024;
 
 const KINDS: readonly (readonly [what: string, ...marks: RegExp[]])[] = [
@@ -33,7 +33,7 @@ const KINDS: readonly (readonly [what: string, ...marks: RegExp[]])[] = [
   ["a Kubernetes manifest", key("apiVersion")],
 ];
 
-/** A key of YAML or JSON, at the beginning of a line or behind a bracket or comma. */
+/** A key of YAML or JSON, at the beginning of a line or after a bracket or comma. */
 function key(name: string): RegExp {
   return new RegExp(`(?:^|[{,\\-\\s])["']?${name}["']?[ \\t]*:`, "m");
 }

@@ -20,7 +20,7 @@ export interface Found {
  * config.
  *
  * @param name of the ConfigMap that is wanted
- * @returns undefined if the text is no manifest after all
+ * @returns undefined if the text is not a manifest
  */
 export function configInManifest(text: Text, name?: string): Found | undefined {
   const { documents, problems } = parseYaml(text, MANIFEST_LIMITS);

@@ -1,8 +1,8 @@
 /**
- * The known word that a misspelt one was probably meant to be, capitals apart; undefined when none is near.
- * Near is one slip in three letters, and at least one: a letter too many, too few, wrong, or two swapped.
+ * The known word that a misspelt one was probably meant to be, capitals apart; undefined when none is near. Near is one
+ * slip in three letters, and at least one: a letter too many, too few, wrong, or two swapped.
  *
- * @param mostSlips how many slips there may be, however long the words are
+ * @param mostSlips the most slips, for words of any length
  */
 export function nearest(
   word: string,

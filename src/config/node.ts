@@ -26,7 +26,7 @@ export interface Mapping {
 export interface Entry {
   readonly key: Scalar;
   readonly value: Node;
-  /** Whether it comes from another mapping, by a merge key: then one that is written here wins. */
+  /** Whether it comes from another mapping by a merge key; an entry of the mapping itself overrides it. */
   readonly merged?: boolean;
 }
 

@@ -13,7 +13,7 @@ export interface LoadOptions {
   readonly enableIPv6?: boolean | undefined;
   /** The ConfigMap to read where a file is a Kubernetes manifest; undefined for the one that fits. */
   readonly configMap?: string | undefined;
-  /** What it is if there is nothing at the path; undefined if that simply means the defaults. */
+  /** The severity of a missing path; undefined if it just means the defaults. */
   readonly missing?: Problem["severity"] | undefined;
 }
 
@@ -25,7 +25,7 @@ export interface ParsedFiles {
   readonly allowances: readonly Allowance[];
 }
 
-/** Opens all files before any is read: IPv6 may be allowed by another one, and there may be too much in them. */
+/** Opens all files before it reads any: another file may enable IPv6, and together they may exceed the cap. */
 export async function parseFiles(files: readonly Source[], options: LoadOptions): Promise<ParsedFiles> {
   const open = (await Promise.all(files.map(file => openFile(file, options)))).flat();
   const tooMany = capProblem(open);
@@ -65,14 +65,14 @@ function withoutConfig(problems: readonly Problem[]): OpenDocument {
   return { file: "", enableIPv6: false, elements: 0, read: () => ({ ...rest, problems }) };
 }
 
-/** One error if the files hold more than the agent's memory is made for. */
+/** One error if the files exceed the cap. */
 function capProblem(open: readonly OpenDocument[]): ConfigError | undefined {
   const elements = open.reduce((sum, it) => sum + it.elements, 0);
   if (elements <= MOST_ELEMENTS) return undefined;
   return capError({ file: open.find(it => it.elements > 0)?.file ?? "" }, `${elements}`);
 }
 
-/** A list without a value masquerades everything, as an empty one does, but hardly anybody means that. */
+/** A list without a value masquerades everything, like an empty list, which is rarely intended. */
 function nullListWarnings(documents: readonly ConfigDocument[], config: Config): ConfigWarning[] {
   if (config.nonMasqueradeCIDRs?.length !== 0) return [];
   return documents.flatMap(({ nullList: at }): ConfigWarning[] => {

@@ -28,7 +28,7 @@ interface About {
   readonly remedy: string;
 }
 
-/** One line, `file:line:column: key: what; remedy`, with control characters escaped; of a warning its name behind. */
+/** One line, `file:line:column: key: what; remedy`, with control characters escaped; a warning ends with its name. */
 function formatProblem(problem: Problem): string {
   const { at, key, what, remedy } = problem;
   const place = [at.file, at.line, at.column].filter(part => part !== undefined).join(":");

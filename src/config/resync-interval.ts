@@ -16,7 +16,7 @@ export function parseResyncInterval(text: string): number | Fault {
 
 const SHORTEST_RESYNC_MS = 1000;
 
-/** What to say of a duration that counts as more than it says; undefined if it does not. */
+/** The fault of a duration that is raised to the minimum; undefined if it is long enough. */
 export function raisedInterval(text: string): Fault | undefined {
   const interval = parseDuration(text);
   if (typeof interval !== "number" || interval >= SHORTEST_RESYNC_MS) return undefined;

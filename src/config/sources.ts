@@ -13,7 +13,7 @@ export interface Sources {
   /** In the order in which they are merged. None means the defaults. */
   readonly files: readonly Source[];
   readonly problems: readonly Problem[];
-  /** Whether there is nothing at the path, not even a directory. */
+  /** Whether nothing exists at the path. */
   readonly missing: boolean;
   /** A hash of all that is above: equal as long as nothing changed. */
   readonly digest: string;
@@ -53,10 +53,10 @@ export interface FileLook extends Source {
 }
 
 /**
- * Reads the file at `path`, or if that is a directory its files for which {@link isConfigName} holds, in name
- * order. No more than 4 MiB altogether are read, and nothing but regular files. A file that changes meanwhile is read
- * again. Throws nothing: a file that cannot be read, keeps changing, or hangs for longer than `deadline` milliseconds
- * is a problem, and a missing one is no file.
+ * Reads the file at `path`, or if that is a directory its files for which {@link isConfigName} holds, in name order. It
+ * reads at most 4 MiB altogether, and only regular files; a file that changes meanwhile is read again. Throws nothing:
+ * a file that cannot be read, keeps changing, or hangs for longer than `deadline` milliseconds is a problem. A missing
+ * path has no files.
  */
 export async function readSources(path: string, deadline = READ_MS): Promise<Sources> {
   // One after the other: each read that hangs holds a thread, and there are only as many as processors, or two.
@@ -98,7 +98,7 @@ function refusal(path: string, problem: Problem): Sources {
   return { path, files: [], problems, missing: false, digest: digestOf([], problems, false) };
 }
 
-/** Reads once what {@link readSources} reads, without a deadline, and says whether it changed meanwhile. */
+/** Reads the same as {@link readSources} once, without a deadline, and reports whether it changed meanwhile. */
 export async function lookAtSources(path: string): Promise<Look> {
   const reader = new Reader();
   await reader.read(path);
@@ -142,7 +142,7 @@ class Reader {
     }
   }
 
-  /** Whether what was read is still there, and as it was. */
+  /** Whether the files still exist unchanged. */
   async unchanged(path: string): Promise<boolean> {
     try {
       for (const { path, identity, modified, changed } of this.files) {
@@ -197,7 +197,7 @@ class Reader {
   }
 
   async #readFile(path: string, own: string): Promise<void> {
-    // What became a FIFO since it was looked at must not make us wait for somebody who writes into it.
+    // If it became a FIFO meanwhile, opening it must not wait for a writer.
     const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
     try {
       const found = await file.stat({ bigint: true });

@@ -52,7 +52,7 @@ function isEmpty({ contents }: YamlDocument): boolean {
   return isScalar(contents) && contents.source === "" && !contents.anchor && contents.type === "PLAIN";
 }
 
-/** What a parser stumbles over without being able to say so; in place of its words. */
+/** The cause behind errors of the parser, in place of them. */
 function cause(text: Text): Problem[] | undefined {
   const template = templateProblem(text);
   if (template) return [template];

@@ -1,7 +1,7 @@
 import type { ConfigError } from "./problem.ts";
 import type { Text } from "./text.ts";
 
-/** The error for a template that nobody rendered: `{{`, outside of comments. */
+/** The error for an unrendered template: `{{` outside of comments. */
 export function templateProblem(text: Text): ConfigError | undefined {
   const offset = templateStart(text);
   if (offset === undefined) return undefined;
@@ -23,7 +23,7 @@ function templateStart({ content }: Text): number | undefined {
   return undefined;
 }
 
-/** Whether a comment has begun in what stands before on a line. */
+/** Whether the beginning of a line contains the start of a comment. */
 export function isComment(before: string): boolean {
   return /(^|\s)#/.test(before);
 }

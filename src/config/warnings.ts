@@ -1,7 +1,7 @@
 /**
- * What a config may be warned of, by names that stay: a comment `# ipmasq: allow NAME` in the config accepts such a
- * warning, or `check --allow=NAME`. One about a line is accepted by a comment on that line or on the line above it; one
- * about the whole file by a comment anywhere in it.
+ * The warnings about a config, by stable names. A comment `# ipmasq: allow NAME` in the config or `check --allow=NAME`
+ * accepts a warning. The comment must be on the line of the warning or the line above; for a warning about the whole
+ * file it may be anywhere.
  */
 export const WARNINGS = {
   "path-missing": { about: "file", means: "nothing is at the path that was given" },

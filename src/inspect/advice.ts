@@ -7,9 +7,9 @@ import { formatDuration } from "../net/duration.ts";
 import type { Policy } from "../policy/policy.ts";
 
 /**
- * What an experienced colleague would ask about a config that is right.
+ * Advice on a config without errors.
  *
- * @param policy what it means together with the flags
+ * @param policy the policy of config and flags
  */
 export function advice(config: Config, policy: Policy): ConfigWarning[] {
   return [
@@ -22,8 +22,8 @@ export function advice(config: Config, policy: Policy): ConfigWarning[] {
 }
 
 /**
- * IPv4 that Pods have: RFC 1918, and where that is used up, the ranges of RFC 6598 (EKS, carriers), RFC 1112's class E
- * and RFC 2544's benchmarks (both on GKE).
+ * IPv4 ranges used by Pods: RFC 1918, RFC 6598 (EKS, carriers), RFC 1112's class E and RFC 2544's benchmarks (both on
+ * GKE).
  */
 const PRIVATE = [
   "10.0.0.0/8",
@@ -56,7 +56,7 @@ function everything({ nonMasqueradeCIDRs: list = [] }: Config): ConfigWarning[] 
   });
 }
 
-/** An empty list says what it means, and one without IPv4 has a warning of its own. */
+/** An empty list is taken as intent, and a list without IPv4 has a warning of its own. */
 function withoutPrivate({ nonMasqueradeCIDRs: list = [] }: Config): ConfigWarning[] {
   const ipv4 = list.filter(({ value }) => value.family === "ip");
   const [first] = ipv4;

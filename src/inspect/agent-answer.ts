@@ -10,8 +10,8 @@ export class AnswerError extends Error {
 }
 
 /**
- * Reads the status that an agent sends as JSON, from any transport. Nothing in it is trusted: it is read no further
- * than `most` bytes, and it has to be a Status. Its texts may hold anything, control characters too.
+ * Reads the status that an agent sends as JSON over any transport. Nothing in it is trusted: reading ends after `most`
+ * bytes, and it must match Status. Its texts may still contain control characters.
  *
  * @throws AnswerError if it is too long, no JSON, or no Status; and what reading the bytes throws
  */

@@ -11,10 +11,9 @@ const ANSWER_MS = 3000;
 const MOST_HEAD_BYTES = 16 * 1024;
 
 /**
- * Asks the agent that serves HTTP at an address of this machine. Speaks to that address and to no proxy, whatever the
- * environment says; so not by `fetch`, which obeys HTTP_PROXY.
+ * Asks the agent that serves HTTP at an address of this machine, directly: `fetch` would obey HTTP_PROXY.
  *
- * @returns the agent's status; "nobody" if nothing listens there; and why the answer is of no use, if there is one
+ * @returns the agent's status; "nobody" if nothing listens there; or the reason why the answer is unusable
  */
 export function askOverHttp(
   { address, port }: Listen,
@@ -71,7 +70,7 @@ async function ask<Answer>(
   }
 }
 
-/** Why nothing answers, or why this process may not ask. */
+/** Codes of errors if nothing listens, or this process may not connect. */
 const NOBODY = new Set([
   "ECONNREFUSED",
   "EADDRNOTAVAIL",
@@ -89,7 +88,7 @@ const OWN_ADDRESS: Readonly<Record<string, string>> = {
   "::": "::1",
 };
 
-/** What follows the head of an HTTP answer: so many bytes as it says, or all to the end of the connection. */
+/** The body of an HTTP answer: as long as its head states, or to the end of the connection. */
 async function* body(socket: Socket): AsyncGenerator<Uint8Array> {
   let head = Buffer.alloc(0);
   let left: number | undefined;
@@ -112,7 +111,9 @@ async function* body(socket: Socket): AsyncGenerator<Uint8Array> {
 
 const NO_HTTP = "it is not an answer of ipmasq's HTTP server";
 
-/** How long the body is, by its head; infinite if that is not said. Throws AnswerError if it is not an answer with a body. */
+/**
+ * The length of the body from its head; infinite if not stated. Throws AnswerError if it is not an answer with a body.
+ */
 function lengthIn(head: string): number {
   if (!/^HTTP\/1\.[01] 200 /.test(head)) throw new AnswerError(NO_HTTP);
   const length = /^content-length: *(\d+) *$/im.exec(head)?.[1];

@@ -1,10 +1,10 @@
 import { type Change, complement, type SettingChange, simplified } from "./changes.ts";
 import { formatInterfaceSet } from "./interface-set.ts";
 
-/** The most entries that stand on one line, of lists that say where a change applies. */
+/** The most entries on one line, for lists that limit where a change applies. */
 const MOST_ON_A_LINE = 8;
 
-/** The changes for people. What changed is listed with one entry a line, and all of it. */
+/** The changes as text. The part that changed is listed in full, one entry per line. */
 export function changesText(changes: readonly Change[], settings: readonly SettingChange[]): string[] {
   return [
     ...(changes.length === 0 ? ["The same connections are masqueraded."] : changes.flatMap(changeText)),
@@ -35,7 +35,7 @@ function changeText({ family, before, after, because, to, from, by }: Change): s
   ];
 }
 
-/** Addresses by what they are, or by what they are not; an empty list is every address. */
+/** The shorter description of addresses, by inclusion or exclusion; an empty list is every address. */
 function shorter(
   cidrs: readonly string[],
   others: readonly string[],

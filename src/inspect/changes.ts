@@ -9,7 +9,7 @@ export interface Change {
   readonly family: Family;
   readonly before: "kept" | "masqueraded";
   readonly after: "kept" | "masqueraded";
-  /** What tells these connections from those whose verdict stays. */
+  /** The property that separates these connections from those whose verdict stays. */
   readonly because: "to" | "from" | "by";
   /** Disjoint CIDRs, as few as can be, in ascending order; `from` too. */
   readonly to: readonly string[];
@@ -17,7 +17,7 @@ export interface Change {
   readonly by: readonly InterfaceSet[];
 }
 
-/** What differs between two policies, but not in who is masqueraded. */
+/** A difference between two policies that does not change a verdict. */
 export interface SettingChange {
   readonly setting: string;
   readonly before: string;
@@ -25,8 +25,8 @@ export interface SettingChange {
 }
 
 /**
- * The connections whose verdict differs between two policies, in disjoint groups. It compares what policies mean, not
- * how they say it: none are returned if no connection tells the policies apart.
+ * The connections whose verdict differs between two policies, in disjoint groups. It compares the meaning of policies:
+ * the result is empty if no connection tells them apart.
  */
 export function changes(before: Policy, after: Policy): Change[] {
   return FAMILIES.flatMap(family => {
@@ -38,7 +38,7 @@ export function changes(before: Policy, after: Policy): Change[] {
   });
 }
 
-/** The settings that differ and decide how masqueraded connections look, not which they are. */
+/** The settings that differ and decide how connections are masqueraded, not which. */
 export function settingChanges(before: Policy, after: Policy): SettingChange[] {
   return Object.entries(SETTINGS).flatMap(([setting, textOf]) => {
     const [old, now] = [textOf(before), textOf(after)];
@@ -60,7 +60,7 @@ const NEVER: Readonly<Record<Family, readonly string[]>> = {
 
 const FAMILIES = ["ip", "ip6"] as const;
 
-/** All connections to one of `to`, from one of `from`, by one of `by`: such a product is what a policy masquerades. */
+/** All connections to one of `to`, from one of `from`, by one of `by`. A policy masquerades such a product. */
 interface Product {
   readonly to: readonly string[];
   readonly from: readonly string[];
@@ -87,7 +87,7 @@ function destinations({ family, masquerade, nonMasquerade }: FamilyPolicy): stri
 
 type Part = Pick<Change, "because" | "to" | "from" | "by">;
 
-/** What is in a product and not in another, in up to three parts that have nothing in common. */
+/** The part of a product that is not in another, as up to three disjoint parts. */
 function without(all: Product | undefined, other: Product | undefined): Part[] {
   if (!all) return [];
   const by = interfacesWithout(all.by, []);
@@ -118,8 +118,8 @@ export function complement(family: Family, cidrs: readonly string[]): string[] {
 }
 
 /**
- * Destinations in fewer CIDRs where that is possible by leaving open whether they hold multicast and broadcast, which
- * no policy masquerades: 240.0.0.0/4 rather than all of it but 255.255.255.255.
+ * Destinations in as few CIDRs as possible, ignoring multicast and broadcast, which no policy masquerades: 240.0.0.0/4
+ * rather than all of it except 255.255.255.255.
  */
 export function simplified(family: Family, destinations: readonly string[]): string[] {
   let found = minus(destinations, NEVER[family]);

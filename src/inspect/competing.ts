@@ -12,12 +12,12 @@ import { type Owner, ownerOf, UNKNOWN } from "./owners.ts";
 import { type Box, everything, within } from "./region.ts";
 import { type Arrival, type WalkOptions, walk } from "./walk.ts";
 
-/** So many CIDRs are named for one rule, and so many if there are more rules than a few in a base chain. */
+/** The most CIDRs named for one rule: if a base chain leads to few rules, and if it leads to many. */
 const MOST_NAMED = 1000;
 const MOST_NAMED_OF_MANY = 100;
 const FEW_RULES = 50;
 
-/** Is told of base chains from which the rules lead on in too many ways to follow all of them. */
+/** Receives base chains whose rules branch too often to follow all of them. */
 type CutShort = (hook: NatHook) => void;
 
 /**
@@ -41,12 +41,12 @@ export function competing(
 }
 
 /**
- * The foreign rules that exempt connections from NAT which the policy masquerades: an ACCEPT, or in POSTROUTING itself a
- * RETURN, in front of our jump in table `nat`. They end NAT for an ip-masq-agent's chain in the same table. They do not
- * for our own base chain at a later priority, which is asked all the same; nor do those in other base chains end
- * anything but these (measured on kernel 6.18). Asks no kernel.
+ * The foreign rules that exempt connections from NAT which the policy masquerades: an ACCEPT, or in POSTROUTING itself
+ * a RETURN, in front of our jump in table `nat`. They end NAT for an ip-masq-agent's chain in the same table, but not
+ * for our own base chain at a later priority. Exemptions in other base chains affect only those chains (measured on
+ * kernel 6.18). Does not ask the kernel.
  *
- * @param backend of ours: beside iptables, where they have their effect, they are harmless
+ * @param backend our backend: with iptables the exemptions take effect, so they are harmless
  */
 export function exemptions(
   hooks: readonly NatHook[],
@@ -111,7 +111,7 @@ function isOwnName(chain: string, policy: Policy): boolean {
   return [policy.chain, ...extraChains(policy.chain)].includes(chain);
 }
 
-/** Whether the chain is one that ipmasq wrote: ip-masq-agent's says something else in its comments. */
+/** Whether ipmasq wrote the chain: ip-masq-agent's comments differ. */
 function isOwnChain({ chains }: NatHook, chain: string, policy: Policy): boolean {
   const rules = chains.get(chain) ?? [];
   const ours = ({ text }: KernelRule) =>
@@ -138,7 +138,7 @@ function mayLeaveBy(conditions: readonly Condition[], { outputInterfaces }: Poli
   return conditions.every(it => it.on !== "out" || it.not || it.names.some(same));
 }
 
-/** What is known of a rule by all families and ways. */
+/** Facts about a rule, collected over all families and paths. */
 interface Draft {
   readonly arrivals: Arrival[];
   readonly exposes: Set<string>;
@@ -220,7 +220,7 @@ function unreadTable(hook: NatHook): Competing {
   };
 }
 
-/** A table by our name in a family that the policy has nothing to do with is to translate nothing. */
+/** A table of our name in a family outside of the policy should not translate anything. */
 function judgedBy({ family, table }: NatHook, families: readonly Judged[]): readonly Judged[] {
   const own = families.filter(it => family === "inet" || it.family === family);
   return table === TABLE && family !== "inet" && own.length === 0 ? [keptWhole(family)] : own;
@@ -316,7 +316,7 @@ function toOne(cidr: Cidr): Box {
   return { destinations: rangesOf([cidr]), sources: every(cidr.family) };
 }
 
-/** Conditions that a key of the config says as well. */
+/** Conditions that a key of the config can express. */
 const PLAIN = new Set<Condition["on"]>(["destination", "source", "family", "local"]);
 
 function positive(conditions: readonly Condition[], on: "source" | "destination"): string[] {
@@ -324,7 +324,7 @@ function positive(conditions: readonly Condition[], on: "source" | "destination"
   return [...new Set(texts)];
 }
 
-/** Which packets a rule catches that catches marked ones only: by its own conditions, or by what is spared before it. */
+/** The marked packets to which a rule is limited, by its own conditions or by rules before it. */
 function markOf({ chains }: NatHook, { conditions, way, rule }: Arrival): string {
   const own = markText(conditions);
   if (own !== undefined) return own;
@@ -341,7 +341,7 @@ function markText(conditions: readonly Condition[]): string | undefined {
   const marks = conditions.flatMap(it => (it.on === "mark" ? [it] : []));
   const texts = marks.map(({ not, value, mask }) => {
     const bits = mask === 0xffffffff ? "" : `/${hex(mask)}`;
-    // "not none of these bits" is said as these bits.
+    // "Any of these bits" is printed as the bits.
     return not && value === 0
       ? `mark ${hex(mask)}${bits}`
       : `mark ${not ? "other than " : ""}${hex(value)}${bits}`;

@@ -5,7 +5,7 @@ import { competing, isOurs } from "./competing.ts";
 import type { Competing } from "./competing-rule.ts";
 import { readNatHooks } from "./foreign.ts";
 
-/** What foreign NAT rules do to a policy, as of one look. */
+/** The conflicts of foreign NAT rules with a policy, as of one look. */
 export interface Conflicts {
   readonly competing: readonly Competing[];
   /** A sentence for each chain or table that could not be read. */

@@ -9,17 +9,17 @@ import { readNatHooks } from "./foreign.ts";
 /** How long the choice of a backend waits for the look at exemptions, in milliseconds. */
 const PATIENCE_MS = 2000;
 
-/** What `auto` wants to know of exemptions. */
+/** The question of `auto` about exemptions. */
 export interface ExemptionQuestion {
   /** The chain that the agent is to have. */
   readonly chain: string;
-  /** What the config means; asked for only if something is exempted at all. */
+  /** The policy; called only if something is exempted at all. */
   policy(): Promise<Policy>;
 }
 
 /**
- * Why only iptables keeps what foreign rules exempt from masquerading; undefined if nothing is exempted that the policy
- * masquerades, or if the exemption has no effect beside iptables either because it is in the table of the other variant.
+ * Why only iptables preserves exemptions by foreign rules; undefined if no connection that the policy masquerades is
+ * exempted, or if iptables would not preserve it either because the exemption is in the table of the other variant.
  * Takes 2 s at most. Throws what reading the policy throws.
  */
 export async function exemptionKeptByIptables(
@@ -34,7 +34,7 @@ export async function exemptionKeptByIptables(
     const skip = (_family: string, _table: string, name: string) => own.includes(name);
     const { hooks } = await readNatHooks({ programs, limits, natOf, skip });
     if (hooks.length === 0) return undefined;
-    // Mostly none of this is needed, and loading it takes some milliseconds of each start.
+    // Rarely needed, and loading it takes some milliseconds.
     const { exemptions } = await import("./competing.ts");
     if (exemptions(hooks, all, "nftables").length === 0) return undefined;
     const found = exemptions(hooks, await policy(), "nftables");
@@ -47,7 +47,7 @@ export async function exemptionKeptByIptables(
   return within(PATIENCE_MS, look());
 }
 
-/** A policy that keeps nothing: what it does not find exempted, no policy does. */
+/** A policy that keeps nothing: if nothing is exempted from it, nothing is exempted from any policy. */
 function masqueradingAll(chain: string): Policy {
   const none = { outer: [], covered: [] };
   const families = (["ip", "ip6"] as const).map(family => ({
@@ -61,7 +61,7 @@ function masqueradingAll(chain: string): Policy {
   return { families, enabled, outputInterfaces: undefined, chain, randomFully: false, toPorts: undefined };
 }
 
-/** What an exemption is about, in a few words. */
+/** The connections of an exemption, in a few words. */
 function exempted({ exempts = [], sources, only }: Competing): string {
   const from = sources ? ` from ${few(sources)}` : "";
   return `${only ?? "connections"}${from} to ${few(exempts)}`;

@@ -60,11 +60,11 @@ export function explanationLine(it: Explanation): string {
 
 /** The chains in which the rules of one family are. */
 interface Chains {
-  /** Where everything begins: its rules let through what is not for the node itself. */
+  /** The base chain, whose rules exclude the node itself. */
   readonly base: string;
-  /** Where sources and output interfaces are looked at, and where its rules lead. */
+  /** The chain that checks sources and output interfaces. */
   readonly gate: string;
-  /** Where destinations are looked at. */
+  /** The chain that checks destinations. */
   readonly verdict: string;
   /** Where masquerading happens. */
   readonly outbound: string;
@@ -101,7 +101,7 @@ const FRONT: ReadonlySet<Explanation["rule"]> = new Set([
 function ruleText({ rule, destination }: Explanation, policy: Policy, backend: keyof typeof CHAINS): string {
   const of = destination.includes(":") ? "ip6" : "ip";
   const family = policy.families.find(it => it.family === of);
-  // In iptables these rules stand in front also where sourceCIDRs has no CIDR of the family.
+  // iptables has these rules also if sourceCIDRs has no CIDR of the family.
   const front = backend === "iptables" && FRONT.has(rule);
   if (!family || (family.sources?.outer.length === 0 && !front))
     return "none: ipmasq masquerades no connection of this family";

@@ -110,7 +110,7 @@ export function explain(policy: Policy, question: Question): Explanation {
 }
 
 /**
- * The same with what the kernel's rules do, whatever the config says.
+ * The same, with what the kernel's rules do.
  *
  * @param kernel all that any agent of ours left there
  * @param competing rules of others

@@ -8,7 +8,7 @@ import { Cidr } from "../net/cidr.ts";
 
 type Rule = Extract<Listed, { rule: unknown }>["rule"];
 
-/** A table of nftables, of which chains are read one at a time, with the sets that their rules look addresses up in. */
+/** A table of nftables, read chain by chain, with the sets in which its rules look up addresses. */
 export class ForeignTable {
   readonly #sets = new Map<string, readonly Cidr[] | undefined>();
   readonly #targets = new Map<string, readonly string[]>();
@@ -17,7 +17,7 @@ export class ForeignTable {
     readonly nft: Nft,
     readonly family: TableFamily,
     readonly table: string,
-    /** Told of a set or a map that cannot be read; what depends on it is not understood then. */
+    /** Receives a set or map that cannot be read; rules that use it count as not understood. */
     readonly failed: (what: string, error: unknown) => void,
   ) {}
 
@@ -37,7 +37,7 @@ export class ForeignTable {
     return rules.flatMap(rule => this.#meanings(rule, texts.get(rule.handle ?? 0) ?? wordsOf(rule)));
   }
 
-  /** A rule with a map of verdicts is as many rules as it has places to lead to. */
+  /** A rule with a verdict map becomes one rule per target. */
   #meanings({ expr }: Rule, text: string): KernelRule[] {
     const at = expr.findIndex(it => "unknown" in it && it.unknown.startsWith('{"vmap":'));
     const { conditions, action } = meaningOf(at < 0 ? expr : expr.slice(0, at), this.#blocks);
@@ -59,7 +59,7 @@ export class ForeignTable {
 
   readonly #blocks: Blocks = name => this.#sets.get(name);
 
-  /** A set of which not every element is a block is not understood. */
+  /** A set with elements other than CIDRs counts as not understood. */
   async #readSet(name: string): Promise<void> {
     if (this.#sets.has(name)) return;
     this.#sets.set(name, undefined);
@@ -111,7 +111,7 @@ function targetsIn(json: string): string[] {
   return Array.from(targets, ([, name = ""]) => name.replace(/\\(.)/g, "$1"));
 }
 
-/** In a table of both families, what compares an address holds for packets of that family only. */
+/** In a table of both families, comparing an address limits a rule to packets of that family. */
 function familyOf(statement: Statement): Condition[] {
   if (!("match" in statement) || !("payload" in statement.match.left)) return [];
   return [{ on: "family", not: false, family: statement.match.left.payload.protocol }];

@@ -17,7 +17,7 @@ import { ownerOf } from "./owners.ts";
 
 /** A base chain that may translate source addresses, with the chains that it leads to. */
 export interface NatHook {
-  /** What reads it: iptables-nft cannot read its own chain once nft wrote into it. */
+  /** The tool that reads it: iptables-nft cannot read its own chain once nft wrote into it. */
   readonly tool: "nft" | "iptables-nft" | "iptables-legacy";
   readonly family: TableFamily;
   readonly table: string;
@@ -30,7 +30,7 @@ export interface NatHook {
   readonly chains: ReadonlyMap<string, readonly KernelRule[]>;
 }
 
-/** What was found of NAT rules at postrouting, and what could not be looked at. */
+/** The NAT rules at postrouting, and what could not be read. */
 export interface NatHooks {
   readonly hooks: readonly NatHook[];
   /** A sentence for each chain or table that was not read. */
@@ -47,13 +47,13 @@ export interface LookOptions {
   readonly skip?: Skip;
   readonly limits?: Partial<LookLimits>;
   /**
-   * The families of which only table `nat` of iptables is read, and only if it may exempt connections from NAT. All that
-   * translates is read if left out.
+   * If given, only table `nat` of iptables is read, in these families, and only if it may exempt connections from NAT.
+   * Otherwise everything that translates is read.
    */
   readonly natOf?: readonly Family[];
 }
 
-/** What one look may cost, whatever others have written. */
+/** The cost limits of one look, for any foreign ruleset. */
 interface LookLimits {
   /** In milliseconds, for all programs together. */
   readonly time: number;
@@ -67,8 +67,8 @@ const LIMITS: LookLimits = { time: 4000, chains: 256, output: 32 * 1024 * 1024 }
 
 /**
  * Reads the NAT rules at postrouting, of nft and of both variants of iptables: from each base chain along the jumps,
- * chain by chain, so that the cost does not depend on what else is in the tables. Chains of kube-proxy and the like are
- * known by their names and not read. Throws nothing: what cannot be read is in `unread`.
+ * chain by chain, so that the cost does not depend on what else is in the tables. It skips chains of kube-proxy and
+ * similar programs by name. Throws nothing: `unread` lists what cannot be read.
  */
 export async function readNatHooks(options: LookOptions = {}): Promise<NatHooks> {
   return new Look(options).all();
@@ -137,8 +137,8 @@ class Look {
   }
 
   /**
-   * Table `nat`, if a rule in POSTROUTING may exempt something: mostly none does, and then this is the only program that
-   * runs. nft is asked because old versions of iptables-nft make the table when they are asked.
+   * Table `nat`, if a rule in POSTROUTING may exempt something. Usually none does, and then this is the only program
+   * that runs. It asks nft because old versions of iptables-nft create the table when asked.
    */
   async #nat(nft: Nft, families: readonly Family[]): Promise<readonly BaseChain[]> {
     const found = families.map(async (family): Promise<BaseChain[]> => {
@@ -185,7 +185,7 @@ class Look {
     return foreign && this.#walked({ tool: "nft", ...place }, chain => foreign.read(chain));
   }
 
-  /** The kernel gives table `nat` of iptables-legacy away as a whole only. */
+  /** The kernel returns table `nat` of iptables-legacy only as a whole. */
   async #legacy(tools: Tools): Promise<NatHook[]> {
     const hooks: NatHook[] = [];
     for (const family of (this.#natOf ?? FAMILIES).filter(it => tools.has(it))) {
@@ -234,7 +234,7 @@ class Look {
   }
 }
 
-/** Whether the owner that goes by that name only catches what it marked itself. */
+/** Whether the owner of that name catches only packets that it marked itself. */
 function isHarmless(name: string): boolean {
   return ownerOf([name]).expected ?? false;
 }

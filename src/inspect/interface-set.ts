@@ -1,4 +1,4 @@
-/** Names of interfaces: those that `name` stands for, but none that one of `but` stands for. */
+/** Names of interfaces: those that `name` covers, without those that an entry of `but` covers. */
 export interface InterfaceSet {
   /** A name, or the beginning of names with `*` behind it; `*` alone is every name. */
   readonly name: string;

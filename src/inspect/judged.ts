@@ -4,15 +4,15 @@ import type { CidrList, FamilyPolicy, Policy } from "../policy/policy.ts";
 import type { Region } from "./region.ts";
 
 /**
- * How the policy judges connections of one family. Those to the node itself are left out, and those from outside of
- * `sourceCIDRs`. It is asked of the few connections that a foreign rule catches, so long lists of the policy cost little.
+ * How the policy judges connections of one family, apart from those to the node itself and from outside of
+ * `sourceCIDRs`. Callers ask about the few connections that a foreign rule catches, so long lists cost little.
  */
 export interface Judged {
   readonly family: Family;
   /**
    * The CIDRs of the policy because of which some of the connections keep their address.
    *
-   * @param most so many are named at most
+   * @param most the most CIDRs to return
    */
   keptBecauseOf(connections: Region, most: number): readonly string[];
   /** Whether some of the connections are masqueraded. */
@@ -72,7 +72,7 @@ function* within<T extends { readonly cidr: Cidr }>(sorted: readonly T[], ranges
   }
 }
 
-/** All connections of a family, kept: what is meant for IPv6 as long as it is off. */
+/** Judges all connections of a family as kept, as for IPv6 while it is off. */
 export function keptWhole(family: Family): Judged {
   return {
     family,

@@ -1,8 +1,8 @@
 import type { Status } from "./status.ts";
 
 /**
- * Whether the kernel agrees with a status that says that the rules are in force. Looks at CIDRs alone, so the flags and
- * config that the agent was given need not be known.
+ * Whether the kernel agrees with a status that reports the rules in force. It compares only CIDRs, so it needs neither
+ * the agent's flags nor its config.
  *
  * @param held the rules in the kernel, of the status's backend and families, a line each
  * @returns undefined if it agrees, else what is missing
@@ -18,7 +18,7 @@ function kernelDisagrees(status: Status, held: readonly string[]): string | unde
   return `the kernel's rules lack ${first?.cidr}${others.length > 0 ? ` and ${others.length} more CIDRs` : ""}`;
 }
 
-/** The status as it is shown once the kernel was looked at too. */
+/** The status together with what the kernel holds. */
 export function besideKernel(
   status: Status,
   look: { readonly held: readonly string[] } | { readonly unreadable: string },
@@ -30,7 +30,7 @@ export function besideKernel(
   return { ...status, inSync: false, why: `the agent says in sync, but ${wrong}`, kernel: wrong };
 }
 
-/** A CIDR of one address as some tools print it. */
+/** A CIDR of one address without its length, as some tools print it. */
 function withoutPrefix(cidr: string): string {
   return cidr.replace(/\/(32|128)$/, "");
 }

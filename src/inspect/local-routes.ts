@@ -3,14 +3,16 @@ import { networkInterfaces } from "node:os";
 import { type Address, Cidr } from "../net/cidr.ts";
 import { isBroadcastOf, isNodeAddress } from "./node-addresses.ts";
 
-/** What the kernel's routes say of destinations, which is what rules with `fib daddr type` and addrtype go by. */
+/** The types of destinations by the kernel's routes, which `fib daddr type` and addrtype use. */
 export interface AddressTypes {
-  /** Whether packets to the address stay on the node: also those of interfaces that are down, and whole blocks. */
+  /**
+   * Whether packets to the address stay on the node. Includes addresses of interfaces that are down, and whole blocks.
+   */
   isLocal(address: Address): boolean;
   isBroadcast(address: Address): boolean;
 }
 
-/** Reads the kernel's routes. Where /proc does not have them, the addresses of interfaces that are up stand for them. */
+/** Reads the kernel's routes; if /proc lacks them, uses the addresses of interfaces that are up. */
 export async function readAddressTypes(): Promise<AddressTypes> {
   const [ip, ip6] = await Promise.all(
     ["/proc/net/fib_trie", "/proc/net/ipv6_route"].map(path => readFile(path, "utf8").catch(() => undefined)),

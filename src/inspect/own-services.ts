@@ -13,9 +13,8 @@ export interface NodeFiles {
 }
 
 /**
- * A note on services of the node itself that masquerading may disturb, since nothing restricts it to the addresses of
- * Pods or clients: they get other source ports, or another one of the node's addresses. Undefined if there are none.
- * Throws nothing.
+ * A note on services of the node itself that masquerading may disturb because `sourceCIDRs` is not set: their source
+ * ports change, or their address becomes another one of the node's. Undefined if there are none. Throws nothing.
  */
 export async function ownServicesNote(
   policy: Policy,
@@ -63,7 +62,7 @@ function localPorts(table: string): number[] {
   return Array.from(lines, ([, port = ""]) => Number.parseInt(port, 16));
 }
 
-/** A source of the node that is not the first address of its interface becomes that one. */
+/** Masquerading replaces a source by the first address of the interface. */
 function severalAddresses(interfaces: NodeInterfaces): string[] {
   const counts = new Map<string, number>();
   for (const { interface: name, address } of nodeAddresses(interfaces))
@@ -72,7 +71,10 @@ function severalAddresses(interfaces: NodeInterfaces): string[] {
   return [...counts].filter(([, count]) => count > 1).map(([name]) => `the further addresses of ${name}`);
 }
 
-/** Those of kube-proxy and of the node-local DNS cache, whose addresses are no sources, and the loopback interface. */
+/**
+ * The loopback interface, and those of kube-proxy and of the node-local DNS cache, whose addresses are not used as
+ * sources.
+ */
 const SERVICE_INTERFACE = /^(lo|kube-ipvs\d+|nodelocaldns)$/;
 
 function here(): NodeFiles {

@@ -1,7 +1,7 @@
-/** A program that writes NAT rules, and what it offers to whoever wants to keep an address. */
+/** A program that writes NAT rules, and what it offers to spare a destination. */
 export interface Owner {
   readonly owner: string;
-  /** One of the names that its rules have to do with: its own table, a chain on the way, an interface. */
+  /** Matches a name connected with its rules: its table, a chain on the way, or an interface. */
   readonly named?: RegExp;
   /** The comment of one of its rules. */
   readonly commented?: RegExp;
@@ -13,15 +13,15 @@ export interface Owner {
   readonly remedy: string;
 }
 
-/** Who it is if it is in no record. */
+/** The owner of a rule that no record matches. */
 export const UNKNOWN: Owner = {
   owner: "unknown",
   remedy: "find out which program made it, and have that program spare these destinations",
 };
 
 /**
- * Those that are known. Names and comments were taken from the programs' own rules, and what they offer from their
- * documentation. The first that fits counts.
+ * The known owners. Names and comments come from the programs' own rules, remedies from their documentation. The first
+ * match counts.
  */
 export const OWNERS: readonly Owner[] = [
   {
@@ -165,7 +165,7 @@ export const OWNERS: readonly Owner[] = [
   },
 ];
 
-/** Whose a rule is, by names it has to do with, the nearest first, and by its comment. */
+/** The owner of a rule, by names connected with it, the nearest first, and by its comment. */
 export function ownerOf(names: readonly string[], comment = ""): Owner {
   const known = OWNERS.find(({ commented }) => commented?.test(comment));
   if (known) return known;

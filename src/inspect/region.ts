@@ -10,10 +10,7 @@ export interface Box {
 /** Connections of one family: those in any of the boxes. */
 export type Region = readonly Box[];
 
-/**
- * How many boxes a region may have. Each box that is taken away by source and destination may add one, and rules that
- * need more are not what people write.
- */
+/** The most boxes of a region. Removing a box by source and destination may add one; real rulesets need few. */
 const MOST_BOXES = 64;
 
 /** All connections of a family. */
@@ -26,9 +23,7 @@ export function within(region: Region, box: Box): Region {
   return region.map(it => common(it, box)).filter(isFull);
 }
 
-/**
- * What of a region is not in any of the boxes; undefined if that takes too many boxes to say.
- */
+/** The part of a region outside of the boxes; undefined if that needs too many boxes. */
 export function without(region: Region, boxes: readonly Box[]): Region | undefined {
   let left = region;
   for (const box of boxes) {
@@ -45,7 +40,7 @@ function common(one: Box, other: Box): Box {
   };
 }
 
-/** Ranges stay the same object where nothing is taken away, so that much of what follows from them is found once. */
+/** Returns the same object if nothing is removed, so that results derived from it can be cached. */
 function meet(some: Ranges, others: Ranges): Ranges {
   if (some === others || isEvery(others)) return some;
   return isEvery(some) ? others : intersection(some, others);

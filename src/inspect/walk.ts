@@ -3,11 +3,11 @@ import type { Cidr, Family } from "../net/cidr.ts";
 import { difference, every, NONE, type Ranges, rangesOf } from "../net/ranges.ts";
 import { type Box, everything, type Region, within, without } from "./region.ts";
 
-/** A rule that ends a connection's way through NAT, and the connections that may come to it. */
+/** A rule that ends a connection's way through NAT, and the connections that may reach it. */
 export interface Arrival {
   readonly chain: string;
   readonly rule: KernelRule;
-  /** Those of the rule, and of the rules that lead to it. */
+  /** The conditions of the rule and of the rules that lead to it. */
   readonly conditions: readonly Condition[];
   /** The chains on the way, the base chain first. */
   readonly way: readonly string[];
@@ -22,11 +22,11 @@ export interface WalkOptions {
   readonly from: Region;
   /** Whether they carry no mark, or may carry any. */
   readonly marks: "none" | "any";
-  /** Chains that are not entered; the jump to one stands for the translations that may be there. */
+  /** Chains that are not entered; a jump to one counts as a translation. */
   readonly closed: (chain: string) => boolean;
   /** What is looked for: rules that translate, or rules that end the way without doing so. */
   readonly wanted: "translations" | "exemptions";
-  /** Whether the way ends at the jump to a chain; otherwise it goes on behind one that is not entered. */
+  /** Whether the walk ends at a jump to the chain; otherwise it continues after a chain that is not entered. */
   readonly stops?: (chain: string) => boolean;
 }
 
@@ -40,18 +40,21 @@ export interface Arrivals {
 const MOST_JUMPS = 16;
 
 /**
- * How far a walk goes at most: chains that lead to each other in many ways take exponential time. A rule that is taken
- * off together with others costs one step.
+ * The most steps of a walk: chains that lead to each other in many ways take exponential time. A rule that is handled
+ * in a batch costs one step.
  */
 const MOST_STEPS = 240_000;
 const STEPS_OF_A_RULE = 8;
 
-/** Translations are taken off the connections that go on as long as these have so few ranges: that takes time for each. */
+/**
+ * Translated connections are removed from those that go on only up to this many ranges, since that takes time for each
+ * range.
+ */
 const FEW_RANGES = 256;
 
 /**
- * Sends connections through the rules from a base chain on. A rule counts as being come to by all connections for which
- * that is possible; a connection counts as gone only if it surely is.
+ * Follows connections through the rules from a base chain. A connection that may reach a rule counts as reaching it; a
+ * connection counts as ended only if that is certain.
  */
 export function walk(
   base: string,
@@ -63,9 +66,9 @@ export function walk(
 
 /** Where connections stand in a chain. */
 interface Stand {
-  /** All that may be here. */
+  /** Connections that may be here. */
   upper: Region;
-  /** All that surely is here, but for what may have returned from the chain. */
+  /** Connections that are certainly here, without those that may have returned from the chain. */
   lower: Region;
   /** False once a rule that is not understood may have ended the way of some. */
   certain: boolean;
@@ -176,7 +179,7 @@ class Walk {
     stand.certain &&= inner.certain;
   }
 
-  /** Takes off what surely ended its way: of the box what is surely here. */
+  /** Removes connections whose way certainly ended: those in the box that are certainly here. */
   end(box: Box, stand: Stand, gone: Box[]): void {
     const ended = within(stand.lower, box);
     gone.push(...ended);
@@ -184,7 +187,7 @@ class Walk {
     stand.lower = without(stand.lower, ended) ?? [];
   }
 
-  /** Takes off what returns from an inner chain. */
+  /** Removes connections that return from an inner chain. */
   leave(box: Box, stand: Stand): void {
     this.#take([box], stand);
     stand.lower = without(stand.lower, [box]) ?? [];
@@ -202,7 +205,7 @@ class Walk {
     else stand.lower = without(stand.lower, [box]) ?? [];
   }
 
-  /** What conditions leave of everything; undefined if they are never met. */
+  /** The connections that meet the conditions; undefined if none do. */
   #met(conditions: readonly Condition[]): Met | undefined {
     let box = everything(this.options.family);
     let surely = true;
@@ -250,7 +253,7 @@ interface Met {
   readonly surely: boolean;
 }
 
-/** The same condition has the same ranges each time, so that much of what follows from them is found once. */
+/** Caches ranges per condition, so that results derived from them can be cached too. */
 const KNOWN = new WeakMap<readonly Cidr[], Ranges>();
 
 function selected(
@@ -278,8 +281,8 @@ function count(region: Region): number {
 }
 
 /**
- * Rules in a row that spare some destinations, of which people write thousands: taken off together, they take one pass
- * over the ranges.
+ * Consecutive rules that spare destinations, which can be thousands: handled together, they take one pass over the
+ * ranges.
  */
 class Batch {
   readonly #cidrs: Cidr[] = [];
@@ -292,7 +295,7 @@ class Batch {
     readonly gone: Box[],
   ) {}
 
-  /** Whether it takes the rule: one that ends the way, or its part in an inner chain, of what goes to some destinations. */
+  /** Takes a rule that only ends the way, or leaves the chain, for some destinations; returns whether it did. */
   takes({ conditions, action }: KernelRule): boolean {
     const { does } = action;
     const [only, more] = conditions;

@@ -153,7 +153,7 @@ function isPlain(text: string): boolean {
   return /^[\da-fA-F.:]+\/\d{1,3}$/.test(text);
 }
 
-/** What people write in place of one CIDR, each with its cause. */
+/** Common mistakes in place of a CIDR, each with its cause. */
 function accident(text: string): Fault | undefined {
   const parts = text.split(/[\s,;]+/).filter(Boolean);
   if (parts.length > 1 && parts.every(it => isIP(it.replace(/\/.*/, "")))) {

@@ -17,8 +17,8 @@ export function formatPortRanges(ranges: readonly PortRange[]): string {
 }
 
 /**
- * Reads a list as in `1024-29999,32768-65535`: ports from 1 to 65535. Returns the ranges in ascending order, those
- * that overlap united, since ip-masq-agent takes them.
+ * Reads a list as in `1024-29999,32768-65535`: ports from 1 to 65535. Returns the ranges in ascending order.
+ * Overlapping ranges are united, since ip-masq-agent accepts them.
  */
 export function parsePortRanges(text: string): readonly PortRange[] | Fault {
   const ranges: PortRange[] = [];

@@ -41,7 +41,8 @@ export interface FamilyPolicy {
  *
  * A connection to an address of the node itself, to multicast or broadcast, or under an outgoing IPsec policy is never
  * masqueraded; nor is one from `nonMasqueradeSources`, from outside of `sources`, or that leaves by none of
- * `outputInterfaces`. Of the others those to `masquerade` are masqueraded, those to `nonMasquerade` are not, and all the rest are.
+ * `outputInterfaces`. Of the others, connections to `masquerade` are masqueraded, those to `nonMasquerade` are not, and
+ * the rest are masqueraded.
  */
 export interface Policy {
   /** `ip`, then `ip6` if it is enabled; fewer where a part of the policy is meant. */

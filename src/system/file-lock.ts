@@ -28,7 +28,10 @@ export class FileLock {
     }
   }
 
-  /** Whether the lock is held, from now on if nobody else holds it. Takes 10 µs. Throws Error where locks do not work. */
+  /**
+   * Takes the lock if it is free, and returns whether this process holds it. Takes 10 µs. Throws Error where locks do
+   * not work.
+   */
   take(): boolean {
     if (this.#held) return true;
     try {

@@ -1,8 +1,8 @@
-/** Remembers what was last said of something, so that what lasts is said once. */
+/** Remembers the last message about a condition, so that a lasting condition is reported once. */
 export class LastSaid {
   #text: string | undefined;
 
-  /** Whether a text differs from the one before, which it takes the place of. Undefined: there is nothing to say. */
+  /** Whether a message differs from the previous one; remembers it. Undefined: the condition is over. */
   isNews(text: string | undefined): boolean {
     const isNews = text !== this.#text;
     this.#text = text;

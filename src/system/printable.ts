@@ -1,6 +1,6 @@
 /**
- * Control characters, those that turn the direction of writing or are invisible, blanks that are none of ASCII's, and
- * halves of surrogate pairs: what a terminal would obey rather than show, or nobody can see.
+ * Control characters, characters that are invisible or change the direction of writing, blanks outside of ASCII, and
+ * halves of surrogate pairs: characters that a terminal obeys or does not show.
  */
 const UNPRINTABLE = /(?! )[\p{Cc}\p{Cf}\p{Cs}\p{Z}\p{Default_Ignorable_Code_Point}\u2800]/gu;
 

@@ -8,7 +8,7 @@ export interface Ended {
 }
 
 /**
- * Why a program did not do what it was asked to do; what callers decide by, in place of searching texts.
+ * Why a program failed. Callers branch on this kind instead of searching texts.
  *
  * - `not-permitted`: a capability is missing
  * - `not-found`: the program is not installed
@@ -16,7 +16,7 @@ export interface Ended {
  * - `crashed`: the program ended by a signal such as SIGSEGV
  * - `timed-out`: it was ended because it took longer than its deadline
  * - `refused`: program or kernel rejected the input
- * - `busy`: somebody else holds a lock or uses the object
+ * - `busy`: another process holds a lock or uses the object
  * - `incompatible`: it cannot read what another program wrote
  * - `too-large`: a message to the kernel, or the program's output, was longer than allowed
  * - `exhausted`: the system has no file descriptor, process or memory left for it
@@ -83,7 +83,7 @@ export function deadlineFor(size = 0): number {
   return 15_000 + size / 200;
 }
 
-/** How long a pipe may stay open after its program ended, because a child of the program has it too. In milliseconds. */
+/** Milliseconds that a pipe may stay open after its program ended, because a child of the program still holds it. */
 const PIPE_MS = 1000;
 
 /** The most that a program may print, in bytes: a table of 264,000 elements is 40 MB of JSON. */
@@ -109,7 +109,7 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
   };
   const timer = setTimeout(() => kill("timed-out"), deadline);
   void output.tooMuch.then(() => kill("too-large"));
-  // A process that waits for a device cannot be killed; so nothing is waited for that was given up.
+  // A process that waits for a device cannot be killed, so this does not wait for it after giving up.
   const exitCode = await Promise.race([child.exited, output.abandoned]);
   const patience = setTimeout(() => {
     killGroup(child.pid);
@@ -172,7 +172,7 @@ function killGroup(pid: number): void {
   try {
     process.kill(-pid, "SIGKILL");
   } catch {
-    // Nothing of the group is left.
+    // The group has ended.
   }
 }
 
@@ -184,13 +184,13 @@ function isCrash(signal: Bun.Subprocess["signalCode"], exitCode: number): boolea
   return signal === null ? CRASH_CODES.includes(exitCode) : CRASHES.includes(`${signal}`);
 }
 
-/** Reads both streams of a program until they are closed, or until it is told to give up. */
+/** Reads both streams of a program until they are closed, or until `giveUp`. */
 class Output {
   /** Settles when both streams are closed or given up. */
   readonly closed: Promise<unknown>;
   /** Settles if the program printed more than it may. */
   readonly tooMuch: Promise<void>;
-  /** Settles with -1 some time after reading was given up. In milliseconds: `PIPE_MS`. */
+  /** Settles with -1 PIPE_MS after reading was given up. */
   readonly abandoned: Promise<number>;
   readonly #tooMuch = Promise.withResolvers<void>();
   readonly #abandoned = Promise.withResolvers<number>();

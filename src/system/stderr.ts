@@ -3,21 +3,21 @@ import { codeOf } from "./errors.ts";
 
 const STDERR = 2;
 
-/** Writes to standard error. What cannot be written, to a full disk say, is lost: that is no reason to end. */
+/** Writes to standard error. Text that cannot be written, as to a full disk, is lost without an error. */
 export function toStandardError(text: string): void {
   try {
     appendFileSync(STDERR, text);
   } catch {
-    // nobody is there to be told
+    // there is nowhere to report it
   }
 }
 
 /**
- * Returns a function that writes lines to a pipe and never waits for its reader: false if the line is lost because the
- * reader takes no more. Anything else than a pipe is written to as by {@link toStandardError}.
+ * Returns a function that writes lines to a pipe without waiting for its reader; it returns false if the line is lost
+ * because the pipe is full. Other files are written to as by {@link toStandardError}.
  *
- * A pipe is opened anew through /proc, so that only this use of it does not block. systemd's journal is a socket, whose
- * buffer systemd makes 8 MiB.
+ * It reopens the pipe through /proc, so that only this descriptor does not block. systemd's journal is a socket with a
+ * buffer of 8 MiB.
  *
  * @param fd the pipe, standard error unless a test says otherwise
  */

@@ -6,15 +6,15 @@ export class OutputError extends Error {
   override readonly name = "OutputError";
 }
 
-/** How long a pipe that is full and does not block is left alone before the next try. */
+/** Milliseconds between tries on a full pipe that does not block. */
 const FULL_MS = 5;
 
 /**
- * Writes all of `text` to standard output, behind what is there. Waits while a pipe takes no more. Returns false if
- * the reader closed the pipe, as `head` does once it has enough. Throws {@link OutputError}.
+ * Appends all of `text` to standard output. Waits while a pipe takes no more. Returns false if the reader closed the
+ * pipe, as `head` does once it has enough. Throws {@link OutputError}.
  *
- * `Bun.write` is not used because it truncates a file that it has nothing to add to, and `appendFileSync` gives up
- * at a full pipe that does not block (EAGAIN).
+ * `Bun.write` is not used because it truncates a file that it has nothing to add to, and `appendFileSync` gives up at a
+ * full pipe that does not block (EAGAIN).
  */
 export function toStandardOutput(text: string): boolean {
   let rest: Uint8Array = new TextEncoder().encode(text);
