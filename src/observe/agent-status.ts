@@ -34,7 +34,7 @@ function* withCidrs(head: string, cidrs: Iterable<Status["cidrs"][number]>): Gen
   yield `${head.slice(end)}\n`;
 }
 
-/** All but the CIDRs, whose empty list comes last. */
+/** The status with an empty list of CIDRs at its end. */
 async function statusHead(journal: Journal): Promise<Status> {
   const { start, backend, inSync, since, unready, config, policy, totals, syncs, competing, warnings } =
     journal;

@@ -7,7 +7,7 @@ export class Html {
 
 type Part = Html | string | number | readonly Part[];
 
-/** A template of HTML: what is put into it is escaped, control characters too, unless it is HTML itself. */
+/** A template of HTML. Values are escaped, control characters too, unless they are HTML themselves. */
 export function html(strings: TemplateStringsArray, ...parts: readonly Part[]): Html {
   return new Html(String.raw({ raw: strings }, ...parts.map(written)));
 }

@@ -16,7 +16,7 @@ export const MOST_HEAD_BYTES = 8192;
 
 /**
  * Reads what a client has sent so far, strictly by RFC 9112: a request line and headers that end with CRLF, one Host,
- * no body. What follows the head is not looked at: there is one request for each connection.
+ * no body. Ignores what follows the head: a connection carries one request.
  *
  * @returns undefined as long as the head has no end
  */
@@ -69,7 +69,7 @@ function refusedHeaders(lines: readonly string[], method: string, version: strin
     : undefined;
 }
 
-/** Whether what was sent cannot become a request, so that its end need not be waited for. */
+/** Whether the text can no longer become a valid request. */
 function isHopeless(text: string): boolean {
   const line = text.split("\n", 1)[0] ?? "";
   return !/^[!#$%&'*+.^_`|~\w-]*(?: |$)/.test(line.replace(/\r$/, "")) || /[^\r]\n/.test(text);

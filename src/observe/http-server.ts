@@ -13,23 +13,23 @@ export interface Answer {
   readonly body: Body;
 }
 
-/** What clients may take together. Times are milliseconds. */
+/** Limits for all clients together. Times are milliseconds. */
 export interface Limits {
-  /** With one more, the oldest of the address that has the most is closed. */
+  /** The most connections. One more closes the oldest of the address with the most. */
   readonly connections: number;
   /** From the first byte, or from none, to the end of the request. */
   readonly request: number;
-  /** From the request to the moment when the client has the answer and closes. */
+  /** From the end of the request until the client has read the answer and closed. */
   readonly answer: number;
-  /** Bytes of answers that are with the kernel, as far as can be known. Small answers are not counted. */
+  /** The most bytes of answers in the kernel's buffers, estimated. Small answers do not count. */
   readonly bytes: number;
-  /** How long a client that takes nothing keeps its share of these bytes if another one wants it. */
+  /** How long a client that reads nothing keeps its share of these bytes if another one needs it. */
   readonly patience: number;
 }
 
 /**
- * A sixteenth of the file descriptors that the process may have: for a moment there are eight times as many connections,
- * and the other half is for the programs that write rules.
+ * A sixteenth of the process's file descriptors: there may briefly be eight times as many connections, and half of the
+ * descriptors are for the programs that write rules.
  */
 function connectionsHere(): number {
   const files = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
@@ -43,22 +43,22 @@ const LIMITS: Omit<Limits, "connections"> = {
   patience: 250,
 };
 
-/** So long a connection may stay in any case, so that a request that comes with it is read; in milliseconds. */
+/** Milliseconds that each connection may stay, so that a request that is already sent is read. */
 const FIRST_TURN_MS = 50;
-/** Unless there are so many times the connections that there may be. */
+/** Beyond this multiple of the limit, connections are closed at once. */
 const MOST_TIMES = 8;
-/** An answer of so many bytes fits the window of every client, so what is sent is with the client. */
+/** Bytes of an answer that fit the receive window of every client, so that no data stays in the kernel. */
 const SMALL = 1024;
-/** What is given to the kernel at once. */
+/** Bytes given to the kernel at once. */
 const PIECE = 64 * 1024;
 /** The kernel holds no more of one connection: net.ipv4.tcp_wmem's default. */
 const MOST_BUFFERED = 4 * 1024 * 1024;
-/** What is read of a client that goes on after its request, before it is not listened to any more. */
+/** Bytes read after a request before reading stops. */
 const MOST_IGNORED = 64 * 1024;
-/** How long a client may take to close after it got a small answer, or all of an answer that it cannot ask more about. */
+/** How long a client may take to close after a small answer, or after all of an answer once its own side has ended. */
 const CLOSING_MS = 1000;
 const SWEEP_MS = 250;
-/** After so many connections garbage is collected: left to itself the engine lets 30 MB pile up first. */
+/** Connections between garbage collections: otherwise the engine lets 30 MB pile up. */
 const MANY = 2000;
 
 const REASONS = {
@@ -75,7 +75,7 @@ const REASONS = {
 
 interface Connection {
   readonly socket: Socket<undefined>;
-  /** Whom it belongs to, as far as limits are concerned. */
+  /** The client's group for limits. */
   readonly group: string;
   readonly opened: number;
   /** When it is closed at the latest. */
@@ -92,12 +92,12 @@ interface Connection {
   part: number;
   offset: number;
   small: boolean;
-  /** Bytes that may be with the kernel at most; 0 before the first of a long answer. */
+  /** The most bytes of the answer in the kernel's buffers; 0 before the first of a long answer. */
   reserved: number;
   lastWrite: number;
-  /** Whether the client said that it sends no more. */
+  /** Whether the client ended its side. */
   ended: boolean;
-  /** Whether all of the answer is with the kernel. */
+  /** Whether all of the answer was given to the kernel. */
   finished: boolean;
 }
 
@@ -106,24 +106,24 @@ interface Connection {
  * with all who ask for the same. Bun's own server limits neither connections nor the bytes that it holds for clients
  * that do not read; Node's takes 9 MB more of an idle agent (measured with Bun 1.4.5) and holds them too.
  *
- * A house that is full lets in whoever comes, at the expense of the oldest connection of the address that has the most:
- * a probe takes less than a millisecond, so it gets through.
+ * At the limit, a new connection closes the oldest one of the address with the most connections. A probe takes less
+ * than a millisecond, so it gets through.
  *
- * Connections are closed by a reset, except after small answers: a socket that is closed while the kernel holds data
- * for it outlives its process' knowledge of it, for a minute and more if the client does not read.
+ * Connections are closed by a reset, except after small answers: after a normal close, the kernel would keep unsent
+ * data for a minute or more if the client does not read.
  */
 export class HttpServer implements Watch {
   readonly #connections = new Map<Socket<undefined>, Connection>();
   /** The same by address, the oldest first. */
   readonly #groups = new Map<string, Set<Connection>>();
-  /** Connections that wait for others to be done with their bytes. */
+  /** Connections that wait for their share of bytes. */
   readonly #waiting = new Set<Connection>();
   readonly #listener: TCPSocketListener<undefined>;
   /** Bytes that the kernel may hold for all. */
   #reserved = 0;
   /** Connections since garbage was last collected. */
   #opened = 0;
-  /** Not before then, so that it takes a twentieth of the time at most. */
+  /** The earliest time of the next collection, so that collections take at most a twentieth of the time. */
   #nextCollection = 0;
   #sweeps: Timer | undefined;
   #eviction: Timer | undefined;
@@ -133,7 +133,7 @@ export class HttpServer implements Watch {
    * Throws what listening throws.
    *
    * @param handle answers a request
-   * @param failed is told of what goes wrong in here
+   * @param failed receives internal errors
    */
   constructor(
     listen: Listen,
@@ -156,7 +156,7 @@ export class HttpServer implements Watch {
     this.#listener.stop(true);
   }
 
-  /** Closes the connections of those who have not taken all of a body yet, so that it is not kept for them. */
+  /** Closes connections that have not finished sending a body, so that it can be freed. */
   drop(body: Body): void {
     for (const connection of [...this.#connections.values()])
       if (connection.answer?.body === body) this.#close(connection);
@@ -178,7 +178,7 @@ export class HttpServer implements Watch {
       hostname,
       port,
       exclusive: true,
-      // Else a client that ends its side has its socket closed with all that the kernel holds for it.
+      // Otherwise a client that ends its side would get no answer.
       allowHalfOpen: true,
       socket: {
         open: socket => this.#open(socket),
@@ -188,7 +188,7 @@ export class HttpServer implements Watch {
         close: socket => this.#forget(this.#connections.get(socket)),
         error: (socket, error) => {
           this.#close(this.#connections.get(socket));
-          if (codeOf(error) === undefined) this.failed(error); // one that has a code is the network's
+          if (codeOf(error) === undefined) this.failed(error); // errors with a code come from the network
         },
       },
     });
@@ -214,7 +214,7 @@ export class HttpServer implements Watch {
     this.#sweeps ??= setInterval(() => this.#sweep(), SWEEP_MS);
   }
 
-  /** Makes room, once what came with the connections had a turn to be read, however long other work held that up. */
+  /** Makes room, after the event loop had a turn to read requests that are already sent. */
   #makeRoom(): void {
     this.#eviction = setTimeout(() => {
       this.#eviction = undefined;
@@ -225,7 +225,7 @@ export class HttpServer implements Watch {
     }, 1);
   }
 
-  /** Closes the oldest connection of the group that has the most, if it was there before. */
+  /** Closes the oldest connection of the largest group, if it was opened before a time. */
   #evict(before = Number.POSITIVE_INFINITY): boolean {
     let most: ReadonlySet<Connection> | undefined;
     for (const group of this.#groups.values()) if (group.size > (most?.size ?? 0)) most = group;
@@ -251,13 +251,13 @@ export class HttpServer implements Watch {
     const request = parseRequest(head);
     connection.head = NONE;
     if (!request) {
-      connection.head = Buffer.concat([head]); // a copy, since the data may be a part of something larger
+      connection.head = Buffer.concat([head]); // a copy, since the data may be part of a larger buffer
       return;
     }
     connection.asked = true;
     connection.deadline = performance.now() + this.limits.answer;
     if ("why" in request) {
-      connection.socket.pause(); // it is not known where the next request would begin
+      connection.socket.pause(); // the beginning of the next request is unknown
       this.#answer(connection, plain(request.status, request.why), false);
     } else void this.#handle(connection, request);
   }
@@ -281,7 +281,7 @@ export class HttpServer implements Watch {
     this.#write(connection);
   }
 
-  /** Writes as much as the kernel takes, and as this one's share allows. */
+  /** Writes as much as the kernel accepts and the connection's share allows. */
   #write(connection: Connection | undefined): void {
     if (!connection) return;
     for (;;) {
@@ -310,8 +310,8 @@ export class HttpServer implements Watch {
   }
 
   /**
-   * Whether a connection has its share of the bytes that the kernel holds, from now on if need be, at the expense of
-   * those who have not taken theirs for a while.
+   * Whether a connection has its share of the kernel's buffers. Takes it if needed, from connections that have read
+   * nothing for a while.
    */
   #hasRoom(connection: Connection): boolean {
     if (connection.reserved > 0) return true;
@@ -326,7 +326,7 @@ export class HttpServer implements Watch {
     return true;
   }
 
-  /** The oldest of the group that has most bytes with the kernel, if it took nothing for a while. */
+  /** The oldest connection that has read nothing for a while, of the group with the most bytes in the kernel. */
   #slowest(): Connection | undefined {
     const latest = performance.now() - this.limits.patience;
     let most = 0;
@@ -346,7 +346,7 @@ export class HttpServer implements Watch {
     return slowest;
   }
 
-  /** Everything is with the kernel. Whether the client has it too is known when the client closes. */
+  /** Everything was given to the kernel. The client has read it when it closes. */
   #finish(connection: Connection): void {
     connection.finished = true;
     if (connection.small) connection.socket.shutdown();
@@ -354,7 +354,7 @@ export class HttpServer implements Watch {
       connection.deadline = Math.min(connection.deadline, performance.now() + CLOSING_MS);
   }
 
-  /** The client sends no more: it has closed, or it only waits for the rest of its answer. */
+  /** The client ended its side: it has closed, or it waits for the rest of its answer. */
   #end(connection: Connection | undefined): void {
     if (!connection) return;
     if (connection.finished || !connection.asked) this.#close(connection);
@@ -375,7 +375,9 @@ export class HttpServer implements Watch {
     this.#sweeps = undefined;
   }
 
-  /** Gives those who wait what has become free, the last first: one who waits long is one of many of its kind. */
+  /**
+   * Gives free bytes to connections that wait, the newest first: a connection that waits long is one of many slow ones.
+   */
   #resume(): void {
     clearTimeout(this.#retry);
     this.#retry = undefined;
@@ -436,7 +438,7 @@ function headOf({ status, headers, body }: Answer): Buffer {
   return Buffer.from(`HTTP/1.1 ${status} ${REASONS[status]}\r\n${lines.join("")}\r\n`);
 }
 
-/** An IPv4 address; of IPv6 the network of 64 bits, which one machine has for itself; all of the machine's loopback. */
+/** The IPv4 address; the first 64 bits of an IPv6 address, which belong to one machine; one group for loopback. */
 function groupOf(remote: string): string {
   const address = remote.replace(/^::ffff:(?=\d+\.)/, "");
   if (address === "::1" || address.startsWith("127.")) return "loopback";

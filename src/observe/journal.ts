@@ -71,12 +71,12 @@ export class Journal {
   lastSuccess: number | undefined;
   /** Whether somebody changes our rules again and again, so that repairs are held back. */
   fighting = false;
-  /** What is wrong now and does not keep the policy from being in force, by topics. */
+  /** Current problems that do not keep the policy from being in force, by topic. */
   readonly warnings = new Map<string, string>();
   /** Foreign NAT rules and what they do to the policy, as of the last look. */
   competing: readonly Competing[] = [];
   readonly totals = new Totals();
-  /** When the last sync ended, by a clock that nobody sets. */
+  /** When the last sync ended, by a monotonic clock. */
   #ended = performance.now();
   /** When the sync that runs began, by the same clock. */
   #began: number | undefined;
@@ -111,8 +111,8 @@ export class Journal {
   }
 
   /**
-   * Undefined while the loop lives. Else why it is dead: a sync has run for more than three minutes, which is longer than
-   * its programs may take, or none has run for three intervals.
+   * Undefined while the loop lives; otherwise why it is dead: a sync has run for more than three minutes, longer than
+   * its programs may take, or none has run for three resync intervals.
    */
   get stalled(): string | undefined {
     const now = performance.now();

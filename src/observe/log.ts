@@ -19,9 +19,9 @@ export type LogLevel = keyof Log;
 const LEVELS: Readonly<Record<LogLevel, number>> = { error: 0, warn: 1, info: 3, debug: 4 };
 
 /**
- * A log on standard error: `TIME LEVEL message key=value …`, or a JSON object a line with the keys `time`,
- * `level`, `message` and those of the facts. A reader that stalls loses lines and holds up nothing; how many were lost
- * is said as soon as it reads on.
+ * A log on standard error: `TIME LEVEL message key=value …`, or a JSON object a line with the keys `time`, `level`,
+ * `message` and those of the facts. If the reader stalls, lines are lost and nothing waits; the next line that can be
+ * written is preceded by their number.
  *
  * @param write takes a line with its end, and returns false if it lost it
  */

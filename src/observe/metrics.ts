@@ -15,12 +15,12 @@ const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 
 const FORMAT = new Registry();
 
-/** The metrics of a journal, for Prometheus. One that cannot be had is left out, and logged once. */
+/** The metrics of a journal, for Prometheus. A metric that fails is left out and logged once. */
 export class Metrics {
   readonly #registry = new Registry();
   /** Apart, since it says nothing where the kernel tracks no connections. */
   readonly #conntrackRegistry = new Registry();
-  /** What brings metrics up to date whose numbers somebody else keeps. */
+  /** Functions that update metrics from values kept elsewhere. */
   readonly #updates: { readonly of: string; readonly work: () => void }[] = [];
   readonly #conntrack = {
     entries: this.#plainGauge("conntrack_entries", "Connections that the kernel tracks."),
@@ -31,7 +31,7 @@ export class Metrics {
       registers: [this.#conntrackRegistry],
     }),
   };
-  /** Of what it was said that it cannot be had. */
+  /** Metrics whose failure was logged. */
   readonly #failed = new Set<string>();
 
   /** @param mostCidrs how many CIDRs have series of their own */
@@ -85,7 +85,7 @@ export class Metrics {
     yield* this.#cidrSeries("bytes", `Bytes to a CIDR of the policy, ${ofPackets}.`);
   }
 
-  /** Written here since there may be many: prom-client keeps an object for each. */
+  /** Generated here because there may be many, and prom-client keeps an object for each. */
   *#cidrSeries(what: "connections" | "bytes", help: string): Generator<string> {
     const name = `ipmasq_cidr_${what}_total`;
     yield `# HELP ${name} ${help}\n# TYPE ${name} counter\n`;
@@ -225,7 +225,7 @@ export class Metrics {
     );
   }
 
-  /** What Prometheus' client libraries say of every process, of this one alone: not of nft. */
+  /** The standard process metrics, for this process without programs that it runs. */
   #process(): void {
     for (const collect of [startTime, openFiles, mostFiles])
       this.#guarded("process", () => collect(this.#registry));

@@ -131,7 +131,7 @@ interface Listed {
   readonly count: (cidr: string) => Counted | undefined;
 }
 
-/** As many as are shown, and no more than these are made. */
+/** The rows that are shown; no others are made. */
 function* firstRows(lists: readonly Listed[]): Generator<Html> {
   let left = MOST_ROWS;
   for (const { list, verdict, count: counted } of lists) {

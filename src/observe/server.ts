@@ -25,8 +25,8 @@ export interface ServerOptions {
 }
 
 /**
- * Serves health, metrics and the status page over HTTP, until it is stopped. An address that cannot be had is an error
- * in the log, again after each resync interval, and is tried again every few seconds.
+ * Serves health, metrics and the status page over HTTP, until it is stopped. If the address is not available, it logs
+ * an error in each resync interval and tries again every two seconds.
  */
 export function serve(options: ServerOptions): Watch {
   const { listen, journal, log } = options;
@@ -63,7 +63,7 @@ export function serve(options: ServerOptions): Watch {
   };
 }
 
-/** Soon enough for an agent that takes over from one that had the port. */
+/** Short enough for an agent that takes over from one that had the port. */
 const RETRY_MS = 2000;
 
 type Failed = (path: string, error: unknown) => void;
@@ -81,7 +81,7 @@ function failures(log: Log, journal: Journal): Failed {
 
 type Routes = Readonly<Record<string, () => Answer | Promise<Answer>>>;
 
-/** @param outdated is told of a long body that is to be kept for nobody any more */
+/** @param outdated receives a long body that no longer needs to be kept */
 function routesOf(
   { journal, log, refresh, look, metricsCidrLimit }: ServerOptions,
   outdated: (body: Body) => void,
@@ -131,7 +131,7 @@ async function answer(routes: Routes, { method, path }: HttpRequest, failed: Fai
   }
 }
 
-/** What went wrong, and the line of code in which it did. */
+/** The message, and the line of code. */
 function causeOf(error: unknown): string {
   const at = error instanceof Error ? error.stack?.split("\n").find(line => /^\s+at /.test(line)) : undefined;
   return at === undefined ? messageOf(error) : `${messageOf(error)}, ${at.trim()}`;
@@ -146,8 +146,8 @@ function readiness({ unready }: Journal): Answer {
 }
 
 /**
- * `work` for many who ask: it runs at most once a second, and takes no more than a tenth of the time. Who asks
- * meanwhile gets what there is, and so does who has waited for it for a second.
+ * Limits `work` to once a second and a tenth of the time, for many callers. A call waits at most a second for work that
+ * is under way.
  */
 function seldom(work: () => Promise<void>): () => Promise<void> {
   let running: Promise<void> | undefined;

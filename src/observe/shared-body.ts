@@ -5,14 +5,14 @@ export interface Body {
   readonly length: number;
 }
 
-/** A body that is rendered when somebody asks, and for all who ask at once. */
+/** A body that is rendered on demand, once for all clients that ask at the same time. */
 export class SharedBody {
   #last: Promise<Body> | undefined;
   #next = 0;
 
   /**
-   * @param render the text, in pieces; between pieces others have their turn
-   * @param outdated is told of a long body that is about to be replaced, so that no two of them are kept
+   * @param render the text in pieces; the event loop gets turns between pieces
+   * @param outdated receives a long body that is about to be replaced, so that two of them need not be kept
    */
   constructor(
     readonly render: () => Iterable<string> | Promise<Iterable<string>>,
@@ -53,9 +53,9 @@ const BYTES_PER_MS = (2 * 1024 * 1024) / 1000;
 
 /** Characters that become a part of a body. */
 const PART = 64 * 1024;
-/** After so many bytes garbage is collected: a body leaves four times its length. */
+/** Bytes between garbage collections: a body leaves garbage of four times its length. */
 const COLLECTED = 3 * 1024 * 1024;
-/** How long others wait while a body is rendered. */
+/** Milliseconds between turns for the event loop while a body is rendered. */
 const TURN_MS = 5;
 
 /** Encodes text that comes in pieces, in turns of a few milliseconds. */

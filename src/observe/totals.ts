@@ -7,13 +7,12 @@ type Count = Pick<Counter, "connections" | "bytes">;
 type Reading = Count & Pick<Counter, "identity">;
 
 /**
- * Counts that never go backwards and count nothing twice, while those in the kernel begin anew with each write of ours
- * and with whatever others do to the rules.
+ * Counts that never go backwards and count nothing twice, although the kernel's counters restart with each write and
+ * with foreign changes of our rules.
  *
- * What we write is known exactly: a reading before it, what the counters begin with after it, the next reading. What
- * others do is not: where a count fell, or another object of the kernel counts, it may have begun anew, or may have been
- * restored from a copy; so it is only taken as the new beginning. What the kernel counts between the last reading and a
- * write is lost.
+ * Our own writes are known exactly: the reading before, the values the counters then start from, and the next reading.
+ * Foreign changes are not: if a count fell, or another kernel object counts, the counter may have restarted or been
+ * restored from a copy, so the value only becomes the new start. Counts between the last reading and a write are lost.
  */
 export class Totals implements Tally {
   /** What was last read, by writer and family, and then by counter. */
