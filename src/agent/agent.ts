@@ -186,7 +186,7 @@ export class Agent {
     const { policy } = this.#intent;
     if (!policy) return { result: "failed", message: "there has been no good config yet" };
     await this.lock.take();
-    const synced = await this.backend.sync(policy, this.journal.totals);
+    const synced = await this.backend.sync(policy, this.journal.totals, this.#pace.patience);
     if (synced.moved) this.#moved(synced.moved);
     if (synced.failures.length === 0) this.journal.totals.keep(policy);
     this.#warn("limits", this.backend.limits.join("; ") || undefined);

@@ -73,6 +73,11 @@ export class Pace {
     return this.repairs > QUICK_REPAIRS || this.#undone > 0;
   }
 
+  /** Milliseconds for which a sync repeats writes that another program prevents or undoes. */
+  get patience(): number {
+    return this.contested ? CONTESTED_PATIENCE_MS : 0;
+  }
+
   /** Time until the next sync at the latest. */
   get wait(): number {
     if (this.failures > 0) return backOff(this.failures, FIRST_MS, Math.min(LAST_MS, this.interval));
@@ -104,6 +109,8 @@ const LAST_MS = 15_000;
 const QUICK_REPAIRS = 5;
 /** Leaves a second of the promised two for a sync that takes longer than the last one. */
 const CONTESTED_MS = 1000;
+/** Measured on a busy machine: a program that flushes ten times a second prevents every third try. */
+const CONTESTED_PATIENCE_MS = 500;
 /** Short enough for several attempts within the promised two seconds. */
 const UNDONE_MS = 250;
 const QUICK_UNDONE = 3;

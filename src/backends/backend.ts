@@ -23,6 +23,8 @@ export interface Backend {
    * @param polls whether it looks at the rules instead of relying on nft's events: an nft that hangs reports none
    */
   watch(watcher: Watcher, polls?: boolean): Watch;
+  /** What a write threw, with what may take longer to find out; to be called when that is reported. */
+  explained?(error: unknown): Promise<unknown>;
   /** Why program or kernel would not take the rules of a policy now; undefined if they would. Writes nothing. */
   probe(policy: Policy): Promise<ProgramError | undefined>;
   /**

@@ -71,11 +71,11 @@ export class Failover {
   }
 
   /** As {@link Takeover.sync}, by the backend that works. */
-  async sync(policy: Policy, tally?: Tally): Promise<Synced & { readonly moved?: Move }> {
+  async sync(policy: Policy, tally?: Tally, patience?: number): Promise<Synced & { readonly moved?: Move }> {
     const back = this.retry === 0 ? await this.#moveBack(policy, tally) : undefined;
     if (back) return back;
     try {
-      const synced = await this.#active.sync(policy, tally);
+      const synced = await this.#active.sync(policy, tally, patience);
       this.#failures = 0;
       const expected = this.#rewrites;
       this.#rewrites = false;

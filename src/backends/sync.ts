@@ -31,9 +31,15 @@ export interface FamilyFailure {
  * Throws ProgramError, and NotAppliedError if the rules are still not there, if that is so of every family.
  *
  * @param tally receives all readings and writes, also those of a sync that fails
+ * @param patience milliseconds for which writes are repeated that another program prevents or undoes
  */
-export async function sync(backend: Planner, policy: Policy, tally?: Tally): Promise<Synced> {
-  const { done, failures } = await apart(policy, part => syncAll(backend, part, tally));
+export async function sync(
+  backend: Planner,
+  policy: Policy,
+  tally?: Tally,
+  patience = 0,
+): Promise<Synced> {
+  const { done, failures } = await apart(policy, part => syncAll(backend, part, tally, patience));
   const before = joined(done.map(it => it.before));
   const changed = done.some(it => it.before !== it.after);
   return { before, after: changed ? joined(done.map(it => it.after)) : before, failures };
@@ -99,27 +105,45 @@ async function syncAll(
   backend: Planner,
   policy: Policy,
   tally: Tally | undefined,
+  patience: number,
 ): Promise<{ before: Plan; after: Plan }> {
   const spare = isLong(policy) ? () => Bun.gc(true) : () => {};
+  const began = performance.now();
+  const within = (ms: number) => performance.now() - began < ms;
   spare();
   const before = await backend.plan(policy);
   tally?.read(before);
   let after = before;
-  for (let i = 0; i < MOST_TRIES && !after.inSync; i++) {
+  for (let tries = 1; !after.inSync && (tries <= MOST_TRIES || within(patience)); tries++) {
     spare();
     const { held } = after;
     const failure = await failureOf(write(after, tally));
     spare();
     after = await backend.plan(policy);
     tally?.read(after);
+    if (!failure) continue;
     // If another program changed the rules meanwhile, the next try may succeed.
-    if (failure && (i === MOST_TRIES - 1 || Bun.deepEquals(held, after.held))) throw failure.error;
+    const again = isRefusal(failure.error) && within(Math.max(QUICK_MS, patience));
+    const changed = !Bun.deepEquals(held, after.held);
+    if ((again || changed) && (tries < MOST_TRIES || within(patience))) continue;
+    throw (await backend.explained?.(failure.error)) ?? failure.error;
   }
   if (!after.inSync) throw new NotAppliedError(after);
   return { before, after };
 }
 
 const MOST_TRIES = 3;
+
+/**
+ * Milliseconds within which a refused write is repeated although the kernel holds the same rules as before: another
+ * program may have deleted what had just been built.
+ */
+const QUICK_MS = 100;
+
+function isRefusal(error: unknown): boolean {
+  const kind = failureKind(error);
+  return kind === "unsupported" || kind === "refused" || kind === "busy";
+}
 
 async function write(plan: Plan, tally: Tally | undefined): Promise<void> {
   const counters = await plan.apply();

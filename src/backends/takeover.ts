@@ -43,8 +43,8 @@ export class Takeover {
     return this.backend.plan(policy);
   }
 
-  sync(policy: Policy, tally?: Tally): Promise<Synced> {
-    return sync(this.backend, policy, tally);
+  sync(policy: Policy, tally?: Tally, patience?: number): Promise<Synced> {
+    return sync(this.backend, policy, tally, patience);
   }
 
   /** What `tidy` would remove. Throws nothing. */

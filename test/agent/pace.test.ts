@@ -63,6 +63,17 @@ test("a repair that is undone at once is made again sooner, not as after a failu
   expect(pace.wait).toBe(60_000);
 });
 
+test("only while the rules are contested a sync tries again for half a second", () => {
+  const pace = new Pace(60_000);
+  const patience = Array.from({ length: 7 }, () => {
+    pace.repaired(0, 50);
+    return pace.patience;
+  });
+  expect(patience).toEqual([0, 0, 0, 0, 0, 500, 500]);
+  pace.settled();
+  expect(pace.patience).toBe(0);
+});
+
 test("a sync that fails while the rules are contested counts as undone, for ten seconds", () => {
   const pace = new Pace(60_000);
   for (let i = 0; i < 6; i++) pace.repaired(0, 50);

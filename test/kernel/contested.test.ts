@@ -14,17 +14,18 @@ beforeEach(async () => {
 });
 afterEach(() => lab.close());
 
-const LIST: Readonly<Record<string, string>> = {
-  nftables: "nft list chain ip ip-masq-agent IP-MASQ-AGENT",
-  "iptables-nft": "nft list chain ip nat IP-MASQ-AGENT",
-  "iptables-legacy": "iptables-legacy -w -t nat -S IP-MASQ-AGENT",
+/** Each prints what it flushes, and leaves other programs hardly any time in between. */
+const LIST_AND_FLUSH: Readonly<Record<string, string>> = {
+  nftables: "printf 'list ruleset\\nflush ruleset\\n' | nft -i",
+  "iptables-nft": "printf 'list ruleset\\nflush ruleset\\n' | nft -i",
+  "iptables-legacy":
+    "flock /run/xtables.lock sh -c 'export XTABLES_LOCKFILE=/run/other.lock; iptables-legacy -t nat -S; iptables-legacy -t nat -F'",
 };
 
 /** Flushes everything ten times a second, and says each time whether it found rules of ours. */
 const flush = (writer: string) => `
 while sleep 0.1; do
-  case $(${LIST[writer]} 2>/dev/null) in *masquerade*|*MASQUERADE*) echo found;; *) echo none;; esac
-  ${writer === "iptables-legacy" ? "iptables-legacy -w -t nat -F" : "nft flush ruleset"}
+  case $(${LIST_AND_FLUSH[writer]} 2>/dev/null) in *masquerade*|*MASQUERADE*) echo found;; *) echo none;; esac
 done`;
 
 const writers = process.env.CONTESTED_SECONDS ? WRITERS : WRITERS.slice(0, 1);

@@ -76,7 +76,7 @@ export class NftNatBackend implements Backend {
       counters: halves.flatMap(({ counters }) => counters),
       caution: this.#nft.caution,
       apply: async () => {
-        await this.#nft.commit(commands);
+        await this.#nft.attempt(commands);
         return halves.flatMap(({ rewritten }) => rewritten);
       },
     };
@@ -92,6 +92,10 @@ export class NftNatBackend implements Backend {
       if (error instanceof ProgramError) return error;
       throw error;
     }
+  }
+
+  explained(error: unknown): Promise<unknown> {
+    return this.#nft.explained(error);
   }
 
   watch(watcher: Watcher): Watch {

@@ -88,6 +88,10 @@ export class NftablesBackend implements Backend {
     }
   }
 
+  explained(error: unknown): Promise<unknown> {
+    return this.#nft.explained(error);
+  }
+
   watch(watcher: Watcher): Watch {
     const look = { glance: () => this.#nft.chainsText(this.#chains), isInSync: () => this.#isInSync() };
     return watchTransactions(this.#nft.argv, OURS, look, watcher);
@@ -177,16 +181,25 @@ export class NftablesBackend implements Backend {
       await this.#nft.build(swaps.flatMap(({ build }) => build));
       const first = pairs.filter(({ held }) => !held?.chains.some(({ hook }) => hook));
       const leftovers = first.flatMap(({ wanted }) => dropTable(wanted, NEXT));
-      if (pairs.length > 0) await this.#nft.commit([...swaps.flatMap(({ swap }) => swap), ...leftovers]);
+      if (pairs.length > 0) await this.#nft.attempt([...swaps.flatMap(({ swap }) => swap), ...leftovers]);
       return swaps.map(({ table }) => table);
     } catch (error) {
       const kind = failureKind(error);
       // nft 1.0.6 prints other flags than dormant as one that does not exist.
       const owned = pairs.find(({ held }) => held?.flags.some(flag => flag !== "dormant"));
       if (kind === "not-permitted" && owned) throw owner(owned.wanted);
-      if (kind === undefined || !STUCK.includes(kind) || !pairs.some(({ held }) => held)) throw error;
+      const stuck = kind !== undefined && STUCK.includes(kind) && pairs.some(({ held }) => held);
+      // What somebody else changed meanwhile may go well at the next try.
+      if (!stuck || !(await this.#isAsRead(pairs))) throw error;
       return this.#replace(pairs, declaration);
     }
+  }
+
+  async #isAsRead(pairs: readonly Pair[]): Promise<boolean> {
+    const { held } = await this.#read(pairs.map(({ wanted }) => wanted.family));
+    return pairs.every(pair =>
+      Bun.deepEquals(pair.heldText, new Pair(pair.wanted, held.get(pair.wanted.family)).heldText),
+    );
   }
 
   async #replace(pairs: readonly Pair[], declaration: Declaration): Promise<readonly Table[]> {

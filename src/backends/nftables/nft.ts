@@ -32,6 +32,8 @@ export class Nft {
   #size = 0;
   /** From its last answer that states it. */
   #version: string | undefined;
+  /** What was sent when an error was thrown. */
+  readonly #attempted = new WeakMap<ProgramError, readonly Command[]>();
 
   /**
    * @param argv how nft is called, as in `["nft"]`
@@ -178,11 +180,18 @@ export class Nft {
     return `nft ${this.#version} crashes if a newer nft on this node declares a set by its type, as kube-proxy does; install nft 1.1.3 or later`;
   }
 
+  /** The error of {@link attempt} or `build` with the command that is to blame. To find it takes several runs of nft. */
+  async explained(error: unknown): Promise<unknown> {
+    const commands = error instanceof ProgramError ? this.#attempted.get(error) : undefined;
+    if (!(error instanceof ProgramError) || commands === undefined) return error;
+    return blaming(error, await this.#blamed(commands));
+  }
+
   /** Sends commands that may be spread over several transactions, each set before its elements. */
   async build(commands: readonly Command[]): Promise<void> {
     if (commands.length === 0) return;
     try {
-      for (const batch of batches(commands, this.#elementsAtOnce)) await this.commit(batch);
+      for (const batch of batches(commands, this.#elementsAtOnce)) await this.attempt(batch);
     } catch (error) {
       if (failureKind(error) !== "too-large" || this.#elementsAtOnce === FEW_ELEMENTS) throw error;
       this.#elementsAtOnce = FEW_ELEMENTS;
@@ -192,8 +201,20 @@ export class Nft {
 
   /** Sends commands as one transaction: all of them take effect, or none. Throws ProgramError. */
   async commit(commands: readonly Command[]): Promise<void> {
+    try {
+      await this.attempt(commands);
+    } catch (error) {
+      throw await this.explained(error);
+    }
+  }
+
+  /** As `commit`, without a search for the command that is to blame. */
+  async attempt(commands: readonly Command[]): Promise<void> {
     const failed = await this.#send(document(commands));
-    if (failed) throw failure(failed.argv, failed, await this.#blamed(commands));
+    if (!failed) return;
+    const error = failure(failed.argv, failed);
+    this.#attempted.set(error, commands);
+    throw error;
   }
 
   /**
@@ -299,19 +320,19 @@ function split(command: Command, elementsAtOnce: number): Command[] {
   return parts;
 }
 
-function failure(
-  argv: readonly string[],
-  { exitCode, stderr }: Omit<Failed, "argv">,
-  blamed?: Command,
-): ProgramError {
+function failure(argv: readonly string[], { exitCode, stderr }: Omit<Failed, "argv">): ProgramError {
   const said = stderr
     .split("\n")
     .map(line => line.replace(/^internal:0:0-0: /, "").trim())
     .filter(line => line !== "");
   const what = [...new Set(said)].join(" ") || `ended with exit status ${exitCode}`;
-  const at = blamed ? ` (at ${JSON.stringify(blamed).slice(0, 200)})` : "";
   const kind = KINDS.find(([pattern]) => pattern.test(what))?.[1] ?? "refused";
-  return new ProgramError(kind, argv.join(" "), what + at, HINTS[kind] ?? "", exitCode);
+  return new ProgramError(kind, argv.join(" "), what, HINTS[kind] ?? "", exitCode);
+}
+
+function blaming({ kind, command, what, hint, exitCode }: ProgramError, blamed?: Command): ProgramError {
+  const at = blamed ? ` (at ${JSON.stringify(blamed).slice(0, 200)})` : "";
+  return new ProgramError(kind, command, what + at, hint, exitCode);
 }
 
 /** What nft says of an object that does not exist. */
