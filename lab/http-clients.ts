@@ -1,5 +1,6 @@
 import { connect } from "node:net";
 import { Lines } from "./lines.ts";
+import type { Namespace } from "./namespace.ts";
 
 const HOST = "HTTP/1.1\r\nHost: a\r\n";
 
@@ -17,15 +18,22 @@ const SENT = {
 
 export type Kind = keyof typeof SENT;
 
+export const KINDS = Object.keys(SENT).filter(isKind);
+
 /**
  * Clients on loopback, in a process of their own, that read nothing and are back 200 ms after they are let go.
  */
 export class HttpClients {
   private constructor(readonly program: Bun.Subprocess<"pipe", "pipe", "inherit">) {}
 
-  /** Returns when each of them has been connected once, or has tried for five seconds. */
-  static async start(port: number, count: number, kind: Kind): Promise<HttpClients> {
-    const program = Bun.spawn([process.execPath, import.meta.path, `${port}`, `${count}`, kind], {
+  /**
+   * Returns when each of them has been connected once, or has tried for five seconds.
+   *
+   * @param place the namespace that they are in, if not that of the caller
+   */
+  static async start(port: number, count: number, kind: Kind, place?: Namespace): Promise<HttpClients> {
+    const argv = [process.execPath, import.meta.path, `${port}`, `${count}`, kind];
+    const program = Bun.spawn(place?.command(argv) ?? argv, {
       stdin: "pipe",
       stdout: "pipe",
       stderr: "inherit",

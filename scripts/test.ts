@@ -22,9 +22,12 @@ const LONGEST = [
   "test/kernel/sync.test.ts",
   "test/kernel/verdict.test.ts",
   "test/kernel/failover.test.ts",
-  "test/kernel/reload.test.ts",
+  "test/kernel/packets.test.ts",
   "test/kernel/kill.test.ts",
+  "test/kernel/reload.test.ts",
   "test/kernel/faults.test.ts",
+  "test/kernel/live.test.ts",
+  "test/deploy/systemd.test.ts",
   "test/observe/server.test.ts",
   "test/kernel/idle.test.ts",
 ];

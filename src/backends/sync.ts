@@ -5,7 +5,7 @@ import { failureKind } from "../system/program.ts";
 import { type Backend, type Counter, NotAppliedError, type Plan, type Tally } from "./backend.ts";
 
 /** What reads and compares the rules of a policy. */
-type Planner = Pick<Backend, "plan">;
+type Planner = Pick<Backend, "plan" | "explained">;
 
 /** What a sync found and did. */
 export interface Synced {
@@ -33,12 +33,7 @@ export interface FamilyFailure {
  * @param tally receives all readings and writes, also those of a sync that fails
  * @param patience milliseconds for which writes are repeated that another program prevents or undoes
  */
-export async function sync(
-  backend: Planner,
-  policy: Policy,
-  tally?: Tally,
-  patience = 0,
-): Promise<Synced> {
+export async function sync(backend: Planner, policy: Policy, tally?: Tally, patience = 0): Promise<Synced> {
   const { done, failures } = await apart(policy, part => syncAll(backend, part, tally, patience));
   const before = joined(done.map(it => it.before));
   const changed = done.some(it => it.before !== it.after);

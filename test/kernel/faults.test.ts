@@ -1,13 +1,18 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdir, open, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, open, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import fc from "fast-check";
 import { BINARY } from "../../lab/agent.ts";
+import { CrashingNft } from "../../lab/crashing-nft.ts";
+import { debianTools } from "../../lab/debian.ts";
 import { HangingFileSystem } from "../../lab/hanging-file-system.ts";
+import { HttpClients, KINDS } from "../../lab/http-clients.ts";
 import { Lab } from "../../lab/lab.ts";
 import type { Load } from "../../lab/load.ts";
 import { output } from "../../lab/output.ts";
 import { save } from "../../lab/save.ts";
 import { WRITERS, type Writer } from "../../lab/writers.ts";
+import { FOREIGN, STATES } from "./neighbours.ts";
 
 /** For all writers together. `npm run test:faults` sets 600. */
 const SECONDS = Number(process.env.FAULTS_SECONDS ?? 20);
@@ -22,9 +27,11 @@ const DISK = "/run/faults";
 /** Of its own, so that only the config hangs. */
 const FOLDER = `${DISK}/config`;
 const CONFIG = `${FOLDER}/ip-masq-agent`;
-/** The only place where the agent finds programs. */
-const TOOLS = "/run/faults-tools";
-const GONE = "/run/faults-tools-gone";
+const PORT = 9469;
+/** An agent is stuck for up to 15 s by an nft that hangs, so that is drawn once in so many milliseconds. */
+const HANG_EVERY_MS = 40_000;
+/** A call of an nft that hung may have to be given up first. */
+const RECOVERY_MS = 25_000;
 
 /** All keep KEPT, none keeps OUTBOUND, and each keeps one address that no other one does. */
 const GOOD = [
@@ -39,20 +46,27 @@ const WRONG = [
   "\u0000",
 ];
 
+/** It chooses what works; the others are bound to one backend. */
+const AUTO: Writer = { name: "auto", flags: [], prepare: async () => {} };
+
+const trixie = await debianTools("trixie");
+
 let lab: Lab;
+/** In the only folder where the agent finds programs. */
+let nft: CrashingNft;
+const gone = () => `${nft.folder}-gone`;
 beforeEach(async () => {
   lab = await Lab.create();
   await mkdir(DISK, { recursive: true });
   await output(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", DISK]);
   await mkdir(FOLDER);
-  for (const tools of [TOOLS, GONE]) await rm(tools, { recursive: true, force: true });
-  await mkdir(TOOLS);
+  nft = await CrashingNft.create();
   for (const family of ["iptables", "ip6tables"]) {
     for (const suffix of ["", "-save", "-restore"]) {
       for (const variant of ["", "-nft", "-legacy"]) await provide(`${family}${variant}${suffix}`);
     }
   }
-  await provide("nft");
+  await provide("sleep"); // for an nft that hangs
 });
 afterEach(async () => {
   await lab.close();
@@ -61,15 +75,16 @@ afterEach(async () => {
 
 async function provide(program: string): Promise<void> {
   const path = Bun.which(program);
-  if (path) await symlink(path, `${TOOLS}/${program}`);
+  if (path) await symlink(path, `${nft.folder}/${program}`);
 }
 
-test.each(WRITERS.map((writer, i) => [writer.name, writer, i === 0 ? SECONDS / 2 : SECONDS / 4] as const))(
+test.each([...WRITERS, AUTO].map((writer, i) => [writer.name, writer, SEED + i] as const))(
   `random faults (seed ${SEED}) end in sync, without a wrong verdict of ours: %s`,
-  async (_name, writer, seconds) => {
+  async (_name, writer, seed) => {
+    const seconds = SECONDS / 4;
     const world = await World.create(writer);
     const draws = fc.sample(fc.tuple(fc.constantFrom(...Object.keys(FAULTS)), fc.nat(150)), {
-      seed: SEED,
+      seed,
       numRuns: Math.ceil(seconds * 100),
     });
     const end = performance.now() + 1000 * seconds;
@@ -110,6 +125,34 @@ const FAULTS: Readonly<Record<string, (world: World, random: number) => Promise<
     ),
   "kill -9": world => world.restart("SIGKILL"),
   restart: world => world.restart("SIGTERM"),
+  "leave our table in a state": (world, random) =>
+    world.meddleIfRepairable(["nft", STATES[random % STATES.length]?.[1] ?? ""]),
+  "write a foreign rule": async (world, random) => {
+    const commands = FOREIGN[random % FOREIGN.length]?.[1] ?? [];
+    for (const command of commands) await lab.node.run([...command]);
+    world.count("foreign rules");
+  },
+  "declare a set by a newer nft": async world => {
+    if ("missing" in trixie) return;
+    const { exitCode } = await lab.node.run([...trixie.nft, "delete table ip newer"]);
+    if (exitCode === 0) return;
+    await lab.node.output([...trixie.nft, "add table ip newer; add set ip newer s { type ipv4_addr; }"]);
+    world.count("sets of a newer nft");
+  },
+  "crash nft": async world => {
+    if (existsSync(nft.folder)) await world.break("crash");
+  },
+  "crash nft as beside a newer one": async world => {
+    if (existsSync(nft.folder)) await world.break("crash beside newer");
+  },
+  "hang nft": (world, random) => world.hangNft(10 * random),
+  "flood HTTP": async (world, random) => {
+    const kind = KINDS[random % KINDS.length] ?? "say nothing";
+    const clients = await HttpClients.start(PORT, 200, kind, lab.node);
+    await Bun.sleep(2 * random);
+    await clients.stop();
+    world.count("HTTP floods");
+  },
   "hold the lock": async (_world, random) => {
     const elements = Array.from({ length: 20_000 }, (_, i) => `172.16.${i >> 8}.${i & 255}`).join(", ");
     const long = `add table ip theirs { set s { type ipv4_addr; elements = { ${elements} }; }; }; delete table ip theirs`;
@@ -119,7 +162,7 @@ const FAULTS: Readonly<Record<string, (world: World, random: number) => Promise<
     ]);
   },
   "take nft away": async () => {
-    await rename(TOOLS, GONE).catch(() => rename(GONE, TOOLS));
+    await rename(nft.folder, gone()).catch(() => rename(gone(), nft.folder));
   },
   "fill the disk": async () => {
     if (await Bun.file(`${DISK}/filling`).exists()) await rm(`${DISK}/filling`);
@@ -141,6 +184,13 @@ class World {
   #excused = 0;
   /** Whether somebody changed our rules, and they were not seen right since. */
   #exposed = false;
+  /** Whether nft crashes. */
+  #broken = false;
+  /** When our rules were last seen right after a change, and for how long no wrong verdict was excused. */
+  #healed = performance.now();
+  #watched = 0;
+  #nextHang = performance.now();
+  readonly #ends = performance.now() + (1000 * SECONDS) / 4;
 
   private constructor(
     readonly writer: Writer,
@@ -162,9 +212,14 @@ class World {
   }
 
   #start(): Bun.Subprocess {
-    const flags = ["--listen=", "--resync-interval=1s", `--config=${CONFIG}`, ...this.writer.flags];
+    const flags = [
+      `--listen=127.0.0.1:${PORT}`,
+      "--resync-interval=1s",
+      `--config=${CONFIG}`,
+      ...this.writer.flags,
+    ];
     this.up = performance.now() + 500;
-    const command = ["env", `PATH=${TOOLS}`, BINARY, ...flags];
+    const command = ["env", `PATH=${nft.folder}`, BINARY, ...flags];
     return lab.node.spawn(command, { stderr: Bun.file(`${DISK}/log`) });
   }
 
@@ -172,9 +227,9 @@ class World {
   async save(config: string): Promise<void> {
     try {
       await save(CONFIG, config);
-      this.#count("configs saved");
+      this.count("configs saved");
     } catch {
-      this.#count("configs not saved for want of space");
+      this.count("configs not saved for want of space");
     }
   }
 
@@ -186,12 +241,12 @@ class World {
       await file.write(config.slice(0, half));
       await Bun.sleep(5 * pause);
       await file.write(config.slice(half));
-      this.#count("configs written in place");
+      this.count("configs written in place");
     } catch {
       // Half of it stays. An agent that was told nothing of that, as it did not run, would take it for whole.
       await rm(`${DISK}/filling`, { force: true });
       await save(CONFIG, config);
-      this.#count("configs cut off for want of space");
+      this.count("configs cut off for want of space");
     } finally {
       await file.close();
     }
@@ -204,16 +259,44 @@ class World {
     await this.meddle(["nft", "flush", "ruleset"], ["iptables-legacy", "-t", "nat", "-F"]);
     await Bun.sleep(milliseconds);
     await hanging.release();
-    this.#count("times that the config hung");
+    this.count("times that the config hung");
   }
 
   /** Changes our rules. What verdicts are given until they are right again is not our fault. */
   async meddle(...commands: string[][]): Promise<void> {
-    if (!this.#exposed) await this.#nothingWrong();
+    if (!this.#exposed) {
+      await this.#nothingWrong();
+      this.#watched += performance.now() - this.#healed;
+    }
     this.#exposed = true;
     for (const command of commands) await lab.node.run(command);
     await this.writer.prepare(lab);
-    this.#count("times that our rules were changed");
+    this.count("times that our rules were changed");
+  }
+
+  /** Changes our rules, if the agent has an nft that can bring them in order again. */
+  async meddleIfRepairable(...commands: string[][]): Promise<void> {
+    if (this.#broken || !existsSync(nft.folder)) return;
+    await this.meddle(...commands);
+  }
+
+  /** Has nft crash from now on, or work again. */
+  async break(mode: "crash" | "crash beside newer"): Promise<void> {
+    this.#broken = !this.#broken;
+    await nft.become(this.#broken ? mode : "ok");
+    this.count(`times that nft began to ${mode}`);
+  }
+
+  /** Has calls of nft that begin within some milliseconds hang. A short run has no time for that. */
+  async hangNft(milliseconds: number): Promise<void> {
+    const now = performance.now();
+    const soon = now < this.#nextHang || this.#ends - now < HANG_EVERY_MS / 2;
+    if (soon || this.#broken || !existsSync(nft.folder)) return;
+    this.#nextHang = now + HANG_EVERY_MS;
+    await nft.become("hang");
+    await Bun.sleep(milliseconds);
+    await nft.become("ok");
+    this.count("times that nft hung");
   }
 
   async restart(signal: "SIGKILL" | "SIGTERM"): Promise<void> {
@@ -222,7 +305,7 @@ class World {
     const code = await this.agent.exited;
     if (signal === "SIGTERM" && !early) expect(code, `exit code, seed ${SEED}`).toBe(0);
     this.agent = this.#start();
-    this.#count(signal);
+    this.count(signal);
   }
 
   /** Sees whether our rules are right again. The agent must not have ended by itself. */
@@ -232,29 +315,43 @@ class World {
     await Bun.sleep(20); // what is on its way arrives
     this.#excused = await this.#wrong();
     this.#exposed = false;
-    this.#count("heals seen");
+    this.#healed = performance.now();
+    this.count("heals seen");
   }
 
   /** Mends everything that is not the agent's business, and sees that the agent does the rest. */
   async recover(): Promise<void> {
-    await rename(GONE, TOOLS).catch(() => {});
+    await rename(gone(), nft.folder).catch(() => {});
+    await nft.become("ok");
+    await lab.node.run([...("missing" in trixie ? ["nft"] : trixie.nft), "delete table ip newer"]);
     await rm(`${DISK}/filling`, { force: true });
     const [, good] = GOOD;
     await this.save(good.text);
+    // One that writes in place of nft tries that again after up to five minutes, and others' leftovers are looked for.
+    await this.restart("SIGTERM");
     const began = performance.now();
     while (!((await right()) && (await owner(good.only)) === "pod")) {
-      if (performance.now() - began > 20_000) throw new Error(`not in sync within 20 s, seed ${SEED}`);
+      if (performance.now() - began > RECOVERY_MS) throw new Error(await this.#stuck());
       await Bun.sleep(20);
     }
     await this.look();
     await Bun.sleep(2000);
-    const once = [BINARY, "run", "--once", `--config=${CONFIG}`, ...this.writer.flags];
-    expect((await lab.node.run(once)).stderr).not.toContain("rules applied");
+    const diff = await lab.node.run([BINARY, "diff", `--config=${CONFIG}`, ...this.writer.flags]);
+    expect([diff.exitCode, diff.stdout], `seed ${SEED}`).toEqual([0, ""]);
+    const ready = `process.exit((await fetch("http://127.0.0.1:${PORT}/readyz")).ok ? 0 : 1)`;
+    expect((await lab.node.run(["bun", "-e", ready])).exitCode, `ready, seed ${SEED}`).toBe(0);
     const [kept, outbound] = await this.load.stop();
     expect((kept?.fromPod ?? 0) + (outbound?.fromNode ?? 0)).toBeGreaterThan(0);
     await this.#nothingWrong();
+    this.counts["seconds watched"] = Math.round((this.#watched + performance.now() - this.#healed) / 1000);
     this.agent.kill("SIGTERM");
     expect(await this.agent.exited).toBe(0);
+  }
+
+  async #stuck(): Promise<string> {
+    const log = await readFile(`${DISK}/log`, "utf8");
+    const rules = await lab.node.run(["sh", "-c", "nft list ruleset; iptables-legacy-save -t nat"]);
+    return `not in sync within ${RECOVERY_MS / 1000} s, seed ${SEED}\n${log.slice(-4000)}\n${rules.stdout}`;
   }
 
   async #nothingWrong(): Promise<void> {
@@ -267,7 +364,7 @@ class World {
     return kept.fromNode + kept.other + outbound.fromPod + outbound.other;
   }
 
-  #count(what: string): void {
+  count(what: string): void {
     this.counts[what] = (this.counts[what] ?? 0) + 1;
   }
 }

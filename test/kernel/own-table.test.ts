@@ -4,10 +4,10 @@ import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { policy } from "../policies.ts";
 import { describeTools } from "./candidates.ts";
+import { STATES } from "./neighbours.ts";
 
 const KEPT = "10.1.2.3";
 const OUTBOUND = "203.0.113.7";
-const LETTERS = [..."abcdefghijklmnopqrstuvwxyz"];
 
 let lab: Lab;
 beforeAll(async () => {
@@ -31,61 +31,6 @@ const normal = (text: string) =>
     .sort();
 
 const meant = policy({ keep: ["10.0.0.0/8", "192.0.2.0/24"], masquerade: ["10.96.0.0/12"] });
-
-/** States of our table that somebody left it in, by the commands that lead there. */
-const STATES: readonly (readonly [string, string])[] = [
-  [
-    "foreign rules that use the spare sets, and a foreign element in the one in use",
-    `add set ip ip-masq-agent non-masquerade-b { type ipv4_addr; flags interval; }
-     add set ip ip-masq-agent non-masquerade-c { type ipv4_addr; flags interval; }
-     add chain ip ip-masq-agent mine
-     add rule ip ip-masq-agent mine ip daddr @non-masquerade-b accept
-     add rule ip ip-masq-agent mine ip daddr @non-masquerade-c accept
-     add element ip ip-masq-agent non-masquerade-a { 198.51.100.0/24 }`,
-  ],
-  [
-    "foreign rules that use a set of every name of ours",
-    `add chain ip ip-masq-agent mine
-     ${LETTERS.slice(1)
-       .map(
-         letter => `add set ip ip-masq-agent non-masquerade-${letter} { type ipv4_addr; flags interval; }
-     add rule ip ip-masq-agent mine ip daddr @non-masquerade-${letter} accept`,
-       )
-       .join("\n     ")}
-     add element ip ip-masq-agent non-masquerade-a { 198.51.100.0/24 }`,
-  ],
-  [
-    "maps in place of our sets",
-    `${LETTERS.slice(1)
-      .map(letter => `add map ip ip-masq-agent non-masquerade-${letter} { type ipv4_addr : verdict; }`)
-      .join("\n     ")}
-     add element ip ip-masq-agent non-masquerade-a { 198.51.100.0/24 }`,
-  ],
-  ["an empty dormant table", "delete table ip ip-masq-agent; add table ip ip-masq-agent { flags dormant; }"],
-  ["a dormant table", "add table ip ip-masq-agent { flags dormant; }"],
-  [
-    "a foreign base chain that masquerades",
-    `add chain ip ip-masq-agent other { type nat hook postrouting priority 90; }
-     add rule ip ip-masq-agent other masquerade`,
-  ],
-  [
-    "objects of all kinds, and chains that lead to one another",
-    `add counter ip ip-masq-agent c
-     add quota ip ip-masq-agent q { over 10 mbytes }
-     add limit ip ip-masq-agent l { rate 400/minute; }
-     add chain ip ip-masq-agent one
-     add chain ip ip-masq-agent two
-     add map ip ip-masq-agent m { type ipv4_addr : verdict; }
-     add element ip ip-masq-agent m { 198.51.100.1 : jump two }
-     add rule ip ip-masq-agent one ip daddr vmap @m
-     add rule ip ip-masq-agent two counter name c
-     insert rule ip ip-masq-agent IP-MASQ-AGENT jump one`,
-  ],
-  [
-    "a table that was left while ours was replaced",
-    "delete table ip ip-masq-agent; add table ip ip-masq-agent-next",
-  ],
-];
 
 const tests = (backend: () => NftablesBackend) => {
   test.each(STATES)("%s", async (_what, commands) => {

@@ -1,0 +1,140 @@
+const LETTERS = [..."abcdefghijklmnopqrstuvwxyz"];
+
+/** States of our table that somebody left it in, by the commands that lead there. */
+export const STATES: readonly (readonly [string, string])[] = [
+  [
+    "foreign rules that use the spare sets, and a foreign element in the one in use",
+    `add set ip ip-masq-agent non-masquerade-b { type ipv4_addr; flags interval; }
+     add set ip ip-masq-agent non-masquerade-c { type ipv4_addr; flags interval; }
+     add chain ip ip-masq-agent mine
+     add rule ip ip-masq-agent mine ip daddr @non-masquerade-b accept
+     add rule ip ip-masq-agent mine ip daddr @non-masquerade-c accept
+     add element ip ip-masq-agent non-masquerade-a { 198.51.100.0/24 }`,
+  ],
+  [
+    "foreign rules that use a set of every name of ours",
+    `add chain ip ip-masq-agent mine
+     ${LETTERS.slice(1)
+       .map(
+         letter => `add set ip ip-masq-agent non-masquerade-${letter} { type ipv4_addr; flags interval; }
+     add rule ip ip-masq-agent mine ip daddr @non-masquerade-${letter} accept`,
+       )
+       .join("\n     ")}
+     add element ip ip-masq-agent non-masquerade-a { 198.51.100.0/24 }`,
+  ],
+  [
+    "maps in place of our sets",
+    `${LETTERS.slice(1)
+      .map(letter => `add map ip ip-masq-agent non-masquerade-${letter} { type ipv4_addr : verdict; }`)
+      .join("\n     ")}
+     add element ip ip-masq-agent non-masquerade-a { 198.51.100.0/24 }`,
+  ],
+  ["an empty dormant table", "delete table ip ip-masq-agent; add table ip ip-masq-agent { flags dormant; }"],
+  ["a dormant table", "add table ip ip-masq-agent { flags dormant; }"],
+  [
+    "a foreign base chain that masquerades",
+    `add chain ip ip-masq-agent other { type nat hook postrouting priority 90; }
+     add rule ip ip-masq-agent other masquerade`,
+  ],
+  [
+    "objects of all kinds, and chains that lead to one another",
+    `add counter ip ip-masq-agent c
+     add quota ip ip-masq-agent q { over 10 mbytes }
+     add limit ip ip-masq-agent l { rate 400/minute; }
+     add chain ip ip-masq-agent one
+     add chain ip ip-masq-agent two
+     add map ip ip-masq-agent m { type ipv4_addr : verdict; }
+     add element ip ip-masq-agent m { 198.51.100.1 : jump two }
+     add rule ip ip-masq-agent one ip daddr vmap @m
+     add rule ip ip-masq-agent two counter name c
+     insert rule ip ip-masq-agent IP-MASQ-AGENT jump one`,
+  ],
+  [
+    "a table that was left while ours was replaced",
+    "delete table ip ip-masq-agent; add table ip ip-masq-agent-next",
+  ],
+];
+
+/**
+ * What other programs have on a node, by the command lines that write it; none of it decides about the connections of the
+ * tests here.
+ */
+export const FOREIGN: readonly (readonly [string, readonly (readonly string[])[]])[] = [
+  [
+    "a native rule in table nat",
+    [
+      nft(
+        "add table ip nat; add chain ip nat POSTROUTING { type nat hook postrouting priority 100; }; add rule ip nat POSTROUTING oifname eth9 masquerade",
+      ),
+    ],
+  ],
+  [
+    "rules for packets with a mark",
+    [
+      nft(
+        "add table inet marked; add chain inet marked post { type nat hook postrouting priority 100; }; add rule inet marked post meta mark & 0x2000 == 0x2000 masquerade",
+      ),
+    ],
+  ],
+  [
+    "a base chain at our priority",
+    [
+      nft(
+        "add table ip same; add chain ip same post { type nat hook postrouting priority 101; }; add rule ip same post ip saddr 10.77.0.0/24 snat to 203.0.113.99",
+      ),
+    ],
+  ],
+  [
+    "a table of our name in family inet",
+    [
+      nft(
+        "add table inet ip-masq-agent; add chain inet ip-masq-agent post { type nat hook postrouting priority 90; }; add rule inet ip-masq-agent post ip saddr 10.77.0.0/24 masquerade",
+      ),
+    ],
+  ],
+  [
+    "objects of all kinds",
+    [
+      nft(
+        "add table ip exotic; add quota ip exotic q { over 10 mbytes }; add limit ip exotic l { rate 400/minute; }; add set ip exotic s { type ipv4_addr . inet_service; flags interval, timeout; }; add map ip exotic m { type ipv4_addr : verdict; elements = { 198.51.100.1 : drop }; }",
+      ),
+    ],
+  ],
+  ["an exemption", restored("-A POSTROUTING -d 198.51.100.0/24 -j ACCEPT")],
+  [
+    "exemptions with a source",
+    restored(
+      "-A POSTROUTING -s 10.77.0.0/24 -d 10.0.0.0/8 -j RETURN\n-A POSTROUTING -s 10.77.0.0/24 -j MASQUERADE",
+    ),
+  ],
+  [
+    "a chain with our word",
+    restored(
+      ':MYCHAIN - [0:0]\n-A POSTROUTING -j MYCHAIN\n-A MYCHAIN -d 192.0.2.77 -m comment --comment "ip-masq-agent: leave our VPN alone" -j RETURN\n-A MYCHAIN -s 192.168.77.0/24 -j MASQUERADE',
+    ),
+  ],
+  [
+    "the chain of GKE's start-up script",
+    restored(
+      `:IP-MASQ - [0:0]
+-A POSTROUTING -m comment --comment "ip-masq: ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom IP-MASQ chain" -m addrtype ! --dst-type LOCAL -j IP-MASQ
+-A IP-MASQ -d 10.0.0.0/8 -m comment --comment "ip-masq: local traffic is not subject to MASQUERADE" -j RETURN
+-A IP-MASQ -m comment --comment "ip-masq: outbound traffic is subject to MASQUERADE (must be last in chain)" -j MASQUERADE`,
+    ),
+  ],
+];
+
+function nft(commands: string): string[] {
+  return ["nft", commands];
+}
+
+/** By both variants of iptables. */
+function restored(lines: string): string[][] {
+  return ["iptables-nft", "iptables-legacy"].map(variant => [
+    "sh",
+    "-c",
+    `echo "$1" | ${variant}-restore --noflush`,
+    "sh",
+    `*nat\n${lines}\nCOMMIT`,
+  ]);
+}
