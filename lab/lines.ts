@@ -9,13 +9,14 @@ export class Lines {
   }
 
   /**
-   * Waits for a line with `wanted` in it. Returns it and those before it that were not returned yet.
+   * Waits for a line that contains `wanted`, or matches it. Returns it and those before it that were not returned yet.
    *
    * @throws Error if the output ends before
    */
-  async until(wanted: string): Promise<string[]> {
+  async until(wanted: string | RegExp): Promise<string[]> {
+    const fits = (line: string) => (typeof wanted === "string" ? line.includes(wanted) : wanted.test(line));
     for (;;) {
-      const found = this.#lines.findIndex(line => line.includes(wanted));
+      const found = this.#lines.findIndex(fits);
       if (found >= 0) return this.#lines.splice(0, found + 1);
       if (this.#ended) throw new Error(`it ended without "${wanted}":\n${this.#lines.join("\n")}`);
       await this.#more.promise;

@@ -47,7 +47,7 @@ const STATS: readonly (Panel & { readonly bad?: number })[] = [
   },
   {
     title: "Competing rules",
-    description: "Foreign rules in conflict with the policy: ipmasq status.",
+    description: "Foreign rules that conflict with the policy: ipmasq status.",
     bad: 1,
     queries: [[`sum(ipmasq_competing_rules${CHOSEN})`]],
   },

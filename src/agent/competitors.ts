@@ -80,14 +80,14 @@ export class Competitors {
       };
       if (it.kind === "exempts") {
         const exempts = some(it.exempts ?? []);
-        this.log.warn("a foreign rule exempts connections that we masquerade all the same", {
+        this.log.warn("a foreign rule exempts connections that the policy masquerades", {
           ...facts,
           exempts,
           only: it.only,
           remedy: it.remedy,
         });
       } else {
-        this.log.warn("a foreign rule masquerades connections that are to keep their address", {
+        this.log.warn("a foreign rule masquerades connections that the policy keeps", {
           ...facts,
           exposes: some(it.exposes),
           remedy: it.remedy,
@@ -95,7 +95,7 @@ export class Competitors {
       }
     }
     const more = fresh.length - MOST_WARNINGS;
-    if (more > 0) this.log.warn("more foreign rules are in conflict; see ipmasq status", { more });
+    if (more > 0) this.log.warn("more foreign rules conflict with the policy; see ipmasq status", { more });
     for (const it of fresh) this.#warned.add(competingText(it));
   }
 }

@@ -33,7 +33,7 @@ function beyond(lines: readonly string[], others: readonly string[]): string[] {
 
 /** What to do if the rules that were found are another agent's. */
 export function remedyFor({ held }: Plan): string | undefined {
-  return held.some(line => INCUMBENT.test(line)) ? "another ip-masq-agent is at work; remove it" : undefined;
+  return held.some(line => INCUMBENT.test(line)) ? "another ip-masq-agent is running; remove it" : undefined;
 }
 
 /** What ip-masq-agent says in the comments of its chain, in place of ours. */

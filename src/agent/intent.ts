@@ -43,7 +43,7 @@ export class Intent {
       config,
       {
         changed: () => this.#changed(),
-        lost: why => log.warn("changes of the config may only be seen at the next resync", { why }),
+        lost: why => log.warn("config changes may be seen only at the next resync", { why }),
         writing: () => log.warn("config is being written; waiting for it to be complete", { config }),
         cutOff: file =>
           log.warn("config may be cut off, its file system is full; last good policy stays active", {
@@ -103,9 +103,12 @@ export class Intent {
       this.interval = this.settings.resyncInterval ?? loaded.config.resyncInterval?.value ?? RESYNC_MS;
       this.journal.interval = this.interval;
     } else {
-      const stays = this.policy ? "so the last good one stays in force" : "so the kernel is left as it is";
-      this.log.error(`the config is wrong, ${stays}`, { config: path });
+      this.log.error(`config rejected, ${this.#stays}`, { config: path });
     }
+  }
+
+  get #stays(): string {
+    return this.policy ? "last good policy stays active" : "no rules are written";
   }
 
   #hung(hangs: boolean, deadline: number): void {
@@ -116,8 +119,7 @@ export class Intent {
       return;
     }
     const problem = timedOut(path, deadline);
-    const stays = this.policy ? "last good policy stays active" : "the kernel is left as it is";
-    this.log.warn(`${problem.what}, ${stays}`, { config: path, remedy: problem.remedy });
+    this.log.warn(`${problem.what}, ${this.#stays}`, { config: path, remedy: problem.remedy });
     this.journal.config = { path, ok: false, problems: [problem], digest: this.#record?.digest ?? "" };
   }
 }

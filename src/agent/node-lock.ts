@@ -93,7 +93,8 @@ export class NodeLock {
       if (!this.#lock.isInPlace) throw new Error("the lock was removed while it was taken");
     } catch (error) {
       this.#drop();
-      const remedy = "make it a directory of root's that only root can write to, or see --runtime-dir";
+      const remedy =
+        "make it a directory that belongs to root and only root can write to, or set --runtime-dir";
       this.#warn("no node lock: two agents on this node would contest the rules", error, remedy);
       return true;
     }

@@ -111,10 +111,10 @@ export class NotAppliedError extends Error {
 
   constructor(readonly plan: Plan) {
     const missing = plan.wanted.filter(line => !plan.held.includes(line));
-    const superfluous = plan.held.filter(line => !plan.wanted.includes(line));
-    const first = (missing[0] ?? superfluous[0] ?? "").trim();
+    const unexpected = plan.held.filter(line => !plan.wanted.includes(line));
+    const first = (missing[0] ?? unexpected[0] ?? "").trim();
     super(
-      `the kernel does not hold what was written: ${missing.length} lines are missing and ${superfluous.length} superfluous, the first is "${first}"`,
+      `the kernel does not hold what was written: ${missing.length} lines are missing and ${unexpected.length} are unexpected; the first is "${first}"`,
     );
   }
 }

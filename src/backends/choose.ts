@@ -109,11 +109,11 @@ async function choose(
   const [refusal, exempted] = await Promise.all([nftables.probe(policy), exemption?.()]);
   if (refusal === undefined && exempted !== undefined) return iptables(programs, all, exempted);
   if (refusal === undefined) {
-    return { backend: nftables, reason: "nft is here, and the kernel takes our rules" };
+    return { backend: nftables, reason: "nft is installed and the kernel accepts the rules" };
   }
   // iptables would be refused as well; the sync says so, and what to do.
-  if (refusal.kind === "not-permitted") return { backend: nftables, reason: "nft is here" };
-  const choice = await iptables(programs, all, `nft does not take our rules: ${refusal.message}`);
+  if (refusal.kind === "not-permitted") return { backend: nftables, reason: "nft is installed" };
+  const choice = await iptables(programs, all, `nft refuses the rules: ${refusal.message}`);
   const hangs = refusal.kind === "timed-out";
   if (!hangs && refusal.kind !== "crashed") return choice;
   return { ...choice, failing: nftables, failure: refusal.message, hangs };
@@ -125,7 +125,7 @@ async function iptables(programs: Programs, all: readonly Backend[], reason: str
   const byTools = choice && written(choice.tools.variant);
   if (byTools) return { backend: byTools, reason: `${reason}; ${choice.reason}` };
   const byNft = written("nft");
-  if (byNft) return { backend: byNft, reason: `${reason}; there is no iptables here` };
+  if (byNft) return { backend: byNft, reason: `${reason}; iptables is not installed` };
   throw new ProgramError(
     "not-found",
     "iptables",

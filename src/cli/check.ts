@@ -12,9 +12,9 @@ export const check = command({
   name: "check",
   summary: "say what is wrong with the config",
   description:
-    "Reads the config as the agent would with the same flags, and prints every problem with its place and its remedy, and what is right but odd. The config may be a Kubernetes manifest with a ConfigMap. A warning ends with its name; --allow=NAME accepts it, and so does a comment in the config, as in # ipmasq: allow NAME. Exits with 1 if anything is an error.",
+    "Reads the config as the agent would with the same flags, and prints every problem with its place and remedy, and advice on valid configs. The config may be a Kubernetes manifest with a ConfigMap. A warning ends with its name; --allow=NAME accepts it, and so does a comment in the config, as in # ipmasq: allow NAME. Exits with 1 if anything is an error.",
   flags: {
-    strict: toggle("take warnings for errors", "false"),
+    strict: toggle("treat warnings as errors", "false"),
     allow: text("NAMES", "accept these warnings, separated by commas", ""),
     ...configFlags,
   },

@@ -6,9 +6,9 @@ import { toggle } from "./flags.ts";
 
 export const cleanup = command({
   name: "cleanup",
-  summary: "remove every rule that the agent ever made",
+  summary: "remove all rules of ipmasq and ip-masq-agent",
   description:
-    "Removes the rules that an ipmasq or ip-masq-agent made, in nftables and in both variants of iptables. Refuses while an agent is active, which would write them again. New connections then leave with the Pod's address. Connections that are masqueraded already go on where another NAT rule is in use, such as kube-proxy's; where none is, the kernel stops translating them, and they break.",
+    "Removes the rules of ipmasq and ip-masq-agent, in nftables and in both variants of iptables. Refuses while an agent is active, since it would write them again. New connections then leave with the Pod's address. Existing masqueraded connections continue if another NAT rule is in use, such as kube-proxy's; otherwise the kernel stops translating them, and they break.",
   flags: {
     "dry-run": toggle("print what would be removed, and remove nothing", "false"),
     force: toggle("remove the rules even if an agent is active", "false"),
@@ -22,7 +22,7 @@ export const cleanup = command({
       const active = `an agent is active on this node (${described(holder)})`;
       if (!force && !dryRun)
         return { stderr: `ipmasq: ${active}; stop it first, or use --force\n`, exitCode: 1 };
-      notes.push(`${active} and writes its rules again`);
+      notes.push(dryRun ? active : `${active} and will write its rules again`);
     }
     try {
       const { done, warnings, failures } = await (dryRun ? showAll : removeAll)(

@@ -23,7 +23,7 @@ export const diff = command({
   name: "diff",
   summary: "show what a sync would change in the kernel",
   description:
-    "Prints what a sync would change in the kernel now, as a unified diff of rules; nothing is written. With --from and --to it compares what two configs mean, without any kernel, and lists the connections whose verdict changes. Exits with 0 if nothing differs, with 1 if something does, and with 2 if it cannot be told.",
+    "Prints what a sync would change in the kernel now, as a unified diff of rules. Writes nothing. With --from and --to, compares the meaning of two configs without a kernel, and lists the connections whose verdict changes. Exits with 0 if nothing differs, with 1 if something does, and with 2 if it cannot tell.",
   flags: {
     from: text("PATH", "compare two configs: the old one", ""),
     to: text("PATH", "compare two configs: the new one", ""),

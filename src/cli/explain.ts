@@ -18,7 +18,7 @@ export const explain = command({
   name: "explain",
   summary: "say what happens to a connection, and why",
   description:
-    "Says whether a connection to DST, from SRC, leaves with the node's address or keeps its own: by which rule, because of which CIDR, and from which line of which file that came. Asks neither kernel nor nft but with --live; chains are those of nftables, or with --backend=iptables those of iptables. Without addresses it reads some from standard input: one connection a line, as DST or as SRC DST.",
+    "Says whether a connection to DST, from SRC, leaves with the node's address or keeps its own: by which rule, because of which CIDR, and from which line of which file that came. Asks the kernel only with --live. Names the chains of nftables, or with --backend=iptables those of iptables. Without addresses, reads connections from standard input, one per line, as DST or as SRC DST.",
   words: "[[SRC] DST]",
   flags: {
     protocol: v.pipe(

@@ -23,7 +23,7 @@ export type FlagTable = Readonly<Record<string, v.GenericSchema<string | undefin
 export const AGENT_FLAGS = {
   config: text("PATH", "config file, or a directory of them", "/etc/config/ip-masq-agent"),
   backend: choice(["auto", "nftables", "iptables"], "what the rules are written with", "auto"),
-  "enable-ipv6": toggle("masquerade IPv6 too; beats the config"),
+  "enable-ipv6": toggle("masquerade IPv6 too; overrides the config"),
   "masq-chain": chain("NAME", "chain that holds the verdicts", "IP-MASQ-AGENT"),
   "nomasq-all-reserved-ranges": toggle(
     "without nonMasqueradeCIDRs in the config: masquerade none of the reserved ranges",
@@ -31,15 +31,15 @@ export const AGENT_FLAGS = {
   ),
   "random-fully": toggle("let the kernel pick source ports at random", "true"),
   "to-ports": ports("LIST", "source ports for tcp, udp and sctp, as in 1024-29999,32768-65535"),
-  "resync-interval": interval("DURATION", "how often to look after the rules unasked; beats the config"),
+  "resync-interval": interval("DURATION", "interval between full syncs; overrides the config"),
   listen: listen(
     "ADDR:PORT",
     "where to serve metrics, health and the status page; empty: nowhere",
     "127.0.0.1:9469",
   ),
-  "metrics-cidr-limit": whole("NUMBER", "most CIDRs that have metrics of their own", 1000),
-  "log-level": choice(["error", "warn", "info", "debug"], "the least that is logged", "info"),
-  "log-format": choice(["text", "json"], "how a line of the log looks", "text"),
+  "metrics-cidr-limit": whole("NUMBER", "most CIDRs with metrics of their own", 1000),
+  "log-level": choice(["error", "warn", "info", "debug"], "minimum log level", "info"),
+  "log-format": choice(["text", "json"], "format of log lines", "text"),
   "cleanup-on-exit": toggle("remove the rules when the agent ends", "false"),
   "runtime-dir": text("PATH", "directory of the node lock and its socket, for root only", "/run/ipmasq"),
 };
@@ -195,6 +195,6 @@ function verbosity(placeholder: string, help: string) {
 function ignored(placeholder?: string) {
   return v.pipe(
     v.optional(v.string()),
-    v.metadata({ help: "accepted for klog's sake, without effect", ...(placeholder ? { placeholder } : {}) }),
+    v.metadata({ help: "ignored; accepted for klog compatibility", ...(placeholder ? { placeholder } : {}) }),
   );
 }

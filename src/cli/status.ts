@@ -24,7 +24,7 @@ export const status = command({
   name: "status",
   summary: "show whether the rules are in force, and what they did",
   description:
-    "Shows on one screen whether the kernel holds what the config says, what it is written with and why, each CIDR with its connections, the last problems, and rules of others that masquerade what is to keep its address. It asks the active agent over the socket in --runtime-dir, or an agent over HTTP, at --listen, and shows what the kernel holds beside its answer; if no agent answers it asks the kernel and the config. Exits with 0 if all is in sync, with 1 if not.",
+    "Shows on one screen whether the policy is in force, the backend and why it was chosen, each CIDR with its connections, recent problems, and foreign rules that conflict with the policy. Asks the active agent over the socket in --runtime-dir, or over HTTP at --listen, and compares the answer with the kernel. Without an agent, asks kernel and config. Exits with 0 if all is in sync, with 1 if not.",
   flags: {
     output: choice(["text", "json"], "how to print it", "text"),
     watch: toggle("print it again every two seconds, until Ctrl-C", "false"),

@@ -62,7 +62,7 @@ function unknown(name: string, at: ConfigWarning["at"]): ConfigWarning {
     severity: "warning",
     name: "unknown-allowance",
     at,
-    what: `no warning is named ${quote(name)}`,
+    what: `${quote(name)} is not the name of a warning`,
     remedy: meant ? `did you mean ${quote(meant)}?` : "copy the name from the end of the warning's line",
   };
 }

@@ -205,7 +205,7 @@ class Reader {
           name: "key-capitals",
           at: key.at,
           key: key.text,
-          what: "capitals are used otherwise in this key",
+          what: "the key has other capitals than usual",
           remedy: `write ${quote(right)}`,
         });
       }
@@ -255,8 +255,8 @@ class Reader {
       this.problems.push(known);
       return;
     }
-    const remedy = "give a config, or an empty file for the defaults";
-    this.#error(root.at, "no known key in it, so this is no config", remedy);
+    const remedy = "write a config, or leave the file empty for the defaults";
+    this.#error(root.at, "no known key, so this is not a config", remedy);
     this.#warnOf(unknown);
   }
 

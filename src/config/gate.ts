@@ -85,7 +85,7 @@ export class Gate {
     return this.#problem(
       `more than a config of ${limits.entries} entries needs`,
       limits.entries < MOST_ENTRIES
-        ? 'state how many CIDRs a list may have, as in "cidrLimit: 100000", or remove what is no config'
+        ? 'state how many CIDRs a list may have, as in "cidrLimit: 100000", or remove what is not a config'
         : "remove entries",
     );
   }

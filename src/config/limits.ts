@@ -60,7 +60,7 @@ export function capError(at: Position, entries: string): ConfigError {
   return {
     severity: "error",
     at,
-    what: `${entries} entries in all lists together, where ${MOST_ELEMENTS} are the most`,
+    what: `${entries} entries in all lists together, but ${MOST_ELEMENTS} are allowed`,
     remedy: "unite CIDRs that lie side by side, or remove some",
   };
 }

@@ -9,7 +9,7 @@ export function lookalikeProblem(text: Text): ConfigError | undefined {
   return {
     severity: "error",
     at: text.at(0),
-    what: `looks like ${kind}, which is no config`,
+    what: `looks like ${kind}, which is not a config`,
     remedy: 'write its CIDRs as a list, as in "nonMasqueradeCIDRs: [10.0.0.0/8]"',
   };
 }

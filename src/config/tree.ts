@@ -93,7 +93,7 @@ class TreeBuilder {
     const key = isAlias(source) ? undefined : this.build(source);
     const at = this.text.at(source.range[0]);
     if (key?.kind !== "scalar") {
-      this.#refuse(at, "a key that is no text", "write the key as a plain word");
+      this.#refuse(at, "a key that is not text", "write the key as a plain word");
       return undefined;
     }
     return key;

@@ -63,7 +63,9 @@ async function ask<Answer>(
     return await read(body(socket));
   } catch (error) {
     if (error instanceof AnswerError) return error;
-    return NOBODY.has(codeOf(error) ?? "") ? "nobody" : new AnswerError(`it broke off: ${messageOf(error)}`);
+    return NOBODY.has(codeOf(error) ?? "")
+      ? "nobody"
+      : new AnswerError(`the connection broke off: ${messageOf(error)}`);
   } finally {
     clearTimeout(deadline);
     socket.destroy();
@@ -106,7 +108,7 @@ async function* body(socket: Socket): AsyncGenerator<Uint8Array> {
     if (left <= 0) return;
   }
   if (left === undefined) throw new AnswerError(NO_HTTP);
-  if (Number.isFinite(left)) throw new AnswerError("it broke off");
+  if (Number.isFinite(left)) throw new AnswerError("the connection broke off");
 }
 
 const NO_HTTP = "it is not an answer of ipmasq's HTTP server";

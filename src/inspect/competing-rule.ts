@@ -6,18 +6,18 @@ export const Competing = v.object({
     v.optional(v.picklist(["masquerades", "exempts"])),
     v.description("what the rule does: another source address, or an end to NAT before us"),
   ),
-  owner: v.pipe(v.string(), v.description("who made the rule, as far as that can be seen")),
+  owner: v.pipe(v.string(), v.description("the program that made the rule, if known")),
   tool: v.picklist(["nft", "iptables-nft", "iptables-legacy"]),
   family: v.picklist(["ip", "ip6", "inet"]),
   table: v.string(),
   chain: v.string(),
   rule: v.string(),
   priority: v.number(),
-  runs: v.pipe(v.picklist(["before us", "after us"]), v.description("its base chain, seen from ours")),
+  runs: v.pipe(v.picklist(["before us", "after us"]), v.description("the order of its base chain and ours")),
   exposes: v.pipe(
     v.array(v.string()),
     v.description(
-      "CIDRs of the policy whose connections keep their address by it and may not by this rule; at most 100",
+      "CIDRs of the policy whose connections keep their address, but may be masqueraded by this rule; at most 1000",
     ),
   ),
   andMore: v.pipe(v.optional(v.boolean()), v.description("whether there may be more than exposes names")),
@@ -29,7 +29,7 @@ export const Competing = v.object({
     v.optional(v.array(v.string())),
     v.description("if it catches connections from these only"),
   ),
-  only: v.pipe(v.optional(v.string()), v.description("if it catches marked packets only: which")),
+  only: v.pipe(v.optional(v.string()), v.description("the marked packets that it is limited to")),
   certain: v.pipe(v.boolean(), v.description("false if a condition of the rule is not understood")),
   harmless: v.boolean(),
   remedy: v.string(),
@@ -46,7 +46,7 @@ export function effectText(it: Competing): string {
   const { kind, runs, priority, certain, exposes, exempts = [], sources, only } = it;
   const which = `${only ?? "connections"}${sources ? ` from ${some(sources)}` : ""}`;
   if (kind === "exempts") {
-    return `${certain ? "exempts" : "may exempt"} ${which} to ${some(exempts)} from NAT, but we masquerade them all the same`;
+    return `${certain ? "exempts" : "may exempt"} ${which} to ${some(exempts)} from NAT, but our rules masquerade them`;
   }
   return `runs ${runs} (priority ${priority}) and ${certain ? "catches" : "may catch"} ${which} to ${some(exposes)}`;
 }

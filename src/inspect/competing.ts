@@ -259,7 +259,7 @@ function translation(
       harmless,
       remedy:
         harmless && owner === UNKNOWN.owner
-          ? "leave it: it catches nothing that is to keep its address"
+          ? "leave it: it catches no connection that the policy keeps"
           : remedy,
     },
   ];
@@ -306,7 +306,7 @@ function exemption(
     certain,
     harmless: backend === "iptables",
     remedy: [
-      "start the agent with --backend=iptables, beside which the rule has its effect",
+      "start the agent with --backend=iptables, where the rule takes effect",
       ...keys.map(key => `or add ${key}`),
     ].join(", "),
   };

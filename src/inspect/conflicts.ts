@@ -27,7 +27,7 @@ export async function findConflicts(
   const { hooks, unread, visited } = await readNatHooks({ programs, skip: isOurs(policy, backend) });
   const cut = new Set<string>();
   const found = competing(hooks, policy, backend, ({ family, table, base }) =>
-    cut.add(`chain ${base} of table ${family} ${table}: it leads on in too many ways to follow all of them`),
+    cut.add(`chain ${base} of table ${family} ${table}: its rules branch too often to follow all of them`),
   );
   return { competing: found, unread: [...unread, ...cut], visited };
 }

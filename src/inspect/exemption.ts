@@ -42,7 +42,7 @@ export async function exemptionKeptByIptables(
     const choice = await chooseTools(programs);
     const tool = choice?.tools.variant ?? "nft";
     const first = found.find(it => it.tool === tool);
-    return first && `"${first.rule}" exempts ${exempted(first)}; only iptables keeps that`;
+    return first && `"${first.rule}" exempts ${exempted(first)}; only iptables preserves that`;
   };
   return within(PATIENCE_MS, look());
 }

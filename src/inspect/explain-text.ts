@@ -45,7 +45,7 @@ function parties({ source, destination }: Explanation): string {
 const VERDICTS = {
   keep: "keeps its address",
   masquerade: "gets the node's address (masquerade)",
-  unknown: "cannot be told: a rule in our chains is not understood",
+  unknown: "unknown: a rule in our chains is not understood",
 } as const;
 
 /** What explains it in one line, for lists. */

@@ -61,7 +61,7 @@ export const Explanation = v.object({
       rivals: v.pipe(
         v.array(v.string()),
         v.description(
-          "foreign rules that may masquerade the connection although it keeps its address by ours, or exempt it although ours masquerade it",
+          "foreign rules that may masquerade a connection that our rules keep, or exempt one that our rules masquerade",
         ),
       ),
     }),

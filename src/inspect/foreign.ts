@@ -213,7 +213,7 @@ class Look {
       if (chains.has(chain) || isHarmless(chain) || this.#skip(family, table, chain)) continue;
       const where = `chain ${chain} of table ${family} ${table}`;
       if (++this.#chains > this.#most.chains || performance.now() > this.#end) {
-        this.#unread.push(`${where}: there are too many chains to look into all of them`);
+        this.#unread.push(`${where}: too many chains to read all of them`);
         break;
       }
       this.#visited.add(`${family} ${table} ${chain}`);

@@ -68,7 +68,7 @@ function severalAddresses(interfaces: NodeInterfaces): string[] {
   for (const { interface: name, address } of nodeAddresses(interfaces))
     if (address.family === "ip" && !SERVICE_INTERFACE.test(name))
       counts.set(name, (counts.get(name) ?? 0) + 1);
-  return [...counts].filter(([, count]) => count > 1).map(([name]) => `the further addresses of ${name}`);
+  return [...counts].filter(([, count]) => count > 1).map(([name]) => `more than one address of ${name}`);
 }
 
 /**

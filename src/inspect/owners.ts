@@ -59,7 +59,7 @@ export const OWNERS: readonly Owner[] = [
     owner: "cilium",
     named: /^(OLD_)?(CILIUM_|cilium)/i,
     remedy:
-      "set ipv4NativeRoutingCIDR to what is to keep its address, or enable-ipv4-masquerade and enable-ipv6-masquerade to false",
+      "set ipv4NativeRoutingCIDR to the CIDRs that keep their address, or enable-ipv4-masquerade and enable-ipv6-masquerade to false",
   },
   {
     owner: "a CNI plugin with ipMasq",
@@ -155,7 +155,7 @@ export const OWNERS: readonly Owner[] = [
   {
     owner: "firewalld",
     named: /^(firewalld|nat_POST|POST_|POSTROUTING_(ZONES|POLICIES|direct))/,
-    remedy: "take masquerading from the zone: firewall-cmd --zone=ZONE --remove-masquerade --permanent",
+    remedy: "remove masquerading from the zone: firewall-cmd --zone=ZONE --remove-masquerade --permanent",
   },
   { owner: "Submariner", named: /^(SUBMARINER|SM-GN)/, remedy: "leave it: it is how clusters are joined" },
   {

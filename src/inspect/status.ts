@@ -30,10 +30,7 @@ export const Status = v.object({
   since: v.pipe(v.optional(v.string()), v.description("when that became so, as far as the agent knows")),
   why: v.pipe(v.optional(v.string()), v.description("why it is not in sync")),
   config: v.string(),
-  kernel: v.pipe(
-    v.optional(v.string()),
-    v.description("what the kernel itself was found to hold, where an agent was asked"),
-  ),
+  kernel: v.pipe(v.optional(v.string()), v.description("what the kernel holds, if an agent was asked")),
   policy: v.optional(
     v.object({
       chain: v.string(),
@@ -64,12 +61,11 @@ export const Status = v.object({
   ),
   competing: v.pipe(
     v.array(Competing),
-    v.description("rules of others that give connections another source address, harmless ones last"),
+    v.description(
+      "foreign rules that change source addresses, or exempt connections from that; harmless ones last",
+    ),
   ),
-  notes: v.pipe(
-    v.optional(v.array(v.string())),
-    v.description("what is worth knowing, though nothing is wrong"),
-  ),
+  notes: v.pipe(v.optional(v.array(v.string())), v.description("information that is not a problem")),
   problems: v.array(v.string()),
 });
 export type Status = v.InferOutput<typeof Status>;

@@ -161,7 +161,7 @@ function accident(text: string): Fault | undefined {
     return { what: `"${text}" is ${count} in one entry`, remedy: "make an entry of each" };
   }
   if (/\$[{(\w]|<%|\{%/.test(text)) {
-    return { what: `"${text}" is a variable that nobody replaced`, remedy: "write the CIDR itself" };
+    return { what: `"${text}" is an unreplaced variable`, remedy: "write the CIDR itself" };
   }
   const [, first = "", last = ""] = /^([^-\s]+)\s*-\s*([^-\s]+)$/.exec(text) ?? [];
   if (isIP(first) !== 0 && isIP(first) === isIP(last)) {

@@ -16,7 +16,7 @@ export function parseListen(text: string): Listen | "nowhere" | Fault {
   const known = address === "" || isIP(address) === (six === undefined ? 4 : 6);
   if (digits === undefined || Number(digits) > 65535 || !known) {
     return {
-      what: `"${text}" is no address with a port`,
+      what: `"${text}" is not an address with a port`,
       remedy: 'write it as in "127.0.0.1:9469", "[::1]:9469" or ":9469"',
     };
   }

@@ -32,7 +32,7 @@ export function parseRequest(bytes: Buffer): HttpRequest | Refusal | undefined {
   const [, method, target, version] = REQUEST_LINE.exec(requestLine) ?? [];
   if (method === undefined || target === undefined || version === undefined)
     return { status: 400, why: "the request line is not right" };
-  if (!version.startsWith("1.")) return { status: 505, why: "only HTTP/1.1 and 1.0 are spoken" };
+  if (!version.startsWith("1.")) return { status: 505, why: "only HTTP/1.0 and 1.1 are supported" };
   const path = PATH.exec(target)?.[1];
   if (path === undefined) return { status: 400, why: "the path is not right" };
   return refusedHeaders(lines, method, version) ?? { method, path: path === "" ? "/" : path };

@@ -41,7 +41,8 @@ export function createLog(
           const time = date.toISOString();
           if (
             lost > 0 &&
-            write(formatted(time, "warn", "log lines lost, their reader stalled", { lost })) !== false
+            write(formatted(time, "warn", "log lines were lost because their reader stalled", { lost })) !==
+              false
           )
             lost = 0;
           if (write(formatted(time, type, `${message}`, isFacts(facts) ? facts : {})) === false) lost++;

@@ -163,7 +163,7 @@ export class Metrics {
     );
     this.#gauge(
       "competing_rules",
-      "Foreign rules in conflict with the policy, when last looked for.",
+      "Foreign rules that conflict with the policy, as of the last look.",
       () => journal.competing.filter(({ harmless }) => !harmless).length,
     );
     this.#gauge(

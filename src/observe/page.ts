@@ -169,7 +169,7 @@ function competitors({ competing }: Journal): Html | [] {
         html`<tr><td>${it.owner}</td><td><code>${it.rule}</code></td><td>${effectText(it)}</td><td>${it.remedy}</td></tr>\n`,
     );
   return html`<section>
-<h2>Foreign rules in conflict with the policy</h2>
+<h2>Foreign rules that conflict with the policy</h2>
 <div class="wide"><table>
 <thead><tr><th>Owner</th><th>Rule</th><th>Effect</th><th>What to do</th></tr></thead>
 <tbody>

@@ -49,8 +49,7 @@ export function serve(options: ServerOptions): Watch {
       said = performance.now();
       const taken = codeOf(error) === "EADDRINUSE";
       const facts = { listen: formatListen(listen), error: messageOf(error) };
-      if (taken)
-        log.error("another process has the HTTP port, and answers probes and scrapes in our place", facts);
+      if (taken) log.error("another process has the HTTP port and answers probes and scrapes", facts);
       else log.error("metrics and health are not served", facts);
     }
   };
@@ -91,7 +90,7 @@ function routesOf(
     refresh().catch(error => log.debug("counters cannot be read", { error: messageOf(error) })),
   );
   const looked = seldom(() =>
-    look().catch(error => log.debug("rules of others cannot be read", { error: messageOf(error) })),
+    look().catch(error => log.debug("foreign rules cannot be read", { error: messageOf(error) })),
   );
   const shared = (
     headers: Readonly<Record<string, string>>,
@@ -127,7 +126,7 @@ async function answer(routes: Routes, { method, path }: HttpRequest, failed: Fai
     return await route();
   } catch (error) {
     failed(path, error);
-    return plain(500, "something went wrong; the log says what");
+    return plain(500, "internal error; see the log");
   }
 }
 

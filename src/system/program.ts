@@ -133,7 +133,7 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
     throw new ProgramError("crashed", command, what, "", exitCode);
   }
   if (child.signalCode) {
-    const hint = "something else killed it; if the kernel did, memory is short";
+    const hint = "another process or the kernel killed it; memory may be short";
     throw new ProgramError("exhausted", command, `was killed by ${child.signalCode}`, hint, exitCode);
   }
   return ended;
@@ -160,7 +160,7 @@ function start(argv: readonly string[], command: string, input: string | undefin
         "not-permitted",
         command,
         messageOf(error),
-        `may it be executed? see ${argv[0]}`,
+        `check that it is executable: ${argv[0]}`,
       );
     }
     throw new ProgramError("exhausted", command, messageOf(error), "see the limits of files and processes");

@@ -34,7 +34,7 @@ test("each rule is warned of once, and not more than a few", async () => {
   await output(["nft", more.join("; ")]);
   await competitors.look();
   expect([about.competing.length, lines.length]).toEqual([51, 1 + 5 + 1]);
-  expect(lines.at(-1)).toContain("more foreign rules are in conflict; see ipmasq status more=45");
+  expect(lines.at(-1)).toContain("more foreign rules conflict with the policy; see ipmasq status more=45");
 });
 
 test("changes in bursts make one look, and not one after the other", async () => {

@@ -270,14 +270,14 @@ describe("check", () => {
       "CidrLimit: 5\n",
       [],
       0,
-      'c:1:1: warning: CidrLimit: capitals are used otherwise in this key; write "cidrLimit" [key-capitals]\n',
+      'c:1:1: warning: CidrLimit: the key has other capitals than usual; write "cidrLimit" [key-capitals]\n',
     ],
     [
       "odd",
       "CidrLimit: 5\n",
       ["--strict"],
       1,
-      'c:1:1: warning: CidrLimit: capitals are used otherwise in this key; write "cidrLimit" [key-capitals]\n',
+      'c:1:1: warning: CidrLimit: the key has other capitals than usual; write "cidrLimit" [key-capitals]\n',
     ],
     [
       "right, but unwise",

@@ -4,7 +4,7 @@ import { problemsOf } from "./folder.ts";
 
 const KEEP = "nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n";
 const NO_CONFIG =
-  "no known key in it, so this is no config; give a config, or an empty file for the defaults";
+  "no known key, so this is not a config; write a config, or leave the file empty for the defaults";
 const TEMPLATE =
   'an unrendered template, of Helm or the like: "{{"; render it first, as with "helm template"';
 const LIST = 'write its CIDRs as a list, as in "nonMasqueradeCIDRs: [10.0.0.0/8]"';
@@ -79,7 +79,7 @@ describe("a text without a known key", () => {
     ["a CNI config", '{"cniVersion":"1.0.0","plugins":[]}', "a CNI plugin's config"],
     ["a list of objects", '[{"ip_prefix":"192.0.2.0/24"}]', "AWS' list of addresses (ip-ranges.json)"],
   ])("%s", async (_what, config, what) => {
-    expect(await problemsOf(config)).toEqual([`c:1:1: looks like ${what}, which is no config; ${LIST}`]);
+    expect(await problemsOf(config)).toEqual([`c:1:1: looks like ${what}, which is not a config; ${LIST}`]);
   });
 
   test("is an error, and each key has its warning", async () => {
@@ -177,8 +177,8 @@ describe("an entry that is no CIDR for a known reason", () => {
     ["10.244.0.0/16,fd00::/64", "is two CIDRs in one entry; make an entry of each"],
     ["10.0.0.0/8 172.16.0.0/12; 192.168.0.0/16", "is 3 CIDRs in one entry; make an entry of each"],
     ["10.0.0.0/8, 172.16.0.0", "is two CIDRs in one entry; make an entry of each"],
-    [`$\{POD_CIDR}`, "is a variable that nobody replaced; write the CIDR itself"],
-    ["$POD_CIDR/16", "is a variable that nobody replaced; write the CIDR itself"],
+    [`$\{POD_CIDR}`, "is an unreplaced variable; write the CIDR itself"],
+    ["$POD_CIDR/16", "is an unreplaced variable; write the CIDR itself"],
     ["10.0.0.0-10.0.0.255", "is a range of addresses; write the CIDRs that it is made of"],
     ["fd00:: - fd00::ff", "is a range of addresses; write the CIDRs that it is made of"],
     ["10.0.0.0/255.0.0.0", 'has a mask for a prefix length; did you mean "10.0.0.0/8"?'],

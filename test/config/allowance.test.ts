@@ -43,8 +43,8 @@ describe("a comment accepts a warning", () => {
       "if that exists",
       "# ipmasq: allow interval-risen, x\nresyncInterval: 5m\n",
       [
-        'c:1:17: warning: no warning is named "interval-risen"; did you mean "interval-raised"? [unknown-allowance]',
-        'c:1:17: warning: no warning is named "x"; copy the name from the end of the warning\'s line [unknown-allowance]',
+        'c:1:17: warning: "interval-risen" is not the name of a warning; did you mean "interval-raised"? [unknown-allowance]',
+        'c:1:17: warning: "x" is not the name of a warning; copy the name from the end of the warning\'s line [unknown-allowance]',
       ],
     ],
   ])("%s", async (_what, config, lines) => {

@@ -5,7 +5,7 @@ import { Folder } from "./folder.ts";
 /** Reading that many takes its time on a machine that others use too. */
 const LIMIT_MS = 30_000;
 
-const END = `entries in all lists together, where ${MOST_ELEMENTS} are the most; unite CIDRs that lie side by side, or remove some`;
+const END = `entries in all lists together, but ${MOST_ELEMENTS} are allowed; unite CIDRs that lie side by side, or remove some`;
 const LIMIT = `cidrLimit: ${MOST_ELEMENTS}\n`;
 const ALL = Array.from(
   { length: MOST_ELEMENTS },

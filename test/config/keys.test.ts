@@ -22,7 +22,7 @@ describe("enableIPv6", () => {
       undefined,
       ["ip", "ip6"],
       [
-        'd/ip-masq-a:1:1: warning: enableipv6: capitals are used otherwise in this key; write "enableIPv6" [key-capitals]',
+        'd/ip-masq-a:1:1: warning: enableipv6: the key has other capitals than usual; write "enableIPv6" [key-capitals]',
       ],
     ],
     [
@@ -48,7 +48,7 @@ describe("enableIPv6", () => {
 });
 
 describe("nonMasqueradeSourceCIDRs", () => {
-  const CAPITALS = "capitals are used otherwise in this key; write";
+  const CAPITALS = "the key has other capitals than usual; write";
   test.each<[string, string[]]>([
     ["nonMasqueradeSourceCIDRs", []],
     ["nonMasqueradeSrcCIDRs", []],

@@ -135,14 +135,14 @@ describe("a key", () => {
       "masqLinkLocal: true\nMasqLinkLocal: true\n",
       [
         'c:2:1: MasqLinkLocal: given twice, first as "masqLinkLocal" in line 1; remove one of the two',
-        'c:2:1: warning: MasqLinkLocal: capitals are used otherwise in this key; write "masqLinkLocal" [key-capitals]',
+        'c:2:1: warning: MasqLinkLocal: the key has other capitals than usual; write "masqLinkLocal" [key-capitals]',
       ],
     ],
     [
       "in other capitals",
       "NONMASQUERADECIDRS: []\n",
       [
-        'c:1:1: warning: NONMASQUERADECIDRS: capitals are used otherwise in this key; write "nonMasqueradeCIDRs" [key-capitals]',
+        'c:1:1: warning: NONMASQUERADECIDRS: the key has other capitals than usual; write "nonMasqueradeCIDRs" [key-capitals]',
       ],
     ],
     [
@@ -157,7 +157,7 @@ describe("a key", () => {
       "cidrLimit: 5\npods: []\n",
       [`c:2:1: warning: pods: not a known key; ${KEYS} [unknown-key]`],
     ],
-    ["that is a list", "? [a]\n: b\n", ["c:1:3: a key that is no text; write the key as a plain word"]],
+    ["that is a list", "? [a]\n: b\n", ["c:1:3: a key that is not text; write the key as a plain word"]],
   ])("%s", async (_what, config, lines) => {
     expect(await problemsOf(config)).toEqual(lines);
   });

@@ -298,15 +298,13 @@ describe("exemptions from what we masquerade", () => {
     expect(it).toMatchObject({
       harmless: false,
       remedy:
-        "start the agent with --backend=iptables, beside which the rule has its effect, or add 198.51.100.0/24 to nonMasqueradeCIDRs",
+        "start the agent with --backend=iptables, where the rule takes effect, or add 198.51.100.0/24 to nonMasqueradeCIDRs",
     });
     expect(exemptions([natHook(rules)], MEANT, "iptables")).toMatchObject([{ harmless: true }]);
     const [source] = exemptions([natHook("-A POSTROUTING -s 10.244.9.0/24 -j ACCEPT")], MEANT, "nftables");
     expect(source?.remedy).toEndWith("or add 10.244.9.0/24 to nonMasqueradeSourceCIDRs");
     const [marked] = exemptions([natHook("-A POSTROUTING -m mark --mark 1 -j ACCEPT")], MEANT, "nftables");
-    expect(marked?.remedy).toBe(
-      "start the agent with --backend=iptables, beside which the rule has its effect",
-    );
+    expect(marked?.remedy).toBe("start the agent with --backend=iptables, where the rule takes effect");
   });
 });
 

@@ -31,7 +31,7 @@ test.each([
   ["DHCP", node({ "/proc/net/udp": UDP_HEAD + socket("00000000:0043") })],
   ["VRRP", node({ "/proc/net/raw": UDP_HEAD + socket("00000000:0070") })],
   [
-    "the further addresses of eth0",
+    "more than one address of eth0",
     node(
       {},
       {

@@ -88,7 +88,7 @@ describe.each(VARIANTS)("in %s, what is exempted beside ip-masq-agent stays so b
     const { name, reason, announced } = await ipmasq("auto");
     expect(await verdicts()).toEqual(before);
     expect([name, announced]).toEqual(["iptables", []]);
-    expect(reason).toContain(`exempts ${exempts}; only iptables keeps that`);
+    expect(reason).toContain(`exempts ${exempts}; only iptables preserves that`);
   });
 
   test("with --backend=nftables the exemption has no effect, and that is announced", async () => {
@@ -229,7 +229,7 @@ describe("the built binary", () => {
     expect((await run("run", "--once")).exitCode).toBe(0);
     expect((await verdicts())["Pod to 198.51.100.9"]).toBe("pod");
     expect(await status()).toMatchObject({ inSync: true, backend: "iptables" });
-    const reason = `"-A POSTROUTING -d 198.51.100.0/24 -j ACCEPT" exempts connections to 198.51.100.0/24; only iptables keeps that`;
+    const reason = `"-A POSTROUTING -d 198.51.100.0/24 -j ACCEPT" exempts connections to 198.51.100.0/24; only iptables preserves that`;
     expect((await status()).reason).toStartWith(reason);
     const { stdout } = await run("explain", "--live", "198.51.100.9");
     expect(stdout).toContain("-A POSTROUTING -d 198.51.100.0/24 -j ACCEPT");

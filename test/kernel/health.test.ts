@@ -85,7 +85,7 @@ test("readiness, metrics, page and log agree about a config that becomes wrong, 
 
   await save(CONFIG, "nonMasqueradeCIDRs: [10.0.0.1/8]\n");
   const problem = `${CONFIG}:1:22: nonMasqueradeCIDRs[0]: "10.0.0.1/8" has host bits set; did you mean "10.0.0.0/8"?`;
-  const said = await log.until("the last good one stays in force");
+  const said = await log.until("config rejected, last good policy stays active");
   expect(said.filter(line => line.includes(problem))).toHaveLength(1);
   const wrong = await stateWith(url, it => it.good === 0 && it.page.includes("Problems"));
   expect(wrong).toMatchObject({ ready: [200, "ok"], good: 0, inSync: 1, cidrs: 2 });

@@ -227,7 +227,7 @@ describe("the choice", () => {
   };
 
   test("is nftables where nft is there and the kernel takes the rules", async () => {
-    expect(await chosen("auto")).toBe("nftables by nft: nft is here, and the kernel takes our rules");
+    expect(await chosen("auto")).toBe("nftables by nft: nft is installed and the kernel accepts the rules");
     expect(await run("nft list ruleset")).toBe("");
   });
 
@@ -240,7 +240,7 @@ describe("the choice", () => {
   test("is nft for the chain where there is no iptables", async () => {
     const programs = hidden("iptables", "iptables-nft", "iptables-legacy");
     expect(await chosen("iptables", programs)).toBe(
-      "iptables by nft: --backend=iptables; there is no iptables here",
+      "iptables by nft: --backend=iptables; iptables is not installed",
     );
   });
 

@@ -59,7 +59,7 @@ describeCandidates(({ open, meddling }) => {
     const errors = life.lines.filter(line => line.startsWith("ERROR"));
     expect(errors).toEqual([
       `ERROR ${CONFIG}:1:22: nonMasqueradeCIDRs[0]: "203.0.113.1/24" has host bits set; did you mean "203.0.113.0/24"?`,
-      `ERROR the config is wrong, so the last good one stays in force config=${CONFIG}`,
+      `ERROR config rejected, last good policy stays active config=${CONFIG}`,
     ]);
 
     const corrected = life.next("applied");

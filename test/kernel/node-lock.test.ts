@@ -87,7 +87,7 @@ test("agents of different network namespaces are active at the same time", async
 test("one whose config was never right does not keep another one from being active, and stands by when it is", async () => {
   await writeFile(`${FOLDER}/first`, "cidrLimit: 0\n");
   const first = start("first");
-  await first.log.until("so the kernel is left as it is");
+  await first.log.until("config rejected, no rules are written");
   await keep("second", "203.0.113.0/24");
   const second = start("second");
   await second.log.until("policy in force");
@@ -117,7 +117,7 @@ test("an active one that has lost its lock to another one stands by", async () =
 describe("--cleanup-on-exit leaves the rules of the active agent alone when it ends", () => {
   test.each([
     ["one that stands by", "cidrLimit: 5\n", STANDS_BY],
-    ["one whose config was never right", "cidrLimit: 0\n", "so the kernel is left as it is"],
+    ["one whose config was never right", "cidrLimit: 0\n", "config rejected, no rules are written"],
   ])("%s", async (_who, config, until) => {
     const first = start("none");
     await first.log.until("policy in force");

@@ -198,7 +198,7 @@ describe("the agent", () => {
     await Bun.sleep(100);
     await theirs();
     const said = (await agent.log.until("repaired added=8 removed=3")).at(-1);
-    expect(said).toContain('remedy="another ip-masq-agent is at work; remove it"');
+    expect(said).toContain('remedy="another ip-masq-agent is running; remove it"');
     expect(await agent.end()).toBe(0);
   });
 
@@ -216,7 +216,7 @@ describe("the agent", () => {
   test("that starts with a wrong config leaves the kernel alone until it is right", async () => {
     await writeFile(CONFIG, "cidrLimit: 0\n");
     const agent = RunningAgent.start(lab.node, [`--config=${CONFIG}`]);
-    await agent.log.until("the config is wrong, so the kernel is left as it is");
+    await agent.log.until("config rejected, no rules are written");
     expect(await lab.node.output(LIST)).toBe("");
     await save(CONFIG, "cidrLimit: 1\n");
     await agent.log.until("rules applied");

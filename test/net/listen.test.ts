@@ -28,7 +28,7 @@ test.each([
   ":",
 ])("%s is refused", text => {
   expect(parseListen(text)).toEqual({
-    what: `"${text}" is no address with a port`,
+    what: `"${text}" is not an address with a port`,
     remedy: 'write it as in "127.0.0.1:9469", "[::1]:9469" or ":9469"',
   });
 });

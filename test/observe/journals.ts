@@ -9,7 +9,7 @@ export function journal(): Journal {
   about.backend = {
     backend: "nftables",
     writer: "nft",
-    reason: "nft is here, and the kernel takes our rules",
+    reason: "nft is installed and the kernel accepts the rules",
     fallback: false,
   };
   return about;

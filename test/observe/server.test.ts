@@ -126,7 +126,7 @@ test("a port that is taken is an error in each resync interval, and served when 
   about.interval = 1000;
   const { url, lines, get } = await start(about, undefined, address.port);
   await until(() => lines.length === 2);
-  const taken = `ERROR another process has the HTTP port, and answers probes and scrapes in our place listen=127.0.0.1:${address.port} error=`;
+  const taken = `ERROR another process has the HTTP port and answers probes and scrapes listen=127.0.0.1:${address.port} error=`;
   expect(lines.map(line => line.startsWith(taken))).toEqual([true, true]);
   other.close();
   about.interval = 60_000;
@@ -145,7 +145,7 @@ test("what goes wrong inside is answered with 500, and logged with its cause, on
   });
   const answers = await Promise.all(Array.from({ length: 5 }, () => get("/status")));
   expect(answers.map(({ status }) => status)).toEqual([500, 500, 500, 500, 500]);
-  expect(await answers[0]?.text()).toBe("something went wrong; the log says what\n");
+  expect(await answers[0]?.text()).toBe("internal error; see the log\n");
   expect(lines).toHaveLength(2);
   expect(lines[1]).toStartWith(
     'ERROR an HTTP request failed inside ipmasq; please report this path=/status error="out of\\u001b[2J luck, at ',

@@ -60,9 +60,9 @@ test("lines are lost while the reader stalls, none is torn, and the log says how
   log.info("end");
   const lines = (long + drain(ends.free)).replaceAll(/^\S+ /gm, "").split("\n");
   expect(lines).toEqual([
-    "WARN  log lines lost, their reader stalled lost=3",
+    "WARN  log lines were lost because their reader stalled lost=3",
     `INFO  after long=${"y".repeat(100_000)}`,
-    "WARN  log lines lost, their reader stalled lost=1",
+    "WARN  log lines were lost because their reader stalled lost=1",
     "INFO  end",
     "",
   ]);

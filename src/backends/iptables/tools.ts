@@ -174,7 +174,7 @@ function incompatible(argv: readonly string[], family: Family, exitCode: number)
   return new ProgramError(
     "incompatible",
     argv.join(" "),
-    `table ${family} nat has rules that nft wrote and iptables cannot read`,
+    `table ${family} nat has native nft rules, which iptables cannot read`,
     "run ipmasq cleanup if they are ours, or start the agent with --backend=nftables",
     exitCode,
   );
@@ -194,7 +194,7 @@ const FAILURES: readonly { readonly said: RegExp; readonly kind: FailureKind; re
   {
     said: /open lock file/,
     kind: "not-permitted",
-    hint: "mount the node's /run/xtables.lock here: all iptables-legacy of a node take turns by it",
+    hint: "mount the node's /run/xtables.lock here: all programs of iptables-legacy on a node share it",
   },
   {
     said: /permission denied|must be root|not permitted/i,
@@ -209,7 +209,7 @@ const FAILURES: readonly { readonly said: RegExp; readonly kind: FailureKind; re
   {
     said: /incompatible/,
     kind: "incompatible",
-    hint: "remove what nft wrote into table nat, or start the agent with --backend=nftables",
+    hint: "remove the native nft rules from table nat, or start the agent with --backend=nftables",
   },
   {
     said: /Table does not exist|[Ff]amily not supported|[Pp]rotocol not supported|can't initialize/,

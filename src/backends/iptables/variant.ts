@@ -17,7 +17,7 @@ export async function chooseTools(programs: Programs): Promise<Choice | undefine
   const all = await allTools(programs);
   const [first, second] = all;
   if (!first) return undefined;
-  if (!second) return { tools: first, reason: `${first.variant} is the only iptables here` };
+  if (!second) return { tools: first, reason: `${first.variant} is the only iptables installed` };
   for (const tools of all) {
     const hint = HINT.exec(await saved(tools, "mangle"))?.[1];
     if (hint !== undefined) return { tools, reason: `kubelet's chain ${hint} is in ${tools.variant}` };

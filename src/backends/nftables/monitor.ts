@@ -56,7 +56,7 @@ export function watchTransactions(
       if (listened) changed(); // for all that was not seen since it ended
       listened = false;
       polling ??= poll(look, changed);
-      tell(`nft monitor fails (${why}), so the rules are looked at each second`);
+      tell(`nft monitor fails (${why}), so the rules are checked each second`);
     }
     const lived = why === undefined || performance.now() - began > LONGEST_WAIT_MS;
     failures = why === undefined ? 0 : lived ? 1 : failures + 1;

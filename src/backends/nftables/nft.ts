@@ -271,7 +271,7 @@ function notUnderstood(argv: readonly string[], why: string, exitCode: number): 
   return new ProgramError(
     "incompatible",
     argv.join(" "),
-    `printed what is not understood: ${why}`,
+    `printed unexpected output: ${why}`,
     hint,
     exitCode,
   );

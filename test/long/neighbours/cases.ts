@@ -96,7 +96,7 @@ export const CASES: readonly Case[] = [
     start: ipMasqAgent("iptables-nft", SAME_CIDRS),
     beside: ["iptables-nft"],
     still: true,
-    says: "another ip-masq-agent is at work; remove it",
+    says: "another ip-masq-agent is running; remove it",
     harm: "its chain is ours",
   },
   {
@@ -112,7 +112,7 @@ export const CASES: readonly Case[] = [
     start: ipMasqAgent("iptables-nft", OTHER_CIDRS),
     beside: ["iptables-nft"],
     still: true,
-    says: "another ip-masq-agent is at work; remove it",
+    says: "another ip-masq-agent is running; remove it",
     harm: "its chain is ours",
   },
   {
