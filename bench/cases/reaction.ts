@@ -14,7 +14,7 @@ const CONFIG = `${FOLDER}/ip-masq-agent`;
 const ROUNDS = 200;
 /** With iptables, where the agent does the same. */
 const IPTABLES_ROUNDS = 60;
-/** iptables-legacy tells nobody of changes, so its rules are looked at every 5 s. */
+/** The kernel reports no changes of iptables-legacy, so its rules are looked at each second. */
 const LEGACY_ROUNDS = 4;
 /** An agent that has to repair more often within 10 s waits before it does it again. */
 const REPAIRS_OF_AN_AGENT = 4;
@@ -31,7 +31,7 @@ export async function reaction(): Promise<Benchmark> {
   const ms = (value: number) => `${Math.round(value)} ms`;
   return {
     title: "Reaction",
-    how: `A config with 64 CIDRs is saved by rename until a UDP connection gets the new verdict; and the rules are flushed until one gets the right verdict again, counted from before the flushing program starts. A connection is tried every 0.4 to 1 ms. ${ROUNDS} rounds each, ${IPTABLES_ROUNDS} with iptables; ${LEGACY_ROUNDS} for the flush of iptables-legacy, which is looked at every 5 s. ip-masq-agent sees either at its next resync, after up to 60 s by default.`,
+    how: `A config with 64 CIDRs is saved by rename until a UDP connection gets the new verdict; and the rules are flushed until one gets the right verdict again, counted from before the flushing program starts. A connection is tried every 0.4 to 1 ms. ${ROUNDS} rounds each, ${IPTABLES_ROUNDS} with iptables; ${LEGACY_ROUNDS} for the flush of iptables-legacy, which is looked at each second. ip-masq-agent sees either at its next resync, after up to 60 s by default.`,
     tables: [
       {
         columns: ["", "config saved, median", "99th percentile", "rules flushed, median", "99th percentile"],

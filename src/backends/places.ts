@@ -1,4 +1,5 @@
 import type { Family } from "../net/cidr.ts";
+import { failureKind } from "../system/program.ts";
 import type { Backend } from "./backend.ts";
 
 /** What was found in all places together. */
@@ -14,6 +15,14 @@ export interface PlaceFailure {
   readonly error: unknown;
   /** Whether another writer of the same place could. */
   readonly isCovered: boolean;
+}
+
+/**
+ * Whether no rules can be hidden by a failure: another writer could read the same place, or kernel or program cannot
+ * have rules there.
+ */
+export function isHarmless({ isCovered, error }: PlaceFailure): boolean {
+  return isCovered || failureKind(error) === "unsupported";
 }
 
 /**

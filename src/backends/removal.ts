@@ -1,7 +1,6 @@
 import { messageOf } from "../system/errors.ts";
-import { failureKind } from "../system/program.ts";
 import { type Backend, FAMILIES } from "./backend.ts";
-import { type Found, inEachPlace, type PlaceFailure } from "./places.ts";
+import { type Found, inEachPlace, isHarmless, type PlaceFailure } from "./places.ts";
 
 /** What was done with the rules of all backends, in lines for people. */
 export interface Removal {
@@ -42,9 +41,4 @@ function removal({ found, failures }: Found<string>): Removal {
     warnings: failures.filter(isHarmless).map(it => `could not look at ${where(it)}`),
     failures: failures.filter(it => !isHarmless(it)).map(it => `rules may be left in ${where(it)}`),
   };
-}
-
-/** A kernel or program that cannot do it never did it, and another writer may have read the same place. */
-function isHarmless({ isCovered, error }: PlaceFailure): boolean {
-  return isCovered || failureKind(error) === "unsupported";
 }

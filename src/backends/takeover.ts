@@ -3,7 +3,7 @@ import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
 import type { ProgramError } from "../system/program.ts";
 import { type Backend, FAMILIES, type Plan, type Tally, type Watch, type Watcher } from "./backend.ts";
-import { inEachPlace, type PlaceFailure } from "./places.ts";
+import { inEachPlace, isHarmless, type PlaceFailure } from "./places.ts";
 import type { KernelRules } from "./rules.ts";
 import { type Synced, sync } from "./sync.ts";
 
@@ -112,9 +112,7 @@ export class Takeover {
   }
 }
 
-/** Those of places that no writer could read. */
+/** Those that may hide rules. */
 function sentences(failures: readonly PlaceFailure[]): string[] {
-  return failures
-    .filter(({ isCovered }) => !isCovered)
-    .map(({ family, error }) => `${family}: ${messageOf(error)}`);
+  return failures.filter(it => !isHarmless(it)).map(({ family, error }) => `${family}: ${messageOf(error)}`);
 }

@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import { Failover } from "../../src/backends/failover.ts";
+import { Takeover } from "../../src/backends/takeover.ts";
 import { policy } from "../policies.ts";
-import { fakes } from "./fake-backend.ts";
+import { FakeBackend, fakes } from "./fake-backend.ts";
 
 /** The preferred backend is tried again at each sync. */
 const PAUSES = { first: 0, last: 0, probe: 1000 };
@@ -90,4 +91,18 @@ test("leftovers that are found late are not removed by a backend that no longer 
   await tidied;
   expect([...nft.kernel.keys()]).toEqual(["ip"]);
   expect([...iptables.kernel.keys()]).toEqual(["ip"]);
+});
+
+test("a place that cannot hold rules, or that another writer could read, is no reason for a warning", async () => {
+  const { nft, iptables, legacy } = fakes();
+  const byNft = new FakeBackend("iptables", "nft", iptables.place);
+  const takeover = new Takeover(nft, [nft, iptables, byNft, legacy]);
+  legacy.become("unsupported");
+  iptables.become("incompatible");
+  expect(await takeover.leftovers(policy())).toEqual({ lines: [], failures: [] });
+  byNft.kernel.set("ip", "a rule");
+  expect(await takeover.tidy(policy())).toEqual({ lines: ["ip"], failures: [] });
+  byNft.become("crashed", "ip6");
+  const failures = ["ip6: iptables-nft: incompatible", "ip6: nft: crashed"];
+  expect(await takeover.leftovers(policy())).toEqual({ lines: [], failures });
 });

@@ -6,7 +6,7 @@ import type { Policy } from "../../src/policy/policy.ts";
 import { type FailureKind, ProgramError } from "../../src/system/program.ts";
 
 /** A backend whose kernel is memory, and whose program fails as a test wants. */
-class FakeBackend implements Backend {
+export class FakeBackend implements Backend {
   /** Rules by family. */
   readonly kernel = new Map<Family, string>();
   readonly fails = new Map<Family, FailureKind>();

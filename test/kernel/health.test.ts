@@ -212,9 +212,9 @@ test("a rule of somebody else that competes is warned of once, counted, and name
   const theirs = "add table ip theirs; add chain ip theirs c { type nat hook postrouting priority 90; }";
   await output(["nft", `${theirs}; add rule ip theirs c ip daddr 10.1.0.0/16 masquerade`]);
   const url = await start();
-  const [warning = ""] = (await log.until("a foreign rule masquerades connections that are to keep")).slice(
-    -1,
-  );
+  const [warning = ""] = (
+    await log.until("a foreign rule masquerades connections that the policy keeps")
+  ).slice(-1);
   expect(warning).toContain(
     'owner=unknown rule="ip daddr 10.1.0.0/16 masquerade" table="ip theirs" chain=c exposes=10.0.0.0/8',
   );

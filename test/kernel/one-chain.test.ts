@@ -108,7 +108,7 @@ for (const { name, ...found } of FOLDERS) {
     ]);
     const it = tools("iptables-nft", folder);
     for (const chain of ["POSTROUTING", "THEIRS"]) {
-      expect(it.chain("ip", chain)).rejects.toThrow("table ip nat has rules that nft wrote");
+      expect(it.chain("ip", chain)).rejects.toThrow("table ip nat has native nft rules");
     }
     expect(await it.chain("ip", "NONE")).toBe(undefined);
   });

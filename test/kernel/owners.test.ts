@@ -317,7 +317,7 @@ test("a look is bounded by chains, bytes and time, and says what it left out", a
   const table = "add table ip t; add chain ip t post { type nat hook postrouting priority 90; };";
   await output(["nft", `${table}${many.join("")}`]);
   const few = await readNatHooks({ limits: { chains: 5 } });
-  expect(few.unread[0]).toStartWith("chain c4 of table ip t: there are too many chains");
+  expect(few.unread[0]).toStartWith("chain c4 of table ip t: too many chains");
   expect(competing(few.hooks, MEANT, "nftables")).toHaveLength(4);
   const small = await readNatHooks({ limits: { output: 100 } });
   expect(small.unread.join()).toContain("was killed");
