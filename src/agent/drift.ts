@@ -1,4 +1,5 @@
 import type { Plan } from "../backends/backend.ts";
+import { isIncumbentText } from "../backends/comments.ts";
 
 /** What a write changes of the rules in the kernel, in numbers of lines, with the first of each kind. */
 export type Drift = {
@@ -33,8 +34,5 @@ function beyond(lines: readonly string[], others: readonly string[]): string[] {
 
 /** What to do if the rules that were found are another agent's. */
 export function remedyFor({ held }: Plan): string | undefined {
-  return held.some(line => INCUMBENT.test(line)) ? "another ip-masq-agent is running; remove it" : undefined;
+  return held.some(isIncumbentText) ? "another ip-masq-agent is running; remove it" : undefined;
 }
-
-/** What ip-masq-agent says in the comments of its chain, in place of ours. */
-const INCUMBENT = /"ip-masq-agent: .* subject to MASQUERADE/;

@@ -22,12 +22,15 @@ export interface KernelRule {
 export type Condition =
   | { readonly on: "destination" | "source"; readonly not: boolean; readonly cidrs: readonly Cidr[] }
   | { readonly on: "out" | "protocol"; readonly not: boolean; readonly names: readonly string[] }
-  | { readonly on: "local" | "broadcast" | "multicast" | "ipsec"; readonly not: boolean }
+  | { readonly on: (typeof DESTINATION_TYPES)[number] | "ipsec"; readonly not: boolean }
   /** Whether those bits of the packet's mark that are in `mask` are `value`. */
   | { readonly on: "mark"; readonly not: boolean; readonly value: number; readonly mask: number }
   | { readonly on: "family"; readonly not: boolean; readonly family: Family }
   | { readonly on: "chance" }
   | { readonly on: "unknown" };
+
+/** Types of addresses besides unicast that packets are sent to. */
+export const DESTINATION_TYPES = ["local", "broadcast", "multicast"] as const;
 
 /**
  * `accept` also stands for other ways to end, `snat` for any other address than masquerading gives, and `bind` for

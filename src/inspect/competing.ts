@@ -1,4 +1,5 @@
 import type { Backend } from "../backends/backend.ts";
+import { isOwnText } from "../backends/comments.ts";
 import { extraChains } from "../backends/iptables/ruleset.ts";
 import { TABLE } from "../backends/nftables/table.ts";
 import type { Condition, KernelRule } from "../backends/rules.ts";
@@ -114,9 +115,7 @@ function isOwnName(chain: string, policy: Policy): boolean {
 /** Whether ipmasq wrote the chain: ip-masq-agent's comments differ. */
 function isOwnChain({ chains }: NatHook, chain: string, policy: Policy): boolean {
   const rules = chains.get(chain) ?? [];
-  const ours = ({ text }: KernelRule) =>
-    /comment "ip-masq-agent: /.test(text) && !/subject to MASQUERADE/.test(text);
-  return isOwnName(chain, policy) && rules.length > 0 && rules.every(ours);
+  return isOwnName(chain, policy) && rules.length > 0 && rules.every(({ text }) => isOwnText(text));
 }
 
 function isExpected(name: string): boolean {

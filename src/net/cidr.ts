@@ -110,6 +110,11 @@ export function parseAddress(text: string): Address | Fault {
   return { family: version === 4 ? "ip" : "ip6", text, value: start };
 }
 
+/** The text of an address, or of a CIDR, with its prefix length. It is not checked. */
+export function withLength(address: string): string {
+  return address.includes("/") ? address : `${address}/${BITS[address.includes(":") ? "ip6" : "ip"]}`;
+}
+
 function addressRemedy(text: string): string {
   const tidy = text.trim().replace(/(^|\.)0+(?=\d)/g, "$1");
   if (tidy !== text && isIP(tidy)) return `did you mean "${tidy}", without leading zeros and blanks?`;

@@ -1,5 +1,6 @@
 import type { Family } from "../../net/cidr.ts";
-import { COMMENT, optionOf, type Rule } from "./rule.ts";
+import { COMMENT } from "../comments.ts";
+import { optionOf, type Rule } from "./rule.ts";
 import type { Chain, Ruleset } from "./ruleset.ts";
 
 /**

@@ -1,5 +1,5 @@
-import { Cidr } from "../../net/cidr.ts";
-import type { Action, Condition, KernelRule } from "../rules.ts";
+import { Cidr, withLength } from "../../net/cidr.ts";
+import { type Action, type Condition, DESTINATION_TYPES, type KernelRule } from "../rules.ts";
 import { type Rule, ruleText } from "./rule.ts";
 
 /** A rule of iptables as one that can be followed. */
@@ -66,11 +66,9 @@ function actionOf(option: "-j" | "-g", target: string): Action {
 const TERMINAL = new Set(["DNAT", "REDIRECT", "DROP", "QUEUE", "NFQUEUE"]);
 const IDLE = new Set(["LOG", "NFLOG", "MARK", "CONNMARK", "TRACE", "CT"]);
 
-const DESTINATION_TYPES = ["local", "broadcast", "multicast"] as const;
-
 function condition(option: string, value: string, not: boolean): Condition {
   if (option === "-d" || option === "-s") {
-    const cidr = Cidr.parse(value.includes("/") ? value : `${value}/${value.includes(":") ? 128 : 32}`);
+    const cidr = Cidr.parse(withLength(value));
     if (cidr instanceof Cidr) return { on: option === "-d" ? "destination" : "source", not, cidrs: [cidr] };
   }
   if (option === "-o") return { on: "out", not, names: [value.replace(/\+$/, "*")] };

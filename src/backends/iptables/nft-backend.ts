@@ -1,7 +1,8 @@
-import { Cidr, type Family } from "../../net/cidr.ts";
+import { Cidr, type Family, withLength } from "../../net/cidr.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { ProgramError } from "../../system/program.ts";
 import { type Backend, type Counter, FAMILIES, type Plan, type Watch, type Watcher } from "../backend.ts";
+import { isExemption, isOurComment } from "../comments.ts";
 import { IpsecSupport, NO_IPSEC } from "../nftables/ipsec.ts";
 import type { Command, Listed, Statement } from "../nftables/json.ts";
 import { kernelRules } from "../nftables/kernel-rules.ts";
@@ -13,7 +14,6 @@ import { type CountedRule, counters } from "./counters.ts";
 import { address, nftRule } from "./nft-rule.ts";
 import { namedChains, ownTarget, walkChains } from "./own-chains.ts";
 import type { Programs } from "./programs.ts";
-import { isExemption, isOurComment } from "./rule.ts";
 import { DEFAULT_CHAIN, type Ruleset, ruleset } from "./ruleset.ts";
 import { watchNat } from "./watch.ts";
 
@@ -324,7 +324,7 @@ function addressOf(statement: Statement): { field: string; cidr: Cidr } | undefi
   if (!("match" in statement) || statement.match.op !== "==") return undefined;
   const { left, right } = statement.match;
   if (!("payload" in left)) return undefined;
-  const single = typeof right === "string" ? `${right}/${right.includes(":") ? 128 : 32}` : "";
+  const single = typeof right === "string" ? withLength(right) : "";
   const prefix = typeof right === "object" && "prefix" in right ? right.prefix : undefined;
   const cidr = Cidr.parse(prefix ? `${prefix.addr}/${prefix.len}` : single);
   return cidr instanceof Cidr ? { field: left.payload.field, cidr } : undefined;

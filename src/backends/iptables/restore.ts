@@ -1,5 +1,6 @@
 import type { Family } from "../../net/cidr.ts";
-import { COMMENT, effectText, isOurs, normalText, optionOf, type Rule, ruleText, targetOf } from "./rule.ts";
+import { COMMENT } from "../comments.ts";
+import { effectText, isOurs, normalText, optionOf, type Rule, ruleText, targetOf } from "./rule.ts";
 import { type Chain, DEFAULT_CHAIN, extraChains, type Ruleset } from "./ruleset.ts";
 import type { Counted, Saved } from "./save.ts";
 

@@ -1,4 +1,5 @@
-import { Cidr } from "../../net/cidr.ts";
+import { Cidr, withLength } from "../../net/cidr.ts";
+import { isOurComment } from "../comments.ts";
 
 /** A rule in iptables' words, behind `-A CHAIN`: `["-d", "10.0.0.0/8", "-j", "RETURN"]`. */
 export type Rule = readonly string[];
@@ -62,15 +63,14 @@ const PROBABILITY_DIGITS = 8;
 
 function normalOption([option = "", ...values]: string[]): string[] {
   if (option === "--probability") return [option, Number(values[0]).toFixed(PROBABILITY_DIGITS)];
-  if (option === "-s" || option === "-d") return [option, ...values.map(withLength)];
+  if (option === "-s" || option === "-d") return [option, ...values.map(canonical)];
   return [option, ...values];
 }
 
-/** ip6tables prints `::1.0.0.0` for what others call `::100:0`. */
-function withLength(address: string): string {
-  if (!address.includes(":")) return address.includes("/") ? address : `${address}/32`;
-  const text = address.includes("/") ? address : `${address}/128`;
-  const cidr = Cidr.parse(text);
+/** ip6tables prints `::1.0.0.0` for `::100:0`. */
+function canonical(address: string): string {
+  const text = withLength(address);
+  const cidr = address.includes(":") ? Cidr.parse(text) : undefined;
   return cidr instanceof Cidr ? cidr.text : text;
 }
 
@@ -78,39 +78,9 @@ function quoted(word: string): string {
   return /^[\w./:,!+*@%=-]+$/.test(word) ? word : `"${word.replace(/["\\]/g, "\\$&")}"`;
 }
 
-/** What stands before the comments of all rules that ip-masq-agent and ipmasq write. */
-export const COMMENT = "ip-masq-agent: ";
-
-/**
- * Whether the rule says by its comment, word for word, that it is one of ours, of an ip-masq-agent, or of the chain that
- * GKE's node start-up script makes. A comment that only begins alike makes nothing ours.
- */
+/** Whether a rule is ours by its comment; see {@link isOurComment}. */
 export function isOurs(rule: Rule): boolean {
   return isOurComment(optionOf(rule, "--comment"));
-}
-
-export function isOurComment(comment = ""): boolean {
-  return OURS.test(comment);
-}
-
-/** The beginning may be a double quote: ip-masq-agent puts the comment of its jump into quotes, which become part of it. */
-const OURS = new RegExp(
-  `^"?ip-masq(-agent)?: (${[
-    "ensure nat POSTROUTING directs .*",
-    "(\\S+ )*(is not|is|should not be|should be) subject to MASQUERADE.*",
-    "(exceptions from )?cluster-local traffic",
-    "outbound traffic( from ports [\\d-]+)?",
-    "sources and interfaces that are masqueraded",
-    "non-masquerade sources",
-    "sources and interfaces that are kept",
-    "packets that others masquerade by their mark",
-    "(multicast|broadcast|traffic under an IPsec policy) is never masqueraded",
-  ].join("|")})"?$`,
-);
-
-/** Whether a rule with this comment exempts traffic that is never masqueraded. Such rules count for no verdict. */
-export function isExemption(comment = ""): boolean {
-  return comment.endsWith(" is never masqueraded");
 }
 
 /** The chain or target that the rule leads to. */

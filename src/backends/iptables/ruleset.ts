@@ -1,7 +1,8 @@
 import type { Family } from "../../net/cidr.ts";
 import { formatPortRange, portCount } from "../../net/ports.ts";
 import { type FamilyPolicy, MULTICAST, type Policy } from "../../policy/policy.ts";
-import { COMMENT, type Rule } from "./rule.ts";
+import { COMMENT } from "../comments.ts";
+import type { Rule } from "./rule.ts";
 
 /** What we own of table `nat` in one family: chains of ours, and one rule in POSTROUTING. */
 export interface Ruleset {

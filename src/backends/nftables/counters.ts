@@ -1,5 +1,6 @@
 import { Cidr } from "../../net/cidr.ts";
 import type { Counter } from "../backend.ts";
+import { COMMENT } from "../comments.ts";
 import type { Count } from "./json.ts";
 import { OUTBOUND } from "./ruleset.ts";
 import type { AddressSet, Rule, Table } from "./table.ts";
@@ -47,7 +48,7 @@ export function counters({ family, handle, sets, chains }: Table): Counter[] {
 }
 
 function isOurs({ comment = "" }: Rule): boolean {
-  return comment.startsWith("ip-masq-agent: ");
+  return comment.startsWith(COMMENT);
 }
 
 /** Whether the rules that lead to its chain already counted the same connections. */

@@ -1,6 +1,12 @@
-import { Cidr, type Family, parseAddress } from "../../net/cidr.ts";
+import { Cidr, type Family, parseAddress, withLength } from "../../net/cidr.ts";
 import { cidrsBetween } from "../../net/ranges.ts";
-import type { Action, Condition, KernelRule, KernelRules } from "../rules.ts";
+import {
+  type Action,
+  type Condition,
+  DESTINATION_TYPES,
+  type KernelRule,
+  type KernelRules,
+} from "../rules.ts";
 import type { Selector, Statement, Value } from "./json.ts";
 import type { Rule, Table } from "./table.ts";
 import { ruleText } from "./text.ts";
@@ -140,9 +146,6 @@ function markMask(left: Selector): number | undefined {
   return mask === undefined ? undefined : Number(mask);
 }
 
-/** Address types besides `unicast` that packets are sent to. */
-const DESTINATION_TYPES = ["local", "broadcast", "multicast"] as const;
-
 function membersOf(value: Value): readonly Value[] {
   return typeof value === "object" && "set" in value ? value.set : [value];
 }
@@ -155,7 +158,7 @@ function cidrsOf(value: Value, blocks: Blocks): readonly Cidr[] | undefined {
 }
 
 function blocksOf(value: Value): readonly Cidr[] | undefined {
-  if (typeof value === "string") return parsed(`${value}/${value.includes(":") ? 128 : 32}`);
+  if (typeof value === "string") return parsed(withLength(value));
   if (typeof value !== "object") return undefined;
   if ("prefix" in value) return parsed(`${value.prefix.addr}/${value.prefix.len}`);
   if (!("range" in value)) return undefined;

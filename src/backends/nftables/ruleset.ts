@@ -8,6 +8,7 @@ import {
   MULTICAST,
   type Policy,
 } from "../../policy/policy.ts";
+import { COMMENT } from "../comments.ts";
 import { UNDER_IPSEC } from "./ipsec.ts";
 import type { Statement } from "./json.ts";
 import { type AddressSet, byAddress, type Chain, type Element, type Rule, type Table } from "./table.ts";
@@ -204,7 +205,7 @@ function lookup(family: Family, field: string, set: string): Statement {
 }
 
 function rule(why: string, ...expr: Statement[]): Rule {
-  return { comment: comment(`ip-masq-agent: ${why}`), expr };
+  return { comment: comment(`${COMMENT}${why}`), expr };
 }
 
 /** nft cannot load again what it lists with a double quote, and refuses what is too long: the end says most. */
