@@ -95,7 +95,8 @@ export class Pace {
   get #repairWait(): number {
     const most = Math.min(CONTESTED_MS, this.interval);
     if (this.#undone > 0) {
-      // At least as long as the sync took, in case the kernel never keeps what was written; at most as long as between repairs.
+      // At least as long as the sync took, in case the kernel never keeps what was written; at most the time between
+      // repairs.
       const times = Math.max(this.#undone - QUICK_UNDONE, 1);
       const wait = Math.max(backOff(times, UNDONE_MS, most), this.#took);
       return Math.round(Math.min(wait, most));

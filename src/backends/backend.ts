@@ -23,7 +23,7 @@ export interface Backend {
    * @param polls whether it looks at the rules instead of relying on nft's events: an nft that hangs reports none
    */
   watch(watcher: Watcher, polls?: boolean): Watch;
-  /** What a write threw, with what may take longer to find out; to be called when that is reported. */
+  /** The error of a write with details that take longer to determine. Call it when the error is reported. */
   explained?(error: unknown): Promise<unknown>;
   /** Why program or kernel would not take the rules of a policy now; undefined if they would. Writes nothing. */
   probe(policy: Policy): Promise<ProgramError | undefined>;

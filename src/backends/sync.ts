@@ -130,8 +130,8 @@ async function syncAll(
 const MOST_TRIES = 3;
 
 /**
- * Milliseconds within which a refused write is repeated although the kernel holds the same rules as before: another
- * program may have deleted what had just been built.
+ * Milliseconds within which a refused write is repeated although the kernel's rules did not change: another program may
+ * have deleted sets that had just been built.
  */
 const QUICK_MS = 100;
 

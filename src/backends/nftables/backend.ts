@@ -189,7 +189,7 @@ export class NftablesBackend implements Backend {
       const owned = pairs.find(({ held }) => held?.flags.some(flag => flag !== "dormant"));
       if (kind === "not-permitted" && owned) throw owner(owned.wanted);
       const stuck = kind !== undefined && STUCK.includes(kind) && pairs.some(({ held }) => held);
-      // What somebody else changed meanwhile may go well at the next try.
+      // If another program changed the table meanwhile, the next try may succeed.
       if (!stuck || !(await this.#isAsRead(pairs))) throw error;
       return this.#replace(pairs, declaration);
     }

@@ -32,7 +32,7 @@ export class Nft {
   #size = 0;
   /** From its last answer that states it. */
   #version: string | undefined;
-  /** What was sent when an error was thrown. */
+  /** The commands that were sent when an error was thrown. */
   readonly #attempted = new WeakMap<ProgramError, readonly Command[]>();
 
   /**
@@ -180,7 +180,9 @@ export class Nft {
     return `nft ${this.#version} crashes if a newer nft on this node declares a set by its type, as kube-proxy does; install nft 1.1.3 or later`;
   }
 
-  /** The error of {@link attempt} or `build` with the command that is to blame. To find it takes several runs of nft. */
+  /**
+   * The error of {@link attempt} or `build`, with the command that was refused. Finding it takes several runs of nft.
+   */
   async explained(error: unknown): Promise<unknown> {
     const commands = error instanceof ProgramError ? this.#attempted.get(error) : undefined;
     if (!(error instanceof ProgramError) || commands === undefined) return error;
@@ -208,7 +210,7 @@ export class Nft {
     }
   }
 
-  /** As `commit`, without a search for the command that is to blame. */
+  /** As `commit`, without the search for the refused command. */
   async attempt(commands: readonly Command[]): Promise<void> {
     const failed = await this.#send(document(commands));
     if (!failed) return;
