@@ -101,6 +101,19 @@ test.each<NftMode>(["crash", "crash beside newer"])(
   60_000,
 );
 
+test("an nft that crashes before its monitor listens is replaced", async () => {
+  await keep("10.0.0.0/8");
+  const agent = start();
+  await agent.log.until("rules applied");
+  for (let calls = await nft.calls(); !calls.includes("monitor"); calls = await nft.calls());
+  await nft.become("crash");
+  await agent.log.until("nft monitor fails");
+  await run("nft delete table ip ip-masq-agent");
+  await agent.log.until("writes the rules in place of nft");
+  await verdicts({ "10.1.2.3": "pod", [OUTBOUND]: "node" });
+  expect(await agent.end()).toBe(0);
+}, 30_000);
+
 test("an agent that starts beside a crashing nft decides in spite of its old table", async () => {
   await keep("10.0.0.0/8");
   const first = start();

@@ -25,14 +25,12 @@ export function watchTransactions(
   let timer: Timer | undefined;
   let settled: Timer | undefined;
   let polling: Watch | undefined;
-  let listened = false;
   const said = new LastSaid();
   const tell = (why: string | undefined) => {
     if (said.isNews(why)) lost(why);
   };
   /** Called once the monitor listens: stops polling, and reports changes that may have been missed. */
   const listening = () => {
-    listened = true;
     polling?.stop();
     polling = undefined;
     tell(undefined);
@@ -53,8 +51,7 @@ export function watchTransactions(
     if (stopped) return;
     clearTimeout(settled);
     if (why !== undefined) {
-      if (listened) changed(); // for all that was not seen since it ended
-      listened = false;
+      if (!polling) changed(); // for all that was not seen since it ended, or before it listened
       polling ??= poll(look, changed);
       tell(`nft monitor fails (${why}), so the rules are checked each second`);
     }
