@@ -19,6 +19,9 @@ and to find in order.`,
 
 Programs that rewrite rules of their own on the same node, all the time, while new
 connections go through it.`,
+  failover: `A failing nft
+
+nft begins to crash while the agent runs, or before it starts, and works again later.`,
   hostile: `Hostile input
 
 Configs and HTTP requests that were made to do harm.`,
@@ -63,6 +66,7 @@ const HEAD = `# What it was tried with
     npm run test:kernels     # older kernels
     npm run test:versions    # nft and iptables of Debian's releases, together
     npm run test:neighbours  # other programs that write rules, at the same time
+    npm run test:failover    # an nft that crashes while the agent runs
     npm run test:hostile     # configs and HTTP requests that were made to do harm
 
 Each command writes its part of this page; the single numbers are in \`compatibility/\`.

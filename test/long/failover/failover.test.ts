@@ -1,0 +1,249 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
+import { mkdir, rm } from "node:fs/promises";
+import { duration, median } from "../../../bench/figure.ts";
+import { BINARY, RunningAgent } from "../../../lab/agent.ts";
+import { Lab } from "../../../lab/lab.ts";
+import type { Load } from "../../../lab/load.ts";
+import { save } from "../../../lab/save.ts";
+import { keepResults } from "../compatibility.ts";
+import { besideNewer, type Failure, NEWER, wrapped } from "./failures.ts";
+
+/** How often nft begins to crash in the moment of a flush. Results are kept of whole runs only. */
+const WHOLE_ROUNDS = 3;
+const ROUNDS = Number(process.env.FAILOVER_ROUNDS ?? WHOLE_ROUNDS);
+const CHANGES = 6;
+const REPAIRS = 4;
+/** New connections a second. */
+const RATE = 2000;
+/** Milliseconds in which the rules have to be right. Without nft monitor they are looked at each second. */
+const LIMIT_MS = 4000;
+/** After so long what was written is not looked at once more; flushes come at ever another time between two looks. */
+const REST_MS = 1500;
+
+/** In the empty /run of lab/isolate. */
+const FOLDER = "/run/failover";
+const CONFIG = `${FOLDER}/ip-masq-agent`;
+/** Kept by every config here, and by none. */
+const KEPT = "192.0.2.1";
+const OUTBOUND = "198.51.100.7";
+/** Kept by one config each. */
+const PLACES = ["10.1.2.3", "203.0.113.7"] as const;
+const CIDRS = ["10.0.0.0/8", "203.0.113.0/24"] as const;
+const ALWAYS = { [KEPT]: "pod", [OUTBOUND]: "node" };
+
+interface Found {
+  /** Milliseconds, each measured until verdicts are right. */
+  readonly changed: number;
+  readonly changes: readonly number[];
+  readonly repairs: readonly number[];
+  readonly flushes: readonly number[];
+  /** Connections that were not masqueraded while the rules were flushed. */
+  readonly missed: readonly number[];
+  /** Milliseconds until nft writes again. */
+  readonly back: readonly number[];
+  /** Connections with the wrong address: at the move to the other backend, and at those back. */
+  readonly wrong: readonly [away: number, back: number];
+  readonly sent: number;
+}
+
+const found: (Found & { readonly name: string; readonly fallback: string })[] = [];
+let lab: Lab;
+let agent: RunningAgent | undefined;
+let load: Load | undefined;
+beforeAll(async () => {
+  lab = await Lab.create();
+});
+afterAll(async () => {
+  await lab.close();
+  if (found.length === CASES.length && ROUNDS === WHOLE_ROUNDS) await keepResults("failover", [measured()]);
+});
+beforeEach(async () => {
+  await rm(FOLDER, { recursive: true, force: true });
+  await mkdir(FOLDER);
+});
+afterEach(async () => {
+  await agent?.end("SIGKILL");
+  await load?.stop();
+  agent = undefined;
+  load = undefined;
+  await run(
+    "nft flush ruleset; for table in nat mangle; do iptables-legacy -t $table -F; iptables-legacy -t $table -X; done",
+  );
+});
+
+const CASES: readonly {
+  order: "while the agent runs" | "before it starts";
+  failure: () => Promise<Failure>;
+}[] = [
+  { order: "while the agent runs", failure: () => wrapped(lab, "iptables-nft") },
+  { order: "before it starts", failure: () => wrapped(lab, "iptables-legacy") },
+  ...NEWER.flatMap(suite =>
+    (["while the agent runs", "before it starts"] as const).map(order => ({
+      order,
+      failure: () => besideNewer(lab, suite),
+    })),
+  ),
+];
+
+test.each(CASES)(
+  "case %#: an nft that begins to crash $order is replaced, and takes over again when it works",
+  async ({ order, failure: make }) => {
+    const failure = await make();
+    // As kubelet does.
+    if (failure.fallback === "iptables-legacy") await run("iptables-legacy -t mangle -N KUBE-IPTABLES-HINT");
+    const it = await tried(failure, order === "before it starts");
+    found.push({ name: `${failure.name}, ${order}`, fallback: failure.fallback, ...it });
+    process.stderr.write(`${JSON.stringify(found.at(-1))}\n`);
+    expect(it.wrong).toEqual([0, 0]);
+    for (const ms of [it.changed, ...it.changes, ...it.repairs, ...it.flushes])
+      expect(ms).toBeLessThan(LIMIT_MS);
+    // The count would have seen a wrong address.
+    for (const count of it.missed) expect(count).toBeGreaterThan(0);
+  },
+  240_000,
+);
+
+/** One agent through all that is measured. */
+async function tried(failure: Failure, atStart: boolean): Promise<Found> {
+  await keep(0);
+  let { log } = start(failure);
+  await log.until("policy in force");
+  if (atStart) {
+    await agent?.end();
+    await failure.begin();
+  }
+  load = await lab.load({ destinations: [KEPT, OUTBOUND], flowsPerSecond: RATE, seconds: 200 });
+  const moved = until({ ...ALWAYS, ...kept(1) });
+  if (atStart) {
+    await keep(1);
+    ({ log } = start(failure));
+  } else {
+    await failure.begin();
+    await keep(1);
+    const [said = ""] = (await log.until("writes the rules in place of nft")).slice(-1);
+    expect(said).toContain(`${failure.fallback} writes the rules`);
+    expect(said).toContain("crashed (SIGSEGV)");
+  }
+  const changed = await moved;
+  await log.until("rules applied");
+  const away = await wrong();
+
+  const changes = await each(CHANGES, async i => {
+    const seen = until(kept(i % 2));
+    await keep(i % 2);
+    return await seen;
+  });
+  // The table that nft cannot remove holds the first config, so only what tells the second from it needs the repair.
+  const repairs = await each(REPAIRS, async i => {
+    await Bun.sleep(REST_MS + (1000 * i) / REPAIRS);
+    await run(`${failure.fallback} -t nat -F`);
+    return await until({ ...ALWAYS, ...kept(1) });
+  });
+
+  const back: number[] = [];
+  const missed: number[] = [];
+  const flushes: number[] = [];
+  let returning = 0;
+  for (let round = 0; ; round++) {
+    const before = await wrong();
+    const ended = performance.now();
+    await failure.end();
+    await log.until("nft writes the rules again");
+    back.push(performance.now() - ended);
+    expect(await right({ ...ALWAYS, ...kept(1) })).toBe(true);
+    await log.until("leftover rules removed");
+    returning += (await wrong()) - before;
+    if (atStart || round === ROUNDS) break;
+    const flushed = await wrong();
+    await failure.beginAndFlush();
+    flushes.push(await until(ALWAYS));
+    await log.until("writes the rules in place of nft");
+    missed.push((await wrong()) - flushed);
+  }
+  const sent = (await load.stop()).reduce((sum, it) => sum + it.sent, 0);
+  load = undefined;
+  expect(await run("iptables-save -t nat")).not.toContain("MASQ-AGENT");
+  expect(await agent?.end()).toBe(0);
+  return { changed, changes, repairs, flushes, missed, back, wrong: [away, returning], sent };
+}
+
+const run = (line: string) => lab.node.output(["sh", "-c", line]);
+
+/** Saves the config that keeps this one of {@link PLACES}. */
+const keep = (place: number) => save(CONFIG, `nonMasqueradeCIDRs: [192.0.2.0/24, ${CIDRS[place]}]\n`);
+
+/** The verdicts that tell this config from the other one. */
+function kept(place: number): Record<string, string> {
+  return Object.fromEntries(PLACES.map((to, i) => [to, i === place ? "pod" : "node"]));
+}
+
+function start({ environment }: Failure): RunningAgent {
+  const flags = [`--config=${CONFIG}`, `--runtime-dir=${FOLDER}/run`];
+  agent = RunningAgent.start(lab.node, flags, [...environment, BINARY]);
+  return agent;
+}
+
+async function right(expected: Readonly<Record<string, string>>): Promise<boolean> {
+  const seen = async ([to, owner]: [string, string]) =>
+    (await lab.ownerSeen({ protocol: "udp", to })) === owner;
+  return (await Promise.all(Object.entries(expected).map(seen))).every(Boolean);
+}
+
+/** Milliseconds from now until all verdicts are those. */
+async function until(expected: Readonly<Record<string, string>>): Promise<number> {
+  const began = performance.now();
+  while (!(await right(expected))) {
+    if (performance.now() - began > 30_000) throw new Error("the verdicts are not right after 30 s");
+    await Bun.sleep(1); // new connections all the time would be a load of their own
+  }
+  return performance.now() - began;
+}
+
+/** How many connections of the load had the wrong address up to now. */
+async function wrong(): Promise<number> {
+  const [kept, outbound] = (await load?.tally()) ?? [];
+  if (!kept || !outbound) throw new Error("there is no load");
+  return kept.fromNode + kept.other + outbound.fromPod + outbound.other;
+}
+
+async function each(count: number, measure: (i: number) => Promise<number>): Promise<number[]> {
+  const values: number[] = [];
+  for (let i = 0; i < count; i++) values.push(await measure(i));
+  return values;
+}
+
+function measured() {
+  const ms = (values: readonly number[]) => duration(Math.round(median(values)) / 1000);
+  const range = (values: readonly number[]) =>
+    values.length === 0 ? "–" : `${ms(values)}, at most ${duration(Math.round(Math.max(...values)) / 1000)}`;
+  return {
+    title: "An nft that crashes while the agent runs",
+    how: `Times are medians, until connections get the right address. A new config is saved in the moment in which nft begins to crash; where nft crashes before the start, it is saved before an agent starts beside the table of an earlier agent. While iptables writes the rules, the config is saved ${CHANGES} times and table \`nat\` is flushed ${REPAIRS} times. Then nft works again. After that nft begins to crash ${ROUNDS} times in the moment in which another program deletes our table; connections that were not masqueraded until the rules were back are counted apart. The agent tries a failing nft again after 10 s, 20 s and so on. All the time ${RATE} new connections a second go through the node, half of them to an address that keeps the Pod's, half to one that is masqueraded.`,
+    columns: [
+      "nft",
+      "in its place",
+      "new config in force after",
+      "table deleted in that moment, right after",
+      "not masqueraded meanwhile",
+      "later config in force after",
+      "flush repaired after",
+      "nft writes again after",
+      "wrong verdicts at the move",
+      "at the moves back",
+      "connections",
+    ],
+    rows: found.map(it => [
+      it.name,
+      it.fallback,
+      ms([it.changed]),
+      range(it.flushes),
+      it.missed.length === 0 ? "–" : it.missed.join(", "),
+      range(it.changes),
+      range(it.repairs),
+      range(it.back),
+      ...it.wrong.map(String),
+      `${it.sent}`,
+    ]),
+    raw: found,
+  };
+}
