@@ -277,10 +277,13 @@ interface Pending {
 /** Whether a file system has no room for what a program may still have to write. */
 async function isFull(path: string): Promise<boolean> {
   const room = await statfs(path).catch(() => undefined);
-  return room !== undefined && room.blocks > 0 && room.bfree * room.bsize < LITTLE_BYTES;
+  if (room === undefined || room.blocks === 0) return false;
+  return room.bfree * room.bsize < Math.min(LITTLE_BYTES, (room.blocks * room.bsize) / LITTLE_PART);
 }
 
 const LITTLE_BYTES = 64 * 1024;
+/** A file system may be smaller than that, such as a tmpfs for a single config. */
+const LITTLE_PART = 16;
 const NS_PER_MS = 1_000_000n;
 const NOT_LOOKED_FOR: ReadonlyMap<string, Surroundings> = new Map();
 /** Looks again at once if the files changed while they were read. */

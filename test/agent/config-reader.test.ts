@@ -232,6 +232,26 @@ describe("a config that is written in place", () => {
     expect(seen.told).toEqual(["writing"]);
   }, 15_000);
 
+  test("on a disk that is small but not full is used", async () => {
+    const disk = join(folder, "disk");
+    await mkdir(disk);
+    await output(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk]);
+    const path = join(disk, "config");
+    try {
+      await writeFile(path, OLD);
+      seen = await Seen.of(path, SHORT_MS);
+      await writeFile(path, "cidrLimit: 2\n");
+      await seen.until("cidrLimit: 2\n");
+      expect(seen.told).toEqual([]);
+      const text = `cidrLimit: 3\n${"# long\n".repeat(10_000)}`;
+      await expect(writeFile(path, text)).rejects.toThrow("ENOSPC");
+      await seen.toldOf("cut off: disk/config");
+    } finally {
+      seen.reader.stop();
+      await output(["umount", "-l", disk]);
+    }
+  });
+
   test("on a disk that is full is not used, until it is written again", async () => {
     const disk = join(folder, "disk");
     await mkdir(disk);
