@@ -93,7 +93,7 @@ export function withEnvironment(
 const KUBELETS = /^IPMASQ_(SERVICE_|PORT($|_))/;
 
 function lookUp(written: string, table: FlagTable): { name: string; negated: boolean } {
-  const name = written.replaceAll("_", "-");
+  const name = written === "h" ? "help" : written.replaceAll("_", "-");
   if (Object.hasOwn(table, name)) return { name, negated: false };
   const positive = name.replace(/^no-/, "");
   const schema = Object.hasOwn(table, positive) ? table[positive] : undefined;

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { namesIn, withoutAllowed } from "../config/allowance.ts";
 import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
@@ -35,7 +36,7 @@ export const check = command({
       lines.push(
         files.length > 0
           ? `${flags.config}: no problems`
-          : `${flags.config}: does not exist, so the defaults apply`,
+          : `${flags.config}: ${existsSync(flags.config) ? "holds no config" : "does not exist"}, so the defaults apply`,
       );
     }
     return {

@@ -21,7 +21,7 @@ export type FlagTable = Readonly<Record<string, v.GenericSchema<string | undefin
 
 /** The agent's flags, which every command takes, and which IPMASQ_… environment variables set too. */
 export const AGENT_FLAGS = {
-  config: text("PATH", "config file, or a directory of them", "/etc/config/ip-masq-agent"),
+  config: path("config", "config file, or a directory of them", "/etc/config/ip-masq-agent"),
   backend: choice(["auto", "nftables", "iptables"], "what the rules are written with", "auto"),
   "enable-ipv6": toggle("masquerade IPv6 too; overrides the config"),
   "masq-chain": chain("NAME", "chain that holds the verdicts", "IP-MASQ-AGENT"),
@@ -41,7 +41,11 @@ export const AGENT_FLAGS = {
   "log-level": choice(["error", "warn", "info", "debug"], "minimum log level", "info"),
   "log-format": choice(["text", "json"], "format of log lines", "text"),
   "cleanup-on-exit": toggle("remove the rules when the agent ends", "false"),
-  "runtime-dir": text("PATH", "directory of the node lock and its socket, for root only", "/run/ipmasq"),
+  "runtime-dir": path(
+    "runtime-dir",
+    "directory of the node lock and its socket, for root only",
+    "/run/ipmasq",
+  ),
 };
 
 /**
@@ -127,6 +131,14 @@ export function anyOf(values: readonly string[]): string {
 
 export function text(placeholder: string, help: string, otherwise: string) {
   return v.pipe(v.optional(v.string(), otherwise), v.metadata({ placeholder, help }));
+}
+
+function path(flag: string, help: string, otherwise: string) {
+  const given = v.pipe(
+    v.string(),
+    parsedBy<string>(it => (it === "" ? { what: "the path is empty", remedy: `write --${flag}=PATH` } : it)),
+  );
+  return v.pipe(v.optional(given, otherwise), v.metadata({ placeholder: "PATH", help }));
 }
 
 function ports(placeholder: string, help: string) {

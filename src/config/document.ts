@@ -275,7 +275,8 @@ class Reader {
       const what =
         faultOf(issue)?.what ??
         `expected ${EXPECTED[issue.type] ?? issue.expected}, found ${describe(inner)}`;
-      this.#error(inner.at, what, issue.message, path);
+      const quoted = issue.type === "array" && inner.kind === "scalar" && /^\s*\[.*\]\s*$/s.test(inner.text);
+      this.#error(inner.at, what, quoted ? "leave out the quotes" : issue.message, path);
     }
     return undefined;
   }

@@ -160,17 +160,18 @@ function isPlain(text: string): boolean {
 
 /** Common mistakes in place of a CIDR, each with its cause. */
 function accident(text: string): Fault | undefined {
-  const parts = text.split(/[\s,;]+/).filter(Boolean);
+  const [, first = "", last = ""] = /^([^-\s]+)\s*-\s*([^-\s]+)$/.exec(text) ?? [];
+  if (isIP(first) !== 0 && isIP(first) === isIP(last)) {
+    return { what: `"${text}" is a range of addresses`, remedy: "write the CIDRs that it is made of" };
+  }
+  // An entry that is indented more than the one before it continues that one: "A - B".
+  const parts = text.split(/[\s,;]+(?:-\s+)?/).filter(Boolean);
   if (parts.length > 1 && parts.every(it => isIP(it.replace(/\/.*/, "")))) {
     const count = parts.length === 2 ? "two CIDRs" : `${parts.length} CIDRs`;
     return { what: `"${text}" is ${count} in one entry`, remedy: "make an entry of each" };
   }
   if (/\$[{(\w]|<%|\{%/.test(text)) {
     return { what: `"${text}" is an unreplaced variable`, remedy: "write the CIDR itself" };
-  }
-  const [, first = "", last = ""] = /^([^-\s]+)\s*-\s*([^-\s]+)$/.exec(text) ?? [];
-  if (isIP(first) !== 0 && isIP(first) === isIP(last)) {
-    return { what: `"${text}" is a range of addresses`, remedy: "write the CIDRs that it is made of" };
   }
   const [, address = "", mask = ""] = /^([\d.]+)\/([\d.]+\.[\d.]+)$/.exec(text) ?? [];
   const prefix = prefixOf(mask);

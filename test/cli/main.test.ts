@@ -24,6 +24,8 @@ describe("what is used wrongly exits with 64 and says what to do", () => {
     ["--enable-ipv6 true check", 'unexpected argument "true"; write --enable-ipv6=true'],
     ["--version=maybe", '--version: "maybe" is neither true nor false; write true or false'],
     ["check --config", "--config needs a value; write --config=PATH"],
+    ["check --config=", "--config: the path is empty; write --config=PATH"],
+    ["status --runtime-dir=", "--runtime-dir: the path is empty; write --runtime-dir=PATH"],
     ["check --enable-ipv6=maybe", '--enable-ipv6: "maybe" is neither true nor false; write true or false'],
     ["check --no-enable-ipv6=true", '--no-enable-ipv6 takes no value; leave out "=true"'],
     ["check --backend=ipvs", '--backend: "ipvs" is not one of its values; write auto, nftables or iptables'],
@@ -175,7 +177,7 @@ test("the flags that GKE sets are taken as they are", async () => {
 });
 
 describe("help", () => {
-  test.each(["--help", "help", ...COMMANDS.flatMap(it => [`${it} --help`, `help ${it}`])])(
+  test.each(["--help", "-h", "check -h", "help", ...COMMANDS.flatMap(it => [`${it} --help`, `help ${it}`])])(
     "%s",
     async line => {
       const { stdout, stderr, exitCode } = await ipmasq(line.split(" "));
@@ -305,6 +307,15 @@ describe("check", () => {
       stdout: "/etc/config/ip-masq-agent: does not exist, so the defaults apply\n",
       exitCode: 0,
     });
+  });
+});
+
+test("check of a directory without any file says so", async () => {
+  await using folder = await Folder.create({});
+  const { stdout, exitCode } = await ipmasq(["check", `--config=${folder.path}`]);
+  expect({ stdout, exitCode }).toEqual({
+    stdout: `${folder.path}: holds no config, so the defaults apply\n`,
+    exitCode: 0,
   });
 });
 

@@ -177,6 +177,8 @@ describe("an entry that is no CIDR for a known reason", () => {
     ["10.244.0.0/16,fd00::/64", "is two CIDRs in one entry; make an entry of each"],
     ["10.0.0.0/8 172.16.0.0/12; 192.168.0.0/16", "is 3 CIDRs in one entry; make an entry of each"],
     ["10.0.0.0/8, 172.16.0.0", "is two CIDRs in one entry; make an entry of each"],
+    ["10.0.0.0/8 - 172.16.0.0/12", "is two CIDRs in one entry; make an entry of each"],
+    ["fd00::/8 - 10.0.0.0/8 - 172.16.0.0/12", "is 3 CIDRs in one entry; make an entry of each"],
     [`$\{POD_CIDR}`, "is an unreplaced variable; write the CIDR itself"],
     ["$POD_CIDR/16", "is an unreplaced variable; write the CIDR itself"],
     ["10.0.0.0-10.0.0.255", "is a range of addresses; write the CIDRs that it is made of"],

@@ -95,6 +95,10 @@ describe("a value that is wrong", () => {
       'c:1:21: nonMasqueradeCIDRs: expected a list, found "10.0.0.0/8"; write a list as in "[10.0.0.0/8]"',
     ],
     [
+      "nonMasqueradeCIDRs: '[10.0.0.0/8]'",
+      'c:1:21: nonMasqueradeCIDRs: expected a list, found "[10.0.0.0/8]"; leave out the quotes',
+    ],
+    [
       "outputInterfaces: [eth0, '*']",
       'c:1:26: outputInterfaces[1]: "*" stands for every interface; leave "outputInterfaces" away',
     ],
