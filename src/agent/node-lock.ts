@@ -94,7 +94,9 @@ export class NodeLock {
     } catch (error) {
       this.#drop();
       const remedy =
-        "make it a directory that belongs to root and only root can write to, or set --runtime-dir";
+        process.geteuid?.() === 0
+          ? "make it a directory that belongs to root and only root can write to, or set --runtime-dir"
+          : "run as root, or set --runtime-dir to a directory of this user";
       this.#warn("no node lock: two agents on this node would contest the rules", error, remedy);
       return true;
     }

@@ -1,4 +1,5 @@
 import { messageOf } from "../system/errors.ts";
+import { ProgramError } from "../system/program.ts";
 import { type Backend, FAMILIES } from "./backend.ts";
 import { type Found, inEachPlace, isHarmless, type PlaceFailure } from "./places.ts";
 
@@ -35,10 +36,16 @@ export async function showAll(backends: readonly Backend[]): Promise<Removal> {
 }
 
 function removal({ found, failures }: Found<string>): Removal {
-  const where = ({ family, writer, error }: PlaceFailure) => `${family}, by ${writer}: ${messageOf(error)}`;
+  const where = ({ family, writer, error }: PlaceFailure) => `${family}, by ${writer}: ${reasonOf(error)}`;
   return {
     done: found,
     warnings: failures.filter(isHarmless).map(it => `could not look at ${where(it)}`),
     failures: failures.filter(it => !isHarmless(it)).map(it => `rules may be left in ${where(it)}`),
   };
+}
+
+/** Without the hint that {@link removeAll} follows already. */
+function reasonOf(error: unknown): string {
+  const follows = error instanceof ProgramError && error.kind === "incompatible";
+  return follows ? `${error.command}: ${error.what}` : messageOf(error);
 }

@@ -121,6 +121,7 @@ test("a table of others that iptables cannot read is no reason to fail", async (
   const { exitCode, stdout, stderr } = await cleanup();
   expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: "removed table ip ip-masq-agent\n" });
   expect(stderr).toStartWith("ipmasq: could not look at ip, by iptables-nft: ");
+  expect(stderr).toEndWith(", which iptables cannot read\n");
   expect(await sh("nft list ruleset")).toContain('oifname "eth9"');
 });
 

@@ -198,6 +198,16 @@ test("status asks the active agent over the socket", async () => {
   expect(JSON.parse(status.stdout)).toMatchObject({ from: "agent", inSync: true, config: `${FOLDER}/first` });
 });
 
+test("another user than root is told to be root", async () => {
+  if (process.env.LAB_USER) return;
+  await mkdir(RUNTIME, { mode: 0o700 });
+  const nobody = ["setpriv", "--reuid=65534", "--clear-groups", BINARY, "run", "--once"];
+  const { stderr } = await lab.node.run(nobody);
+  expect(said(stderr.split("\n"))).toContain(
+    `WARN  no node lock: two agents on this node would contest the rules directory=${RUNTIME} error="it belongs to user 0" remedy="run as root, or set --runtime-dir to a directory of this user"`,
+  );
+});
+
 describe("without a directory of its own", () => {
   test.each([
     ["others can write to it", () => mkdir(RUNTIME).then(() => chmod(RUNTIME, 0o777))],
