@@ -75,9 +75,9 @@ test.each<NftMode>(["crash", "crash beside newer"])(
     expect(await run("nft list table ip ip-masq-agent")).toContain("10.0.0.0/8");
     await verdicts({ "10.1.2.3": "node", "203.0.113.7": "pod" });
     // Changes are found without nft monitor too.
-    await agent.log.until("rules applied");
+    await agent.log.until("203.0.113.0/24");
     await keep("203.0.113.0/24", "198.18.0.0/15");
-    await agent.log.until("rules applied");
+    await agent.log.until("198.18.0.0/15");
     await verdicts({ "198.18.0.1": "pod" });
     const [kept, outbound] = await load.tally();
     expect([kept?.fromNode, kept?.other, outbound?.fromPod, outbound?.other]).toEqual([0, 0, 0, 0]);
