@@ -69,17 +69,17 @@ async function ask(flags: AgentFlags): Promise<Status> {
     answer = await askOverHttp(listen);
   }
   if (answer === "nobody") return askKernel(flags);
-  if (!(answer instanceof Error)) return lookBeside(answer);
+  if (!(answer instanceof Error)) return lookBeside(answer, flags["masq-chain"]);
   const status = await askKernel(flags);
   const useless = `${name} answers, but ${answer.message}; is it another program, or an agent that hangs?`;
   return { ...status, problems: [useless, ...status.problems] };
 }
 
 /** Checks an answer against the rules of the backend that it names. */
-async function lookBeside(answer: Status): Promise<Status> {
+async function lookBeside(answer: Status, chain: string): Promise<Status> {
   const { besideKernel } = await import("../inspect/kernel-view.ts");
   try {
-    const backends = await everyBackend();
+    const backends = await everyBackend(chain);
     const backend = backends.find(it => it.name === answer.backend && it.writer === answer.writer);
     if (!backend)
       return besideKernel(answer, { unreadable: `${answer.writer ?? "its writer"} is not found here` });

@@ -46,8 +46,15 @@ function lines(status: Status): string[] {
     ...(policy ? ["", ...table(status)] : []),
     ...competitors(status),
     ...(notes.length > 0 ? ["", "notes", ...notes.map(it => `  ${it}`)] : []),
-    ...(problems.length > 0 ? ["", "problems", ...problems.slice(-MOST_PROBLEMS).map(it => `  ${it}`)] : []),
+    ...(problems.length > 0 ? ["", "problems", ...problemLines(problems)] : []),
   ];
+}
+
+/** The last ones, which are current; the first may be of the past. */
+function problemLines(problems: readonly string[]): string[] {
+  const earlier = problems.length - MOST_PROBLEMS;
+  const note = earlier > 0 ? [`  ${earlier} earlier ones; --output=json has all`] : [];
+  return [...note, ...problems.slice(-MOST_PROBLEMS).map(it => `  ${it}`)];
 }
 
 /** Those that are harmless are only named. */

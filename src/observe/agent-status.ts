@@ -53,16 +53,16 @@ async function statusHead(journal: Journal): Promise<Status> {
     competing: [...competing],
     ...(note !== undefined && { notes: [note] }),
     problems: [
-      ...formatProblems(config?.problems ?? []),
-      ...warnings.values(),
-      ...(policy ? podProblems(policy, networkInterfaces()) : []),
       ...syncs.flatMap(problem),
+      ...formatProblems(config?.problems ?? []),
+      ...(policy ? podProblems(policy, networkInterfaces()) : []),
+      ...warnings.values(),
     ],
     cidrs: [],
   };
 }
 
-/** A sync that is worth to be told of. */
+/** A sync that is worth reporting. */
 function problem({ at, result, message }: SyncRecord): string[] {
   if (result !== "failed" && result !== "repaired") return [];
   return [`${new Date(at).toISOString()} ${result}: ${message ?? ""}`];

@@ -131,6 +131,27 @@ test("an answer that says in sync is not believed beside a kernel without rules,
 const OTHER_SERVER =
   'Bun.serve({ hostname: "127.0.0.1", port: 9469, fetch: () => new Response(process.argv[1]) }); console.log("listening")';
 
+test("rules are looked for in the chain that the flags name, whatever else is in it", async () => {
+  await lab.node.output(["iptables-nft", "-t", "mangle", "-N", "KUBE-IPTABLES-HINT"]);
+  await lab.node.output([BINARY, "run", "--once", "--backend=iptables", "--masq-chain=OURS"]);
+  await lab.node.output("iptables-nft -t nat -A OURS -s 192.0.2.1 -j RETURN".split(" "));
+  const claim = {
+    ...{ from: "agent", version: "1.2.3", backend: "iptables", writer: "iptables-nft", inSync: true },
+    policy: { chain: "OURS", families: ["ip"], randomFully: true },
+    cidrs: [{ cidr: "10.0.0.0/8", family: "ip", verdict: "keep", origin: { default: true } }],
+    ...{ config: "/none", outbound: [], competing: [], problems: [] },
+  };
+  const server = lab.node.spawn(["bun", "-e", OTHER_SERVER, JSON.stringify(claim)], { stdout: "pipe" });
+  await new Lines(server.stdout).until("listening");
+  expect((await status("--masq-chain=OURS")).status).toMatchObject({
+    kernel: "holds all CIDRs of the agent",
+  });
+  server.kill();
+  await server.exited;
+  await lab.node.output([BINARY, "cleanup", "--masq-chain=OURS"]);
+  await lab.node.output(["iptables-nft", "-t", "mangle", "-X", "KUBE-IPTABLES-HINT"]);
+});
+
 test("what is wrong is among the problems", async () => {
   await writeFile(CONFIG, "cidrLimit: 0\n");
   const wrong = await status();

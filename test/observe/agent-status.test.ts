@@ -1,0 +1,21 @@
+import { expect, test } from "bun:test";
+import { statusText } from "../../src/inspect/status-text.ts";
+import { agentStatus } from "../../src/observe/agent-status.ts";
+import { policy } from "../policies.ts";
+import { journal, synced } from "./journals.ts";
+
+test("what is wrong now is shown although many syncs failed before", async () => {
+  const about = journal();
+  about.policy = policy({ sources: ["10.244.0.0/16"] });
+  about.warnings.set("fallback", "iptables-nft writes the rules in place of nft");
+  for (let i = 0; i < 12; i++) about.synced(synced("failed", "interval", `failure ${i}`));
+  const { problems } = await agentStatus(about);
+  expect(problems.at(-1)).toBe("iptables-nft writes the rules in place of nft");
+  const lines = statusText(await agentStatus(about));
+  expect(lines.slice(lines.indexOf("problems"))).toEqual([
+    "problems",
+    "  3 earlier ones; --output=json has all",
+    ...Array.from({ length: 9 }, (_, i) => `  2026-01-02T03:04:06.000Z failed: failure ${i + 3}`),
+    "  iptables-nft writes the rules in place of nft",
+  ]);
+});
