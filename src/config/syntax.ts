@@ -10,6 +10,7 @@ import {
   type YAMLError,
 } from "yaml";
 import { Gate } from "./gate.ts";
+import { indentationProblem } from "./indentation.ts";
 import { suspects } from "./invisible.ts";
 import type { Limits } from "./limits.ts";
 import { lookalikeProblem } from "./lookalike.ts";
@@ -39,7 +40,7 @@ export function parseYaml(text: Text, limits: Limits): Parsed {
   }
   const found = [composer.streamInfo(), ...documents];
   const errors = found.flatMap(({ errors }) => errors.map(error => ({ ...about(text, error), ...ERROR })));
-  if (errors.length > 0) return { documents: [], problems: cause(text) ?? errors };
+  if (errors.length > 0) return { documents: [], problems: cause(text, errors[0]?.at.line) ?? errors };
   const warnings = found.flatMap(it => it.warnings.map(error => ({ ...about(text, error), ...WARNING })));
   return { documents: documents.filter(it => !isEmpty(it)), problems: warnings };
 }
@@ -53,7 +54,7 @@ function isEmpty({ contents }: YamlDocument): boolean {
 }
 
 /** The cause behind errors of the parser, in place of them. */
-function cause(text: Text): Problem[] | undefined {
+function cause(text: Text, line = 0): Problem[] | undefined {
   const template = templateProblem(text);
   if (template) return [template];
   const odd = suspects(text.content);
@@ -61,7 +62,10 @@ function cause(text: Text): Problem[] | undefined {
     return odd.map(({ offset, what, remedy }) => ({ ...ERROR, at: text.at(offset), what, remedy }));
   }
   const tab = /^ *\t[ \t]*[^\s#]/m.exec(text.content);
-  if (!tab) return undefined;
+  if (!tab) {
+    const misfit = indentationProblem(text, line);
+    return misfit && [misfit];
+  }
   const at = text.at(tab.index + tab[0].indexOf("\t"));
   return [{ severity: "error", at, what: "a tab in the indentation", remedy: "indent with blanks" }];
 }

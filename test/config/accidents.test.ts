@@ -172,6 +172,34 @@ describe("tabs", () => {
   });
 });
 
+describe("a line that is indented like none above is one error", () => {
+  const FITS = "which fits no line above; indent all entries of a list, and all keys, alike";
+  test.each([
+    [
+      "an entry",
+      "nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n - 172.16.0.0/12\n",
+      `3:2: this line is indented by 1 blank`,
+    ],
+    [
+      "between two depths",
+      "# ours\nnonMasqueradeCIDRs:\n\n    - 10.0.0.0/8\n  - 10.1.0.0/16\nmasqLinkLocal: true\n",
+      "5:3: this line is indented by 2 blanks",
+    ],
+    [
+      "a key left of the first",
+      " nonMasqueradeCIDRs:\n  - 10.0.0.0/8\nmasqLinkLocal: true\n",
+      "3:1: this line is indented by 0 blanks",
+    ],
+  ])("%s", async (_what, config, problem) => {
+    expect(await problemsOf(config)).toEqual([`c:${problem}, ${FITS}`]);
+  });
+
+  test("what is wrong elsewhere keeps its own error", async () => {
+    const quoted = 'nonMasqueradeCIDRs:\n  - "10.0.0.0/8\n - x"\nmasqLinkLocal: [true\n';
+    expect((await problemsOf(quoted)).join()).not.toContain(FITS);
+  });
+});
+
 describe("an entry that is no CIDR for a known reason", () => {
   test.each([
     ["10.244.0.0/16,fd00::/64", "is two CIDRs in one entry; make an entry of each"],
