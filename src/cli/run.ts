@@ -82,7 +82,8 @@ export const run = command({
         const counted = agent
           ?.count()
           .catch(error => log.debug("counters cannot be read", { error: `${error}` }));
-        await Promise.all([counted, look()]);
+        // `status` waits 3 s for the answer. If a program hangs, what was found last has to do.
+        await within(FRESH_MS, Promise.all([counted, look()]));
         return agentStatus(journal);
       },
     });
@@ -205,6 +206,8 @@ async function longAfter(signal: AbortSignal): Promise<void> {
 }
 
 const LAST_SYNC_MS = 700;
+/** How long an answer over the socket waits for counters and foreign rules, in milliseconds. */
+const FRESH_MS = 2000;
 
 function onlyOnce(work: () => Promise<void>): () => void {
   let begun = false;

@@ -198,6 +198,18 @@ test.each(["iptables-nft", "iptables-legacy"])(
   30_000,
 );
 
+test("status is answered while nft hangs", async () => {
+  await keep("10.0.0.0/8");
+  const agent = start("--backend=iptables");
+  await agent.log.until("rules applied");
+  await nft.become("hang");
+  const { stdout } = await lab.node.run([
+    ...[BINARY, "status", "--output=json", "--listen=", "--config=/run/none"],
+    `--runtime-dir=${FOLDER}/run`,
+  ]);
+  expect(JSON.parse(stdout)).toMatchObject({ from: "agent", inSync: true, backend: "iptables" });
+});
+
 test("an nft that hangs is given up, and does not hold up what iptables writes in its place", async () => {
   await keep("10.0.0.0/8");
   const agent = start();
