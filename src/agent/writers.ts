@@ -5,28 +5,45 @@ import { codeOf } from "../system/errors.ts";
 import type { Writers } from "./settling.ts";
 
 /**
- * Finds out whether a process has a file open for writing, by comparing inode numbers in `/proc/PID/fdinfo` (Linux
- * 5.14; older kernels show none). Reading there never waits for a file system. Returns `none` only if every process on
- * the node could be examined.
+ * Finds out whether a process has a file open for writing, by comparing devices and inode numbers in `/proc/PID/fdinfo`
+ * (Linux 5.14; older kernels show none). Reading there never waits for a file system. Returns `none` only if every
+ * process on the node could be examined.
  *
  * @param path of the file, without symbolic links
  * @param all whether `/proc` shows every process of the node
  */
 export async function writersOf(path: string, all = seesEveryProcess()): Promise<Writers> {
-  const inode = await inodeOf(path).catch(() => undefined);
-  return inode === undefined ? "unseen" : new Search(inode, all).run();
+  const file = await identityOf(path).catch(() => undefined);
+  return file === undefined ? "unseen" : new Search(file, all).run();
+}
+
+interface Identity {
+  readonly inode: string;
+  /** The number of the file system, as in `254:0`. */
+  readonly device: string;
 }
 
 /** As the kernel shows it in /proc: `stat` may give another number on overlay file systems. */
-async function inodeOf(path: string): Promise<string | undefined> {
+async function identityOf(path: string): Promise<Identity | undefined> {
   const file = await open(path, "r");
   try {
-    return INODE.exec(readFileSync(`/proc/self/fdinfo/${file.fd}`, "latin1"))?.[1];
+    const about = readFileSync(`/proc/self/fdinfo/${file.fd}`, "latin1");
+    const inode = INODE.exec(about)?.[1];
+    const device = deviceOf("self", about);
+    return inode === undefined || device === undefined ? undefined : { inode, device };
   } finally {
     await file.close();
   }
 }
 
+/** The file system that an open file is in; undefined if it is in none that is mounted, as a pipe is. */
+function deviceOf(pid: string, about: string): string | undefined {
+  const mount = MOUNT.exec(about)?.[1];
+  const mounts = readFileSync(`/proc/${pid}/mountinfo`, "latin1");
+  return new RegExp(`^${mount} \\d+ (\\d+:\\d+) `, "m").exec(mounts)?.[1];
+}
+
+const MOUNT = /^mnt_id:\s*(\d+)/m;
 const INODE = /^ino:\s*(\d+)/m;
 const FLAGS = /^flags:\s*([0-7]+)/m;
 /** O_WRONLY and O_RDWR. */
@@ -41,7 +58,7 @@ class Search {
   #all: boolean;
 
   constructor(
-    readonly inode: string,
+    readonly file: Identity,
     all: boolean,
   ) {
     this.#all = all;
@@ -84,8 +101,9 @@ class Search {
     this.#descriptors++;
     try {
       const about = readFileSync(`/proc/${pid}/fdinfo/${descriptor}`, "latin1");
-      if (INODE.exec(about)?.[1] !== this.inode) return false;
-      return (Number.parseInt(FLAGS.exec(about)?.[1] ?? "0", 8) & WRITES) !== 0;
+      if (INODE.exec(about)?.[1] !== this.file.inode) return false;
+      if ((Number.parseInt(FLAGS.exec(about)?.[1] ?? "0", 8) & WRITES) === 0) return false;
+      return deviceOf(pid, about) === this.file.device;
     } catch (error) {
       this.#missed(error);
       return false;

@@ -61,6 +61,11 @@ export const run = command({
       const lock = new NodeLock(directory, log, { "/agent": () => identity });
       const backend = new Failover(await chooseBackend(options), 1);
       const agent = new Agent(settings, backend, journal, log, lock);
+      log.info("backend chosen", {
+        backend: backend.name,
+        writer: backend.writer,
+        reason: backend.chosen.reason,
+      });
       const { result } = await agent.once(START);
       await agent.tidied;
       lock.release();

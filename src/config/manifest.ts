@@ -104,6 +104,18 @@ function holdsConfig({ root }: ConfigMap): boolean {
   );
 }
 
+/** A warning: what the manifest has as its only key is read, but not as a file of a directory. */
+function readHereAlone(key: Scalar): Problem {
+  return {
+    severity: "warning",
+    name: "file-not-read",
+    at: key.at,
+    key: `data.${key.text}`,
+    what: "the agent does not read this key where the ConfigMap is mounted as a directory",
+    remedy: 'name the key "config"',
+  };
+}
+
 function configsOf(text: Text, { name, root }: ConfigMap): Found {
   const data = valueAt(root, "data");
   const error = (at: Problem["at"], what: string, remedy: string, key?: string): Found => ({
@@ -132,6 +144,7 @@ function configsOf(text: Text, { name, root }: ConfigMap): Found {
       problems.push({ severity: "error", at: value.at, key: `data.${key.text}`, what, remedy });
     }
   }
+  if (named.length === 0 && read[0]) problems.push(readHereAlone(read[0].key));
   for (const { key } of others) {
     const about = { at: key.at, key: `data.${key.text}`, what: "not read, because of the name" };
     const remedy = 'name the key "config", "config.yaml" or "ip-masq-agent"';

@@ -173,10 +173,15 @@ describe("which ConfigMap", () => {
     "config.json",
     "ip-masq-agent",
     "ip-masq-agent-config",
-    "other",
   ])("its key %s is read", async key => {
     expect(await problemsOf(map("a", `  ${key}: |\n    nonMasqueradeCIDRs: [10.0.0.1/8]\n`))).toEqual([
       `c:7:26: nonMasqueradeCIDRs[0]: ${BAD}`,
+    ]);
+  });
+
+  test("its only key is read, with a warning if the agent would pass it over in a directory", async () => {
+    expect(await problemsOf(map("a", "  foo.yaml: |\n    nonMasqueradeCIDRs: [10.0.0.0/8]\n"))).toEqual([
+      'c:6:3: warning: data.foo.yaml: the agent does not read this key where the ConfigMap is mounted as a directory; name the key "config" [file-not-read]',
     ]);
   });
 

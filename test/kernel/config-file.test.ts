@@ -1,9 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, rm, stat, writeFile } from "node:fs/promises";
 import { BINARY, RunningAgent } from "../../lab/agent.ts";
 import { HangingFileSystem } from "../../lab/hanging-file-system.ts";
 import { Lab } from "../../lab/lab.ts";
+import { output } from "../../lab/output.ts";
 import { save } from "../../lab/save.ts";
+import { writersOf } from "../../src/agent/writers.ts";
 import { absent } from "../programs.ts";
 
 /** In the empty /run of lab/isolate. */
@@ -106,4 +108,25 @@ describe("a file system that hangs under the config", () => {
       await hanging.release();
     }, 30_000);
   }
+});
+
+test("a process that writes a file with the same inode number in another file system is not its writer", async () => {
+  const places = ["/run/same-one", "/run/same-two"];
+  for (const place of places) {
+    await mkdir(place, { recursive: true });
+    await output(["mount", "-t", "tmpfs", "tmpfs", place]);
+    await writeFile(`${place}/config`, "# the same\n");
+  }
+  const [one = "", two = ""] = places.map(it => `${it}/config`);
+  expect((await stat(one)).ino).toBe((await stat(two)).ino);
+  const writer = Bun.spawn(["sh", "-c", 'exec 3>>"$0"; echo ready; read line', two], {
+    stdin: "pipe",
+    stdout: "pipe",
+  });
+  await writer.stdout.getReader().read();
+  expect(await writersOf(two)).toBe("open");
+  expect(await writersOf(one, true)).toBe("none");
+  writer.kill();
+  await writer.exited;
+  for (const place of places) await output(["umount", place]);
 });
