@@ -166,18 +166,14 @@ describe("which ConfigMap", () => {
     expect(await problemsOf(manifest, { configMap })).toEqual(lines);
   });
 
-  test.each([
-    "config",
-    "config.yaml",
-    "config.yml",
-    "config.json",
-    "ip-masq-agent",
-    "ip-masq-agent-config",
-  ])("its key %s is read", async key => {
-    expect(await problemsOf(map("a", `  ${key}: |\n    nonMasqueradeCIDRs: [10.0.0.1/8]\n`))).toEqual([
-      `c:7:26: nonMasqueradeCIDRs[0]: ${BAD}`,
-    ]);
-  });
+  test.each(["config", "config.yaml", "config.yml", "config.json", "ip-masq-agent", "ip-masq-agent-config"])(
+    "its key %s is read",
+    async key => {
+      expect(await problemsOf(map("a", `  ${key}: |\n    nonMasqueradeCIDRs: [10.0.0.1/8]\n`))).toEqual([
+        `c:7:26: nonMasqueradeCIDRs[0]: ${BAD}`,
+      ]);
+    },
+  );
 
   test("its only key is read, with a warning if the agent would pass it over in a directory", async () => {
     expect(await problemsOf(map("a", "  foo.yaml: |\n    nonMasqueradeCIDRs: [10.0.0.0/8]\n"))).toEqual([
