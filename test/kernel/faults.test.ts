@@ -306,7 +306,7 @@ class World {
 
   /** Restarts the agent; one that chooses its backend has time to move back to nft first, which it tries after 10 s. */
   async restartIfOld(signal: "SIGKILL" | "SIGTERM"): Promise<void> {
-    if (this.writer === AUTO && performance.now() < this.up + 12_000) return;
+    if (this.writer === AUTO && performance.now() < this.up + 30_000) return;
     await this.restart(signal);
   }
 
