@@ -182,7 +182,10 @@ export class HttpServer implements Watch {
       allowHalfOpen: true,
       socket: {
         open: socket => this.#open(socket),
-        data: (socket, data) => this.#read(this.#connections.get(socket), data),
+        data: (socket, data) => {
+          this.#read(this.#connections.get(socket), data);
+          free(data);
+        },
         drain: socket => this.#write(this.#connections.get(socket)),
         end: socket => this.#end(this.#connections.get(socket)),
         close: socket => this.#forget(this.#connections.get(socket)),
@@ -436,6 +439,14 @@ function headOf({ status, headers, body }: Answer): Buffer {
     connection: "close",
   }).map(([name, value]) => `${name}: ${value}\r\n`);
   return Buffer.from(`HTTP/1.1 ${status} ${REASONS[status]}\r\n${lines.join("")}\r\n`);
+}
+
+/**
+ * Frees the memory of data that was read. The engine would wait until its heap has grown by a share of what it holds:
+ * beside 100,000 CIDRs, 1,000 clients that send headers of 1 MB each made memory grow by 230 MB.
+ */
+function free({ buffer, length }: Buffer): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === length) buffer.transfer(0);
 }
 
 /** The IPv4 address; the first 64 bits of an IPv6 address, which belong to one machine; one group for loopback. */
