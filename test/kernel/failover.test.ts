@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
-import { mkdir, rm } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { BINARY, RunningAgent } from "../../lab/agent.ts";
 import { CrashingNft, type NftMode } from "../../lab/crashing-nft.ts";
 import { Lab } from "../../lab/lab.ts";
@@ -228,3 +228,20 @@ test("an nft that hangs is given up, and does not hold up what iptables writes i
   expect(await agent.end()).toBe(0);
   expect(performance.now() - began).toBeLessThan(3000);
 }, 90_000);
+
+test("where IPv6 cannot be had, changes of IPv4 are found by looking all the same", async () => {
+  await keep("10.0.0.0/8");
+  await run("iptables-legacy -t mangle -N KUBE-IPTABLES-HINT");
+  for (const program of ["ip6tables-legacy", "ip6tables-legacy-save", "ip6tables-legacy-restore"]) {
+    const script = "#!/bin/sh\necho 'Address family not supported by protocol' >&2\nexit 1\n";
+    await writeFile(`${nft.folder}/${program}`, script, { mode: 0o755 });
+  }
+  const agent = start("--backend=iptables", "--enable-ipv6");
+  await agent.log.until("policy in force");
+  for (let i = 0; i < 2; i++) {
+    await run("iptables-legacy -t nat -F");
+    await verdicts({ [OUTBOUND]: "node", "10.1.2.3": "pod" });
+  }
+  await run("iptables-legacy -t mangle -X");
+  expect(await agent.end()).toBe(0);
+}, 40_000);

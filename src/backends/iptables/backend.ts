@@ -23,7 +23,7 @@ export class IptablesBackend implements Backend {
   readonly name = "iptables";
   readonly writer: string;
   readonly place: Backend["place"];
-  /** What was last planned. */
+  /** What was last planned and could be read: a family that fails is not looked at. */
   #policy: Policy | undefined;
   #rulesets: readonly Ruleset[] = [];
   #claim = false;
@@ -56,7 +56,6 @@ export class IptablesBackend implements Backend {
   }
 
   async plan(policy: Policy): Promise<Plan> {
-    this.#policy = policy;
     for (const { family } of policy.families) this.tools.require(family);
     const halves = await Promise.all(
       policy.families.map(async wanted => {
@@ -67,6 +66,7 @@ export class IptablesBackend implements Backend {
         return { family, rules, saved, input: restoreInput(saved, rules) };
       }),
     );
+    this.#policy = policy;
     this.#rulesets = halves.map(({ rules }) => rules);
     const inSync = halves.every(({ input }) => input === undefined);
     return {

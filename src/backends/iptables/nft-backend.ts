@@ -31,7 +31,7 @@ export class NftNatBackend implements Backend {
   readonly #nft: Nft;
   readonly #ipsec: IpsecSupport;
   #limits: readonly string[] = [];
-  /** What was last planned, and the chains that it has. */
+  /** What was last planned and could be read, and the chains that it has: a family that fails is not looked at. */
   #policy: Policy | undefined;
   #chains: readonly ChainName[] = [];
 
@@ -49,7 +49,6 @@ export class NftNatBackend implements Backend {
   }
 
   async plan(policy: Policy): Promise<Plan> {
-    this.#policy = policy;
     const listings = await Promise.all(
       policy.families.map(async family => {
         const names = ruleset(policy, family).chains.map(({ name }) => name);
@@ -64,6 +63,7 @@ export class NftNatBackend implements Backend {
       ({ family, listed }) =>
         new Half(ruleset(policy, family, { randomFully: true, ipsec }), listed, policy.chain),
     );
+    this.#policy = policy;
     this.#chains = halves.flatMap(({ family, chainNames }) =>
       [POSTROUTING, ...chainNames].map(name => ({ family, table: NAT, name })),
     );

@@ -25,7 +25,7 @@ export class NftablesBackend implements Backend {
   readonly #nft: Nft;
   readonly #ipsec: IpsecSupport;
   #limits: readonly string[] = [];
-  /** What was last planned, and the chains that it has. */
+  /** What was last planned and could be read, and the chains that it has: a family that fails is not looked at. */
   #policy: Policy | undefined;
   #chains: readonly ChainName[] = [];
 
@@ -40,11 +40,11 @@ export class NftablesBackend implements Backend {
   }
 
   async plan(policy: Policy): Promise<Plan> {
-    this.#policy = policy;
     const { held, ...read } = await this.#read(policy.families.map(({ family }) => family));
     const features = read.features ?? (await this.#nft.features());
     const abilities = await this.#abilities(features, held.values());
     const pairs = ruleset(policy, abilities).map(wanted => new Pair(wanted, held.get(wanted.family)));
+    this.#policy = policy;
     this.#chains = pairs.flatMap(({ wanted: { family, chains } }) =>
       chains.map(({ name }) => ({ family, table: TABLE, name })),
     );
