@@ -1,11 +1,11 @@
-import type { Watch } from "./backend.ts";
+import type { Plan, Watch } from "./backend.ts";
 
 /** How to look at our rules where kernel events are not available. */
 export interface Look {
   /** A text that changes with the rules of ours that are in the kernel; cheap, so it may leave out elements of sets. */
   glance(): Promise<string>;
-  /** Whether the kernel holds the desired rules. */
-  isInSync(): Promise<boolean>;
+  /** The last plan, made anew; undefined if there was none. */
+  plan(): Promise<Pick<Plan, "inSync">> | undefined;
 }
 
 /** Milliseconds between looks. A look at the rules of one family takes 3 to 10 ms of processor time. */
@@ -18,7 +18,7 @@ const MOST_PATIENCE = 3;
  * Finds changes by looking. Calls `changed` at each look that finds drift, and when looks start to fail, so that a sync
  * reports the reason.
  */
-export function poll({ glance, isInSync }: Look, changed: () => void, every = POLL_MS): Watch {
+export function poll({ glance, plan }: Look, changed: () => void, every = POLL_MS): Watch {
   /** The text when the kernel last held the desired rules. */
   let right: string | undefined;
   /** True at first: the sync that began at the same time reports its own failure. */
@@ -27,7 +27,7 @@ export function poll({ glance, isInSync }: Look, changed: () => void, every = PO
   let timer: Timer | undefined;
   const isRight = async () => {
     const text = await glance();
-    if (text !== right && !(await isInSync())) return false;
+    if (text !== right && (await plan())?.inSync === false) return false;
     right = text;
     return true;
   };

@@ -117,7 +117,7 @@ export class IptablesBackend implements Backend {
 
   watch(watcher: Watcher, polls = false): Watch {
     const { variant, programs, waits } = this.tools;
-    const look = { glance: () => this.#glance(), isInSync: () => this.#isInSync() };
+    const look = { glance: () => this.#glance(), plan: () => this.#policy && this.plan(this.#policy) };
     // The kernel reports no changes of iptables-legacy.
     if (polls || variant === "iptables-legacy") return poll(look, watcher.changed, waits.look);
     const chains = () => this.#rulesets.flatMap(namesOf);
@@ -131,11 +131,6 @@ export class IptablesBackend implements Backend {
       return [...saved.chains].map(([name, rules]) => [name, rules.map(({ rule }) => rule)]);
     });
     return JSON.stringify(await Promise.all(all));
-  }
-
-  /** Whether the kernel holds what was last planned. */
-  async #isInSync(): Promise<boolean> {
-    return this.#policy === undefined || (await this.plan(this.#policy)).inSync;
   }
 
   /** Of POSTROUTING only what leads to chains of ours. */

@@ -99,13 +99,11 @@ export class NftNatBackend implements Backend {
   }
 
   watch(watcher: Watcher): Watch {
-    const look = { glance: () => this.#nft.chainsText(this.#chains), isInSync: () => this.#isInSync() };
+    const look = {
+      glance: () => this.#nft.chainsText(this.#chains),
+      plan: () => this.#policy && this.plan(this.#policy),
+    };
     return watchNat(this.#nft.argv, () => this.#chains.map(({ name }) => name), look, watcher);
-  }
-
-  /** Whether the kernel holds what was last planned. */
-  async #isInSync(): Promise<boolean> {
-    return this.#policy === undefined || (await this.plan(this.#policy)).inSync;
   }
 
   /** Of POSTROUTING only what leads to chains of ours. */

@@ -93,13 +93,11 @@ export class NftablesBackend implements Backend {
   }
 
   watch(watcher: Watcher): Watch {
-    const look = { glance: () => this.#nft.chainsText(this.#chains), isInSync: () => this.#isInSync() };
+    const look = {
+      glance: () => this.#nft.chainsText(this.#chains),
+      plan: () => this.#policy && this.plan(this.#policy),
+    };
     return watchTransactions(this.#nft.argv, OURS, look, watcher);
-  }
-
-  /** Whether the kernel holds what was last planned. */
-  async #isInSync(): Promise<boolean> {
-    return this.#policy === undefined || (await this.plan(this.#policy)).inSync;
   }
 
   async rules(families: readonly Family[]): Promise<readonly KernelRules[]> {
