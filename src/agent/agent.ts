@@ -10,19 +10,19 @@ import { within } from "../system/deadline.ts";
 import { messageOf } from "../system/errors.ts";
 import { LastSaid } from "../system/last-said.ts";
 import { type FailureKind, failureKind } from "../system/program.ts";
+import { Backoff } from "./backoff.ts";
+import { DesiredPolicy, facts, type Settings } from "./desired-policy.ts";
 import { driftOf, remedyFor } from "./drift.ts";
-import { facts, Intent, type Settings } from "./intent.ts";
 import { type NodeLock, StandbyError } from "./node-lock.ts";
-import { Pace } from "./pace.ts";
-import { type Due, Triggers } from "./triggers.ts";
+import { SyncQueue, type SyncRequest } from "./sync-queue.ts";
 
 type Outcome = Pick<SyncRecord, "result" | "message" | "failure">;
 
 /** Keeps what the config means in the kernel. */
 export class Agent {
-  readonly #triggers = new Triggers();
-  readonly #intent: Intent;
-  readonly #pace: Pace;
+  readonly #queue = new SyncQueue();
+  readonly #desired: DesiredPolicy;
+  readonly #backoff: Backoff;
   /** Whether a policy was ever in force. */
   #wasInForce = false;
   /** Why syncs fail, or why this agent stands by. */
@@ -50,9 +50,9 @@ export class Agent {
     readonly log: Log,
     readonly lock: NodeLock,
   ) {
-    this.#intent = new Intent(settings, journal, log);
-    this.#pace = new Pace(this.#intent.interval);
-    lock.freed = () => this.#triggers.push("start");
+    this.#desired = new DesiredPolicy(settings, journal, log);
+    this.#backoff = new Backoff(this.#desired.interval);
+    lock.freed = () => this.#queue.push("start");
   }
 
   /**
@@ -64,28 +64,28 @@ export class Agent {
    */
   async run(stop: AbortSignal, begun: () => void, foreign: Watcher["foreign"] = () => {}): Promise<void> {
     const kernel = this.backend.watch({
-      changed: by => this.#triggers.push("kernel", by),
+      changed: by => this.#queue.push("kernel", by),
       lost: why => this.#warn("events", why),
       foreign,
     });
-    this.#intent.watch(() => this.#triggers.push("config"));
+    this.#desired.watch(() => this.#queue.push("config"));
     const { preferred, failure } = this.backend.chosen;
     if (preferred) this.#warn("fallback", inPlace(this.backend.writer, preferred.writer, failure ?? ""));
     const unwatch = () => {
       kernel.stop();
-      this.#intent.stop();
+      this.#desired.stop();
     };
     // At once: a sync that hangs is not waited for, and what watches must not outlive the agent.
     stop.addEventListener("abort", () => {
       unwatch();
-      this.#triggers.push("signal");
+      this.#queue.push("signal");
     });
-    this.#triggers.push("start");
+    this.#queue.push("start");
     this.#running = true;
     for (let first = true; ; first = false) {
-      const due = await this.#triggers.next(this.#wait, this.#pace.hold);
+      const request = await this.#queue.next(this.#wait, this.#backoff.hold);
       if (stop.aborted) break;
-      await this.once(due);
+      await this.once(request);
       if (first) begun();
     }
     unwatch();
@@ -98,7 +98,7 @@ export class Agent {
       this.#partly ? PARTLY_MS : undefined,
       this.journal.inSync ? this.backend.retry : undefined,
     ];
-    return Math.min(this.#pace.wait, ...again.map(it => it ?? Number.POSITIVE_INFINITY));
+    return Math.min(this.#backoff.wait, ...again.map(it => it ?? Number.POSITIVE_INFINITY));
   }
 
   /** Whether the rules in the kernel are this agent's: no other one is active, and a policy of its own was in force. */
@@ -108,7 +108,7 @@ export class Agent {
 
   /** Asks for a sync, as SIGHUP does. */
   wake(): void {
-    this.#triggers.push("signal");
+    this.#queue.push("signal");
   }
 
   /** Resolves when leftovers are removed, as far as possible. */
@@ -149,7 +149,7 @@ export class Agent {
    * last sync. Throws what reading throws.
    */
   async count(): Promise<void> {
-    const { policy } = this.#intent;
+    const { policy } = this.#desired;
     if (!policy || cidrsOf(policy) > MOST_COUNTED) return;
     await this.#last;
     const begun = this.#began;
@@ -160,13 +160,13 @@ export class Agent {
   }
 
   /** One sync. Throws nothing: the record says how it went. */
-  async once(due: Due): Promise<SyncRecord> {
+  async once(request: SyncRequest): Promise<SyncRecord> {
     const at = Date.now();
     const began = performance.now();
     this.#began = began;
     this.journal.began();
-    const outcome = await this.#alone(() => this.#attempt(due)).catch(error => this.#failed(error));
-    const [trigger] = due.triggers;
+    const outcome = await this.#alone(() => this.#attempt(request)).catch(error => this.#failed(error));
+    const [trigger] = request.triggers;
     const record: SyncRecord = { at, trigger, seconds: (performance.now() - began) / 1000, ...outcome };
     this.journal.synced(record);
     return record;
@@ -180,24 +180,24 @@ export class Agent {
   }
 
   /** Without a good config nothing is touched, nor while another agent is active. */
-  async #attempt(due: Due): Promise<Outcome> {
-    await this.#intent.read(due.triggers, this.#running ? AGENT_PATIENCE_MS : ONCE_PATIENCE_MS);
-    this.#pace.interval = this.#intent.interval;
-    const { policy } = this.#intent;
+  async #attempt(request: SyncRequest): Promise<Outcome> {
+    await this.#desired.read(request.triggers, this.#running ? AGENT_PATIENCE_MS : ONCE_PATIENCE_MS);
+    this.#backoff.interval = this.#desired.interval;
+    const { policy } = this.#desired;
     if (!policy) return { result: "failed", message: "there has been no good config yet" };
     await this.lock.take();
-    const synced = await this.backend.sync(policy, this.journal.totals, this.#pace.patience);
+    const synced = await this.backend.sync(policy, this.journal.totals, this.#backoff.patience);
     if (synced.moved) this.#moved(synced.moved);
     if (synced.failures.length === 0) this.journal.totals.keep(policy);
     this.#warn("limits", this.backend.limits.join("; ") || undefined);
     // Looking for leftovers starts programs, so not every sync does it.
-    const asked = due.triggers.includes("start") || due.triggers.includes("signal");
-    if (synced.moved || this.#intent.fresh || asked) {
+    const asked = request.triggers.includes("start") || request.triggers.includes("signal");
+    if (synced.moved || this.#desired.fresh || asked) {
       void this.#noteServices(policy);
       this.#tidy(policy);
       await within(TIDY_MS, this.#tidied);
     }
-    const outcome = this.#succeeded(synced, due);
+    const outcome = this.#succeeded(synced, request);
     return this.#familyOutcome(synced.failures) ?? outcome;
   }
 
@@ -231,36 +231,36 @@ export class Agent {
     if (message === undefined) this.log.info(`${to} writes the rules again`, { before: from });
   }
 
-  #succeeded({ before, after, expected }: Synced & { readonly moved?: Move }, due: Due): Outcome {
+  #succeeded({ before, after, expected }: Synced & { readonly moved?: Move }, request: SyncRequest): Outcome {
     this.#wasInForce = true;
     this.#warn("writer", after.caution, "info"); // nothing is wrong yet
-    if (this.#pace.failures > 0) this.log.info("sync works again", { failures: this.#pace.failures });
-    this.#pace.succeeded();
+    if (this.#backoff.failures > 0) this.log.info("sync works again", { failures: this.#backoff.failures });
+    this.#backoff.succeeded();
     this.#failure.isNews(undefined);
-    const fresh = this.#intent.fresh;
-    this.#intent.fresh = false;
-    if (fresh && this.#intent.policy) this.log.info("policy in force", facts(this.#intent.policy));
+    const fresh = this.#desired.fresh;
+    this.#desired.fresh = false;
+    if (fresh && this.#desired.policy) this.log.info("policy in force", facts(this.#desired.policy));
     if (before === after) {
       this.#calmDown();
       return { result: "unchanged" };
     }
-    if (!fresh && !expected) return this.#repaired(before, due);
+    if (!fresh && !expected) return this.#repaired(before, request);
     this.log.info("rules applied", driftOf(before));
     return { result: "applied" };
   }
 
-  #repaired(before: Plan, { by }: Due): Outcome {
-    const pace = this.#pace;
+  #repaired(before: Plan, { by }: SyncRequest): Outcome {
+    const backoff = this.#backoff;
     const now = performance.now();
-    pace.repaired(now, now - this.#began);
+    backoff.repaired(now, now - this.#began);
     const found = { ...driftOf(before), by, remedy: remedyFor(before) };
-    if (!pace.contested) this.log.warn("drift repaired", found);
+    if (!backoff.contested) this.log.warn("drift repaired", found);
     else if (!this.#saidContested) {
       this.#saidContested = true;
-      const facts = { ...found, repairs: pace.repairs };
+      const facts = { ...found, repairs: backoff.repairs };
       this.log.warn("rules are contested; repairing them at least every 2 s", facts);
     }
-    this.journal.fighting = pace.contested;
+    this.journal.fighting = backoff.contested;
     const message = Object.entries(found).flatMap(([key, value]) =>
       value === undefined ? [] : `${key}=${value}`,
     );
@@ -268,8 +268,8 @@ export class Agent {
   }
 
   #calmDown(): void {
-    if (!this.journal.fighting || !this.#pace.calm(performance.now())) return;
-    this.#pace.settled();
+    if (!this.journal.fighting || !this.#backoff.calm(performance.now())) return;
+    this.#backoff.settled();
     this.journal.fighting = false;
     this.#saidContested = false;
     this.log.info("rules are no longer contested");
@@ -279,11 +279,11 @@ export class Agent {
     const now = performance.now();
     if (error instanceof StandbyError && this.#running) return this.#standingBy(error);
     if (error instanceof NotAppliedError) {
-      this.#pace.undone(now, now - this.#began);
+      this.#backoff.undone(now, now - this.#began);
       this.journal.fighting = true;
-    } else this.#pace.failed(now, now - this.#began);
+    } else this.#backoff.failed(now, now - this.#began);
     const message = messageOf(error);
-    const retry = this.#running ? formatDuration(this.#pace.wait) : undefined;
+    const retry = this.#running ? formatDuration(this.#backoff.wait) : undefined;
     if (this.#failure.isNews(message)) this.log.error("sync failed", { error: message, retry });
     return { result: "failed", message, failure: failureKind(error) };
   }

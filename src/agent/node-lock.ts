@@ -21,7 +21,7 @@ export class NodeLock {
   /** Called when this agent stood by and may be active now. */
   freed: () => void = () => {};
   /** Whether another agent is active. */
-  standsBy = false;
+  isStandby = false;
   #lock: FileLock | undefined;
   #server: Bun.Server<undefined> | undefined;
   /** The inode of the socket that the server made. */
@@ -49,17 +49,17 @@ export class NodeLock {
   async take(): Promise<void> {
     const module = await this.#module;
     if (this.#take(module)) {
-      this.standsBy = false;
+      this.isStandby = false;
       return;
     }
-    this.standsBy = true;
+    this.isStandby = true;
     this.#looks ??= setInterval(() => this.#look(module), LOOK_MS);
     throw new StandbyError(await holderOf(this.#lock, this.directory));
   }
 
   /** Whether this agent holds the lock, or no lock is possible here. */
   get isActive(): boolean {
-    return !this.standsBy && (this.#lock === undefined || this.#lock.isInPlace);
+    return !this.isStandby && (this.#lock === undefined || this.#lock.isInPlace);
   }
 
   /** Releases the lock and stops answering. */
@@ -79,7 +79,7 @@ export class NodeLock {
     if (!this.#take(module)) return;
     clearInterval(this.#looks);
     this.#looks = undefined;
-    this.standsBy = false;
+    this.isStandby = false;
     this.log.info("the other agent has ended; this one is active now");
     this.freed();
   }

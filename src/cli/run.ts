@@ -1,9 +1,9 @@
 import { Agent } from "../agent/agent.ts";
+import { Backoff } from "../agent/backoff.ts";
 import { Competitors } from "../agent/competitors.ts";
-import type { Settings } from "../agent/intent.ts";
+import type { Settings } from "../agent/desired-policy.ts";
 import { NodeLock } from "../agent/node-lock.ts";
-import { Pace } from "../agent/pace.ts";
-import type { Due } from "../agent/triggers.ts";
+import type { SyncRequest } from "../agent/sync-queue.ts";
 import { feedWatchdog } from "../agent/watchdog.ts";
 import { type ChooseOptions, type Chosen, chooseBackend, everyBackend } from "../backends/choose.ts";
 import { Failover } from "../backends/failover.ts";
@@ -141,7 +141,7 @@ async function cleanUp(chain: string, log: Log): Promise<void> {
 /** It takes a few hundred ms, with 100,000 CIDRs some seconds; systemd and kubelet wait for 10 s and 30 s. */
 const CLEANUP_MS = 5000;
 
-const START: Due = { triggers: ["start"], by: undefined };
+const START: SyncRequest = { triggers: ["start"], by: undefined };
 
 /** Serves HTTP until `stop`. Its packages are loaded here, since the first sync does not need them. */
 async function listen(
@@ -166,7 +166,7 @@ async function chooseInTheEnd(
   wake: Wake,
   stop: AbortSignal,
 ): Promise<Chosen | undefined> {
-  const pace = new Pace(journal.interval);
+  const backoff = new Backoff(journal.interval);
   const stopped = aborted(stop);
   const said = new LastSaid();
   while (!stop.aborted) {
@@ -178,13 +178,14 @@ async function chooseInTheEnd(
     } catch (error) {
       if (!(error instanceof ProgramError)) throw error;
       const { message } = error;
-      pace.failed(performance.now(), performance.now() - began);
-      if (said.isNews(message)) log.error("no backend", { error: message, retry: formatDuration(pace.wait) });
+      backoff.failed(performance.now(), performance.now() - began);
+      if (said.isNews(message))
+        log.error("no backend", { error: message, retry: formatDuration(backoff.wait) });
       const seconds = (performance.now() - began) / 1000;
       journal.synced({ at, trigger: "start", result: "failed", seconds, message });
       serve();
     }
-    await Promise.race([Bun.sleep(pace.wait), wake.next(), stopped]);
+    await Promise.race([Bun.sleep(backoff.wait), wake.next(), stopped]);
   }
   return undefined;
 }

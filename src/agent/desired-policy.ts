@@ -20,7 +20,7 @@ export interface Settings {
 }
 
 /** The policy that the config means, as of the last time that it was right. */
-export class Intent {
+export class DesiredPolicy {
   policy: Policy | undefined;
   /** Whether the policy has not been in the kernel yet. */
   fresh = false;

@@ -1,7 +1,7 @@
 import type { Trigger } from "../observe/journal.ts";
 
 /** Triggers that came together, in the order in which they came. */
-export interface Due {
+export interface SyncRequest {
   readonly triggers: readonly [Trigger, ...Trigger[]];
   /** Who changed our rules in the kernel, as far as that is known. */
   readonly by: string | undefined;
@@ -11,7 +11,7 @@ export interface Due {
  * Where triggers wait for the agent. Those that come while it is busy are one when it asks again, so many
  * changes make one sync.
  */
-export class Triggers {
+export class SyncQueue {
   readonly #waiting = new Set<Trigger>();
   #by: string | undefined;
   #wake: () => void = () => {};
@@ -26,17 +26,17 @@ export class Triggers {
    * All that wait, at least one: `interval`, if nothing else comes within `wait` milliseconds. Changes of the kernel
    * alone are held back for `hold` milliseconds.
    */
-  async next(wait: number, hold: number): Promise<Due> {
+  async next(wait: number, hold: number): Promise<SyncRequest> {
     const began = performance.now();
     for (;;) {
       const left = (until: number) => Math.max(until - (performance.now() - began), 0);
       const [first, ...others] = this.#waiting;
       const held = others.length === 0 && first === "kernel" && left(hold) > 0;
       if (first && !held) {
-        const due: Due = { triggers: [first, ...others], by: this.#by };
+        const request: SyncRequest = { triggers: [first, ...others], by: this.#by };
         this.#waiting.clear();
         this.#by = undefined;
-        return due;
+        return request;
       }
       const woken = Promise.withResolvers<void>();
       this.#wake = woken.resolve;

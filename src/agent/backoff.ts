@@ -8,7 +8,7 @@ import { backOff } from "../system/back-off.ts";
  * contested rules begin 1 s apart, because connections get wrong addresses between them. A shorter resync interval
  * bounds both.
  */
-export class Pace {
+export class Backoff {
   /** Consecutive syncs that failed. */
   failures = 0;
   /** Consecutive repairs less than 10 s apart. */
