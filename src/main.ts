@@ -22,7 +22,7 @@ import { run } from "./cli/run.ts";
 import { schema } from "./cli/schema.ts";
 import { status } from "./cli/status.ts";
 import { version } from "./cli/version.ts";
-import { nearest } from "./config/nearest.ts";
+import { closestMatch } from "./system/closest-match.ts";
 import { printableLines } from "./system/printable.ts";
 import { ProgramError } from "./system/program.ts";
 import { lineWriter, toStandardError } from "./system/stderr.ts";
@@ -81,7 +81,7 @@ function commandNamed(word: string, everyFlag: FlagTable): Command {
   if (command) return command;
   const flag = flagMeant(word, everyFlag);
   if (flag) throw new UsageError(`unexpected argument "${word}"; ${flag}`);
-  const meant = nearest(
+  const meant = closestMatch(
     word,
     commands.map(({ name }) => name),
   );

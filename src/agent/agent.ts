@@ -314,7 +314,10 @@ const COURTESY_MS = 250;
 const MOST_COUNTED = 10_000;
 
 function cidrsOf({ families }: Policy): number {
-  return families.reduce((sum, it) => sum + it.nonMasquerade.outer.length + it.masquerade.outer.length, 0);
+  return families.reduce(
+    (sum, it) => sum + it.nonMasquerade.effective.length + it.masquerade.effective.length,
+    0,
+  );
 }
 
 /** Milliseconds to wait for a first config: HTTP is served after the first sync, and a config that comes later is read. */

@@ -131,17 +131,17 @@ export function facts({ families, outputInterfaces, chain }: Policy): Record<str
     ...families.flatMap(({ family, nonMasquerade, masquerade, sources, nonMasqueradeSources: spared }) => {
       const suffix = family === "ip" ? "" : "IPv6";
       return [
-        [`nonMasquerade${suffix}`, listed(nonMasquerade.outer)],
-        ...(masquerade.outer.length > 0 ? [[`masquerade${suffix}`, listed(masquerade.outer)]] : []),
-        ...(spared.outer.length > 0 ? [[`nonMasqueradeSources${suffix}`, listed(spared.outer)]] : []),
-        ...(sources ? [[`sources${suffix}`, listed(sources.outer)]] : []),
+        [`nonMasquerade${suffix}`, listed(nonMasquerade.effective)],
+        ...(masquerade.effective.length > 0 ? [[`masquerade${suffix}`, listed(masquerade.effective)]] : []),
+        ...(spared.effective.length > 0 ? [[`nonMasqueradeSources${suffix}`, listed(spared.effective)]] : []),
+        ...(sources ? [[`sources${suffix}`, listed(sources.effective)]] : []),
       ];
     }),
     ...(outputInterfaces ? [["outputInterfaces", outputInterfaces.join(" ")]] : []),
   ]);
 }
 
-type Entries = Policy["families"][number]["nonMasquerade"]["outer"];
+type Entries = Policy["families"][number]["nonMasquerade"]["effective"];
 
 function listed(entries: Entries): string {
   const first = entries.slice(0, MOST_LISTED).map(({ cidr }) => cidr.text);

@@ -1,10 +1,10 @@
-import type { Fault } from "../net/fault.ts";
+import type { ParseFailure } from "../net/parse-failure.ts";
 
 /**
  * Reads the name of the chain that holds the verdicts: one that iptables (28 bytes at most) and nft both take,
  * and both can load again after they listed it.
  */
-export function parseChainName(text: string): string | Fault {
+export function parseChainName(text: string): string | ParseFailure {
   const unquoted = /^(["'])(.+)\1$/.exec(text)?.[2]; // of args: [masq-chain="X"] in YAML
   if (unquoted !== undefined) {
     return { what: `${text} has quotes in it`, remedy: `did you mean ${unquoted}?` };

@@ -161,7 +161,7 @@ async function failureOf(work: Promise<void>): Promise<{ readonly error: unknown
  */
 function isLong({ families }: Policy): boolean {
   return families.some(
-    ({ nonMasquerade, masquerade }) => nonMasquerade.outer.length + masquerade.outer.length > LONG,
+    ({ nonMasquerade, masquerade }) => nonMasquerade.effective.length + masquerade.effective.length > LONG,
   );
 }
 

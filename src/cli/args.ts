@@ -1,4 +1,4 @@
-import { nearest } from "../config/nearest.ts";
+import { closestMatch } from "../system/closest-match.ts";
 import { AGENT_FLAGS, type FlagTable, noteOf, variableOf } from "./flags.ts";
 
 /** Words that cannot be understood. The message is for the user; sysexits(3) gives 64 for it. */
@@ -82,7 +82,7 @@ export function withEnvironment(
     if (value === undefined || !variable.startsWith("IPMASQ_") || KUBELETS.test(variable)) continue;
     const name = variables.get(variable);
     if (name === undefined) {
-      const meant = nearest(variable, [...variables.keys()]);
+      const meant = closestMatch(variable, [...variables.keys()]);
       warnings.push(`environment: ${variable} is not known${meant ? `; did you mean ${meant}?` : ""}`);
     } else if (!flags.has(name)) flags.set(name, { text: value, by: variable });
   }
@@ -100,7 +100,7 @@ function lookUp(written: string, table: FlagTable): { name: string; negated: boo
   if (schema && positive !== name && noteOf(schema).placeholder === undefined) {
     return { name: positive, negated: true };
   }
-  const meant = nearest(name, Object.keys(table));
+  const meant = closestMatch(name, Object.keys(table));
   throw new UsageError(
     `unknown flag --${written}; ${meant ? `did you mean --${meant}?` : 'see "ipmasq --help"'}`,
   );

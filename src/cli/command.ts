@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { faultOf } from "../net/fault.ts";
+import { failureOf } from "../net/parse-failure.ts";
 import { type Given, UsageError } from "./args.ts";
 import { AGENT_FLAGS, type FlagTable, KLOG_FLAGS } from "./flags.ts";
 
@@ -74,8 +74,8 @@ export function parsed<Schema extends v.GenericSchema>(
   if (result.success) return result.output;
   const lines = result.issues.map(issue => {
     const name = v.getDotPath(issue) ?? "";
-    const fault = faultOf(issue);
-    const message = fault ? `${fault.what}; ${fault.remedy}` : issue.message;
+    const failure = failureOf(issue);
+    const message = failure ? `${failure.what}; ${failure.remedy}` : issue.message;
     return `${given.get(name)?.by ?? `--${name}`}: ${message}`;
   });
   throw new UsageError(lines.join("\n"));

@@ -3,7 +3,7 @@ import { FAMILIES } from "../backends/backend.ts";
 import { chooseBackend } from "../backends/choose.ts";
 import type { Explanation, Question } from "../inspect/explain.ts";
 import { type Address, parseAddress } from "../net/cidr.ts";
-import { type Fault, parsedBy } from "../net/fault.ts";
+import { type ParseFailure, parsedBy } from "../net/parse-failure.ts";
 import { PROTOCOLS } from "../net/protocol.ts";
 import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
@@ -157,7 +157,7 @@ function address(text: string): Address {
   throw new UsageError(`${parsed.what}; ${remedy}`);
 }
 
-function parsePort(text: string): number | Fault {
+function parsePort(text: string): number | ParseFailure {
   const number = Number(text);
   if (/^\d{1,5}$/.test(text) && number >= 1 && number <= 65535) return number;
   return { what: `"${text}" is not a port`, remedy: "write a number from 1 to 65535" };

@@ -5,8 +5,8 @@
 import * as v from "valibot";
 import { parseChainName } from "../backends/chain-name.ts";
 import { parseResyncInterval, raisedInterval } from "../config/resync-interval.ts";
-import { type Fault, parsedBy } from "../net/fault.ts";
 import { parseListen } from "../net/listen.ts";
+import { type ParseFailure, parsedBy } from "../net/parse-failure.ts";
 import { type PortRange, parsePortRanges } from "../net/ports.ts";
 
 /** What help says of a flag, and how it is read. */
@@ -103,7 +103,7 @@ export function toggle(help: string): Toggle<boolean | undefined>;
 export function toggle(help: string, otherwise?: "true" | "false"): Toggle<boolean | undefined> {
   const given = v.pipe(
     v.string(),
-    parsedBy((it): boolean | Fault => {
+    parsedBy((it): boolean | ParseFailure => {
       if (/^(1|t|true)$/i.test(it)) return true;
       if (/^(0|f|false)$/i.test(it)) return false;
       return { what: `"${it}" is neither true nor false`, remedy: "write true or false" };

@@ -1,4 +1,4 @@
-import { nearest } from "./nearest.ts";
+import { closestMatch } from "../system/closest-match.ts";
 import type { ConfigError, ConfigWarning, Problem } from "./problem.ts";
 import { quote } from "./problem.ts";
 import type { Text } from "./text.ts";
@@ -57,7 +57,7 @@ function reaches({ at: said }: Allowance, about: "file" | "line", at: ConfigErro
 }
 
 function unknown(name: string, at: ConfigWarning["at"]): ConfigWarning {
-  const meant = nearest(name, Object.keys(WARNINGS));
+  const meant = closestMatch(name, Object.keys(WARNINGS));
   return {
     severity: "warning",
     name: "unknown-allowance",

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { faultOf } from "../net/fault.ts";
+import { failureOf } from "../net/parse-failure.ts";
 import { type Allowance, allowancesIn } from "./allowance.ts";
 import type { Config, Located } from "./config.ts";
 import { suspects, withoutSuspects } from "./invisible.ts";
@@ -273,7 +273,7 @@ class Reader {
         continue;
       }
       const what =
-        faultOf(issue)?.what ??
+        failureOf(issue)?.what ??
         `expected ${EXPECTED[issue.type] ?? issue.expected}, found ${describe(inner)}`;
       const quoted = issue.type === "array" && inner.kind === "scalar" && /^\s*\[.*\]\s*$/s.test(inner.text);
       this.#error(inner.at, what, quoted ? "leave out the quotes" : issue.message, path);

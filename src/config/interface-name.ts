@@ -1,11 +1,11 @@
-import type { Fault } from "../net/fault.ts";
+import type { ParseFailure } from "../net/parse-failure.ts";
 import { quote } from "./problem.ts";
 
 /**
  * Reads the name of a network interface, or the beginning of names with one `*` behind it. A name that ends in `+`
  * is refused: to iptables it is such a beginning.
  */
-export function parseInterfaceName(text: string): string | Fault {
+export function parseInterfaceName(text: string): string | ParseFailure {
   if (text.startsWith("!")) {
     return {
       what: `${quote(text)}: negated interfaces are not supported yet`,

@@ -1,4 +1,4 @@
-import { nearest } from "./nearest.ts";
+import { closestMatch } from "../system/closest-match.ts";
 
 /**
  * The key that was probably meant by an unknown one: by one or two typos, by meaning, or by a rougher likeness. Never a
@@ -12,7 +12,7 @@ export function meantKey(word: string, keys: readonly string[]): string | undefi
   const meaning = meaningOf(tokens, negative);
   if (meaning !== undefined) return keys.find(key => key === meaning);
   if (MEANINGFUL.test(tokens.join(" "))) return undefined;
-  return nearest(
+  return closestMatch(
     word,
     keys.filter(key => saysNo(key) === negative),
   );
@@ -26,7 +26,9 @@ function closeKey(word: string, keys: readonly string[], tokens: readonly string
   const no = tokens.some(isPositive) ? [] : keys.filter(saysNo);
   const yes = tokens.some(isNegative) ? [] : keys.filter(key => !saysNo(key));
   for (const slips of [1, 2]) {
-    const found = [nearest(word, no, slips), nearest(word, yes, slips)].filter(it => it !== undefined);
+    const found = [closestMatch(word, no, slips), closestMatch(word, yes, slips)].filter(
+      it => it !== undefined,
+    );
     if (found.length > 0) return found.length === 1 ? found[0] : undefined;
   }
   return undefined;

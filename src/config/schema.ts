@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { Cidr } from "../net/cidr.ts";
-import { parsedBy } from "../net/fault.ts";
+import { parsedBy } from "../net/parse-failure.ts";
 import { parseInterfaceName } from "./interface-name.ts";
 import { parseResyncInterval } from "./resync-interval.ts";
 

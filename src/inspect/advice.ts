@@ -91,7 +91,7 @@ function linkLocal({
 }
 
 function withoutEffect({ masqueradeCIDRs = [] }: Config, { families }: Policy): ConfigWarning[] {
-  const kept = families.flatMap(it => it.nonMasquerade.outer.map(({ cidr }) => cidr.text));
+  const kept = families.flatMap(it => it.nonMasquerade.effective.map(({ cidr }) => cidr.text));
   return masqueradeCIDRs
     .filter(({ value }) => !overlapCidr(value.text, kept))
     .map(entry => {

@@ -130,6 +130,6 @@ export function simplified(family: Family, destinations: readonly string[]): str
   return found;
 }
 
-function texts({ outer }: CidrList): string[] {
-  return outer.map(({ cidr }) => cidr.text);
+function texts({ effective }: CidrList): string[] {
+  return effective.map(({ cidr }) => cidr.text);
 }

@@ -49,7 +49,7 @@ export async function exemptionKeptByIptables(
 
 /** A policy that keeps nothing: if nothing is exempted from it, nothing is exempted from any policy. */
 function masqueradingAll(chain: string): Policy {
-  const none = { outer: [], covered: [] };
+  const none = { effective: [], redundant: [] };
   const families = (["ip", "ip6"] as const).map(family => ({
     family,
     sources: undefined,

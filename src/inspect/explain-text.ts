@@ -76,7 +76,7 @@ const CHAINS = {
     base: "postrouting",
     gate: "postrouting",
     verdict: chain,
-    outbound: masquerade.outer.length > 0 ? "outbound" : chain,
+    outbound: masquerade.effective.length > 0 ? "outbound" : chain,
   }),
   iptables: ({ chain, outputInterfaces }: Policy, { masquerade, sources }: FamilyPolicy): Chains => {
     const [verdicts, outbound] = extraChains(chain);
@@ -85,7 +85,7 @@ const CHAINS = {
       base: "POSTROUTING",
       gate: chain,
       verdict,
-      outbound: masquerade.outer.length > 0 ? outbound : verdict,
+      outbound: masquerade.effective.length > 0 ? outbound : verdict,
     };
   },
 };
@@ -103,7 +103,7 @@ function ruleText({ rule, destination }: Explanation, policy: Policy, backend: k
   const family = policy.families.find(it => it.family === of);
   // iptables has these rules also if sourceCIDRs has no CIDR of the family.
   const front = backend === "iptables" && FRONT.has(rule);
-  if (!family || (family.sources?.outer.length === 0 && !front))
+  if (!family || (family.sources?.effective.length === 0 && !front))
     return "none: ipmasq masquerades no connection of this family";
   const { base, gate, verdict, outbound } = CHAINS[backend](policy, family);
   const masquerading = outbound === verdict ? "" : `, masqueraded in chain ${outbound}`;

@@ -175,7 +175,7 @@ function assumptions({ families, outputInterfaces }: Policy, question: Question,
   if (said.verdict === "keep") return [];
   const family = families.find(it => it.family === question.destination.family);
   const sources = family?.sources;
-  const spared = family && family.nonMasqueradeSources.outer.length > 0;
+  const spared = family && family.nonMasqueradeSources.effective.length > 0;
   return [
     ...(spared && !question.source ? ["its source is none of the nonMasqueradeSourceCIDRs"] : []),
     ...(sources && !question.source ? ["its source is one of the sourceCIDRs"] : []),

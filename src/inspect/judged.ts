@@ -26,7 +26,7 @@ function judged(family: FamilyPolicy): Judged {
   const exceptions = listed(family.masquerade);
   const kept = difference(listed(family.nonMasquerade), exceptions);
   const never = rangesOf(NEVER_SENT.filter(cidr => cidr.family === family.family));
-  const entries = family.nonMasquerade.outer
+  const entries = family.nonMasquerade.effective
     .map(({ cidr }, index) => ({ cidr, index }))
     .sort((a, b) => compareCidrs(a.cidr, b.cidr));
   return {
@@ -43,7 +43,7 @@ function judged(family: FamilyPolicy): Judged {
         }
       }
       const destinations = [...named].sort(([, a], [, b]) => a - b).map(([cidr]) => cidr);
-      const from = family.nonMasqueradeSources.outer
+      const from = family.nonMasqueradeSources.effective
         .map(({ cidr }) => cidr)
         .filter(cidr => connections.some(it => intersection(it.sources, rangesOf([cidr])).length > 0));
       return [...destinations, ...from].slice(0, most).map(({ text }) => text);
@@ -89,8 +89,8 @@ export function judgedFamilies({ families }: Policy): readonly Judged[] {
   return families.map(judged);
 }
 
-function listed({ outer }: CidrList): Ranges {
-  return rangesOf(outer.map(({ cidr }) => cidr));
+function listed({ effective }: CidrList): Ranges {
+  return rangesOf(effective.map(({ cidr }) => cidr));
 }
 
 /** Destinations that are never masqueraded: loopback (RFC 1122, RFC 4291), multicast (RFC 5771), broadcast (RFC 919). */

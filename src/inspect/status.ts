@@ -94,8 +94,8 @@ export function policyStatus(
 /** The same without the CIDRs, of which there may be many. */
 export function policySummary(policy: Policy, count: CountOf): Required<Pick<Status, "policy" | "outbound">> {
   const { families, outputInterfaces, toPorts, chain, randomFully } = policy;
-  const sources = families.flatMap(({ sources }) => sources?.outer.map(({ cidr }) => cidr.text) ?? []);
-  const spared = families.flatMap(it => it.nonMasqueradeSources.outer.map(({ cidr }) => cidr.text));
+  const sources = families.flatMap(({ sources }) => sources?.effective.map(({ cidr }) => cidr.text) ?? []);
+  const spared = families.flatMap(it => it.nonMasqueradeSources.effective.map(({ cidr }) => cidr.text));
   return {
     policy: {
       chain,
@@ -128,14 +128,14 @@ function* rowsOf(
   verdict: Counter["verdict"],
   count: CountOf,
 ): Generator<Status["cidrs"][number]> {
-  for (const { cidr, origin } of list.outer) {
+  for (const { cidr, origin } of list.effective) {
     const counted = count(family, verdict, cidr.text);
     yield {
       ...{ cidr: cidr.text, family, verdict, origin: originJson(origin) },
       ...(counted && numbers(counted)),
     };
   }
-  for (const { item, by } of list.covered) {
+  for (const { item, by } of list.redundant) {
     const { cidr, origin } = item;
     yield {
       ...{ cidr: cidr.text, family, verdict, origin: originJson(origin) },

@@ -1,6 +1,6 @@
 import { isIP } from "node:net";
 import { normalizeCidr, parseCidr } from "cidr-tools";
-import type { Fault } from "./fault.ts";
+import type { ParseFailure } from "./parse-failure.ts";
 
 /** An address family, by the names that nft gives them. */
 export type Family = "ip" | "ip6";
@@ -36,11 +36,11 @@ export class Cidr {
    * Reads `address/length`: four decimal octets without leading zeros, or an IPv6 address without zone that
    * is not an IPv4-mapped one; all bits behind the prefix zero.
    */
-  static parse(text: string): Cidr | Fault {
+  static parse(text: string): Cidr | ParseFailure {
     return isPlain(text) ? Cidr.#parsePlain(text) : (accident(text) ?? Cidr.#parsePlain(text));
   }
 
-  static #parsePlain(text: string): Cidr | Fault {
+  static #parsePlain(text: string): Cidr | ParseFailure {
     const slash = text.indexOf("/");
     if (slash < 0) {
       const address = parseAddress(text);
@@ -94,7 +94,7 @@ export class Cidr {
 }
 
 /** Reads a literal address as strictly as {@link Cidr.parse} does. */
-export function parseAddress(text: string): Address | Fault {
+export function parseAddress(text: string): Address | ParseFailure {
   if (text.includes("%")) {
     return { what: `"${text}" has a zone`, remedy: "leave out the percent sign and the zone behind it" };
   }
@@ -125,26 +125,26 @@ function addressRemedy(text: string): string {
  * Splits CIDRs of one family into those that no other contains, and those that lie inside one of them.
  * The order given is kept; of equal ones the first counts. Takes n log n steps.
  */
-export function outermost<T extends { readonly cidr: Cidr }>(
+export function separateRedundant<T extends { readonly cidr: Cidr }>(
   items: readonly T[],
-): { outer: T[]; covered: { item: T; by: T }[] } {
+): { effective: T[]; redundant: { item: T; by: T }[] } {
   const wideFirst = items
     .map((item, index) => ({ item, index }))
     .sort((a, b) => compareCidrs(a.item.cidr, b.item.cidr) || a.index - b.index);
-  const coveredBy = new Map<T, T>();
+  const containedIn = new Map<T, T>();
   let around: T | undefined;
   for (const { item } of wideFirst) {
-    if (around?.cidr.contains(item.cidr)) coveredBy.set(item, around);
+    if (around?.cidr.contains(item.cidr)) containedIn.set(item, around);
     else around = item;
   }
-  const outer: T[] = [];
-  const covered: { item: T; by: T }[] = [];
+  const effective: T[] = [];
+  const redundant: { item: T; by: T }[] = [];
   for (const item of items) {
-    const by = coveredBy.get(item);
-    if (by) covered.push({ item, by });
-    else outer.push(item);
+    const by = containedIn.get(item);
+    if (by) redundant.push({ item, by });
+    else effective.push(item);
   }
-  return { outer, covered };
+  return { effective, redundant };
 }
 
 /** Order by family, then by first address, the wider block before those that it contains. */
@@ -159,7 +159,7 @@ function isPlain(text: string): boolean {
 }
 
 /** Common mistakes in place of a CIDR, each with its cause. */
-function accident(text: string): Fault | undefined {
+function accident(text: string): ParseFailure | undefined {
   const [, first = "", last = ""] = /^([^-\s]+)\s*-\s*([^-\s]+)$/.exec(text) ?? [];
   if (isIP(first) !== 0 && isIP(first) === isIP(last)) {
     return { what: `"${text}" is a range of addresses`, remedy: "write the CIDRs that it is made of" };

@@ -1,4 +1,4 @@
-import type { Fault } from "./fault.ts";
+import type { ParseFailure } from "./parse-failure.ts";
 
 const NANOSECONDS: Record<string, number> = {
   ns: 1,
@@ -18,7 +18,7 @@ const MAX_NANOSECONDS = 2 ** 63;
  * Reads a duration as Go's `time.ParseDuration` does (`60s`, `1h30m`, `1.5h`, `-2m500ms`, `0`).
  * Returns milliseconds, with a fraction where there is one.
  */
-export function parseDuration(text: string): number | Fault {
+export function parseDuration(text: string): number | ParseFailure {
   const sign = /^[-+]/.exec(text)?.[0] ?? "";
   let rest = text.slice(sign.length);
   if (rest === "0") return 0;

@@ -1,5 +1,5 @@
 import { isIP } from "node:net";
-import type { Fault } from "./fault.ts";
+import type { ParseFailure } from "./parse-failure.ts";
 
 /** Where a server listens. */
 export interface Listen {
@@ -9,7 +9,7 @@ export interface Listen {
 }
 
 /** Reads `127.0.0.1:9469`, `[::1]:9469`, or `:9469` for all addresses; "nowhere" for nothing. */
-export function parseListen(text: string): Listen | "nowhere" | Fault {
+export function parseListen(text: string): Listen | "nowhere" | ParseFailure {
   if (text === "") return "nowhere";
   const [, six, four = "", digits] = /^(?:\[([^\]]+)\]|([^:[]*)):(\d{1,5})$/.exec(text) ?? [];
   const address = six ?? four;

@@ -1,4 +1,4 @@
-import type { Fault } from "./fault.ts";
+import type { ParseFailure } from "./parse-failure.ts";
 
 /** Ports from `first` to `last`, both included. */
 export interface PortRange {
@@ -20,7 +20,7 @@ export function formatPortRanges(ranges: readonly PortRange[]): string {
  * Reads a list as in `1024-29999,32768-65535`: ports from 1 to 65535. Returns the ranges in ascending order.
  * Overlapping ranges are united, since ip-masq-agent accepts them.
  */
-export function parsePortRanges(text: string): readonly PortRange[] | Fault {
+export function parsePortRanges(text: string): readonly PortRange[] | ParseFailure {
   const ranges: PortRange[] = [];
   for (const part of text.split(",")) {
     const match = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(part);

@@ -191,7 +191,7 @@ export class Metrics {
         family.nonMasqueradeSources,
         ...(family.sources ? [family.sources] : []),
       ]);
-      return lists.reduce((sum, { outer, covered }) => sum + outer.length + covered.length, 0);
+      return lists.reduce((sum, { effective, redundant }) => sum + effective.length + redundant.length, 0);
     });
   }
 

@@ -111,7 +111,7 @@ function familySection(policy: FamilyPolicy, counted: CountOf): Html {
       return { list, verdict, count: (cidr: string) => counted(family, verdict, cidr) };
     }),
   ];
-  const rows = lists.reduce((sum, { list }) => sum + list.outer.length + list.covered.length, 0);
+  const rows = lists.reduce((sum, { list }) => sum + list.effective.length + list.redundant.length, 0);
   const rest = row(html`everything else`, "masquerade", "", counted(family, "masquerade"));
   return html`<section>
 <h2>${family === "ip" ? "IPv4" : "IPv6"}</h2>
@@ -135,11 +135,11 @@ interface Listed {
 function* firstRows(lists: readonly Listed[]): Generator<Html> {
   let left = MOST_ROWS;
   for (const { list, verdict, count: counted } of lists) {
-    for (const it of list.outer) {
+    for (const it of list.effective) {
       if (left-- <= 0) return;
       yield row(html`<code>${it.cidr.text}</code>`, verdict, origin(it), counted(it.cidr.text));
     }
-    for (const { item, by } of list.covered) {
+    for (const { item, by } of list.redundant) {
       if (left-- <= 0) return;
       const within = `${verdict}, within ${by.cidr.text}`;
       yield row(html`<code>${item.cidr.text}</code>`, within, origin(item), undefined);

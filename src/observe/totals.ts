@@ -81,7 +81,7 @@ function keyOf({ family, verdict, cidr }: Pick<Counter, "family" | "verdict" | "
 
 function keysOf({ family, masquerade, nonMasquerade }: Policy["families"][number]): string[] {
   const keys = (verdict: Counter["verdict"], list: typeof masquerade) =>
-    [undefined, ...list.outer.map(({ cidr }) => cidr)].map(cidr => keyOf({ family, verdict, cidr }));
+    [undefined, ...list.effective.map(({ cidr }) => cidr)].map(cidr => keyOf({ family, verdict, cidr }));
   return [...keys("masquerade", masquerade), ...keys("keep", nonMasquerade)];
 }
 

@@ -1,6 +1,6 @@
 import type { Config, Located } from "../config/config.ts";
 import type { Position } from "../config/problem.ts";
-import { type Address, Cidr, type Family, outermost } from "../net/cidr.ts";
+import { type Address, Cidr, type Family, separateRedundant } from "../net/cidr.ts";
 import type { PortRange } from "../net/ports.ts";
 
 /** Where a part of the policy comes from. */
@@ -15,12 +15,12 @@ export interface Entry {
   readonly origin: Origin;
 }
 
-/** CIDRs of one family. An address is in the list if it is in one of `outer`. */
+/** CIDRs of one family. An address is in the list if it is in one of `effective`. */
 export interface CidrList {
   /** Those that lie in no other, in the order of the config. */
-  readonly outer: readonly Entry[];
-  /** Those that lie in one of `outer`: shown to people, never sent to a kernel. */
-  readonly covered: readonly { readonly item: Entry; readonly by: Entry }[];
+  readonly effective: readonly Entry[];
+  /** Those that lie in one of `effective`: shown to people, never sent to a kernel. */
+  readonly redundant: readonly { readonly item: Entry; readonly by: Entry }[];
 }
 
 /** What is meant for the connections of one address family. */
@@ -109,7 +109,7 @@ export function formatOrigin(origin: Origin): string {
 }
 
 function cidrList(family: Family, entries: readonly Entry[]): CidrList {
-  return outermost(entries.filter(({ cidr }) => cidr.family === family));
+  return separateRedundant(entries.filter(({ cidr }) => cidr.family === family));
 }
 
 function entry({ value, at }: Located<Cidr>): Entry {

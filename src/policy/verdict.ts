@@ -64,7 +64,7 @@ export function verdict(policy: Policy, connection: Connection): Verdict {
   if (ipsec) return decided("keep", "ipsec", "an outgoing IPsec policy applies to it");
   const spared = source ? around(nonMasqueradeSources, source) : [];
   if (source && spared.length > 0) return decided("keep", "non-masquerade-source-cidr", source, spared);
-  if (sources?.outer.length === 0) {
+  if (sources?.effective.length === 0) {
     return decided("keep", "source", `sourceCIDRs has no CIDR of the family ${family.family}`);
   }
   if (sources && source && around(sources, source).length === 0) {
@@ -105,9 +105,9 @@ function leavesBy(wanted: readonly string[], name: string): boolean {
   return wanted.some(it => (it.endsWith("*") ? name.startsWith(it.slice(0, -1)) : name === it));
 }
 
-/** The entries, covered ones too, that hold the address, the narrowest first. */
+/** The entries, redundant ones too, that hold the address, the narrowest first. */
 function around(list: CidrList, address: Address): Entry[] {
-  return [...list.outer, ...list.covered.map(({ item }) => item)]
+  return [...list.effective, ...list.redundant.map(({ item }) => item)]
     .filter(({ cidr }) => cidr.contains(address))
     .sort((a, b) => compareCidrs(b.cidr, a.cidr));
 }

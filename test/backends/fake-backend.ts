@@ -30,7 +30,9 @@ export class FakeBackend implements Backend {
 
   async plan({ families }: Policy): Promise<Plan> {
     this.#check(families.map(({ family }) => family));
-    const wanted = families.map(it => `${it.family} ${it.nonMasquerade.outer.map(({ cidr }) => cidr.text)}`);
+    const wanted = families.map(
+      it => `${it.family} ${it.nonMasquerade.effective.map(({ cidr }) => cidr.text)}`,
+    );
     const held = families.flatMap(({ family }) => this.kernel.get(family) ?? []);
     return {
       held,

@@ -230,7 +230,7 @@ function near(policies: readonly Policy[], of: "to" | "from"): Address[] {
       of === "to" ? [it.masquerade, it.nonMasquerade] : [it.sources, it.nonMasqueradeSources],
     ),
   );
-  const all = lists.flatMap(list => list?.outer.flatMap(({ cidr }) => boundaries(cidr)) ?? []);
+  const all = lists.flatMap(list => list?.effective.flatMap(({ cidr }) => boundaries(cidr)) ?? []);
   const others = ["192.0.2.9", "224.0.0.251", "255.255.255.255", "2001:db8::9", "ff02::fb"].map(address);
   return [...new Map([...all, ...others].map(it => [it.text, it])).values()];
 }

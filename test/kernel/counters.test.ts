@@ -189,8 +189,8 @@ function textOf({ family, verdict, cidr }: Pick<Counter, "family" | "verdict" | 
 function keysOf({ family, masquerade, nonMasquerade }: Policy["families"][number]): string[] {
   return [
     textOf({ family, verdict: "masquerade", cidr: undefined }),
-    ...masquerade.outer.map(({ cidr }) => textOf({ family, verdict: "masquerade", cidr })),
-    ...nonMasquerade.outer.map(({ cidr }) => textOf({ family, verdict: "keep", cidr })),
+    ...masquerade.effective.map(({ cidr }) => textOf({ family, verdict: "masquerade", cidr })),
+    ...nonMasquerade.effective.map(({ cidr }) => textOf({ family, verdict: "keep", cidr })),
   ];
 }
 
@@ -201,7 +201,7 @@ function keyOf({ families }: Policy, said: Verdict, destination: Address): strin
   if (said.rule !== "masquerade-cidr" && said.rule !== "non-masquerade-cidr") return undefined;
   const policy = families.find(it => it.family === family);
   const list = said.rule === "masquerade-cidr" ? policy?.masquerade : policy?.nonMasquerade;
-  const cidr = list?.outer.find(({ cidr }) => cidr.contains(destination))?.cidr;
+  const cidr = list?.effective.find(({ cidr }) => cidr.contains(destination))?.cidr;
   return textOf({ family, verdict: said.verdict, cidr });
 }
 

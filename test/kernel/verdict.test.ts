@@ -184,8 +184,8 @@ function sourceLists({ sources, nonMasqueradeSources }: FamilyPolicy): CidrList[
   return [nonMasqueradeSources, ...(sources ? [sources] : [])];
 }
 
-function ends({ outer, covered }: CidrList): Address[] {
-  return [...outer, ...covered.map(({ item }) => item)].flatMap(({ cidr }) => boundaries(cidr));
+function ends({ effective, redundant }: CidrList): Address[] {
+  return [...effective, ...redundant.map(({ item }) => item)].flatMap(({ cidr }) => boundaries(cidr));
 }
 
 /** A packet from each source to each destination of its family. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { Cidr, compareCidrs, outermost, parseAddress } from "../../src/net/cidr.ts";
+import { Cidr, compareCidrs, parseAddress, separateRedundant } from "../../src/net/cidr.ts";
 
 describe("what is a CIDR", () => {
   test.each([
@@ -124,14 +124,14 @@ test("a block holds an address if their first bits are the same", () => {
 test("the outermost blocks hold what all of them held, and none of the others", () => {
   fc.assert(
     fc.property(fc.array(ipv4, { maxLength: 30 }), all => {
-      const { outer, covered } = outermost(all);
-      expect(outer.length + covered.length).toBe(all.length);
-      for (const { item, by } of covered) {
+      const { effective, redundant } = separateRedundant(all);
+      expect(effective.length + redundant.length).toBe(all.length);
+      for (const { item, by } of redundant) {
         expect(by.cidr.contains(item.cidr)).toBe(true);
-        expect(outer).toContain(by);
+        expect(effective).toContain(by);
       }
-      for (const a of outer) {
-        expect(outer.filter(b => b.cidr.contains(a.cidr))).toEqual([a]);
+      for (const a of effective) {
+        expect(effective.filter(b => b.cidr.contains(a.cidr))).toEqual([a]);
       }
     }),
   );

@@ -2,11 +2,11 @@ import { expect, test } from "bun:test";
 import { formatOrigin } from "../../src/policy/policy.ts";
 import { policy, type Short } from "../policies.ts";
 
-/** The non-masquerade CIDRs as `CIDR ORIGIN`, those that are covered with `< WIDER` behind them. */
+/** The non-masquerade CIDRs as `CIDR ORIGIN`, those that are redundant with `< WIDER` behind them. */
 function list(short: Short, flags: Parameters<typeof policy>[1] = {}): string[] {
-  return policy(short, flags).families.flatMap(({ nonMasquerade: { outer, covered } }) => [
-    ...outer.map(({ cidr, origin }) => `${cidr} ${formatOrigin(origin)}`),
-    ...covered.map(({ item, by }) => `${item.cidr} ${formatOrigin(item.origin)} < ${by.cidr}`),
+  return policy(short, flags).families.flatMap(({ nonMasquerade: { effective, redundant } }) => [
+    ...effective.map(({ cidr, origin }) => `${cidr} ${formatOrigin(origin)}`),
+    ...redundant.map(({ item, by }) => `${item.cidr} ${formatOrigin(item.origin)} < ${by.cidr}`),
   ]);
 }
 
@@ -28,7 +28,7 @@ test("IPv6 only if it is enabled", () => {
   ]);
 });
 
-test("what lies in another CIDR is covered, in whatever order they come", () => {
+test("what lies in another CIDR is redundant, in whatever order they come", () => {
   expect(list({ keep: ["10.1.0.0/16", "0.0.0.0/0", "10.1.0.0/16"] })).toEqual([
     "0.0.0.0/0 /config:3",
     "169.254.0.0/16 default < 0.0.0.0/0",

@@ -44,13 +44,13 @@ export function ruleset(policy: Policy, family: FamilyPolicy, abilities = ALL): 
   const [verdictChain, outboundChain] = extraChains(chain);
   const outbound = masquerades(policy, randomFully);
   const gates = gatesOf(policy, family, verdictChain);
-  const spared = family.nonMasqueradeSources.outer.map(({ cidr }) =>
+  const spared = family.nonMasqueradeSources.effective.map(({ cidr }) =>
     rule(["-s", cidr.text], "non-masquerade sources", [], ["-j", "RETURN"]),
   );
-  const exceptions = family.masquerade.outer.map(({ cidr }) =>
+  const exceptions = family.masquerade.effective.map(({ cidr }) =>
     rule(["-d", cidr.text], "exceptions from cluster-local traffic", [], ["-g", outboundChain]),
   );
-  const keep = family.nonMasquerade.outer.map(({ cidr }) =>
+  const keep = family.nonMasquerade.effective.map(({ cidr }) =>
     rule(["-d", cidr.text], "cluster-local traffic", [], ["-j", "RETURN"]),
   );
   const rest = exceptions.length > 0 ? [rule([], "outbound traffic", [], ["-g", outboundChain])] : outbound;
@@ -97,7 +97,7 @@ export function extraChains(chain: string): readonly [verdicts: string, outbound
 /** Undefined if every source and interface goes. */
 function gatesOf({ outputInterfaces }: Policy, { sources }: FamilyPolicy, to: string): Rule[] | undefined {
   if (!sources && !outputInterfaces) return undefined;
-  const from = sources ? sources.outer.map(({ cidr }) => ["-s", cidr.text]) : [[]];
+  const from = sources ? sources.effective.map(({ cidr }) => ["-s", cidr.text]) : [[]];
   const by = outputInterfaces?.map(name => ["-o", name.replace(/\*$/, "+")]) ?? [[]];
   return from.flatMap(source =>
     by.map(out => rule([...source, ...out], "sources and interfaces that are masqueraded", [], ["-g", to])),

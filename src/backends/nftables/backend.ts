@@ -218,7 +218,7 @@ const STUCK: readonly FailureKind[] = ["refused", "busy", "unsupported"];
 
 /** A policy with short lists, for which the same is true of kernel and nft. */
 function sample(policy: Policy): Policy {
-  const few = ({ outer }: CidrList): CidrList => ({ outer: outer.slice(0, FEW), covered: [] });
+  const few = ({ effective }: CidrList): CidrList => ({ effective: effective.slice(0, FEW), redundant: [] });
   const families = policy.families.map(it => ({
     ...it,
     sources: it.sources && few(it.sources),

@@ -64,7 +64,7 @@ function sets(family: FamilyPolicy, counting: boolean): AddressSet[] {
 }
 
 function addressSet(name: string, of: string, list: CidrList | undefined, counting: boolean): AddressSet {
-  const elements = list?.outer.map(element).sort(byAddress) ?? [];
+  const elements = list?.effective.map(element).sort(byAddress) ?? [];
   return { name, of, flags: ["interval"], counting, elements };
 }
 
@@ -74,7 +74,7 @@ function element({ cidr, origin }: Entry): Element {
 
 /** False if `sourceCIDRs` names sources, but none of this family. */
 function masqueradesAny({ sources }: FamilyPolicy): boolean {
-  return sources === undefined || sources.outer.length > 0;
+  return sources === undefined || sources.effective.length > 0;
 }
 
 function chains(policy: Policy, family: FamilyPolicy, { elementCounters, ipsec }: Abilities): Chain[] {
@@ -88,7 +88,7 @@ function chains(policy: Policy, family: FamilyPolicy, { elementCounters, ipsec }
   const count: Statement[] = elementCounters ? [] : [COUNTER];
   const to = (set: string) => lookup(family.family, "daddr", set);
   const spared =
-    family.nonMasqueradeSources.outer.length > 0
+    family.nonMasqueradeSources.effective.length > 0
       ? [
           rule("non-masquerade sources", lookup(family.family, "saddr", NON_MASQUERADE_SOURCE), {
             return: null,
@@ -96,10 +96,10 @@ function chains(policy: Policy, family: FamilyPolicy, { elementCounters, ipsec }
         ]
       : [];
   const keep =
-    family.nonMasquerade.outer.length > 0
+    family.nonMasquerade.effective.length > 0
       ? [rule("cluster-local traffic", to(NON_MASQUERADE), ...count, { return: null })]
       : [];
-  if (family.masquerade.outer.length === 0) {
+  if (family.masquerade.effective.length === 0) {
     return [base, { name: policy.chain, rules: [...spared, ...keep, ...outbound] }];
   }
   const goto = { goto: { target: OUTBOUND } };
@@ -137,7 +137,7 @@ function exemptions(family: Family, ipsec: boolean): Rule[] {
 
 /**
  * What may be masqueraded at all goes to the policy's chain. One rule an interface: a list of names with prefixes would
- * be an anonymous interval set, and those answer no look-up while they are new. A name covered by another one gets no
+ * be an anonymous interval set, and those answer no look-up while they are new. A name that another one covers gets no
  * rule: a connection that returns from the chain would enter it again and be counted twice.
  */
 function jumps({ chain, outputInterfaces, enabled }: Policy, { family, sources }: FamilyPolicy): Rule[] {
