@@ -22,11 +22,11 @@ export function inWords(size: number): string {
   return `${size.toLocaleString("en-US")} CIDRs`;
 }
 
-/** A sentence for each contestant that failed with a list. */
+/** A sentence for each baseline that failed with a list. */
 export function shortfalls(
-  all: readonly { readonly contestant: string; readonly size: number; readonly failure?: string }[],
+  all: readonly { readonly baseline: string; readonly size: number; readonly failure?: string }[],
 ): string[] {
-  return all.flatMap(({ contestant, size, failure }) =>
-    failure === undefined ? [] : [`${contestant} does not get there with ${inWords(size)}: ${failure}.`],
+  return all.flatMap(({ baseline, size, failure }) =>
+    failure === undefined ? [] : [`${baseline} does not get there with ${inWords(size)}: ${failure}.`],
   );
 }

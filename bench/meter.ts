@@ -16,7 +16,7 @@ export interface Cost {
 /** Memory is looked at so often, in ms. (The maximum that wait4 tells is that of the parent, if that is larger.) */
 const LOOK_MS = 2;
 
-/** What no contestant may take longer than. */
+/** What no baseline may take longer than. */
 const LIMIT_MS = 60_000;
 
 /** Runs programs in a namespace and adds up what they cost. */

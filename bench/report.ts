@@ -2,9 +2,9 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { CASES } from "./cases.ts";
 import { leads } from "./comparison.ts";
-import { promiseRows } from "./promise.ts";
 import type { BenchmarkResult, Result, Table } from "./result.ts";
 import { coloursOf, svg } from "./svg.ts";
+import { targetRows } from "./targets.ts";
 
 const RESULTS = join(import.meta.dir, "results");
 
@@ -17,7 +17,7 @@ export async function report(): Promise<void> {
   for (const chart of charts) {
     await Bun.write(join(RESULTS, `${chart.name}.svg`), svg(chart, coloursOf(charts)));
   }
-  const parts = [HEAD, promises(results), ahead(results), ...results.map(it => section(it))];
+  const parts = [HEAD, targets(results), ahead(results), ...results.map(it => section(it))];
   await Bun.write(join(import.meta.dir, "README.md"), parts.join("\n"));
 }
 
@@ -30,16 +30,16 @@ const HEAD = `# Measured
 
     npm run bench                                  # all of it, in less than 15 minutes
     npm run bench -- reaction                      # one case
-    IP_MASQ_AGENT=/path/to/it npm run bench        # with a real ip-masq-agent among the contestants
+    IP_MASQ_AGENT=/path/to/it npm run bench        # with a real ip-masq-agent among the baselines
     IPMASQ_IMAGE=/path/to/image.tar npm run bench  # with the size of an image
 
 Made by \`npm run bench\`; the single numbers are in \`results\`. Machines are shared and
 noisy: compare what one run measured, not figures of different machines.
 `;
 
-function promises(results: readonly BenchmarkResult[]): string {
-  const rows = results.flatMap(result => (result.promises ?? []).flatMap(promiseRows));
-  return `## What is promised
+function targets(results: readonly BenchmarkResult[]): string {
+  const rows = results.flatMap(result => (result.targets ?? []).flatMap(targetRows));
+  return `## Targets
 
 "Must" decides whether the work is done, "aim" is where the project wants to be.
 

@@ -3,7 +3,7 @@ import { arch, cpus, release, totalmem } from "node:os";
 import { versionOf } from "../lab/version.ts";
 import type { Chart } from "./chart.ts";
 import type { Comparison } from "./comparison.ts";
-import type { Promised } from "./promise.ts";
+import type { Target } from "./targets.ts";
 
 /** What was measured, as a table and as the numbers that it was made of. */
 export interface Measured extends Table {
@@ -20,7 +20,7 @@ export interface Benchmark extends Omit<Measured, keyof Table> {
   readonly charts?: readonly Chart[];
   /** What ipmasq and others did at the same work. */
   readonly comparisons?: readonly Comparison[];
-  readonly promises?: readonly Promised[];
+  readonly targets?: readonly Target[];
   /** What else there is to know, a sentence each: who does not get there, and why. */
   readonly notes?: readonly string[];
 }
@@ -63,15 +63,15 @@ export async function describeRun<T extends Measured | Benchmark>(
       Bun: Bun.version,
       nft: await versionOf("nft"),
       iptables: await versionOf("iptables"),
-      ...(await incumbent()),
+      ...(await upstreamAgent()),
       distribution: /PRETTY_NAME="(.*)"/.exec(await readFile("/etc/os-release", "utf8"))?.[1] ?? "unknown",
     },
   };
   return { ...run, ...measured };
 }
 
-/** The real ip-masq-agent among the contestants, which has no version to print. */
-async function incumbent(): Promise<Record<string, string>> {
+/** The real ip-masq-agent among the baselines, which has no version to print. */
+async function upstreamAgent(): Promise<Record<string, string>> {
   const path = process.env.IP_MASQ_AGENT;
   if (path === undefined) return {};
   const sum = new Bun.CryptoHasher("sha256").update(await Bun.file(path).bytes()).digest("hex");

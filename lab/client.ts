@@ -3,7 +3,7 @@ import { connect } from "node:net";
 import * as v from "valibot";
 import { messageOf } from "../src/system/errors.ts";
 import { Attempt, type Refusal } from "./message.ts";
-import { SECONDS } from "./patience.ts";
+import { SECONDS } from "./timeouts.ts";
 import { familyOf } from "./topology.ts";
 
 /** Source ports of UDP are taken in turn: a pair of ports that conntrack still knows gets the verdict of then. */

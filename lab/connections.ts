@@ -3,8 +3,8 @@ import { messageOf } from "../src/system/errors.ts";
 import type { Echo } from "./echo.ts";
 import { type Attempt, type Listen, Listening, Refusal, Sighting } from "./message.ts";
 import type { Namespace } from "./namespace.ts";
-import { SECONDS } from "./patience.ts";
 import { Places } from "./places.ts";
+import { SECONDS } from "./timeouts.ts";
 
 /** A connection from the Pod to be made. */
 export interface Connection {

@@ -1,7 +1,7 @@
 import type { Family } from "../src/net/cidr.ts";
 import type { Counters } from "./counters.ts";
 import type { Namespace } from "./namespace.ts";
-import { SECONDS } from "./patience.ts";
+import { SECONDS } from "./timeouts.ts";
 import { familyOf } from "./topology.ts";
 
 /** Real pings from the Pod, one at a time, so that whatever a server counts anew is the one under way. */

@@ -1,11 +1,11 @@
 /** What it costs a running agent that one CIDR of its list changes. */
 import { RunningAgent } from "../../lab/agent.ts";
+import { saveConfig } from "../baselines/ipmasq.ts";
 import { cidrs, inWords } from "../cidrs.ts";
-import { saveConfig } from "../contestants/ipmasq.ts";
 import { duration, median, megabytes, number } from "../figure.ts";
 import { type Cpu, cpuOf, memoryOf } from "../process-tree.ts";
 import type { Benchmark } from "../result.ts";
-import { Roads } from "../wire/roads.ts";
+import { Paths } from "../wire/paths.ts";
 
 /** How many changes, by the length of the list. */
 const CHANGES: ReadonlyMap<number, number> = new Map([
@@ -33,7 +33,7 @@ export async function change(): Promise<Benchmark> {
   for (const [size, changes] of CHANGES) all.push(await changed(size, changes));
   const cpu = ({ user, system }: Cpu) => `${duration(user)}, ${duration(system)}`;
   const share = ({ first, change }: Changed) => change.system / first.system;
-  const promised = all.find(({ size }) => size === 10_000);
+  const target = all.find(({ size }) => size === 10_000);
   return {
     title: "One CIDR changed, in a running agent",
     how: `nftables; the config is saved by rename with its last CIDR changed, ${Array.from(CHANGES, ([size, changes]) => `${changes} times with ${inWords(size)}`).join(", ")}. Time is from there to the log line that says that the rules are applied, which is after they were read back. CPU is in programs and in the kernel, of agent and nft together.`,
@@ -57,7 +57,7 @@ export async function change(): Promise<Benchmark> {
         ]),
       },
     ],
-    promises: [
+    targets: [
       {
         what: "kernel time of one changed CIDR in 10,000, as a share of the first load's",
         peer: "all of it: the chain is written anew",
@@ -65,7 +65,7 @@ export async function change(): Promise<Benchmark> {
           {
             unit: "share",
             better: "less",
-            value: promised === undefined ? Number.NaN : share(promised),
+            value: target === undefined ? Number.NaN : share(target),
             must: 0.1,
           },
         ],
@@ -76,8 +76,8 @@ export async function change(): Promise<Benchmark> {
 }
 
 async function changed(size: number, changes: number): Promise<Changed> {
-  await using roads = await Roads.create();
-  const { node } = await roads.add();
+  await using paths = await Paths.create();
+  const { node } = await paths.add();
   const list = (last: number) => [...cidrs(size).slice(1), `192.168.${last}.0/28`];
   const config = await saveConfig(list(0), FOLDER);
   const agent = await RunningAgent.started(node, ["--backend=nftables", `--config=${config}`]);

@@ -2,11 +2,11 @@
 import { RunningAgent } from "../../lab/agent.ts";
 import { Lab } from "../../lab/lab.ts";
 import { WRITERS, type Writer } from "../../lab/writers.ts";
+import type { Baseline } from "../baselines/baseline.ts";
+import { CHAINS } from "../baselines/chain.ts";
+import { saveConfig } from "../baselines/ipmasq.ts";
+import { ANONYMOUS, KINDNET } from "../baselines/sets.ts";
 import { cidrs, OUTBOUND } from "../cidrs.ts";
-import { CHAINS } from "../contestants/chain.ts";
-import type { Contestant } from "../contestants/contestant.ts";
-import { saveConfig } from "../contestants/ipmasq.ts";
-import { ANONYMOUS, KINDNET } from "../contestants/sets.ts";
 import { number } from "../figure.ts";
 import type { Benchmark } from "../result.ts";
 
@@ -65,7 +65,7 @@ export async function gap(): Promise<Benchmark> {
         others: CHANGERS.slice(WRITERS.length).map(({ name }) => ({ name, samples: [wrong(name)] })),
       },
     ],
-    promises: [
+    targets: [
       {
         what: `wrong verdicts during ${CHANGES} changes at ${RATE.toLocaleString("en-US")} new flows a second`,
         peer: CHAINS.map(({ name }) => `${number(wrong(name))} (${name.replace("RETURN chain, ", "")})`).join(
@@ -108,12 +108,12 @@ function live(writer: Writer): Changer {
   };
 }
 
-function repeated(contestant: Contestant): Changer {
+function repeated(baseline: Baseline): Changer {
   return {
-    name: contestant.name,
+    name: baseline.name,
     begin: async lab => {
       const run = (argv: readonly string[], input?: string) => lab.node.run(argv, input);
-      const sync = (list: readonly string[]) => contestant.sync(run, list, FOLDER);
+      const sync = (list: readonly string[]) => baseline.sync(run, list, FOLDER);
       await sync(LISTS[0]);
       return sync;
     },

@@ -2,8 +2,8 @@
 import { appendFile } from "node:fs/promises";
 import { BINARY } from "../../lab/agent.ts";
 import { Lines } from "../../lab/lines.ts";
-import { saveConfig } from "../contestants/ipmasq.ts";
-import { REAL, realCommand } from "../contestants/real.ts";
+import { saveConfig } from "../baselines/ipmasq.ts";
+import { REAL, realCommand } from "../baselines/real.ts";
 import { duration, megabytes } from "../figure.ts";
 import { type Memory, memoryOf, runtimeOf } from "../process-tree.ts";
 import type { Benchmark } from "../result.ts";
@@ -40,7 +40,7 @@ export async function idle(): Promise<Benchmark> {
         ]),
       },
     ],
-    promises: [
+    targets: [
       {
         what: "memory, idle, defaults, agent with its helper process",
         peer:

@@ -6,8 +6,8 @@ import { Lab } from "../../lab/lab.ts";
 import { save } from "../../lab/save.ts";
 import { WRITERS, type Writer } from "../../lab/writers.ts";
 import { quantile } from "../figure.ts";
-import type { Promised } from "../promise.ts";
 import type { Benchmark } from "../result.ts";
+import type { Target } from "../targets.ts";
 
 const FOLDER = "/run/reaction";
 const CONFIG = `${FOLDER}/ip-masq-agent`;
@@ -41,13 +41,13 @@ export async function reaction(): Promise<Benchmark> {
         ]),
       },
     ],
-    promises: [
-      promised(
+    targets: [
+      target(
         "config saved to rules in force, 64 CIDRs, 99th percentile",
         "30 s on average",
         raw.nftables?.config,
       ),
-      promised(
+      target(
         "table flushed by another program to rules in force again, 99th percentile",
         "up to 60 s",
         raw.nftables?.flush,
@@ -57,7 +57,7 @@ export async function reaction(): Promise<Benchmark> {
   };
 }
 
-function promised(what: string, peer: string, times: readonly number[] = []): Promised {
+function target(what: string, peer: string, times: readonly number[] = []): Target {
   const value = quantile(times, 0.99) / 1000;
   return { what, peer, marks: [{ unit: "s", better: "less", value, must: 0.15, aim: 0.05 }] };
 }

@@ -4,7 +4,7 @@ import { BINARY } from "../../lab/agent.ts";
 import { Lines } from "../../lab/lines.ts";
 import { Namespace } from "../../lab/namespace.ts";
 import { batch } from "../../lab/network.ts";
-import { CHAINS } from "../contestants/chain.ts";
+import { CHAINS } from "../baselines/chain.ts";
 import { duration, megabytes, number } from "../figure.ts";
 import { Meter } from "../meter.ts";
 import { cpuOf, type Memory, memoryOf } from "../process-tree.ts";
@@ -45,12 +45,12 @@ export async function resync(): Promise<Benchmark> {
     return { cpu, done, before: memory, after: memoryOf(agent.pid) };
   });
   const chains: [string, number][] = [];
-  for (const contestant of CHAINS) {
+  for (const baseline of CHAINS) {
     await batch(["netns add resync"]);
     const node = new Namespace("resync");
     const meter = new Meter(node);
-    for (let i = 0; i < CHAIN_SYNCS; i++) await contestant.sync(meter.run, DEFAULTS, FOLDER);
-    chains.push([contestant.name, (meter.cost.user + meter.cost.system) / CHAIN_SYNCS]);
+    for (let i = 0; i < CHAIN_SYNCS; i++) await baseline.sync(meter.run, DEFAULTS, FOLDER);
+    chains.push([baseline.name, (meter.cost.user + meter.cost.system) / CHAIN_SYNCS]);
     await batch(["netns delete resync"]);
   }
   const memory = ({ resident, anonymous }: Memory) => `${megabytes(resident)}, ${megabytes(anonymous)}`;
@@ -81,7 +81,7 @@ export async function resync(): Promise<Benchmark> {
         others: chains.map(([name, seconds]) => ({ name, samples: [seconds] })),
       },
     ],
-    promises: [
+    targets: [
       {
         what: "no-change sync",
         peer: `3 processes, ${chains.map(([, seconds]) => duration(seconds)).join(" or ")} of CPU, the whole chain rewritten`,

@@ -1,13 +1,13 @@
 /** From the start of a program to its rules in force, with the default config and an empty kernel. */
 import { RunningAgent } from "../../lab/agent.ts";
 import type { Namespace } from "../../lab/namespace.ts";
-import { CHAINS } from "../contestants/chain.ts";
-import type { Contestant } from "../contestants/contestant.ts";
-import { REAL } from "../contestants/real.ts";
+import type { Baseline } from "../baselines/baseline.ts";
+import { CHAINS } from "../baselines/chain.ts";
+import { REAL } from "../baselines/real.ts";
 import { duration, median, plusMinus, quantile, spread } from "../figure.ts";
 import { Meter } from "../meter.ts";
 import type { Benchmark } from "../result.ts";
-import { Roads } from "../wire/roads.ts";
+import { Paths } from "../wire/paths.ts";
 
 const ROUNDS = 31;
 const DEFAULTS = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"];
@@ -19,14 +19,14 @@ const STARTS: Readonly<Record<string, Start>> = {
   "ipmasq nftables": node => agent(node, ["--backend=nftables"]),
   "ipmasq iptables-nft": node => hinted(node, "iptables-nft"),
   "ipmasq iptables-legacy": node => hinted(node, "iptables-legacy"),
-  ...Object.fromEntries([...CHAINS, ...REAL].map(contestant => [contestant.name, once(contestant)])),
+  ...Object.fromEntries([...CHAINS, ...REAL].map(baseline => [baseline.name, once(baseline)])),
 };
 
 export async function start(): Promise<Benchmark> {
-  await using roads = await Roads.create();
+  await using paths = await Paths.create();
   const lanes: { name: string; begin: Start; node: Namespace; times: number[] }[] = [];
   for (const [name, begin] of Object.entries(STARTS)) {
-    lanes.push({ name, begin, node: (await roads.add()).node, times: [] });
+    lanes.push({ name, begin, node: (await paths.add()).node, times: [] });
   }
   // The first round warms up.
   for (let round = 0; round <= ROUNDS; round++) {
@@ -62,7 +62,7 @@ export async function start(): Promise<Benchmark> {
         others: others.filter(({ name }) => !name.startsWith("ipmasq")),
       },
     ],
-    promises: [
+    targets: [
       {
         what: "process start to rules in force, defaults, median",
         peer:
@@ -95,10 +95,10 @@ async function hinted(node: Namespace, variant: string): Promise<number> {
   return agent(node, ["--backend=iptables"]);
 }
 
-function once(contestant: Contestant): Start {
+function once(baseline: Baseline): Start {
   return async node => {
     const meter = new Meter(node);
-    await contestant.sync(meter.run, DEFAULTS, `/run/bench/${node.name}`);
-    return meter.cost.wall - (contestant.tail ?? 0);
+    await baseline.sync(meter.run, DEFAULTS, `/run/bench/${node.name}`);
+    return meter.cost.wall - (baseline.tail ?? 0);
   };
 }

@@ -1,12 +1,12 @@
+import { IPMASQ } from "../baselines/ipmasq.ts";
 import type { Chart } from "../chart.ts";
 import { inWords, shortfalls } from "../cidrs.ts";
 import type { Comparison, Entry } from "../comparison.ts";
-import { IPMASQ } from "../contestants/ipmasq.ts";
 import { duration, median, megabytes, number, plusMinus, ratios, spread } from "../figure.ts";
 import type { Cost } from "../meter.ts";
-import type { Promised } from "../promise.ts";
 import type { Benchmark, Table } from "../result.ts";
-import { CONTESTANTS, SIZES, STEPS, type Step, type Synced } from "./synced.ts";
+import type { Target } from "../targets.ts";
+import { BASELINES, SIZES, STEPS, type Step, type Synced } from "./synced.ts";
 
 const STEP_NAMES = { first: "first load", same: "no change", one: "one CIDR changed" } as const;
 const COUNTED = SIZES.map(size => inWords(size));
@@ -24,7 +24,7 @@ export function reportSync(synced: readonly Synced[]): Benchmark {
     ],
     charts: [syncs.chart("first"), syncs.chart("one")],
     comparisons: syncs.comparisons(),
-    promises: syncs.promises(),
+    targets: syncs.targets(),
     notes: shortfalls(synced),
     raw: synced,
   };
@@ -38,9 +38,9 @@ class Syncs {
     return {
       caption: `${STEP_NAMES[step]}, ${name}; in brackets the ratio to ipmasq nftables`,
       columns: ["", ...COUNTED, "spread"],
-      rows: CONTESTANTS.map(contestant => {
+      rows: BASELINES.map(baseline => {
         const values = SIZES.map(size =>
-          this.#costs(contestant.name, size, step)
+          this.#costs(baseline.name, size, step)
             .map(value)
             .filter(it => it > 0),
         );
@@ -49,7 +49,7 @@ class Syncs {
           return all.length === 0 ? "–" : `${shown(median(all))} (${number(median(ratios(all, ours)))})`;
         });
         return [
-          contestant.name,
+          baseline.name,
           ...cells,
           plusMinus(Math.max(...values.filter(it => it.length > 1).map(spread))),
         ];
@@ -64,7 +64,7 @@ class Syncs {
       caption:
         "Kernel time, the mean: first load, no change, one CIDR changed; and the last as a share of the first",
       columns: ["", ...sizes.map(size => inWords(size))],
-      rows: CONTESTANTS.map(({ name }) => [
+      rows: BASELINES.map(({ name }) => [
         name,
         ...sizes.map(size => {
           const times = STEPS.map(step => this.#kernel(name, size, step)).filter(time => !Number.isNaN(time));
@@ -81,7 +81,7 @@ class Syncs {
       title: `Time of a sync: ${STEP_NAMES[step]}`,
       x: "CIDRs",
       y: "seconds",
-      series: CONTESTANTS.map(({ name, ours }) => ({
+      series: BASELINES.map(({ name, ours }) => ({
         name,
         ours,
         points: SIZES.flatMap(x => {
@@ -104,7 +104,7 @@ class Syncs {
           at: inWords(size),
           better: "less",
           ours: entry(IPMASQ.name, value),
-          others: CONTESTANTS.filter(({ ours }) => !ours)
+          others: BASELINES.filter(({ ours }) => !ours)
             .map(({ name }) => entry(name, value))
             .filter(({ samples }) => samples.length > 0 && samples.every(sample => sample > 0)),
         });
@@ -117,8 +117,8 @@ class Syncs {
     );
   }
 
-  promises(): Promised[] {
-    const first = (size: number, must: [number, number], aim: [number, number]): Promised => {
+  targets(): Target[] {
+    const first = (size: number, must: [number, number], aim: [number, number]): Target => {
       const ours = this.#costs(IPMASQ.name, size, "first");
       const value = (of: (cost: Cost) => number) => median(ours.map(of));
       return {
@@ -149,7 +149,7 @@ class Syncs {
 
   /** What ip-masq-agent itself needs where it was measured. */
   #peer(size: number): string {
-    const measured = CONTESTANTS.filter(({ name }) => name.startsWith("ip-masq-agent")).map(({ name }) => {
+    const measured = BASELINES.filter(({ name }) => name.startsWith("ip-masq-agent")).map(({ name }) => {
       const costs = this.#costs(name, size, "first");
       const [time, memory] = [median(costs.map(it => it.wall)), median(costs.map(it => it.peak))];
       const variant = name.replace("ip-masq-agent, ", "");
@@ -160,16 +160,16 @@ class Syncs {
     return measured.join("; ") || "not measured";
   }
 
-  #share(contestant: string, size: number): number {
-    return this.#kernel(contestant, size, "one") / this.#kernel(contestant, size, "first");
+  #share(baseline: string, size: number): number {
+    return this.#kernel(baseline, size, "one") / this.#kernel(baseline, size, "first");
   }
 
-  #kernel(contestant: string, size: number, step: Step): number {
-    const times = this.#costs(contestant, size, step).map(cost => cost.system);
+  #kernel(baseline: string, size: number, step: Step): number {
+    const times = this.#costs(baseline, size, step).map(cost => cost.system);
     return times.reduce((sum, time) => sum + time, 0) / times.length;
   }
 
-  #costs(contestant: string, size: number, step: Step): readonly Cost[] {
-    return this.synced.find(it => it.contestant === contestant && it.size === size)?.costs[step] ?? [];
+  #costs(baseline: string, size: number, step: Step): readonly Cost[] {
+    return this.synced.find(it => it.baseline === baseline && it.size === size)?.costs[step] ?? [];
   }
 }

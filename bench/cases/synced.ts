@@ -1,10 +1,10 @@
-import { CHAINS } from "../contestants/chain.ts";
-import { IPMASQ, IPMASQ_IPTABLES } from "../contestants/ipmasq.ts";
-import { REAL } from "../contestants/real.ts";
-import { ANONYMOUS, KINDNET } from "../contestants/sets.ts";
+import { CHAINS } from "../baselines/chain.ts";
+import { IPMASQ, IPMASQ_IPTABLES } from "../baselines/ipmasq.ts";
+import { REAL } from "../baselines/real.ts";
+import { ANONYMOUS, KINDNET } from "../baselines/sets.ts";
 import type { Cost } from "../meter.ts";
 
-export const CONTESTANTS = [IPMASQ, ...IPMASQ_IPTABLES, ANONYMOUS, KINDNET, ...CHAINS, ...REAL];
+export const BASELINES = [IPMASQ, ...IPMASQ_IPTABLES, ANONYMOUS, KINDNET, ...CHAINS, ...REAL];
 export const STEPS = ["first", "same", "one"] as const;
 export type Step = (typeof STEPS)[number];
 
@@ -19,9 +19,9 @@ export const ROUNDS: ReadonlyMap<number, number> = new Map([
 export const SIZES = [...ROUNDS.keys()];
 export const MOST_FOR_CHAINS = 10_000;
 
-/** What one contestant needed for lists of one length. */
+/** What one baseline needed for lists of one length. */
 export interface Synced {
-  readonly contestant: string;
+  readonly baseline: string;
   readonly size: number;
   /** Why it did not get there. */
   failure?: string;

@@ -1,13 +1,13 @@
+import { IPMASQ } from "../baselines/ipmasq.ts";
+import { FORWARDING, PLAIN } from "../baselines/references.ts";
 import type { Chart } from "../chart.ts";
 import { inWords, shortfalls } from "../cidrs.ts";
 import type { Comparison, Entry } from "../comparison.ts";
-import { IPMASQ } from "../contestants/ipmasq.ts";
-import { FORWARDING, PLAIN } from "../contestants/references.ts";
 import { median, number, plusMinus, ratios, spread } from "../figure.ts";
-import type { Promised } from "../promise.ts";
 import type { Benchmark, Table } from "../result.ts";
+import type { Target } from "../targets.ts";
 import type { Sender } from "../wire/slice.ts";
-import { CONTESTANTS, MATCHES, type Match, SIZES, type Tried } from "./tried.ts";
+import { BASELINES, MATCHES, type Match, SIZES, type Tried } from "./tried.ts";
 
 const NAMES: Readonly<Record<Sender, string>> = {
   udp: "UDP",
@@ -30,7 +30,7 @@ export function reportThroughput(tried: readonly Tried[], rounds: string): Bench
     ],
     charts: [results.chart()],
     comparisons: results.comparisons(),
-    promises: results.promises(),
+    targets: results.targets(),
     notes: shortfalls(tried),
     raw: tried,
   };
@@ -45,7 +45,7 @@ class Throughput {
     return {
       caption: `${NAMES[sender]}, ${matching}. New connections a second; in brackets the ratio to masquerading without a list`,
       columns: ["", ...SIZES.map(size => inWords(size)), "spread"],
-      rows: CONTESTANTS.map(({ name }) => {
+      rows: BASELINES.map(({ name }) => {
         const all = SIZES.map(size => this.#rates(name, size, sender, match));
         const cells = SIZES.map((size, i) => {
           const rates = all[i] ?? [];
@@ -65,7 +65,7 @@ class Throughput {
       caption:
         "CPU of a new UDP connection that no entry matches, in µs: what connection tracking, rules and NAT add to sending and forwarding the packet",
       columns: ["", ...SIZES.map(size => inWords(size))],
-      rows: CONTESTANTS.filter(({ name }) => name !== FORWARDING.name).map(({ name }) => [
+      rows: BASELINES.filter(({ name }) => name !== FORWARDING.name).map(({ name }) => [
         name,
         ...SIZES.map(size => number(this.#micros(name, size) - this.#micros(FORWARDING.name, size))),
       ]),
@@ -78,7 +78,7 @@ class Throughput {
       title: "New UDP connections a second on one core, no entry matches",
       x: "CIDRs",
       y: "a second",
-      series: CONTESTANTS.filter(({ name }) => name !== FORWARDING.name).map(({ name, ours }) => ({
+      series: BASELINES.filter(({ name }) => name !== FORWARDING.name).map(({ name, ours }) => ({
         name,
         ours,
         points: SIZES.map(x => ({ x, y: median(this.#rates(name, x, "udp", "none")) })).filter(
@@ -96,7 +96,7 @@ class Throughput {
             name,
             samples: this.#rates(name, size, sender, match),
           });
-          const others = CONTESTANTS.filter(
+          const others = BASELINES.filter(
             ({ name, ours }) => !ours && name !== FORWARDING.name && name !== PLAIN.name,
           );
           const matching = match === "none" ? "no entry matches" : `the ${match} entry matches`;
@@ -112,13 +112,13 @@ class Throughput {
     );
   }
 
-  promises(): Promised[] {
+  targets(): Target[] {
     const rate = (name: string) => median(this.#rates(name, 10_000, "udp", "none"));
     const [nft, legacy] = ["iptables-nft", "iptables-legacy"].map(variant =>
       rate(`RETURN chain, ${variant}`),
     );
     const ours = rate(IPMASQ.name);
-    const beside = (sender: Sender, aim: number): Promised["marks"] =>
+    const beside = (sender: Sender, aim: number): Target["marks"] =>
       [4, 10_000, 100_000].map(size => {
         const [list, none] = [IPMASQ, PLAIN].map(({ name }) => this.#rates(name, size, sender, "none"));
         const value = median(ratios(list ?? [], none ?? []));
@@ -147,12 +147,12 @@ class Throughput {
     ];
   }
 
-  #rates(contestant: string, size: number, sender: Sender, match: Match): readonly number[] {
-    const found = this.tried.find(it => it.contestant === contestant && it.size === size);
+  #rates(baseline: string, size: number, sender: Sender, match: Match): readonly number[] {
+    const found = this.tried.find(it => it.baseline === baseline && it.size === size);
     return found?.rates[sender][match] ?? [];
   }
 
-  #micros(contestant: string, size: number): number {
-    return 1e6 / median(this.#rates(contestant, size, "udp", "none"));
+  #micros(baseline: string, size: number): number {
+    return 1e6 / median(this.#rates(baseline, size, "udp", "none"));
   }
 }

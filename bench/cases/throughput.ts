@@ -2,14 +2,14 @@
 
 import { messageOf } from "../../src/system/errors.ts";
 import { ProgramError } from "../../src/system/program.ts";
+import type { Baseline } from "../baselines/baseline.ts";
+import { FORWARDING, PLAIN } from "../baselines/references.ts";
 import { addressIn, cidrs, OUTBOUND } from "../cidrs.ts";
-import type { Contestant } from "../contestants/contestant.ts";
-import { FORWARDING, PLAIN } from "../contestants/references.ts";
 import type { Benchmark } from "../result.ts";
-import { type Passed, type Road, Roads } from "../wire/roads.ts";
+import { type Passed, type Path, Paths } from "../wire/paths.ts";
 import { SENDERS } from "../wire/slice.ts";
 import { reportThroughput } from "./throughput-report.ts";
-import { CONTESTANTS, MATCHES, type Match, SIZES, type Tried } from "./tried.ts";
+import { BASELINES, MATCHES, type Match, SIZES, type Tried } from "./tried.ts";
 
 /** A slice ends after so many flows or so many ms: 20,000 take 35 ms where nobody walks through a list. */
 const FLOWS = 20_000;
@@ -22,24 +22,24 @@ export async function throughput(): Promise<Benchmark> {
   const tried: Tried[] = [];
   const clock = new Clock();
   for (const size of SIZES) {
-    await using roads = await Roads.create();
+    await using paths = await Paths.create();
     const list = cidrs(size);
-    const lanes: { contestant: Contestant; road: Road; rates: Tried["rates"] }[] = [];
-    for (const contestant of CONTESTANTS) {
-      const road = await roads.add();
-      const failure = await install(contestant, road, list);
+    const lanes: { baseline: Baseline; path: Path; rates: Tried["rates"] }[] = [];
+    for (const baseline of BASELINES) {
+      const path = await paths.add();
+      const failure = await install(baseline, path, list);
       const rates = { udp: byMatch(), tcp: byMatch(), socket: byMatch() };
-      tried.push({ contestant: contestant.name, size, rates, ...(failure === undefined ? {} : { failure }) });
-      if (failure === undefined) lanes.push({ contestant, road, rates });
+      tried.push({ baseline: baseline.name, size, rates, ...(failure === undefined ? {} : { failure }) });
+      if (failure === undefined) lanes.push({ baseline, path, rates });
     }
     // The first round warms up.
     for (let round = 0; round <= ROUNDS; round++) {
       for (const sender of SENDERS) {
         for (const match of sender === "socket" ? (["none"] as const) : MATCHES) {
-          for (const { contestant, road, rates } of lanes) {
-            if (contestant.linear && round > LINEAR_ROUNDS) continue;
-            const passed = await roads.send(road, sender, destination(match, size), FLOWS, LIMIT_MS);
-            mustBeRight(contestant, match, passed);
+          for (const { baseline, path, rates } of lanes) {
+            if (baseline.linear && round > LINEAR_ROUNDS) continue;
+            const passed = await paths.send(path, sender, destination(match, size), FLOWS, LIMIT_MS);
+            mustBeRight(baseline, match, passed);
             clock.tick(passed);
             if (round > 0) rates[sender][match].push((1000 * passed.arrived) / clock.timeOf(passed));
           }
@@ -76,14 +76,14 @@ function byMatch(): Record<Match, number[]> {
 
 /** Returns why it failed, if it did. */
 async function install(
-  contestant: Contestant,
-  { node }: Road,
+  baseline: Baseline,
+  { node }: Path,
   list: readonly string[],
 ): Promise<string | undefined> {
   const run = (argv: readonly string[], input?: string) => node.run(argv, input);
   try {
-    await contestant.prepare?.(run);
-    await contestant.sync(run, list, `/run/bench/${node.name}`);
+    await baseline.prepare?.(run);
+    await baseline.sync(run, list, `/run/bench/${node.name}`);
     return undefined;
   } catch (error) {
     if (error instanceof ProgramError) return error.hint; // it was killed
@@ -96,8 +96,8 @@ function destination(match: Match, size: number): string {
   return addressIn(match === "first" ? 0 : size - 1);
 }
 
-/** A figure is worth nothing if the contestant did not do the work. */
-function mustBeRight({ name }: Contestant, match: Match, { masqueraded, sent, arrived }: Passed): void {
+/** A figure is worth nothing if the baseline did not do the work. */
+function mustBeRight({ name }: Baseline, match: Match, { masqueraded, sent, arrived }: Passed): void {
   const wanted = name === FORWARDING.name ? 0 : match === "none" || name === PLAIN.name ? 1 : 0;
   if (masqueraded === wanted && arrived > 0.99 * sent) return;
   throw new Error(

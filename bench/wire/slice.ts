@@ -4,7 +4,7 @@ import * as v from "valibot";
 export const SENDERS = ["udp", "tcp", "socket"] as const;
 export type Sender = (typeof SENDERS)[number];
 
-/** What a sender is asked for: new flows on one road, as fast as they go. */
+/** What a sender is asked for: new flows on one path, as fast as they go. */
 export const Order = v.object({
   interface: v.string(),
   sender: v.picklist(SENDERS),

@@ -2,10 +2,10 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { BINARY, RunningAgent } from "../../lab/agent.ts";
-import { incumbentSync } from "../../lab/incumbent.ts";
 import { Lab } from "../../lab/lab.ts";
 import { Lines } from "../../lab/lines.ts";
 import { save } from "../../lab/save.ts";
+import { upstreamAgentSync } from "../kernel/upstream-agent.ts";
 
 /** In the empty /run of lab/isolate. */
 const CONFIG = "/run/upgrade/ip-masq-agent";
@@ -58,7 +58,7 @@ test.each([
 ])(
   "from ip-masq-agent with %s and chain %s to nftables, and back %s",
   async (iptables, chain, back) => {
-    const theirs = () => incumbentSync(lab.node, iptables, ["10.0.0.0/8"], chain);
+    const theirs = () => upstreamAgentSync(lab.node, iptables, ["10.0.0.0/8"], chain);
     const old = async () => (await run(`${iptables}-save -t nat`)).match(/^-A.*IP-MASQ.*$/gm) ?? [];
     await run(`${iptables} -t mangle -N KUBE-IPTABLES-HINT`);
     await theirs();

@@ -9,7 +9,7 @@ import { Totals } from "../../src/observe/totals.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import { type Verdict, verdict } from "../../src/policy/verdict.ts";
 import { policy, type Short } from "../policies.ts";
-import { describeCandidates, nftables } from "./candidates.ts";
+import { describeBackends, nftables } from "./backends-under-test.ts";
 
 const SOURCES = ["10.244.1.2", "10.244.9.9", "fd00:10:244:1::2"].map(address);
 const DESTINATIONS = ["10.1.2.3", "10.96.0.1", "172.16.3.4", "203.0.113.7", "fd00:9::1", "2001:db8:1::7"].map(
@@ -59,7 +59,7 @@ const rounds = fc.array(
   { minLength: 3, maxLength: 5 },
 );
 
-describeCandidates(({ open }) => {
+describeBackends(({ open }) => {
   test("whatever the policy changes to, each connection is counted once, by what decided it", async () => {
     let connections = 0;
     const property = fc.asyncProperty(rounds, async rounds => {

@@ -4,7 +4,7 @@ import { BINARY } from "../../lab/agent.ts";
 import { SUITES } from "../../lab/debian.ts";
 import { Lab } from "../../lab/lab.ts";
 import { WRITERS } from "../../lab/writers.ts";
-import { describeTools } from "./candidates.ts";
+import { describeTools } from "./backends-under-test.ts";
 
 /** In the empty /run of lab/isolate. */
 const FOLDER = "/run/diff";

@@ -3,7 +3,7 @@ import { Lab } from "../../lab/lab.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { Totals } from "../../src/observe/totals.ts";
 import { policy } from "../policies.ts";
-import { iptables, nftables } from "./candidates.ts";
+import { iptables, nftables } from "./backends-under-test.ts";
 
 const wanted = policy({ keep: ["10.0.0.0/8"], masquerade: ["10.96.0.0/12"], masqLinkLocal: true });
 

@@ -2,7 +2,6 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test
 import fc from "fast-check";
 import * as v from "valibot";
 import { BINARY } from "../../lab/agent.ts";
-import { incumbentSync } from "../../lab/incumbent.ts";
 import { Lab } from "../../lab/lab.ts";
 import { chooseBackend } from "../../src/backends/choose.ts";
 import { sync } from "../../src/backends/sync.ts";
@@ -10,7 +9,8 @@ import { findConflicts } from "../../src/inspect/conflicts.ts";
 import { exemptionKeptByIptables } from "../../src/inspect/exemption.ts";
 import { Status } from "../../src/inspect/status.ts";
 import { policy } from "../policies.ts";
-import { programsOf } from "./candidates.ts";
+import { programsOf } from "./backends-under-test.ts";
+import { upstreamAgentSync } from "./upstream-agent.ts";
 
 const KEEP = ["10.0.0.0/8", "192.168.0.0/16"];
 const MEANT = policy({ keep: KEEP });
@@ -82,7 +82,7 @@ describe.each(VARIANTS)("in %s, what is exempted beside ip-masq-agent stays so b
     ],
   ])("%s", async (_, rules, exempts) => {
     await sh(rules);
-    await incumbentSync(lab.node, variant, KEEP);
+    await upstreamAgentSync(lab.node, variant, KEEP);
     const before = await verdicts();
     expect(before[`${OTHER_POD} to 198.51.100.9`]).toBe("pod"); // or the test would be blind
     const { name, reason, announced } = await ipmasq("auto");
@@ -99,7 +99,7 @@ describe.each(VARIANTS)("in %s, what is exempted beside ip-masq-agent stays so b
   });
 
   test("an exemption behind the jump never had an effect, and flips no choice", async () => {
-    await incumbentSync(lab.node, variant, KEEP);
+    await upstreamAgentSync(lab.node, variant, KEEP);
     await sh(`${ipt} -A POSTROUTING -d 198.51.100.0/24 -j ACCEPT`);
     const before = await verdicts();
     expect(await ipmasq("auto")).toMatchObject({ name: "nftables" });
@@ -141,7 +141,7 @@ describe("nothing flips the choice", () => {
     await sh(
       "nft 'add table ip o; add chain ip o p { type nat hook postrouting priority 99; }; add rule ip o p ip daddr 198.51.100.0/24 accept'",
     );
-    await incumbentSync(lab.node, "iptables-nft", KEEP);
+    await upstreamAgentSync(lab.node, "iptables-nft", KEEP);
     const before = await verdicts();
     expect(await ipmasq("auto")).toMatchObject({ name: "nftables", announced: [] });
     expect(await verdicts()).toEqual(before);
@@ -205,7 +205,7 @@ test("beside drawn exemptions, taking over from ip-masq-agent changes no verdict
           rules.filter(it => it.behind === behind).map(({ rule }) => `${ipt} -A POSTROUTING ${rule};`);
         const inner = rules.map(it => `${ipt} -A INNER ${it.inner};`);
         await sh([`${ipt} -N INNER;`, ...inner, ...add(false)].join(""));
-        await incumbentSync(lab.node, variant, KEEP);
+        await upstreamAgentSync(lab.node, variant, KEEP);
         await sh([":;", ...add(true)].join(""));
         const before = await verdicts();
         const auto = await ipmasq("auto");

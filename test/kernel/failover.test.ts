@@ -9,7 +9,7 @@ import { Tools } from "../../src/backends/iptables/tools.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { Totals } from "../../src/observe/totals.ts";
 import { policy } from "../policies.ts";
-import { programsOf } from "./candidates.ts";
+import { programsOf } from "./backends-under-test.ts";
 
 /** In the empty /run of lab/isolate. */
 const FOLDER = "/run/failover";

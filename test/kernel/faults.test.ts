@@ -113,15 +113,15 @@ const FAULTS: Readonly<Record<string, (world: World, random: number) => Promise<
   "write config slowly in place": (world, random) =>
     world.write(GOOD[random % GOOD.length]?.text ?? "", random),
   "hang under the config": (world, random) => world.hang(10 * random),
-  flush: world => world.meddle(["nft", "flush", "ruleset"], ["iptables-legacy", "-t", "nat", "-F"]),
+  flush: world => world.tamper(["nft", "flush", "ruleset"], ["iptables-legacy", "-t", "nat", "-F"]),
   "delete rule": world =>
-    world.meddle(
+    world.tamper(
       ["nft", "flush chain ip ip-masq-agent IP-MASQ-AGENT"],
       ["iptables-nft", "-t", "nat", "-D", "IP-MASQ-AGENT", "1"],
       ["iptables-legacy", "-t", "nat", "-D", "IP-MASQ-AGENT", "1"],
     ),
   "add element": world =>
-    world.meddle(
+    world.tamper(
       ["nft", "add element ip ip-masq-agent non-masquerade-a { 203.0.113.0/24 }"],
       ["nft", "add element ip ip-masq-agent non-masquerade-b { 203.0.113.0/24 }"],
       ["iptables-nft", "-t", "nat", "-I", "IP-MASQ-AGENT", "-d", "203.0.113.0/24", "-j", "RETURN"],
@@ -130,7 +130,7 @@ const FAULTS: Readonly<Record<string, (world: World, random: number) => Promise<
   "kill -9": world => world.restartIfOld("SIGKILL"),
   restart: world => world.restartIfOld("SIGTERM"),
   "leave our table in a state": (world, random) =>
-    world.meddleIfRepairable(["nft", STATES[random % STATES.length]?.[1] ?? ""]),
+    world.tamperIfRepairable(["nft", STATES[random % STATES.length]?.[1] ?? ""]),
   "write a foreign rule": async (world, random) => {
     const commands = FOREIGN[random % FOREIGN.length]?.[1] ?? [];
     for (const command of commands) await lab.node.run([...command]);
@@ -261,14 +261,14 @@ class World {
   async hang(milliseconds: number): Promise<void> {
     if (HangingFileSystem.missing) return;
     const hanging = await HangingFileSystem.mount(FOLDER);
-    await this.meddle(["nft", "flush", "ruleset"], ["iptables-legacy", "-t", "nat", "-F"]);
+    await this.tamper(["nft", "flush", "ruleset"], ["iptables-legacy", "-t", "nat", "-F"]);
     await Bun.sleep(milliseconds);
     await hanging.release();
     this.count("times that the config hung");
   }
 
   /** Changes our rules. What verdicts are given until they are right again is not our fault. */
-  async meddle(...commands: string[][]): Promise<void> {
+  async tamper(...commands: string[][]): Promise<void> {
     if (!this.#exposed) {
       await this.#nothingWrong();
       this.#watched += performance.now() - this.#healed;
@@ -280,9 +280,9 @@ class World {
   }
 
   /** Changes our rules, if the agent has an nft that can bring them in order again. */
-  async meddleIfRepairable(...commands: string[][]): Promise<void> {
+  async tamperIfRepairable(...commands: string[][]): Promise<void> {
     if (this.#broken || !existsSync(nft.folder)) return;
-    await this.meddle(...commands);
+    await this.tamper(...commands);
   }
 
   /** Has nft crash from now on, or work again. */

@@ -8,7 +8,7 @@ import { Lines } from "../../lab/lines.ts";
 import { output } from "../../lab/output.ts";
 import { save } from "../../lab/save.ts";
 import { run } from "../../src/system/program.ts";
-import { describeTools } from "./candidates.ts";
+import { describeTools } from "./backends-under-test.ts";
 
 /** In the empty /run of lab/isolate, in whose own namespace the agent is at work here. */
 const CONFIG = "/run/health/ip-masq-agent";

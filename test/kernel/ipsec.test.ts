@@ -3,7 +3,7 @@ import { Lab } from "../../lab/lab.ts";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { policy } from "../policies.ts";
-import { describeCandidates } from "./candidates.ts";
+import { describeBackends } from "./backends-under-test.ts";
 
 /** A kernel that refuses to match IPsec policies, as one without xfrm does: what would match them does not get there. */
 const WITHOUT_XFRM = [
@@ -39,7 +39,7 @@ test("the choice of a backend does not fail for want of them", async () => {
   expect(able.limits).toEqual([]);
 });
 
-describeCandidates(({ open, snapshot }) => {
+describeBackends(({ open, snapshot }) => {
   test("packets under an IPsec policy return first", async () => {
     const backend = open(lab);
     await sync(backend, wanted);

@@ -1,5 +1,4 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
-import { incumbentSync } from "../../lab/incumbent.ts";
 import { Lab } from "../../lab/lab.ts";
 import { Lines } from "../../lab/lines.ts";
 import type { Plan } from "../../src/backends/backend.ts";
@@ -10,7 +9,8 @@ import { Tools, type Variant } from "../../src/backends/iptables/tools.ts";
 import { chooseTools } from "../../src/backends/iptables/variant.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { policy } from "../policies.ts";
-import { programsOf } from "./candidates.ts";
+import { programsOf } from "./backends-under-test.ts";
+import { upstreamAgentSync } from "./upstream-agent.ts";
 
 const KEPT = "10.1.2.3";
 const OUTBOUND = "203.0.113.7";
@@ -40,7 +40,7 @@ const backend = (variant: Variant, lock = 10) =>
   );
 
 /** What ip-masq-agent leaves in a chain of any name. */
-const incumbent = (variant: Variant, chain = "IP-MASQ-AGENT") =>
+const upstreamAgent = (variant: Variant, chain = "IP-MASQ-AGENT") =>
   run(`${variant}-restore --noflush <<END
 *nat
 :${chain} - [0:0]
@@ -113,12 +113,12 @@ MASQUERADE  all  --  anywhere             anywhere             /* ip-masq-agent:
       `${variant} -t nat -R POSTROUTING 3 -m comment --comment mine -m addrtype ! --dst-type LOCAL -j IP-MASQ`,
     ],
     ["with a jump that takes too much", `${variant} -t nat -R POSTROUTING 3 -j IP-MASQ`],
-  ])("takes over what ip-masq-agent left, %s", async (_what, meddle) => {
+  ])("takes over what ip-masq-agent left, %s", async (_what, tamper) => {
     for (const chain of ["IP-MASQ", "IP-MASQ-AGENT"]) {
       await strangers(variant);
       const before = await theirs(variant);
-      await incumbent(variant, "IP-MASQ");
-      if (meddle) await run(meddle);
+      await upstreamAgent(variant, "IP-MASQ");
+      if (tamper) await run(tamper);
       await sync(backend(variant), policy({}, { masqChain: chain }));
       const text = await saved(variant);
       expect(text.match(new RegExp(`^-A POSTROUTING .*-j ${chain}$`, "gm"))).toHaveLength(1);
@@ -132,11 +132,11 @@ MASQUERADE  all  --  anywhere             anywhere             /* ip-masq-agent:
   });
 
   test("takes over from ip-masq-agent and gives back to it under load, and no connection is judged wrongly", async () => {
-    await incumbent(variant);
+    await upstreamAgent(variant);
     const load = await lab.load({ destinations: [KEPT, OUTBOUND], flowsPerSecond: 5000 });
     for (let i = 0; i < 20; i++) {
       await sync(backend(variant), policy({ keep: ["10.0.0.0/8", `192.0.2.${i}/32`] }));
-      await incumbent(variant).catch(() => {});
+      await upstreamAgent(variant).catch(() => {});
     }
     const [kept, outbound] = await load.stop();
     expect(kept).toMatchObject({ fromNode: 0, other: 0 });
@@ -146,7 +146,7 @@ MASQUERADE  all  --  anywhere             anywhere             /* ip-masq-agent:
   test("an ip-masq-agent that goes on, with the same CIDRs, lacks what is never masqueraded, each time", async () => {
     const ours = backend(variant);
     const wanted = policy({ keep: ["10.0.0.0/8", "192.168.0.0/16"] });
-    const theirs = () => incumbentSync(lab.node, variant, ["10.0.0.0/8", "192.168.0.0/16"]);
+    const theirs = () => upstreamAgentSync(lab.node, variant, ["10.0.0.0/8", "192.168.0.0/16"]);
     const jumps = async () => (await saved(variant)).match(/^-A POSTROUTING .*-j IP-MASQ-AGENT$/gm)?.length;
     const missing = ({ held, wanted }: Plan) => wanted.filter(line => !held.includes(line));
     await theirs();

@@ -12,7 +12,7 @@ import type { SyncRecord } from "../../src/observe/journal.ts";
 import { createLog } from "../../src/observe/log.ts";
 import { journal } from "../observe/journals.ts";
 import { DEFAULT_FLAGS } from "../policies.ts";
-import { describeCandidates } from "./candidates.ts";
+import { describeBackends } from "./backends-under-test.ts";
 
 /** In the empty /run of lab/isolate. */
 const CONFIG = "/run/live/ip-masq-agent";
@@ -25,7 +25,7 @@ beforeAll(async () => {
 });
 afterAll(() => lab.close());
 
-describeCandidates(({ open, meddling }) => {
+describeBackends(({ open, tampering }) => {
   let life: Life;
   beforeEach(async () => {
     await rm("/run/live", { recursive: true, force: true });
@@ -75,7 +75,7 @@ describeCandidates(({ open, meddling }) => {
     expect(await owner("192.168.1.1")).toBe("pod");
   });
 
-  test.each(meddling.slice(0, 8).map(argv => [argv.join(" "), argv] as const))(
+  test.each(tampering.slice(0, 8).map(argv => [argv.join(" "), argv] as const))(
     "%s is undone at once",
     async (_command, argv) => {
       const repaired = life.next("repaired");
@@ -88,7 +88,7 @@ describeCandidates(({ open, meddling }) => {
   );
 
   test("what is done again right after its repair is undone again", async () => {
-    const [flush = []] = meddling;
+    const [flush = []] = tampering;
     for (let i = 0; i < 4; i++) {
       const repaired = life.next("repaired");
       await lab.node.output(flush);

@@ -4,7 +4,7 @@ import type { Tally } from "../../lab/load.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { policy } from "../policies.ts";
 import { ROUNDS } from "../rounds.ts";
-import { describeCandidates } from "./candidates.ts";
+import { describeBackends } from "./backends-under-test.ts";
 import { CONTROLS, KEPT, tryControl } from "./controls.ts";
 
 const OUTBOUND = "203.0.113.7";
@@ -24,7 +24,7 @@ beforeEach(async () => {
 });
 afterEach(() => lab.close());
 
-describeCandidates(
+describeBackends(
   ({ open }) => {
     test(`${CHANGES} changes under load give no wrong verdict and lose nothing`, async () => {
       const backend = open(lab);

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { Lab } from "../../lab/lab.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { policy, type Short } from "../policies.ts";
-import { describeCandidates } from "./candidates.ts";
+import { describeBackends } from "./backends-under-test.ts";
 
 /** Where the node sends to, by eth1, which gets 192.0.2.1/24 besides. */
 const TO_MANY = ["224.0.0.251", "239.255.255.250", "255.255.255.255", "192.0.2.255", "ff02::fb", "ff0e::7"];
@@ -32,7 +32,7 @@ beforeAll(async () => {
 });
 afterAll(() => lab.close());
 
-describeCandidates(({ open }) => {
+describeBackends(({ open }) => {
   test.each(POLICIES)("multicast and broadcast keep their source port, %s", async (_name, short) => {
     const backend = open(lab);
     await backend.remove();

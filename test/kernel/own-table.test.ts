@@ -3,7 +3,7 @@ import { Lab } from "../../lab/lab.ts";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { policy } from "../policies.ts";
-import { describeTools } from "./candidates.ts";
+import { describeTools } from "./backends-under-test.ts";
 import { STATES } from "./neighbours.ts";
 
 const KEPT = "10.1.2.3";

@@ -3,7 +3,7 @@ import { Lab } from "../../lab/lab.ts";
 import { chooseBackend, everyBackend } from "../../src/backends/choose.ts";
 import { Failover } from "../../src/backends/failover.ts";
 import { policy } from "../policies.ts";
-import { programsOf } from "./candidates.ts";
+import { programsOf } from "./backends-under-test.ts";
 
 const KEPT = "10.1.2.3";
 const OUTBOUND = "203.0.113.7";

@@ -5,8 +5,8 @@ import type { Backend } from "../../src/backends/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
 import type { Family } from "../../src/net/cidr.ts";
 import { policy } from "../policies.ts";
-import { describeCandidates } from "./candidates.ts";
-import { BOTH, FACTS, OTHER, OTHER6, ownerSeen, PROTOCOLS } from "./facts.ts";
+import { describeBackends } from "./backends-under-test.ts";
+import { BOTH, EXPECTATIONS, OTHER, OTHER6, ownerSeen, PROTOCOLS } from "./expectations.ts";
 
 /**
  * The Pod's addresses for tests of source ports: with those that other connections come from, the kernel may
@@ -25,7 +25,7 @@ const KEEPING = [
 let lab: Lab;
 const owners = (to: string, from?: string) => ownerSeen(lab, to, from);
 
-describeCandidates(({ open }) => {
+describeBackends(({ open }) => {
   let backend: Backend;
   beforeAll(async () => {
     lab = await Lab.create();
@@ -34,10 +34,10 @@ describeCandidates(({ open }) => {
   });
   afterAll(() => lab.close());
 
-  test.each(FACTS)("%s", async (_name, wanted, facts) => {
+  test.each(EXPECTATIONS)("%s", async (_name, wanted, expected) => {
     await sync(backend, wanted);
-    const seen = facts.map(async ([to, , ...from]) => [to, await owners(to, ...from), ...from]);
-    expect(await Promise.all(seen)).toEqual(facts.map(fact => [...fact]));
+    const seen = expected.map(async ([to, , ...from]) => [to, await owners(to, ...from), ...from]);
+    expect(await Promise.all(seen)).toEqual(expected.map(it => [...it]));
   });
 
   test("a connection to an address of the node itself, from a Pod or from itself", async () => {

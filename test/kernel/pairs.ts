@@ -6,12 +6,12 @@ import type { Backend } from "../../src/backends/backend.ts";
 import type { Variant } from "../../src/backends/iptables/tools.ts";
 import { sync } from "../../src/backends/sync.ts";
 import type { Policy } from "../../src/policy/policy.ts";
-import { type Candidate, iptables, nftables } from "./candidates.ts";
-import type { Fact } from "./facts.ts";
+import { type BackendUnderTest, iptables, nftables } from "./backends-under-test.ts";
+import type { Expectation } from "./expectations.ts";
 
 /** nft or one variant of iptables, in one version, at work on a node where there are others. */
 export interface Version {
-  readonly candidate: Candidate;
+  readonly backend: BackendUnderTest;
   /** Command lines that list what we write. They write nothing. */
   listings(policy: Policy): readonly (readonly string[])[];
   /** What a sync is refused with, if it is too old to write. */
@@ -21,7 +21,7 @@ export interface Version {
 /** @param tools those of this machine if left out */
 export function nftOf({ nft, version }: Pick<DebianTools, "nft" | "version">): Version {
   return {
-    candidate: nftables(nft),
+    backend: nftables(nft),
     listings: ({ families }) => [
       ...families.flatMap(({ family }) =>
         [[], ["-j"], ["-a"]].map(options => [...nft, ...options, "list", "table", family, "ip-masq-agent"]),
@@ -37,7 +37,7 @@ export function nftOf({ nft, version }: Pick<DebianTools, "nft" | "version">): V
 export function iptablesOf(variant: Variant, { wrapper }: Pick<DebianTools, "wrapper">): Version {
   const suffix = variant.slice("iptables".length);
   return {
-    candidate: iptables(variant, wrapper),
+    backend: iptables(variant, wrapper),
     listings: ({ families }) =>
       families.flatMap(({ family }) => {
         const program = join(wrapper, `${family === "ip" ? "iptables" : "ip6tables"}${suffix}`);
@@ -51,7 +51,7 @@ export function iptablesOf(variant: Variant, { wrapper }: Pick<DebianTools, "wra
 }
 
 /** Policies, each with connections to be tried under it. */
-export type Cases = readonly (readonly [policy: Policy, facts: readonly Fact[]])[];
+export type Cases = readonly (readonly [policy: Policy, expected: readonly Expectation[]])[];
 
 /** What was tried of a pair. */
 export interface Tried {
@@ -66,19 +66,19 @@ export interface Tried {
  */
 export async function tryPair(lab: Lab, writer: Version, reader: Version, cases: Cases): Promise<Tried> {
   const tried: Tried = { policies: 0, connections: 0 };
-  const [first, second] = [writer.candidate.open(lab), reader.candidate.open(lab)];
-  for (const [policy, facts] of cases) {
+  const [first, second] = [writer.backend.open(lab), reader.backend.open(lab)];
+  for (const [policy, expected] of cases) {
     expect((await sync(first, policy)).after.inSync).toBe(true);
-    const written = await writer.candidate.snapshot(lab);
+    const written = await writer.backend.snapshot(lab);
     for (const listing of reader.listings(policy)) {
       expect([listing, await lab.node.run(listing)]).toMatchObject([listing, { exitCode: 0, stderr: "" }]);
     }
     if (reader.refusal !== undefined) await expect(sync(second, policy)).rejects.toThrow(reader.refusal);
     else await inSync(second, policy);
-    expect(await writer.candidate.snapshot(lab)).toBe(written);
-    expect(await verdicts(lab, facts)).toEqual(facts.map(fact => [...fact]));
+    expect(await writer.backend.snapshot(lab)).toBe(written);
+    expect(await verdicts(lab, expected)).toEqual(expected.map(it => [...it]));
     tried.policies += 1;
-    tried.connections += facts.length * PROTOCOLS.length;
+    tried.connections += expected.length * PROTOCOLS.length;
   }
   const [[policy] = []] = cases;
   if (policy === undefined) return tried;
@@ -99,9 +99,9 @@ async function inSync(backend: Backend, policy: Policy): Promise<void> {
 
 const PROTOCOLS = ["udp", "tcp"] as const;
 
-/** What becomes of connections, in the form of facts. */
-function verdicts(lab: Lab, facts: readonly Fact[]) {
-  const seen = facts.map(async ([to, , ...from]) => {
+/** What becomes of connections, in the form of expected. */
+function verdicts(lab: Lab, expected: readonly Expectation[]) {
+  const seen = expected.map(async ([to, , ...from]) => {
     const source = from[0] === undefined ? {} : { from: from[0] };
     const connections = PROTOCOLS.map(protocol => lab.connect({ protocol, to, ...source }));
     const owners = (await Promise.all(connections)).map(it => lab.owner(it.source));

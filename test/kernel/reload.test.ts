@@ -6,7 +6,7 @@ import { Firewalld } from "../../lab/firewalld.ts";
 import { Lab } from "../../lab/lab.ts";
 import { WRITERS } from "../../lab/writers.ts";
 import { absent } from "../programs.ts";
-import { others } from "./others.ts";
+import { foreignChains } from "./foreign-chains.ts";
 
 /** In the empty /run of lab/isolate. */
 const CONFIG = "/run/reload/ip-masq-agent";
@@ -53,7 +53,7 @@ describe.each(WRITERS)("$name", ({ name, flags, prepare }) => {
       };
       await theirs();
       await run();
-      const alone = await others(lab);
+      const alone = await foreignChains(lab);
       await lab.node.output(["nft", "flush", "ruleset"]);
       for (const table of ["nat", "filter"]) {
         await lab.node.output(["sh", "-c", `iptables-legacy -t ${table} -F; iptables-legacy -t ${table} -X`]);
@@ -64,7 +64,7 @@ describe.each(WRITERS)("$name", ({ name, flags, prepare }) => {
       await settled();
       await run();
       await settled();
-      expect(await others(lab)).toEqual(alone);
+      expect(await foreignChains(lab)).toEqual(alone);
       expect(await agent.end()).toBe(0);
     },
     20_000,
@@ -85,12 +85,12 @@ describe("firewalld", () => {
         const firewalld = await Firewalld.start(lab.node, firewalldRoot, it);
         await firewalld.command("--zone=trusted", "--add-source=198.51.100.0/24");
         await firewalld.command("--reload");
-        const alone = await others(lab);
+        const alone = await foreignChains(lab);
         const agent = await RunningAgent.started(lab.node, [`--config=${CONFIG}`, ...flags]);
         await settled();
         await firewalld.command("--reload");
         await settled();
-        expect(await others(lab)).toEqual(alone);
+        expect(await foreignChains(lab)).toEqual(alone);
         await firewalld.stop();
         await settled();
         expect(await agent.end()).toBe(0);

@@ -1,9 +1,9 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { BINARY, RunningAgent } from "../../lab/agent.ts";
-import { incumbentSync } from "../../lab/incumbent.ts";
 import { Lab } from "../../lab/lab.ts";
 import { save } from "../../lab/save.ts";
+import { upstreamAgentSync } from "./upstream-agent.ts";
 
 /** In the empty /run of lab/isolate. */
 const CONFIG = "/run/binary/ip-masq-agent";
@@ -192,7 +192,7 @@ describe("the agent", () => {
     const twice = "-t nat -A POSTROUTING -m addrtype ! --dst-type LOCAL -j IP-MASQ-AGENT";
     await lab.node.output(["iptables-nft", ...twice.split(" ")]);
     await agent.log.until('repaired added=0 removed=1 firstRemoved="iptables -t nat -A POSTROUTING');
-    const theirs = () => incumbentSync(lab.node, "iptables-nft", ["10.0.0.0/8"]);
+    const theirs = () => upstreamAgentSync(lab.node, "iptables-nft", ["10.0.0.0/8"]);
     await theirs();
     await agent.log.until("repaired"); // of its jump, or of its chain too
     await Bun.sleep(100);

@@ -5,7 +5,7 @@ import { familyText, sync } from "../../src/backends/sync.ts";
 import { Takeover } from "../../src/backends/takeover.ts";
 import { failureKind } from "../../src/system/program.ts";
 import { policy } from "../policies.ts";
-import { describeCandidates } from "./candidates.ts";
+import { describeBackends } from "./backends-under-test.ts";
 
 /** In the lists of every policy here, and in none. */
 const KEPT = "10.1.2.3";
@@ -17,10 +17,10 @@ beforeAll(async () => {
 });
 afterAll(() => lab.close());
 
-describeCandidates(({ open, reads, snapshot, meddling }) => {
+describeBackends(({ open, reads, snapshot, tampering }) => {
   afterEach(async () => {
     await open(lab).remove();
-    // iptables-nft leaves its tables behind, which "flush ruleset" would take away from the next candidate.
+    // iptables-nft leaves its tables behind, and "flush ruleset" would delete them under the next backend.
     await lab.node.output(["nft", "flush", "ruleset"]);
   });
 
@@ -106,7 +106,7 @@ describeCandidates(({ open, reads, snapshot, meddling }) => {
   });
 
   describe("what somebody else did is undone", () => {
-    test.each(meddling.map(argv => [argv.join(" "), argv] as const))("%s", async (_command, argv) => {
+    test.each(tampering.map(argv => [argv.join(" "), argv] as const))("%s", async (_command, argv) => {
       const backend = open(lab);
       await sync(backend, one);
       const clean = normal(await snapshot(lab));

@@ -12,7 +12,7 @@ import { boundaries, interfaceName, type Wanted, wanted } from "../arbitraries.t
 import type { Packet } from "../packet.ts";
 import { policy } from "../policies.ts";
 import { ROUNDS } from "../rounds.ts";
-import { describeCandidates } from "./candidates.ts";
+import { describeBackends } from "./backends-under-test.ts";
 
 setDefaultTimeout(60_000 * ROUNDS);
 
@@ -44,7 +44,7 @@ afterEach(async () => {
 });
 afterAll(() => lab.close());
 
-describeCandidates(({ open, judge, renderings, snapshot, meddling }) => {
+describeBackends(({ open, judge, renderings, snapshot, tampering }) => {
   describe("on both sides of every boundary", () => {
     test("policy and rendered rules agree", () => {
       const property = fc.property(random, ({ short, flags }) => {
@@ -87,7 +87,7 @@ describeCandidates(({ open, judge, renderings, snapshot, meddling }) => {
       await backend.remove();
     });
 
-    test.each(meddling.map(argv => [argv.join(" "), argv] as const))(
+    test.each(tampering.map(argv => [argv.join(" "), argv] as const))(
       "kernel and explanation agree after %s",
       async (_command, argv) => {
         const backend = open(lab);

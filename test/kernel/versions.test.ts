@@ -8,7 +8,7 @@ import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { renderJson } from "../../src/backends/nftables/render.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { policy } from "../policies.ts";
-import { describeTools } from "./candidates.ts";
+import { describeTools } from "./backends-under-test.ts";
 import { nftOf, tryPair } from "./pairs.ts";
 
 const one = policy(

@@ -1,5 +1,5 @@
 import type { Lab } from "../../../lab/lab.ts";
-import type { Fact } from "../../kernel/facts.ts";
+import type { Expectation } from "../../kernel/expectations.ts";
 
 /** A program on our node that writes rules of its own all the time. */
 export interface Neighbour {
@@ -10,7 +10,7 @@ export interface Neighbour {
   /** Has it bring its rules into the state in which they were after its start. */
   settle(): Promise<unknown>;
   /** What its rules do to connections from the Pod; nothing of ours does the same. */
-  readonly effects: readonly Fact[];
+  readonly effects: readonly Expectation[];
 }
 
 export type Start = (lab: Lab) => Promise<Neighbour>;

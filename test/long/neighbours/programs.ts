@@ -2,8 +2,8 @@
 import { RunningAgent } from "../../../lab/agent.ts";
 import { type Chroot, debianChroot, type ProgramName } from "../../../lab/chroot.ts";
 import { Firewalld } from "../../../lab/firewalld.ts";
-import { incumbentSync } from "../../../lab/incumbent.ts";
 import type { Lab } from "../../../lab/lab.ts";
+import { upstreamAgentSync } from "../../kernel/upstream-agent.ts";
 import type { Start } from "./neighbour.ts";
 
 /**
@@ -108,7 +108,7 @@ export function secondAgent(flags: readonly string[]): Start {
 /** ip-masq-agent, whose minute takes a second here. */
 export function ipMasqAgent(program: string, keep: readonly string[]): Start {
   return async lab => {
-    const sync = () => incumbentSync(lab.node, program, keep);
+    const sync = () => upstreamAgentSync(lab.node, program, keep);
     return { every: 1000, work: sync, settle: sync, effects: [] };
   };
 }

@@ -3,7 +3,7 @@ import type { Measured } from "../../../bench/result.ts";
 import { type DebianTools, debianTools } from "../../../lab/debian.ts";
 import { Lab } from "../../../lab/lab.ts";
 import { output } from "../../../lab/output.ts";
-import { FACTS, OTHER, OTHER6 } from "../../kernel/facts.ts";
+import { EXPECTATIONS, OTHER, OTHER6 } from "../../kernel/expectations.ts";
 import { iptablesOf, nftOf, tryPair, type Version } from "../../kernel/pairs.ts";
 import { keepResults } from "../compatibility.ts";
 import { CALLS, crashing, type DECLARATIONS } from "./crashes.ts";
@@ -14,9 +14,9 @@ interface Named extends Version {
   readonly name: string;
 }
 
-const CASES = FACTS.map(([, wanted, facts]) => [wanted, facts] as const);
+const CASES = EXPECTATIONS.map(([, wanted, expected]) => [wanted, expected] as const);
 /** By udp and by tcp. */
-const CONNECTIONS = 2 * CASES.reduce((sum, [, facts]) => sum + facts.length, 0);
+const CONNECTIONS = 2 * CASES.reduce((sum, [, expected]) => sum + expected.length, 0);
 
 const suites = await Promise.all(MATRIX.map(toolsOf));
 const nfts = unique(suites.map(({ tools, nft }) => ({ ...nftOf(tools), name: nft, nft: tools.nft })));

@@ -6,7 +6,7 @@ import { BINARY, RunningAgent } from "../../../../lab/agent.ts";
 import { Lab } from "../../../../lab/lab.ts";
 import { save } from "../../../../lab/save.ts";
 import { WRITERS, type Writer } from "../../../../lab/writers.ts";
-import { iptablesMeddling, NFT_MEDDLING } from "../../../kernel/meddling.ts";
+import { iptablesTampering, NFT_TAMPERING } from "../../../kernel/tampering.ts";
 import { type Finding, judged } from "./finding.ts";
 
 /** New flows a second, over all destinations: what an emulated machine sustains while it does other things. */
@@ -59,7 +59,7 @@ export async function repairs(writer: Writer): Promise<Finding> {
   await saveConfig("nonMasqueradeCIDRs: [10.0.0.0/8]\n");
   const agent = await RunningAgent.started(lab.node, [...argv(writer), "--resync-interval=1h"]);
   const load = await lab.load({ destinations: [KEPT], ...LOAD });
-  const commands = meddling(writer);
+  const commands = tampering(writer);
   for (const command of commands) {
     await lab.node.output(command);
     await agent.log.until("drift repaired");
@@ -127,9 +127,9 @@ function argv({ flags }: Writer): string[] {
 }
 
 /** An agent repairs five times at once before it takes it for a fight; legacy rules it looks at every 5 s. */
-function meddling({ name }: Writer): readonly (readonly string[])[] {
-  if (name === "nftables") return NFT_MEDDLING.slice(0, 5).map(command => ["nft", command]);
-  return iptablesMeddling(name).slice(0, name === "iptables-legacy" ? 2 : 5);
+function tampering({ name }: Writer): readonly (readonly string[])[] {
+  if (name === "nftables") return NFT_TAMPERING.slice(0, 5).map(command => ["nft", command]);
+  return iptablesTampering(name).slice(0, name === "iptables-legacy" ? 2 : 5);
 }
 
 async function saveConfig(config: string): Promise<void> {

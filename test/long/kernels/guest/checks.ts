@@ -42,8 +42,8 @@ function kills(writer: string): Promise<Finding> {
 }
 
 function packets(writer: string): Promise<Finding> {
-  const candidate = writer === "nftables" ? "nftables by nft" : `iptables by ${writer}`;
-  const pattern = `^${candidate} of this machine (${PACKETS.join("|")})`;
+  const backend = writer === "nftables" ? "nftables by nft" : `iptables by ${writer}`;
+  const pattern = `^${backend} of this machine (${PACKETS.join("|")})`;
   return suite("./test/kernel/packets.test.ts", pattern, tests => `passes, ${tests} policies`);
 }
 

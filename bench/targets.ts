@@ -1,7 +1,7 @@
 import { duration, megabytes, number } from "./figure.ts";
 
-/** A figure that the project promises, and what was measured of it. */
-export interface Promised {
+/** A figure that the project targets, and what was measured of it. */
+export interface Target {
   readonly what: string;
   /** What ip-masq-agent needs for the same. */
   readonly peer: string;
@@ -21,7 +21,7 @@ interface Mark {
 }
 
 /** The cells of its rows, one a mark: what, peer, must, aim, measured, and what is to be said of it. */
-export function promiseRows({ what, peer, marks }: Promised): string[][] {
+export function targetRows({ what, peer, marks }: Target): string[][] {
   return marks.map((mark, i) => [
     [i === 0 ? what : "", mark.of].filter(Boolean).join(": "),
     i === 0 ? peer : "",

@@ -2,7 +2,7 @@
  * What others do to our table: lines for nft, each of which changes what it holds. There the set of a policy
  * that was brought in first is `non-masquerade-a`.
  */
-export const NFT_MEDDLING: readonly string[] = [
+export const NFT_TAMPERING: readonly string[] = [
   "flush ruleset",
   "delete table ip ip-masq-agent",
   "flush table ip ip-masq-agent",
@@ -37,7 +37,7 @@ export const NFT_MEDDLING: readonly string[] = [
 ];
 
 /** The same, to our chain and jump where iptables keeps them: each line changes what is there. */
-const IPTABLES_MEDDLING: readonly string[] = [
+const IPTABLES_TAMPERING: readonly string[] = [
   "-F",
   "-F IP-MASQ-AGENT",
   "-F POSTROUTING",
@@ -52,8 +52,8 @@ const IPTABLES_MEDDLING: readonly string[] = [
 ];
 
 /** @param program how iptables is called */
-export function iptablesMeddling(program: string): string[][] {
-  return IPTABLES_MEDDLING.map(line => [
+export function iptablesTampering(program: string): string[][] {
+  return IPTABLES_TAMPERING.map(line => [
     "sh",
     "-c",
     line
@@ -64,7 +64,7 @@ export function iptablesMeddling(program: string): string[][] {
 }
 
 /** The same, for nft. */
-export const NAT_MEDDLING: readonly string[] = [
+export const NAT_TAMPERING: readonly string[] = [
   "flush ruleset",
   "delete table ip nat",
   "flush chain ip nat IP-MASQ-AGENT",

@@ -1,7 +1,7 @@
-import { type Contestant, mustRun } from "./contestant.ts";
+import { type Baseline, mustRun } from "./baseline.ts";
 
 /** No list: every connection is masqueraded. What a list costs is the difference to this. */
-export const PLAIN: Contestant = {
+export const PLAIN: Baseline = {
   name: "masquerade, no list",
   ours: false,
   linear: false,
@@ -20,7 +20,7 @@ export const PLAIN: Contestant = {
 };
 
 /** No NAT and no connection tracking: what sending and forwarding cost. */
-export const FORWARDING: Contestant = {
+export const FORWARDING: Baseline = {
   name: "forwarding only",
   ours: false,
   linear: false,

@@ -1,4 +1,4 @@
-import { type Ended, ProgramError } from "../src/system/program.ts";
+import { type Ended, ProgramError } from "../../src/system/program.ts";
 
 /** Where programs run to their end, with what they read on standard input; a Namespace, say. */
 interface Node {
@@ -14,7 +14,7 @@ interface Node {
  * @param name of its chain
  * @throws ProgramError if the last program fails
  */
-export async function incumbentSync(
+export async function upstreamAgentSync(
   node: Node,
   program: string,
   keep: readonly string[],

@@ -1,6 +1,6 @@
 import { chmod, mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Contestant } from "./contestant.ts";
+import type { Baseline } from "./baseline.ts";
 import { saveConfig } from "./ipmasq.ts";
 
 /** A real ip-masq-agent, if there is one to measure. */
@@ -9,19 +9,19 @@ const AGENT = process.env.IP_MASQ_AGENT;
 /** ip-masq-agent goes on for ever; here it is ended so many seconds after its first sync. */
 const TAIL = 0.05;
 
-export const REAL: readonly Contestant[] = (
-  AGENT === undefined ? [] : ["iptables-nft", "iptables-legacy"]
-).map(variant => ({
-  name: `ip-masq-agent, ${variant}`,
-  ours: false,
-  linear: true,
-  tail: TAIL,
-  sync: async (run, cidrs, folder) => {
-    await saveConfig(cidrs, folder);
-    const { exitCode, stderr } = await run(await realCommand(variant, folder, { once: true }));
-    if (exitCode !== KILLED) throw new Error(stderr.trim().split("\n").at(-1)?.slice(0, 300));
-  },
-}));
+export const REAL: readonly Baseline[] = (AGENT === undefined ? [] : ["iptables-nft", "iptables-legacy"]).map(
+  variant => ({
+    name: `ip-masq-agent, ${variant}`,
+    ours: false,
+    linear: true,
+    tail: TAIL,
+    sync: async (run, cidrs, folder) => {
+      await saveConfig(cidrs, folder);
+      const { exitCode, stderr } = await run(await realCommand(variant, folder, { once: true }));
+      if (exitCode !== KILLED) throw new Error(stderr.trim().split("\n").at(-1)?.slice(0, 300));
+    },
+  }),
+);
 
 const KILLED = 137;
 

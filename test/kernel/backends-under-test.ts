@@ -17,10 +17,10 @@ import { judge as judgeRules } from "../backends/iptables/judge.ts";
 import { judge as judgeTables } from "../backends/nftables/judge.ts";
 import type { Packet } from "../packet.ts";
 import { absent } from "../programs.ts";
-import { iptablesMeddling, NAT_MEDDLING, NFT_MEDDLING } from "./meddling.ts";
+import { iptablesTampering, NAT_TAMPERING, NFT_TAMPERING } from "./tampering.ts";
 
-/** A way to bring rules into the kernel. The tests of this folder run for each of them. */
-export interface Candidate {
+/** A backend with one set of tools. The tests in this folder run for each of them. */
+export interface BackendUnderTest {
   /**
    * The backend at work on the lab's node.
    *
@@ -39,19 +39,19 @@ export interface Candidate {
     load(lab: Lab, policy: Policy): Promise<unknown>;
   }[];
   /** What others do to the rules of a policy that keeps 10.0.0.0/8 with the default chain: a command each. */
-  readonly meddling: readonly (readonly string[])[];
+  readonly tampering: readonly (readonly string[])[];
 }
 
 /** scripts/test.ts has them fetched. */
 const TOOLS = await Promise.all(SUITES.map(async suite => ({ suite, tools: await debianTools(suite) })));
 
-/** The suites whose tools are candidates. `npm run test:versions` tries the newest ones too. */
-const CANDIDATE_SUITES = process.env.CANDIDATE_SUITES?.split(" ") ?? ["trixie"];
+/** The Debian releases whose tools are tested. `npm run test:versions` adds the newest. */
+const BACKEND_SUITES = process.env.BACKEND_SUITES?.split(" ") ?? ["trixie"];
 
-/** Has the tests for each candidate, with the tools of this machine and those of Debian's suites. */
-export function describeCandidates(
-  tests: (candidate: Candidate) => void,
-  suites: readonly string[] = CANDIDATE_SUITES,
+/** Registers the tests for each backend, with the tools of this machine and of Debian releases. */
+export function describeBackends(
+  tests: (backend: BackendUnderTest) => void,
+  suites: readonly string[] = BACKEND_SUITES,
 ): void {
   describe("nftables by nft of this machine", () => tests(nftables(["nft"])));
   describe("iptables by iptables-nft of this machine", () => tests(iptables("iptables-nft")));
@@ -82,7 +82,7 @@ export function describeTools(
 }
 
 /** @param nft how it is called */
-export function nftables(nft: readonly string[]): Candidate {
+export function nftables(nft: readonly string[]): BackendUnderTest {
   return {
     reads: ({ families }) => families.length,
     open: (lab, through = []) => new NftablesBackend(lab.node.command([...through, ...nft])),
@@ -101,12 +101,12 @@ export function nftables(nft: readonly string[]): Candidate {
         load: (lab, policy) => lab.node.output([...nft, "-j", "-f", "-"], { input: renderJson(policy) }),
       },
     ],
-    meddling: NFT_MEDDLING.map(command => ["nft", command]),
+    tampering: NFT_TAMPERING.map(command => ["nft", command]),
   };
 }
 
 /** @param folder where the programs are; as PATH says if left out */
-export function iptables(variant: Variant, folder?: string): Candidate {
+export function iptables(variant: Variant, folder?: string): BackendUnderTest {
   const suffix = variant.slice("iptables".length);
   const path = (program: string) => (folder === undefined ? program : join(folder, program));
   const save = (program: string) => [path(`${program}${suffix}-save`), "-c", "-t", "nat"];
@@ -132,18 +132,18 @@ export function iptables(variant: Variant, folder?: string): Candidate {
         },
       },
     ],
-    meddling: iptablesMeddling(path(variant)),
+    tampering: iptablesTampering(path(variant)),
   };
 }
 
-function natByNft(): Candidate {
+function natByNft(): BackendUnderTest {
   return {
     reads: chainsOf,
     open: (lab, through = []) => new NftNatBackend(programsOf(lab, through)),
     snapshot: lab => lab.node.output(["nft", "-a", "list", "ruleset"]),
     judge: judgeBoth,
     renderings: [],
-    meddling: NAT_MEDDLING.map(command => ["nft", command]),
+    tampering: NAT_TAMPERING.map(command => ["nft", command]),
   };
 }
 

@@ -4,7 +4,7 @@ import type { Lab } from "../../lab/lab.ts";
  * The chains in the node's kernel that are not ours, without counts, and without those of iptables that are empty,
  * which whoever uses it makes. Their order is that in which they were made, so they are sorted, and elements of sets too.
  */
-export async function others(lab: Lab): Promise<string[]> {
+export async function foreignChains(lab: Lab): Promise<string[]> {
   const ruleset = await lab.node.output(["nft", "-s", "list", "ruleset"]);
   const legacy = await lab.node.output(["iptables-legacy-save"]);
   return `${ruleset}${legacy}`

@@ -6,7 +6,7 @@ import { sysctls } from "../../lab/topology.ts";
 import { type Order, type Sender, Slice } from "./slice.ts";
 
 /** One of the ways that packets can take: over a node of its own, whose rules are what is measured. */
-export interface Road {
+export interface Path {
   readonly node: Namespace;
   /** The address of its Pod. */
   readonly pod: string;
@@ -43,61 +43,61 @@ const MACS = {
  * The sender has one core for itself, and a veth pair hands a packet on within the system call that sent it: all
  * that the node does with a packet is done on that core, by the time that the packet counts as sent.
  */
-export class Roads implements AsyncDisposable {
+export class Paths implements AsyncDisposable {
   readonly #pods = new Namespace("pods");
   readonly #sink = new Namespace("sink");
-  readonly #roads: Road[] = [];
+  readonly #paths: Path[] = [];
   #sender: Bun.Subprocess | undefined;
   #slice = Promise.withResolvers<Slice>();
 
   private constructor() {}
 
-  static async create(): Promise<Roads> {
-    const roads = new Roads();
+  static async create(): Promise<Paths> {
+    const paths = new Paths();
     await batch(["netns add pods", "netns add sink"]);
-    await roads.#sink.output(["nft", "-f", "-"], { input: COUNT });
-    return roads;
+    await paths.#sink.output(["nft", "-f", "-"], { input: COUNT });
+    return paths;
   }
 
-  /** Makes a node without any rules, and the road over it. */
-  async add(): Promise<Road> {
-    const number = this.#roads.length;
+  /** Makes a node without any rules, and the path over it. */
+  async add(): Promise<Path> {
+    const number = this.#paths.length;
     const node = new Namespace(`node${number}`);
-    const road = { node, pod: `10.244.${number}.2`, interface: `road${number}` };
+    const path = { node, pod: `10.244.${number}.2`, interface: `path${number}` };
     await batch([`netns add ${node.name}`]);
     await writeSysctls(node.name, sysctls("node"));
     await batch([
-      `link add in netns ${node.name} address ${MACS.near} type veth peer ${road.interface} netns pods address ${MACS.pod}`,
-      `link add out netns ${node.name} address ${MACS.far} type veth peer ${road.interface} netns sink address ${MACS.sink}`,
+      `link add in netns ${node.name} address ${MACS.near} type veth peer ${path.interface} netns pods address ${MACS.pod}`,
+      `link add out netns ${node.name} address ${MACS.far} type veth peer ${path.interface} netns sink address ${MACS.sink}`,
     ]);
-    await batch(podLinks(road, number), "-n", "pods");
-    await batch([`link set ${road.interface} up`], "-n", "sink");
-    await batch(nodeLinks(road), "-n", node.name);
-    this.#roads.push(road);
-    return road;
+    await batch(podLinks(path, number), "-n", "pods");
+    await batch([`link set ${path.interface} up`], "-n", "sink");
+    await batch(nodeLinks(path), "-n", node.name);
+    this.#paths.push(path);
+    return path;
   }
 
   /** Sends new flows to one destination, as fast as they go, until there were so many or so many ms have passed. */
-  async send(road: Road, sender: Sender, destination: string, flows: number, limit: number): Promise<Passed> {
+  async send(path: Path, sender: Sender, destination: string, flows: number, limit: number): Promise<Passed> {
     const before = await this.#counted();
     const { sent, took, cpu } = await this.#ask({
-      interface: road.interface,
+      interface: path.interface,
       sender,
-      way: { sourceMac: MACS.pod, gatewayMac: MACS.near, source: road.pod, destination },
+      way: { sourceMac: MACS.pod, gatewayMac: MACS.near, source: path.pod, destination },
       flows,
       limit,
     });
     const after = await this.#counted();
     const [kept, masqueraded] = [after.kept - before.kept, after.masqueraded - before.masqueraded];
     const arrived = kept + masqueraded;
-    await road.node.output(["conntrack", "--flush"]);
+    await path.node.output(["conntrack", "--flush"]);
     return { took, cpu, sent, arrived, masqueraded: masqueraded / arrived };
   }
 
   async close(): Promise<void> {
     this.#sender?.kill();
     await this.#sender?.exited;
-    const namespaces = [...this.#roads.map(({ node }) => node), this.#pods, this.#sink];
+    const namespaces = [...this.#paths.map(({ node }) => node), this.#pods, this.#sink];
     await Promise.all(namespaces.map(namespace => namespace.clear()));
     await batch(namespaces.map(({ name }) => `netns delete ${name}`));
   }
@@ -151,7 +151,7 @@ const Counters = v.object({
 });
 
 /** Each Pod has its own way out, for what a socket that is bound to its address sends. */
-function podLinks({ pod, interface: name }: Road, number: number): string[] {
+function podLinks({ pod, interface: name }: Path, number: number): string[] {
   return [
     `link set ${name} up`,
     `address add ${pod}/32 dev ${name}`,
@@ -161,7 +161,7 @@ function podLinks({ pod, interface: name }: Road, number: number): string[] {
   ];
 }
 
-function nodeLinks({ pod }: Road): string[] {
+function nodeLinks({ pod }: Path): string[] {
   return [
     "link set lo up",
     "link set in up",

@@ -10,7 +10,7 @@ import type { Competing } from "../../src/inspect/competing-rule.ts";
 import { readNatHooks } from "../../src/inspect/foreign.ts";
 import { policy } from "../policies.ts";
 import { absent, programTest } from "../programs.ts";
-import { programsOf } from "./candidates.ts";
+import { programsOf } from "./backends-under-test.ts";
 
 const meant = policy({ keep: ["10.0.0.0/8", "192.168.0.0/16"] });
 /** Of each of our CIDRs an address that rules below catch. */

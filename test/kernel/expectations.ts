@@ -6,14 +6,14 @@ export const PROTOCOLS = ["tcp", "udp", "icmp"] as const;
 export const BOTH = { enableIPv6: true };
 
 /** Where it goes, whose address the server sees there by each protocol, and from which of the Pod's it comes. */
-export type Fact = readonly [to: string, owner: "pod" | "node", from?: string];
+export type Expectation = readonly [to: string, owner: "pod" | "node", from?: string];
 
 /** Neither the first one of its family. */
 export const OTHER = "10.244.9.9";
 export const OTHER6 = "fd00:10:244:9::9";
 
 /** Policies of every kind, and what becomes of connections under each. */
-export const FACTS: readonly (readonly [name: string, Policy, readonly Fact[]])[] = [
+export const EXPECTATIONS: readonly (readonly [name: string, Policy, readonly Expectation[]])[] = [
   [
     "the defaults",
     policy(),

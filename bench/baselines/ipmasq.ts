@@ -2,17 +2,17 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { BINARY } from "../../lab/agent.ts";
 import { save } from "../../lab/save.ts";
-import { type Contestant, mustRun, type Run } from "./contestant.ts";
+import { type Baseline, mustRun, type Run } from "./baseline.ts";
 
 /** The built binary, as `ipmasq run --once`. */
-export const IPMASQ: Contestant = {
+export const IPMASQ: Baseline = {
   name: "ipmasq nftables",
   ours: true,
   linear: false,
   sync: (run, cidrs, folder) => once(run, cidrs, folder, "nftables"),
 };
 
-export const IPMASQ_IPTABLES: readonly Contestant[] = ["iptables-nft", "iptables-legacy"].map(variant => ({
+export const IPMASQ_IPTABLES: readonly Baseline[] = ["iptables-nft", "iptables-legacy"].map(variant => ({
   name: `ipmasq ${variant}`,
   ours: true,
   linear: true,

@@ -1,11 +1,11 @@
 import { basename } from "node:path";
 import type { Ended } from "../../src/system/program.ts";
 
-/** Runs a program on the node that a contestant is at work on, to its end. */
+/** Runs a program on the node that a baseline is at work on, to its end. */
 export type Run = (argv: readonly string[], input?: string) => Promise<Ended>;
 
 /** A way to bring a list of non-masquerade CIDRs into the kernel of a node. */
-export interface Contestant {
+export interface Baseline {
   readonly name: string;
   /** Whether it is ipmasq. */
   readonly ours: boolean;

@@ -1,7 +1,7 @@
-import { type Contestant, mustRun } from "./contestant.ts";
+import { type Baseline, mustRun } from "./baseline.ts";
 
 /** An anonymous set in a ruleset that somebody wrote by hand, loaded anew in one transaction. */
-export const ANONYMOUS: Contestant = {
+export const ANONYMOUS: Baseline = {
   name: "anonymous set",
   ours: false,
   linear: false,
@@ -9,7 +9,7 @@ export const ANONYMOUS: Contestant = {
 };
 
 /** The rules of kindnet's masquerading: table, chain and sets are deleted and added at each sync. */
-export const KINDNET: Contestant = {
+export const KINDNET: Baseline = {
   name: "kindnet's rules",
   ours: false,
   linear: false,
