@@ -86,7 +86,7 @@ async function install(
     await baseline.sync(run, list, `/run/bench/${node.name}`);
     return undefined;
   } catch (error) {
-    if (error instanceof ProgramError) return error.hint; // it was killed
+    if (error instanceof ProgramError) return error.remedy; // it was killed
     return messageOf(error);
   }
 }

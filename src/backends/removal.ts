@@ -44,7 +44,7 @@ function removal({ found, failures }: Found<string>): Removal {
   };
 }
 
-/** Without the hint that {@link removeAll} follows already. */
+/** Without the remedy that {@link removeAll} follows already. */
 function reasonOf(error: unknown): string {
   const follows = error instanceof ProgramError && error.kind === "incompatible";
   return follows ? `${error.command}: ${error.what}` : messageOf(error);

@@ -44,11 +44,11 @@ export class ProgramError extends Error {
     /** What happened, in a few words: the program's own message where it gave one. For people only. */
     readonly what: string,
     /** What the user can do about it. For people only. */
-    readonly hint: string,
+    readonly remedy: string,
     /** Undefined if the program never ran or was stopped. */
     readonly exitCode?: number,
   ) {
-    super(`${command}: ${what}${hint === "" ? "" : `; ${hint}`}`);
+    super(`${command}: ${what}${remedy === "" ? "" : `; ${remedy}`}`);
   }
 }
 
@@ -133,8 +133,8 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
     throw new ProgramError("crashed", command, what, "", exitCode);
   }
   if (child.signalCode) {
-    const hint = "another process or the kernel killed it; memory may be short";
-    throw new ProgramError("exhausted", command, `was killed by ${child.signalCode}`, hint, exitCode);
+    const remedy = "another process or the kernel killed it; memory may be short";
+    throw new ProgramError("exhausted", command, `was killed by ${child.signalCode}`, remedy, exitCode);
   }
   return ended;
 }

@@ -186,34 +186,34 @@ function failure(argv: readonly string[], { exitCode, stderr }: Ended, input = "
   const said = stderr.trim().replace(/\s*\n\s*/g, " ");
   const what = `${said || `exit code ${exitCode}`}${line ? ` (${line})` : ""}`;
   const known = FAILURES.find(({ said }) => said.test(stderr));
-  return new ProgramError(known?.kind ?? "refused", argv.join(" "), what, known?.hint ?? "", exitCode);
+  return new ProgramError(known?.kind ?? "refused", argv.join(" "), what, known?.remedy ?? "", exitCode);
 }
 
 /** What the programs of iptables print, what kind of failure that is, and what the user can do. */
-const FAILURES: readonly { readonly said: RegExp; readonly kind: FailureKind; readonly hint: string }[] = [
+const FAILURES: readonly { readonly said: RegExp; readonly kind: FailureKind; readonly remedy: string }[] = [
   {
     said: /open lock file/,
     kind: "not-permitted",
-    hint: "mount the node's /run/xtables.lock here: all programs of iptables-legacy on a node share it",
+    remedy: "mount the node's /run/xtables.lock here: all programs of iptables-legacy on a node share it",
   },
   {
     said: /permission denied|must be root|not permitted/i,
     kind: "not-permitted",
-    hint: "run as root, or with the capability NET_ADMIN, and for iptables-legacy NET_RAW",
+    remedy: "run as root, or with the capability NET_ADMIN, and for iptables-legacy NET_RAW",
   },
   {
     said: /xtables lock/,
     kind: "busy",
-    hint: "another program holds the lock of iptables: see who has /run/xtables.lock open",
+    remedy: "another program holds the lock of iptables: see who has /run/xtables.lock open",
   },
   {
     said: /incompatible/,
     kind: "incompatible",
-    hint: "remove the native nft rules from table nat, or start the agent with --backend=nftables",
+    remedy: "remove the native nft rules from table nat, or start the agent with --backend=nftables",
   },
   {
     said: /Table does not exist|[Ff]amily not supported|[Pp]rotocol not supported|can't initialize/,
     kind: "unsupported",
-    hint: "the kernel may lack a module: see lsmod for ip_tables, iptable_nat, ip6table_nat, nf_tables",
+    remedy: "the kernel may lack a module: see lsmod for ip_tables, iptable_nat, ip6table_nat, nf_tables",
   },
 ];

@@ -209,8 +209,8 @@ export class NftablesBackend implements Backend {
 /** A table with the flag owner can be changed by the process alone that made it. */
 function owner({ family }: Table): ProgramError {
   const table = `table ${family} ${TABLE}`;
-  const hint = `end that process, such as an nft -i that still runs; the table goes with it`;
-  return new ProgramError("busy", "nft", `${table} belongs to another process, by its flag owner`, hint);
+  const remedy = `end that process, such as an nft -i that still runs; the table goes with it`;
+  return new ProgramError("busy", "nft", `${table} belongs to another process, by its flag owner`, remedy);
 }
 
 /** Kinds of refusal for commands that do not fit the state of the table. */

@@ -269,12 +269,12 @@ interface Answer {
 const SHOWN = 80;
 
 function notUnderstood(argv: readonly string[], why: string, exitCode: number): ProgramError {
-  const hint = "please report this with the version of nft";
+  const remedy = "please report this with the version of nft";
   return new ProgramError(
     "incompatible",
     argv.join(" "),
     `printed unexpected output: ${why}`,
-    hint,
+    remedy,
     exitCode,
   );
 }
@@ -332,9 +332,9 @@ function failure(argv: readonly string[], { exitCode, stderr }: Omit<Failed, "ar
   return new ProgramError(kind, argv.join(" "), what, HINTS[kind] ?? "", exitCode);
 }
 
-function blaming({ kind, command, what, hint, exitCode }: ProgramError, blamed?: Command): ProgramError {
+function blaming({ kind, command, what, remedy, exitCode }: ProgramError, blamed?: Command): ProgramError {
   const at = blamed ? ` (at ${JSON.stringify(blamed).slice(0, 200)})` : "";
-  return new ProgramError(kind, command, what + at, hint, exitCode);
+  return new ProgramError(kind, command, what + at, remedy, exitCode);
 }
 
 /** What nft says of an object that does not exist. */
