@@ -1,11 +1,11 @@
 import * as v from "valibot";
 import { NotAppliedError } from "./backends/backend.ts";
-import { flagMeant, sortWords, UsageError, withEnvironment } from "./cli/args.ts";
-import { refuseBunVariables } from "./cli/bun.ts";
+import { missingDashes, parseArgs, UsageError } from "./cli/args.ts";
 import { check } from "./cli/check.ts";
 import { cleanup } from "./cli/cleanup.ts";
 import { type Command, type Outcome, parsed } from "./cli/command.ts";
 import { diff } from "./cli/diff.ts";
+import { refuseBunVariables, withEnvironment } from "./cli/environment.ts";
 import { explain } from "./cli/explain.ts";
 import {
   AGENT_FLAGS,
@@ -23,10 +23,9 @@ import { schema } from "./cli/schema.ts";
 import { status } from "./cli/status.ts";
 import { version } from "./cli/version.ts";
 import { closestMatch } from "./system/closest-match.ts";
+import { lineWriter, OutputError, toStandardError, toStandardOutput } from "./system/output.ts";
 import { printableLines } from "./system/printable.ts";
 import { ProgramError } from "./system/program.ts";
-import { lineWriter, toStandardError } from "./system/stderr.ts";
-import { OutputError, toStandardOutput } from "./system/stdout.ts";
 
 const commands = [run, status, explain, diff, check, render, cleanup, schema, version];
 
@@ -47,17 +46,18 @@ process.exit(print(await main(process.argv.slice(2), process.env).catch(failed))
 async function main(argv: readonly string[], environment: NodeJS.ProcessEnv): Promise<Outcome> {
   const shared: FlagTable = { ...generalFlags, ...AGENT_FLAGS, ...KLOG_FLAGS };
   const everyFlag: FlagTable = Object.assign({}, shared, ...commands.map(({ flags }) => flags));
-  const { flags, others, warnings } = withEnvironment(sortWords(argv, everyFlag), environment);
+  const { flags: given, positionals } = parseArgs(argv, everyFlag);
+  const { flags, warnings } = withEnvironment(given, environment);
   const general = parsed(generalSchema, flags);
-  const [word = "run", ...surplus] = general.version ? ["version"] : others;
+  const [word = "run", ...surplus] = general.version ? ["version"] : positionals;
   const command = word === "help" ? undefined : commandNamed(word, everyFlag);
   if (general.help || command === undefined) {
-    const named = others.find(it => it !== "help");
+    const named = positionals.find(it => it !== "help");
     return { stdout: named ? commandHelp(commandNamed(named, everyFlag)) : overview(commands), exitCode: 0 };
   }
   if (surplus[0] !== undefined && command.words === undefined) {
     throw new UsageError(
-      `unexpected argument "${surplus[0]}"; ${flagMeant(surplus[0], everyFlag) ?? `\`${word}\` accepts only flags`}`,
+      `unexpected argument "${surplus[0]}"; ${missingDashes(surplus[0], everyFlag) ?? `\`${word}\` accepts only flags`}`,
     );
   }
   for (const [name, { by }] of flags) {
@@ -79,7 +79,7 @@ async function main(argv: readonly string[], environment: NodeJS.ProcessEnv): Pr
 function commandNamed(word: string, everyFlag: FlagTable): Command {
   const command = commands.find(({ name }) => name === word);
   if (command) return command;
-  const flag = flagMeant(word, everyFlag);
+  const flag = missingDashes(word, everyFlag);
   if (flag) throw new UsageError(`unexpected argument "${word}"; ${flag}`);
   const meant = closestMatch(
     word,

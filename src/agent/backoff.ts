@@ -1,4 +1,4 @@
-import { backOff } from "../system/back-off.ts";
+import { retryDelay } from "../system/timing.ts";
 
 /**
  * How long the agent waits after a sync that failed, and between repairs of contested rules. Times are milliseconds of
@@ -80,7 +80,7 @@ export class Backoff {
 
   /** Time until the next sync at the latest. */
   get wait(): number {
-    if (this.failures > 0) return backOff(this.failures, FIRST_MS, Math.min(LAST_MS, this.interval));
+    if (this.failures > 0) return retryDelay(this.failures, FIRST_MS, Math.min(LAST_MS, this.interval));
     if (this.#undone > 0) return this.#repairWait;
     // Also bounds the time between looks, for a kernel that reports no changes.
     return this.contested ? Math.min(CONTESTED_MS, this.interval) : this.interval;
@@ -98,7 +98,7 @@ export class Backoff {
       // At least as long as the sync took, in case the kernel never keeps what was written; at most the time between
       // repairs.
       const times = Math.max(this.#undone - QUICK_UNDONE, 1);
-      const wait = Math.max(backOff(times, UNDONE_MS, most), this.#took);
+      const wait = Math.max(retryDelay(times, UNDONE_MS, most), this.#took);
       return Math.round(Math.min(wait, most));
     }
     return Math.round(Math.max(most - this.#took, 0));

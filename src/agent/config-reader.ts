@@ -1,8 +1,8 @@
 import { statfs } from "node:fs/promises";
 import { type Look, lookAtSources, READ_MS, type Sources } from "../config/sources.ts";
-import { within } from "../system/deadline.ts";
 import { messageOf } from "../system/errors.ts";
 import { LastSaid } from "../system/last-said.ts";
+import { within } from "../system/timing.ts";
 import { ConfigWatch } from "./config-watch.ts";
 import { type FileEvent, Settling, type Surroundings } from "./settling.ts";
 import { writersOf } from "./writers.ts";

@@ -1,7 +1,7 @@
 import type { Policy } from "../policy/policy.ts";
-import { backOff } from "../system/back-off.ts";
 import { messageOf } from "../system/errors.ts";
 import { type FailureKind, failureKind } from "../system/program.ts";
+import { retryDelay } from "../system/timing.ts";
 import type { Plan, Tally, Watch, Watcher } from "./backend.ts";
 import { type Chosen, mayRemain } from "./choose.ts";
 import type { Synced } from "./sync.ts";
@@ -184,7 +184,7 @@ export class Failover {
 
   #setNextTry(): void {
     const { first, last } = this.pauses;
-    this.#nextTry = performance.now() + backOff(this.#tries, first, last);
+    this.#nextTry = performance.now() + retryDelay(this.#tries, first, last);
   }
 
   #activate(backend: Takeover): void {

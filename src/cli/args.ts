@@ -1,47 +1,45 @@
 import { closestMatch } from "../system/closest-match.ts";
-import { AGENT_FLAGS, type FlagTable, noteOf, variableOf } from "./flags.ts";
+import { AGENT_FLAGS, type FlagTable, noteOf } from "./flags.ts";
 
-/** Words that cannot be understood. The message is for the user; sysexits(3) gives 64 for it. */
+/** The command line or environment is wrong. The message is for the user; the exit code is 64, as in sysexits(3). */
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** The text given for a flag, and where: `--config` or `IPMASQ_CONFIG`. */
-export interface Given {
+/** The text given for a flag, and its source: `--config` or `IPMASQ_CONFIG`. */
+export interface FlagValue {
   readonly text: string;
   readonly by: string;
 }
 
-/** The words of a command line, sorted. */
-export interface Words {
-  /** Flags that were given, by name. A switch that stood alone has the text `true`. */
-  readonly flags: ReadonlyMap<string, Given>;
-  /** What is no flag: the command first. */
-  readonly others: readonly string[];
-  /** Things that are odd, but not wrong. */
-  readonly warnings: readonly string[];
+export interface ParsedArgs {
+  /** The given flags by name. A switch without a value has the text `true`. */
+  readonly flags: ReadonlyMap<string, FlagValue>;
+  /** All other arguments, the command first. */
+  readonly positionals: readonly string[];
 }
 
 /**
- * Sorts the words of a command line by a table of flags. Both `--flag` and Go's `-flag` are flags, with
- * `=VALUE` or the next word as their value; a switch takes `=true`, `=false`, or `--no-` in front, but not the next
- * word, as in Go. Flags may stand anywhere before `--`; the last of several counts. Throws UsageError.
+ * Splits a command line into flags and positional arguments. Flags start with `--` or, as in Go, with `-`, and take
+ * their value after `=` or as the next argument. A switch accepts `=true`, `=false` or the prefix `--no-`, but not the
+ * next argument, as in Go. Flags may stand anywhere before `--`; if a flag is repeated, the last value counts. Throws
+ * UsageError.
  *
- * Written by hand because `parseArgs` of node:util refuses `--switch=false` and takes `-masq-chain` for ten
- * flags of one letter, and because commander lets an optional value swallow the next word.
+ * No library fits: `parseArgs` of node:util rejects `--switch=false` and reads `-masq-chain` as ten one-letter flags;
+ * commander lets an optional value consume the next argument.
  */
-export function sortWords(words: readonly string[], table: FlagTable): Words {
-  const flags = new Map<string, Given>();
-  const others: string[] = [];
-  const left = [...words];
-  for (let word = left.shift(); word !== undefined; word = left.shift()) {
-    if (word === "--") {
-      others.push(...left.splice(0));
+export function parseArgs(argv: readonly string[], table: FlagTable): ParsedArgs {
+  const flags = new Map<string, FlagValue>();
+  const positionals: string[] = [];
+  const left = [...argv];
+  for (let arg = left.shift(); arg !== undefined; arg = left.shift()) {
+    if (arg === "--") {
+      positionals.push(...left.splice(0));
       continue;
     }
-    const [, written, value] = /^--?([A-Za-z][\w-]*)(?:=(.*))?$/s.exec(word) ?? [];
+    const [, written, value] = /^--?([A-Za-z][\w-]*)(?:=(.*))?$/s.exec(arg) ?? [];
     if (written === undefined) {
-      others.push(word);
+      positionals.push(arg);
       continue;
     }
     const { name, negated } = lookUp(written, table);
@@ -58,39 +56,17 @@ export function sortWords(words: readonly string[], table: FlagTable): Words {
       flags.set(name, { text, by: `--${name}` });
     }
   }
-  return { flags, others, warnings: [] };
+  return { flags, positionals };
 }
 
-/** What Go's strconv.ParseBool takes. None of it is a command or an address. */
+/** The values that Go's strconv.ParseBool accepts. No command and no address looks like one of them. */
 const BOOLEAN = /^(1|t|true|0|f|false)$/i;
 
-/** For a word as in `masq-chain=X`, a remedy: Go's flag package, and so ip-masq-agent, ignores it without a word. */
-export function flagMeant(word: string, table: FlagTable): string | undefined {
-  const name = word.split("=", 1)[0]?.replaceAll("_", "-") ?? "";
-  return word.includes("=") && Object.hasOwn(table, name) ? `did you mean "--${word}"?` : undefined;
+/** A remedy for an argument such as `masq-chain=X`, which Go's flag package, and so ip-masq-agent, silently ignores. */
+export function missingDashes(arg: string, table: FlagTable): string | undefined {
+  const name = arg.split("=", 1)[0]?.replaceAll("_", "-") ?? "";
+  return arg.includes("=") && Object.hasOwn(table, name) ? `did you mean "--${arg}"?` : undefined;
 }
-
-/** Adds what the environment says of flags that were not given. */
-export function withEnvironment(
-  words: Words,
-  environment: Readonly<Record<string, string | undefined>>,
-): Words {
-  const flags = new Map(words.flags);
-  const variables = new Map(Object.keys(AGENT_FLAGS).map(name => [variableOf(name), name]));
-  const warnings = [...words.warnings];
-  for (const [variable, value] of Object.entries(environment)) {
-    if (value === undefined || !variable.startsWith("IPMASQ_") || KUBELETS.test(variable)) continue;
-    const name = variables.get(variable);
-    if (name === undefined) {
-      const meant = closestMatch(variable, [...variables.keys()]);
-      warnings.push(`environment: ${variable} is not known${meant ? `; did you mean ${meant}?` : ""}`);
-    } else if (!flags.has(name)) flags.set(name, { text: value, by: variable });
-  }
-  return { ...words, flags, warnings };
-}
-
-/** What kubelet sets in every container of a namespace that has a Service named ipmasq. */
-const KUBELETS = /^IPMASQ_(SERVICE_|PORT($|_))/;
 
 function lookUp(written: string, table: FlagTable): { name: string; negated: boolean } {
   const name = written === "h" ? "help" : written.replaceAll("_", "-");

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { failureOf } from "../net/parse-failure.ts";
-import { type Given, UsageError } from "./args.ts";
+import { type FlagValue, UsageError } from "./args.ts";
 import { AGENT_FLAGS, type FlagTable, KLOG_FLAGS } from "./flags.ts";
 
 /** What a command has to say when it ends. `main` prints it, and exits. */
@@ -25,7 +25,7 @@ export interface Command {
   /** How help shows the words behind its name; undefined if it takes flags only. */
   readonly words?: string;
   /** Reads the flags, then does it. Throws UsageError for a flag's value or for a word. */
-  start(given: ReadonlyMap<string, Given>, words: readonly string[]): Promise<Outcome>;
+  start(given: ReadonlyMap<string, FlagValue>, words: readonly string[]): Promise<Outcome>;
 }
 
 const commonFlags = v.object({ ...AGENT_FLAGS, ...KLOG_FLAGS });
@@ -67,7 +67,7 @@ export function command<const Entries extends FlagTable & v.ObjectEntries>(descr
 /** The values of the flags that `schema` knows, out of all that were given. Throws UsageError for what is wrong. */
 export function parsed<Schema extends v.GenericSchema>(
   schema: Schema,
-  given: ReadonlyMap<string, Given>,
+  given: ReadonlyMap<string, FlagValue>,
 ): v.InferOutput<Schema> {
   const texts = Object.fromEntries([...given].map(([name, { text }]) => [name, text]));
   const result = v.safeParse(schema, texts);

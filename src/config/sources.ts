@@ -2,8 +2,8 @@ import { type BigIntStats, constants } from "node:fs";
 import { open, readdir, readlink, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { formatDuration } from "../net/duration.ts";
-import { within } from "../system/deadline.ts";
 import { codeOf, messageOf } from "../system/errors.ts";
+import { within } from "../system/timing.ts";
 import { isConfigName, looksLikeConfigName } from "./config-name.ts";
 import { type Problem, quote } from "./problem.ts";
 

@@ -2,7 +2,7 @@ import { PROGRAMS, type Programs } from "../backends/iptables/programs.ts";
 import { extraChains } from "../backends/iptables/ruleset.ts";
 import { chooseTools } from "../backends/iptables/variant.ts";
 import type { Policy } from "../policy/policy.ts";
-import { within } from "../system/deadline.ts";
+import { within } from "../system/timing.ts";
 import type { Competing } from "./competing-rule.ts";
 import { readNatHooks } from "./foreign.ts";
 

@@ -1,6 +1,6 @@
 import { type ConsolaInstance, createConsola, type LogType } from "consola/core";
+import { lineWriter } from "../system/output.ts";
 import { printable, printableJson } from "../system/printable.ts";
-import { lineWriter } from "../system/stderr.ts";
 
 /** Facts of an event, for a reader and for programs alike. */
 type Facts = Readonly<Record<string, string | number | boolean | undefined>>;

@@ -1,8 +1,8 @@
 import type { Watch } from "../backends/backend.ts";
 import { formatListen, type Listen } from "../net/listen.ts";
-import { within } from "../system/deadline.ts";
 import { codeOf, messageOf } from "../system/errors.ts";
 import { printable } from "../system/printable.ts";
+import { within } from "../system/timing.ts";
 import { agentStatusJson } from "./agent-status.ts";
 import type { HttpRequest } from "./http-request.ts";
 import { type Answer, HttpServer, plain } from "./http-server.ts";

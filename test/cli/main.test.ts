@@ -3,7 +3,7 @@ import { constants, open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BINARY } from "../../lab/agent.ts";
-import { BUN_VARIABLES } from "../../src/cli/bun.ts";
+import { BUN_VARIABLES } from "../../src/cli/environment.ts";
 import { run } from "../../src/system/program.ts";
 import { ipmasq } from "../binary.ts";
 import { Folder } from "../config/folder.ts";
@@ -68,7 +68,7 @@ describe("what is used wrongly exits with 64 and says what to do", () => {
     const { stderr, exitCode } = await ipmasq(["check"], environment);
     expect(exitCode).toBe(64);
     expect(stderr).toBe(
-      'ipmasq: environment: IPMASQ_ENABLE_IPV is not known; did you mean IPMASQ_ENABLE_IPV6?\nipmasq: IPMASQ_TO_PORTS: "x" is not a port or a range of ports; write ports from 1 to 65535 as in "1024-29999,32768-65535"\n',
+      'ipmasq: unknown environment variable IPMASQ_ENABLE_IPV; did you mean IPMASQ_ENABLE_IPV6?\nipmasq: IPMASQ_TO_PORTS: "x" is not a port or a range of ports; write ports from 1 to 65535 as in "1024-29999,32768-65535"\n',
     );
   });
 });
@@ -134,17 +134,23 @@ test.each([
 
 describe("Bun's own variables", () => {
   test.each([
-    [{ BUN_OPTIONS: "--smol" }, "BUN_OPTIONS can run other code inside the agent; unset it"],
-    [{ BUN_INSPECT: "ws://127.0.0.1:6499/x" }, "BUN_INSPECT can run other code inside the agent; unset it"],
+    [
+      { BUN_OPTIONS: "--smol" },
+      "environment variable BUN_OPTIONS can run other code inside the agent; unset it",
+    ],
+    [
+      { BUN_INSPECT: "ws://127.0.0.1:6499/x" },
+      "environment variable BUN_INSPECT can run other code inside the agent; unset it",
+    ],
     [
       { BUN_INSPECT: "127.0.0.1:6499", BUN_INSPECT_CONNECT_TO: "unix:///none" },
-      "BUN_INSPECT and BUN_INSPECT_CONNECT_TO can run other code inside the agent; unset them",
+      "environment variables BUN_INSPECT and BUN_INSPECT_CONNECT_TO can run other code inside the agent; unset them",
     ],
   ])("the agent does not start with %p", async (environment, message) => {
     for (const argv of [[], ["run"], ["run", "--once"]]) {
       expect(await ipmasq([...argv, "--config=/none"], environment)).toEqual({
         stdout: "",
-        stderr: `ipmasq: environment: ${message}\n`,
+        stderr: `ipmasq: ${message}\n`,
         exitCode: 64,
       });
     }

@@ -9,7 +9,7 @@ import { KUBERNETES_SUITES, kubernetesRelease } from "../../lab/kubernetes.ts";
 import { prometheusOperator } from "../../lab/operator.ts";
 import { output } from "../../lab/output.ts";
 import { version } from "../../package.json";
-import { BUN_VARIABLES } from "../../src/cli/bun.ts";
+import { BUN_VARIABLES } from "../../src/cli/environment.ts";
 import { ipmasq } from "../binary.ts";
 import { absent } from "../programs.ts";
 import { fieldFaults, parseFields } from "./fields.ts";

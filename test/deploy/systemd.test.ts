@@ -6,7 +6,7 @@ import type { Chroot } from "../../lab/chroot.ts";
 import { Lab } from "../../lab/lab.ts";
 import { output } from "../../lab/output.ts";
 import { SYSTEMD_SUITES, Systemd, systemdRoot } from "../../lab/systemd.ts";
-import { BUN_VARIABLES } from "../../src/cli/bun.ts";
+import { BUN_VARIABLES } from "../../src/cli/environment.ts";
 import { absent } from "../programs.ts";
 
 const INSTALL = join(import.meta.dir, "../../deploy/systemd/install");

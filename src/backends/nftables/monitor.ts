@@ -1,6 +1,6 @@
-import { backOff } from "../../system/back-off.ts";
 import { messageOf } from "../../system/errors.ts";
 import { LastSaid } from "../../system/last-said.ts";
+import { retryDelay } from "../../system/timing.ts";
 import type { Watch, Watcher } from "../backend.ts";
 import { type Look, poll } from "../poll.ts";
 import { TABLE } from "./table.ts";
@@ -57,7 +57,7 @@ export function watchTransactions(
     }
     const lived = why === undefined || performance.now() - began > LONGEST_WAIT_MS;
     failures = why === undefined ? 0 : lived ? 1 : failures + 1;
-    const wait = failures === 0 ? 0 : backOff(failures, SHORTEST_WAIT_MS, LONGEST_WAIT_MS);
+    const wait = failures === 0 ? 0 : retryDelay(failures, SHORTEST_WAIT_MS, LONGEST_WAIT_MS);
     timer = setTimeout(() => void start(), wait);
   };
   void start();

@@ -3,8 +3,8 @@ import { constants, readSync, writeSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { BINARY } from "../../lab/agent.ts";
 import { createLog } from "../../src/observe/log.ts";
+import { lineWriter } from "../../src/system/output.ts";
 import { run } from "../../src/system/program.ts";
-import { lineWriter } from "../../src/system/stderr.ts";
 import { Folder } from "../config/folder.ts";
 
 let folder: Folder;

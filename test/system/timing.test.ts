@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import { backOff } from "../../src/system/back-off.ts";
 import { LastSaid } from "../../src/system/last-said.ts";
+import { retryDelay } from "../../src/system/timing.ts";
 
 test.each([
   [1, 1000],
@@ -9,7 +9,7 @@ test.each([
   [5, 15_000],
   [2000, 15_000],
 ])("after %d failures in a row the wait is %d ms", (failures, wait) => {
-  expect(backOff(failures, 1000, 15_000)).toBe(wait);
+  expect(retryDelay(failures, 1000, 15_000)).toBe(wait);
 });
 
 test("what lasts is news once, and again after it ended", () => {
