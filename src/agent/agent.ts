@@ -3,7 +3,7 @@ import type { Failover, Move } from "../backends/failover.ts";
 import { type FamilyFailure, familyText, type Synced } from "../backends/sync.ts";
 import { ownServicesNote } from "../inspect/own-services.ts";
 import { formatDuration } from "../net/duration.ts";
-import type { Journal, SyncRecord } from "../observe/journal.ts";
+import type { AgentState, SyncRecord } from "../observe/agent-state.ts";
 import type { Log } from "../observe/log.ts";
 import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
@@ -46,11 +46,11 @@ export class Agent {
   constructor(
     readonly settings: Settings,
     readonly backend: Failover,
-    readonly journal: Journal,
+    readonly state: AgentState,
     readonly log: Log,
     readonly lock: NodeLock,
   ) {
-    this.#desired = new DesiredPolicy(settings, journal, log);
+    this.#desired = new DesiredPolicy(settings, state, log);
     this.#backoff = new Backoff(this.#desired.interval);
     lock.freed = () => this.#queue.push("start");
   }
@@ -94,10 +94,7 @@ export class Agent {
   /** Milliseconds until the next sync at the latest. A family that fails does not hold back repairs of another one. */
   get #wait(): number {
     // A sync that does not come to the backend, as without a good config, does not try the preferred one again.
-    const again = [
-      this.#partly ? PARTLY_MS : undefined,
-      this.journal.inSync ? this.backend.retry : undefined,
-    ];
+    const again = [this.#partly ? PARTLY_MS : undefined, this.state.inSync ? this.backend.retry : undefined];
     return Math.min(this.#backoff.wait, ...again.map(it => it ?? Number.POSITIVE_INFINITY));
   }
 
@@ -135,7 +132,7 @@ export class Agent {
 
   /** Logs a warning when it begins or changes, and keeps it for `status` as long as it lasts. */
   #warn(topic: string, message: string | undefined, level: "warn" | "info" = "warn"): void {
-    const { warnings } = this.journal;
+    const { warnings } = this.state;
     if (message === undefined) warnings.delete(topic);
     else {
       if (message !== warnings.get(topic)) this.log[level](message);
@@ -156,7 +153,7 @@ export class Agent {
     const reading = this.backend.plan(policy);
     this.#reading = reading.catch(() => {});
     const plan = await reading;
-    if (begun === this.#began) this.journal.totals.read(plan);
+    if (begun === this.#began) this.state.totals.read(plan);
   }
 
   /** One sync. Throws nothing: the record says how it went. */
@@ -164,11 +161,11 @@ export class Agent {
     const at = Date.now();
     const began = performance.now();
     this.#began = began;
-    this.journal.began();
+    this.state.syncBegan();
     const outcome = await this.#alone(() => this.#attempt(request)).catch(error => this.#failed(error));
     const [trigger] = request.triggers;
     const record: SyncRecord = { at, trigger, seconds: (performance.now() - began) / 1000, ...outcome };
-    this.journal.synced(record);
+    this.state.syncEnded(record);
     return record;
   }
 
@@ -184,11 +181,11 @@ export class Agent {
     await this.#desired.read(request.triggers, this.#running ? AGENT_PATIENCE_MS : ONCE_PATIENCE_MS);
     this.#backoff.interval = this.#desired.interval;
     const { policy } = this.#desired;
-    if (!policy) return { result: "failed", message: "there has been no good config yet" };
+    if (!policy) return { result: "failed", message: "no valid config yet" };
     await this.lock.take();
-    const synced = await this.backend.sync(policy, this.journal.totals, this.#backoff.patience);
+    const synced = await this.backend.sync(policy, this.state.totals, this.#backoff.patience);
     if (synced.moved) this.#moved(synced.moved);
-    if (synced.failures.length === 0) this.journal.totals.keep(policy);
+    if (synced.failures.length === 0) this.state.totals.keep(policy);
     this.#warn("limits", this.backend.limits.join("; ") || undefined);
     // Looking for leftovers starts programs, so not every sync does it.
     const asked = request.triggers.includes("start") || request.triggers.includes("signal");
@@ -214,13 +211,13 @@ export class Agent {
     this.#partly = wrong.length > 0;
     const [first] = wrong;
     if (!first) return undefined;
-    const message = wrong.map(({ family }) => this.journal.warnings.get(family)).join("; ");
+    const message = wrong.map(({ family }) => this.state.warnings.get(family)).join("; ");
     return { result: "failed", message, failure: failureKind(first.error) };
   }
 
   /** Notes that another backend writes the rules from now on. */
   #moved({ from, to, reason, fallback }: Move): void {
-    this.journal.backend = {
+    this.state.backend = {
       backend: this.backend.name,
       writer: to,
       reason,
@@ -260,7 +257,7 @@ export class Agent {
       const facts = { ...found, repairs: backoff.repairs };
       this.log.warn("rules are contested; repairing them at least every 2 s", facts);
     }
-    this.journal.fighting = backoff.contested;
+    this.state.contested = backoff.contested;
     const message = Object.entries(found).flatMap(([key, value]) =>
       value === undefined ? [] : `${key}=${value}`,
     );
@@ -268,9 +265,9 @@ export class Agent {
   }
 
   #calmDown(): void {
-    if (!this.journal.fighting || !this.#backoff.calm(performance.now())) return;
+    if (!this.state.contested || !this.#backoff.calm(performance.now())) return;
     this.#backoff.settled();
-    this.journal.fighting = false;
+    this.state.contested = false;
     this.#saidContested = false;
     this.log.info("rules are no longer contested");
   }
@@ -280,7 +277,7 @@ export class Agent {
     if (error instanceof StandbyError && this.#running) return this.#standingBy(error);
     if (error instanceof NotAppliedError) {
       this.#backoff.undone(now, now - this.#began);
-      this.journal.fighting = true;
+      this.state.contested = true;
     } else this.#backoff.failed(now, now - this.#began);
     const message = messageOf(error);
     const retry = this.#running ? formatDuration(this.#backoff.wait) : undefined;

@@ -1,5 +1,5 @@
 import { type Competing, competingText, some } from "../inspect/competing-rule.ts";
-import type { Journal } from "../observe/journal.ts";
+import type { AgentState } from "../observe/agent-state.ts";
 import type { Log } from "../observe/log.ts";
 import { messageOf } from "../system/errors.ts";
 
@@ -16,7 +16,7 @@ export class Competitors {
 
   /** @param waits how long to wait for more changes, and the time between looks, in milliseconds */
   constructor(
-    readonly journal: Journal,
+    readonly state: AgentState,
     readonly log: Log,
     readonly waits = WAITS,
   ) {}
@@ -52,13 +52,13 @@ export class Competitors {
   }
 
   async #once(): Promise<void> {
-    const { policy, backend } = this.journal;
+    const { policy, backend } = this.state;
     if (!policy) return;
     this.#looked = performance.now();
     const { findConflicts } = await import("../inspect/conflicts.ts");
     const { competing, unread, visited } = await findConflicts(policy, backend?.backend);
     this.#visited = visited;
-    this.journal.competing = competing;
+    this.state.conflicts = competing;
     this.#warn(competing.filter(({ harmless }) => !harmless));
     const [first] = unread;
     if (first === undefined || this.#saidUnread) return;

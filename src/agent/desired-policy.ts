@@ -1,7 +1,7 @@
 import { parseConfig } from "../config/load.ts";
 import { formatProblems, type Problem } from "../config/problem.ts";
 import { type Sources, timedOut } from "../config/sources.ts";
-import type { ConfigRecord, Journal, Trigger } from "../observe/journal.ts";
+import type { AgentState, ConfigRecord, Trigger } from "../observe/agent-state.ts";
 import type { Log } from "../observe/log.ts";
 import { type Policy, type PolicyFlags, policyOf } from "../policy/policy.ts";
 import { ConfigReader, READER_TIMES, type ReaderTimes } from "./config-reader.ts";
@@ -29,12 +29,12 @@ export class DesiredPolicy {
   #digest: string | undefined;
   readonly #reader: ConfigReader;
   #changed: () => void = () => {};
-  /** What the journal says of the config if it can be read. */
+  /** What the state says of the config if it can be read. */
   #record: ConfigRecord | undefined;
 
   constructor(
     readonly settings: Settings,
-    readonly journal: Journal,
+    readonly state: AgentState,
     readonly log: Log,
   ) {
     this.interval = settings.resyncInterval ?? RESYNC_MS;
@@ -91,17 +91,17 @@ export class DesiredPolicy {
       missing: this.settings.missing,
     });
     this.#record = { path, ok: loaded.ok, problems: loaded.problems, digest };
-    this.journal.config = this.#record;
+    this.state.config = this.#record;
     const of = (severity: Problem["severity"]) =>
       formatProblems(loaded.problems.filter(it => it.severity === severity));
     for (const line of of("error")) this.log.error(line);
     for (const line of of("warning")) this.log.warn(line);
     if (loaded.ok) {
       this.policy = policyOf(loaded.config, flags);
-      this.journal.policy = this.policy;
+      this.state.policy = this.policy;
       this.fresh = true;
       this.interval = this.settings.resyncInterval ?? loaded.config.resyncInterval?.value ?? RESYNC_MS;
-      this.journal.interval = this.interval;
+      this.state.interval = this.interval;
     } else {
       this.log.error(`config rejected, ${this.#stays}`, { config: path });
     }
@@ -115,12 +115,12 @@ export class DesiredPolicy {
     const { config: path } = this.settings;
     if (!hangs) {
       this.log.info("config can be read again", { config: path });
-      this.journal.config = this.#record;
+      this.state.config = this.#record;
       return;
     }
     const problem = timedOut(path, deadline);
     this.log.warn(`${problem.what}, ${this.#stays}`, { config: path, remedy: problem.remedy });
-    this.journal.config = { path, ok: false, problems: [problem], digest: this.#record?.digest ?? "" };
+    this.state.config = { path, ok: false, problems: [problem], digest: this.#record?.digest ?? "" };
   }
 }
 

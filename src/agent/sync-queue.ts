@@ -1,4 +1,4 @@
-import type { Trigger } from "../observe/journal.ts";
+import type { Trigger } from "../observe/agent-state.ts";
 
 /** Triggers that came together, in the order in which they came. */
 export interface SyncRequest {

@@ -1,5 +1,5 @@
 import type { Watch } from "../backends/backend.ts";
-import type { Journal } from "../observe/journal.ts";
+import type { AgentState } from "../observe/agent-state.ts";
 import type { Log } from "../observe/log.ts";
 import { messageOf } from "../system/errors.ts";
 import { LastSaid } from "../system/last-said.ts";
@@ -12,7 +12,7 @@ import { run } from "../system/program.ts";
  * That takes 4 ms of CPU three times per period. The unit needs NotifyAccess=all.
  */
 export function feedWatchdog(
-  journal: Journal,
+  state: AgentState,
   log: Log,
   { WATCHDOG_USEC, NOTIFY_SOCKET }: NodeJS.ProcessEnv = process.env,
 ): Watch {
@@ -20,7 +20,7 @@ export function feedWatchdog(
   if (!(period > 0) || !NOTIFY_SOCKET) return { stop: () => {} };
   const said = new LastSaid();
   const feed = async () => {
-    if (journal.stalled !== undefined) return;
+    if (state.stalled !== undefined) return;
     try {
       const { exitCode, stderr } = await run(["systemd-notify", "WATCHDOG=1"], { deadline: period });
       if (exitCode !== 0) throw new Error(stderr.trim());

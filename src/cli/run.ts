@@ -10,7 +10,7 @@ import { Failover } from "../backends/failover.ts";
 import { removeAll } from "../backends/removal.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { Listen } from "../net/listen.ts";
-import { Journal } from "../observe/journal.ts";
+import { AgentState } from "../observe/agent-state.ts";
 import { createLog, type Log } from "../observe/log.ts";
 import type { ServerOptions } from "../observe/server.ts";
 import { policyOf } from "../policy/policy.ts";
@@ -53,14 +53,15 @@ export const run = command({
       flags: policyFlags(flags),
       resyncInterval: flags["resync-interval"],
     };
-    const journal = new Journal({ at: Date.now(), ...BUILD });
-    journal.interval = settings.resyncInterval ?? journal.interval;
+    const at = Date.now();
+    const state = new AgentState(BUILD, at);
+    state.interval = settings.resyncInterval ?? state.interval;
     const directory = flags["runtime-dir"];
-    const identity = { version: BUILD.version, since: new Date(journal.start.at).toISOString() };
+    const identity = { version: BUILD.version, since: new Date(state.startedAt).toISOString() };
     if (once) {
       const lock = new NodeLock(directory, log, { "/agent": () => identity });
       const backend = new Failover(await chooseBackend(options), 1);
-      const agent = new Agent(settings, backend, journal, log, lock);
+      const agent = new Agent(settings, backend, state, log, lock);
       log.info("backend chosen", {
         backend: backend.name,
         writer: backend.writer,
@@ -75,25 +76,25 @@ export const run = command({
     const wake = new Wake();
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop.abort());
     process.on("SIGHUP", () => wake.wake());
-    const competitors = new Competitors(journal, log);
+    const competitors = new Competitors(state, log);
     const look = () => competitors.look();
     let agent: Agent | undefined;
     const metricsCidrLimit = flags["metrics-cidr-limit"];
-    const http = { journal, log, refresh: async () => agent?.count(), look, metricsCidrLimit };
+    const http = { state, log, refresh: async () => agent?.count(), look, metricsCidrLimit };
     const lock = new NodeLock(directory, log, {
       "/agent": () => identity,
       "/status": async () => {
-        const { agentStatus } = await import("../observe/agent-status.ts");
+        const { statusReport } = await import("../observe/status-report.ts");
         const counted = agent
           ?.count()
           .catch(error => log.debug("counters cannot be read", { error: `${error}` }));
         // `status` waits 3 s for the answer. If a program hangs, what was found last has to do.
         await within(FRESH_MS, Promise.all([counted, look()]));
-        return agentStatus(journal);
+        return statusReport(state);
       },
     });
     const serve = onlyOnce(() => listen(flags.listen, http, stop.signal));
-    const watchdog = feedWatchdog(journal, log);
+    const watchdog = feedWatchdog(state, log);
     stop.signal.addEventListener("abort", () => watchdog.stop());
     const chosen = await chooseInTheEnd(options, { ...http, serve }, wake, stop.signal);
     if (!chosen) {
@@ -103,9 +104,9 @@ export const run = command({
     const backend = new Failover(chosen);
     const { name, writer } = backend;
     const { reason } = chosen;
-    journal.backend = { backend: name, writer, reason, fallback: chosen.preferred !== undefined };
+    state.backend = { backend: name, writer, reason, fallback: chosen.preferred !== undefined };
     log.info("ipmasq starts", { ...BUILD, backend: name, writer, reason, config: settings.config });
-    const running = new Agent(settings, backend, journal, log, lock);
+    const running = new Agent(settings, backend, state, log, lock);
     agent = running;
     wake.follow(() => running.wake());
     const begun = () => {
@@ -162,17 +163,17 @@ async function listen(
  */
 async function chooseInTheEnd(
   options: ChooseOptions,
-  { journal, log, serve }: { journal: Journal; log: Log; serve: () => void },
+  { state, log, serve }: { state: AgentState; log: Log; serve: () => void },
   wake: Wake,
   stop: AbortSignal,
 ): Promise<Chosen | undefined> {
-  const backoff = new Backoff(journal.interval);
+  const backoff = new Backoff(state.interval);
   const stopped = aborted(stop);
   const said = new LastSaid();
   while (!stop.aborted) {
     const at = Date.now();
     const began = performance.now();
-    journal.began();
+    state.syncBegan();
     try {
       return await Promise.race([chooseBackend(options), stopped]);
     } catch (error) {
@@ -182,7 +183,7 @@ async function chooseInTheEnd(
       if (said.isNews(message))
         log.error("no backend", { error: message, retry: formatDuration(backoff.wait) });
       const seconds = (performance.now() - began) / 1000;
-      journal.synced({ at, trigger: "start", result: "failed", seconds, message });
+      state.syncEnded({ at, trigger: "start", result: "failed", seconds, message });
       serve();
     }
     await Promise.race([Bun.sleep(backoff.wait), wake.next(), stopped]);

@@ -104,7 +104,7 @@ async function askKernel(flags: AgentFlags): Promise<Status> {
     ...(conntrack && { conntrack }),
   };
   const { podProblems } = await import("../inspect/pods.ts");
-  const unknown = { cidrs: [], outbound: [], competing: [], inSync: false };
+  const unknown = { cidrs: [], outbound: [], conflicts: [], inSync: false };
   if (!loaded.ok)
     return { ...common, ...unknown, why: "the config is wrong", problems: formatProblems(loaded.problems) };
   const policy = policyOf(loaded.config, policyFlags(flags));
@@ -130,7 +130,7 @@ async function askKernel(flags: AgentFlags): Promise<Status> {
       inSync,
       ...(inSync ? {} : { why: "the kernel does not hold what the config says; see ipmasq diff" }),
       ...policyStatus(policy, counters),
-      competing: [...competing],
+      conflicts: [...competing],
       ...(note !== undefined && { notes: [note] }),
       problems: [...problems, ...unread.map(it => `foreign rules could not be read: ${it}`)],
     };

@@ -44,7 +44,7 @@ function lines(status: Status): string[] {
       ...(conntrack && { conntrack: conntrackText(conntrack) }),
     }),
     ...(policy ? ["", ...table(status)] : []),
-    ...competitors(status),
+    ...conflictLines(status),
     ...(notes.length > 0 ? ["", "notes", ...notes.map(it => `  ${it}`)] : []),
     ...(problems.length > 0 ? ["", "problems", ...problemLines(problems)] : []),
   ];
@@ -58,9 +58,9 @@ function problemLines(problems: readonly string[]): string[] {
 }
 
 /** Those that are harmless are only named. */
-function competitors({ competing }: Status): string[] {
-  const harmful = competing.filter(({ harmless }) => !harmless);
-  const others = competing
+function conflictLines({ conflicts }: Status): string[] {
+  const harmful = conflicts.filter(({ harmless }) => !harmless);
+  const others = conflicts
     .filter(({ harmless }) => harmless)
     .map(({ kind, owner, only, exempts = [] }) => {
       if (kind === "exempts") return `${owner} (exempts ${some(exempts)})`;

@@ -59,7 +59,7 @@ export const Status = v.object({
   conntrack: v.optional(
     v.object({ entries: v.number(), limit: v.number(), insertFailed: v.optional(v.number()) }),
   ),
-  competing: v.pipe(
+  conflicts: v.pipe(
     v.array(Competing),
     v.description(
       "foreign rules that change source addresses, or exempt connections from that; harmless ones last",

@@ -7,7 +7,7 @@ import startTime from "prom-client/lib/metrics/processStartTime.js";
 import Registry from "prom-client/lib/registry.js";
 import { readConntrack } from "../inspect/conntrack.ts";
 import { messageOf } from "../system/errors.ts";
-import type { Journal } from "./journal.ts";
+import type { AgentState } from "./agent-state.ts";
 import type { Log } from "./log.ts";
 
 /** Seconds. A sync of the defaults takes 15 ms, one of 100,000 CIDRs some seconds. */
@@ -15,7 +15,7 @@ const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 
 const FORMAT = new Registry();
 
-/** The metrics of a journal, for Prometheus. A metric that fails is left out and logged once. */
+/** The metrics of a state, for Prometheus. A metric that fails is left out and logged once. */
 export class Metrics {
   readonly #registry = new Registry();
   /** Apart, since it says nothing where the kernel tracks no connections. */
@@ -36,7 +36,7 @@ export class Metrics {
 
   /** @param mostCidrs how many CIDRs have series of their own */
   constructor(
-    readonly journal: Journal,
+    readonly state: AgentState,
     readonly log: Log,
     readonly mostCidrs: number,
   ) {
@@ -90,7 +90,7 @@ export class Metrics {
     const name = `ipmasq_cidr_${what}_total`;
     yield `# HELP ${name} ${help}\n# TYPE ${name} counter\n`;
     let left = this.mostCidrs;
-    for (const { cidr, verdict, [what]: value } of this.journal.totals.counters) {
+    for (const { cidr, verdict, [what]: value } of this.state.totals.counters) {
       if (!cidr) continue;
       if (left-- <= 0) break;
       if (isCount(value)) yield `${name}{cidr="${cidr.text}",verdict="${verdict}"} ${value}\n`;
@@ -114,7 +114,7 @@ export class Metrics {
   }
 
   #build(): void {
-    const { version, commit, bun } = this.journal.start;
+    const { version, commit, bun } = this.state.build;
     const info = new Gauge({
       name: "ipmasq_build_info",
       help: "What this is a build of, and what it writes with. Always 1.",
@@ -122,14 +122,14 @@ export class Metrics {
       registers: [this.#registry],
     });
     this.#update("ipmasq_build_info", () => {
-      const { backend = "none", writer = "none" } = this.journal.backend ?? {};
+      const { backend = "none", writer = "none" } = this.state.backend ?? {};
       info.reset();
       info.set({ version, commit, bun, backend, writer }, 1);
     });
   }
 
   #syncs(): void {
-    const { journal } = this;
+    const { state } = this;
     const registers = [this.#registry];
     const syncs = new Counter({
       name: "ipmasq_syncs_total",
@@ -148,7 +148,7 @@ export class Metrics {
       help: "Syncs that found our rules changed by somebody, and repaired them.",
       registers,
     });
-    journal.follow(({ trigger, result, seconds }) => {
+    state.onSync(({ trigger, result, seconds }) => {
       syncs.inc({ trigger, result });
       durations.observe(seconds);
       if (result === "repaired") repairs.inc();
@@ -156,36 +156,36 @@ export class Metrics {
     this.#gauge(
       "last_success_timestamp_seconds",
       "When a sync last succeeded, in seconds since 1970.",
-      () => (journal.lastSuccess ?? 0) / 1000,
+      () => (state.lastSuccess ?? 0) / 1000,
     );
     this.#gauge("kernel_in_sync", "1 if the kernel held our rules when it was last looked at, else 0.", () =>
-      Number(journal.inSync),
+      Number(state.inSync),
     );
     this.#gauge(
       "competing_rules",
       "Foreign rules that conflict with the policy, as of the last look.",
-      () => journal.competing.filter(({ harmless }) => !harmless).length,
+      () => state.conflicts.filter(({ harmless }) => !harmless).length,
     );
     this.#gauge(
       "fallback",
       "1 while another backend writes the rules because the preferred one fails, else 0.",
-      () => Number(journal.backend?.fallback ?? false),
+      () => Number(state.backend?.fallback ?? false),
     );
     this.#gauge("fighting", "1 while somebody changes our rules again and again, else 0.", () =>
-      Number(journal.fighting),
+      Number(state.contested),
     );
   }
 
   #config(): void {
-    const { journal } = this;
+    const { state } = this;
     this.#gauge("config_good", "1 if the config is right, 0 if it is wrong and an older one in force.", () =>
-      Number(journal.config?.ok ?? false),
+      Number(state.config?.ok ?? false),
     );
     this.#gauge("config_hash", "The first 48 bits of the hash of the config's files.", () =>
-      Number.parseInt(journal.config?.digest.slice(0, 12) || "0", 16),
+      Number.parseInt(state.config?.digest.slice(0, 12) || "0", 16),
     );
     this.#gauge("config_cidrs", "CIDRs of the policy in force, those that lie in others too.", () => {
-      const lists = (journal.policy?.families ?? []).flatMap(family => [
+      const lists = (state.policy?.families ?? []).flatMap(family => [
         family.nonMasquerade,
         family.masquerade,
         family.nonMasqueradeSources,
@@ -196,7 +196,7 @@ export class Metrics {
   }
 
   #connections(): void {
-    const { totals } = this.journal;
+    const { totals } = this.state;
     const total = (name: string, help: string, labelNames: string[]) =>
       new Counter({ name: `ipmasq_${name}`, help, labelNames, registers: [this.#registry] });
     const ofPackets = "counted by the first packet of each connection";

@@ -4,8 +4,8 @@ import type { Counted, CountOf } from "../inspect/status.ts";
 import { formatDuration } from "../net/duration.ts";
 import { formatPortRanges } from "../net/ports.ts";
 import { type CidrList, type Entry, type FamilyPolicy, formatOrigin, type Policy } from "../policy/policy.ts";
+import type { AgentState, ConfigRecord } from "./agent-state.ts";
 import { type Html, html } from "./html.ts";
-import type { ConfigRecord, Journal } from "./journal.ts";
 import { STYLE } from "./style.ts";
 
 /** Nothing may run in the page, and nothing be fetched for it but its own style. */
@@ -17,8 +17,8 @@ export const PAGE_HEADERS: Readonly<Record<string, string>> = {
 };
 
 /** The status page: what the agent means, what the kernel holds, and what went on of late. */
-export function statusPage(journal: Journal): string {
-  const { policy, start } = journal;
+export function statusPage(state: AgentState): string {
+  const { policy, build } = state;
   return html`<!doctype html>
 <html lang="en">
 <head>
@@ -28,17 +28,17 @@ export function statusPage(journal: Journal): string {
 <style>${STYLE}</style>
 </head>
 <body>
-<header><h1>ipmasq</h1> <p>${start.version} (${start.commit})</p></header>
+<header><h1>ipmasq</h1> <p>${build.version} (${build.commit})</p></header>
 <main>
-${state(journal)}
-${journal.config ? problems(journal.config) : []}
+${headline(state)}
+${state.config ? problems(state.config) : []}
 <section>
 <h2>Agent</h2>
-${agent(journal)}
+${agent(state)}
 </section>
-${policy ? policySections(policy, journal) : []}
-${competitors(journal)}
-${syncs(journal)}
+${policy ? policySections(policy, state) : []}
+${conflictSection(state)}
+${syncs(state)}
 </main>
 </body>
 </html>
@@ -52,12 +52,12 @@ function digest(text: string): string {
   return new Bun.CryptoHasher("sha256").update(text).digest("base64");
 }
 
-function state({ unready, config, fighting }: Journal): Html {
+function headline({ unready, config, contested }: AgentState): Html {
   if (unready !== undefined) return html`<p class="state bad"><strong>Not in force:</strong> ${unready}</p>`;
   if (config && !config.ok) {
     return html`<p class="state bad"><strong>The config is wrong;</strong> the last good policy is in force.</p>`;
   }
-  if (fighting) {
+  if (contested) {
     return html`<p class="state bad"><strong>In force,</strong> but somebody changes our rules again and again.</p>`;
   }
   return html`<p class="state good"><strong>In force:</strong> the kernel holds the policy.</p>`;
@@ -73,7 +73,7 @@ ${items}</ul>
 </section>`;
 }
 
-function agent({ start, backend, config, interval, lastSuccess, unready }: Journal): Html {
+function agent({ startedAt, backend, config, interval, lastSuccess, unready }: AgentState): Html {
   return facts({
     Backend: backend ? `${backend.backend}, by ${backend.writer}` : "none yet",
     Because: backend?.reason ?? unready ?? "",
@@ -81,11 +81,11 @@ function agent({ start, backend, config, interval, lastSuccess, unready }: Journ
     "Config hash": config?.digest.slice(0, 12) || "none",
     "Resync interval": formatDuration(interval),
     "Last success": lastSuccess === undefined ? "none yet" : time(lastSuccess),
-    Started: time(start.at),
+    Started: time(startedAt),
   });
 }
 
-function policySections(policy: Policy, { totals }: Journal): Html {
+function policySections(policy: Policy, { totals }: AgentState): Html {
   const { keep, masquerade } = totals.byVerdict;
   return html`<section>
 <h2>Policy</h2>
@@ -159,8 +159,8 @@ function row(cidr: Html, verdict: string, from: string, counter: Counted | undef
 `;
 }
 
-function competitors({ competing }: Journal): Html | [] {
-  const harmful = competing.filter(({ harmless }) => !harmless);
+function conflictSection({ conflicts }: AgentState): Html | [] {
+  const harmful = conflicts.filter(({ harmless }) => !harmless);
   if (harmful.length === 0) return [];
   const rows = harmful
     .slice(0, MOST_ROWS)
@@ -179,7 +179,7 @@ ${more(harmful.length)}
 </section>`;
 }
 
-function syncs({ syncs: all }: Journal): Html {
+function syncs({ syncs: all }: AgentState): Html {
   const rows = all.toReversed().map(
     ({ at, trigger, result, seconds, message }) =>
       html`<tr><td>${time(at)}</td><td>${trigger}</td><td>${result}</td><td class="n">${Math.round(

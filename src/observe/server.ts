@@ -3,18 +3,18 @@ import { formatListen, type Listen } from "../net/listen.ts";
 import { codeOf, messageOf } from "../system/errors.ts";
 import { printable } from "../system/printable.ts";
 import { within } from "../system/timing.ts";
-import { agentStatusJson } from "./agent-status.ts";
+import type { AgentState } from "./agent-state.ts";
 import type { HttpRequest } from "./http-request.ts";
 import { type Answer, HttpServer, plain } from "./http-server.ts";
-import type { Journal } from "./journal.ts";
 import type { Log } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { PAGE_HEADERS, statusPage } from "./page.ts";
 import { type Body, SharedBody } from "./shared-body.ts";
+import { statusReportJson } from "./status-report.ts";
 
 export interface ServerOptions {
   readonly listen: Listen;
-  readonly journal: Journal;
+  readonly state: AgentState;
   readonly log: Log;
   /** Reads the kernel's counters anew. */
   readonly refresh: () => Promise<void>;
@@ -29,9 +29,9 @@ export interface ServerOptions {
  * an error in each resync interval and tries again every two seconds.
  */
 export function serve(options: ServerOptions): Watch {
-  const { listen, journal, log } = options;
+  const { listen, state, log } = options;
   const routes = routesOf(options, body => server?.drop(body));
-  const failed = failures(log, journal);
+  const failed = failures(log, state);
   let server: HttpServer | undefined;
   let timer: Timer | undefined;
   let said = Number.NEGATIVE_INFINITY;
@@ -45,7 +45,7 @@ export function serve(options: ServerOptions): Watch {
       log.info("serving metrics and health", { listen: server.address });
     } catch (error) {
       timer = setTimeout(start, RETRY_MS);
-      if (performance.now() - said < journal.interval) return;
+      if (performance.now() - said < state.interval) return;
       said = performance.now();
       const taken = codeOf(error) === "EADDRINUSE";
       const facts = { listen: formatListen(listen), error: messageOf(error) };
@@ -68,11 +68,11 @@ const RETRY_MS = 2000;
 type Failed = (path: string, error: unknown) => void;
 
 /** Logs each failure of a path with its cause, once in a resync interval. */
-function failures(log: Log, journal: Journal): Failed {
+function failures(log: Log, state: AgentState): Failed {
   const said = new Map<string, number>();
   return (path, error) => {
     const now = performance.now();
-    if (now - (said.get(path) ?? Number.NEGATIVE_INFINITY) < journal.interval) return;
+    if (now - (said.get(path) ?? Number.NEGATIVE_INFINITY) < state.interval) return;
     said.set(path, now);
     log.error("an HTTP request failed inside ipmasq; please report this", { path, error: causeOf(error) });
   };
@@ -82,10 +82,10 @@ type Routes = Readonly<Record<string, () => Answer | Promise<Answer>>>;
 
 /** @param outdated receives a long body that no longer needs to be kept */
 function routesOf(
-  { journal, log, refresh, look, metricsCidrLimit }: ServerOptions,
+  { state, log, refresh, look, metricsCidrLimit }: ServerOptions,
   outdated: (body: Body) => void,
 ): Routes {
-  const metrics = new Metrics(journal, log, metricsCidrLimit);
+  const metrics = new Metrics(state, log, metricsCidrLimit);
   const fresh = seldom(() =>
     refresh().catch(error => log.debug("counters cannot be read", { error: messageOf(error) })),
   );
@@ -100,19 +100,19 @@ function routesOf(
     return async (): Promise<Answer> => ({ status: 200, headers, body: await body.get() });
   };
   return {
-    "/healthz": () => health(journal),
-    "/readyz": () => readiness(journal),
+    "/healthz": () => health(state),
+    "/readyz": () => readiness(state),
     "/metrics": shared({ "content-type": Metrics.contentType }, async () => {
       await fresh();
       return metrics.print();
     }),
     "/status": shared({ "content-type": "application/json" }, async () => {
       await Promise.all([fresh(), looked()]);
-      return agentStatusJson(journal);
+      return statusReportJson(state);
     }),
     "/": shared(PAGE_HEADERS, async () => {
       await Promise.all([fresh(), looked()]);
-      return [statusPage(journal)];
+      return [statusPage(state)];
     }),
   };
 }
@@ -136,11 +136,11 @@ function causeOf(error: unknown): string {
   return at === undefined ? messageOf(error) : `${messageOf(error)}, ${at.trim()}`;
 }
 
-function health({ stalled }: Journal): Answer {
+function health({ stalled }: AgentState): Answer {
   return stalled === undefined ? plain(200, "ok") : plain(503, printable(stalled));
 }
 
-function readiness({ unready }: Journal): Answer {
+function readiness({ unready }: AgentState): Answer {
   return unready === undefined ? plain(200, "ok") : plain(503, printable(unready));
 }
 

@@ -8,7 +8,7 @@ import { NodeLock } from "../../src/agent/node-lock.ts";
 import { Failover } from "../../src/backends/failover.ts";
 import { createLog } from "../../src/observe/log.ts";
 import { fakes } from "../backends/fake-backend.ts";
-import { journal } from "../observe/journals.ts";
+import { agentState } from "../observe/agent-states.ts";
 import { DEFAULT_FLAGS } from "../policies.ts";
 
 /** A preferred backend that fails is tried again at each sync. */
@@ -42,7 +42,7 @@ function made(failing = false) {
   const [preferred, backend = chosen.backend] = chosen.alternatives;
   const inPlace = failing && preferred ? { ...chosen, backend, preferred, failure: "nft: crashed" } : chosen;
   if (failing) nft.become("crashed");
-  agent = new Agent(settings, new Failover(inPlace, 3, PAUSES), journal(), log, lock);
+  agent = new Agent(settings, new Failover(inPlace, 3, PAUSES), agentState(), log, lock);
   return { lines, nft, iptables };
 }
 
@@ -67,10 +67,10 @@ test("a family that fails is a warning as long as it is enabled", async () => {
   const begun = Promise.withResolvers<void>();
   const ended = agent.run(stop.signal, begun.resolve);
   await begun.promise;
-  const { warnings } = agent.journal;
+  const { warnings } = agent.state;
   expect(warnings.get("ip6")).toBe("IPv6 rules are not in force: nft: unsupported");
   const changed = Promise.withResolvers<void>();
-  agent.journal.follow(({ trigger }) => void (trigger === "config" && changed.resolve()));
+  agent.state.onSync(({ trigger }) => void (trigger === "config" && changed.resolve()));
   await configure("nonMasqueradeCIDRs: [10.0.0.0/8]");
   await changed.promise;
   expect([...warnings]).toEqual([]);
@@ -85,7 +85,7 @@ async function lived(until: Promise<unknown>) {
   await until;
   stop.abort();
   await ended;
-  return agent.journal.syncs.map(({ result }) => result);
+  return agent.state.syncs.map(({ result }) => result);
 }
 
 test("without a good config a preferred backend that fails is not tried again and again", async () => {
@@ -99,13 +99,13 @@ test("a fallback that begins with the agent is a warning until the preferred bac
   const { lines, nft } = made(true);
   const applied = Promise.withResolvers<void>();
   const back = Promise.withResolvers<void>();
-  agent.journal.follow(() => (agent.backend.writer === "nft" ? back.resolve() : applied.resolve()));
+  agent.state.onSync(() => (agent.backend.writer === "nft" ? back.resolve() : applied.resolve()));
   const life = lived(back.promise);
   await applied.promise;
   const warning = "iptables-nft writes the rules in place of nft, which fails: nft: crashed";
-  expect(agent.journal.warnings.get("fallback")).toBe(warning);
+  expect(agent.state.warnings.get("fallback")).toBe(warning);
   expect(lines).toContain(`WARN  ${warning}`);
   nft.become("ok");
   await life;
-  expect(agent.journal.warnings.has("fallback")).toBe(false);
+  expect(agent.state.warnings.has("fallback")).toBe(false);
 });

@@ -13,7 +13,7 @@ const STATUS: Status = {
   inSync: true,
   config: "/config",
   ...policyStatus(policy(), []),
-  competing: [],
+  conflicts: [],
   problems: [],
 };
 const OK = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n";

@@ -12,7 +12,7 @@ const status: Status = {
     policy({ keep: ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.1/32"], masquerade: ["10.96.0.0/12"] }),
     [],
   ),
-  competing: [],
+  conflicts: [],
   problems: [],
 };
 const nftables = ["10.96.0.0/12", "169.254.0.0/16", "10.0.0.0/8", "192.0.2.1/32"].map(

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import type { Competing } from "../../src/inspect/competing-rule.ts";
 import { policyStatus, type Status } from "../../src/inspect/status.ts";
 import { statusText } from "../../src/inspect/status-text.ts";
-import { counter } from "../observe/journals.ts";
+import { counter } from "../observe/agent-states.ts";
 import { policy } from "../policies.ts";
 
 const meant = policy(
@@ -30,7 +30,7 @@ const common: Status = {
   config: "/config",
   ...policyStatus(meant, counters),
   conntrack: { entries: 5, limit: 10, insertFailed: 7 },
-  competing: [],
+  conflicts: [],
   problems: [],
 };
 
@@ -126,7 +126,7 @@ test("competing rules, with what to do; those that are harmless are only named",
   };
   const lines = statusText({
     ...common,
-    competing: [
+    conflicts: [
       rule,
       {
         ...rule,

@@ -241,7 +241,7 @@ describe("the built binary", () => {
   test("status after run --once --backend=iptables does not call our own chain another agent's", async () => {
     expect((await run("run", "--once", "--backend=iptables", "--masq-chain=OURS")).exitCode).toBe(0);
     for (const flags of [[], ["--backend=nftables"], ["--backend=iptables"]]) {
-      expect((await status("--masq-chain=OURS", ...flags)).competing).toEqual([]);
+      expect((await status("--masq-chain=OURS", ...flags)).conflicts).toEqual([]);
     }
     await run("cleanup", "--masq-chain=OURS");
   });

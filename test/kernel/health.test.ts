@@ -107,7 +107,7 @@ test("an agent that never had a good config is alive, but not ready", async () =
   const url = await start();
   expect((await fetch(`${url}/healthz`)).status).toBe(200);
   expect(await state(url)).toMatchObject({
-    ready: [503, "there has been no good config yet"],
+    ready: [503, "no valid config yet"],
     good: 0,
     inSync: 0,
     cidrs: 0,
@@ -224,8 +224,8 @@ test("a rule of somebody else that competes is warned of once, counted, and name
   const competitors = async () => await (await fetch(`${url}/metrics`)).text();
   expect(await competitors()).toContain("ipmasq_competing_rules 1\n");
   await output(["nft", "delete table ip theirs"]);
-  const { competing } = (await (await fetch(`${url}/status`)).json()) as { competing: unknown[] };
-  expect(competing).toEqual([]);
+  const { conflicts } = (await (await fetch(`${url}/status`)).json()) as { conflicts: unknown[] };
+  expect(conflicts).toEqual([]);
   await until(async () => (await competitors()).includes("ipmasq_competing_rules 0\n"));
 });
 

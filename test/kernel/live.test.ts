@@ -8,9 +8,9 @@ import type { Backend } from "../../src/backends/backend.ts";
 import type { Chosen } from "../../src/backends/choose.ts";
 import { Failover } from "../../src/backends/failover.ts";
 import { Takeover } from "../../src/backends/takeover.ts";
-import type { SyncRecord } from "../../src/observe/journal.ts";
+import type { SyncRecord } from "../../src/observe/agent-state.ts";
 import { createLog } from "../../src/observe/log.ts";
-import { journal } from "../observe/journals.ts";
+import { agentState } from "../observe/agent-states.ts";
 import { DEFAULT_FLAGS } from "../policies.ts";
 import { describeBackends } from "./backends-under-test.ts";
 
@@ -52,8 +52,8 @@ describeBackends(({ open, tampering }) => {
     await save(CONFIG, "nonMasqueradeCIDRs: [203.0.113.1/24]\n");
     await unchanged;
     expect(await owner(OUTBOUND)).toBe("pod");
-    expect(life.journal.config?.ok).toBe(false);
-    expect(life.journal.unready).toBeUndefined();
+    expect(life.state.config?.ok).toBe(false);
+    expect(life.state.unready).toBeUndefined();
     life.agent.wake();
     await life.next("unchanged");
     const errors = life.lines.filter(line => line.startsWith("ERROR"));
@@ -121,10 +121,10 @@ describeBackends(({ open, tampering }) => {
 
   test("triggers in bursts make few syncs, and a sync that changes nothing says nothing", async () => {
     const lines = life.lines.length;
-    const before = life.journal.syncs.length;
+    const before = life.state.syncs.length;
     for (let i = 0; i < 1000; i++) life.agent.wake();
     await life.next("unchanged");
-    expect(life.journal.syncs.length - before).toBeLessThan(5);
+    expect(life.state.syncs.length - before).toBeLessThan(5);
     expect(life.lines.length).toBe(lines);
   });
 
@@ -136,7 +136,7 @@ describeBackends(({ open, tampering }) => {
     await changed;
     await lab.connect({ protocol: "udp", to: KEPT });
     await life.agent.count();
-    const { totals } = life.journal;
+    const { totals } = life.state;
     const ofCidr = totals.counters.find(({ cidr }) => cidr?.text === "10.0.0.0/8");
     expect(ofCidr?.connections).toBe(2);
     expect(totals.byVerdict.masquerade.connections).toBe(1);
@@ -158,7 +158,7 @@ class Life {
   readonly lines: string[] = [];
   /** Where foreign rules were reported to have changed. */
   readonly foreign: string[] = [];
-  readonly journal = journal();
+  readonly state = agentState();
   readonly agent: Agent;
   readonly #stop = new AbortController();
   readonly #ended: Promise<void>;
@@ -168,7 +168,7 @@ class Life {
     const times = { quiet: 300, deadline: 5000 };
     const settings = { config: CONFIG, flags: DEFAULT_FLAGS, resyncInterval: undefined, times };
     const lock = new NodeLock("/run/ipmasq", log, {});
-    this.agent = new Agent(settings, new Failover(only(backend)), this.journal, log, lock);
+    this.agent = new Agent(settings, new Failover(only(backend)), this.state, log, lock);
     this.#ended = this.agent.run(
       this.#stop.signal,
       () => {},
@@ -178,9 +178,9 @@ class Life {
 
   /** The next sync that ends so, and if it is given, for that reason. */
   next(result: SyncRecord["result"], trigger?: SyncRecord["trigger"]): Promise<SyncRecord> {
-    const known = new Set(this.journal.syncs);
+    const known = new Set(this.state.syncs);
     return new Promise(resolve => {
-      this.journal.follow(sync => {
+      this.state.onSync(sync => {
         if (!known.has(sync) && sync.result === result && (trigger ?? sync.trigger) === sync.trigger)
           resolve(sync);
       });

@@ -97,7 +97,7 @@ test("an answer that says in sync is not believed beside a kernel without rules,
     ...{ from: "agent", version: "1.2.3", backend: "nftables", writer: "nft", inSync: true, config: "/none" },
     policy: { chain: "IP-MASQ-AGENT", families: ["ip"], randomFully: true },
     cidrs: [{ cidr: "10.0.0.0/8", family: "ip", verdict: "keep", origin: { default: true } }],
-    ...{ outbound: [], competing: [], problems: ["\u001b[2J"] },
+    ...{ outbound: [], conflicts: [], problems: ["\u001b[2J"] },
   };
   const other = (body: string) => lab.node.spawn(["bun", "-e", OTHER_SERVER, body], { stdout: "pipe" });
   const impostor = other(JSON.stringify(claim));
@@ -139,7 +139,7 @@ test("rules are looked for in the chain that the flags name, whatever else is in
     ...{ from: "agent", version: "1.2.3", backend: "iptables", writer: "iptables-nft", inSync: true },
     policy: { chain: "OURS", families: ["ip"], randomFully: true },
     cidrs: [{ cidr: "10.0.0.0/8", family: "ip", verdict: "keep", origin: { default: true } }],
-    ...{ config: "/none", outbound: [], competing: [], problems: [] },
+    ...{ config: "/none", outbound: [], conflicts: [], problems: [] },
   };
   const server = lab.node.spawn(["bun", "-e", OTHER_SERVER, JSON.stringify(claim)], { stdout: "pipe" });
   await new Lines(server.stdout).until("listening");

@@ -1,16 +1,16 @@
 import { expect, test } from "bun:test";
-import type { Journal } from "../../src/observe/journal.ts";
+import type { AgentState } from "../../src/observe/agent-state.ts";
 import { createLog } from "../../src/observe/log.ts";
 import { Metrics } from "../../src/observe/metrics.ts";
 import { run } from "../../src/system/program.ts";
 import { policy } from "../policies.ts";
 import { programTest } from "../programs.ts";
-import { counter, journal, synced } from "./journals.ts";
+import { agentState, counter, synced } from "./agent-states.ts";
 
 /** With at most three CIDRs; what it logs ends up in `logged`. */
-function metricsOf(about: Journal, logged: string[] = []): Metrics {
+function metricsOf(state: AgentState, logged: string[] = []): Metrics {
   return new Metrics(
-    about,
+    state,
     createLog("info", "text", line => logged.push(line)),
     3,
   );
@@ -28,7 +28,7 @@ async function samples(metrics: Metrics): Promise<Record<string, number>> {
 }
 
 test("an agent that has done nothing yet", async () => {
-  expect(await samples(metricsOf(journal()))).toMatchObject({
+  expect(await samples(metricsOf(agentState()))).toMatchObject({
     'ipmasq_build_info{version="1.2.3",commit="0123456789ab",bun="1.4.5",backend="nftables",writer="nft"}': 1,
     ipmasq_last_success_timestamp_seconds: 0,
     ipmasq_kernel_in_sync: 0,
@@ -40,11 +40,11 @@ test("an agent that has done nothing yet", async () => {
 });
 
 test("syncs, by what triggered them and how they ended", async () => {
-  const about = journal();
-  about.synced(synced("applied", "start"));
-  const metrics = metricsOf(about);
-  about.synced(synced("repaired", "kernel", "by=nft"));
-  about.synced(synced("repaired", "kernel", "by=nft"));
+  const state = agentState();
+  state.syncEnded(synced("applied", "start"));
+  const metrics = metricsOf(state);
+  state.syncEnded(synced("repaired", "kernel", "by=nft"));
+  state.syncEnded(synced("repaired", "kernel", "by=nft"));
   expect(await samples(metrics)).toMatchObject({
     'ipmasq_syncs_total{trigger="start",result="applied"}': 1,
     'ipmasq_syncs_total{trigger="kernel",result="repaired"}': 2,
@@ -55,7 +55,7 @@ test("syncs, by what triggered them and how they ended", async () => {
     ipmasq_kernel_in_sync: 1,
     ipmasq_last_success_timestamp_seconds: Date.UTC(2026, 0, 2, 3, 4, 6) / 1000,
   });
-  about.synced(synced("failed", "interval", "no nft"));
+  state.syncEnded(synced("failed", "interval", "no nft"));
   expect(await samples(metrics)).toMatchObject({
     'ipmasq_syncs_total{trigger="interval",result="failed"}': 1,
     ipmasq_kernel_in_sync: 0,
@@ -63,10 +63,10 @@ test("syncs, by what triggered them and how they ended", async () => {
 });
 
 test("the config: right or wrong, which, and how large", async () => {
-  const about = journal();
-  const metrics = metricsOf(about);
-  about.config = { path: "/config", ok: false, problems: [], digest: "00000000000f".padEnd(64, "a") };
-  about.policy = policy({ keep: ["10.0.0.0/8", "10.1.0.0/16"], masquerade: ["10.2.0.0/16"] });
+  const state = agentState();
+  const metrics = metricsOf(state);
+  state.config = { path: "/config", ok: false, problems: [], digest: "00000000000f".padEnd(64, "a") };
+  state.policy = policy({ keep: ["10.0.0.0/8", "10.1.0.0/16"], masquerade: ["10.2.0.0/16"] });
   expect(await samples(metrics)).toMatchObject({
     ipmasq_config_good: 0,
     ipmasq_config_hash: 15,
@@ -75,9 +75,9 @@ test("the config: right or wrong, which, and how large", async () => {
 });
 
 test("counts go on when the kernel begins anew, and a CIDR that is gone is not shown", async () => {
-  const about = journal();
-  const metrics = metricsOf(about);
-  const { totals } = about;
+  const state = agentState();
+  const metrics = metricsOf(state);
+  const { totals } = state;
   const writer = "nft";
   const before = [
     counter("keep", "10.0.0.0/8", 5, 300),
@@ -103,11 +103,11 @@ test("counts go on when the kernel begins anew, and a CIDR that is gone is not s
 });
 
 test("CIDRs beyond the limit are counted, and have no series", async () => {
-  const about = journal();
-  about.policy = policy({ keep: Array.from({ length: 10 }, (_, i) => `10.${i}.0.0/16`) });
+  const state = agentState();
+  state.policy = policy({ keep: Array.from({ length: 10 }, (_, i) => `10.${i}.0.0/16`) });
   const counters = Array.from({ length: 10 }, (_, i) => counter("keep", `10.${i}.0.0/16`, i, i));
-  about.totals.read({ writer: "nft", counters });
-  const now = await samples(metricsOf(about));
+  state.totals.read({ writer: "nft", counters });
+  const now = await samples(metricsOf(state));
   expect(now).toMatchObject({
     ipmasq_config_cidrs: 11, // with link-local
     ipmasq_cidr_series_left_out: 7,
@@ -123,15 +123,15 @@ test("CIDRs beyond the limit are counted, and have no series", async () => {
 test.each([Number.NaN, Number.POSITIVE_INFINITY])(
   "a counter of %d is left out and logged once, and all others are there",
   async wrong => {
-    const about = journal();
+    const state = agentState();
     const counters = [
       counter("keep", "10.0.0.0/8", 5, 300),
       counter("keep", "192.0.2.0/24", wrong, 1),
       counter("masquerade", "rest", 2, 120),
     ];
-    about.totals.read({ writer: "nft", counters });
+    state.totals.read({ writer: "nft", counters });
     const logged: string[] = [];
-    const metrics = metricsOf(about, logged);
+    const metrics = metricsOf(state, logged);
     await samples(metrics);
     const now = await samples(metrics);
     expect(now).toMatchObject({
@@ -149,7 +149,7 @@ test.each([Number.NaN, Number.POSITIVE_INFINITY])(
 );
 
 test("the process itself", async () => {
-  const now = await samples(metricsOf(journal()));
+  const now = await samples(metricsOf(agentState()));
   expect(now.process_resident_memory_bytes).toBeGreaterThan(1e6);
   expect(now.process_cpu_seconds_total).toBeGreaterThan(0);
   expect(now.process_open_fds).toBeGreaterThan(2);
@@ -158,13 +158,13 @@ test("the process itself", async () => {
 });
 
 await programTest("promtool", "promtool has nothing to say of them", async promtool => {
-  const about = journal();
-  about.config = { path: "/config", ok: true, problems: [], digest: "ab".repeat(32) };
-  about.policy = policy();
-  about.synced(synced("applied", "start"));
+  const state = agentState();
+  state.config = { path: "/config", ok: true, problems: [], digest: "ab".repeat(32) };
+  state.policy = policy();
+  state.syncEnded(synced("applied", "start"));
   const counters = [counter("keep", "10.0.0.0/8", 5, 300), counter("masquerade", "rest", 2, 120)];
-  about.totals.read({ writer: "nft", counters });
-  const text = [...(await metricsOf(about).print())].join("");
+  state.totals.read({ writer: "nft", counters });
+  const text = [...(await metricsOf(state).print())].join("");
   expect(text).toContain("ipmasq_conntrack_entries");
   const { stdout, stderr, exitCode } = await run(promtool.command(["promtool", "check", "metrics"]), {
     input: text,

@@ -1,18 +1,18 @@
 import { expect, test } from "bun:test";
 import { openPage, type Screen } from "../../lab/browser.ts";
 import type { Chroot } from "../../lab/chroot.ts";
-import type { Journal } from "../../src/observe/journal.ts";
+import type { AgentState } from "../../src/observe/agent-state.ts";
 import { createLog } from "../../src/observe/log.ts";
 import { statusPage } from "../../src/observe/page.ts";
 import { serve } from "../../src/observe/server.ts";
 import { policy } from "../policies.ts";
 import { programTest } from "../programs.ts";
-import { counter, journal, synced } from "./journals.ts";
+import { agentState, counter, synced } from "./agent-states.ts";
 
-/** A journal with something in every part of the page. */
-function full(): Journal {
-  const about = journal();
-  about.policy = policy(
+/** A state with something in every part of the page. */
+function full(): AgentState {
+  const state = agentState();
+  state.policy = policy(
     {
       keep: ["10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32"],
       masquerade: ["10.96.0.0/12"],
@@ -20,7 +20,7 @@ function full(): Journal {
     },
     { enableIPv6: true },
   );
-  about.config = {
+  state.config = {
     path: "/config",
     ok: false,
     digest: "ab12".repeat(16),
@@ -33,21 +33,23 @@ function full(): Journal {
       },
     ],
   };
-  about.synced(synced("applied", "start"));
-  about.synced(synced("repaired", "kernel", 'added=21 firstAdded="chain postrouting {" by=nft (pid 1234)'));
-  about.totals.read({
+  state.syncEnded(synced("applied", "start"));
+  state.syncEnded(
+    synced("repaired", "kernel", 'added=21 firstAdded="chain postrouting {" by=nft (pid 1234)'),
+  );
+  state.totals.read({
     writer: "nft",
     counters: [counter("keep", "10.0.0.0/8", 12_345, 1_234_567), counter("masquerade", "rest", 7, 420)],
   });
-  return about;
+  return state;
 }
 
 test.each([
-  ["nothing yet", () => journal(), "<strong>Not in force:</strong> there has been no good config yet"],
+  ["nothing yet", () => agentState(), "<strong>Not in force:</strong> no valid config yet"],
   ["a wrong config", full, "<strong>The config is wrong;</strong> the last good policy is in force."],
   [
     "a fight",
-    () => Object.assign(full(), { config: undefined, fighting: true }),
+    () => Object.assign(full(), { config: undefined, contested: true }),
     "<strong>In force,</strong> but somebody changes our rules again and again.",
   ],
   [
@@ -55,14 +57,14 @@ test.each([
     () => Object.assign(full(), { config: undefined }),
     "<strong>In force:</strong> the kernel holds the policy.",
   ],
-])("%s is said first", (_name, about, state) => {
-  expect(statusPage(about())).toContain(state);
+])("%s is said first", (_name, state, headline) => {
+  expect(statusPage(state())).toContain(headline);
 });
 
 test("a long list ends somewhere", () => {
-  const about = journal();
-  about.policy = policy({ keep: Array.from({ length: 2000 }, (_, i) => `10.${i >> 8}.${i & 255}.0/24`) });
-  const page = statusPage(about);
+  const state = agentState();
+  state.policy = policy({ keep: Array.from({ length: 2000 }, (_, i) => `10.${i >> 8}.${i & 255}.0/24`) });
+  const page = statusPage(state);
   expect(page.match(/<tr><td><code>/g)).toHaveLength(500);
   expect(page).toContain("<p>and 1,501 more</p>"); // link-local is in the list too
 });
@@ -73,7 +75,7 @@ await programTest(
   async chromium => {
     const log: string[] = [];
     const listen = { address: "127.0.0.1", port: 0 };
-    const served = { listen, journal: full(), log: createLog("info", "text", line => log.push(line)) };
+    const served = { listen, state: full(), log: createLog("info", "text", line => log.push(line)) };
     const server = serve({
       ...served,
       refresh: async () => {},

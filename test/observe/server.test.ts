@@ -2,11 +2,11 @@ import { afterEach, expect, test } from "bun:test";
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import type { Watch } from "../../src/backends/backend.ts";
-import type { Journal } from "../../src/observe/journal.ts";
+import type { AgentState } from "../../src/observe/agent-state.ts";
 import { createLog } from "../../src/observe/log.ts";
 import { serve } from "../../src/observe/server.ts";
 import { policy } from "../policies.ts";
-import { journal, synced } from "./journals.ts";
+import { agentState, synced } from "./agent-states.ts";
 
 let stop: Watch[] = [];
 afterEach(() => {
@@ -15,13 +15,13 @@ afterEach(() => {
 });
 
 /** A server on a port that the kernel chose, and what it logged. */
-async function start(about: Journal, refresh = async () => {}, port = 0) {
+async function start(state: AgentState, refresh = async () => {}, port = 0) {
   const lines: string[] = [];
   const log = createLog("info", "text", line => lines.push(line.replace(/^\S+ /, "").trimEnd()));
   stop.push(
     serve({
       listen: { address: "127.0.0.1", port },
-      journal: about,
+      state: state,
       log,
       refresh,
       look: async () => {},
@@ -37,39 +37,39 @@ async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await Bun.sleep(2);
 }
 
-function inForce(): Journal {
-  const about = journal();
-  about.policy = policy();
-  about.synced(synced("applied", "start"));
-  return about;
+function inForce(): AgentState {
+  const state = agentState();
+  state.policy = policy();
+  state.syncEnded(synced("applied", "start"));
+  return state;
 }
 
 test("ready is who has the policy in the kernel", async () => {
-  const about = journal();
-  const { get } = await start(about);
+  const state = agentState();
+  const { get } = await start(state);
   const ready = async () => {
     const response = await get("/readyz");
     return [response.status, await response.text()];
   };
-  expect(await ready()).toEqual([503, "there has been no good config yet\n"]);
-  about.policy = policy();
-  expect(await ready()).toEqual([503, "the first sync has not ended yet\n"]);
-  about.synced(synced("applied", "start"));
+  expect(await ready()).toEqual([503, "no valid config yet\n"]);
+  state.policy = policy();
+  expect(await ready()).toEqual([503, "the first sync has not finished yet\n"]);
+  state.syncEnded(synced("applied", "start"));
   expect(await ready()).toEqual([200, "ok\n"]);
-  about.synced(synced("failed", "interval", "nft: permission denied"));
+  state.syncEnded(synced("failed", "interval", "nft: permission denied"));
   expect(await ready()).toEqual([503, "nft: permission denied\n"]);
 });
 
 test("alive is whose last sync is no older than three intervals", async () => {
-  const about = inForce();
-  const { get } = await start(about);
+  const state = inForce();
+  const { get } = await start(state);
   expect((await get("/healthz")).status).toBe(200);
-  about.interval = 5;
+  state.interval = 5;
   await Bun.sleep(20);
   const response = await get("/healthz");
   expect(response.status).toBe(503);
   expect(await response.text()).toMatch(/^the last sync ended \d+ s ago\n$/);
-  about.synced(synced("failed", "interval", "no nft"));
+  state.syncEnded(synced("failed", "interval", "no nft"));
   expect((await get("/healthz")).status).toBe(200);
 });
 
@@ -122,23 +122,23 @@ test("a port that is taken is an error in each resync interval, and served when 
   await new Promise<void>(resolve => other.listen(0, "127.0.0.1", resolve));
   const address = other.address();
   if (address === null || typeof address === "string") throw new Error("no address");
-  const about = inForce();
-  about.interval = 1000;
-  const { url, lines, get } = await start(about, undefined, address.port);
+  const state = inForce();
+  state.interval = 1000;
+  const { url, lines, get } = await start(state, undefined, address.port);
   await until(() => lines.length === 2);
   const taken = `ERROR another process has the HTTP port and answers probes and scrapes listen=127.0.0.1:${address.port} error=`;
   expect(lines.map(line => line.startsWith(taken))).toEqual([true, true]);
   other.close();
-  about.interval = 60_000;
+  state.interval = 60_000;
   await until(() => lines.length > 2);
   expect(lines[2]).toBe(`INFO  serving metrics and health listen=${url.slice("http://".length)}`);
   expect((await get("/healthz")).status).toBe(200);
 }, 10_000);
 
 test("what goes wrong inside is answered with 500, and logged with its cause, once for many who ask", async () => {
-  const about = inForce();
-  const { get, lines } = await start(about);
-  Object.defineProperty(about, "competing", {
+  const state = inForce();
+  const { get, lines } = await start(state);
+  Object.defineProperty(state, "conflicts", {
     get: () => {
       throw new Error("out of\u001b[2J luck");
     },

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import type { Counter } from "../../src/backends/backend.ts";
 import { Totals } from "../../src/observe/totals.ts";
 import { policy } from "../policies.ts";
-import { counter } from "./journals.ts";
+import { counter } from "./agent-states.ts";
 
 const WRITER = "nftables by nft";
 const read = (totals: Totals, ...counters: Counter[]) => totals.read({ writer: WRITER, counters });

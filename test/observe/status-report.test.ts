@@ -1,17 +1,17 @@
 import { expect, test } from "bun:test";
 import { statusText } from "../../src/inspect/status-text.ts";
-import { agentStatus } from "../../src/observe/agent-status.ts";
+import { statusReport } from "../../src/observe/status-report.ts";
 import { policy } from "../policies.ts";
-import { journal, synced } from "./journals.ts";
+import { agentState, synced } from "./agent-states.ts";
 
 test("what is wrong now is shown although many syncs failed before", async () => {
-  const about = journal();
-  about.policy = policy({ sources: ["10.244.0.0/16"] });
-  about.warnings.set("fallback", "iptables-nft writes the rules in place of nft");
-  for (let i = 0; i < 12; i++) about.synced(synced("failed", "interval", `failure ${i}`));
-  const { problems } = await agentStatus(about);
+  const state = agentState();
+  state.policy = policy({ sources: ["10.244.0.0/16"] });
+  state.warnings.set("fallback", "iptables-nft writes the rules in place of nft");
+  for (let i = 0; i < 12; i++) state.syncEnded(synced("failed", "interval", `failure ${i}`));
+  const { problems } = await statusReport(state);
   expect(problems.at(-1)).toBe("iptables-nft writes the rules in place of nft");
-  const lines = statusText(await agentStatus(about));
+  const lines = statusText(await statusReport(state));
   expect(lines.slice(lines.indexOf("problems"))).toEqual([
     "problems",
     "  3 earlier ones; --output=json has all",

@@ -8,91 +8,91 @@ import { Totals } from "./totals.ts";
 /** Why a sync runs. */
 export type Trigger = "start" | "config" | "kernel" | "interval" | "signal";
 
-/** A sync, as it went. */
+/** One sync and its result. */
 export interface SyncRecord {
-  /** Milliseconds since 1970. */
+  /** When it started, in milliseconds since 1970. */
   readonly at: number;
-  /** Of those that came together, the one that came first. */
+  /** The first of its triggers. */
   readonly trigger: Trigger;
   readonly result: "unchanged" | "applied" | "repaired" | "failed";
   readonly seconds: number;
-  /** Of a failure the reason and the remedy, of a repair what was found. */
+  /** For a failure: the reason and the remedy. For a repair: the drift that was found. */
   readonly message?: string;
-  /** Of a failure, what kind it is, if a program failed. */
+  /** The kind of failure, if a program failed. */
   readonly failure?: FailureKind | undefined;
 }
 
-/** The config as it was last read. */
+/** The result of the last read of the config. */
 export interface ConfigRecord {
   readonly path: string;
-  /** False if it is wrong; then an older policy may be in force. */
+  /** Whether the config is valid. If not, an older policy may be in force. */
   readonly ok: boolean;
   readonly problems: readonly Problem[];
-  /** Of the files' contents, in hexadecimal digits. */
+  /** Hash of the files' contents, in hexadecimal digits. */
   readonly digest: string;
 }
 
-/** What this program is. */
-export interface Start {
-  /** Milliseconds since 1970. */
-  readonly at: number;
+/** Version, commit and runtime of this binary. */
+export interface Build {
   readonly version: string;
   readonly commit: string;
   readonly bun: string;
 }
 
-/** What the rules are written with. */
+/** The backend that writes the rules. */
 export interface BackendRecord {
   readonly backend: Backend["name"];
-  /** What the backend writes with. */
+  /** The program that the backend writes with. */
   readonly writer: string;
-  /** Why it is that backend. */
+  /** Why this backend was chosen. */
   readonly reason: string;
-  /** Whether a better one fails now. */
+  /** Whether it replaces a preferred backend that fails. */
   readonly fallback: boolean;
 }
 
-/** What the agent went through, for metrics, health and the status page. The agent writes, they read. */
-export class Journal {
-  /** The last few, the newest last. */
+/** The state of the agent, for metrics, health, `status` and the status page. Only the agent writes it. */
+export class AgentState {
+  /** The last syncs, newest last. */
   readonly syncs: SyncRecord[] = [];
   config: ConfigRecord | undefined;
-  /** Undefined as long as there is nothing to write with. */
+  /** Undefined until a backend is available. */
   backend: BackendRecord | undefined;
-  /** The policy that is to be in the kernel; undefined as long as there was no good config. */
+  /** The policy from the last valid config; undefined until there is one. */
   policy: Policy | undefined;
-  /** Whether the kernel held the policy when it was last looked at. */
+  /** Whether the kernel held the policy's rules at the end of the last sync. */
   inSync = false;
-  /** Since when that is so, in milliseconds since 1970. */
+  /** When `inSync` last changed, in milliseconds since 1970. */
   since: number;
-  /** How often a full sync runs, in milliseconds. */
+  /** Milliseconds between full syncs. */
   interval = 60_000;
-  /** When a sync last succeeded, in milliseconds since 1970. */
+  /** When the last successful sync started, in milliseconds since 1970. */
   lastSuccess: number | undefined;
-  /** Whether somebody changes our rules again and again, so that repairs are held back. */
-  fighting = false;
+  /** Whether another program keeps changing our rules, so that the agent slows down repairs. */
+  contested = false;
   /** Current problems that do not keep the policy from being in force, by topic. */
   readonly warnings = new Map<string, string>();
-  /** Foreign NAT rules and what they do to the policy, as of the last look. */
-  competing: readonly Competing[] = [];
+  /** Foreign rules that conflict with the policy, as of the last look. */
+  conflicts: readonly Competing[] = [];
   readonly totals = new Totals();
   /** When the last sync ended, by a monotonic clock. */
   #ended = performance.now();
-  /** When the sync that runs began, by the same clock. */
+  /** When the current sync began, by the same clock. */
   #began: number | undefined;
   readonly #listeners: ((sync: SyncRecord) => void)[] = [];
 
-  constructor(readonly start: Start) {
-    this.since = start.at;
+  /** @param startedAt when the agent started, in milliseconds since 1970 */
+  constructor(
+    readonly build: Build,
+    readonly startedAt: number,
+  ) {
+    this.since = startedAt;
   }
 
-  /** Notes a sync that begins. */
-  began(): void {
+  syncBegan(): void {
     this.#began = performance.now();
   }
 
-  /** Notes a sync that ended. */
-  synced(sync: SyncRecord): void {
+  syncEnded(sync: SyncRecord): void {
     this.#ended = performance.now();
     this.#began = undefined;
     const inSync = sync.result !== "failed";
@@ -104,32 +104,34 @@ export class Journal {
     for (const listener of this.#listeners) listener(sync);
   }
 
-  /** Calls `listener` for each sync, those that are still kept first. */
-  follow(listener: (sync: SyncRecord) => void): void {
+  /** Calls `listener` with the syncs so far that are still kept, then with each new one. */
+  onSync(listener: (sync: SyncRecord) => void): void {
     this.syncs.forEach(listener);
     this.#listeners.push(listener);
   }
 
   /**
-   * Undefined while the loop lives; otherwise why it is dead: a sync has run for more than three minutes, longer than
-   * its programs may take, or none has run for three resync intervals.
+   * Why the loop hangs; undefined if it is alive. It hangs if a sync runs for over three minutes, longer than the
+   * deadlines of its programs allow, or if no sync ran for three resync intervals.
    */
   get stalled(): string | undefined {
     const now = performance.now();
     if (this.#began !== undefined) {
       const runs = now - this.#began;
-      return runs > LONGEST_SYNC_MS ? `the sync has not ended for ${Math.round(runs / 1000)} s` : undefined;
+      return runs > LONGEST_SYNC_MS
+        ? `the current sync has been running for ${Math.round(runs / 1000)} s`
+        : undefined;
     }
     const idle = now - this.#ended;
     return idle > 3 * this.interval ? `the last sync ended ${Math.round(idle / 1000)} s ago` : undefined;
   }
 
-  /** Undefined if the loop lives and the policy in force is in the kernel; else why not. */
+  /** Why the agent is not ready; undefined if the loop is alive and the kernel holds the policy's rules. */
   get unready(): string | undefined {
     const { stalled } = this;
     if (stalled !== undefined || this.inSync) return stalled;
-    if (this.backend && !this.policy) return "there has been no good config yet";
-    return this.syncs.at(-1)?.message ?? "the first sync has not ended yet";
+    if (this.backend && !this.policy) return "no valid config yet";
+    return this.syncs.at(-1)?.message ?? "the first sync has not finished yet";
   }
 }
 

@@ -1,18 +1,18 @@
 import type { Counter } from "../../src/backends/backend.ts";
 import { Cidr } from "../../src/net/cidr.ts";
-import { Journal, type SyncRecord } from "../../src/observe/journal.ts";
+import { AgentState, type SyncRecord } from "../../src/observe/agent-state.ts";
 
-/** The journal of an agent that has just been started. */
-export function journal(): Journal {
+/** The state of an agent that has just been started. */
+export function agentState(): AgentState {
   const at = Date.UTC(2026, 0, 2, 3, 4, 5);
-  const about = new Journal({ at, version: "1.2.3", commit: "0123456789ab", bun: "1.4.5" });
-  about.backend = {
+  const state = new AgentState({ version: "1.2.3", commit: "0123456789ab", bun: "1.4.5" }, at);
+  state.backend = {
     backend: "nftables",
     writer: "nft",
     reason: "nft is installed and the kernel accepts the rules",
     fallback: false,
   };
-  return about;
+  return state;
 }
 
 /** A sync of 15 ms. */

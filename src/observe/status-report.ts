@@ -5,19 +5,19 @@ import { ownServicesNote } from "../inspect/own-services.ts";
 import { podProblems } from "../inspect/pods.ts";
 import { policySummary, type Status, statusCidrs } from "../inspect/status.ts";
 import { printableJson } from "../system/printable.ts";
-import type { Journal, SyncRecord } from "./journal.ts";
+import type { AgentState, SyncRecord } from "./agent-state.ts";
 
 /** What an agent knows of itself, for `ipmasq status`. */
-export async function agentStatus(journal: Journal): Promise<Status> {
-  const { policy, totals } = journal;
-  const head = await statusHead(journal);
+export async function statusReport(state: AgentState): Promise<Status> {
+  const { policy, totals } = state;
+  const head = await statusHead(state);
   return policy ? { ...head, cidrs: [...statusCidrs(policy, totals.of)] } : head;
 }
 
 /** The same as JSON in pieces, one for each CIDR, of which there may be many. */
-export async function agentStatusJson(journal: Journal): Promise<Iterable<string>> {
-  const { policy, totals } = journal;
-  const head = printableJson(JSON.stringify(await statusHead(journal)));
+export async function statusReportJson(state: AgentState): Promise<Iterable<string>> {
+  const { policy, totals } = state;
+  const head = printableJson(JSON.stringify(await statusHead(state)));
   return policy ? withCidrs(head, statusCidrs(policy, totals.of)) : [`${head}\n`];
 }
 
@@ -35,14 +35,14 @@ function* withCidrs(head: string, cidrs: Iterable<Status["cidrs"][number]>): Gen
 }
 
 /** The status with an empty list of CIDRs at its end. */
-async function statusHead(journal: Journal): Promise<Status> {
-  const { start, backend, inSync, since, unready, config, policy, totals, syncs, competing, warnings } =
-    journal;
+async function statusHead(state: AgentState): Promise<Status> {
+  const { build, backend, inSync, since, unready, config, policy, totals, syncs, conflicts, warnings } =
+    state;
   const conntrack = await readConntrack();
   const note = policy && (await ownServicesNote(policy));
   return {
     from: "agent",
-    version: start.version,
+    version: build.version,
     ...backend,
     inSync,
     since: new Date(since).toISOString(),
@@ -50,7 +50,7 @@ async function statusHead(journal: Journal): Promise<Status> {
     config: config?.path ?? "",
     ...(policy ? policySummary(policy, totals.of) : { outbound: [] }),
     ...(conntrack && { conntrack }),
-    competing: [...competing],
+    conflicts: [...conflicts],
     ...(note !== undefined && { notes: [note] }),
     problems: [
       ...syncs.flatMap(problem),
