@@ -10,7 +10,10 @@ const LAYERS = [
   "agent",
   "observe",
   "inspect",
+  "conflicts",
   "backends",
+  "xtables",
+  "nft",
   "policy",
   "config",
   "net",
@@ -19,28 +22,36 @@ const LAYERS = [
 
 test("imports run downwards only", async () => {
   const upward: string[] = [];
-  for await (const file of new Bun.Glob("**/*.ts").scan(SRC)) {
-    const source = await Bun.file(join(SRC, file)).text();
-    for (const [, imported = ""] of source.matchAll(/(?:from|import\()\s*"(\.[^"]+)"/g)) {
-      const target = relative(SRC, join(SRC, file, "..", imported));
-      if (layer(target) < layer(file)) upward.push(`${file} imports ${target}`);
-    }
+  for await (const { file, target } of imports("**/*.ts")) {
+    if (layer(target) < layer(file)) upward.push(`${file} imports ${target}`);
   }
   expect(upward).toEqual([]);
 });
 
 test("each backend knows nothing of the other", async () => {
   const across: string[] = [];
-  for await (const file of new Bun.Glob("backends/{nftables,iptables}/*.ts").scan(SRC)) {
-    const source = await Bun.file(join(SRC, file)).text();
-    if (source.includes(file.includes("nftables") ? "../iptables/" : "../nftables/backend"))
-      across.push(file);
+  for await (const { file, target } of imports("backends/*/*.ts")) {
+    const [, own] = file.split("/");
+    const [layer, other] = target.split("/");
+    if (layer === "backends" && !other?.endsWith(".ts") && other !== own)
+      across.push(`${file} imports ${target}`);
   }
   expect(across).toEqual([]);
 });
 
+test("a driver knows its tool, and no policy", async () => {
+  const found: string[] = [];
+  for await (const { file, target } of imports("{nft,xtables}/*.ts")) {
+    if (/^(policy|config)\//.test(target)) found.push(`${file} imports ${target}`);
+  }
+  for await (const file of new Bun.Glob("{nft,xtables}/*.ts").scan(SRC)) {
+    if (/ip-masq|IP-MASQ/.test(await Bun.file(join(SRC, file)).text())) found.push(file);
+  }
+  expect(found).toEqual([]);
+});
+
 /** Files that run a program or parse a text, and so may look at what it printed. */
-const DRIVERS = /^(system\/|backends\/nftables\/nft\.ts|backends\/iptables\/(tools|variant)\.ts)/;
+const DRIVERS = /^(system|nft|xtables)\//;
 const TEXTS = "(?:message|what|remedy|stderr)";
 const SEARCHES = [
   new RegExp(String.raw`\b${TEXTS}\??\.(?:includes|startsWith|endsWith|match|search|indexOf)\(`),
@@ -88,6 +99,16 @@ test.each([
 ])("one that can be set would be seen: %s", line => {
   expect(SETTABLE.test(line.replace(TIMESTAMP, ""))).toBe(true);
 });
+
+/** The imports of files in `src`, by paths within it. */
+async function* imports(glob: string): AsyncGenerator<{ readonly file: string; readonly target: string }> {
+  for await (const file of new Bun.Glob(glob).scan(SRC)) {
+    const source = await Bun.file(join(SRC, file)).text();
+    for (const [, imported = ""] of source.matchAll(/(?:from|import\()\s*"(\.[^"]+)"/g)) {
+      yield { file, target: relative(SRC, join(SRC, file, "..", imported)) };
+    }
+  }
+}
 
 function layer(file: string): number {
   const index = LAYERS.indexOf(file.split("/")[0] ?? "");

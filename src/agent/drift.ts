@@ -1,5 +1,5 @@
 import type { Plan } from "../backends/backend.ts";
-import { isIncumbentText } from "../backends/comments.ts";
+import { isIncumbentText } from "../backends/ownership.ts";
 
 /** What a write changes of the rules in the kernel, in numbers of lines, with the first of each kind. */
 export type Drift = {

@@ -1,7 +1,7 @@
 import type { Cidr, Family } from "../net/cidr.ts";
+import type { TraceableRuleset } from "../net/trace.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { ProgramError } from "../system/program.ts";
-import type { KernelRules } from "./rules.ts";
 
 /**
  * Brings a policy into the kernel and keeps an eye on it. Holds no memory of what it did: everything is
@@ -34,7 +34,7 @@ export interface Backend {
   readonly claimsKept?: boolean;
   claimKept?(claim: boolean): void;
   /** What the kernel holds of ours, as rules that can be followed; nothing of a family in which there is none. */
-  rules(families: readonly Family[]): Promise<readonly KernelRules[]>;
+  rules(families: readonly Family[]): Promise<readonly TraceableRuleset[]>;
   /** What any agent of ours ever put into the kernel by this writer and is still there, a line each. */
   held(families?: readonly Family[]): Promise<readonly string[]>;
   /** Takes everything away that any agent of ours ever put into the kernel; says what that was. */

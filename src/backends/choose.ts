@@ -1,10 +1,10 @@
 import type { Policy } from "../policy/policy.ts";
 import { ProgramError } from "../system/program.ts";
+import { PROGRAMS, type Programs } from "../xtables/programs.ts";
+import { allCommands, chooseCommands } from "../xtables/variant.ts";
 import type { Backend } from "./backend.ts";
 import { IptablesBackend } from "./iptables/backend.ts";
 import { NftNatBackend } from "./iptables/nft-backend.ts";
-import { PROGRAMS, type Programs } from "./iptables/programs.ts";
-import { allTools, chooseTools } from "./iptables/variant.ts";
 import { NftablesBackend } from "./nftables/backend.ts";
 import { Takeover } from "./takeover.ts";
 
@@ -82,7 +82,7 @@ export async function mayRemain(backend: Backend): Promise<boolean> {
  * @param chain the agent's chain, if not the default one
  */
 export async function everyBackend(chain?: string, programs: Programs = PROGRAMS): Promise<Backend[]> {
-  const tools = await allTools(programs);
+  const tools = await allCommands(programs);
   const byIptables = tools.map(it => new IptablesBackend(it, chain));
   if (!programs.has("nft")) return byIptables;
   const byNft = new NftNatBackend(programs, chain);
@@ -120,7 +120,7 @@ async function choose(
 }
 
 async function iptables(programs: Programs, all: readonly Backend[], reason: string): Promise<Choice> {
-  const choice = await chooseTools(programs);
+  const choice = await chooseCommands(programs);
   const written = (writer: string) => all.find(it => it.name === "iptables" && it.writer === writer);
   const byTools = choice && written(choice.tools.variant);
   if (byTools) return { backend: byTools, reason: `${reason}; ${choice.reason}` };

@@ -1,10 +1,10 @@
 import type { Family } from "../net/cidr.ts";
+import type { TraceableRuleset } from "../net/trace.ts";
 import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
 import type { ProgramError } from "../system/program.ts";
 import { type Backend, FAMILIES, type Plan, type Tally, type Watch, type Watcher } from "./backend.ts";
 import { inEachPlace, isHarmless, type PlaceFailure } from "./places.ts";
-import type { KernelRules } from "./rules.ts";
 import { type Synced, sync } from "./sync.ts";
 
 /** What other backends left, or this one in a family that is no longer enabled. */
@@ -86,7 +86,7 @@ export class Takeover {
    */
   async rules(
     families: readonly Family[],
-  ): Promise<{ readonly rules: readonly KernelRules[]; readonly failures: readonly string[] }> {
+  ): Promise<{ readonly rules: readonly TraceableRuleset[]; readonly failures: readonly string[] }> {
     const read = (backend: Backend, families: readonly Family[]) => backend.rules(families);
     const own = await inEachPlace([this.backend], families, read);
     const [failure] = own.failures;

@@ -17,7 +17,7 @@ export function exemptionFor(
   return {
     exemption: async () => {
       try {
-        const { exemptionKeptByIptables } = await import("../inspect/exemption.ts");
+        const { exemptionKeptByIptables } = await import("../conflicts/exemption.ts");
         return await exemptionKeptByIptables({ chain, policy });
       } catch (error) {
         failed(messageOf(error));

@@ -90,7 +90,7 @@ async function fromKernel(flags: AgentFlags, policy: Policy): Promise<Answering>
     ...exemptionFor(policy.chain, async () => policy),
   });
   const { rules: kernel, failures } = await backend.rules(FAMILIES);
-  const { findConflicts } = await import("../inspect/conflicts.ts");
+  const { findConflicts } = await import("../conflicts/find.ts");
   const { competing } = await findConflicts(policy, backend.name);
   const { readAddressTypes } = await import("../inspect/local-routes.ts");
   const { isLocal, isBroadcast } = await readAddressTypes();

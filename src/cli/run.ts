@@ -1,6 +1,5 @@
 import { Agent } from "../agent/agent.ts";
 import { Backoff } from "../agent/backoff.ts";
-import { Competitors } from "../agent/competitors.ts";
 import type { Settings } from "../agent/desired-policy.ts";
 import { NodeLock } from "../agent/node-lock.ts";
 import type { SyncRequest } from "../agent/sync-queue.ts";
@@ -8,6 +7,7 @@ import { feedWatchdog } from "../agent/watchdog.ts";
 import { type ChooseOptions, type Chosen, chooseBackend, everyBackend } from "../backends/choose.ts";
 import { Failover } from "../backends/failover.ts";
 import { removeAll } from "../backends/removal.ts";
+import { Competitors } from "../conflicts/report.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { Listen } from "../net/listen.ts";
 import { AgentState } from "../observe/agent-state.ts";

@@ -93,7 +93,7 @@ async function lookBeside(answer: Status, chain: string): Promise<Status> {
 /** What kernel and config say. What cannot be found out is among the problems. */
 async function askKernel(flags: AgentFlags): Promise<Status> {
   const { policyStatus } = await import("../inspect/status.ts");
-  const { findConflicts } = await import("../inspect/conflicts.ts");
+  const { findConflicts } = await import("../conflicts/find.ts");
   const { readConntrack } = await import("../inspect/conntrack.ts");
   const loaded = await loadConfig(flags.config, loadOptions(flags, ""));
   const conntrack = await readConntrack();

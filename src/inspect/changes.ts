@@ -1,7 +1,8 @@
 import { excludeCidr, mergeCidr } from "cidr-tools";
 import type { Family } from "../net/cidr.ts";
+import { BROADCAST, MULTICAST } from "../net/group-address.ts";
 import { formatPortRanges } from "../net/ports.ts";
-import { BROADCAST, type CidrList, type FamilyPolicy, MULTICAST, type Policy } from "../policy/policy.ts";
+import type { CidrList, FamilyPolicy, Policy } from "../policy/policy.ts";
 import { ANY_INTERFACE, type InterfaceSet, interfacesWithout } from "./interface-set.ts";
 
 /** Connections whose verdict changes: those to one of `to`, from one of `from`, that leave by one of `by`. */

@@ -1,11 +1,11 @@
 import * as v from "valibot";
-import { type Fate, follow, type KernelRules } from "../backends/rules.ts";
+import { type Competing, competingText } from "../conflicts/conflict.ts";
 import { type Address, Cidr } from "../net/cidr.ts";
 import { formatPortRanges } from "../net/ports.ts";
 import { PROTOCOLS, type Protocol } from "../net/protocol.ts";
+import { type TraceableRuleset, type TraceResult, trace } from "../net/trace.ts";
 import type { Policy } from "../policy/policy.ts";
 import { type Verdict, verdict } from "../policy/verdict.ts";
-import { type Competing, competingText } from "./competing-rule.ts";
 import { OriginJson, originJson } from "./origin.ts";
 
 /** A connection that somebody asks about. What is not known is left out. */
@@ -118,14 +118,14 @@ export function explain(policy: Policy, question: Question): Explanation {
 export function explainLive(
   policy: Policy,
   question: Question,
-  kernel: readonly KernelRules[],
+  kernel: readonly TraceableRuleset[],
   competing: readonly Competing[] = [],
 ): Explanation {
   const said = explain(policy, question);
   const local = question.local ?? LOOPBACK.some(it => it.contains(question.destination));
   const fates = kernel
     .filter(({ family }) => family === question.destination.family)
-    .map(rules => follow(rules, { ...question, local }));
+    .map(rules => trace(rules, { ...question, local }));
   const fate =
     fates.find(({ verdict }) => verdict === "masquerade") ??
     fates.find(({ verdict }) => verdict === "unknown") ??
@@ -146,7 +146,11 @@ export function explainLive(
 }
 
 /** Whether a foreign rule may decide the other way about a connection. */
-function contradicts(it: Competing, verdict: Fate["verdict"], { source, destination }: Question): boolean {
+function contradicts(
+  it: Competing,
+  verdict: TraceResult["verdict"],
+  { source, destination }: Question,
+): boolean {
   const { kind, harmless, exposes, andMore = false, exempts = [], sources } = it;
   const holds = (texts: readonly string[], address: Address) =>
     texts.some(text => Cidr.literal(text).contains(address));
@@ -156,7 +160,7 @@ function contradicts(it: Competing, verdict: Fate["verdict"], { source, destinat
   return verdict === "keep" && !harmless && from && exposed;
 }
 
-const NO_RULES: Fate = { verdict: "keep" };
+const NO_RULES: TraceResult = { verdict: "keep" };
 
 /** RFC 1122 and RFC 4291: addresses of every node. */
 const LOOPBACK = ["127.0.0.0/8", "::1/128"].map(Cidr.literal);

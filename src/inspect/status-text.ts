@@ -1,6 +1,6 @@
+import { competingText, effectText, some } from "../conflicts/conflict.ts";
 import { formatOrigin } from "../policy/policy.ts";
 import { printable } from "../system/printable.ts";
-import { competingText, effectText, some } from "./competing-rule.ts";
 import type { OriginJson } from "./origin.ts";
 import type { Status } from "./status.ts";
 

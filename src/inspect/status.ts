@@ -1,9 +1,9 @@
 import * as v from "valibot";
 import type { Counter } from "../backends/backend.ts";
+import { Competing } from "../conflicts/conflict.ts";
 import type { Family } from "../net/cidr.ts";
 import { formatPortRanges } from "../net/ports.ts";
 import type { CidrList, Policy } from "../policy/policy.ts";
-import { Competing } from "./competing-rule.ts";
 import { OriginJson, originJson } from "./origin.ts";
 
 const Count = v.object({

@@ -1,6 +1,6 @@
 import type { Backend } from "../backends/backend.ts";
 import type { Problem } from "../config/problem.ts";
-import type { Competing } from "../inspect/competing-rule.ts";
+import type { Competing } from "../conflicts/conflict.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { FailureKind } from "../system/program.ts";
 import { Totals } from "./totals.ts";

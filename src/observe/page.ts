@@ -1,5 +1,5 @@
 import { formatProblems } from "../config/problem.ts";
-import { effectText } from "../inspect/competing-rule.ts";
+import { effectText } from "../conflicts/conflict.ts";
 import type { Counted, CountOf } from "../inspect/status.ts";
 import { formatDuration } from "../net/duration.ts";
 import { formatPortRanges } from "../net/ports.ts";
@@ -103,7 +103,7 @@ ${policy.families.map(family => familySection(family, totals.of))}`;
 
 function familySection(policy: FamilyPolicy, counted: CountOf): Html {
   const { family, sources, nonMasqueradeSources, masquerade, nonMasquerade } = policy;
-  const lists: readonly Listed[] = [
+  const lists: readonly NftObject[] = [
     { list: nonMasqueradeSources, verdict: "never masqueraded from here", count: () => undefined },
     ...(sources ? [{ list: sources, verdict: "may be masqueraded", count: () => undefined }] : []),
     ...([masquerade, nonMasquerade] as const).map((list, i) => {
@@ -125,14 +125,14 @@ ${more(rows)}
 `;
 }
 
-interface Listed {
+interface NftObject {
   readonly list: CidrList;
   readonly verdict: string;
   readonly count: (cidr: string) => Counted | undefined;
 }
 
 /** The rows that are shown; no others are made. */
-function* firstRows(lists: readonly Listed[]): Generator<Html> {
+function* firstRows(lists: readonly NftObject[]): Generator<Html> {
   let left = MOST_ROWS;
   for (const { list, verdict, count: counted } of lists) {
     for (const it of list.effective) {

@@ -1,6 +1,6 @@
 import type { Config, Located } from "../config/config.ts";
 import type { Position } from "../config/problem.ts";
-import { type Address, Cidr, type Family, separateRedundant } from "../net/cidr.ts";
+import { Cidr, type Family, separateRedundant } from "../net/cidr.ts";
 import type { PortRange } from "../net/ports.ts";
 
 /** Where a part of the policy comes from. */
@@ -134,25 +134,6 @@ function linkLocal(config: Config): Entry[] {
 function defaults(allReserved: boolean): Entry[] {
   return [...PRIVATE, ...(allReserved ? OTHER_RESERVED : [])];
 }
-
-/** Whether an address stands for a group. */
-export function isMulticast(address: Address): boolean {
-  return MULTICAST[address.family].contains(address);
-}
-
-/** Whether an address stands for all hosts of any network. */
-export function isBroadcast(address: Address): boolean {
-  return BROADCAST.some(cidr => cidr.contains(address));
-}
-
-/** RFC 919, and 0.0.0.0, which the kernel takes for the same. */
-export const BROADCAST = ["255.255.255.255/32", "0.0.0.0/32"].map(Cidr.literal);
-
-/** RFC 5771 and RFC 4291. */
-export const MULTICAST: Readonly<Record<Family, Cidr>> = {
-  ip: Cidr.literal("224.0.0.0/4"),
-  ip6: Cidr.literal("ff00::/8"),
-};
 
 /** RFC 1918. */
 const PRIVATE = known(DEFAULT, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16");

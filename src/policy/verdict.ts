@@ -1,13 +1,6 @@
 import { type Address, type Cidr, compareCidrs } from "../net/cidr.ts";
-import {
-  type CidrList,
-  type Entry,
-  formatOrigin,
-  isBroadcast,
-  isMulticast,
-  type Origin,
-  type Policy,
-} from "./policy.ts";
+import { isBroadcast, isMulticast } from "../net/group-address.ts";
+import { type CidrList, type Entry, formatOrigin, type Origin, type Policy } from "./policy.ts";
 
 /** A connection that is about to leave the node. What is not known is left out, and then matches anything. */
 export interface Connection {

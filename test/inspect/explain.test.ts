@@ -1,13 +1,13 @@
 import { describe, expect, test } from "bun:test";
-import { kernelRule } from "../../src/backends/iptables/kernel-rules.ts";
 import { ruleset as iptablesRuleset } from "../../src/backends/iptables/ruleset.ts";
-import { kernelRules } from "../../src/backends/nftables/kernel-rules.ts";
 import { ruleset } from "../../src/backends/nftables/ruleset.ts";
-import { follow, type KernelRules } from "../../src/backends/rules.ts";
 import { type Explanation, explain, type Question } from "../../src/inspect/explain.ts";
 import { explanationLine, explanationText } from "../../src/inspect/explain-text.ts";
 import { type Address, parseAddress } from "../../src/net/cidr.ts";
+import { type TraceableRuleset, trace } from "../../src/net/trace.ts";
+import { traceableRuleset } from "../../src/nft/traceable.ts";
 import type { Policy } from "../../src/policy/policy.ts";
+import { traceableRule } from "../../src/xtables/traceable.ts";
 import { policy, type Short } from "../policies.ts";
 
 function address(text: string): Address {
@@ -121,8 +121,8 @@ test("for people", () => {
 });
 
 /** What each backend writes for a policy, as rules that can be followed. */
-const RENDERED: Readonly<Record<"nftables" | "iptables", (policy: Policy) => KernelRules[]>> = {
-  nftables: policy => ruleset(policy).map(kernelRules),
+const RENDERED: Readonly<Record<"nftables" | "iptables", (policy: Policy) => TraceableRuleset[]>> = {
+  nftables: policy => ruleset(policy).map(traceableRuleset),
   iptables: policy =>
     policy.families.map(family => {
       const { jump, chains } = iptablesRuleset(policy, family);
@@ -130,7 +130,7 @@ const RENDERED: Readonly<Record<"nftables" | "iptables", (policy: Policy) => Ker
       return {
         family: family.family,
         base: "POSTROUTING",
-        chains: new Map(all.map(({ name, rules }) => [name, rules.map(rule => kernelRule(name, rule))])),
+        chains: new Map(all.map(({ name, rules }) => [name, rules.map(rule => traceableRule(name, rule))])),
       };
     }),
 };
@@ -195,7 +195,7 @@ describe.each(["nftables", "iptables"] as const)("the rule and chain that are na
       const explanation = explain(meant, asked);
       const [text = ""] = explanationText(explanation, meant, backend).filter(it => it.startsWith("  rule "));
       const rules = rendered.find(({ family }) => family === asked.destination.family);
-      const fate = rules && follow(rules, asked);
+      const fate = rules && trace(rules, asked);
       const about = `${asked.source?.text} ${asked.destination.text} ${text}`;
       expect(fate?.verdict ?? "keep", about).toBe(explanation.verdict);
       const [, why, named = "", outbound = named] = NAMED.exec(text) ?? [];

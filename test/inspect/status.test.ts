@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import type { Competing } from "../../src/inspect/competing-rule.ts";
+import type { Competing } from "../../src/conflicts/conflict.ts";
 import { policyStatus, type Status } from "../../src/inspect/status.ts";
 import { statusText } from "../../src/inspect/status-text.ts";
 import { counter } from "../observe/agent-states.ts";

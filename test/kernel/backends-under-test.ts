@@ -5,14 +5,14 @@ import type { Lab } from "../../lab/lab.ts";
 import type { Backend } from "../../src/backends/backend.ts";
 import { IptablesBackend } from "../../src/backends/iptables/backend.ts";
 import { NftNatBackend } from "../../src/backends/iptables/nft-backend.ts";
-import type { Programs } from "../../src/backends/iptables/programs.ts";
 import { renderRestore } from "../../src/backends/iptables/render.ts";
 import { ruleset as iptablesRuleset } from "../../src/backends/iptables/ruleset.ts";
-import { Tools, type Variant } from "../../src/backends/iptables/tools.ts";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { renderJson, renderText } from "../../src/backends/nftables/render.ts";
 import { ruleset } from "../../src/backends/nftables/ruleset.ts";
 import type { Policy } from "../../src/policy/policy.ts";
+import { IptablesCommands, type Variant } from "../../src/xtables/commands.ts";
+import type { Programs } from "../../src/xtables/programs.ts";
 import { judge as judgeRules } from "../backends/iptables/judge.ts";
 import { judge as judgeTables } from "../backends/nftables/judge.ts";
 import type { Packet } from "../packet.ts";
@@ -113,7 +113,9 @@ export function iptables(variant: Variant, folder?: string): BackendUnderTest {
   return {
     open: (lab, through = []) =>
       new IptablesBackend(
-        new Tools(variant, suffix, true, programsOf(lab, through, path), { lock: 10, look: 50 }),
+        new IptablesCommands(variant, suffix, true, programsOf(lab, through, path)),
+        undefined,
+        50,
       ),
     reads: policy => (variant === "iptables-legacy" ? policy.families.length : chainsOf(policy)),
     snapshot: async lab => {

@@ -5,9 +5,9 @@ import { CrashingNft, type NftMode } from "../../lab/crashing-nft.ts";
 import { Lab } from "../../lab/lab.ts";
 import { save } from "../../lab/save.ts";
 import { IptablesBackend } from "../../src/backends/iptables/backend.ts";
-import { Tools } from "../../src/backends/iptables/tools.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { Totals } from "../../src/observe/totals.ts";
+import { IptablesCommands } from "../../src/xtables/commands.ts";
 import { policy } from "../policies.ts";
 import { programsOf } from "./backends-under-test.ts";
 
@@ -144,7 +144,9 @@ test("what is counted stays true where iptables cannot claim kept connections", 
   const programs = programsOf(lab);
   const argv = (name: string) =>
     name === "iptables-nft-restore" ? lab.node.command(["sh", "-c", refusing, name]) : programs.argv(name);
-  const backend = new IptablesBackend(new Tools("iptables-nft", "-nft", true, { ...programs, argv }));
+  const backend = new IptablesBackend(
+    new IptablesCommands("iptables-nft", "-nft", true, { ...programs, argv }),
+  );
   const totals = new Totals();
   await sync(backend, policy(), totals);
   await lab.connect({ protocol: "udp", to: "10.1.2.3" });

@@ -4,10 +4,10 @@ import { Lines } from "../../lab/lines.ts";
 import type { Plan } from "../../src/backends/backend.ts";
 import { chooseBackend, everyBackend } from "../../src/backends/choose.ts";
 import { IptablesBackend } from "../../src/backends/iptables/backend.ts";
-import type { Programs } from "../../src/backends/iptables/programs.ts";
-import { Tools, type Variant } from "../../src/backends/iptables/tools.ts";
-import { chooseTools } from "../../src/backends/iptables/variant.ts";
 import { sync } from "../../src/backends/sync.ts";
+import { IptablesCommands, type Variant } from "../../src/xtables/commands.ts";
+import type { Programs } from "../../src/xtables/programs.ts";
+import { chooseCommands } from "../../src/xtables/variant.ts";
 import { policy } from "../policies.ts";
 import { programsOf } from "./backends-under-test.ts";
 import { upstreamAgentSync } from "./upstream-agent.ts";
@@ -36,7 +36,9 @@ afterEach(async () => {
 const run = (line: string) => lab.node.output(["sh", "-c", line]);
 const backend = (variant: Variant, lock = 10) =>
   new IptablesBackend(
-    new Tools(variant, variant.slice("iptables".length), true, programsOf(lab), { lock, look: 50 }),
+    new IptablesCommands(variant, variant.slice("iptables".length), true, programsOf(lab), lock),
+    undefined,
+    50,
   );
 
 /** What ip-masq-agent leaves in a chain of any name. */
@@ -253,11 +255,11 @@ describe("the choice", () => {
 
   test("is that of kubelet's hint, whatever else there is", async () => {
     await run("iptables-legacy -t mangle -N KUBE-KUBELET-CANARY");
-    expect((await chooseTools(programsOf(lab)))?.reason).toBe(
+    expect((await chooseCommands(programsOf(lab)))?.reason).toBe(
       "kubelet's chain KUBE-KUBELET-CANARY is in iptables-legacy",
     );
     await run("iptables-nft -t mangle -N KUBE-IPTABLES-HINT");
-    expect((await chooseTools(programsOf(lab)))?.reason).toBe(
+    expect((await chooseCommands(programsOf(lab)))?.reason).toBe(
       "kubelet's chain KUBE-IPTABLES-HINT is in iptables-nft",
     );
     await run("iptables-legacy -t mangle -X");
@@ -265,13 +267,15 @@ describe("the choice", () => {
 
   test("is that with more rules if there is no hint", async () => {
     await run("iptables-legacy -t nat -A POSTROUTING -s 10.1.0.0/16 -j RETURN");
-    expect((await chooseTools(programsOf(lab)))?.reason).toBe("iptables-nft has 0 rules, iptables-legacy 1");
-    expect((await chooseTools(programsOf(lab)))?.tools.variant).toBe("iptables-legacy");
+    expect((await chooseCommands(programsOf(lab)))?.reason).toBe(
+      "iptables-nft has 0 rules, iptables-legacy 1",
+    );
+    expect((await chooseCommands(programsOf(lab)))?.tools.variant).toBe("iptables-legacy");
   });
 
   test("without ip6tables is an error if IPv6 is enabled", async () => {
     const programs = hidden("ip6tables-nft-save");
-    const tools = new Tools("iptables-nft", "-nft", true, programs);
+    const tools = new IptablesCommands("iptables-nft", "-nft", true, programs);
     await expect(new IptablesBackend(tools).plan(policy({}, { enableIPv6: true }))).rejects.toThrow(
       "ip6tables-nft-save: is not installed; install ip6tables, or leave --enable-ipv6 away",
     );

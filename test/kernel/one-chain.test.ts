@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { debianTools, SUITES } from "../../lab/debian.ts";
 import { output } from "../../lab/output.ts";
-import { PROGRAMS, type Programs } from "../../src/backends/iptables/programs.ts";
-import { Tools, type Variant } from "../../src/backends/iptables/tools.ts";
-import { Nft } from "../../src/backends/nftables/nft.ts";
+import { Nft } from "../../src/nft/nft.ts";
+import { IptablesCommands, type Variant } from "../../src/xtables/commands.ts";
+import { PROGRAMS, type Programs } from "../../src/xtables/programs.ts";
 import { absent } from "../programs.ts";
 
 const VARIANTS = ["iptables-nft", "iptables-legacy"] as const;
@@ -14,8 +14,8 @@ function programsIn(folder: string): Programs {
   return { ...PROGRAMS, has: name => Bun.which(path(name)) !== null, argv: name => [path(name)] };
 }
 
-function tools(variant: Variant, folder: string): Tools {
-  return new Tools(variant, variant.slice("iptables".length), true, programsIn(folder));
+function tools(variant: Variant, folder: string): IptablesCommands {
+  return new IptablesCommands(variant, variant.slice("iptables".length), true, programsIn(folder));
 }
 
 afterEach(async () => {

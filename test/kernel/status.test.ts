@@ -7,8 +7,8 @@ import { Lines } from "../../lab/lines.ts";
 import { batch } from "../../lab/network.ts";
 import { versionOf } from "../../lab/version.ts";
 import { WRITERS } from "../../lab/writers.ts";
-import { crashesBesideNewer } from "../../src/backends/nftables/version.ts";
 import { Status } from "../../src/inspect/status.ts";
+import { crashesBesideNewer } from "../../src/nft/version.ts";
 
 /** In the empty /run of lab/isolate. */
 const FOLDER = "/run/status";

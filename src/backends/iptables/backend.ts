@@ -1,21 +1,21 @@
 import { Cidr, type Family } from "../../net/cidr.ts";
+import type { TraceableRuleset } from "../../net/trace.ts";
 import type { FamilyPolicy, Policy } from "../../policy/policy.ts";
 import { failureKind, ProgramError } from "../../system/program.ts";
+import { type IptablesCommands, legacyTables } from "../../xtables/commands.ts";
+import { IpsecSupport } from "../../xtables/ipsec.ts";
+import { optionOf, targetOf } from "../../xtables/rule.ts";
+import { type Counted, POSTROUTING, type Saved } from "../../xtables/save.ts";
+import { traceableRule } from "../../xtables/traceable.ts";
 import { type Backend, type Counter, FAMILIES, type Plan, type Watch, type Watcher } from "../backend.ts";
-import { isExemption } from "../comments.ts";
-import { NO_IPSEC } from "../nftables/ipsec.ts";
-import { poll } from "../poll.ts";
-import type { KernelRules } from "../rules.ts";
+import { NO_IPSEC } from "../limits.ts";
+import { isExemption } from "../ownership.ts";
+import { POLL_MS, poll } from "../poll.ts";
 import { claimKept } from "./claim-kept.ts";
 import { type CountedRule, counters } from "./counters.ts";
-import { IpsecSupport } from "./ipsec.ts";
-import { kernelRule } from "./kernel-rules.ts";
-import { namedChains, readOwnChains } from "./own-chains.ts";
-import { heldLines, jumpsOf, POSTROUTING, prefixed, restored, restoreInput, wantedLines } from "./restore.ts";
-import { isOurs, optionOf, targetOf } from "./rule.ts";
+import { isOurs, namedChains, readOwnChains } from "./own-chains.ts";
+import { heldLines, jumpsOf, prefixed, restored, restoreInput, wantedLines } from "./restore.ts";
 import { DEFAULT_CHAIN, type Ruleset, ruleset } from "./ruleset.ts";
-import type { Counted, Saved } from "./save.ts";
-import { legacyTables, type Tools } from "./tools.ts";
 import { watchNat } from "./watch.ts";
 
 /** One chain in table `nat`, and a jump to it, as ip-masq-agent has them; written by programs of iptables. */
@@ -32,10 +32,14 @@ export class IptablesBackend implements Backend {
 
   readonly #ipsec: IpsecSupport;
 
-  /** @param chain the agent's chain, which is ours whatever it holds */
+  /**
+   * @param chain the agent's chain, which is ours whatever it holds
+   * @param pollInterval for iptables-legacy, in milliseconds
+   */
   constructor(
-    readonly tools: Tools,
+    readonly tools: IptablesCommands,
     readonly chain = DEFAULT_CHAIN,
+    readonly pollInterval = POLL_MS,
   ) {
     this.writer = tools.variant;
     this.place = tools.variant === "iptables-nft" ? "nat of nf_tables" : "nat of xtables";
@@ -116,10 +120,10 @@ export class IptablesBackend implements Backend {
   }
 
   watch(watcher: Watcher, polls = false): Watch {
-    const { variant, programs, waits } = this.tools;
+    const { variant, programs } = this.tools;
     const look = { glance: () => this.#glance(), plan: () => this.#policy && this.plan(this.#policy) };
     // The kernel reports no changes of iptables-legacy.
-    if (polls || variant === "iptables-legacy") return poll(look, watcher.changed, waits.look);
+    if (polls || variant === "iptables-legacy") return poll(look, watcher.changed, this.pollInterval);
     const chains = () => this.#rulesets.flatMap(namesOf);
     return watchNat(programs.argv("nft"), chains, look, watcher);
   }
@@ -134,12 +138,12 @@ export class IptablesBackend implements Backend {
   }
 
   /** Of POSTROUTING only what leads to chains of ours. */
-  async rules(families: readonly Family[]): Promise<readonly KernelRules[]> {
+  async rules(families: readonly Family[]): Promise<readonly TraceableRuleset[]> {
     return (await this.#find(families)).map(({ family, saved }) => {
-      const jumps = jumpsOf(saved, this.chain).map(rule => kernelRule(POSTROUTING, rule));
+      const jumps = jumpsOf(saved, this.chain).map(rule => traceableRule(POSTROUTING, rule));
       const others = [...saved.chains].filter(([name]) => name !== POSTROUTING);
       const chains = others.map(
-        ([name, rules]) => [name, rules.map(({ rule }) => kernelRule(name, rule))] as const,
+        ([name, rules]) => [name, rules.map(({ rule }) => traceableRule(name, rule))] as const,
       );
       return { family, base: POSTROUTING, chains: new Map([[POSTROUTING, jumps], ...chains]) };
     });

@@ -1,6 +1,6 @@
 import type { Family } from "../../net/cidr.ts";
-import { COMMENT } from "../comments.ts";
-import { optionOf, type Rule } from "./rule.ts";
+import { optionOf, type Rule } from "../../xtables/rule.ts";
+import { COMMENT } from "../ownership.ts";
 import type { Chain, Ruleset } from "./ruleset.ts";
 
 /**

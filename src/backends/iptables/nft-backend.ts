@@ -1,19 +1,20 @@
 import { Cidr, type Family, withLength } from "../../net/cidr.ts";
+import type { TraceableRuleset } from "../../net/trace.ts";
+import { IpsecSupport } from "../../nft/ipsec.ts";
+import type { Command, NftObject, Statement } from "../../nft/json.ts";
+import { type ChainName, Nft } from "../../nft/nft.ts";
+import type { Rule } from "../../nft/table.ts";
+import { ruleText } from "../../nft/text.ts";
+import { traceableRuleset } from "../../nft/traceable.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { ProgramError } from "../../system/program.ts";
+import type { Programs } from "../../xtables/programs.ts";
 import { type Backend, type Counter, FAMILIES, type Plan, type Watch, type Watcher } from "../backend.ts";
-import { isExemption, isOurComment } from "../comments.ts";
-import { IpsecSupport, NO_IPSEC } from "../nftables/ipsec.ts";
-import type { Command, Listed, Statement } from "../nftables/json.ts";
-import { kernelRules } from "../nftables/kernel-rules.ts";
-import { type ChainName, Nft } from "../nftables/nft.ts";
-import type { Rule } from "../nftables/table.ts";
-import { ruleText } from "../nftables/text.ts";
-import type { KernelRules } from "../rules.ts";
+import { NO_IPSEC } from "../limits.ts";
+import { isExemption, isOurComment } from "../ownership.ts";
 import { type CountedRule, counters } from "./counters.ts";
 import { address, nftRule } from "./nft-rule.ts";
 import { namedChains, ownTarget, walkChains } from "./own-chains.ts";
-import type { Programs } from "./programs.ts";
 import { DEFAULT_CHAIN, type Ruleset, ruleset } from "./ruleset.ts";
 import { watchNat } from "./watch.ts";
 
@@ -86,7 +87,7 @@ export class NftNatBackend implements Backend {
     try {
       const abilities = { randomFully: true, ipsec: await this.#ipsec.has([]) };
       const halves = policy.families.map(it => new Half(ruleset(policy, it, abilities), [], policy.chain));
-      await this.#nft.probe(halves.flatMap(({ commands }) => commands));
+      await this.#nft.check(halves.flatMap(({ commands }) => commands));
       return undefined;
     } catch (error) {
       if (error instanceof ProgramError) return error;
@@ -107,8 +108,8 @@ export class NftNatBackend implements Backend {
   }
 
   /** Of POSTROUTING only what leads to chains of ours. */
-  async rules(families: readonly Family[]): Promise<readonly KernelRules[]> {
-    return (await this.#find(families)).map(half => half.kernelRules);
+  async rules(families: readonly Family[]): Promise<readonly TraceableRuleset[]> {
+    return (await this.#find(families)).map(half => half.traceableRuleset);
   }
 
   async held(families = FAMILIES): Promise<readonly string[]> {
@@ -132,7 +133,7 @@ export class NftNatBackend implements Backend {
     return (await Promise.all(halves)).filter(({ commands }) => commands.length > 0);
   }
 
-  async #list(family: Family, names: readonly string[]): Promise<readonly Listed[]> {
+  async #list(family: Family, names: readonly string[]): Promise<readonly NftObject[]> {
     const read = (chain: string) => this.#nft.chain(family, NAT, chain);
     const chains = await walkChains(read, names, listed =>
       listed.flatMap(it => ("rule" in it ? ownTarget(targetOf(it.rule), isOurComment(it.rule.comment)) : [])),
@@ -165,7 +166,7 @@ class Half {
    * @param wanted without a jump and chains to take everything away
    * @param own the chain that the agent is to have
    */
-  constructor(wanted: Pick<Ruleset, "family"> & Partial<Ruleset>, listed: readonly Listed[], own: string) {
+  constructor(wanted: Pick<Ruleset, "family"> & Partial<Ruleset>, listed: readonly NftObject[], own: string) {
     this.family = wanted.family;
     this.chainNames = (wanted.chains ?? []).map(({ name }) => name);
     this.#chains = new Set(listed.flatMap(it => ("chain" in it ? [it.chain.name] : [])));
@@ -208,14 +209,14 @@ class Half {
   }
 
   /** What there is, as rules that can be followed. Made for what takes everything away. */
-  get kernelRules(): KernelRules {
+  get traceableRuleset(): TraceableRuleset {
     const hook = { type: "nat", hook: "postrouting", prio: 100, policy: "accept" };
     const others = [...this.#chains].filter(name => name !== POSTROUTING);
     const chains = [
       { name: POSTROUTING, hook, rules: this.#jumps },
       ...others.map(name => ({ name, rules: this.#rulesOf(name) })),
     ];
-    return kernelRules({ family: this.family, flags: [], sets: [], chains });
+    return traceableRuleset({ family: this.family, flags: [], sets: [], chains });
   }
 
   #rulesOf(chain: string): Held[] {
@@ -302,7 +303,7 @@ function counted(chain: string, { expr, comment, handle }: Rule): CountedRule[] 
   return [{ cidr: expr.flatMap(destination)[0], chain, target, ...count, ...number }];
 }
 
-function held({ chain, comment, expr, handle = 0 }: Extract<Listed, { rule: unknown }>["rule"]): Held {
+function held({ chain, comment, expr, handle = 0 }: Extract<NftObject, { rule: unknown }>["rule"]): Held {
   return { chain, expr: expr.map(normal), handle, ...(comment ? { comment } : {}) };
 }
 

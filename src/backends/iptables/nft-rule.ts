@@ -1,8 +1,8 @@
 import type { Family } from "../../net/cidr.ts";
-import { UNDER_IPSEC } from "../nftables/ipsec.ts";
-import type { Statement } from "../nftables/json.ts";
-import type { Rule } from "../nftables/table.ts";
-import { optionOf, type Rule as Words } from "./rule.ts";
+import { UNDER_IPSEC } from "../../nft/ipsec.ts";
+import type { Statement } from "../../nft/json.ts";
+import type { Rule } from "../../nft/table.ts";
+import { optionOf, type Rule as Words } from "../../xtables/rule.ts";
 
 /** A rule of ours in nft's terms. Knows the options that `ruleset` uses, and throws TypeError for others. */
 export function nftRule(family: Family, words: Words): Rule {

@@ -1,10 +1,12 @@
-import { POSTROUTING } from "./restore.ts";
-import { isOurs, targetOf } from "./rule.ts";
+import { optionOf, type Rule, targetOf } from "../../xtables/rule.ts";
+import { POSTROUTING, type ReadChain, type Saved } from "../../xtables/save.ts";
+import { isOurComment } from "../ownership.ts";
 import { DEFAULT_CHAIN, extraChains } from "./ruleset.ts";
-import type { Counted, Saved } from "./save.ts";
 
-/** Reads one chain of table `nat`; undefined if it does not exist. */
-export type ReadChain = (chain: string) => Promise<readonly Counted[] | undefined>;
+/** Whether a rule is ours by its comment; see {@link isOurComment}. */
+export function isOurs(rule: Rule): boolean {
+  return isOurComment(optionOf(rule, "--comment"));
+}
 
 /**
  * POSTROUTING and the chains that may be ours, as table `nat` has them: those named, those that rules of an

@@ -1,10 +1,9 @@
 import type { Family } from "../../net/cidr.ts";
-import { COMMENT } from "../comments.ts";
-import { effectText, isOurs, normalText, optionOf, type Rule, ruleText, targetOf } from "./rule.ts";
+import { effectText, normalText, optionOf, type Rule, ruleText, targetOf } from "../../xtables/rule.ts";
+import { type Counted, POSTROUTING, type Saved } from "../../xtables/save.ts";
+import { COMMENT } from "../ownership.ts";
+import { isOurs } from "./own-chains.ts";
 import { type Chain, DEFAULT_CHAIN, extraChains, type Ruleset } from "./ruleset.ts";
-import type { Counted, Saved } from "./save.ts";
-
-export const POSTROUTING = "POSTROUTING";
 
 /**
  * What `iptables-restore --noflush --counters` has to be given so that table `nat` holds what is wanted and nothing

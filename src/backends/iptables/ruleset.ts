@@ -1,8 +1,9 @@
 import type { Family } from "../../net/cidr.ts";
+import { MULTICAST } from "../../net/group-address.ts";
 import { formatPortRange, portCount } from "../../net/ports.ts";
-import { type FamilyPolicy, MULTICAST, type Policy } from "../../policy/policy.ts";
-import { COMMENT } from "../comments.ts";
-import type { Rule } from "./rule.ts";
+import type { FamilyPolicy, Policy } from "../../policy/policy.ts";
+import type { Rule } from "../../xtables/rule.ts";
+import { COMMENT } from "../ownership.ts";
 
 /** What we own of table `nat` in one family: chains of ours, and one rule in POSTROUTING. */
 export interface Ruleset {

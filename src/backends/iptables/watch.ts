@@ -1,7 +1,7 @@
+import { POSTROUTING } from "../../xtables/save.ts";
 import type { Watch, Watcher } from "../backend.ts";
-import { watchTransactions } from "../nftables/monitor.ts";
 import type { Look } from "../poll.ts";
-import { POSTROUTING } from "./restore.ts";
+import { watchTransactions } from "../watch.ts";
 
 /**
  * Reports transactions that may have changed our chains or the jump to them, where iptables writes nftables.

@@ -1,21 +1,23 @@
 import type { Family } from "../../net/cidr.ts";
+import type { TraceableRuleset } from "../../net/trace.ts";
+import { IpsecSupport, isRefusal } from "../../nft/ipsec.ts";
+import type { Command, NftObject } from "../../nft/json.ts";
+import { type ChainName, Nft, UNREADABLE } from "../../nft/nft.ts";
+import { type Table, tableOf } from "../../nft/table.ts";
+import { tableText } from "../../nft/text.ts";
+import { traceableRuleset } from "../../nft/traceable.ts";
+import { type Declaration, type Features, featuresOf } from "../../nft/version.ts";
 import type { CidrList, Policy } from "../../policy/policy.ts";
 import { type FailureKind, failureKind, ProgramError } from "../../system/program.ts";
 import { type Backend, type Counter, FAMILIES, type Plan, type Watch, type Watcher } from "../backend.ts";
-import type { KernelRules } from "../rules.ts";
+import { NO_IPSEC } from "../limits.ts";
+import { TABLE } from "../ownership.ts";
+import { watchTransactions } from "../watch.ts";
 import { counters } from "./counters.ts";
-import { IpsecSupport, isRefusal, NO_IPSEC } from "./ipsec.ts";
-import type { Command, Listed } from "./json.ts";
-import { kernelRules } from "./kernel-rules.ts";
-import { watchTransactions } from "./monitor.ts";
-import { type ChainName, Nft, UNREADABLE } from "./nft.ts";
 import { dropTable, NEXT, replaceWhole } from "./replace.ts";
-import { type Abilities, ruleset } from "./ruleset.ts";
+import { type Abilities, fieldOf, ruleset } from "./ruleset.ts";
 import { withoutLetters } from "./slots.ts";
-import { type Declaration, swapTo } from "./swap.ts";
-import { TABLE, type Table, tableOf } from "./table.ts";
-import { tableText } from "./text.ts";
-import { type Features, featuresOf } from "./version.ts";
+import { swapTo } from "./swap.ts";
 
 /** Everything of ours is in one table per family, whose sets and rules are swapped as a whole. */
 export class NftablesBackend implements Backend {
@@ -65,9 +67,9 @@ export class NftablesBackend implements Backend {
       const features = await this.#nft.features();
       const tried = (abilities: Abilities) => {
         const swaps = ruleset(sample(policy), abilities).map(table =>
-          swapTo(table, undefined, features.declaration),
+          swapTo({ ...table, name: PROBE }, undefined, features.declaration),
         );
-        return this.#nft.probe([
+        return this.#nft.check([
           ...swaps.flatMap(({ build }) => build),
           ...swaps.flatMap(({ swap }) => swap),
         ]);
@@ -100,9 +102,9 @@ export class NftablesBackend implements Backend {
     return watchTransactions(this.#nft.argv, OURS, look, watcher);
   }
 
-  async rules(families: readonly Family[]): Promise<readonly KernelRules[]> {
+  async rules(families: readonly Family[]): Promise<readonly TraceableRuleset[]> {
     const { held } = await this.#read(families);
-    return [...held.values()].map(kernelRules);
+    return [...held.values()].map(traceableRuleset);
   }
 
   async held(families = FAMILIES): Promise<readonly string[]> {
@@ -152,10 +154,10 @@ export class NftablesBackend implements Backend {
     const held = new Map<Family, Table>();
     let features: Features | undefined;
     const listings = await Promise.all(
-      families.map(async family => ({ family, listed: await this.#nft.list(family) })),
+      families.map(async family => ({ family, listed: await this.#nft.list(family, TABLE) })),
     );
     for (const { family, listed } of listings) {
-      const table = listed && tableOf(family, listed);
+      const table = listed && tableOf(family, listed, fieldOf);
       if (table) held.set(family, table);
       const version = listed && versionOf(listed);
       if (version !== undefined) features = featuresOf(version);
@@ -231,6 +233,9 @@ function sample(policy: Policy): Policy {
 
 const FEW = 3;
 
+/** The table whose rules a probe checks: what ours holds must not affect the answer. */
+const PROBE = `${TABLE}-probe`;
+
 /** What the monitor prints of our tables. */
 const OURS = new RegExp(`^\\w+ [a-z ]+ ip6? ${TABLE}(\\s|$)`);
 
@@ -250,7 +255,7 @@ class Pair {
   }
 }
 
-function versionOf(listed: readonly Listed[]): string | undefined {
+function versionOf(listed: readonly NftObject[]): string | undefined {
   for (const object of listed) if ("metainfo" in object) return object.metainfo.version;
   return undefined;
 }

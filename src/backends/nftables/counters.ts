@@ -1,9 +1,9 @@
 import { Cidr } from "../../net/cidr.ts";
+import type { Count } from "../../nft/json.ts";
+import type { AddressSet, Rule, Table } from "../../nft/table.ts";
 import type { Counter } from "../backend.ts";
-import { COMMENT } from "../comments.ts";
-import type { Count } from "./json.ts";
+import { COMMENT } from "../ownership.ts";
 import { OUTBOUND } from "./ruleset.ts";
-import type { AddressSet, Rule, Table } from "./table.ts";
 
 const NONE: Count = { packets: 0, bytes: 0 };
 

@@ -1,9 +1,9 @@
+import { document } from "../../nft/nft.ts";
+import { tableText } from "../../nft/text.ts";
 import type { Policy } from "../../policy/policy.ts";
-import { document } from "./nft.ts";
 import { ruleset } from "./ruleset.ts";
 import { withLetters } from "./slots.ts";
 import { swapTo } from "./swap.ts";
-import { tableText } from "./text.ts";
 
 /**
  * The policy as one document for `nft -j -f -` and a kernel without our tables. Its sets are declared by

@@ -1,7 +1,9 @@
-import type { Command } from "./json.ts";
-import type { Nft } from "./nft.ts";
-import { type Declaration, swapTo } from "./swap.ts";
-import { TABLE, type Table } from "./table.ts";
+import type { Command } from "../../nft/json.ts";
+import type { Nft } from "../../nft/nft.ts";
+import type { Table } from "../../nft/table.ts";
+import type { Declaration } from "../../nft/version.ts";
+import { TABLE } from "../ownership.ts";
+import { swapTo } from "./swap.ts";
 
 /** The table that decides while ours is replaced. */
 export const NEXT = `${TABLE}-next`;
@@ -11,7 +13,7 @@ export const NEXT = `${TABLE}-next`;
  * table of another name while ours is deleted, and back. Throws ProgramError; then one of the two decides.
  */
 export async function replaceWhole(nft: Nft, wanted: Table, declaration: Declaration): Promise<void> {
-  const there = swapTo(wanted, undefined, declaration, NEXT);
+  const there = swapTo({ ...wanted, name: NEXT }, undefined, declaration);
   const back = swapTo(wanted, undefined, declaration);
   await nft.commit(dropTable(wanted, NEXT));
   await nft.build(there.build);

@@ -1,23 +1,35 @@
 import type { Family } from "../../net/cidr.ts";
+import { MULTICAST } from "../../net/group-address.ts";
 import { formatPortRange, type PortRange, portCount } from "../../net/ports.ts";
+import { UNDER_IPSEC } from "../../nft/ipsec.ts";
+import type { Statement } from "../../nft/json.ts";
+import {
+  type AddressSet,
+  byAddress,
+  type Chain,
+  type Element,
+  type Rule,
+  type Table,
+} from "../../nft/table.ts";
 import {
   type CidrList,
   type Entry,
   type FamilyPolicy,
   formatOrigin,
-  MULTICAST,
   type Policy,
 } from "../../policy/policy.ts";
-import { COMMENT } from "../comments.ts";
-import { UNDER_IPSEC } from "./ipsec.ts";
-import type { Statement } from "./json.ts";
-import { type AddressSet, byAddress, type Chain, type Element, type Rule, type Table } from "./table.ts";
+import { COMMENT, TABLE } from "../ownership.ts";
 
 /** Names of the sets. In the kernel each has a letter behind it, see slots.ts. */
 const NON_MASQUERADE = "non-masquerade";
 const MASQUERADE = "masquerade";
 const SOURCE = "source";
 const NON_MASQUERADE_SOURCE = "non-masquerade-source";
+
+/** What the elements of one of our sets are compared with. */
+export function fieldOf(setName: string): string {
+  return [SOURCE, NON_MASQUERADE_SOURCE].some(name => setName.startsWith(name)) ? "saddr" : "daddr";
+}
 
 /** The base chain, and the chain that masquerades where two rules need the same. */
 const POSTROUTING = "postrouting";
@@ -46,6 +58,7 @@ const ALL: Abilities = { elementCounters: true, ipsec: true };
 export function ruleset(policy: Policy, abilities = ALL): Table[] {
   return policy.families.map(family => ({
     family: family.family,
+    name: TABLE,
     flags: [],
     sets: sets(family, abilities.elementCounters),
     chains: chains(policy, family, abilities),

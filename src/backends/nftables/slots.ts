@@ -3,8 +3,8 @@
  * miss. Its successor is built beside it, under the same name with another letter, and then the rules are
  * swapped. In the kernel `non-masquerade` is therefore `non-masquerade-a` or `non-masquerade-b`.
  */
-import type { Statement } from "./json.ts";
-import type { Rule, Table } from "./table.ts";
+import type { Statement } from "../../nft/json.ts";
+import type { Rule, Table } from "../../nft/table.ts";
 
 /** The table with each set under its plain name, without the letter; of two only the one that a rule uses. */
 export function withoutLetters(table: Table): Table {

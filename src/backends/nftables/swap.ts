@@ -1,8 +1,9 @@
 import { Cidr } from "../../net/cidr.ts";
-import type { Command, SetElement } from "./json.ts";
+import type { Command, SetElement } from "../../nft/json.ts";
+import type { AddressSet, Chain, Element, Table } from "../../nft/table.ts";
+import { setText } from "../../nft/text.ts";
+import type { Declaration } from "../../nft/version.ts";
 import { namesInUse, withLetters } from "./slots.ts";
-import { type AddressSet, type Chain, type Element, TABLE, type Table } from "./table.ts";
-import { setText } from "./text.ts";
 
 /**
  * The commands that lead from what the kernel holds to what is wanted, in two steps. The first builds sets that no rule
@@ -16,15 +17,12 @@ export interface Swap {
   readonly table: Table;
 }
 
-/** How a set is declared: by its data type, or by what is looked up in it (see nft.ts). */
-export type Declaration = "type" | "typeof";
-
 /**
  * @param wanted the table with its sets under their plain names
  * @param held what the kernel has, as it was read; undefined if there is no such table
- * @param name of the table
  */
-export function swapTo(wanted: Table, held: Table | undefined, declaration: Declaration, name = TABLE): Swap {
+export function swapTo(wanted: Table, held: Table | undefined, declaration: Declaration): Swap {
+  const { name } = wanted;
   const { table, fresh } = placed(wanted, held);
   const kept = (set: AddressSet) => held?.sets.find(({ name }) => name === set.name) ?? set;
   const sets = held?.sets ?? [];

@@ -1,12 +1,13 @@
 import { expect, test } from "bun:test";
 import { claimKept } from "../../../src/backends/iptables/claim-kept.ts";
-import { kernelRule } from "../../../src/backends/iptables/kernel-rules.ts";
-import { isOurs, ruleText } from "../../../src/backends/iptables/rule.ts";
+import { isOurs } from "../../../src/backends/iptables/own-chains.ts";
 import { ruleset } from "../../../src/backends/iptables/ruleset.ts";
-import { follow } from "../../../src/backends/rules.ts";
 import { parseAddress } from "../../../src/net/cidr.ts";
+import { trace } from "../../../src/net/trace.ts";
 import type { Policy } from "../../../src/policy/policy.ts";
 import { verdict } from "../../../src/policy/verdict.ts";
+import { ruleText } from "../../../src/xtables/rule.ts";
+import { traceableRule } from "../../../src/xtables/traceable.ts";
 import { policy } from "../../policies.ts";
 
 const claimed = (meant: Policy, gated: boolean) =>
@@ -37,16 +38,16 @@ test("every rule is recognised as ours, and verdicts are the policy's", () => {
   const all = [rules.jump, ...rules.chains.flatMap(it => it.rules)];
   expect(all.filter(rule => !isOurs(rule)).map(ruleText)).toEqual([]);
   const chains = new Map(
-    rules.chains.map(({ name, rules }) => [name, rules.map(it => kernelRule(name, it))]),
+    rules.chains.map(({ name, rules }) => [name, rules.map(it => traceableRule(name, it))]),
   );
-  chains.set("POSTROUTING", [kernelRule("POSTROUTING", rules.jump)]);
+  chains.set("POSTROUTING", [traceableRule("POSTROUTING", rules.jump)]);
   const kernel = { family: "ip" as const, base: "POSTROUTING", chains };
   for (const to of ["10.1.2.3", "10.96.0.1", "203.0.113.7"]) {
     for (const from of ["192.0.2.9", "198.51.100.9"]) {
       const [destination, source] = [to, from].map(parseAddress);
       if (!destination || !source || "what" in destination || "what" in source) throw new Error("no address");
       const connection = { destination, source };
-      expect(follow(kernel, connection).verdict, `${from} to ${to}`).toBe(verdict(meant, connection).verdict);
+      expect(trace(kernel, connection).verdict, `${from} to ${to}`).toBe(verdict(meant, connection).verdict);
     }
   }
 });

@@ -1,7 +1,7 @@
-import { optionOf, type Rule, targetOf } from "../../../src/backends/iptables/rule.ts";
 import type { Ruleset } from "../../../src/backends/iptables/ruleset.ts";
 import type { Address } from "../../../src/net/cidr.ts";
 import { Cidr } from "../../../src/net/cidr.ts";
+import { optionOf, type Rule, targetOf } from "../../../src/xtables/rule.ts";
 import { isBroadcast, type Packet } from "../../packet.ts";
 
 /**

@@ -1,10 +1,11 @@
 import { describe, expect, test } from "bun:test";
+import { isOurs } from "../../../src/backends/iptables/own-chains.ts";
 import { renderRestore } from "../../../src/backends/iptables/render.ts";
 import { restoreInput, wantedLines } from "../../../src/backends/iptables/restore.ts";
-import { isOurs, normalText, parseRule, ruleText } from "../../../src/backends/iptables/rule.ts";
 import { ruleset } from "../../../src/backends/iptables/ruleset.ts";
-import { parseSaved } from "../../../src/backends/iptables/save.ts";
 import type { Policy } from "../../../src/policy/policy.ts";
+import { normalText, parseRule, ruleText } from "../../../src/xtables/rule.ts";
+import { parseSaved } from "../../../src/xtables/save.ts";
 import { policy } from "../../policies.ts";
 
 const JUMP = (chain: string) =>

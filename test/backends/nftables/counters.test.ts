@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { counters } from "../../../src/backends/nftables/counters.ts";
 import { ruleset } from "../../../src/backends/nftables/ruleset.ts";
-import type { Rule, Table } from "../../../src/backends/nftables/table.ts";
+import type { Rule, Table } from "../../../src/nft/table.ts";
 import { policy } from "../../policies.ts";
 
 /** The table as the kernel may have it: each element and each rule that counts has counted one packet more than the last. */

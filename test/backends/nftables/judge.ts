@@ -1,6 +1,6 @@
-import type { Statement } from "../../../src/backends/nftables/json.ts";
-import type { AddressSet, Rule, Table } from "../../../src/backends/nftables/table.ts";
 import { type Address, Cidr, type Family } from "../../../src/net/cidr.ts";
+import type { Statement } from "../../../src/nft/json.ts";
+import type { AddressSet, Rule, Table } from "../../../src/nft/table.ts";
 import { isBroadcast, type Packet } from "../../packet.ts";
 
 /**

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { renderJson, renderText } from "../../../src/backends/nftables/render.ts";
 import { ruleset } from "../../../src/backends/nftables/ruleset.ts";
-import { tableText } from "../../../src/backends/nftables/text.ts";
+import { tableText } from "../../../src/nft/text.ts";
 import { policy } from "../../policies.ts";
 
 test("the defaults", () => {

@@ -1,0 +1,184 @@
+/**
+ * libnftables-json(5), as much of it as ipmasq sends or reads. What nft may answer in several ways is one
+ * way here: a single flag is a list of one. What is not ours and not known becomes `{ unknown }`, which is
+ * compared and shown, and never sent.
+ */
+import * as v from "valibot";
+import type { Family } from "../net/cidr.ts";
+
+const Unknown = v.pipe(
+  v.unknown(),
+  v.transform(it => ({ unknown: JSON.stringify(it) })),
+);
+
+/** nft up to 1.1.3 prints a single flag as a string, later ones as a list. */
+const Flags = v.pipe(
+  v.union([v.string(), v.array(v.string())]),
+  v.transform(it => (typeof it === "string" ? [it] : it)),
+);
+
+const AddressFamily = v.picklist(["ip", "ip6"]);
+
+/** Of tables. We have none in `inet`; others do. */
+const TableFamily = v.picklist(["ip", "ip6", "inet"]);
+
+const Prefix = v.strictObject({ prefix: v.strictObject({ addr: v.string(), len: v.number() }) });
+
+const Range = v.strictObject({
+  range: v.tuple([v.union([v.string(), v.number()]), v.union([v.string(), v.number()])]),
+});
+
+/** What a match compares: the left side of one. */
+const Selector = v.union([
+  v.strictObject({ payload: v.strictObject({ protocol: AddressFamily, field: v.string() }) }),
+  v.strictObject({ meta: v.strictObject({ key: v.string() }) }),
+  v.strictObject({ fib: v.strictObject({ result: v.string(), flags: Flags }) }),
+  v.strictObject({ rt: v.strictObject({ key: v.string() }) }),
+  v.strictObject({
+    numgen: v.strictObject({ mode: v.string(), mod: v.number(), offset: v.optional(v.number()) }),
+  }),
+  Unknown,
+]);
+
+/** A value: a literal, `@set`, or a list of literals; true for what exists. */
+const Value = v.union([
+  v.string(),
+  v.number(),
+  v.boolean(),
+  Prefix,
+  Range,
+  v.strictObject({ set: v.array(v.union([v.string(), v.number(), Prefix, Range])) }),
+  Unknown,
+]);
+
+const Count = v.strictObject({ packets: v.number(), bytes: v.number() });
+
+const Statement = v.union([
+  v.strictObject({ match: v.strictObject({ op: v.string(), left: Selector, right: Value }) }),
+  v.strictObject({ counter: v.nullable(Count) }),
+  v.strictObject({ jump: v.strictObject({ target: v.string() }) }),
+  v.strictObject({ goto: v.strictObject({ target: v.string() }) }),
+  v.strictObject({ return: v.null() }),
+  v.strictObject({
+    masquerade: v.nullable(
+      v.strictObject({
+        flags: v.optional(Flags),
+        port: v.optional(v.union([v.number(), Range])),
+      }),
+    ),
+  }),
+  Unknown,
+]);
+
+const SetElement = v.union([
+  v.strictObject({
+    elem: v.strictObject({
+      val: v.union([Prefix, v.string(), Range]),
+      comment: v.optional(v.string()),
+      counter: v.optional(v.nullable(Count)),
+    }),
+  }),
+  Prefix,
+  v.string(),
+  Range,
+  Unknown,
+]);
+
+const Table = v.object({
+  family: TableFamily,
+  name: v.string(),
+  handle: v.optional(v.number()),
+  flags: v.optional(Flags),
+});
+
+const NamedSet = v.object({
+  family: TableFamily,
+  table: v.string(),
+  name: v.string(),
+  handle: v.optional(v.number()),
+  /** A data type, or an expression of which the set takes the type. */
+  type: v.union([v.string(), v.object({ typeof: Selector }), Unknown]),
+  flags: v.optional(Flags),
+  elem: v.optional(v.array(SetElement)),
+  /** What each element carries. */
+  stmt: v.optional(v.array(Statement)),
+});
+
+const Chain = v.object({
+  family: TableFamily,
+  table: v.string(),
+  name: v.string(),
+  type: v.optional(v.string()),
+  hook: v.optional(v.string()),
+  prio: v.optional(v.number()),
+  policy: v.optional(v.string()),
+});
+
+const Rule = v.object({
+  family: TableFamily,
+  table: v.string(),
+  chain: v.string(),
+  handle: v.optional(v.number()),
+  comment: v.optional(v.string()),
+  expr: v.array(Statement),
+});
+
+/** An object that ipmasq never makes: a map, a flowtable, a named counter. */
+const Other = v.pipe(
+  v.record(v.string(), v.object({ family: v.string(), table: v.string(), name: v.string() })),
+  v.transform(it => {
+    const [kind = "", object] = Object.entries(it)[0] ?? [];
+    return { other: { kind, name: object?.name ?? "" } };
+  }),
+);
+
+/** One object of what nft lists. */
+const NftObject = v.union([
+  v.object({ metainfo: v.object({ version: v.string() }) }),
+  v.object({ table: Table }),
+  v.object({ set: NamedSet }),
+  v.object({ chain: Chain }),
+  v.object({ rule: Rule }),
+  Other,
+  Unknown,
+]);
+
+/** What `nft -j list` prints. */
+export const Listing = v.pipe(v.string(), v.parseJson(), v.object({ nftables: v.array(NftObject) }));
+
+/** A chain that hangs in a hook, as nft lists it without rules. */
+export const BaseChain = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.object({
+    chain: v.object({
+      family: TableFamily,
+      table: v.string(),
+      name: v.string(),
+      type: v.string(),
+      hook: v.string(),
+      prio: v.number(),
+    }),
+  }),
+);
+export type BaseChain = v.InferOutput<typeof BaseChain>["chain"];
+
+export type TableFamily = v.InferOutput<typeof TableFamily>;
+export type Selector = v.InferOutput<typeof Selector>;
+export type Value = v.InferOutput<typeof Value>;
+export type Count = v.InferOutput<typeof Count>;
+export type Statement = v.InferOutput<typeof Statement>;
+export type SetElement = v.InferOutput<typeof SetElement>;
+export type NamedSet = v.InferOutput<typeof NamedSet>;
+export type NftObject = v.InferOutput<typeof NftObject>;
+
+/** A command that ipmasq sends. */
+export type Command =
+  | { add: { table: v.InferOutput<typeof Table> } }
+  | { add: { set: NamedSet } }
+  | { add: { element: { family: TableFamily; table: string; name: string; elem: readonly SetElement[] } } }
+  | { add: { chain: v.InferOutput<typeof Chain> } }
+  | { add: { rule: v.InferOutput<typeof Rule> } }
+  | { delete: { rule: { family: Family; table: string; chain: string; handle: number } } }
+  | { flush: { chain: { family: Family; table: string; name: string } } }
+  | { delete: Record<string, { family: Family; table?: string; name: string }> };

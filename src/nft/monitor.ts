@@ -1,0 +1,99 @@
+import { messageOf } from "../system/errors.ts";
+import { retryDelay } from "../system/timing.ts";
+
+/** Receives what `nft monitor` prints. */
+export interface MonitorEvents {
+  /** A change, such as `delete element ip nat s { 10.0.0.0/8 }`; cut off after 256 characters. */
+  change(line: string): void;
+  /** The changes so far were one transaction, made by a program such as `firewalld (pid 812)`. */
+  committed(by: string): void;
+  /** The monitor listens now. It may have missed earlier changes. */
+  listening(): void;
+  /** The monitor ended and will be started again; with the reason. */
+  failed(why: string): void;
+}
+
+/**
+ * Runs `nft monitor` until it is stopped, and starts it again when it ends.
+ *
+ * Reads text because the JSON of `nft -j monitor` does not say which process made a transaction.
+ *
+ * @param argv how nft is called
+ */
+export function monitor(argv: readonly string[], events: MonitorEvents): { stop(): void } {
+  let process: Monitor | undefined;
+  let stopped = false;
+  let timer: Timer | undefined;
+  let settled: Timer | undefined;
+  let failures = 0;
+  const start = async (): Promise<void> => {
+    const began = performance.now();
+    let why: string | undefined = "it ended";
+    clearTimeout(settled);
+    settled = setTimeout(events.listening, SETTLED_MS);
+    try {
+      process = Bun.spawn([...argv, "monitor"], { stdin: "ignore", stdout: "pipe", stderr: "ignore" });
+      if ((await read(process, events)) === "too much output") why = undefined;
+    } catch (error) {
+      why = messageOf(error);
+    }
+    if (stopped) return;
+    clearTimeout(settled);
+    if (why !== undefined) events.failed(why);
+    const lived = why === undefined || performance.now() - began > LONGEST_WAIT_MS;
+    failures = why === undefined ? 0 : lived ? 1 : failures + 1;
+    const wait = failures === 0 ? 0 : retryDelay(failures, SHORTEST_WAIT_MS, LONGEST_WAIT_MS);
+    timer = setTimeout(() => void start(), wait);
+  };
+  void start();
+  return {
+    stop() {
+      stopped = true;
+      clearTimeout(timer);
+      clearTimeout(settled);
+      process?.kill();
+    },
+  };
+}
+
+type Monitor = Bun.Subprocess<"ignore", "pipe", "ignore">;
+
+/** By then a started monitor listens; it does not report that. */
+const SETTLED_MS = 1000;
+const SHORTEST_WAIT_MS = 1000;
+const LONGEST_WAIT_MS = 60_000;
+
+/**
+ * Bytes that a monitor may print before it is replaced: its memory grows with what other programs load (60,000
+ * elements: 3 MB of text, and 43 MB of memory).
+ */
+const MOST_BYTES = 1024 * 1024;
+
+/** Characters of a line that suffice to identify its object: a set's line may have megabytes. */
+const LINE_START = 256;
+
+/** What ends a transaction. */
+const GENERATION = /^# new generation \d+ by process (\d+) \((.*)\)$/;
+
+/** Reads until the monitor ends, or has printed too much; then it is killed between two transactions. */
+async function read(monitor: Monitor, events: MonitorEvents): Promise<"ended" | "too much output"> {
+  const decoder = new TextDecoder();
+  let rest = "";
+  let isOpen = false;
+  let bytes = 0;
+  for await (const chunk of monitor.stdout) {
+    bytes += chunk.length;
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = lines.pop()?.slice(0, LINE_START) ?? "";
+    for (const line of lines) {
+      const [, pid, name] = GENERATION.exec(line) ?? [];
+      isOpen = name === undefined;
+      if (isOpen) events.change(line);
+      else events.committed(`${name} (pid ${pid})`);
+    }
+    if (bytes < MOST_BYTES || isOpen || rest !== "") continue;
+    monitor.kill();
+    return "too much output";
+  }
+  return "ended";
+}

@@ -1,0 +1,180 @@
+import { BITS, Cidr, compareCidrs, type Family } from "../net/cidr.ts";
+import type { Count, NamedSet, NftObject, SetElement, Statement } from "./json.ts";
+
+/** A table with address sets and chains, desired or actual. */
+export interface Table {
+  readonly family: Family;
+  readonly name: string;
+  /** The kernel's unique number for it, if it was read from the kernel. */
+  readonly handle?: number;
+  /** Flags of the table itself: `dormant` switches it off. */
+  readonly flags: readonly string[];
+  /** In order of their names. */
+  readonly sets: readonly AddressSet[];
+  /** Base chains first, then in order of their names. */
+  readonly chains: readonly Chain[];
+  /** Objects of other kinds, as far as nft can delete them. */
+  readonly others: readonly { readonly kind: string; readonly name: string }[];
+}
+
+export interface AddressSet {
+  readonly name: string;
+  /** The kernel's number for it within its table, if it was read from the kernel. */
+  readonly handle?: number;
+  /** `daddr` or `saddr`: what of a packet is looked up in it. A set of anything else has its type in nft's words. */
+  readonly of: string;
+  readonly flags: readonly string[];
+  /** Whether each element counts the packets that matched it. */
+  readonly counting: boolean;
+  /** In order of their addresses. */
+  readonly elements: readonly Element[];
+}
+
+export interface Element {
+  /** A CIDR, or the element in nft's words if it is none. */
+  readonly value: Cidr | string;
+  readonly comment?: string;
+  readonly count?: Count;
+}
+
+export interface Chain {
+  readonly name: string;
+  /** For a base chain, where it is hooked in. */
+  readonly hook?: {
+    readonly type: string;
+    readonly hook: string;
+    readonly prio: number;
+    readonly policy: string;
+  };
+  readonly rules: readonly Rule[];
+}
+
+export interface Rule {
+  readonly comment?: string;
+  /** The kernel's number for it within its table, if it was read from the kernel. */
+  readonly handle?: number;
+  readonly expr: readonly Statement[];
+}
+
+/** What a set's elements are compared with: `daddr` or `saddr`. */
+export type FieldOf = (setName: string) => string;
+
+/**
+ * Builds a table from what nft listed. Undefined if the table is not in the list.
+ *
+ * @param fieldOf for sets declared by a plain type, whose listing does not say what is looked up in them
+ */
+export function tableOf(
+  family: Family,
+  listed: readonly NftObject[],
+  fieldOf: FieldOf = () => "daddr",
+): Table | undefined {
+  let name = "";
+  let flags: readonly string[] | undefined;
+  let number: { readonly handle?: number } = {};
+  const sets: AddressSet[] = [];
+  const chains = new Map<string, Omit<Chain, "rules">>();
+  const rules = new Map<string, Rule[]>();
+  const others: { kind: string; name: string }[] = [];
+  for (const object of listed) {
+    if ("table" in object) {
+      name = object.table.name;
+      flags = object.table.flags ?? [];
+      number = handle(object.table);
+    } else if ("set" in object) sets.push(addressSet(object.set, fieldOf));
+    else if ("chain" in object) {
+      const { name, type, hook, prio, policy = "accept" } = object.chain;
+      const based = type !== undefined && hook !== undefined && prio !== undefined;
+      chains.set(name, { name, ...(based ? { hook: { type, hook, prio, policy } } : {}) });
+    } else if ("rule" in object) {
+      const { chain, comment, expr } = object.rule;
+      const rule = { ...handle(object.rule), ...(comment ? { comment } : {}), expr };
+      rules.set(chain, [...(rules.get(chain) ?? []), rule]);
+    } else if ("other" in object && DELETABLE.has(object.other.kind)) others.push(object.other);
+  }
+  return (
+    flags && {
+      family,
+      name,
+      ...number,
+      flags,
+      sets: sets.sort(byName),
+      chains: [...chains.values()]
+        .map(chain => ({ ...chain, rules: rules.get(chain.name) ?? [] }))
+        .sort((a, b) => Number(!a.hook) - Number(!b.hook) || byName(a, b)),
+      others,
+    }
+  );
+}
+
+/**
+ * Kinds of objects that nft takes away again when it is asked to by JSON. Others (`ct timeout`, `synproxy`, `ct
+ * expectation`) it refuses, or fails an assertion, or deletes the whole table in their place (1.1.3). They do nothing
+ * unless a rule uses them.
+ */
+const DELETABLE = new Set(["map", "counter", "quota", "limit", "ct helper"]);
+
+function handle(object: { readonly handle?: number | undefined }): { readonly handle?: number } {
+  return object.handle === undefined ? {} : { handle: object.handle };
+}
+
+function byName(a: { readonly name: string }, b: { readonly name: string }): number {
+  return a.name < b.name ? -1 : 1;
+}
+
+function addressSet(set: NamedSet, fieldOf: FieldOf): AddressSet {
+  const { name, type, flags = [], stmt = [], elem = [] } = set;
+  return {
+    name,
+    ...handle(set),
+    of: typeOf(name, type, fieldOf),
+    flags,
+    counting: stmt.some(it => "counter" in it),
+    elements: elem.map(element).sort(byAddress),
+  };
+}
+
+function typeOf(name: string, type: NamedSet["type"], fieldOf: FieldOf): string {
+  if (type === "ipv4_addr" || type === "ipv6_addr") return fieldOf(name);
+  if (typeof type === "object" && "typeof" in type && "payload" in type.typeof)
+    return type.typeof.payload.field;
+  return typeof type === "string" ? type : JSON.stringify(type);
+}
+
+function element(sent: SetElement): Element {
+  if (typeof sent === "object" && "elem" in sent) {
+    const { val, comment, counter } = sent.elem;
+    return { value: block(val), ...(comment ? { comment } : {}), ...(counter ? { count: counter } : {}) };
+  }
+  return { value: typeof sent === "object" && "unknown" in sent ? sent.unknown : block(sent) };
+}
+
+/** nft prints a block as a prefix, as a range, or, if it is one address, bare. */
+function block(value: Exclude<SetElement, { elem: unknown } | { unknown: string }>): Cidr | string {
+  if (typeof value === "string") return cidr(value, bits(value));
+  if ("prefix" in value) return cidr(value.prefix.addr, value.prefix.len);
+  const [first, last] = value.range.map(String);
+  const low = cidr(`${first}`, bits(`${first}`));
+  const high = cidr(`${last}`, bits(`${last}`));
+  if (typeof low === "string" || typeof high === "string") return `${first}-${last}`;
+  const sizeInBits = (high.first - low.first).toString(2).replace(/^0$/, "").length;
+  const whole = cidr(low.address, low.prefix - sizeInBits);
+  return whole instanceof Cidr && whole.last === high.last ? whole : `${first}-${last}`;
+}
+
+function bits(address: string): number {
+  return BITS[address.includes(":") ? "ip6" : "ip"];
+}
+
+function cidr(address: string, prefix: number): Cidr | string {
+  const parsed = Cidr.parse(`${address}/${prefix}`);
+  return parsed instanceof Cidr ? parsed : `${address}/${prefix}`;
+}
+
+/** Order of addresses; what is no CIDR comes last. */
+export function byAddress(a: Element, b: Element): number {
+  if (a.value instanceof Cidr && b.value instanceof Cidr) return compareCidrs(a.value, b.value);
+  if (a.value instanceof Cidr) return -1;
+  if (b.value instanceof Cidr) return 1;
+  return a.value < b.value ? -1 : 1;
+}

@@ -1,0 +1,106 @@
+import type { Selector, Statement, Value } from "./json.ts";
+import type { AddressSet, Chain, Element, Rule, Table } from "./table.ts";
+
+/**
+ * A table as `nft -f` reads it, one line an element or rule, without what changes by itself (counts,
+ * handles). Two tables are the same if their texts are.
+ */
+export function tableText(table: Table): string[] {
+  return [
+    `table ${table.family} ${table.name} {`,
+    ...indented([
+      ...table.flags.map(flag => `flags ${flag}`),
+      ...table.others.map(({ kind, name }) => `${kind} ${name} { }`),
+      ...table.sets.flatMap(set => setText(set, table.family)),
+      ...table.chains.flatMap(chainText),
+    ]),
+    "}",
+  ];
+}
+
+/** A set as `nft -f` reads it. It takes its type from what is looked up: see the note on versions in nft.ts. */
+export function setText(set: AddressSet, family: string): string[] {
+  return [
+    `set ${set.name} {`,
+    ...indented([
+      `typeof ${family} ${set.of}`,
+      ...(set.flags.length > 0 ? [`flags ${set.flags.join(",")}`] : []),
+      ...(set.counting ? ["counter"] : []),
+      ...(set.elements.length > 0
+        ? ["elements = {", ...indented(set.elements.map(it => `${elementText(it)},`)), "}"]
+        : []),
+    ]),
+    "}",
+  ];
+}
+
+function chainText({ name, hook, rules }: Chain): string[] {
+  return [
+    `chain ${name} {`,
+    ...indented([
+      ...(hook ? [`type ${hook.type} hook ${hook.hook} priority ${hook.prio}; policy ${hook.policy};`] : []),
+      ...rules.map(ruleText),
+    ]),
+    "}",
+  ];
+}
+
+function indented(lines: readonly string[]): string[] {
+  return lines.map(line => `\t${line}`);
+}
+
+function elementText({ value, comment }: Element): string {
+  return `${value}${commentText(comment)}`;
+}
+
+/** A rule as `nft -f` reads it, without its counts. */
+export function ruleText({ expr, comment }: Rule): string {
+  return expr.map(statementText).join(" ") + commentText(comment);
+}
+
+function commentText(comment: string | undefined): string {
+  return comment === undefined ? "" : ` comment "${comment}"`;
+}
+
+function statementText(statement: Statement): string {
+  if ("match" in statement) {
+    const { op, left, right } = statement.match;
+    const value = "fib" in left && typeof right === "string" ? right : valueText(right);
+    return `${selectorText(left)} ${op === "==" ? "" : `${op} `}${value}`;
+  }
+  if ("counter" in statement) return "counter";
+  if ("jump" in statement) return `jump ${statement.jump.target}`;
+  if ("goto" in statement) return `goto ${statement.goto.target}`;
+  if ("return" in statement) return "return";
+  if ("masquerade" in statement) {
+    const { port, flags = [] } = statement.masquerade ?? {};
+    const to = port === undefined ? [] : [`to :${valueText(port)}`];
+    return ["masquerade", ...to, ...flags].join(" ");
+  }
+  return statement.unknown;
+}
+
+function selectorText(selector: Selector): string {
+  if ("payload" in selector) return `${selector.payload.protocol} ${selector.payload.field}`;
+  // nft lists these keys without the word meta, and takes them so.
+  if ("meta" in selector) return selector.meta.key === "oifname" ? "oifname" : `meta ${selector.meta.key}`;
+  if ("rt" in selector) return `rt ${selector.rt.key}`;
+  if ("fib" in selector) return `fib ${selector.fib.flags.join(" . ")} ${selector.fib.result}`;
+  if ("numgen" in selector) return `numgen ${selector.numgen.mode} mod ${selector.numgen.mod}`;
+  return selector.unknown;
+}
+
+function valueText(value: Value): string {
+  if (typeof value === "number") return `${value}`;
+  if (typeof value === "boolean") return value ? "exists" : "missing";
+  if (typeof value === "string") return value.startsWith("@") ? value : `"${value}"`;
+  if ("prefix" in value) return `${value.prefix.addr}/${value.prefix.len}`;
+  if ("range" in value) return value.range.join("-");
+  if ("set" in value) return `{ ${value.set.map(memberText).join(", ")} }`;
+  return value.unknown;
+}
+
+/** Members of an anonymous set are listed without quotes. */
+function memberText(value: Exclude<Value, { set: unknown }>): string {
+  return typeof value === "string" ? value : valueText(value);
+}

@@ -1,0 +1,89 @@
+import { Cidr, withLength } from "../net/cidr.ts";
+
+/** A rule in iptables' words, behind `-A CHAIN`: `["-d", "10.0.0.0/8", "-j", "RETURN"]`. */
+export type Rule = readonly string[];
+
+/** The rule as iptables-save prints it and iptables-restore reads it. */
+export function ruleText(rule: Rule): string {
+  return rule.map(quoted).join(" ");
+}
+
+/** Reads what `ruleText` or iptables-save wrote. */
+export function parseRule(text: string): Rule {
+  return [...text.matchAll(/"((?:[^"\\]|\\.)*)"|(\S+)/g)].map(
+    ([, inQuotes, bare]) => inQuotes?.replace(/\\(.)/g, "$1") ?? bare ?? "",
+  );
+}
+
+/**
+ * The rule in a form in which rules that mean the same are the same text, whichever variant and version of
+ * iptables printed it: options in a fixed order, no `-m`, a bare address with its prefix length, `+` for a
+ * prefix of a name, probabilities in as many digits as the kernel's 31 bits tell apart.
+ */
+export function normalText(rule: Rule): string {
+  const parts: string[][] = [];
+  let negated = false;
+  for (const word of rule) {
+    if (word === "!") negated = true;
+    else if (/^--?[a-z]/i.test(word)) {
+      parts.push([...(negated ? ["!"] : []), LONG[word] ?? word]);
+      negated = false;
+    } else parts.at(-1)?.push(word);
+  }
+  return parts
+    .filter(([option]) => option !== "-m")
+    .map(normalOption)
+    .filter(([, value]) => !EVERYTHING.has(value ?? ""))
+    .map(ruleText)
+    .sort()
+    .join(" ");
+}
+
+/** The value behind an option, as it is written in `iptables-save`, if the rule has it. */
+export function optionOf(rule: Rule, option: string): string | undefined {
+  const at = rule.indexOf(option);
+  return at < 0 ? undefined : rule[at + 1];
+}
+
+const LONG: Readonly<Record<string, string>> = {
+  "--source": "-s",
+  "--destination": "-d",
+  "--protocol": "-p",
+  "--jump": "-j",
+  "--goto": "-g",
+  "--out-interface": "-o",
+};
+
+/** Addresses that iptables-save leaves out, because they say nothing. */
+const EVERYTHING = new Set(["0.0.0.0/0", "::/0"]);
+
+/** The kernel keeps a probability in 31 bits, which are nine digits. */
+const PROBABILITY_DIGITS = 8;
+
+function normalOption([option = "", ...values]: string[]): string[] {
+  if (option === "--probability") return [option, Number(values[0]).toFixed(PROBABILITY_DIGITS)];
+  if (option === "-s" || option === "-d") return [option, ...values.map(canonical)];
+  return [option, ...values];
+}
+
+/** ip6tables prints `::1.0.0.0` for `::100:0`. */
+function canonical(address: string): string {
+  const text = withLength(address);
+  const cidr = address.includes(":") ? Cidr.parse(text) : undefined;
+  return cidr instanceof Cidr ? cidr.text : text;
+}
+
+function quoted(word: string): string {
+  return /^[\w./:,!+*@%=-]+$/.test(word) ? word : `"${word.replace(/["\\]/g, "\\$&")}"`;
+}
+
+/** The chain or target that the rule leads to. */
+export function targetOf(rule: Rule): string | undefined {
+  return optionOf(rule, "-j") ?? optionOf(rule, "-g");
+}
+
+/** The rule in its normal form, whatever its comment says. */
+export function effectText(rule: Rule): string {
+  const at = rule.indexOf("--comment");
+  return normalText(at < 0 ? rule : rule.toSpliced(at, 2));
+}

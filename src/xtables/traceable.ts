@@ -1,0 +1,87 @@
+import { Cidr, withLength } from "../net/cidr.ts";
+import { type Action, type Condition, DESTINATION_TYPES, type TraceableRule } from "../net/trace.ts";
+import { type Rule, ruleText } from "./rule.ts";
+
+/** A rule of iptables as one that can be followed. */
+export function traceableRule(chain: string, rule: Rule): TraceableRule {
+  const conditions: Condition[] = [];
+  let action: Action = { does: "nothing" };
+  for (const { option, values, not } of optionsOf(rule)) {
+    const value = values.join(" ");
+    if (option === "-j" || option === "-g") action = actionOf(option, value);
+    else if (option === "--to" && EVERYTHING.has(value)) action = { does: "bind" };
+    else if (action.does === "nothing" && !WITHOUT_EFFECT.has(option)) {
+      conditions.push(condition(option, value, not)); // what stands behind the target belongs to it
+    }
+  }
+  return { text: `-A ${chain} ${ruleText(rule)}`, conditions, action };
+}
+
+interface Option {
+  readonly option: string;
+  readonly values: readonly string[];
+  readonly not: boolean;
+}
+
+/** A rule by its options. Some have no value, some two (`--tcp-flags SYN,ACK SYN`). */
+function optionsOf(rule: Rule): Option[] {
+  const options: { option: string; values: string[]; not: boolean }[] = [];
+  let not = false;
+  for (const word of rule) {
+    const last = options.at(-1);
+    const isText = last?.values.length === 0 && TEXTS.has(last.option);
+    if (word === "!" && !isText) not = true;
+    else if (isText || !/^--?[a-z]/i.test(word)) last?.values.push(word);
+    else {
+      options.push({ option: word, values: [], not });
+      not = false;
+    }
+  }
+  return options;
+}
+
+/** Options whose value may be any text. */
+const TEXTS = new Set(["--comment", "--log-prefix", "--nflog-prefix"]);
+
+/** What `NETMAP --to` leaves every address as it is. */
+const EVERYTHING = new Set(["0.0.0.0/0", "::/0"]);
+
+/** Options that only introduce others, and those of targets that do not end the packet's way. */
+const WITHOUT_EFFECT = new Set([
+  ...["-m", "--comment", "--mode", "--dir", "--set-xmark", "--set-mark", "--or-mark"],
+  ...["--log-prefix", "--log-level", "--nflog-group"],
+]);
+
+function actionOf(option: "-j" | "-g", target: string): Action {
+  if (option === "-g") return { does: "goto", to: target };
+  if (target === "MASQUERADE") return { does: "masquerade" };
+  if (target === "RETURN") return { does: "return" };
+  if (target === "ACCEPT") return { does: "accept" };
+  if (target === "SNAT" || target === "NETMAP") return { does: "snat" };
+  if (IDLE.has(target)) return { does: "nothing" };
+  return TERMINAL.has(target) ? { does: "unknown" } : { does: "jump", to: target };
+}
+
+/** Targets of extensions that end the way of a packet through table nat, and those behind which it goes on. */
+const TERMINAL = new Set(["DNAT", "REDIRECT", "DROP", "QUEUE", "NFQUEUE"]);
+const IDLE = new Set(["LOG", "NFLOG", "MARK", "CONNMARK", "TRACE", "CT"]);
+
+function condition(option: string, value: string, not: boolean): Condition {
+  if (option === "-d" || option === "-s") {
+    const cidr = Cidr.parse(withLength(value));
+    if (cidr instanceof Cidr) return { on: option === "-d" ? "destination" : "source", not, cidrs: [cidr] };
+  }
+  if (option === "-o") return { on: "out", not, names: [value.replace(/\+$/, "*")] };
+  if (option === "-p") return { on: "protocol", not, names: [value] };
+  if (option === "--dst-type") {
+    const on = DESTINATION_TYPES.find(it => it.toUpperCase() === value);
+    if (on) return { on, not };
+  }
+  if (option === "--pol" && value === "ipsec") return { on: "ipsec", not };
+  if (option === "--mark") {
+    const [bits = Number.NaN, mask = 0xffffffff] = value.split("/").map(Number);
+    if (Number.isInteger(bits) && Number.isInteger(mask)) return { on: "mark", not, value: bits, mask };
+  }
+  if (option === "--probability") return { on: "chance" };
+  return { on: "unknown" };
+}

@@ -1,0 +1,32 @@
+import { expect, test } from "bun:test";
+import { foreignChange } from "../../src/backends/watch.ts";
+
+test.each([
+  ["add rule ip nat POSTROUTING ip daddr 198.51.100.0/24 counter accept", "ip nat POSTROUTING"],
+  ["insert rule inet t c masquerade", "inet t c"],
+  ["replace rule ip t c handle 3 masquerade", "ip t c"],
+  ["delete rule ip nat KUBE-SEP-0123 handle 12", "ip nat KUBE-SEP-0123"],
+  ["delete chain ip t c", "ip t c"],
+  ["delete table inet t", "inet t"],
+  ["add rule inet ip-masq-agent c masquerade", "inet ip-masq-agent c"],
+])("%s is a change of %s", (line, where) => {
+  expect(foreignChange(line)).toEqual({ where });
+});
+
+test("a new base chain may be anywhere", () => {
+  const line = "add chain ip t c { type nat hook postrouting priority srcnat; policy accept; }";
+  expect(foreignChange(line)).toEqual({ where: undefined });
+});
+
+test.each([
+  "add table ip t",
+  "add chain ip t c",
+  "add chain ip t c { type filter hook postrouting priority 0; policy accept; }",
+  "add element ip t s { 10.0.0.0/8 }",
+  "add set ip t s { type ipv4_addr; }",
+  "add rule ip ip-masq-agent postrouting masquerade",
+  "delete table ip6 ip-masq-agent",
+  "# new generation 12 by process 34 (nft)",
+])("%s is none", line => {
+  expect(foreignChange(line)).toBe(undefined);
+});

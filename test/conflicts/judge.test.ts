@@ -1,0 +1,350 @@
+import { describe, expect, test } from "bun:test";
+import type { Competing } from "../../src/conflicts/conflict.ts";
+import { competing, exemptions } from "../../src/conflicts/judge.ts";
+import { Cidr } from "../../src/net/cidr.ts";
+import type { TraceableRule } from "../../src/net/trace.ts";
+import { policy } from "../policies.ts";
+import { natHook } from "./hooks.ts";
+
+const MEANT = policy({ keep: ["10.0.0.0/8", "192.168.0.0/16"] });
+
+/** Of each rule that translates: what it exposes, or why it exposes nothing. */
+function found(lines: string, meant = MEANT, about: Parameters<typeof natHook>[1] = {}): string[] {
+  return competing([natHook(lines, about)], meant, "nftables").map(summary);
+}
+
+function summary({ kind, owner, exposes, exempts = [], only, certain }: Competing): string {
+  const what = kind === "exempts" ? `exempts ${exempts.join(" ")}` : exposes.join(" ");
+  return `${owner}: ${what || "nothing"}${only === undefined ? "" : `, ${only}`}${certain ? "" : ", perhaps"}`;
+}
+
+describe("what spares connections is credited", () => {
+  test("by source and destination, as k3s' flannel", () => {
+    const rules = `
+      -A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG
+      -A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 -m comment --comment "flanneld masq" -j RETURN
+      -A FLANNEL-POSTRTG -s 10.42.0.0/24 -d 10.42.0.0/16 -m comment --comment "flanneld masq" -j RETURN
+      -A FLANNEL-POSTRTG -s 10.42.0.0/16 -d 10.42.0.0/24 -m comment --comment "flanneld masq" -j RETURN
+      -A FLANNEL-POSTRTG ! -s 10.42.0.0/16 -d 10.42.0.0/24 -m comment --comment "flanneld masq" -j RETURN
+      -A FLANNEL-POSTRTG -s 10.42.0.0/16 ! -d 224.0.0.0/4 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully
+      -A FLANNEL-POSTRTG ! -s 10.42.0.0/16 -d 10.42.0.0/16 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully`;
+    const pods = policy({ keep: ["10.42.0.0/24"], sources: ["10.42.0.0/24"], masqLinkLocal: true });
+    expect(found(rules, pods)).toEqual(["flannel: nothing", "flannel: nothing"]);
+    const cluster = policy({ keep: ["10.42.0.0/16"], sources: ["10.42.0.0/24"], masqLinkLocal: true });
+    expect(found(rules, cluster)).toEqual(["flannel: nothing", "flannel: nothing"]);
+    const beyond = policy({
+      keep: ["10.42.0.0/16", "10.96.0.0/12"],
+      sources: ["10.42.0.0/24"],
+      masqLinkLocal: true,
+    });
+    expect(found(rules, beyond)).toEqual(["flannel: 10.96.0.0/12", "flannel: nothing"]);
+    // From another node's Pods, which this one forwards, the first rule of theirs does not spare it.
+    const any = policy({ keep: ["10.42.0.0/16"], masqLinkLocal: true });
+    expect(found(rules, any)).toEqual(["flannel: 10.42.0.0/16", "flannel: 10.42.0.0/16"]);
+  });
+
+  test("from the same source in front of the rule", () => {
+    const spared = `
+      -A POSTROUTING -s 10.1.0.0/24 -d 10.0.0.0/8 -j RETURN
+      -A POSTROUTING -s 10.1.0.0/24 -j MASQUERADE`;
+    expect(found(spared)).toEqual(["unknown: 169.254.0.0/16 192.168.0.0/16"]);
+    const elsewhere = spared.replace("-s 10.1.0.0/24 -d", "-s 10.1.1.0/24 -d");
+    expect(found(elsewhere)).toEqual(["unknown: 169.254.0.0/16 10.0.0.0/8 192.168.0.0/16"]);
+  });
+
+  test("only in front of the rule, only if it surely matches, and only what is all in it", () => {
+    const masquerade = "-A POSTROUTING -s 172.17.0.0/16 -j MASQUERADE";
+    const all = "unknown: 169.254.0.0/16 10.0.0.0/8 192.168.0.0/16";
+    const spare = "-A POSTROUTING -d 10.0.0.0/8 -j ACCEPT";
+    expect(found(`${masquerade}\n${spare}`)).toEqual([all]);
+    expect(found(`-A POSTROUTING -d 10.0.0.0/8 -p tcp -j ACCEPT\n${masquerade}`)).toEqual([all]);
+    expect(found(`-A POSTROUTING -d 10.0.0.0/9 -j ACCEPT\n${masquerade}`)).toEqual([all]);
+    expect(found(`${spare}\n${masquerade}`)).toEqual(["unknown: 169.254.0.0/16 192.168.0.0/16"]);
+    expect(
+      found(
+        `-A POSTROUTING -d 10.0.0.0/9 -j ACCEPT\n-A POSTROUTING -d 10.128.0.0/9 -j ACCEPT\n${masquerade}`,
+      ),
+    ).toEqual(["unknown: 169.254.0.0/16 192.168.0.0/16"]);
+    expect(found(`-A POSTROUTING -d 10.0.0.0/8 -m set --match-set x dst -j ACCEPT\n${masquerade}`)).toEqual([
+      `${all}, perhaps`,
+    ]);
+  });
+
+  test("along jumps: a RETURN leads back, an ACCEPT does not, and behind a goto nothing follows", () => {
+    const last = "-A POSTROUTING -d 10.0.0.0/8 -j MASQUERADE";
+    const inner = (jump: string, target: string) =>
+      found(`-A POSTROUTING ${jump} A\n-A A -d 10.0.0.0/8 -j ${target}\n${last}`);
+    expect(inner("-j", "RETURN")).toEqual(["unknown: 10.0.0.0/8"]);
+    expect(inner("-j", "ACCEPT")).toEqual([]);
+    expect(inner("-g", "RETURN")).toEqual(["unknown: exempts 0.0.0.0/0"]);
+    expect(inner("-s 10.1.0.0/16 -j", "ACCEPT")).toEqual(["unknown: 10.0.0.0/8"]);
+    expect(found(`-A POSTROUTING -j A\n-A A -j A\n-A A -d 10.1.0.0/16 -j SNAT --to-source 1.2.3.4`)).toEqual([
+      "unknown: 10.0.0.0/8",
+    ]);
+    // What may have returned before is not spared by what comes behind.
+    const returned = `-A POSTROUTING -j A\n-A A -p tcp -j RETURN\n-A A -d 10.0.0.0/8 -j ACCEPT\n${last}`;
+    expect(found(returned)).toEqual(["unknown: 10.0.0.0/8"]);
+  });
+
+  test("by a rule that binds a connection to the address that it has", () => {
+    const rules = "-A POSTROUTING -d 10.0.0.0/8 -j NETMAP --to 0.0.0.0/0\n-A POSTROUTING -j MASQUERADE";
+    expect(found(rules)).toEqual(["unknown: 169.254.0.0/16 192.168.0.0/16"]);
+  });
+
+  test("what sourceCIDRs leaves out is not judged, and nonMasqueradeSourceCIDRs is", () => {
+    const rules = "-A POSTROUTING -s 172.17.0.0/16 -d 203.0.113.0/24 -j MASQUERADE";
+    expect(found(rules)).toEqual(["unknown: nothing"]);
+    expect(
+      found("-A POSTROUTING -s 172.17.0.0/16 -j MASQUERADE", policy({ sources: ["10.244.0.0/16"] })),
+    ).toEqual(["unknown: nothing"]);
+    expect(found(rules, policy({ spared: ["172.17.5.0/24"] }))).toEqual(["unknown: 172.17.5.0/24"]);
+    expect(found(rules, policy({ spared: ["172.18.0.0/16"] }))).toEqual(["unknown: nothing"]);
+  });
+});
+
+describe("rules that need a mark are no conflict", () => {
+  test.each([
+    ["-A POSTROUTING -m mark --mark 0x2000/0x2000 -j MASQUERADE", "packets with mark 0x2000/0x2000"],
+    ["-A POSTROUTING -m mark --mark 0x1bd11 -j MASQUERADE", "packets with mark 0x1bd11"],
+    ["-A POSTROUTING -m mark ! --mark 0x0/0x4000 -j MASQUERADE", "packets with mark 0x4000/0x4000"],
+    [
+      "-A POSTROUTING -m mark ! --mark 0x4000/0x4000 -j ACCEPT\n-A POSTROUTING -j MASQUERADE",
+      "packets with mark 0x4000/0x4000",
+    ],
+    [
+      "-A POSTROUTING -j ts-postrouting\n-A ts-postrouting -m mark --mark 0x40000/0xff0000 -j MASQUERADE",
+      "packets with mark 0x40000/0xff0000",
+    ],
+  ])("%s", (rules, only) => {
+    const [first] = competing([natHook(rules)], MEANT, "iptables").filter(it => it.kind === "masquerades");
+    expect(first).toMatchObject({ exposes: [], harmless: true, only });
+  });
+
+  test("but those that leave marked ones alone are", () => {
+    const all = "169.254.0.0/16 10.0.0.0/8 192.168.0.0/16";
+    expect(found("-A POSTROUTING -m mark ! --mark 0x1/0x1 -j MASQUERADE")).toEqual([`unknown: ${all}`]);
+    expect(found("-A POSTROUTING -m mark --mark 0x0/0x1 -j MASQUERADE")).toEqual([`unknown: ${all}`]);
+  });
+});
+
+describe("rules for one family", () => {
+  const both = policy({ keep: ["10.0.0.0/8", "fd00::/8"] }, { enableIPv6: true });
+  const inet = (rule: TraceableRule) =>
+    competing(
+      [
+        natHook("", {
+          tool: "nft",
+          family: "inet",
+          table: "other",
+          chains: new Map([["POSTROUTING", [rule]]]),
+        }),
+      ],
+      both,
+      "nftables",
+    ).map(summary);
+  const masquerade = { does: "masquerade" } as const;
+  const four = "169.254.0.0/16 10.0.0.0/8";
+  const six = "fe80::/10 fd00::/8";
+
+  test("in a table of both", () => {
+    expect(inet({ text: "masquerade", conditions: [], action: masquerade })).toEqual([
+      `unknown: ${four} ${six}`,
+    ]);
+    const only = (family: "ip" | "ip6", not = false) =>
+      inet({ text: "", conditions: [{ on: "family", not, family }], action: masquerade });
+    expect(only("ip")).toEqual([`unknown: ${four}`]);
+    expect(only("ip6")).toEqual([`unknown: ${six}`]);
+    expect(only("ip", true)).toEqual([`unknown: ${six}`]);
+  });
+
+  test("by an address of the family, also one that must not match", () => {
+    const cidrs = [Cidr.literal("10.1.0.0/16")];
+    for (const not of [false, true]) {
+      const conditions = [{ on: "source", not, cidrs }] as const;
+      expect(inet({ text: "", conditions, action: masquerade })).toEqual([`unknown: ${four}`]);
+    }
+  });
+});
+
+test("a table of our name in a family that is not ours", () => {
+  const masquerade: TraceableRule = { text: "masquerade", conditions: [], action: { does: "masquerade" } };
+  const hook = (family: "ip" | "ip6" | "inet") =>
+    natHook("", {
+      tool: "nft",
+      family,
+      table: "ip-masq-agent",
+      base: "postrouting",
+      priority: 101,
+      chains: new Map([["postrouting", [masquerade]]]),
+    });
+  const judged = (family: "ip" | "ip6" | "inet", meant = MEANT) =>
+    competing([hook(family)], meant, "nftables").map(summary);
+  expect(judged("ip")).toEqual([]);
+  expect(judged("inet")).toEqual(["another ip-masq-agent: 169.254.0.0/16 10.0.0.0/8 192.168.0.0/16"]);
+  expect(judged("ip6")).toEqual(["another ip-masq-agent: ::/0"]);
+  expect(judged("ip6", policy({}, { enableIPv6: true }))).toEqual([]);
+});
+
+test("at our priority the base chain that came last runs first", () => {
+  const runs = (registeredAfterUs: boolean) =>
+    competing(
+      [natHook("-A POSTROUTING -j MASQUERADE", { priority: 101, registeredAfterUs })],
+      MEANT,
+      "nftables",
+    );
+  expect(runs(true)).toMatchObject([{ runs: "before us" }]);
+  expect(runs(false)).toMatchObject([{ runs: "after us" }]);
+});
+
+const OURS = `
+  -A POSTROUTING -m comment --comment "ip-masq-agent: ensure …" -m addrtype ! --dst-type LOCAL -j IP-MASQ-AGENT
+  -A IP-MASQ-AGENT -d 10.0.0.0/8 -m comment --comment "ip-masq-agent: cluster-local traffic" -j RETURN
+  -A IP-MASQ-AGENT -m comment --comment "ip-masq-agent: outbound traffic" -j MASQUERADE --random-fully`;
+
+test("our own chain is ours whichever backend is chosen; an ip-masq-agent's is not", () => {
+  expect(competing([natHook(OURS)], MEANT, "nftables")).toEqual([]);
+  expect(competing([natHook(OURS)], MEANT, "iptables")).toEqual([]);
+  expect(competing([natHook(OURS)], MEANT, undefined)).toEqual([]);
+  const theirs = OURS.replaceAll(
+    "outbound traffic",
+    "outbound traffic is subject to MASQUERADE (must be last in chain)",
+  );
+  expect(competing([natHook(theirs)], MEANT, "nftables").map(summary)).toEqual([
+    "another ip-masq-agent: 169.254.0.0/16 192.168.0.0/16",
+  ]);
+});
+
+test("in the table of our own jump rules run before us or after us as they stand", () => {
+  const rules = `-A POSTROUTING -s 10.1.0.0/16 -j MASQUERADE${OURS}\n-A POSTROUTING -s 10.2.0.0/16 -j MASQUERADE`;
+  expect(
+    competing([natHook(rules)], MEANT, "iptables").map(({ rule, runs }) => [rule.slice(15, 29), runs]),
+  ).toEqual([
+    ["-s 10.1.0.0/16", "before us"],
+    ["-s 10.2.0.0/16", "after us"],
+  ]);
+});
+
+describe("exemptions from what we masquerade", () => {
+  const exempt = (rules: string, meant = MEANT, about = {}) =>
+    exemptions([natHook(rules, about)], meant, "nftables").map(summary);
+
+  test.each([
+    ["-A POSTROUTING -d 198.51.100.0/24 -j ACCEPT", "198.51.100.0/24"],
+    ["-A POSTROUTING -d 198.51.100.0/24 -j RETURN", "198.51.100.0/24"],
+    ["-A POSTROUTING -s 10.244.9.0/24 -j ACCEPT", "0.0.0.0/0"],
+    ["-A POSTROUTING -m mark --mark 0x1 -j ACCEPT", "0.0.0.0/0, packets with mark 0x1"],
+    ["-A POSTROUTING -p esp -j ACCEPT", "0.0.0.0/0"],
+    ["-A POSTROUTING -j A\n-A A -d 198.51.100.0/24 -j ACCEPT", "198.51.100.0/24"],
+    ["-A POSTROUTING -d 198.51.100.0/24 -g A\n-A A -j RETURN", "198.51.100.0/24"],
+    ["-A POSTROUTING -m set --match-set vpn dst -j ACCEPT", "0.0.0.0/0, perhaps"],
+    ["-A POSTROUTING ! -d 10.0.0.0/8 -o wg0 -j ACCEPT", "0.0.0.0/0"],
+  ])("%s", (rules, exempts) => {
+    expect(exempt(rules)).toEqual([`unknown: exempts ${exempts}`]);
+  });
+
+  test.each([
+    "-A POSTROUTING -d 10.1.0.0/16 -j ACCEPT",
+    "-A POSTROUTING -j A\n-A A -d 198.51.100.0/24 -j RETURN",
+    "-A POSTROUTING -d 224.0.0.0/4 -j RETURN",
+    "-A POSTROUTING -d 255.255.255.255/32 -j RETURN",
+    "-A POSTROUTING -d 127.0.0.0/8 -j ACCEPT",
+    "-A POSTROUTING -o lo -j ACCEPT",
+    "-A POSTROUTING -m addrtype --dst-type LOCAL -j ACCEPT",
+    "-A POSTROUTING -d 198.51.100.0/24 -j MASQUERADE\n-A POSTROUTING -d 198.51.100.0/24 -j ACCEPT",
+    "-A POSTROUTING -d 198.51.100.0/24 -j NETMAP --to 0.0.0.0/0",
+    // The rules of a CNI plugin with ipMasq, whose Pods' network is kept anyway.
+    `-A POSTROUTING -s 10.244.1.2/32 -j CNI-0123456789abcdef01234567
+     -A CNI-0123456789abcdef01234567 -d 10.244.0.0/16 -j ACCEPT
+     -A CNI-0123456789abcdef01234567 ! -d 224.0.0.0/4 -j MASQUERADE`,
+    // kube-proxy's returns lead back to POSTROUTING.
+    `-A POSTROUTING -j KUBE-POSTROUTING
+     -A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
+     -A KUBE-POSTROUTING -j MASQUERADE`,
+    // Behind our own jump.
+    `${OURS}\n-A POSTROUTING -d 198.51.100.0/24 -j ACCEPT`,
+  ])("none: %s", rules => {
+    expect(exempt(rules)).toEqual([]);
+  });
+
+  test("none of what the policy does not masquerade", () => {
+    const rules = "-A POSTROUTING -s 172.17.0.0/16 -j ACCEPT";
+    expect(exempt(rules, policy({ sources: ["10.244.0.0/16"] }))).toEqual([]);
+    expect(exempt(rules, policy({ spared: ["172.16.0.0/12"] }))).toEqual([]);
+    expect(exempt("-A POSTROUTING -o wg0 -j ACCEPT", policy({ interfaces: ["eth*"] }))).toEqual([]);
+    expect(exempt("-A POSTROUTING -o eth1 -j ACCEPT", policy({ interfaces: ["eth*"] }))).toHaveLength(1);
+  });
+
+  test("in IPv6, as far as it is on", () => {
+    const six = policy({ keep: ["fd00::/8"] }, { enableIPv6: true });
+    const judged = (rules: string, meant = six) => exempt(rules, meant, { family: "ip6" });
+    expect(judged("-A POSTROUTING -d 2001:db8:1::/48 -j ACCEPT")).toEqual([
+      "unknown: exempts 2001:db8:1::/48",
+    ]);
+    expect(judged("-A POSTROUTING -d 2001:db8:1::/48 -j ACCEPT", MEANT)).toEqual([]);
+    for (const cidr of ["fd12::/16", "ff02::/16", "::1/128", "fe80::/10"]) {
+      expect(judged(`-A POSTROUTING -d ${cidr} -j ACCEPT`)).toEqual([]);
+    }
+    expect(judged("-A POSTROUTING -d 2001:db8:1::/48 -j NETMAP --to ::/0")).toEqual([]);
+  });
+
+  test("in a base chain of another table they never had an effect", () => {
+    const rules = "-A POSTROUTING -d 198.51.100.0/24 -j ACCEPT";
+    expect(exempt(rules, MEANT, { tool: "nft", table: "other", priority: 99 })).toEqual([]);
+  });
+
+  test("with what to do about it; beside iptables they are harmless", () => {
+    const rules = "-A POSTROUTING -d 198.51.100.0/24 -j ACCEPT";
+    const [it] = exemptions([natHook(rules)], MEANT, "nftables");
+    expect(it).toMatchObject({
+      harmless: false,
+      remedy:
+        "start the agent with --backend=iptables, where the rule takes effect, or add 198.51.100.0/24 to nonMasqueradeCIDRs",
+    });
+    expect(exemptions([natHook(rules)], MEANT, "iptables")).toMatchObject([{ harmless: true }]);
+    const [source] = exemptions([natHook("-A POSTROUTING -s 10.244.9.0/24 -j ACCEPT")], MEANT, "nftables");
+    expect(source?.remedy).toEndWith("or add 10.244.9.0/24 to nonMasqueradeSourceCIDRs");
+    const [marked] = exemptions([natHook("-A POSTROUTING -m mark --mark 1 -j ACCEPT")], MEANT, "nftables");
+    expect(marked?.remedy).toBe("start the agent with --backend=iptables, where the rule takes effect");
+  });
+});
+
+test("long lists take time in proportion to their length", () => {
+  const keep = Array.from(
+    { length: 20_000 },
+    (_, i) => `172.${16 + (i >> 13)}.${(i >> 5) & 255}.${(i & 31) * 8}/30`,
+  );
+  const returns = keep.slice(0, 10_000).map(cidr => `-A THEIRS -d ${cidr} -j RETURN\n`);
+  const rules = `-A POSTROUTING -j THEIRS\n${returns.join("")}-A THEIRS -j MASQUERADE`;
+  const [first] = competing([natHook(rules)], policy({ keep, masqLinkLocal: true }), "nftables");
+  expect(first?.exposes).toEqual(keep.slice(10_000, 11_000));
+});
+
+test("a long list beside the chains of many Pods", () => {
+  const keep = Array.from(
+    { length: 45_000 },
+    (_, i) => `${20 + (i >> 14)}.${(i >> 6) & 255}.${(i & 63) * 4}.0/24`,
+  );
+  const pods = Array.from({ length: 110 }, (_, i) => {
+    const name = `CNI-${i.toString(16).padStart(24, "0")}`;
+    return `-A POSTROUTING -s 10.244.1.${i}/32 -j ${name}\n-A ${name} -d 10.244.0.0/16 -j ACCEPT\n-A ${name} ! -d 224.0.0.0/4 -j MASQUERADE\n`;
+  });
+  const all = competing([natHook(pods.join(""))], policy({ keep: [...keep, "10.0.0.0/8"] }), "nftables");
+  expect(all).toHaveLength(110);
+  expect(all[0]).toMatchObject({ exposes: { length: 100 }, andMore: true });
+});
+
+test("chains that lead to each other in exponentially many ways come to an end", () => {
+  const chains = Array.from({ length: 15 }, (_, i) =>
+    `-A C${i} -j C${i + 1}\n-A C${i} -p tcp -j C${i + 1}\n`.repeat(2),
+  );
+  const rules = `-A POSTROUTING -j C0\n${chains.join("")}-A C15 -s 10.9.0.0/16 -j MASQUERADE`;
+  const cut: string[] = [];
+  expect(competing([natHook(rules)], MEANT, "nftables", ({ base }) => cut.push(base))).toHaveLength(1);
+  expect(cut[0]).toBe("POSTROUTING");
+});
+
+test("rules that are followed to their end are not said to be cut short", () => {
+  const cut: string[] = [];
+  competing([natHook("-A POSTROUTING -j MASQUERADE")], MEANT, "nftables", ({ base }) => cut.push(base));
+  expect(cut).toEqual([]);
+});

@@ -1,0 +1,94 @@
+import { afterEach, expect, test } from "bun:test";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { output } from "../../lab/output.ts";
+import { Competitors } from "../../src/conflicts/report.ts";
+import { createLog } from "../../src/observe/log.ts";
+import { agentState } from "../observe/agent-states.ts";
+import { policy } from "../policies.ts";
+
+afterEach(() => output(["nft", "flush", "ruleset"]));
+
+const THEIRS = "add table ip theirs; add chain ip theirs c { type nat hook postrouting priority 90; }";
+
+function watched(waits = { settled: 20, between: 300 }) {
+  const state = agentState();
+  state.policy = policy();
+  const lines: string[] = [];
+  const log = createLog("info", "text", line => lines.push(line));
+  return { state, lines, competitors: new Competitors(state, log, waits) };
+}
+
+test("each rule is warned of once, and not more than a few", async () => {
+  const { state, lines, competitors } = watched();
+  await competitors.look();
+  expect([state.conflicts.length, lines.length]).toEqual([0, 0]);
+  await output(["nft", `${THEIRS}; add rule ip theirs c ip daddr 10.1.0.0/16 masquerade`]);
+  for (let i = 0; i < 3; i++) await competitors.look();
+  expect([state.conflicts.length, lines.length]).toEqual([1, 1]);
+  const more = Array.from(
+    { length: 50 },
+    (_, i) => `add rule ip theirs c ip daddr 10.2.${i}.0/24 masquerade`,
+  );
+  await output(["nft", more.join("; ")]);
+  await competitors.look();
+  expect([state.conflicts.length, lines.length]).toEqual([51, 1 + 5 + 1]);
+  expect(lines.at(-1)).toContain("more foreign rules conflict with the policy; see ipmasq status more=45");
+});
+
+test("changes in bursts make one look, and not one after the other", async () => {
+  const { state, competitors } = watched();
+  await output(["nft", `${THEIRS}; add rule ip theirs c ip daddr 10.1.0.0/16 masquerade`]);
+  for (let i = 0; i < 100; i++) competitors.soon();
+  await Bun.sleep(150);
+  expect(state.conflicts).toHaveLength(1);
+  await output(["nft", "delete table ip theirs"]);
+  competitors.soon();
+  await Bun.sleep(50);
+  expect(state.conflicts).toHaveLength(1); // not yet
+  await Bun.sleep(400);
+  expect(state.conflicts).toHaveLength(0);
+});
+
+test("only changes of chains that matter lead to a look", async () => {
+  const { state, competitors } = watched({ settled: 0, between: 0 });
+  await output(["nft", `${THEIRS}; add chain ip theirs inner; add rule ip theirs c jump inner`]);
+  await competitors.look();
+  await output(["nft", "add rule ip theirs inner ip daddr 10.1.0.0/16 masquerade"]);
+  for (const where of ["ip nat KUBE-SVC-0123", "ip nat", "ip6 theirs c", "ip theirs other", "ip thei"])
+    competitors.soon(where);
+  await Bun.sleep(100);
+  expect(state.conflicts).toHaveLength(0);
+  for (const where of ["ip theirs inner", "ip theirs c", "ip theirs", undefined]) {
+    state.conflicts = [];
+    competitors.soon(where);
+    while (state.conflicts.length === 0) await Bun.sleep(5);
+    expect(state.conflicts).toHaveLength(1);
+  }
+});
+
+test("a look that is under way is waited for, and fails nobody", async () => {
+  const { state, competitors } = watched();
+  await output(["nft", `${THEIRS}; add rule ip theirs c ip daddr 10.1.0.0/16 masquerade`]);
+  expect(competitors.look()).toBe(competitors.look());
+  await competitors.look();
+  expect(state.conflicts).toHaveLength(1);
+});
+
+test("what cannot be read is warned of once", async () => {
+  const { state, lines, competitors } = watched();
+  const path = process.env.PATH;
+  const folder = await mkdtemp(join(tmpdir(), "ipmasq-nft-"));
+  await writeFile(join(folder, "nft"), "#!/bin/sh\nexit 139\n", { mode: 0o755 });
+  process.env.PATH = `${folder}:${path}`;
+  try {
+    for (let i = 0; i < 2; i++) await competitors.look();
+  } finally {
+    process.env.PATH = path;
+    await rm(folder, { recursive: true });
+  }
+  expect(state.conflicts).toEqual([]);
+  expect(lines).toHaveLength(1);
+  expect(lines[0]).toContain("some foreign rules cannot be read, so conflicts may be missed");
+});
