@@ -61,16 +61,32 @@ export class Namespace {
     }
   }
 
-  /** /proc may be that of an outer PID namespace; the last number of NSpid is the one to us. */
   async #pids(): Promise<number[]> {
     if (!existsSync(this.#path)) return [];
-    const pids = await output(["ip", "netns", "pids", this.name]);
-    const statuses = pids.split("\n").filter(Boolean).map(statusOf);
-    return (await Promise.all(statuses)).flatMap(status => {
-      const last = /^NSpid:.*?(\d+)$/m.exec(status)?.[1];
-      return last === undefined ? [] : [Number(last)];
-    });
+    const [own, listed] = await Promise.all([statusOf("self"), output(["ip", "netns", "pids", this.name])]);
+    const statuses = await Promise.all(listed.split("\n").filter(Boolean).map(statusOf));
+    return statuses.map(status => pidHere(status, own)).filter(pid => pid !== undefined);
   }
+}
+
+/**
+ * Returns the PID to send a signal to, or undefined if the process has ended.
+ *
+ * `/proc` may belong to an outer PID namespace, and the process to an inner one: `NSpid` lists its PID in each. While
+ * the kernel reaps a process it prints 0 there (measured on 6.18), and a signal to 0 or -1 would kill every process of
+ * the test run, those outside of the namespaces included.
+ *
+ * @param status the process's `/proc/PID/status`
+ * @param own `/proc/self/status`
+ */
+export function pidHere(status: string, own: string): number | undefined {
+  const pids = nsPids(status);
+  const pid = Number(pids[nsPids(own).length - 1]);
+  return pid > 1 ? pid : undefined;
+}
+
+function nsPids(status: string): string[] {
+  return /^NSpid:\t(.+)$/m.exec(status)?.[1]?.split("\t") ?? [];
 }
 
 /** Empty if the process is gone by now. */

@@ -46,6 +46,19 @@ const counts = { passed: 0, failed: 0, skipped: 0 };
 /** The checks and files that failed, for the end of a long output. */
 const failed: string[] = [];
 
+/** The process groups of all programs that run now. */
+const groups = new Set<number>();
+for (const [signal, number] of [
+  ["SIGHUP", 1],
+  ["SIGINT", 2],
+  ["SIGTERM", 15],
+] as const) {
+  process.on(signal, () => {
+    for (const group of groups) process.kill(-group, "SIGKILL");
+    process.exit(128 + number);
+  });
+}
+
 const checks =
   words.length > 0
     ? []
@@ -123,7 +136,7 @@ function jobs(files: readonly string[]): Job[] {
 /** Runs a job, prints what it printed, and counts its tests. */
 async function runJob(files: Job): Promise<void> {
   const report = join(tmpdir(), `ipmasq-test-${crypto.randomUUID()}.xml`);
-  const isolated = process.platform === "linux" ? ["lab/isolate"] : [];
+  const isolated = process.platform === "linux" ? ["setpriv", "--pdeathsig=KILL", "lab/isolate"] : [];
   const { exitCode, output, seconds } = await ended([
     ...isolated,
     ...["bun", "test", `--timeout=${LIMIT_MS}`, "--reporter=junit", `--reporter-outfile=${report}`],
@@ -152,7 +165,10 @@ interface Ended {
   readonly seconds: string;
 }
 
-/** Runs a program to its end, with node_modules/.bin in PATH, and returns what it printed. */
+/**
+ * Runs a program to its end, with node_modules/.bin in PATH, and returns what it printed. It has a process group of its
+ * own, so that a signal to all of that group reaches neither this process nor other programs.
+ */
 async function ended(argv: readonly string[]): Promise<Ended> {
   const began = performance.now();
   const printed = join(tmpdir(), `ipmasq-test-${crypto.randomUUID()}.log`);
@@ -160,10 +176,13 @@ async function ended(argv: readonly string[]): Promise<Ended> {
   try {
     const child = Bun.spawn([...argv], {
       cwd: ROOT,
+      detached: true,
       stdio: ["ignore", file.fd, file.fd],
       env: { ...process.env, PATH: `${ROOT}/node_modules/.bin:${process.env.PATH}` },
     });
+    groups.add(child.pid);
     const exitCode = await child.exited;
+    groups.delete(child.pid);
     const seconds = ((performance.now() - began) / 1000).toFixed(1);
     return { exitCode, output: await readFile(printed, "utf8"), seconds };
   } finally {

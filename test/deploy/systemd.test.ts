@@ -115,6 +115,7 @@ function installed(chroot: Chroot): void {
     const pid = await property("ipmasq", "MainPID");
     await Bun.sleep(3000); // several times what a watchdog that is not fed waits
     expect(await property("ipmasq", "MainPID")).toBe(pid);
+    expect(Number(pid)).toBeGreaterThan(1); // 0 would stop every process of the test run
     await run(`kill -STOP ${pid}`);
     await until(async () => ![pid, "0"].includes(await property("ipmasq", "MainPID")));
     expect(await property("ipmasq", "NRestarts")).toBe("1");

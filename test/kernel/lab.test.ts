@@ -3,6 +3,7 @@ import { readdir, readlink } from "node:fs/promises";
 import type { Connection } from "../../lab/connections.ts";
 import { debianTools } from "../../lab/debian.ts";
 import { Lab } from "../../lab/lab.ts";
+import { pidHere } from "../../lab/namespace.ts";
 
 const PROTOCOLS = ["tcp", "udp", "icmp"] as const;
 
@@ -214,6 +215,19 @@ describe("namespaces", () => {
     await expect(next.connect({ protocol: "tcp", to: "10.1.2.3" })).rejects.toThrow("the lab is closed");
     await next.close();
   });
+});
+
+test.each([
+  ["in this PID namespace", "12", "7", 12],
+  ["in an inner PID namespace", "12\t1", "7", 12],
+  ["seen from an outer /proc", "112\t12", "107\t7", 12],
+  ["in an inner namespace, seen from an outer /proc", "112\t12\t1", "107\t7", 12],
+  ["that is being reaped", "0", "7", undefined],
+  ["that has ended", undefined, "7", undefined],
+  ["that is the first of the namespace", "1", "7", undefined],
+])("the PID to kill of a process %s", (_where, pids, own, pid) => {
+  const status = (nsPid?: string) => (nsPid === undefined ? "" : `Name:\tx\nNSpid:\t${nsPid}\nNSpgid:\t0\n`);
+  expect(pidHere(status(pids), status(own))).toBe(pid);
 });
 
 test("tools of another Debian suite have to be fetched where there is a network", async () => {
