@@ -52,7 +52,7 @@ export class Agent {
   ) {
     this.#desired = new DesiredPolicy(settings, state, log);
     this.#backoff = new Backoff(this.#desired.interval);
-    lock.freed = () => this.#queue.push("start");
+    lock.onFree = () => this.#queue.push("start");
   }
 
   /**

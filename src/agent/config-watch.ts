@@ -3,7 +3,7 @@ import { lstat, readdir, readlink, statfs } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { isConfigName } from "../config/config-name.ts";
 import { codeOf, messageOf } from "../system/errors.ts";
-import type { FileEvent } from "./settling.ts";
+import type { FileEvent } from "./completeness.ts";
 
 /** An event of inotify: the path of the file without symbolic links, and what happened to it. */
 export type Changed = (path: string, kind: FileEvent) => void;

@@ -43,14 +43,14 @@ export class DesiredPolicy {
       config,
       {
         changed: () => this.#changed(),
-        lost: why => log.warn("config changes may be seen only at the next resync", { why }),
+        lost: reason => log.warn("lost the file change events; config changes may apply late", { reason }),
         writing: () => log.warn("config is being written; waiting for it to be complete", { config }),
-        cutOff: file =>
-          log.warn("config may be cut off, its file system is full; last good policy stays active", {
+        truncated: file =>
+          log.warn("config may be truncated, its file system is full; last good policy stays active", {
             config: file,
-            remedy: "make room, then save it again",
+            remedy: "free space, then save it again",
           }),
-        hung: hangs => this.#hung(hangs, times.deadline),
+        hung: deadline => this.#hung(deadline),
       },
       times,
     );
@@ -111,9 +111,9 @@ export class DesiredPolicy {
     return this.policy ? "last good policy stays active" : "no rules are written";
   }
 
-  #hung(hangs: boolean, deadline: number): void {
+  #hung(deadline: number | undefined): void {
     const { config: path } = this.settings;
-    if (!hangs) {
+    if (deadline === undefined) {
       this.log.info("config can be read again", { config: path });
       this.state.config = this.#record;
       return;

@@ -6,10 +6,10 @@ import { LastSaid } from "../system/last-said.ts";
 import { run } from "../system/program.ts";
 
 /**
- * Notifies systemd's watchdog while the agent's loop lives, if the unit has one (WatchdogSec).
+ * Notifies systemd's watchdog while the agent's loop is alive, if the unit sets WatchdogSec.
  *
- * It runs systemd-notify, which comes with systemd, because Bun cannot send to the datagram socket of sd_notify(3).
- * That takes 4 ms of CPU three times per period. The unit needs NotifyAccess=all.
+ * It runs systemd-notify, a part of systemd, because Bun cannot send to the datagram socket of sd_notify(3). That takes
+ * 4 ms of CPU three times per period. The unit needs NotifyAccess=all.
  */
 export function feedWatchdog(
   state: AgentState,
@@ -18,16 +18,17 @@ export function feedWatchdog(
 ): Watch {
   const period = Number(WATCHDOG_USEC ?? 0) / 1000;
   if (!(period > 0) || !NOTIFY_SOCKET) return { stop: () => {} };
-  const said = new LastSaid();
+  const fault = new LastSaid();
   const feed = async () => {
     if (state.stalled !== undefined) return;
     try {
       const { exitCode, stderr } = await run(["systemd-notify", "WATCHDOG=1"], { deadline: period });
       if (exitCode !== 0) throw new Error(stderr.trim());
+      fault.isNews(undefined);
     } catch (error) {
-      const why = messageOf(error);
+      const reason = messageOf(error);
       const remedy = "install systemd-notify, or set WatchdogSec=0 in the unit";
-      if (said.isNews(why)) log.error("systemd's watchdog cannot be fed", { error: why, remedy });
+      if (fault.isNews(reason)) log.error("cannot notify systemd's watchdog", { error: reason, remedy });
     }
   };
   const timer = setInterval(() => void feed(), period / 3);

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { setImmediate } from "node:timers/promises";
 import { codeOf } from "../system/errors.ts";
-import type { Writers } from "./settling.ts";
+import type { Writers } from "./completeness.ts";
 
 /**
  * Finds out whether a process has a file open for writing, by comparing devices and inode numbers in `/proc/PID/fdinfo`
@@ -14,7 +14,7 @@ import type { Writers } from "./settling.ts";
  */
 export async function writersOf(path: string, all = seesEveryProcess()): Promise<Writers> {
   const file = await identityOf(path).catch(() => undefined);
-  return file === undefined ? "unseen" : new Search(file, all).run();
+  return file === undefined ? "unknown" : new Search(file, all).run();
 }
 
 interface Identity {
@@ -72,14 +72,14 @@ class Search {
     for (let pids = this.#newProcesses(); pids.length > 0; pids = this.#newProcesses()) {
       for (const pid of pids) {
         if (this.#writes(pid)) return "open";
-        if (this.#spent()) return "unseen";
+        if (this.#spent()) return "unknown";
         if (performance.now() - this.#sliceBegan > SLICE_MS) {
           await setImmediate();
           this.#sliceBegan = performance.now();
         }
       }
     }
-    return this.#all ? "none" : "unseen";
+    return this.#all ? "none" : "unknown";
   }
 
   #newProcesses(): string[] {

@@ -1,4 +1,4 @@
-import { described, lockNode } from "../agent/node-lock.ts";
+import { holderText, lockNode } from "../agent/node-lock.ts";
 import { everyBackend } from "../backends/choose.ts";
 import { removeAll, showAll } from "../backends/removal.ts";
 import { command } from "./command.ts";
@@ -19,7 +19,7 @@ export const cleanup = command({
     const { lock, holder } = await lockNode(flags["runtime-dir"]);
     const notes: string[] = [];
     if (holder) {
-      const active = `an agent is active on this node (${described(holder)})`;
+      const active = `an agent is active on this node (${holderText(holder)})`;
       if (!force && !dryRun)
         return { stderr: `ipmasq: ${active}; stop it first, or use --force\n`, exitCode: 1 };
       notes.push(dryRun ? active : `${active} and will write its rules again`);

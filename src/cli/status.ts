@@ -1,6 +1,6 @@
 import { networkInterfaces } from "node:os";
 import { isatty } from "node:tty";
-import { socketIn } from "../agent/node-lock.ts";
+import { agentSocketPath } from "../agent/node-lock.ts";
 import { chooseBackend, everyBackend } from "../backends/choose.ts";
 import { familyText, planned } from "../backends/sync.ts";
 import { loadConfig } from "../config/load.ts";
@@ -62,7 +62,7 @@ async function ask(flags: AgentFlags): Promise<Status> {
   const { askOverHttp, askOverSocket } = await import("../inspect/ask-agent.ts");
   const { formatListen } = await import("../net/listen.ts");
   const { listen } = flags;
-  let name = socketIn(flags["runtime-dir"]);
+  let name = agentSocketPath(flags["runtime-dir"]);
   let answer = await askOverSocket(name);
   if (answer === "nobody" && listen !== "nowhere") {
     name = formatListen(listen);

@@ -52,8 +52,8 @@ class Seen {
         },
         lost: tell,
         writing: () => tell("writing"),
-        cutOff: file => tell(`cut off: ${file.slice(folder.length + 1)}`),
-        hung: hangs => tell(hangs ? "hangs" : "answers"),
+        truncated: file => tell(`truncated: ${file.slice(folder.length + 1)}`),
+        hung: deadline => tell(deadline === undefined ? "answers" : `hangs for ${deadline} ms`),
       },
       { quiet, deadline: 200 },
     );
@@ -166,7 +166,7 @@ describe("a config that is written in place", () => {
     expect(seen.texts).toEqual([]);
     writer.kill();
     expect(await seen.until("cidrLimit:\n  2\n")).toBeLessThan(AT_ONCE_MS);
-    expect(await writersOf(config)).toBe("unseen");
+    expect(await writersOf(config)).toBe("unknown");
     expect(await writersOf(config, true)).toBe("none");
   });
 
@@ -245,7 +245,7 @@ describe("a config that is written in place", () => {
       expect(seen.told).toEqual([]);
       const text = `cidrLimit: 3\n${"# long\n".repeat(10_000)}`;
       await expect(writeFile(path, text)).rejects.toThrow("ENOSPC");
-      await seen.toldOf("cut off: disk/config");
+      await seen.toldOf("truncated: disk/config");
     } finally {
       seen.reader.stop();
       await output(["umount", "-l", disk]);
@@ -263,13 +263,13 @@ describe("a config that is written in place", () => {
       await writeFile(join(disk, "large"), Buffer.alloc(220 * 1024));
       const text = `cidrLimit: 2\n${"# long\n".repeat(10_000)}`;
       await expect(writeFile(path, text)).rejects.toThrow("ENOSPC");
-      await seen.toldOf("cut off: disk/config");
+      await seen.toldOf("truncated: disk/config");
       await unlink(join(disk, "large"));
       await Bun.sleep(1.5 * SHORT_MS);
       expect(seen.texts).toEqual([]);
       await writeFile(path, text);
       await seen.until(text);
-      expect(seen.told).toEqual(["cut off: disk/config"]);
+      expect(seen.told).toEqual(["truncated: disk/config"]);
     } finally {
       seen.reader.stop();
       await output(["umount", "-l", disk]);
@@ -306,8 +306,8 @@ describe("a file system that hangs", () => {
         expect(text(seen.reader)).toBe(OLD);
         const reads = Array.from({ length: 20 }, () => seen.reader.latest(5000));
         await Promise.all(reads);
-        await seen.toldOf("hangs");
-        expect(seen.told).toEqual(["hangs"]);
+        await seen.toldOf("hangs for 200 ms");
+        expect(seen.told).toEqual(["hangs for 200 ms"]);
         expect(text(seen.reader)).toBe(OLD);
         for (let i = 0; i < 20; i++) seen.reader.look();
         const began = performance.now();

@@ -54,7 +54,7 @@ test.each([
     });
     expect(await rules()).toBe(before);
     await first.end("SIGKILL");
-    await second.log.until("the other agent has ended; this one is active now");
+    await second.log.until("the other agent ended; this agent is active now");
     await second.log.until("policy in force");
     expect([await owner("10.1.2.3"), await owner("203.0.113.7")]).toEqual(["node", "pod"]);
     expect(await second.end()).toBe(0);
@@ -186,7 +186,7 @@ describe("cleanup", () => {
     await second.log.until("which does not answer");
     expect(performance.now() - began).toBeLessThan(10_000);
     agent.program.kill("SIGKILL");
-    await second.log.until("this one is active now");
+    await second.log.until("this agent is active now");
   }, 20_000);
 });
 
@@ -204,7 +204,7 @@ test("another user than root is told to be root", async () => {
   const nobody = ["setpriv", "--reuid=65534", "--clear-groups", BINARY, "run", "--once"];
   const { stderr } = await lab.node.run(nobody);
   expect(said(stderr.split("\n"))).toContain(
-    `WARN  no node lock: two agents on this node would contest the rules directory=${RUNTIME} error="it belongs to user 0" remedy="run as root, or set --runtime-dir to a directory of this user"`,
+    `WARN  no node lock: a second agent on this node would not stand by directory=${RUNTIME} error="it belongs to user 0" remedy="run as root, or set --runtime-dir to a directory of this user"`,
   );
 });
 
@@ -288,8 +288,8 @@ const CONTENDER = `
   import { NodeLock } from "${import.meta.dir}/../../src/agent/node-lock.ts";
   const log = { error() {}, warn: console.error, info() {}, debug() {} };
   const lock = new NodeLock("${RUNTIME}", log, { "/agent": () => ({ version: "1", since: "" }) });
-  lock.freed = () => console.log("active");
-  try { await lock.take(); lock.freed(); } catch {}
+  lock.onFree = () => console.log("active");
+  try { await lock.take(); lock.onFree(); } catch {}
   setInterval(() => {}, 1000);
 `;
 

@@ -1,6 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { type Observation, Settling, type Surroundings, type Writers } from "../../src/agent/settling.ts";
+import {
+  Completeness,
+  type Observation,
+  type Writers,
+  type WriteState,
+} from "../../src/agent/completeness.ts";
 
 const QUIET = 5000;
 const OLD = "old";
@@ -143,12 +148,12 @@ class World {
     return { files: [seen], problems: [], absent: [], content: file.content };
   }
 
-  around(sight: Sight): Surroundings {
+  writeState(sight: Sight): WriteState {
     const open = (this.#file?.writers ?? 0) > 0;
     const writers: Record<Sight, Writers> = {
       all: open ? "open" : "none",
-      own: open ? "open" : "unseen",
-      none: "unseen",
+      own: open ? "open" : "unknown",
+      none: "unknown",
     };
     return { writers: writers[sight], full: this.full };
   }
@@ -156,32 +161,32 @@ class World {
 
 /** An agent that looks at a world as ConfigReader does; what it would put in force, with the time. */
 function applied(world: World, sight: Sight, start: "before" | "meanwhile", lookTime: number, quiet = QUIET) {
-  const settling = new Settling(quiet);
+  const completeness = new Completeness(quiet);
   const policies: { content: string; at: number }[] = [];
   const pass = (to: number) => {
-    for (const kind of world.advance(to)) settling.event(world.real, kind);
+    for (const kind of world.advance(to)) completeness.event(world.real, kind);
   };
-  const judge = (around: ReadonlyMap<string, Surroundings>) => {
-    const events = settling.events;
+  const assess = (writeState: ReadonlyMap<string, WriteState>) => {
+    const events = completeness.events;
     const look = world.look();
-    const judgement = settling.judge(look, world.now, events, around);
-    if (judgement.complete && policies.at(-1)?.content !== look.content) {
+    const assessment = completeness.assess(look, world.now, events, writeState);
+    if (assessment.complete && policies.at(-1)?.content !== look.content) {
       policies.push({ content: look.content, at: world.now });
     }
-    return judgement;
+    return assessment;
   };
   if (start === "meanwhile") pass(world.now + 100);
   const end = world.now + 120_000;
   while (world.now < end) {
-    let judgement = judge(new Map());
+    let assessment = assess(new Map());
     let poll = Number.POSITIVE_INFINITY;
-    if (!judgement.complete && judgement.unclear.length > 0) {
-      const around = world.around(sight);
-      if (around.writers === "open") poll = 50;
+    if (!assessment.complete && assessment.uncertain.length > 0) {
+      const writeState = world.writeState(sight);
+      if (writeState.writers === "open") poll = 50;
       pass(world.now + lookTime);
-      judgement = judge(new Map([[world.real, around]]));
+      assessment = assess(new Map([[world.real, writeState]]));
     }
-    const wait = judgement.complete ? 60_000 : Math.min(judgement.wait, poll);
+    const wait = assessment.complete ? 60_000 : Math.min(assessment.wait, poll);
     pass(Math.min(world.now + Math.max(wait, 1), Math.max(world.next, world.now + 1)));
   }
   return policies;

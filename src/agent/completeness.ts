@@ -1,31 +1,31 @@
 import type { FileLook, Look } from "../config/sources.ts";
 
-/** What inotify reports of a name: it came, went or was replaced; or its file was written. */
+/** An inotify event: a name appeared, disappeared or was replaced (`rename`), or its file was written (`change`). */
 export type FileEvent = "rename" | "change";
 
 /**
- * Whether a process has a file open for writing. `none`: every process on the node was examined; `unseen`: no writer
+ * Whether a process has a file open for writing. `none`: every process on the node was examined; `unknown`: no writer
  * was found, but some processes could not be examined.
  */
-export type Writers = "open" | "none" | "unseen";
+export type Writers = "open" | "none" | "unknown";
 
-/** Facts about a file beyond its content, from after the previous look. */
-export interface Surroundings {
+/** What is known about writing to a file, read after the previous look. */
+export interface WriteState {
   readonly writers: Writers;
-  /** Whether its file system is full, so that the end of what was written may be missing. */
+  /** Whether its file system is full, so the end of the file may be missing. */
   readonly full: boolean;
 }
 
-/** Whether the files may be used, or how long to wait at most before the next look, in milliseconds. */
-export type Judgement =
+/** Whether the files can be used; if not, how many milliseconds to wait at most before the next look. */
+export type Assessment =
   | { readonly complete: true }
   | {
       readonly complete: false;
       readonly wait: number;
-      /** Real paths of the files whose {@link Surroundings} matter. */
-      readonly unclear: readonly string[];
-      /** A file that is not waited for, but may have been cut off. */
-      readonly cutOff: string | undefined;
+      /** Real paths of the files whose {@link WriteState} would help to decide. */
+      readonly uncertain: readonly string[];
+      /** A file that may be truncated. It is complete only after another change. */
+      readonly truncated: string | undefined;
     };
 
 /** A file, without its bytes. */
@@ -34,34 +34,36 @@ export interface Seen extends Omit<FileLook, "bytes"> {
   readonly recent: boolean;
 }
 
-/** What is judged of a look. */
+/** The parts of a look that are assessed. */
 export type Observation = Pick<Look, "absent" | "problems"> & { readonly files: readonly Seen[] };
 
-/** How a file came to be as it is. `start`: it was so when the agent began. */
-type Way = "start" | "swapped" | "new" | "written";
+/** How a file got its current content. `start`: before the agent started. */
+type Origin = "start" | "swapped" | "new" | "written";
 
 interface File {
-  /** As it was when the files were last complete. */
+  /** Its state when the files were last complete. */
   accepted?: Seen | undefined;
-  /** As it was when last looked at, if that is not what was accepted. */
-  candidate?: { seen: Seen | undefined; since: number; way: Way; cutOff: boolean } | undefined;
-  /** Where the path led when nothing was there. */
+  /** Its state at the last look, if that differs from the accepted one. */
+  candidate?: { seen: Seen | undefined; since: number; origin: Origin; truncated: boolean } | undefined;
+  /** Where the path pointed when the file was missing. */
   destination?: string | undefined;
-  /** Whether a writer was seen since it was last accepted. */
+  /** Whether a writer was seen since the file was last accepted. */
   writing: boolean;
 }
 
 /**
- * Decides whether the files of a config are complete or one of them is still being written. Pure: it gets observations
- * and times as arguments.
+ * Decides whether the files of a config are complete or still being written. Pure: observations and times are arguments.
  *
- * A symbolic link that leads to another file and a file that was renamed to the path are complete at once: they are
- * written elsewhere. A file that is written in place is complete when its last writer has closed it, or when it has not
- * changed for `quiet` milliseconds; so is the removal of a file, since editors remove files that they write anew. An
- * empty file is complete only when it is quiet. A file that was written in place on a full file system is not complete
- * until it changes again. In doubt, a file counts as written in place.
+ * - A symbolic link that now points to another file, or a file that was renamed to the path, is complete at once:
+ *   programs finish writing such a file elsewhere.
+ * - A file that is written in place is complete when its last writer has closed it, or when it has not changed for
+ *   `quiet` milliseconds. The same applies to a removed file, because editors remove files that they write again.
+ * - An empty file is complete only after `quiet` milliseconds.
+ * - A file written in place on a full file system is incomplete until it changes again.
+ *
+ * If the origin of a file is uncertain, it counts as written in place.
  */
-export class Settling {
+export class Completeness {
   readonly #files = new Map<string, File>();
   /** By real path: the last event since the file was accepted, and its number. */
   readonly #events = new Map<string, { kind: FileEvent; number: number }>();
@@ -70,34 +72,34 @@ export class Settling {
 
   constructor(readonly quiet: number) {}
 
-  /** Notes an event, by the real path of the file. */
+  /** Records an event, by the real path of the file. */
   event(real: string, kind: FileEvent): void {
     this.#events.set(real, { kind, number: ++this.#number });
   }
 
-  /** Number of the last event: one that comes after it may not have been seen by a look that began now. */
+  /** Number of the last event. A look that begins now may miss the effect of later events. */
   get events(): number {
     return this.#number;
   }
 
   /**
-   * Judges a look.
+   * Assesses a look.
    *
    * @param now milliseconds of a monotonic clock
    * @param events {@link events} when the look began
-   * @param surroundings what else is known of a file, by its real path
+   * @param states what is known about writing, by the real path of the file
    */
-  judge(
+  assess(
     look: Observation,
     now: number,
     events: number,
-    surroundings: ReadonlyMap<string, Surroundings>,
-  ): Judgement {
-    const unclear: string[] = [];
+    states: ReadonlyMap<string, WriteState>,
+  ): Assessment {
+    const uncertain: string[] = [];
     const waits = look.files.map(seen => {
       const file = this.#file(seen.path);
-      const wait = this.#wait(file, seen, now, surroundings.get(seen.real));
-      if (wait > 0 && !(file.candidate?.way === "new" && this.#renamed(seen))) unclear.push(seen.real);
+      const wait = this.#wait(file, seen, now, states.get(seen.real));
+      if (wait > 0 && !(file.candidate?.origin === "new" && this.#renamed(seen))) uncertain.push(seen.real);
       return wait;
     });
     const present = new Set(look.files.map(({ path }) => path));
@@ -109,8 +111,8 @@ export class Settling {
     this.#first = false;
     const wait = Math.max(0, ...waits);
     if (wait > 0) {
-      const cutOff = [...this.#files].find(([, { candidate }]) => candidate?.cutOff)?.[0];
-      return { complete: false, wait, unclear, cutOff };
+      const truncated = [...this.#files].find(([, { candidate }]) => candidate?.truncated)?.[0];
+      return { complete: false, wait, uncertain, truncated };
     }
     this.#accept(look, refused, events);
     return { complete: true };
@@ -124,48 +126,50 @@ export class Settling {
     return file;
   }
 
-  #wait(file: File, seen: Seen, now: number, around: Surroundings | undefined): number {
+  #wait(file: File, seen: Seen, now: number, state: WriteState | undefined): number {
     if (file.accepted?.digest === seen.digest) {
-      // Nothing to apply. Later writes to this file count as in place.
+      // The content is in use already. Later writes to this file count as in place.
       file.accepted = seen;
       file.candidate = undefined;
       return 0;
     }
     const before = file.candidate;
-    // Writers were looked for before a state that is new.
+    // The write state was read before this look, so it is meaningless for a file that just changed.
     const known = before !== undefined && same(before.seen, seen);
-    const candidate = known ? before : { seen, since: now, way: this.#way(file, seen), cutOff: false };
+    const candidate = known
+      ? before
+      : { seen, since: now, origin: this.#origin(file, seen), truncated: false };
     file.candidate = candidate;
-    if (around?.writers === "open") file.writing = true;
+    if (state?.writers === "open") file.writing = true;
     const age = now - candidate.since;
     const left = this.quiet - age;
-    if (candidate.way === "swapped") return 0;
-    if (candidate.way === "start") {
-      if (left <= 0 || !seen.recent || (known && around && around.writers !== "open")) return 0;
-      if (known && around) candidate.way = "written";
+    if (candidate.origin === "swapped") return 0;
+    if (candidate.origin === "start") {
+      if (left <= 0 || !seen.recent || (known && state && state.writers !== "open")) return 0;
+      if (known && state) candidate.origin = "written";
       return left;
     }
-    if (candidate.way === "new" && this.#renamed(seen)) {
+    if (candidate.origin === "new" && this.#renamed(seen)) {
       return seen.renamedLater ? 0 : Math.max(Math.min(left, REPORT_MS - age), 0);
     }
-    if (around?.full) candidate.cutOff = true;
-    if (candidate.cutOff) return this.quiet;
-    // The surroundings must have been examined after the last write, even a write that failed.
-    if (!known || !around) return Math.max(left, 1);
-    const closed = around.writers === "none" || (around.writers === "unseen" && file.writing);
+    if (state?.full) candidate.truncated = true;
+    if (candidate.truncated) return this.quiet;
+    // The write state must be newer than the last write, even if that write failed.
+    if (!known || !state) return Math.max(left, 1);
+    const closed = state.writers === "none" || (state.writers === "unknown" && file.writing);
     return closed && !seen.empty ? 0 : Math.max(left, 0);
   }
 
-  /** Whether the last event of its name is that it appeared, with content. */
+  /** Whether the last event of a file with content is that its name appeared. */
   #renamed({ real, empty }: Seen): boolean {
     return !empty && this.#events.get(real)?.kind === "rename";
   }
 
-  #way({ candidate, accepted, destination }: File, seen: Seen): Way {
+  #origin({ candidate, accepted, destination }: File, seen: Seen): Origin {
     const before = candidate ? candidate.seen : accepted;
     if (before?.identity === seen.identity && before.real === seen.real) {
       const onlyAttributes = before.modified === seen.modified && before.digest === seen.digest;
-      return candidate && onlyAttributes ? candidate.way : "written";
+      return candidate && onlyAttributes ? candidate.origin : "written";
     }
     if (this.#first) return "start";
     return (before?.real ?? accepted?.real ?? destination ?? seen.own) === seen.real ? "new" : "swapped";
@@ -177,7 +181,7 @@ export class Settling {
       return 0;
     }
     if (!file.candidate || file.candidate.seen)
-      file.candidate = { seen: undefined, since: now, way: "written", cutOff: false };
+      file.candidate = { seen: undefined, since: now, origin: "written", truncated: false };
     return Math.max(this.quiet - (now - file.candidate.since), 0);
   }
 
@@ -196,8 +200,8 @@ export class Settling {
 }
 
 /**
- * Milliseconds within which inotify's reports of writes arrive here. A file that was renamed to the path in the same
- * tick of the kernel's clock as it was written looks like one that was created there, except for these.
+ * Milliseconds within which inotify reports a write. A file that was written and renamed to the path within one tick of
+ * the kernel's clock differs from a file created there only by these reports.
  */
 const REPORT_MS = 20;
 
