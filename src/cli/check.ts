@@ -28,7 +28,7 @@ export const check = command({
     const loaded = await loadConfig(flags.config, loadOptions(flags, configmap));
     const { ok, files } = loaded;
     const flag = namesIn(allow, { file: "--allow" });
-    const advice = loaded.ok ? await adviceOn(loaded.config, flags) : [];
+    const advice = loaded.ok ? await lintOn(loaded.config, flags) : [];
     const allowances = [...loaded.allowances, ...flag.allowances];
     const problems = withoutAllowed([...loaded.problems, ...advice, ...flag.problems], allowances);
     const lines = formatProblems(problems);
@@ -46,7 +46,7 @@ export const check = command({
   },
 });
 
-async function adviceOn(config: Config, flags: AgentFlags): Promise<Problem[]> {
-  const { advice } = await import("../inspect/advice.ts");
-  return advice(config, policyOf(config, policyFlags(flags)));
+async function lintOn(config: Config, flags: AgentFlags): Promise<Problem[]> {
+  const { lint } = await import("../inspect/lint.ts");
+  return lint(config, policyOf(config, policyFlags(flags)));
 }

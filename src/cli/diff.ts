@@ -69,12 +69,12 @@ async function ofConfigs(flags: AgentFlags, configmap: string, from: string, to:
   const stderr = before.stderr + after.stderr;
   if (!before.policy || !after.policy) return { stderr, exitCode: TROUBLE };
   const { unified } = await import("../inspect/unified.ts");
-  const { changes, settingChanges } = await import("../inspect/changes.ts");
-  const { changesText } = await import("../inspect/changes-text.ts");
+  const { settingChanges, verdictDiff } = await import("../inspect/verdict-diff.ts");
+  const { verdictDiffText } = await import("../inspect/verdict-diff-text.ts");
   const rules = rulesFor(flags.backend);
   const patch = unified([from, to], rules(before.policy), rules(after.policy));
-  const meaning = changesText(
-    changes(before.policy, after.policy),
+  const meaning = verdictDiffText(
+    verdictDiff(before.policy, after.policy),
     settingChanges(before.policy, after.policy),
   );
   return { ...shown(patch, patch === "" ? [] : ["", ...meaning]), stderr };

@@ -91,13 +91,13 @@ async function fromKernel(flags: AgentFlags, policy: Policy): Promise<Answering>
   });
   const { rules: kernel, failures } = await backend.rules(FAMILIES);
   const { findConflicts } = await import("../conflicts/find.ts");
-  const { competing } = await findConflicts(policy, backend.name);
+  const { conflicts } = await findConflicts(policy, backend.name);
   const { readAddressTypes } = await import("../inspect/local-routes.ts");
   const { isLocal, isBroadcast } = await readAddressTypes();
   const answer = (it: Question) => {
     const local = isLocal(it.destination) ? { local: true } : {};
     const broadcast = isBroadcast(it.destination) ? { broadcast: true } : {};
-    return explainLive(policy, { ...it, ...local, ...broadcast }, kernel, competing);
+    return explainLive(policy, { ...it, ...local, ...broadcast }, kernel, conflicts);
   };
   return { answer, notes: failures.map(it => `ipmasq: rules not read: ${it}\n`).join("") };
 }

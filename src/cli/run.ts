@@ -7,7 +7,7 @@ import { feedWatchdog } from "../agent/watchdog.ts";
 import { type ChooseOptions, type Chosen, chooseBackend, everyBackend } from "../backends/choose.ts";
 import { Failover } from "../backends/failover.ts";
 import { removeAll } from "../backends/removal.ts";
-import { Competitors } from "../conflicts/report.ts";
+import { ConflictReporter } from "../conflicts/reporter.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { Listen } from "../net/listen.ts";
 import { AgentState } from "../observe/agent-state.ts";
@@ -76,8 +76,8 @@ export const run = command({
     const wake = new Wake();
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop.abort());
     process.on("SIGHUP", () => wake.wake());
-    const competitors = new Competitors(state, log);
-    const look = () => competitors.look();
+    const conflicts = new ConflictReporter(state, log);
+    const look = () => conflicts.look();
     let agent: Agent | undefined;
     const metricsCidrLimit = flags["metrics-cidr-limit"];
     const http = { state, log, refresh: async () => agent?.count(), look, metricsCidrLimit };
@@ -114,7 +114,7 @@ export const run = command({
       void look();
     };
     await Promise.race([
-      running.run(stop.signal, begun, where => competitors.soon(where)),
+      running.run(stop.signal, begun, where => conflicts.soon(where)),
       longAfter(stop.signal),
     ]);
     if (flags["cleanup-on-exit"]) {

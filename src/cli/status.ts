@@ -121,7 +121,7 @@ async function askKernel(flags: AgentFlags): Promise<Status> {
     problems.push(...failures.map(familyText), ...(plan.caution ? [plan.caution] : []), ...backend.limits);
     const { ownServicesNote } = await import("../inspect/own-services.ts");
     const note = await ownServicesNote(policy);
-    const { competing, unread } = await findConflicts(policy, backend.name);
+    const { conflicts, unread } = await findConflicts(policy, backend.name);
     return {
       ...common,
       backend: backend.name,
@@ -130,7 +130,7 @@ async function askKernel(flags: AgentFlags): Promise<Status> {
       inSync,
       ...(inSync ? {} : { why: "the kernel does not hold what the config says; see ipmasq diff" }),
       ...policyStatus(policy, counters),
-      conflicts: [...competing],
+      conflicts: [...conflicts],
       ...(note !== undefined && { notes: [note] }),
       problems: [...problems, ...unread.map(it => `foreign rules could not be read: ${it}`)],
     };

@@ -1,7 +1,7 @@
 import * as v from "valibot";
 
 /** A foreign NAT rule that decides about connections that the policy decides about too. */
-export const Competing = v.object({
+export const Conflict = v.object({
   kind: v.pipe(
     v.optional(v.picklist(["masquerades", "exempts"])),
     v.description("what the rule does: another source address, or an end to NAT before us"),
@@ -34,15 +34,15 @@ export const Competing = v.object({
   harmless: v.boolean(),
   remedy: v.string(),
 });
-export type Competing = v.InferOutput<typeof Competing>;
+export type Conflict = v.InferOutput<typeof Conflict>;
 
 /** A rule in one line, for lists and for the log. */
-export function competingText({ owner, tool, family, table, chain, rule }: Competing): string {
+export function conflictText({ owner, tool, family, table, chain, rule }: Conflict): string {
   return `${owner}: ${rule} (${tool}, table ${family} ${table}, chain ${chain})`;
 }
 
 /** What a rule does to connections, in one line. */
-export function effectText(it: Competing): string {
+export function effectText(it: Conflict): string {
   const { kind, runs, priority, certain, exposes, exempts = [], sources, only } = it;
   const which = `${only ?? "connections"}${sources ? ` from ${some(sources)}` : ""}`;
   if (kind === "exempts") {

@@ -3,7 +3,7 @@ import type { Policy } from "../policy/policy.ts";
 import { within } from "../system/timing.ts";
 import { PROGRAMS, type Programs } from "../xtables/programs.ts";
 import { chooseCommands } from "../xtables/variant.ts";
-import type { Competing } from "./conflict.ts";
+import type { Conflict } from "./conflict.ts";
 import { readNatHooks } from "./foreign.ts";
 
 /** How long the choice of a backend waits for the look at exemptions, in milliseconds. */
@@ -62,7 +62,7 @@ function masqueradingAll(chain: string): Policy {
 }
 
 /** The connections of an exemption, in a few words. */
-function exempted({ exempts = [], sources, only }: Competing): string {
+function exempted({ exempts = [], sources, only }: Conflict): string {
   const from = sources ? ` from ${few(sources)}` : "";
   return `${only ?? "connections"}${from} to ${few(exempts)}`;
 }

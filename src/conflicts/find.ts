@@ -1,13 +1,13 @@
 import type { Backend } from "../backends/backend.ts";
 import type { Policy } from "../policy/policy.ts";
 import { PROGRAMS, type Programs } from "../xtables/programs.ts";
-import type { Competing } from "./conflict.ts";
+import type { Conflict } from "./conflict.ts";
 import { readNatHooks } from "./foreign.ts";
-import { competing, isOurs } from "./judge.ts";
+import { isOurs, judge } from "./judge.ts";
 
 /** The conflicts of foreign NAT rules with a policy, as of one look. */
-export interface Conflicts {
-  readonly competing: readonly Competing[];
+export interface Findings {
+  readonly conflicts: readonly Conflict[];
   /** A sentence for each chain or table that could not be read. */
   readonly unread: readonly string[];
   /** Chains on whose rules the answer depends, as in `ip nat POSTROUTING`. */
@@ -23,11 +23,11 @@ export async function findConflicts(
   policy: Policy,
   backend: Backend["name"] | undefined,
   programs: Programs = PROGRAMS,
-): Promise<Conflicts> {
+): Promise<Findings> {
   const { hooks, unread, visited } = await readNatHooks({ programs, skip: isOurs(policy, backend) });
   const cut = new Set<string>();
-  const found = competing(hooks, policy, backend, ({ family, table, base }) =>
+  const found = judge(hooks, policy, backend, ({ family, table, base }) =>
     cut.add(`chain ${base} of table ${family} ${table}: its rules branch too often to follow all of them`),
   );
-  return { competing: found, unread: [...unread, ...cut], visited };
+  return { conflicts: found, unread: [...unread, ...cut], visited };
 }

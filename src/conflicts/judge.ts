@@ -5,7 +5,7 @@ import type { Cidr, Family } from "../net/cidr.ts";
 import { every, rangesOf } from "../net/ranges.ts";
 import type { Condition, TraceableRule } from "../net/trace.ts";
 import type { Policy } from "../policy/policy.ts";
-import type { Competing } from "./conflict.ts";
+import type { Conflict } from "./conflict.ts";
 import type { NatHook } from "./foreign.ts";
 import { type Judged, judgedFamilies, keptWhole, WHOLE } from "./judged.ts";
 import { type Owner, ownerOf, UNKNOWN } from "./owners.ts";
@@ -25,12 +25,12 @@ type CutShort = (hook: NatHook) => void;
  *
  * @param backend of ours; undefined if none is chosen
  */
-export function competing(
+export function judge(
   hooks: readonly NatHook[],
   policy: Policy,
   backend: Backend["name"] | undefined,
   cutShort: CutShort = () => {},
-): Competing[] {
+): Conflict[] {
   const families = judgedFamilies(policy);
   const all = hooks
     .filter(hook => !isOwnTable(hook, policy))
@@ -52,7 +52,7 @@ export function exemptions(
   hooks: readonly NatHook[],
   policy: Policy,
   backend: Backend["name"] | undefined,
-): Competing[] {
+): Conflict[] {
   return exemptionsBy(judgedFamilies(policy), hooks, policy, backend);
 }
 
@@ -61,7 +61,7 @@ function exemptionsBy(
   hooks: readonly NatHook[],
   policy: Policy,
   backend: Backend["name"] | undefined,
-): Competing[] {
+): Conflict[] {
   return hooks.filter(isNat).flatMap(hook => {
     const it = families.find(({ family }) => family === hook.family);
     if (!it) return [];
@@ -81,7 +81,7 @@ function exemptionsBy(
   });
 }
 
-/** What `readNatHooks` need not read for `competing`: the rules that are ours. */
+/** What `readNatHooks` need not read for `judge`: the rules that are ours. */
 export function isOurs(
   policy: Policy,
   backend: Backend["name"] | undefined,
@@ -151,7 +151,7 @@ function translations(
   families: readonly Judged[],
   backend: Backend["name"] | undefined,
   cutShort: CutShort,
-): Competing[] {
+): Conflict[] {
   if (hook.tool === "nft" && isExpected(hook.table)) return [unreadTable(hook)];
   const own = (chain: string) =>
     isOwnChain(hook, chain, policy) || (backend === "iptables" && isOwnName(chain, policy));
@@ -198,7 +198,7 @@ function translations(
 }
 
 /** The table of an owner whose rules are known to be harmless, which was not read. */
-function unreadTable(hook: NatHook): Competing {
+function unreadTable(hook: NatHook): Conflict {
   const { owner, remedy } = ownerOf([hook.table]);
   const { tool, family, table, base, priority } = hook;
   return {
@@ -228,9 +228,9 @@ function translation(
   hook: NatHook,
   rule: TraceableRule,
   { arrivals, exposes, marked, certain }: Draft,
-  runs: Competing["runs"],
+  runs: Conflict["runs"],
   most: number,
-): Competing[] {
+): Conflict[] {
   const [first] = arrivals;
   if (!first) return [];
   const { expected = false, owner, remedy } = ownerOfRule(hook, first);
@@ -268,7 +268,7 @@ function exemption(
   arrival: Arrival,
   it: Judged,
   backend: Backend["name"] | undefined,
-): Competing {
+): Conflict {
   const { conditions, region, rule, chain, certain } = arrival;
   const reached = conditions.flatMap(condition =>
     condition.on === "destination" && !condition.not
@@ -356,7 +356,7 @@ function behindUs(
   hook: NatHook,
   policy: Policy,
   backend: Backend["name"] | undefined,
-): (rule: TraceableRule) => Competing["runs"] {
+): (rule: TraceableRule) => Conflict["runs"] {
   if (backend === "iptables" && isNat(hook)) {
     const rules = hook.chains.get(hook.base) ?? [];
     const ours = rules.findIndex(({ action }) => "to" in action && isOwnName(action.to, policy));

@@ -22,7 +22,7 @@ export function explanationText(it: Explanation, policy: Policy, backend: keyof 
 
 function liveText(
   it: Explanation,
-  { verdict, agrees, rule, chain, cidr, rivals }: NonNullable<Explanation["live"]>,
+  { verdict, agrees, rule, chain, cidr, conflicts }: NonNullable<Explanation["live"]>,
 ): string[] {
   return [
     `${parties(it)}: ${VERDICTS[verdict]}`,
@@ -32,7 +32,7 @@ function liveText(
       : [`  in       chain ${chain}${cidr === undefined ? "" : `, which found it in ${cidr}`}`]),
     agrees ? "  config   says the same" : `  config   DIFFERS: ${VERDICTS[it.verdict]}; ${it.reason}`,
     ...it.assuming.map(assumption => `  if       ${assumption}`),
-    ...rivals.map(rival => `  BUT      ${rival} may ${CONTRADICTS[verdict]} it; see ipmasq status`),
+    ...conflicts.map(conflict => `  BUT      ${conflict} may ${CONTRADICTS[verdict]} it; see ipmasq status`),
   ];
 }
 

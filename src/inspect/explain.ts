@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { type Competing, competingText } from "../conflicts/conflict.ts";
+import { type Conflict, conflictText } from "../conflicts/conflict.ts";
 import { type Address, Cidr } from "../net/cidr.ts";
 import { formatPortRanges } from "../net/ports.ts";
 import { PROTOCOLS, type Protocol } from "../net/protocol.ts";
@@ -58,7 +58,7 @@ export const Explanation = v.object({
       rule: v.pipe(v.optional(v.string()), v.description("that decided, as nft or iptables shows it")),
       chain: v.optional(v.string()),
       cidr: v.optional(v.string()),
-      rivals: v.pipe(
+      conflicts: v.pipe(
         v.array(v.string()),
         v.description(
           "foreign rules that may masquerade a connection that our rules keep, or exempt one that our rules masquerade",
@@ -113,13 +113,13 @@ export function explain(policy: Policy, question: Question): Explanation {
  * The same, with what the kernel's rules do.
  *
  * @param kernel all that any agent of ours left there
- * @param competing rules of others
+ * @param conflicts of foreign rules with the policy
  */
 export function explainLive(
   policy: Policy,
   question: Question,
   kernel: readonly TraceableRuleset[],
-  competing: readonly Competing[] = [],
+  conflicts: readonly Conflict[] = [],
 ): Explanation {
   const said = explain(policy, question);
   const local = question.local ?? LOOPBACK.some(it => it.contains(question.destination));
@@ -140,14 +140,14 @@ export function explainLive(
       ...(rule && { rule: rule.text }),
       ...(chain === undefined ? {} : { chain }),
       ...(cidr && { cidr: cidr.text }),
-      rivals: competing.filter(it => contradicts(it, verdict, question)).map(competingText),
+      conflicts: conflicts.filter(it => contradicts(it, verdict, question)).map(conflictText),
     },
   };
 }
 
 /** Whether a foreign rule may decide the other way about a connection. */
 function contradicts(
-  it: Competing,
+  it: Conflict,
   verdict: TraceResult["verdict"],
   { source, destination }: Question,
 ): boolean {

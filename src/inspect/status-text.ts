@@ -1,4 +1,4 @@
-import { competingText, effectText, some } from "../conflicts/conflict.ts";
+import { conflictText, effectText, some } from "../conflicts/conflict.ts";
 import { formatOrigin } from "../policy/policy.ts";
 import { printable } from "../system/printable.ts";
 import type { OriginJson } from "./origin.ts";
@@ -7,7 +7,7 @@ import type { Status } from "./status.ts";
 /** As many CIDRs are shown on a screen; the JSON has all. */
 const MOST_CIDRS = 40;
 const MOST_PROBLEMS = 10;
-const MOST_COMPETING = 5;
+const MOST_CONFLICTS = 5;
 
 /** A status on one screen, in lines that a terminal only shows, whatever the status holds. */
 export function statusText(status: Status): string[] {
@@ -67,11 +67,11 @@ function conflictLines({ conflicts }: Status): string[] {
       return only === undefined ? owner : `${owner} (only ${only})`;
     });
   const lines = harmful
-    .slice(0, MOST_COMPETING)
-    .flatMap(it => [`  ${competingText(it)}`, `    ${effectText(it)}`, `    ${it.remedy}`]);
-  const more = harmful.length > MOST_COMPETING ? [`  and ${harmful.length - MOST_COMPETING} more`] : [];
+    .slice(0, MOST_CONFLICTS)
+    .flatMap(it => [`  ${conflictText(it)}`, `    ${effectText(it)}`, `    ${it.remedy}`]);
+  const more = harmful.length > MOST_CONFLICTS ? [`  and ${harmful.length - MOST_CONFLICTS} more`] : [];
   return [
-    ...(lines.length > 0 ? ["", "competing NAT rules", ...lines, ...more] : []),
+    ...(lines.length > 0 ? ["", "conflicts", ...lines, ...more] : []),
     ...(others.length > 0 ? ["", `other NAT rules, harmless: ${[...new Set(others)].join(", ")}`] : []),
   ];
 }

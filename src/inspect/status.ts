@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import type { Counter } from "../backends/backend.ts";
-import { Competing } from "../conflicts/conflict.ts";
+import { Conflict } from "../conflicts/conflict.ts";
 import type { Family } from "../net/cidr.ts";
 import { formatPortRanges } from "../net/ports.ts";
 import type { CidrList, Policy } from "../policy/policy.ts";
@@ -60,7 +60,7 @@ export const Status = v.object({
     v.object({ entries: v.number(), limit: v.number(), insertFailed: v.optional(v.number()) }),
   ),
   conflicts: v.pipe(
-    v.array(Competing),
+    v.array(Conflict),
     v.description(
       "foreign rules that change source addresses, or exempt connections from that; harmless ones last",
     ),

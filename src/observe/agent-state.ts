@@ -1,6 +1,6 @@
 import type { Backend } from "../backends/backend.ts";
 import type { Problem } from "../config/problem.ts";
-import type { Competing } from "../conflicts/conflict.ts";
+import type { Conflict } from "../conflicts/conflict.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { FailureKind } from "../system/program.ts";
 import { Totals } from "./totals.ts";
@@ -72,7 +72,7 @@ export class AgentState {
   /** Current problems that do not keep the policy from being in force, by topic. */
   readonly warnings = new Map<string, string>();
   /** Foreign rules that conflict with the policy, as of the last look. */
-  conflicts: readonly Competing[] = [];
+  conflicts: readonly Conflict[] = [];
   readonly totals = new Totals();
   /** When the last sync ended, by a monotonic clock. */
   #ended = performance.now();

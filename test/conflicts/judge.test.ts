@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import type { Competing } from "../../src/conflicts/conflict.ts";
-import { competing, exemptions } from "../../src/conflicts/judge.ts";
+import type { Conflict } from "../../src/conflicts/conflict.ts";
+import { exemptions, judge } from "../../src/conflicts/judge.ts";
 import { Cidr } from "../../src/net/cidr.ts";
 import type { TraceableRule } from "../../src/net/trace.ts";
 import { policy } from "../policies.ts";
@@ -10,10 +10,10 @@ const MEANT = policy({ keep: ["10.0.0.0/8", "192.168.0.0/16"] });
 
 /** Of each rule that translates: what it exposes, or why it exposes nothing. */
 function found(lines: string, meant = MEANT, about: Parameters<typeof natHook>[1] = {}): string[] {
-  return competing([natHook(lines, about)], meant, "nftables").map(summary);
+  return judge([natHook(lines, about)], meant, "nftables").map(summary);
 }
 
-function summary({ kind, owner, exposes, exempts = [], only, certain }: Competing): string {
+function summary({ kind, owner, exposes, exempts = [], only, certain }: Conflict): string {
   const what = kind === "exempts" ? `exempts ${exempts.join(" ")}` : exposes.join(" ");
   return `${owner}: ${what || "nothing"}${only === undefined ? "" : `, ${only}`}${certain ? "" : ", perhaps"}`;
 }
@@ -116,7 +116,7 @@ describe("rules that need a mark are no conflict", () => {
       "packets with mark 0x40000/0xff0000",
     ],
   ])("%s", (rules, only) => {
-    const [first] = competing([natHook(rules)], MEANT, "iptables").filter(it => it.kind === "masquerades");
+    const [first] = judge([natHook(rules)], MEANT, "iptables").filter(it => it.kind === "masquerades");
     expect(first).toMatchObject({ exposes: [], harmless: true, only });
   });
 
@@ -130,7 +130,7 @@ describe("rules that need a mark are no conflict", () => {
 describe("rules for one family", () => {
   const both = policy({ keep: ["10.0.0.0/8", "fd00::/8"] }, { enableIPv6: true });
   const inet = (rule: TraceableRule) =>
-    competing(
+    judge(
       [
         natHook("", {
           tool: "nft",
@@ -178,7 +178,7 @@ test("a table of our name in a family that is not ours", () => {
       chains: new Map([["postrouting", [masquerade]]]),
     });
   const judged = (family: "ip" | "ip6" | "inet", meant = MEANT) =>
-    competing([hook(family)], meant, "nftables").map(summary);
+    judge([hook(family)], meant, "nftables").map(summary);
   expect(judged("ip")).toEqual([]);
   expect(judged("inet")).toEqual(["another ip-masq-agent: 169.254.0.0/16 10.0.0.0/8 192.168.0.0/16"]);
   expect(judged("ip6")).toEqual(["another ip-masq-agent: ::/0"]);
@@ -187,11 +187,7 @@ test("a table of our name in a family that is not ours", () => {
 
 test("at our priority the base chain that came last runs first", () => {
   const runs = (registeredAfterUs: boolean) =>
-    competing(
-      [natHook("-A POSTROUTING -j MASQUERADE", { priority: 101, registeredAfterUs })],
-      MEANT,
-      "nftables",
-    );
+    judge([natHook("-A POSTROUTING -j MASQUERADE", { priority: 101, registeredAfterUs })], MEANT, "nftables");
   expect(runs(true)).toMatchObject([{ runs: "before us" }]);
   expect(runs(false)).toMatchObject([{ runs: "after us" }]);
 });
@@ -202,14 +198,14 @@ const OURS = `
   -A IP-MASQ-AGENT -m comment --comment "ip-masq-agent: outbound traffic" -j MASQUERADE --random-fully`;
 
 test("our own chain is ours whichever backend is chosen; an ip-masq-agent's is not", () => {
-  expect(competing([natHook(OURS)], MEANT, "nftables")).toEqual([]);
-  expect(competing([natHook(OURS)], MEANT, "iptables")).toEqual([]);
-  expect(competing([natHook(OURS)], MEANT, undefined)).toEqual([]);
+  expect(judge([natHook(OURS)], MEANT, "nftables")).toEqual([]);
+  expect(judge([natHook(OURS)], MEANT, "iptables")).toEqual([]);
+  expect(judge([natHook(OURS)], MEANT, undefined)).toEqual([]);
   const theirs = OURS.replaceAll(
     "outbound traffic",
     "outbound traffic is subject to MASQUERADE (must be last in chain)",
   );
-  expect(competing([natHook(theirs)], MEANT, "nftables").map(summary)).toEqual([
+  expect(judge([natHook(theirs)], MEANT, "nftables").map(summary)).toEqual([
     "another ip-masq-agent: 169.254.0.0/16 192.168.0.0/16",
   ]);
 });
@@ -217,7 +213,7 @@ test("our own chain is ours whichever backend is chosen; an ip-masq-agent's is n
 test("in the table of our own jump rules run before us or after us as they stand", () => {
   const rules = `-A POSTROUTING -s 10.1.0.0/16 -j MASQUERADE${OURS}\n-A POSTROUTING -s 10.2.0.0/16 -j MASQUERADE`;
   expect(
-    competing([natHook(rules)], MEANT, "iptables").map(({ rule, runs }) => [rule.slice(15, 29), runs]),
+    judge([natHook(rules)], MEANT, "iptables").map(({ rule, runs }) => [rule.slice(15, 29), runs]),
   ).toEqual([
     ["-s 10.1.0.0/16", "before us"],
     ["-s 10.2.0.0/16", "after us"],
@@ -315,7 +311,7 @@ test("long lists take time in proportion to their length", () => {
   );
   const returns = keep.slice(0, 10_000).map(cidr => `-A THEIRS -d ${cidr} -j RETURN\n`);
   const rules = `-A POSTROUTING -j THEIRS\n${returns.join("")}-A THEIRS -j MASQUERADE`;
-  const [first] = competing([natHook(rules)], policy({ keep, masqLinkLocal: true }), "nftables");
+  const [first] = judge([natHook(rules)], policy({ keep, masqLinkLocal: true }), "nftables");
   expect(first?.exposes).toEqual(keep.slice(10_000, 11_000));
 });
 
@@ -328,7 +324,7 @@ test("a long list beside the chains of many Pods", () => {
     const name = `CNI-${i.toString(16).padStart(24, "0")}`;
     return `-A POSTROUTING -s 10.244.1.${i}/32 -j ${name}\n-A ${name} -d 10.244.0.0/16 -j ACCEPT\n-A ${name} ! -d 224.0.0.0/4 -j MASQUERADE\n`;
   });
-  const all = competing([natHook(pods.join(""))], policy({ keep: [...keep, "10.0.0.0/8"] }), "nftables");
+  const all = judge([natHook(pods.join(""))], policy({ keep: [...keep, "10.0.0.0/8"] }), "nftables");
   expect(all).toHaveLength(110);
   expect(all[0]).toMatchObject({ exposes: { length: 100 }, andMore: true });
 });
@@ -339,12 +335,12 @@ test("chains that lead to each other in exponentially many ways come to an end",
   );
   const rules = `-A POSTROUTING -j C0\n${chains.join("")}-A C15 -s 10.9.0.0/16 -j MASQUERADE`;
   const cut: string[] = [];
-  expect(competing([natHook(rules)], MEANT, "nftables", ({ base }) => cut.push(base))).toHaveLength(1);
+  expect(judge([natHook(rules)], MEANT, "nftables", ({ base }) => cut.push(base))).toHaveLength(1);
   expect(cut[0]).toBe("POSTROUTING");
 });
 
 test("rules that are followed to their end are not said to be cut short", () => {
   const cut: string[] = [];
-  competing([natHook("-A POSTROUTING -j MASQUERADE")], MEANT, "nftables", ({ base }) => cut.push(base));
+  judge([natHook("-A POSTROUTING -j MASQUERADE")], MEANT, "nftables", ({ base }) => cut.push(base));
   expect(cut).toEqual([]);
 });

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import type { Competing } from "../../src/conflicts/conflict.ts";
+import type { Conflict } from "../../src/conflicts/conflict.ts";
 import { policyStatus, type Status } from "../../src/inspect/status.ts";
 import { statusText } from "../../src/inspect/status-text.ts";
 import { counter } from "../observe/agent-states.ts";
@@ -108,8 +108,8 @@ test("notes come before problems", () => {
   ]);
 });
 
-test("competing rules, with what to do; those that are harmless are only named", () => {
-  const rule: Competing = {
+test("conflicts, with what to do; those that are harmless are only named", () => {
+  const rule: Conflict = {
     owner: "flannel",
     tool: "iptables-nft",
     family: "ip",
@@ -144,7 +144,7 @@ test("competing rules, with what to do; those that are harmless are only named",
   });
   expect(lines.slice(-10)).toEqual([
     "",
-    "competing NAT rules",
+    "conflicts",
     "  flannel: -A FLANNEL-POSTRTG -j MASQUERADE (iptables-nft, table ip nat, chain FLANNEL-POSTRTG)",
     "    runs before us (priority 100) and catches connections from 10.244.0.0/16 to 10.0.0.0/8",
     "    start flanneld without --ip-masq",

@@ -5,9 +5,9 @@ import { Lab } from "../../lab/lab.ts";
 import { Lines } from "../../lab/lines.ts";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
-import type { Competing } from "../../src/conflicts/conflict.ts";
+import type { Conflict } from "../../src/conflicts/conflict.ts";
 import { readNatHooks } from "../../src/conflicts/foreign.ts";
-import { competing, isOurs } from "../../src/conflicts/judge.ts";
+import { isOurs, judge } from "../../src/conflicts/judge.ts";
 import { policy } from "../policies.ts";
 import { absent, programTest } from "../programs.ts";
 import { programsOf } from "./backends-under-test.ts";
@@ -34,21 +34,21 @@ afterEach(async () => {
   await lab.node.output(["sh", "-c", "iptables-legacy -t nat -F; iptables-legacy -t nat -X"]);
 });
 
-async function found(): Promise<Competing[]> {
+async function found(): Promise<Conflict[]> {
   await sync(new NftablesBackend(lab.node.command(["nft"])), meant);
   const { hooks, unread } = await readNatHooks({
     programs: programsOf(lab),
     skip: isOurs(meant, "nftables"),
   });
   expect(unread).toEqual([]);
-  return competing(hooks, meant, "nftables");
+  return judge(hooks, meant, "nftables");
 }
 
 interface Case {
   readonly name: string;
   /** Lines for `sh`, where `$ipt` is iptables on table nat. */
   readonly rules: string;
-  readonly expected: Partial<Competing>;
+  readonly expected: Partial<Conflict>;
   /** Whether the rule catches connections to what it exposes; and from where. */
   readonly caught?: boolean;
   readonly from?: string;
@@ -192,7 +192,7 @@ const CASES: readonly Case[] = [
 describe.each(["iptables-nft", "iptables-legacy"])("%s", program => {
   const cases = CASES.filter(({ rules }) => program === "iptables-nft" || rules.includes("$ipt"));
   test.each(cases)("$name", async ({ rules, expected, caught, from, spared }) => {
-    const tool = rules.includes("$ipt") ? { tool: program as Competing["tool"] } : {};
+    const tool = rules.includes("$ipt") ? { tool: program as Conflict["tool"] } : {};
     await lab.node.output(["sh", "-ec", `ipt="${program} -t nat"; ${rules}`]);
     const [first, ...more] = await found();
     expect(first).toMatchObject({ ...tool, ...expected });

@@ -41,8 +41,8 @@ async function ipmasq(wanted: "auto" | "nftables" | "iptables") {
     exemption,
   });
   await sync(backend, MEANT);
-  const { competing } = await findConflicts(MEANT, backend.name, programsOf(lab));
-  return { name: backend.name, reason, announced: competing.filter(({ harmless }) => !harmless) };
+  const { conflicts } = await findConflicts(MEANT, backend.name, programsOf(lab));
+  return { name: backend.name, reason, announced: conflicts.filter(({ harmless }) => !harmless) };
 }
 
 const CONNECTIONS = ["198.51.100.9", "203.0.113.7", "10.1.2.3", "192.168.9.9"].flatMap(to =>

@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { output } from "../../lab/output.ts";
-import type { Competing } from "../../src/conflicts/conflict.ts";
+import type { Conflict } from "../../src/conflicts/conflict.ts";
 import { readNatHooks } from "../../src/conflicts/foreign.ts";
-import { competing } from "../../src/conflicts/judge.ts";
+import { judge } from "../../src/conflicts/judge.ts";
 import { policy } from "../policies.ts";
 
 const MEANT = policy({ keep: ["10.0.0.0/8", "192.168.0.0/16"] }, { enableIPv6: true });
@@ -13,12 +13,10 @@ afterEach(async () => {
   await output(["nft", "flush", "ruleset"]);
 });
 
-async function found(): Promise<Competing[]> {
+async function found(): Promise<Conflict[]> {
   const { hooks, unread } = await readNatHooks();
   expect(unread).toEqual([]);
-  return competing(hooks, MEANT, "nftables").filter(
-    ({ rule }) => !/^-A POSTROUTING -j \S+$/.test(rule) || rule,
-  );
+  return judge(hooks, MEANT, "nftables").filter(({ rule }) => !/^-A POSTROUTING -j \S+$/.test(rule) || rule);
 }
 
 interface Case {
@@ -318,7 +316,7 @@ test("a look is bounded by chains, bytes and time, and says what it left out", a
   await output(["nft", `${table}${many.join("")}`]);
   const few = await readNatHooks({ limits: { chains: 5 } });
   expect(few.unread[0]).toStartWith("chain c4 of table ip t: too many chains");
-  expect(competing(few.hooks, MEANT, "nftables")).toHaveLength(4);
+  expect(judge(few.hooks, MEANT, "nftables")).toHaveLength(4);
   const small = await readNatHooks({ limits: { output: 100 } });
   expect(small.unread.join()).toContain("was killed");
   const began = performance.now();

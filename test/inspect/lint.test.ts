@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { formatProblems } from "../../src/config/problem.ts";
 import type { WarningName } from "../../src/config/warnings.ts";
-import { advice } from "../../src/inspect/advice.ts";
+import { lint } from "../../src/inspect/lint.ts";
 import { type PolicyFlags, policyOf } from "../../src/policy/policy.ts";
 import { Folder } from "../config/folder.ts";
 import { DEFAULT_FLAGS } from "../policies.ts";
@@ -56,7 +56,7 @@ test.each<[string, string[]]>([
   const loaded = await folder.load("c", { enableIPv6: true });
   if (!loaded.ok) throw new Error(formatProblems(loaded.problems).join("\n"));
   expect(
-    formatProblems(advice(loaded.config, policyOf(loaded.config, { ...DEFAULT_FLAGS, enableIPv6: true }))),
+    formatProblems(lint(loaded.config, policyOf(loaded.config, { ...DEFAULT_FLAGS, enableIPv6: true }))),
   ).toEqual(expected.map(line => `${folder.path}/c:${line}`));
 });
 
@@ -78,6 +78,6 @@ test.each<[string, Partial<PolicyFlags>, WarningName[]]>([
   await using folder = await Folder.create({ c: text });
   const loaded = await folder.load("c", { enableIPv6: true });
   if (!loaded.ok) throw new Error(formatProblems(loaded.problems).join("\n"));
-  const found = advice(loaded.config, policyOf(loaded.config, { ...DEFAULT_FLAGS, ...flags }));
+  const found = lint(loaded.config, policyOf(loaded.config, { ...DEFAULT_FLAGS, ...flags }));
   expect(found.map(({ name }) => name)).toEqual(names);
 });

@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { type Change, changes, settingChanges } from "../../src/inspect/changes.ts";
-import { changesText } from "../../src/inspect/changes-text.ts";
 import { interfacesWithout, isInterfaceIn } from "../../src/inspect/interface-set.ts";
+import { settingChanges, type VerdictChange, verdictDiff } from "../../src/inspect/verdict-diff.ts";
+import { verdictDiffText } from "../../src/inspect/verdict-diff-text.ts";
 import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import { type Connection, verdict } from "../../src/policy/verdict.ts";
@@ -130,12 +130,15 @@ IPv4 connections that were masqueraded and will be kept:
   ],
 ])("%s", (_name, before, after, expected) => {
   const [old, now] = [policy(before), policy(after)];
-  const lines = changesText(changes(old, now), settingChanges(old, now));
+  const lines = verdictDiffText(verdictDiff(old, now), settingChanges(old, now));
   expect(lines.join("\n")).toBe(expected);
 });
 
 test("IPv6 that is enabled", () => {
-  const text = changesText(changes(policy(), policy({ sources: ["fd00::/8"] }, { enableIPv6: true })), []);
+  const text = verdictDiffText(
+    verdictDiff(policy(), policy({ sources: ["fd00::/8"] }, { enableIPv6: true })),
+    [],
+  );
   expect(text).toEqual(
     [
       "IPv4 connections that were masqueraded and will be kept:",
@@ -159,7 +162,7 @@ test.each<[string[], string[], string[]]>([
   "%j, then %j: blocks with multicast and broadcast in them are as the config has them",
   (before, after, to) => {
     const meant = (keep: string[]) => policy({ keep, masqLinkLocal: true });
-    const text = changesText(changes(meant(before), meant(after)), []);
+    const text = verdictDiffText(verdictDiff(meant(before), meant(after)), []);
     expect(text.slice(1).map(line => line.trim())).toEqual(to);
   },
 );
@@ -167,13 +170,13 @@ test.each<[string[], string[], string[]]>([
 test("multicast and broadcast, which are kept by every policy", () => {
   const all = ["10.0.0.0/8", "224.0.0.0/24", "255.255.255.255/32", "ff02::/16"];
   const flags = { enableIPv6: true };
-  expect(changes(policy({ keep: ["10.0.0.0/8"] }, flags), policy({ keep: all }, flags))).toEqual([]);
+  expect(verdictDiff(policy({ keep: ["10.0.0.0/8"] }, flags), policy({ keep: all }, flags))).toEqual([]);
 });
 
 test("long lists that did not change are cut, what changed is not", () => {
   const many = Array.from({ length: 20 }, (_, i) => `10.${2 * i}.0.0/16`);
-  const text = changesText(
-    changes(policy({ keep: [], sources: many }), policy({ keep: many, sources: many })),
+  const text = verdictDiffText(
+    verdictDiff(policy({ keep: [], sources: many }), policy({ keep: many, sources: many })),
     [],
   );
   expect(text).toHaveLength(1 + 20 + 1);
@@ -182,7 +185,7 @@ test("long lists that did not change are cut, what changed is not", () => {
 
 test("what does not change who is masqueraded is named apart", () => {
   const after = policy({}, { masqChain: "M", randomFully: false, toPorts: [{ first: 1024, last: 2000 }] });
-  const lines = changesText(changes(policy(), after), settingChanges(policy(), after));
+  const lines = verdictDiffText(verdictDiff(policy(), after), settingChanges(policy(), after));
   expect(lines).toEqual([
     "The same connections are masqueraded.",
     "Changed chain: IP-MASQ-AGENT before, M after.",
@@ -237,7 +240,7 @@ function near(policies: readonly Policy[], of: "to" | "from"): Address[] {
 
 /** Tells of a connection whether it is among those of the change. */
 function membership(
-  change: Change,
+  change: VerdictChange,
 ): (connection: Required<Pick<Connection, "destination" | "source" | "out">>) => boolean {
   const [to, from] = [change.to, change.from].map(texts => texts.map(Cidr.literal));
   const holds = (cidrs: readonly Cidr[] | undefined, it: Address) => cidrs?.some(cidr => cidr.contains(it));
@@ -266,7 +269,7 @@ const KEYS = ["keep", "masquerade", "sources", "spared", "interfaces", "masqLink
 test("the verdict of a connection changes just where it is said, for any two policies", () => {
   let told = 0;
   const property = fc.property(pairs(), fc.nat(), ([before, after], draw) => {
-    const said = changes(before, after).map(change => ({ ...change, holds: membership(change) }));
+    const said = verdictDiff(before, after).map(change => ({ ...change, holds: membership(change) }));
     const sources = near([before, after], "from");
     const names = probes([before, after].flatMap(it => it.outputInterfaces ?? []));
     const verdicts = (connection: Connection) =>

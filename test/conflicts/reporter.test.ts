@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { output } from "../../lab/output.ts";
-import { Competitors } from "../../src/conflicts/report.ts";
+import { ConflictReporter } from "../../src/conflicts/reporter.ts";
 import { createLog } from "../../src/observe/log.ts";
 import { agentState } from "../observe/agent-states.ts";
 import { policy } from "../policies.ts";
@@ -17,34 +17,34 @@ function watched(waits = { settled: 20, between: 300 }) {
   state.policy = policy();
   const lines: string[] = [];
   const log = createLog("info", "text", line => lines.push(line));
-  return { state, lines, competitors: new Competitors(state, log, waits) };
+  return { state, lines, reporter: new ConflictReporter(state, log, waits) };
 }
 
 test("each rule is warned of once, and not more than a few", async () => {
-  const { state, lines, competitors } = watched();
-  await competitors.look();
+  const { state, lines, reporter } = watched();
+  await reporter.look();
   expect([state.conflicts.length, lines.length]).toEqual([0, 0]);
   await output(["nft", `${THEIRS}; add rule ip theirs c ip daddr 10.1.0.0/16 masquerade`]);
-  for (let i = 0; i < 3; i++) await competitors.look();
+  for (let i = 0; i < 3; i++) await reporter.look();
   expect([state.conflicts.length, lines.length]).toEqual([1, 1]);
   const more = Array.from(
     { length: 50 },
     (_, i) => `add rule ip theirs c ip daddr 10.2.${i}.0/24 masquerade`,
   );
   await output(["nft", more.join("; ")]);
-  await competitors.look();
+  await reporter.look();
   expect([state.conflicts.length, lines.length]).toEqual([51, 1 + 5 + 1]);
   expect(lines.at(-1)).toContain("more foreign rules conflict with the policy; see ipmasq status more=45");
 });
 
 test("changes in bursts make one look, and not one after the other", async () => {
-  const { state, competitors } = watched();
+  const { state, reporter } = watched();
   await output(["nft", `${THEIRS}; add rule ip theirs c ip daddr 10.1.0.0/16 masquerade`]);
-  for (let i = 0; i < 100; i++) competitors.soon();
+  for (let i = 0; i < 100; i++) reporter.soon();
   await Bun.sleep(150);
   expect(state.conflicts).toHaveLength(1);
   await output(["nft", "delete table ip theirs"]);
-  competitors.soon();
+  reporter.soon();
   await Bun.sleep(50);
   expect(state.conflicts).toHaveLength(1); // not yet
   await Bun.sleep(400);
@@ -52,38 +52,38 @@ test("changes in bursts make one look, and not one after the other", async () =>
 });
 
 test("only changes of chains that matter lead to a look", async () => {
-  const { state, competitors } = watched({ settled: 0, between: 0 });
+  const { state, reporter } = watched({ settled: 0, between: 0 });
   await output(["nft", `${THEIRS}; add chain ip theirs inner; add rule ip theirs c jump inner`]);
-  await competitors.look();
+  await reporter.look();
   await output(["nft", "add rule ip theirs inner ip daddr 10.1.0.0/16 masquerade"]);
   for (const where of ["ip nat KUBE-SVC-0123", "ip nat", "ip6 theirs c", "ip theirs other", "ip thei"])
-    competitors.soon(where);
+    reporter.soon(where);
   await Bun.sleep(100);
   expect(state.conflicts).toHaveLength(0);
   for (const where of ["ip theirs inner", "ip theirs c", "ip theirs", undefined]) {
     state.conflicts = [];
-    competitors.soon(where);
+    reporter.soon(where);
     while (state.conflicts.length === 0) await Bun.sleep(5);
     expect(state.conflicts).toHaveLength(1);
   }
 });
 
 test("a look that is under way is waited for, and fails nobody", async () => {
-  const { state, competitors } = watched();
+  const { state, reporter } = watched();
   await output(["nft", `${THEIRS}; add rule ip theirs c ip daddr 10.1.0.0/16 masquerade`]);
-  expect(competitors.look()).toBe(competitors.look());
-  await competitors.look();
+  expect(reporter.look()).toBe(reporter.look());
+  await reporter.look();
   expect(state.conflicts).toHaveLength(1);
 });
 
 test("what cannot be read is warned of once", async () => {
-  const { state, lines, competitors } = watched();
+  const { state, lines, reporter } = watched();
   const path = process.env.PATH;
   const folder = await mkdtemp(join(tmpdir(), "ipmasq-nft-"));
   await writeFile(join(folder, "nft"), "#!/bin/sh\nexit 139\n", { mode: 0o755 });
   process.env.PATH = `${folder}:${path}`;
   try {
-    for (let i = 0; i < 2; i++) await competitors.look();
+    for (let i = 0; i < 2; i++) await reporter.look();
   } finally {
     process.env.PATH = path;
     await rm(folder, { recursive: true });

@@ -11,7 +11,7 @@ import type { Policy } from "../policy/policy.ts";
  *
  * @param policy the policy of config and flags
  */
-export function advice(config: Config, policy: Policy): ConfigWarning[] {
+export function lint(config: Config, policy: Policy): ConfigWarning[] {
   return [
     ...everything(config),
     ...withoutPrivate(config),

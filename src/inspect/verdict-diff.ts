@@ -6,7 +6,7 @@ import type { CidrList, FamilyPolicy, Policy } from "../policy/policy.ts";
 import { ANY_INTERFACE, type InterfaceSet, interfacesWithout } from "./interface-set.ts";
 
 /** Connections whose verdict changes: those to one of `to`, from one of `from`, that leave by one of `by`. */
-export interface Change {
+export interface VerdictChange {
   readonly family: Family;
   readonly before: "kept" | "masqueraded";
   readonly after: "kept" | "masqueraded";
@@ -29,7 +29,7 @@ export interface SettingChange {
  * The connections whose verdict differs between two policies, in disjoint groups. It compares the meaning of policies:
  * the result is empty if no connection tells them apart.
  */
-export function changes(before: Policy, after: Policy): Change[] {
+export function verdictDiff(before: Policy, after: Policy): VerdictChange[] {
   return FAMILIES.flatMap(family => {
     const [old, now] = [masqueraded(before, family), masqueraded(after, family)];
     return [
@@ -86,7 +86,7 @@ function destinations({ family, masquerade, nonMasquerade }: FamilyPolicy): stri
   return minus(EVERYTHING[family], [...kept, ...NEVER[family]]);
 }
 
-type Part = Pick<Change, "because" | "to" | "from" | "by">;
+type Part = Pick<VerdictChange, "because" | "to" | "from" | "by">;
 
 /** The part of a product that is not in another, as up to three disjoint parts. */
 function without(all: Product | undefined, other: Product | undefined): Part[] {

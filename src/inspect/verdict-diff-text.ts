@@ -1,18 +1,21 @@
-import { type Change, complement, type SettingChange, simplified } from "./changes.ts";
 import { formatInterfaceSet } from "./interface-set.ts";
+import { complement, type SettingChange, simplified, type VerdictChange } from "./verdict-diff.ts";
 
 /** The most entries on one line, for lists that limit where a change applies. */
 const MOST_ON_A_LINE = 8;
 
 /** The changes as text. The part that changed is listed in full, one entry per line. */
-export function changesText(changes: readonly Change[], settings: readonly SettingChange[]): string[] {
+export function verdictDiffText(
+  changes: readonly VerdictChange[],
+  settings: readonly SettingChange[],
+): string[] {
   return [
     ...(changes.length === 0 ? ["The same connections are masqueraded."] : changes.flatMap(changeText)),
     ...settings.map(({ setting, before, after }) => `Changed ${setting}: ${before} before, ${after} after.`),
   ];
 }
 
-function changeText({ family, before, after, because, to, from, by }: Change): string[] {
+function changeText({ family, before, after, because, to, from, by }: VerdictChange): string[] {
   const name = family === "ip" ? "IPv4" : "IPv6";
   const interfaces = by.map(formatInterfaceSet);
   const parts = [

@@ -1,13 +1,13 @@
 import type { Backend } from "../backends/backend.ts";
 import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
-import { type Competing, competingText, some } from "./conflict.ts";
+import { type Conflict, conflictText, some } from "./conflict.ts";
 
 /** What is in force, and where the conflicts with it are kept. */
 interface State {
   readonly policy: Policy | undefined;
   readonly backend: { readonly backend: Backend["name"] } | undefined;
-  conflicts: readonly Competing[];
+  conflicts: readonly Conflict[];
 }
 
 type Facts = Readonly<Record<string, string | number | undefined>>;
@@ -18,7 +18,7 @@ interface Log {
 }
 
 /** Watches for foreign rules that conflict with the policy. It never fails and never delays a sync. */
-export class Competitors {
+export class ConflictReporter {
   readonly #warned = new Set<string>();
   #saidUnread = false;
   #looked = Number.NEGATIVE_INFINITY;
@@ -70,10 +70,10 @@ export class Competitors {
     if (!policy) return;
     this.#looked = performance.now();
     const { findConflicts } = await import("./find.ts");
-    const { competing, unread, visited } = await findConflicts(policy, backend?.backend);
+    const { conflicts, unread, visited } = await findConflicts(policy, backend?.backend);
     this.#visited = visited;
-    this.state.conflicts = competing;
-    this.#warn(competing.filter(({ harmless }) => !harmless));
+    this.state.conflicts = conflicts;
+    this.#warn(conflicts.filter(({ harmless }) => !harmless));
     const [first] = unread;
     if (first === undefined || this.#saidUnread) return;
     this.#saidUnread = true;
@@ -83,8 +83,8 @@ export class Competitors {
     });
   }
 
-  #warn(conflicts: readonly Competing[]): void {
-    const fresh = conflicts.filter(it => !this.#warned.has(competingText(it)));
+  #warn(conflicts: readonly Conflict[]): void {
+    const fresh = conflicts.filter(it => !this.#warned.has(conflictText(it)));
     for (const it of fresh.slice(0, MOST_WARNINGS)) {
       const facts = {
         owner: it.owner,
@@ -110,7 +110,7 @@ export class Competitors {
     }
     const more = fresh.length - MOST_WARNINGS;
     if (more > 0) this.log.warn("more foreign rules conflict with the policy; see ipmasq status", { more });
-    for (const it of fresh) this.#warned.add(competingText(it));
+    for (const it of fresh) this.#warned.add(conflictText(it));
   }
 }
 
