@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { arch, cpus, release, totalmem } from "node:os";
-import { versionOf } from "../lab/version.ts";
+import { versionOf } from "../lab/output.ts";
 import type { Chart } from "./chart.ts";
 import type { Comparison } from "./comparison.ts";
 import type { Target } from "./targets.ts";

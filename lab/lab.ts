@@ -1,9 +1,8 @@
 import { type Connection, Connections, type Seen } from "./connections.ts";
 import { Counters } from "./counters.ts";
 import { Echo } from "./echo.ts";
-import { isIsolated } from "./isolated.ts";
 import { Load, type LoadOptions } from "./load.ts";
-import { Namespace } from "./namespace.ts";
+import { isIsolated, Namespace } from "./namespace.ts";
 import { batch, buildNetwork, isBuilt, removeNetwork } from "./network.ts";
 import { LINKS, NAMESPACES, podAddress, route, type ServerName } from "./topology.ts";
 

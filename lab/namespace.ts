@@ -3,6 +3,11 @@ import { readFile } from "node:fs/promises";
 import { type Ended, ProgramError, run } from "../src/system/program.ts";
 import { output } from "./output.ts";
 
+/** Whether `lab/isolate` runs this process. */
+export function isIsolated(): boolean {
+  return existsSync("/run/ipmasq-lab");
+}
+
 /** A network namespace under /run/netns, and the programs that were started in it. */
 export class Namespace {
   readonly #started = new Set<Bun.Subprocess>();

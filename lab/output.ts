@@ -12,3 +12,8 @@ export async function output(argv: readonly string[], input?: string): Promise<s
   const what = stderr.trim() || `exit status ${exitCode}`;
   throw new ProgramError("refused", argv.join(" "), what, "", exitCode);
 }
+
+/** Returns the number in what `PROGRAM --version` prints, as in `1.0.6`. */
+export async function versionOf(program: string): Promise<string> {
+  return /v(\d+(?:\.\d+)+)/.exec(await output([program, "--version"]))?.[1] ?? "unknown";
+}

@@ -1,8 +1,8 @@
 /** `npm run manifests`: writes what in deploy/ is made from the rest of it, and from the code. */
 import { join } from "node:path";
 import { parse, stringify } from "yaml";
-import { kubernetesRelease } from "../lab/kubernetes.ts";
 import { output } from "../lab/output.ts";
+import { kubernetesRelease } from "../test/deploy/kubernetes.ts";
 import { dashboard } from "./dashboard.ts";
 
 const FOLDER = join(import.meta.dir, "../deploy");

@@ -2,8 +2,8 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { $ } from "bun";
-import { cached } from "../lab/cache.ts";
 import lock from "../package-lock.json";
+import { cached } from "../test/debian/cache.ts";
 
 /** The version that `package-lock.json` has. */
 export const BUN_VERSION = lock.packages["node_modules/bun"].version;

@@ -12,7 +12,7 @@ import { existsSync } from "node:fs";
 import { open, readFile, rm } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
-import { testCounts } from "../lab/junit.ts";
+import { testCounts } from "../test/junit.ts";
 
 /** They count lost flows, or compare times; beside other programs they would tell of those. */
 const ALONE = ["test/kernel/lab.test.ts", "test/kernel/load.test.ts", "test/kernel/contested.test.ts"];
@@ -87,7 +87,8 @@ async function check(name: string, ...argv: string[]): Promise<void> {
 
 /** For the kernel tests, while there is a network. What cannot be had is their business. */
 async function fetchTools(): Promise<void> {
-  if (process.platform === "linux") process.stdout.write((await ended(["bun", "lab/fetch.ts"])).output);
+  if (process.platform === "linux")
+    process.stdout.write((await ended(["bun", "test/debian/fetch.ts"])).output);
 }
 
 /** Files that `bun test` runs in one process. */

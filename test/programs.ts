@@ -1,5 +1,5 @@
 import { test } from "bun:test";
-import { type Chroot, debianChroot, type ProgramName } from "../lab/chroot.ts";
+import { type Chroot, debianChroot, type ProgramName } from "./debian/chroot.ts";
 
 /** Where a program cannot be had, a test that needs it is skipped; but there it fails. */
 const ALL_MUST_BE_HAD = process.env.CI === "true";

@@ -4,11 +4,11 @@ import { mkdir, mkdtemp, readFile, rename, rm, symlink, unlink, writeFile } from
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
-import { HangingFileSystem } from "../../lab/hanging-file-system.ts";
 import { output } from "../../lab/output.ts";
 import { save } from "../../lab/save.ts";
 import { ConfigReader } from "../../src/agent/config-reader.ts";
 import { writersOf } from "../../src/agent/writers.ts";
+import { HangingFileSystem } from "../hanging-file-system.ts";
 import { absent } from "../programs.ts";
 
 const QUIET_MS = 1000;

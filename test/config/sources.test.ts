@@ -2,8 +2,8 @@ import { describe, expect, test } from "bun:test";
 import { appendFileSync } from "node:fs";
 import { chmod, mkdir, symlink } from "node:fs/promises";
 import { join } from "node:path";
-import { HangingFileSystem } from "../../lab/hanging-file-system.ts";
 import { readSources } from "../../src/config/sources.ts";
+import { HangingFileSystem } from "../hanging-file-system.ts";
 import { absent } from "../programs.ts";
 import { Folder } from "./folder.ts";
 

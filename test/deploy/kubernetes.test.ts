@@ -5,15 +5,15 @@ import { tmpdir } from "node:os";
 import { join, relative, resolve } from "node:path";
 import * as v from "valibot";
 import { parseAllDocuments } from "yaml";
-import { KUBERNETES_SUITES, kubernetesRelease } from "../../lab/kubernetes.ts";
-import { prometheusOperator } from "../../lab/operator.ts";
 import { output } from "../../lab/output.ts";
 import { version } from "../../package.json";
 import { BUN_VARIABLES } from "../../src/cli/environment.ts";
 import { ipmasq } from "../binary.ts";
 import { absent } from "../programs.ts";
 import { fieldFaults, parseFields } from "./fields.ts";
+import { KUBERNETES_SUITES, kubernetesRelease } from "./kubernetes.ts";
 import { parseSchemas, schemaFaults } from "./openapi.ts";
+import { prometheusOperator } from "./operator.ts";
 
 const FOLDER = join(import.meta.dir, "../../deploy/kubernetes");
 const RENDERED = join(FOLDER, "ip-masq-agent.yaml");

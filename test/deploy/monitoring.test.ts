@@ -4,12 +4,12 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { parse } from "yaml";
 import { BINARY } from "../../lab/agent.ts";
-import { type Chroot, debianChroot } from "../../lab/chroot.ts";
-import { loaderOf } from "../../lab/debian.ts";
 import { Lines } from "../../lab/lines.ts";
 import { output } from "../../lab/output.ts";
 import { dashboard } from "../../scripts/dashboard.ts";
 import { dashboardText, prometheusRule } from "../../scripts/manifests.ts";
+import { type Chroot, debianChroot } from "../debian/chroot.ts";
+import { loaderOf } from "../debian/tools.ts";
 import { absent } from "../programs.ts";
 
 const FOLDER = join(import.meta.dir, "../../deploy");

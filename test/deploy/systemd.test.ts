@@ -2,12 +2,12 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Chroot } from "../../lab/chroot.ts";
 import { Lab } from "../../lab/lab.ts";
 import { output } from "../../lab/output.ts";
-import { SYSTEMD_SUITES, Systemd, systemdRoot } from "../../lab/systemd.ts";
 import { BUN_VARIABLES } from "../../src/cli/environment.ts";
+import type { Chroot } from "../debian/chroot.ts";
 import { absent } from "../programs.ts";
+import { SYSTEMD_SUITES, Systemd, systemdRoot } from "./systemd.ts";
 
 const INSTALL = join(import.meta.dir, "../../deploy/systemd/install");
 const UNIT = "/usr/local/lib/systemd/system/ipmasq.service";

@@ -1,6 +1,5 @@
 import { describe } from "bun:test";
 import { join } from "node:path";
-import { type DebianTools, debianTools, SUITES } from "../../lab/debian.ts";
 import type { Lab } from "../../lab/lab.ts";
 import type { Backend } from "../../src/backends/backend.ts";
 import { IptablesBackend } from "../../src/backends/iptables/backend.ts";
@@ -15,6 +14,7 @@ import { IptablesCommands, type Variant } from "../../src/xtables/commands.ts";
 import type { Programs } from "../../src/xtables/programs.ts";
 import { judge as judgeRules } from "../backends/iptables/judge.ts";
 import { judge as judgeTables } from "../backends/nftables/judge.ts";
+import { type DebianTools, debianTools, SUITES } from "../debian/tools.ts";
 import type { Packet } from "../packet.ts";
 import { absent } from "../programs.ts";
 import { iptablesTampering, NAT_TAMPERING, NFT_TAMPERING } from "./tampering.ts";

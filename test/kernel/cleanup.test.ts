@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { BINARY, RunningAgent } from "../../lab/agent.ts";
-import { CrashingNft } from "../../lab/crashing-nft.ts";
 import { Lab } from "../../lab/lab.ts";
 import { Lines } from "../../lab/lines.ts";
 import { WRITERS } from "../../lab/writers.ts";
+import { CrashingNft } from "./crashing-nft.ts";
 
 /** In the empty /run of lab/isolate. */
 const TOOLS = "/run/cleanup-tools";

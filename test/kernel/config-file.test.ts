@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdir, rm, stat, writeFile } from "node:fs/promises";
 import { BINARY, RunningAgent } from "../../lab/agent.ts";
-import { HangingFileSystem } from "../../lab/hanging-file-system.ts";
 import { Lab } from "../../lab/lab.ts";
 import { output } from "../../lab/output.ts";
 import { save } from "../../lab/save.ts";
 import { writersOf } from "../../src/agent/writers.ts";
+import { HangingFileSystem } from "../hanging-file-system.ts";
 import { absent } from "../programs.ts";
 
 /** In the empty /run of lab/isolate. */

@@ -1,6 +1,4 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
-import { type Chroot, debianChroot } from "../../lab/chroot.ts";
-import { Firewalld } from "../../lab/firewalld.ts";
 import { Lab } from "../../lab/lab.ts";
 import { Lines } from "../../lab/lines.ts";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
@@ -8,6 +6,8 @@ import { sync } from "../../src/backends/sync.ts";
 import type { Conflict } from "../../src/conflicts/conflict.ts";
 import { readNatHooks } from "../../src/conflicts/foreign.ts";
 import { isOurs, judge } from "../../src/conflicts/judge.ts";
+import { type Chroot, debianChroot } from "../debian/chroot.ts";
+import { Firewalld } from "../debian/firewalld.ts";
 import { policy } from "../policies.ts";
 import { absent, programTest } from "../programs.ts";
 import { programsOf } from "./backends-under-test.ts";

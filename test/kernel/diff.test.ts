@@ -1,9 +1,9 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { BINARY } from "../../lab/agent.ts";
-import { SUITES } from "../../lab/debian.ts";
 import { Lab } from "../../lab/lab.ts";
 import { WRITERS } from "../../lab/writers.ts";
+import { SUITES } from "../debian/tools.ts";
 import { describeTools } from "./backends-under-test.ts";
 
 /** In the empty /run of lab/isolate. */

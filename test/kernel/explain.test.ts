@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { BINARY } from "../../lab/agent.ts";
-import { CrashingNft } from "../../lab/crashing-nft.ts";
 import { Lab } from "../../lab/lab.ts";
 import { WRITERS } from "../../lab/writers.ts";
+import { CrashingNft } from "./crashing-nft.ts";
 
 let lab: Lab;
 beforeAll(async () => {

@@ -1,7 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { BINARY, RunningAgent } from "../../lab/agent.ts";
-import { CrashingNft, type NftMode } from "../../lab/crashing-nft.ts";
 import { Lab } from "../../lab/lab.ts";
 import { save } from "../../lab/save.ts";
 import { IptablesBackend } from "../../src/backends/iptables/backend.ts";
@@ -10,6 +9,7 @@ import { Totals } from "../../src/observe/totals.ts";
 import { IptablesCommands } from "../../src/xtables/commands.ts";
 import { policy } from "../policies.ts";
 import { programsOf } from "./backends-under-test.ts";
+import { CrashingNft, type NftMode } from "./crashing-nft.ts";
 
 /** In the empty /run of lab/isolate. */
 const FOLDER = "/run/failover";

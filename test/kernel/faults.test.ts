@@ -3,15 +3,15 @@ import { existsSync } from "node:fs";
 import { mkdir, open, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import fc from "fast-check";
 import { BINARY } from "../../lab/agent.ts";
-import { CrashingNft } from "../../lab/crashing-nft.ts";
-import { debianTools } from "../../lab/debian.ts";
-import { HangingFileSystem } from "../../lab/hanging-file-system.ts";
-import { HttpClients, KINDS } from "../../lab/http-clients.ts";
 import { Lab } from "../../lab/lab.ts";
 import type { Load } from "../../lab/load.ts";
 import { output } from "../../lab/output.ts";
 import { save } from "../../lab/save.ts";
 import { WRITERS, type Writer } from "../../lab/writers.ts";
+import { debianTools } from "../debian/tools.ts";
+import { HangingFileSystem } from "../hanging-file-system.ts";
+import { HttpClients, KINDS } from "../http-clients.ts";
+import { CrashingNft } from "./crashing-nft.ts";
 import { FOREIGN, STATES } from "./neighbours.ts";
 
 /** For all writers together. `npm run test:faults` sets 600. */

@@ -3,11 +3,11 @@ import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { connect } from "node:net";
 import { BINARY } from "../../lab/agent.ts";
-import { HttpClients } from "../../lab/http-clients.ts";
 import { Lines } from "../../lab/lines.ts";
 import { output } from "../../lab/output.ts";
 import { save } from "../../lab/save.ts";
 import { run } from "../../src/system/program.ts";
+import { HttpClients } from "../http-clients.ts";
 import { describeTools } from "./backends-under-test.ts";
 
 /** In the empty /run of lab/isolate, in whose own namespace the agent is at work here. */

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { readdir, readlink } from "node:fs/promises";
 import type { Connection } from "../../lab/connections.ts";
-import { debianTools } from "../../lab/debian.ts";
 import { Lab } from "../../lab/lab.ts";
 import { pidHere } from "../../lab/namespace.ts";
+import { debianTools } from "../debian/tools.ts";
 
 const PROTOCOLS = ["tcp", "udp", "icmp"] as const;
 

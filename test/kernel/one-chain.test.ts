@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, test } from "bun:test";
-import { debianTools, SUITES } from "../../lab/debian.ts";
 import { output } from "../../lab/output.ts";
 import { Nft } from "../../src/nft/nft.ts";
 import { IptablesCommands, type Variant } from "../../src/xtables/commands.ts";
 import { PROGRAMS, type Programs } from "../../src/xtables/programs.ts";
+import { debianTools, SUITES } from "../debian/tools.ts";
 import { absent } from "../programs.ts";
 
 const VARIANTS = ["iptables-nft", "iptables-legacy"] as const;

@@ -1,11 +1,11 @@
 import { expect } from "bun:test";
 import { join } from "node:path";
-import type { DebianTools } from "../../lab/debian.ts";
 import type { Lab } from "../../lab/lab.ts";
 import type { Backend } from "../../src/backends/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import type { Variant } from "../../src/xtables/commands.ts";
+import type { DebianTools } from "../debian/tools.ts";
 import { type BackendUnderTest, iptables, nftables } from "./backends-under-test.ts";
 import type { Expectation } from "./expectations.ts";
 

@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { RunningAgent } from "../../lab/agent.ts";
-import { debianChroot } from "../../lab/chroot.ts";
-import { Firewalld } from "../../lab/firewalld.ts";
 import { Lab } from "../../lab/lab.ts";
 import { WRITERS } from "../../lab/writers.ts";
+import { debianChroot } from "../debian/chroot.ts";
+import { Firewalld } from "../debian/firewalld.ts";
 import { absent } from "../programs.ts";
 import { foreignChains } from "./foreign-chains.ts";
 

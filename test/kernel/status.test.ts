@@ -5,7 +5,7 @@ import { BINARY } from "../../lab/agent.ts";
 import { Lab } from "../../lab/lab.ts";
 import { Lines } from "../../lab/lines.ts";
 import { batch } from "../../lab/network.ts";
-import { versionOf } from "../../lab/version.ts";
+import { versionOf } from "../../lab/output.ts";
 import { WRITERS } from "../../lab/writers.ts";
 import { Status } from "../../src/inspect/status.ts";
 import { crashesBesideNewer } from "../../src/nft/version.ts";

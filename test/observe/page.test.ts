@@ -1,13 +1,13 @@
 import { expect, test } from "bun:test";
-import { openPage, type Screen } from "../../lab/browser.ts";
-import type { Chroot } from "../../lab/chroot.ts";
 import type { AgentState } from "../../src/observe/agent-state.ts";
 import { createLog } from "../../src/observe/log.ts";
 import { statusPage } from "../../src/observe/page.ts";
 import { serve } from "../../src/observe/server.ts";
+import type { Chroot } from "../debian/chroot.ts";
 import { policy } from "../policies.ts";
 import { programTest } from "../programs.ts";
 import { agentState, counter, synced } from "./agent-states.ts";
+import { openPage, type Screen } from "./browser.ts";
 
 /** A state with something in every part of the page. */
 function full(): AgentState {

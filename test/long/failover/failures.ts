@@ -1,6 +1,6 @@
-import { CrashingNft } from "../../../lab/crashing-nft.ts";
-import { type DebianTools, debianTools } from "../../../lab/debian.ts";
 import type { Lab } from "../../../lab/lab.ts";
+import { type DebianTools, debianTools } from "../../debian/tools.ts";
+import { CrashingNft } from "../../kernel/crashing-nft.ts";
 
 /** The suite whose nft crashes beside a set that a newer one declared by `type`, and suites with a newer one. */
 export const OLD = "bookworm";

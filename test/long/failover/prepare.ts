@@ -1,5 +1,5 @@
 /** Fetches the versions of nft that are tried beside one another. */
-import { debianTools } from "../../../lab/debian.ts";
+import { debianTools } from "../../debian/tools.ts";
 import { NEWER, OLD } from "./failures.ts";
 
 for (const tools of await Promise.all([OLD, ...NEWER].map(debianTools))) {

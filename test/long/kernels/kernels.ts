@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { mkdir, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { output } from "../../../lab/output.ts";
-import { unpackPackages } from "../../../lab/packages.ts";
+import { unpackPackages } from "../../debian/packages.ts";
 import { depmod } from "./userland.ts";
 
 /** A kernel of Debian's. */

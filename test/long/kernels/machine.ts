@@ -1,8 +1,8 @@
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { loaderOf } from "../../../lab/debian.ts";
 import { Lines } from "../../../lab/lines.ts";
-import { unpackPackages } from "../../../lab/packages.ts";
+import { unpackPackages } from "../../debian/packages.ts";
+import { loaderOf } from "../../debian/tools.ts";
 import { initramfs } from "./initramfs.ts";
 import type { Kernel } from "./kernels.ts";
 

@@ -1,7 +1,7 @@
 import { symlink } from "node:fs/promises";
 import { join } from "node:path";
-import { loaderOf } from "../../../lab/debian.ts";
-import { unpackPackages } from "../../../lab/packages.ts";
+import { unpackPackages } from "../../debian/packages.ts";
+import { loaderOf } from "../../debian/tools.ts";
 
 const PACKAGES = [
   ...["nftables", "iptables", "iproute2", "conntrack", "iputils-ping"],

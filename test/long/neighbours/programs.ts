@@ -1,8 +1,8 @@
 /** Neighbours that are programs of Debian's, another agent of ours, and ip-masq-agent. */
 import { RunningAgent } from "../../../lab/agent.ts";
-import { type Chroot, debianChroot, type ProgramName } from "../../../lab/chroot.ts";
-import { Firewalld } from "../../../lab/firewalld.ts";
 import type { Lab } from "../../../lab/lab.ts";
+import { type Chroot, debianChroot, type ProgramName } from "../../debian/chroot.ts";
+import { Firewalld } from "../../debian/firewalld.ts";
 import { upstreamAgentSync } from "../../kernel/upstream-agent.ts";
 import type { Start } from "./neighbour.ts";
 

@@ -4,10 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DIST, RunningAgent } from "../../../lab/agent.ts";
 import { Lab } from "../../../lab/lab.ts";
-import { muslRoot } from "../../../lab/musl.ts";
 import { output } from "../../../lab/output.ts";
-import { emulator, nodeRoot, PROCESSORS, ROOT_SUITES } from "../../../lab/roots.ts";
 import { absent } from "../../programs.ts";
+import { muslRoot } from "./musl.ts";
+import { emulator, nodeRoot, PROCESSORS, ROOT_SUITES } from "./roots.ts";
 
 const NAMES = ["arm64", "arm64-musl", "x64", "x64-musl"].map(it => `ipmasq-linux-${it}`);
 const ROOTS = await Promise.all(ROOT_SUITES.map(async suite => ({ suite, root: await nodeRoot(suite) })));

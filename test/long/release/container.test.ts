@@ -10,15 +10,15 @@ import {
 } from "bun:test";
 import { mkdtemp, writeFile } from "node:fs/promises";
 import { stringify } from "yaml";
-import { debianTools } from "../../../lab/debian.ts";
-import { ARCHITECTURE, builtImage, IMAGE } from "../../../lab/image.ts";
 import { Lab } from "../../../lab/lab.ts";
 import { Lines } from "../../../lab/lines.ts";
-import { type Container, Podman } from "../../../lab/podman.ts";
 import { WRITERS } from "../../../lab/writers.ts";
+import { debianTools } from "../../debian/tools.ts";
 import { absent } from "../../programs.ts";
 import { ConfigVolume } from "./config-volume.ts";
+import { ARCHITECTURE, builtImage, IMAGE } from "./image.ts";
 import { type Probe, podTemplate } from "./manifest.ts";
+import { type Container, Podman } from "./podman.ts";
 
 const KEPT = "10.1.2.3";
 const OUTBOUND = "203.0.113.7";

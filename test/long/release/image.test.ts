@@ -5,12 +5,12 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { parseControl } from "../../../container/control.ts";
 import { DIST } from "../../../lab/agent.ts";
-import { ARCHITECTURE, ARCHITECTURES, type Architecture, builtImage, IMAGE } from "../../../lab/image.ts";
 import { output } from "../../../lab/output.ts";
-import { Podman } from "../../../lab/podman.ts";
-import { emulator } from "../../../lab/roots.ts";
 import { version } from "../../../package.json";
 import { absent } from "../../programs.ts";
+import { ARCHITECTURE, ARCHITECTURES, type Architecture, builtImage, IMAGE } from "./image.ts";
+import { Podman } from "./podman.ts";
+import { emulator } from "./roots.ts";
 
 const BINARIES: Record<Architecture, string> = { amd64: "ipmasq-linux-x64", arm64: "ipmasq-linux-arm64" };
 /** Of a test and of what goes before it, on a machine that is busy. */

@@ -1,8 +1,8 @@
 /** What the tests of a release have to get where there is a network: the binaries, the image, and where to run them. */
 import { $ } from "bun";
-import { buildImages } from "../../../lab/image.ts";
-import { muslRoot } from "../../../lab/musl.ts";
-import { emulator, nodeRoot, PROCESSORS, ROOT_SUITES } from "../../../lab/roots.ts";
+import { buildImages } from "./image.ts";
+import { muslRoot } from "./musl.ts";
+import { emulator, nodeRoot, PROCESSORS, ROOT_SUITES } from "./roots.ts";
 
 await $`bun run build --all`;
 for (const suite of ROOT_SUITES) report(await nodeRoot(suite));

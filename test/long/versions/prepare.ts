@@ -1,5 +1,5 @@
 /** Fetches nft and iptables of all suites of the matrix. */
-import { debianTools } from "../../../lab/debian.ts";
+import { debianTools } from "../../debian/tools.ts";
 import { MATRIX } from "./suites.ts";
 
 for (const tools of await Promise.all(MATRIX.map(debianTools))) {

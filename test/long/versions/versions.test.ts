@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import type { Measured } from "../../../bench/result.ts";
-import { type DebianTools, debianTools } from "../../../lab/debian.ts";
 import { Lab } from "../../../lab/lab.ts";
 import { output } from "../../../lab/output.ts";
+import { type DebianTools, debianTools } from "../../debian/tools.ts";
 import { EXPECTATIONS, OTHER, OTHER6 } from "../../kernel/expectations.ts";
 import { iptablesOf, nftOf, tryPair, type Version } from "../../kernel/pairs.ts";
 import { keepResults } from "../compatibility.ts";

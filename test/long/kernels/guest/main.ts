@@ -1,7 +1,7 @@
 /** The checks in a guest: tells what they find, a line of JSON each, to the second serial port. */
 import { appendFile } from "node:fs/promises";
 import { release } from "node:os";
-import { versionOf } from "../../../../lab/version.ts";
+import { versionOf } from "../../../../lab/output.ts";
 import { CHECKS } from "./checks.ts";
 import type { Finding } from "./finding.ts";
 

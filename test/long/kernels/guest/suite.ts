@@ -1,4 +1,4 @@
-import { testCounts } from "../../../../lab/junit.ts";
+import { testCounts } from "../../../junit.ts";
 import type { Finding } from "./finding.ts";
 
 const REPORT = "/tmp/report.xml";

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Counts, testCounts } from "../../lab/junit.ts";
+import { type Counts, testCounts } from "./junit.ts";
 
 const FILES = {
   good: 'import { test } from "bun:test"; test("a", () => {}); test("b", () => {}); test.skip("c", () => {});',

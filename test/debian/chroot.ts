@@ -1,9 +1,9 @@
 import { existsSync } from "node:fs";
 import { mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { messageOf } from "../src/system/errors.ts";
-import type { Missing } from "./debian.ts";
+import { messageOf } from "../../src/system/errors.ts";
 import { unpackPackages } from "./packages.ts";
+import type { Missing } from "./tools.ts";
 
 /** Debian 12, without what is installed on this machine: its programs see no other files. */
 const SUITE = "bookworm";

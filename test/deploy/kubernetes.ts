@@ -1,8 +1,8 @@
 import { join } from "node:path";
-import { messageOf } from "../src/system/errors.ts";
-import { loaderOf, type Missing } from "./debian.ts";
-import { output } from "./output.ts";
-import { unpackPackages } from "./packages.ts";
+import { output } from "../../lab/output.ts";
+import { messageOf } from "../../src/system/errors.ts";
+import { unpackPackages } from "../debian/packages.ts";
+import { loaderOf, type Missing } from "../debian/tools.ts";
 
 /** A release of Kubernetes, as a Debian suite has it. */
 export interface KubernetesRelease {

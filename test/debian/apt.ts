@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { messageOf } from "../src/system/errors.ts";
-import { output } from "./output.ts";
+import { output } from "../../lab/output.ts";
+import { messageOf } from "../../src/system/errors.ts";
 
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
 

@@ -2,13 +2,13 @@ import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { version } from "../package.json";
-import { run } from "../src/system/program.ts";
-import { DIST } from "./agent.ts";
-import { mirrorsOf } from "./apt.ts";
-import { CACHE, cached } from "./cache.ts";
-import type { Missing } from "./debian.ts";
-import { output } from "./output.ts";
+import { DIST } from "../../../lab/agent.ts";
+import { output } from "../../../lab/output.ts";
+import { version } from "../../../package.json";
+import { run } from "../../../src/system/program.ts";
+import { mirrorsOf } from "../../debian/apt.ts";
+import { CACHE, cached } from "../../debian/cache.ts";
+import type { Missing } from "../../debian/tools.ts";
 
 /** The image's name, as the manifests have it. */
 export const IMAGE = `localhost/ipmasq:${version}`;
@@ -76,7 +76,7 @@ async function buildImage(architecture: Architecture, npmrc: string): Promise<vo
     ...[`--platform=linux/${architecture}`, `--build-arg=BUILDPLATFORM=linux/${ARCHITECTURE}`],
     ...[`--build-arg=NODE_IMAGE=${BASE}`, `--build-arg=DEBIAN_IMAGE=${BASE}`],
     ...[`--build-arg=REVISION=${await commitOfDist()}`, `--secret=id=npmrc,src=${npmrc}`],
-    ...["--file=container/Dockerfile", `--tag=${IMAGE}`, join(import.meta.dirname, "..")],
+    ...["--file=container/Dockerfile", `--tag=${IMAGE}`, join(import.meta.dirname, "../../..")],
   ]);
   await finished([...BUILDAH, "push", "--quiet", IMAGE, `oci-archive:${archive}:${IMAGE}`]);
 }

@@ -1,10 +1,10 @@
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { isIsolated } from "./isolated.ts";
+import { isIsolated } from "../../lab/namespace.ts";
 
 /** What is downloaded and built once. */
-export const CACHE = join(import.meta.dirname, "../.cache");
+export const CACHE = join(import.meta.dirname, "../../.cache");
 
 /**
  * Makes a directory in `.cache` of this repository, once: an attempt that fails leaves nothing there, and of several

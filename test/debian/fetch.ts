@@ -1,12 +1,13 @@
 /**
- * Fetches the programs of Debian's that the tests use and that are not here yet: `bun lab/fetch.ts`, outside of
+ * Fetches the programs of Debian's that the tests use and that are not here yet: `bun test/debian/fetch.ts`, outside of
  * `lab/isolate`, where there is a network.
  */
+
+import { KUBERNETES_SUITES, kubernetesRelease } from "../deploy/kubernetes.ts";
+import { prometheusOperator } from "../deploy/operator.ts";
+import { SYSTEMD_SUITES, systemdRoot } from "../deploy/systemd.ts";
 import { debianChroot, PROGRAM_NAMES } from "./chroot.ts";
-import { debianTools, SUITES } from "./debian.ts";
-import { KUBERNETES_SUITES, kubernetesRelease } from "./kubernetes.ts";
-import { prometheusOperator } from "./operator.ts";
-import { SYSTEMD_SUITES, systemdRoot } from "./systemd.ts";
+import { debianTools, SUITES } from "./tools.ts";
 
 const all = [
   ...SUITES.map(debianTools),

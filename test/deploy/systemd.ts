@@ -1,7 +1,7 @@
-import { type Chroot, suiteChroot } from "./chroot.ts";
-import type { Missing } from "./debian.ts";
-import { Lines } from "./lines.ts";
-import type { Namespace } from "./namespace.ts";
+import { Lines } from "../../lab/lines.ts";
+import type { Namespace } from "../../lab/namespace.ts";
+import { type Chroot, suiteChroot } from "../debian/chroot.ts";
+import type { Missing } from "../debian/tools.ts";
 
 /** The suites whose systemd the unit is tried with. */
 export const SYSTEMD_SUITES = ["bookworm", "trixie"];

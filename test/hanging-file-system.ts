@@ -1,5 +1,5 @@
 import { accessSync, constants } from "node:fs";
-import { output } from "./output.ts";
+import { output } from "../lab/output.ts";
 
 /**
  * A file system that answers no request until it is released: FUSE without a server. It is mounted over a directory,

@@ -1,6 +1,6 @@
 import { connect } from "node:net";
-import { Lines } from "./lines.ts";
-import type { Namespace } from "./namespace.ts";
+import { Lines } from "../lab/lines.ts";
+import type { Namespace } from "../lab/namespace.ts";
 
 const HOST = "HTTP/1.1\r\nHost: a\r\n";
 

@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { messageOf } from "../src/system/errors.ts";
-import { output } from "./output.ts";
+import { output } from "../../lab/output.ts";
+import { messageOf } from "../../src/system/errors.ts";
 import { unpackPackages } from "./packages.ts";
 
 /** nft and iptables as another Debian suite has them. They run beside those of this machine, with libraries of their own. */

@@ -1,6 +1,6 @@
+import { Lines } from "../../lab/lines.ts";
+import type { Namespace } from "../../lab/namespace.ts";
 import type { Chroot } from "./chroot.ts";
-import { Lines } from "./lines.ts";
-import type { Namespace } from "./namespace.ts";
 
 /** firewalld at work, with a message bus of its own. */
 export class Firewalld {

@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Chroot } from "./chroot.ts";
+import type { Chroot } from "../debian/chroot.ts";
 
 /** What a page is looked at with. Bun starts one browser for all views of a process; it ends with the process. */
 export interface Screen {

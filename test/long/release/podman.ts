@@ -1,10 +1,9 @@
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { CACHE } from "./cache.ts";
-import { isIsolated } from "./isolated.ts";
-import { Lines } from "./lines.ts";
-import type { Namespace } from "./namespace.ts";
-import { output } from "./output.ts";
+import { Lines } from "../../../lab/lines.ts";
+import { isIsolated, type Namespace } from "../../../lab/namespace.ts";
+import { output } from "../../../lab/output.ts";
+import { CACHE } from "../../debian/cache.ts";
 
 /** In the empty /run of lab/isolate: the machine's own podman, if there is one, knows nothing of these containers. */
 const RUN = "/run/podman";

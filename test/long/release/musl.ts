@@ -1,8 +1,8 @@
 import { rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { $ } from "bun";
-import { type Chroot, suiteChroot } from "./chroot.ts";
-import type { Missing } from "./debian.ts";
+import { type Chroot, suiteChroot } from "../../debian/chroot.ts";
+import type { Missing } from "../../debian/tools.ts";
 
 const SUITE = "bookworm";
 
@@ -17,7 +17,7 @@ export function muslRoot(): Promise<Chroot | Missing> {
     if ("missing" in compiler) throw new Error(compiler.missing);
     const machine = process.arch === "arm64" ? "aarch64" : "x86_64";
     const library = join(root, "lib", `${machine}-linux-musl`, "libstdc++.so.6");
-    const isolate = join(import.meta.dir, "isolate");
+    const isolate = join(import.meta.dir, "../../../lab/isolate");
     await $`${isolate} ${compiler.command(["bash", "-ec", COMPILE, machine, library], root)}`;
     await rm(dirname(compiler.root), { recursive: true });
   });

@@ -1,8 +1,8 @@
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { output } from "../../lab/output.ts";
 import { type DownloadOptions, downloadPackages } from "./apt.ts";
 import { cached } from "./cache.ts";
-import { output } from "./output.ts";
 
 /**
  * Unpacks packages of a Debian suite, and all that they depend on, into `root` of a directory of their own in

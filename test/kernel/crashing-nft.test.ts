@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { CrashingNft, type NftMode } from "../../lab/crashing-nft.ts";
 import { Lab } from "../../lab/lab.ts";
+import { CrashingNft, type NftMode } from "./crashing-nft.ts";
 
 let lab: Lab;
 let nft: CrashingNft;

@@ -1,9 +1,9 @@
 import { join } from "node:path";
 import { $ } from "bun";
-import { messageOf } from "../src/system/errors.ts";
-import { cached } from "./cache.ts";
-import type { Missing } from "./debian.ts";
-import { output } from "./output.ts";
+import { output } from "../../lab/output.ts";
+import { messageOf } from "../../src/system/errors.ts";
+import { cached } from "../debian/cache.ts";
+import type { Missing } from "../debian/tools.ts";
 
 /** What Prometheus Operator's definitions of its kinds say, as functions of kubernetes-models. */
 export interface PrometheusOperator {

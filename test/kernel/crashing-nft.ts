@@ -1,6 +1,6 @@
 import { mkdir, mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { save } from "./save.ts";
+import { save } from "../../lab/save.ts";
 
 /**
  * What an nft does with a call.

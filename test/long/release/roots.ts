@@ -1,9 +1,9 @@
 import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { messageOf } from "../src/system/errors.ts";
-import { type Chroot, suiteChroot } from "./chroot.ts";
-import type { Missing } from "./debian.ts";
-import { unpackPackages } from "./packages.ts";
+import { messageOf } from "../../../src/system/errors.ts";
+import { type Chroot, suiteChroot } from "../../debian/chroot.ts";
+import { unpackPackages } from "../../debian/packages.ts";
+import type { Missing } from "../../debian/tools.ts";
 
 /** The suites of Debian whose roots a binary is tried in, from the oldest glibc that can be had to the newest. */
 export const ROOT_SUITES = ["bullseye", "bookworm", "trixie", "forky"] as const;
