@@ -1,15 +1,14 @@
-/** The dashboard for Grafana: what `npm run manifests` writes to deploy/monitoring/dashboard.json. */
+/** The Grafana dashboard: `npm run manifests` writes it to deploy/monitoring/dashboard.json. */
+import type { MetricName } from "../src/observe/metrics.ts";
 
-/** Of the agents that are chosen at the top of the dashboard. */
-const CHOSEN = '{job=~"$job", instance=~"$instance"}';
 const DATASOURCE = { type: "prometheus", uid: "$datasource" };
-/** Of Grafana's grid, which is 24 wide. */
+/** Sizes of panels in Grafana's grid, which is 24 wide. */
 const [STAT, GRAPH] = [
   { w: 4, h: 4 },
   { w: 12, h: 8 },
 ];
 
-/** A query, and what its results are called. */
+/** An expression and the legend of its results. */
 type Query = readonly [expr: string, legend?: string];
 
 interface Panel {
@@ -19,111 +18,122 @@ interface Panel {
   readonly queries: readonly Query[];
 }
 
+/** The stats at the top, red from the value `bad` on. */
 const STATS: readonly (Panel & { readonly bad?: number })[] = [
-  { title: "Agents", description: "That are scraped.", queries: [[`count(ipmasq_build_info${CHOSEN})`]] },
   {
-    title: "Out of sync",
-    description: "Nodes whose kernel does not hold what the config says: ipmasq status.",
-    bad: 1,
-    queries: [[`sum(1 - ipmasq_kernel_in_sync${CHOSEN})`]],
+    title: "Agents",
+    description: "Agents that Prometheus scrapes.",
+    queries: [[`count(${of("ipmasq_build_info")})`]],
   },
   {
-    title: "Config wrong",
-    description: "Nodes where an older config is in force, since this one is wrong: ipmasq check.",
+    title: "Out of sync",
+    description: "Nodes whose rules do not match the config. For the reason: ipmasq status.",
     bad: 1,
-    queries: [[`sum(1 - ipmasq_config_good${CHOSEN})`]],
+    queries: [[`sum(1 - ${of("ipmasq_kernel_in_sync")})`]],
+  },
+  {
+    title: "Config rejected",
+    description:
+      "Nodes that keep the last good policy because the config is invalid. To see why: ipmasq check.",
+    bad: 1,
+    queries: [[`sum(1 - ${of("ipmasq_config_last_reload_successful")})`]],
   },
   {
     title: "Different configs",
-    description: "One, if all nodes have the same.",
+    description: "The number of different configs; 1 if all nodes have the same.",
     bad: 2,
-    queries: [[`count(count_values("hash", ipmasq_config_hash${CHOSEN}))`]],
+    queries: [[`count(count_values("hash", ${of("ipmasq_config_hash")}))`]],
   },
   {
-    title: "Fighting",
-    description: "Nodes where somebody changes our rules again and again: the log says who.",
+    title: "Contested",
+    description: "Nodes where another program keeps changing ipmasq's rules. The agent's log names it.",
     bad: 1,
-    queries: [[`sum(ipmasq_fighting${CHOSEN})`]],
+    queries: [[`sum(${of("ipmasq_rules_contested")})`]],
   },
   {
-    title: "Competing rules",
-    description: "Foreign rules that conflict with the policy: ipmasq status.",
+    title: "Conflicts",
+    description: "Foreign NAT rules that conflict with the policy. To list them: ipmasq status.",
     bad: 1,
-    queries: [[`sum(ipmasq_competing_rules${CHOSEN})`]],
+    queries: [[`sum(${of("ipmasq_conflicts")})`]],
   },
 ];
 
 const GRAPHS: readonly Panel[] = [
   {
     title: "New connections by verdict",
-    description: "A NAT chain sees the first packet of each connection.",
+    description: "Connections that leave the nodes, counted by their first packet.",
     unit: "cps",
-    queries: [
-      [`sum by (verdict) (rate(ipmasq_connections_total${CHOSEN}[$__rate_interval]))`, "{{verdict}}"],
-    ],
+    queries: [[`sum by (verdict) (${rate("ipmasq_connections_total")})`, "{{verdict}}"]],
   },
   {
-    title: "New connections by CIDR, the ten with most",
-    description: "Of the CIDRs in the config.",
+    title: "New connections by CIDR, top 10",
+    description: "The CIDRs of the policy that match most new connections.",
     unit: "cps",
     queries: [
-      [
-        `topk(10, sum by (cidr, verdict) (rate(ipmasq_cidr_connections_total${CHOSEN}[$__rate_interval])))`,
-        "{{cidr}} {{verdict}}",
-      ],
+      [`topk(10, sum by (cidr, verdict) (${rate("ipmasq_cidr_connections_total")}))`, "{{cidr}} {{verdict}}"],
     ],
   },
   {
     title: "Syncs by trigger and result",
-    description: "Unchanged ones write nothing.",
+    description: "Unchanged syncs write nothing.",
     unit: "short",
-    queries: [
-      [
-        `sum by (trigger, result) (increase(ipmasq_syncs_total${CHOSEN}[$__rate_interval]))`,
-        "{{trigger}}: {{result}}",
-      ],
-    ],
+    queries: [[`sum by (trigger, result) (${increase("ipmasq_syncs_total")})`, "{{trigger}}: {{result}}"]],
   },
   {
-    title: "Duration of syncs",
-    description: "Half of them, and all but one in a hundred, take no longer.",
+    title: "Sync duration",
+    description: "Median and 99th percentile.",
     unit: "s",
     queries: [0.5, 0.99].map(quantile => [
-      `histogram_quantile(${quantile}, sum by (le) (rate(ipmasq_sync_duration_seconds_bucket${CHOSEN}[$__rate_interval])))`,
+      `histogram_quantile(${quantile}, sum by (le) (${rate("ipmasq_sync_duration_seconds_bucket")}))`,
       `${quantile * 100} %`,
     ]),
   },
   {
-    title: "Repairs",
-    description: "Syncs that found our rules changed by somebody.",
+    title: "Drift repairs",
+    description: "Syncs that repaired rules which another program had changed.",
     unit: "short",
-    queries: [[`increase(ipmasq_drift_repairs_total${CHOSEN}[$__rate_interval])`, "{{instance}}"]],
+    queries: [[increase("ipmasq_drift_repairs_total"), "{{instance}}"]],
   },
   {
-    title: "Time since the last sync that succeeded",
-    description: "At most a resync interval, if all is well.",
+    title: "Time since the last successful sync",
+    description: "At most the resync interval while syncs succeed.",
     unit: "s",
-    queries: [[`time() - ipmasq_last_success_timestamp_seconds${CHOSEN}`, "{{instance}}"]],
+    queries: [[`time() - ${of("ipmasq_sync_last_success_timestamp_seconds")}`, "{{instance}}"]],
   },
   {
-    title: "How full the table of connections is",
-    description: "When it is full, new connections are dropped.",
+    title: "Conntrack table usage",
+    description: "A full table drops new connections.",
     unit: "percentunit",
-    queries: [[`ipmasq_conntrack_entries${CHOSEN} / ipmasq_conntrack_limit${CHOSEN}`, "{{instance}}"]],
+    queries: [
+      [`${of("ipmasq_conntrack_entries")} / ${of("ipmasq_conntrack_entries_limit")}`, "{{instance}}"],
+    ],
   },
   {
-    title: "Connections without a place",
-    description: "Or without a free port, of the address that they are masqueraded to.",
+    title: "Conntrack insert failures",
+    description: "Dropped connections, usually because no source port was free.",
     unit: "cps",
-    queries: [[`rate(ipmasq_conntrack_insert_failed_total${CHOSEN}[$__rate_interval])`, "{{instance}}"]],
+    queries: [[rate("ipmasq_conntrack_insert_failed_total"), "{{instance}}"]],
   },
 ];
 
 const AGENTS: Panel = {
   title: "Agents",
-  description: "What runs where.",
-  queries: [[`ipmasq_build_info${CHOSEN}`], [`ipmasq_config_cidrs${CHOSEN}`]],
+  description: "Version, backend and number of CIDRs by node.",
+  queries: [[of("ipmasq_build_info")], [of("ipmasq_backend_info")], [of("ipmasq_config_cidrs")]],
 };
+
+/** The series of a metric, of the agents that are selected at the top of the dashboard. */
+function of(metric: MetricName | "ipmasq_sync_duration_seconds_bucket"): string {
+  return `${metric}{job=~"$job", instance=~"$instance"}`;
+}
+
+function rate(metric: Parameters<typeof of>[0]): string {
+  return `rate(${of(metric)}[$__rate_interval])`;
+}
+
+function increase(metric: Parameters<typeof of>[0]): string {
+  return `increase(${of(metric)}[$__rate_interval])`;
+}
 
 export function dashboard(): object {
   const graphsEnd = STAT.h + Math.ceil(GRAPHS.length / 2) * GRAPH.h;
@@ -159,14 +169,14 @@ export function dashboard(): object {
         transformations: [
           { id: "joinByField", options: { byField: "instance", mode: "outer" } },
           { id: "filterFieldsByName", options: { include: { names: SHOWN } } },
-          { id: "organize", options: { renameByName: { "Value #B": "CIDRs" } } },
+          { id: "organize", options: { renameByName: { "Value #C": "CIDRs" } } },
         ],
       },
     ],
   };
 }
 
-const SHOWN = ["instance", "version", "commit", "backend", "writer", "Value #B"];
+const SHOWN = ["instance", "version", "commit", "backend", "writer", "Value #C"];
 
 function panel(
   type: "stat" | "timeseries" | "table",
@@ -175,7 +185,7 @@ function panel(
 ) {
   const instant = type !== "timeseries";
   const targets = queries.map(([expr, legend], index) => ({
-    refId: "AB"[index],
+    refId: "ABC"[index],
     datasource: DATASOURCE,
     expr,
     instant,
@@ -191,7 +201,7 @@ function variable(name: string, query: string) {
   return { name, type: "query", datasource: DATASOURCE, query, refresh: 2, sort: 1, ...every };
 }
 
-/** Red from a value on. */
+/** Green, and red from the value `bad` on. */
 function thresholds(bad?: number) {
   const red = bad === undefined ? [] : [{ color: "red", value: bad }];
   return { mode: "absolute", steps: [{ color: "green", value: null }, ...red] };

@@ -2,9 +2,11 @@
 import { join } from "node:path";
 import { outputSchemas } from "../src/inspect/json-schema.ts";
 import { writeCompatibility } from "../test/long/compatibility.ts";
+import { metricsPage } from "./metrics.ts";
 
 for (const [name, schema] of Object.entries(outputSchemas())) {
   const path = join(import.meta.dir, `../docs/${name}.schema.json`);
   await Bun.write(path, `${JSON.stringify(schema, null, 2)}\n`);
 }
+await Bun.write(join(import.meta.dir, "../docs/metrics.md"), metricsPage());
 await writeCompatibility();

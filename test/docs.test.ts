@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
+import { metricsPage } from "../scripts/metrics.ts";
 import { outputSchemas } from "../src/inspect/json-schema.ts";
 import { compatibility } from "./long/compatibility.ts";
 
@@ -10,6 +11,10 @@ test.each(Object.entries(outputSchemas()))(
     expect(kept).toEqual(schema);
   },
 );
+
+test("docs/metrics.md matches the metrics in the code: npm run docs", async () => {
+  expect(await Bun.file(join(import.meta.dir, "../docs/metrics.md")).text()).toBe(metricsPage());
+});
 
 test("docs/compatibility.md is what the long suites found: npm run docs", async () => {
   const kept = await Bun.file(join(import.meta.dir, "../docs/compatibility.md")).text();

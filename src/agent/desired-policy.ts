@@ -97,6 +97,8 @@ export class DesiredPolicy {
     for (const line of of("error")) this.log.error(line);
     for (const line of of("warning")) this.log.warn(line);
     if (loaded.ok) {
+      const at = Date.now();
+      this.state.configAcceptedAt = at;
       this.policy = policyOf(loaded.config, flags);
       this.state.policy = this.policy;
       this.fresh = true;

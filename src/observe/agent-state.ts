@@ -3,6 +3,7 @@ import type { Problem } from "../config/problem.ts";
 import type { Conflict } from "../conflicts/conflict.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { FailureKind } from "../system/program.ts";
+import { SyncStats } from "./sync-stats.ts";
 import { Totals } from "./totals.ts";
 
 /** Why a sync runs. */
@@ -55,6 +56,8 @@ export class AgentState {
   /** The last syncs, newest last. */
   readonly syncs: SyncRecord[] = [];
   config: ConfigRecord | undefined;
+  /** When a config was last accepted, in milliseconds since 1970. */
+  configAcceptedAt: number | undefined;
   /** Undefined until a backend is available. */
   backend: BackendRecord | undefined;
   /** The policy from the last valid config; undefined until there is one. */
@@ -73,6 +76,7 @@ export class AgentState {
   readonly warnings = new Map<string, string>();
   /** Foreign rules that conflict with the policy, as of the last look. */
   conflicts: readonly Conflict[] = [];
+  readonly stats = new SyncStats();
   readonly totals = new Totals();
   /** When the last sync ended, by a monotonic clock. */
   #ended = performance.now();
@@ -99,6 +103,7 @@ export class AgentState {
     if (inSync !== this.inSync) this.since = sync.at;
     this.inSync = inSync;
     if (this.inSync) this.lastSuccess = sync.at;
+    this.stats.add(sync);
     this.syncs.push(sync);
     if (this.syncs.length > MOST_KEPT) this.syncs.shift();
     for (const listener of this.#listeners) listener(sync);

@@ -1,9 +1,9 @@
-import { readFileSync } from "node:fs";
 import type { Socket, TCPSocketListener } from "bun";
 import type { Watch } from "../backends/backend.ts";
 import { formatListen, type Listen } from "../net/listen.ts";
 import { codeOf } from "../system/errors.ts";
 import { type HttpRequest, MOST_HEAD_BYTES, parseRequest } from "./http-request.ts";
+import { openFilesLimit } from "./process-metrics.ts";
 import type { Body } from "./shared-body.ts";
 
 /** What a client gets. */
@@ -32,8 +32,7 @@ export interface Limits {
  * descriptors are for the programs that write rules.
  */
 function connectionsHere(): number {
-  const files = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
-  return Math.max(Math.min(256, Math.floor(Number(files ?? 1024) / 16)), 4);
+  return Math.max(Math.min(256, Math.floor(openFilesLimit() / 16)), 4);
 }
 
 const LIMITS: Omit<Limits, "connections"> = {

@@ -4,10 +4,10 @@ import { codeOf, messageOf } from "../system/errors.ts";
 import { printable } from "../system/printable.ts";
 import { within } from "../system/timing.ts";
 import type { AgentState } from "./agent-state.ts";
+import { Exposition } from "./exposition.ts";
 import type { HttpRequest } from "./http-request.ts";
 import { type Answer, HttpServer, plain } from "./http-server.ts";
 import type { Log } from "./log.ts";
-import { Metrics } from "./metrics.ts";
 import { PAGE_HEADERS, statusPage } from "./page.ts";
 import { type Body, SharedBody } from "./shared-body.ts";
 import { statusReportJson } from "./status-report.ts";
@@ -85,7 +85,7 @@ function routesOf(
   { state, log, refresh, look, metricsCidrLimit }: ServerOptions,
   outdated: (body: Body) => void,
 ): Routes {
-  const metrics = new Metrics(state, log, metricsCidrLimit);
+  const metrics = new Exposition(state, log, metricsCidrLimit);
   const fresh = seldom(() =>
     refresh().catch(error => log.debug("counters cannot be read", { error: messageOf(error) })),
   );
@@ -102,9 +102,9 @@ function routesOf(
   return {
     "/healthz": () => health(state),
     "/readyz": () => readiness(state),
-    "/metrics": shared({ "content-type": Metrics.contentType }, async () => {
+    "/metrics": shared({ "content-type": Exposition.contentType }, async () => {
       await fresh();
-      return metrics.print();
+      return metrics.text();
     }),
     "/status": shared({ "content-type": "application/json" }, async () => {
       await Promise.all([fresh(), looked()]);

@@ -56,7 +56,7 @@ async function state(url: string) {
   const value = (name: string) => Number(new RegExp(`^ipmasq_${name} (\\S+)$`, "m").exec(metrics)?.[1]);
   return {
     ready: [ready.status, (await ready.text()).trim()],
-    good: value("config_good"),
+    accepted: value("config_last_reload_successful"),
     inSync: value("kernel_in_sync"),
     hash: value("config_hash"),
     cidrs: value("config_cidrs"),
@@ -80,15 +80,15 @@ test("readiness, metrics, page and log agree about a config that becomes wrong, 
   await save(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8]\n");
   const url = await start();
   const before = await state(url);
-  expect(before).toMatchObject({ ready: [200, "ok"], good: 1, inSync: 1, cidrs: 2 });
+  expect(before).toMatchObject({ ready: [200, "ok"], accepted: 1, inSync: 1, cidrs: 2 });
   const rules = await output(["nft", "list", "ruleset"]);
 
   await save(CONFIG, "nonMasqueradeCIDRs: [10.0.0.1/8]\n");
   const problem = `${CONFIG}:1:22: nonMasqueradeCIDRs[0]: "10.0.0.1/8" has host bits set; did you mean "10.0.0.0/8"?`;
   const said = await log.until("config rejected, last good policy stays active");
   expect(said.filter(line => line.includes(problem))).toHaveLength(1);
-  const wrong = await stateWith(url, it => it.good === 0 && it.page.includes("Problems"));
-  expect(wrong).toMatchObject({ ready: [200, "ok"], good: 0, inSync: 1, cidrs: 2 });
+  const wrong = await stateWith(url, it => it.accepted === 0 && it.page.includes("Problems"));
+  expect(wrong).toMatchObject({ ready: [200, "ok"], accepted: 0, inSync: 1, cidrs: 2 });
   expect(wrong.hash).not.toBe(before.hash);
   expect(wrong.page).toContain(Bun.escapeHTML(problem));
   expect(await output(["nft", "list", "ruleset"])).toBe(rules);
@@ -97,7 +97,7 @@ test("readiness, metrics, page and log agree about a config that becomes wrong, 
   await log.until("rules applied");
   expect(await stateWith(url, it => it.cidrs === 3)).toMatchObject({
     ready: [200, "ok"],
-    good: 1,
+    accepted: 1,
     inSync: 1,
   });
 });
@@ -108,7 +108,7 @@ test("an agent that never had a good config is alive, but not ready", async () =
   expect((await fetch(`${url}/healthz`)).status).toBe(200);
   expect(await state(url)).toMatchObject({
     ready: [503, "no valid config yet"],
-    good: 0,
+    accepted: 0,
     inSync: 0,
     cidrs: 0,
   });
@@ -121,19 +121,19 @@ test("an agent without anything to write with says so, and begins when there is 
   expect((await fetch(`${url}/healthz`)).status).toBe(200);
   const before = await state(url);
   const why = "iptables: neither iptables nor nft is installed; install nftables or iptables";
-  expect(before).toMatchObject({ ready: [503, why], good: 0, inSync: 0 });
+  expect(before).toMatchObject({ ready: [503, why], accepted: 0, inSync: 0 });
   expect(before.page).toContain(`<dd>${why}</dd>`);
   await provide("/usr/sbin/nft");
   agent.kill("SIGHUP");
   await log.until("rules applied");
-  expect(await stateWith(url, it => it.inSync === 1)).toMatchObject({ ready: [200, "ok"], good: 1 });
+  expect(await stateWith(url, it => it.inSync === 1)).toMatchObject({ ready: [200, "ok"], accepted: 1 });
 });
 
 test("an agent without CAP_NET_ADMIN says what is missing, once, and is not ready", async () => {
   const url = await start(["setpriv", "--bounding-set=-net_admin", "--inh-caps=-all"]);
   expect(await state(url)).toMatchObject({
     ready: [503, expect.stringMatching(/not permitted.*; run as root, or with the capability NET_ADMIN$/)],
-    good: 1,
+    accepted: 1,
     inSync: 0,
   });
   const again = 'ipmasq_syncs_total{trigger="signal",result="failed"}';
@@ -175,7 +175,7 @@ test("a program that keeps removing our rules is named, and repairs slow down", 
   }
   expect(named.at(-1)).toMatch(/ by="nft \(pid \d+\)" repairs=\d+$/);
   expect(named.filter(line => line.includes("repaired")).length).toBeWithin(1, 6);
-  expect(await (await fetch(`${url}/metrics`)).text()).toContain("ipmasq_fighting 1\n");
+  expect(await (await fetch(`${url}/metrics`)).text()).toContain("ipmasq_rules_contested 1\n");
   await until(async () => (await output(["nft", "list", "ruleset"])).includes("masquerade"));
 }, 20_000);
 
@@ -211,7 +211,7 @@ test("SIGHUP that comes often while there is nothing to write with leaves no tra
   expect(said).toEqual(["INFO  ipmasq ends"]);
 });
 
-test("a rule of somebody else that competes is warned of once, counted, and named", async () => {
+test("a conflict is logged once and counted", async () => {
   const theirs = "add table ip theirs; add chain ip theirs c { type nat hook postrouting priority 90; }";
   await output(["nft", `${theirs}; add rule ip theirs c ip daddr 10.1.0.0/16 masquerade`]);
   const url = await start();
@@ -221,12 +221,12 @@ test("a rule of somebody else that competes is warned of once, counted, and name
   expect(warning).toContain(
     'owner=unknown rule="ip daddr 10.1.0.0/16 masquerade" table="ip theirs" chain=c exposes=10.0.0.0/8',
   );
-  const competitors = async () => await (await fetch(`${url}/metrics`)).text();
-  expect(await competitors()).toContain("ipmasq_competing_rules 1\n");
+  const metrics = async () => await (await fetch(`${url}/metrics`)).text();
+  expect(await metrics()).toContain("ipmasq_conflicts 1\n");
   await output(["nft", "delete table ip theirs"]);
   const { conflicts } = (await (await fetch(`${url}/status`)).json()) as { conflicts: unknown[] };
   expect(conflicts).toEqual([]);
-  await until(async () => (await competitors()).includes("ipmasq_competing_rules 0\n"));
+  await until(async () => (await metrics()).includes("ipmasq_conflicts 0\n"));
 });
 
 test("whoever takes all connections does not keep the agent from its work", async () => {

@@ -1,24 +1,24 @@
 import { expect, test } from "bun:test";
 import type { AgentState } from "../../src/observe/agent-state.ts";
+import { Exposition } from "../../src/observe/exposition.ts";
 import { createLog } from "../../src/observe/log.ts";
-import { Metrics } from "../../src/observe/metrics.ts";
 import { run } from "../../src/system/program.ts";
 import { policy } from "../policies.ts";
 import { programTest } from "../programs.ts";
 import { agentState, counter, synced } from "./agent-states.ts";
 
-/** With at most three CIDRs; what it logs ends up in `logged`. */
-function metricsOf(state: AgentState, logged: string[] = []): Metrics {
-  return new Metrics(
+/** Shows at most three CIDRs; its log lines go to `logged`. */
+function metricsOf(state: AgentState, logged: string[] = []): Exposition {
+  return new Exposition(
     state,
     createLog("info", "text", line => logged.push(line)),
     3,
   );
 }
 
-/** What is measured, by name with labels. */
-async function samples(metrics: Metrics): Promise<Record<string, number>> {
-  const lines = [...(await metrics.print())]
+/** The values, by name with labels. */
+async function samples(metrics: Exposition): Promise<Record<string, number>> {
+  const lines = [...(await metrics.text())]
     .join("")
     .split("\n")
     .filter(line => line !== "" && !line.startsWith("#"));
@@ -27,19 +27,25 @@ async function samples(metrics: Metrics): Promise<Record<string, number>> {
   );
 }
 
-test("an agent that has done nothing yet", async () => {
+test("metrics of an agent before its first sync", async () => {
   expect(await samples(metricsOf(agentState()))).toMatchObject({
-    'ipmasq_build_info{version="1.2.3",commit="0123456789ab",bun="1.4.5",backend="nftables",writer="nft"}': 1,
-    ipmasq_last_success_timestamp_seconds: 0,
+    'ipmasq_build_info{version="1.2.3",commit="0123456789ab",bun="1.4.5"}': 1,
+    'ipmasq_backend_info{backend="nftables",writer="nft"}': 1,
+    ipmasq_fallback: 0,
+    ipmasq_sync_last_success_timestamp_seconds: 0,
+    ipmasq_sync_duration_seconds_count: 0,
     ipmasq_kernel_in_sync: 0,
-    ipmasq_config_good: 0,
+    ipmasq_rules_contested: 0,
+    ipmasq_conflicts: 0,
+    ipmasq_config_last_reload_successful: 0,
+    ipmasq_config_last_reload_success_timestamp_seconds: 0,
     ipmasq_config_hash: 0,
     ipmasq_config_cidrs: 0,
     ipmasq_drift_repairs_total: 0,
   });
 });
 
-test("syncs, by what triggered them and how they ended", async () => {
+test("syncs are counted by trigger and result", async () => {
   const state = agentState();
   state.syncEnded(synced("applied", "start"));
   const metrics = metricsOf(state);
@@ -51,9 +57,11 @@ test("syncs, by what triggered them and how they ended", async () => {
     ipmasq_sync_duration_seconds_count: 3,
     'ipmasq_sync_duration_seconds_bucket{le="0.01"}': 0,
     'ipmasq_sync_duration_seconds_bucket{le="0.025"}': 3,
+    'ipmasq_sync_duration_seconds_bucket{le="+Inf"}': 3,
+    ipmasq_sync_duration_seconds_sum: 0.045,
     ipmasq_drift_repairs_total: 2,
     ipmasq_kernel_in_sync: 1,
-    ipmasq_last_success_timestamp_seconds: Date.UTC(2026, 0, 2, 3, 4, 6) / 1000,
+    ipmasq_sync_last_success_timestamp_seconds: Date.UTC(2026, 0, 2, 3, 4, 6) / 1000,
   });
   state.syncEnded(synced("failed", "interval", "no nft"));
   expect(await samples(metrics)).toMatchObject({
@@ -62,19 +70,21 @@ test("syncs, by what triggered them and how they ended", async () => {
   });
 });
 
-test("the config: right or wrong, which, and how large", async () => {
+test("a rejected config keeps the time of the last accepted one", async () => {
   const state = agentState();
   const metrics = metricsOf(state);
   state.config = { path: "/config", ok: false, problems: [], digest: "00000000000f".padEnd(64, "a") };
+  state.configAcceptedAt = state.startedAt;
   state.policy = policy({ keep: ["10.0.0.0/8", "10.1.0.0/16"], masquerade: ["10.2.0.0/16"] });
   expect(await samples(metrics)).toMatchObject({
-    ipmasq_config_good: 0,
+    ipmasq_config_last_reload_successful: 0,
+    ipmasq_config_last_reload_success_timestamp_seconds: 1_767_323_045,
     ipmasq_config_hash: 15,
     ipmasq_config_cidrs: 4, // with link-local
   });
 });
 
-test("counts go on when the kernel begins anew, and a CIDR that is gone is not shown", async () => {
+test("counters continue when the kernel's restart, and CIDRs outside the policy have no series", async () => {
   const state = agentState();
   const metrics = metricsOf(state);
   const { totals } = state;
@@ -102,7 +112,16 @@ test("counts go on when the kernel begins anew, and a CIDR that is gone is not s
   expect(Object.keys(now).filter(name => name.includes("192.0.2.0/24"))).toEqual([]);
 });
 
-test("CIDRs beyond the limit are counted, and have no series", async () => {
+test("quotes, backslashes and line breaks in labels are escaped", async () => {
+  const state = agentState();
+  state.backend = { backend: "nftables", writer: `a"b\\c\nd`, reason: "", fallback: true };
+  expect(await samples(metricsOf(state))).toMatchObject({
+    'ipmasq_backend_info{backend="nftables",writer="a\\"b\\\\c\\nd"}': 1,
+    ipmasq_fallback: 1,
+  });
+});
+
+test("CIDRs beyond the limit count in the sums but have no series", async () => {
   const state = agentState();
   state.policy = policy({ keep: Array.from({ length: 10 }, (_, i) => `10.${i}.0.0/16`) });
   const counters = Array.from({ length: 10 }, (_, i) => counter("keep", `10.${i}.0.0/16`, i, i));
@@ -110,7 +129,7 @@ test("CIDRs beyond the limit are counted, and have no series", async () => {
   const now = await samples(metricsOf(state));
   expect(now).toMatchObject({
     ipmasq_config_cidrs: 11, // with link-local
-    ipmasq_cidr_series_left_out: 7,
+    ipmasq_cidrs_without_series: 7,
     'ipmasq_connections_total{verdict="keep"}': 45,
   });
   expect(Object.keys(now).filter(name => name.startsWith("ipmasq_cidr_connections_total"))).toEqual([
@@ -121,7 +140,7 @@ test("CIDRs beyond the limit are counted, and have no series", async () => {
 });
 
 test.each([Number.NaN, Number.POSITIVE_INFINITY])(
-  "a counter of %d is left out and logged once, and all others are there",
+  "a counter of %d is left out and logged once; all others are present",
   async wrong => {
     const state = agentState();
     const counters = [
@@ -144,11 +163,11 @@ test.each([Number.NaN, Number.POSITIVE_INFINITY])(
     expect(now['ipmasq_cidr_connections_total{cidr="192.0.2.0/24",verdict="keep"}']).toBeUndefined();
     const said = logged.filter(line => line.includes("metric=ipmasq_cidr_connections_total"));
     expect(said).toHaveLength(1);
-    expect(said[0]).toContain(`ERROR a metric is left out; please report this`);
+    expect(said[0]).toContain(`ERROR metric left out; please report this`);
   },
 );
 
-test("the process itself", async () => {
+test("process metrics", async () => {
   const now = await samples(metricsOf(agentState()));
   expect(now.process_resident_memory_bytes).toBeGreaterThan(1e6);
   expect(now.process_cpu_seconds_total).toBeGreaterThan(0);
@@ -157,14 +176,14 @@ test("the process itself", async () => {
   expect(now.process_start_time_seconds).toBeWithin(1.6e9, Date.now() / 1000 + 1);
 });
 
-await programTest("promtool", "promtool has nothing to say of them", async promtool => {
+await programTest("promtool", "promtool accepts the metrics", async promtool => {
   const state = agentState();
   state.config = { path: "/config", ok: true, problems: [], digest: "ab".repeat(32) };
   state.policy = policy();
   state.syncEnded(synced("applied", "start"));
   const counters = [counter("keep", "10.0.0.0/8", 5, 300), counter("masquerade", "rest", 2, 120)];
   state.totals.read({ writer: "nft", counters });
-  const text = [...(await metricsOf(state).print())].join("");
+  const text = [...(await metricsOf(state).text())].join("");
   expect(text).toContain("ipmasq_conntrack_entries");
   const { stdout, stderr, exitCode } = await run(promtool.command(["promtool", "check", "metrics"]), {
     input: text,
