@@ -94,7 +94,7 @@ export const OWNERS: readonly Owner[] = [
     named: /^KILO-/,
     commented: /^Kilo: /,
     remedy:
-      "leave it: it spares Pods, peers and allowed location IPs; give kg a --service-cidr for each other range that is to keep its address",
+      "leave it: it spares Pods, peers and allowed location IPs; give kg a --service-cidr for each other range to exempt",
   },
   {
     owner: "tailscale",
