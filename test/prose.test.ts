@@ -9,7 +9,16 @@ import { join } from "node:path";
 const ROOT = join(import.meta.dir, "..");
 
 /** Files and folders that are checked. */
-const CHECKED = [".github", "SECURITY.md"];
+const CHECKED = [
+  ".github",
+  "README.md",
+  "SECURITY.md",
+  "container/README.md",
+  "deploy/kubernetes/base",
+  "deploy/kubernetes/overlays",
+  "deploy/systemd",
+  "docs",
+];
 
 /** Files that list the words themselves, or that programs write from measured results. */
 const SKIPPED = ["test/prose.test.ts", "docs/compatibility.md", "docs/compatibility/"];
