@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { parseChainName } from "../src/backends/chain-name.ts";
+import { parseChainName } from "../src/backends/ownership.ts";
 import { parseInterfaceName } from "../src/config/interface-name.ts";
 import { type Address, BITS, Cidr, type Family, parseAddress } from "../src/net/cidr.ts";
 import type { PortRange } from "../src/net/ports.ts";

@@ -1,5 +1,5 @@
 import type { Plan } from "../backends/backend.ts";
-import { isIncumbentText } from "../backends/ownership.ts";
+import { isUpstreamText } from "../backends/ownership.ts";
 
 /** What a write changes of the rules in the kernel, in numbers of lines, with the first of each kind. */
 export type Drift = {
@@ -10,13 +10,13 @@ export type Drift = {
   readonly firstRemoved?: string;
 };
 
-export function driftOf({ held, wanted }: Plan): Drift {
-  const added = beyond(wanted, held);
-  const removed = beyond(held, wanted);
+export function driftOf({ actual, desired }: Plan): Drift {
+  const added = beyond(desired, actual);
+  const removed = beyond(actual, desired);
   return {
     added: added.length,
     removed: removed.length,
-    ...(held.length > 0 && added[0] ? { firstAdded: added[0].trim() } : {}),
+    ...(actual.length > 0 && added[0] ? { firstAdded: added[0].trim() } : {}),
     ...(removed[0] ? { firstRemoved: removed[0].trim() } : {}),
   };
 }
@@ -33,6 +33,6 @@ function beyond(lines: readonly string[], others: readonly string[]): string[] {
 }
 
 /** What to do if the rules that were found are another agent's. */
-export function remedyFor({ held }: Plan): string | undefined {
-  return held.some(isIncumbentText) ? "another ip-masq-agent is running; remove it" : undefined;
+export function remedyFor({ actual }: Plan): string | undefined {
+  return actual.some(isUpstreamText) ? "another ip-masq-agent is running; remove it" : undefined;
 }

@@ -28,15 +28,15 @@ export interface Backend {
   /** Why program or kernel would not take the rules of a policy now; undefined if they would. Writes nothing. */
   probe(policy: Policy): Promise<ProgramError | undefined>;
   /**
-   * Whether rules bind kept connections to their own address, so that a later NAT chain cannot change it. `claimKept`
+   * Whether rules bind kept connections to their own address, so that a later NAT chain cannot change it. `enforceKept`
    * switches that from the next plan on. It is needed while rules of another backend of ours cannot be removed.
    */
-  readonly claimsKept?: boolean;
-  claimKept?(claim: boolean): void;
+  readonly enforcesKept?: boolean;
+  enforceKept?(claim: boolean): void;
   /** What the kernel holds of ours, as rules that can be followed; nothing of a family in which there is none. */
   rules(families: readonly Family[]): Promise<readonly TraceableRuleset[]>;
   /** What any agent of ours ever put into the kernel by this writer and is still there, a line each. */
-  held(families?: readonly Family[]): Promise<readonly string[]>;
+  actual(families?: readonly Family[]): Promise<readonly string[]>;
   /** Takes everything away that any agent of ours ever put into the kernel; says what that was. */
   remove(families?: readonly Family[]): Promise<readonly string[]>;
 }
@@ -47,8 +47,8 @@ export const FAMILIES: readonly Family[] = ["ip", "ip6"];
 /** What the kernel holds beside what a policy wants, as it was when it was read. */
 export interface Plan {
   /** Rules as people read them, a line each, in a form in which equal rules are equal text. */
-  readonly held: readonly string[];
-  readonly wanted: readonly string[];
+  readonly actual: readonly string[];
+  readonly desired: readonly string[];
   readonly inSync: boolean;
   /** Identifies the counters: each writer has its own in the kernel. */
   readonly writer: string;
@@ -110,8 +110,8 @@ export class NotAppliedError extends Error {
   override readonly name = "NotAppliedError";
 
   constructor(readonly plan: Plan) {
-    const missing = plan.wanted.filter(line => !plan.held.includes(line));
-    const unexpected = plan.held.filter(line => !plan.wanted.includes(line));
+    const missing = plan.desired.filter(line => !plan.actual.includes(line));
+    const unexpected = plan.actual.filter(line => !plan.desired.includes(line));
     const first = (missing[0] ?? unexpected[0] ?? "").trim();
     super(
       `the kernel does not hold what was written: ${missing.length} lines are missing and ${unexpected.length} are unexpected; the first is "${first}"`,

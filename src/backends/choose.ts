@@ -1,31 +1,31 @@
 import type { Policy } from "../policy/policy.ts";
+import { HOST, type Host } from "../system/host.ts";
 import { ProgramError } from "../system/program.ts";
-import { PROGRAMS, type Programs } from "../xtables/programs.ts";
 import { allCommands, chooseCommands } from "../xtables/variant.ts";
 import type { Backend } from "./backend.ts";
 import { IptablesBackend } from "./iptables/backend.ts";
 import { NftNatBackend } from "./iptables/nft-backend.ts";
+import { MigratingBackend } from "./migrating-backend.ts";
 import { NftablesBackend } from "./nftables/backend.ts";
-import { Takeover } from "./takeover.ts";
 
 /** What the rules are written with, and why. */
 export interface Chosen {
-  readonly backend: Takeover;
+  readonly backend: MigratingBackend;
   readonly reason: string;
   /** What would be chosen if its program did not fail now, and how it fails. */
-  readonly preferred?: Takeover;
+  readonly preferred?: MigratingBackend;
   readonly failure?: string;
   /** All that `--backend` allows, the chosen one included; preferred ones first. */
-  readonly alternatives: readonly Takeover[];
+  readonly alternatives: readonly MigratingBackend[];
   /** The nftables backend, where nft is installed. */
   readonly nftables: Backend | undefined;
 }
 
 export interface ChooseOptions {
-  readonly wanted: "auto" | "nftables" | "iptables";
+  readonly requested: "auto" | "nftables" | "iptables";
   /** What has to be written, for `auto` to try. */
   readonly policy: Policy;
-  readonly programs?: Programs;
+  readonly programs?: Host;
   /**
    * Why only iptables preserves exemptions by foreign rules; undefined if there are none that matter. `auto` calls it
    * while it probes nft. It throws nothing and takes 2 s at most.
@@ -46,16 +46,16 @@ interface Choice {
 
 /** Chooses what the rules are written with. Throws ProgramError if there is nothing to write them with. */
 export async function chooseBackend(options: ChooseOptions): Promise<Chosen> {
-  const { programs = PROGRAMS, policy, wanted } = options;
+  const { programs = HOST, policy, requested } = options;
   const all = await everyBackend(policy.chain, programs);
   const { backend, reason, failing, failure, hangs } = await choose(options, programs, all);
-  const keepers = new Map(all.map(it => [it, new Takeover(it, all)]));
-  const chosen = keepers.get(backend) ?? new Takeover(backend, all);
+  const keepers = new Map(all.map(it => [it, new MigratingBackend(it, all)]));
+  const chosen = keepers.get(backend) ?? new MigratingBackend(backend, all);
   const preferred = failing && keepers.get(failing);
   const nftables = all.find(it => it.name === "nftables");
-  if (failing && nftables === failing && (hangs || (await mayRemain(failing)))) chosen.claimKept(true);
+  if (failing && nftables === failing && (hangs || (await mayRemain(failing)))) chosen.enforceKept(true);
   const allowed = [...keepers].flatMap(([it, keeper]) =>
-    wanted === "auto" || it.name === wanted ? [keeper] : [],
+    requested === "auto" || it.name === requested ? [keeper] : [],
   );
   return {
     backend: chosen,
@@ -70,7 +70,7 @@ export async function chooseBackend(options: ChooseOptions): Promise<Chosen> {
 /** Whether rules of a backend may be in the kernel: they are there, or reading fails. */
 export async function mayRemain(backend: Backend): Promise<boolean> {
   try {
-    return (await backend.held()).length > 0;
+    return (await backend.actual()).length > 0;
   } catch {
     return true;
   }
@@ -81,7 +81,7 @@ export async function mayRemain(backend: Backend): Promise<boolean> {
  *
  * @param chain the agent's chain, if not the default one
  */
-export async function everyBackend(chain?: string, programs: Programs = PROGRAMS): Promise<Backend[]> {
+export async function everyBackend(chain?: string, programs: Host = HOST): Promise<Backend[]> {
   const tools = await allCommands(programs);
   const byIptables = tools.map(it => new IptablesBackend(it, chain));
   if (!programs.has("nft")) return byIptables;
@@ -95,13 +95,13 @@ export async function everyBackend(chain?: string, programs: Programs = PROGRAMS
 }
 
 async function choose(
-  { wanted, policy, exemption }: ChooseOptions,
-  programs: Programs,
+  { requested, policy, exemption }: ChooseOptions,
+  programs: Host,
   all: readonly Backend[],
 ): Promise<Choice> {
   const nftables = all.find(({ name }) => name === "nftables");
-  if (wanted === "iptables") return iptables(programs, all, "--backend=iptables");
-  if (wanted === "nftables") {
+  if (requested === "iptables") return iptables(programs, all, "--backend=iptables");
+  if (requested === "nftables") {
     // Without nft the sync says that it is not installed.
     return { backend: nftables ?? new NftablesBackend(), reason: "--backend=nftables" };
   }
@@ -119,7 +119,7 @@ async function choose(
   return { ...choice, failing: nftables, failure: refusal.message, hangs };
 }
 
-async function iptables(programs: Programs, all: readonly Backend[], reason: string): Promise<Choice> {
+async function iptables(programs: Host, all: readonly Backend[], reason: string): Promise<Choice> {
   const choice = await chooseCommands(programs);
   const written = (writer: string) => all.find(it => it.name === "iptables" && it.writer === writer);
   const byTools = choice && written(choice.tools.variant);

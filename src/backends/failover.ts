@@ -4,8 +4,8 @@ import { type FailureKind, failureKind } from "../system/program.ts";
 import { retryDelay } from "../system/timing.ts";
 import type { Plan, Tally, Watch, Watcher } from "./backend.ts";
 import { type Chosen, mayRemain } from "./choose.ts";
+import type { Leftovers, MigratingBackend } from "./migrating-backend.ts";
 import type { Synced } from "./sync.ts";
-import type { Leftovers, Takeover } from "./takeover.ts";
 
 /** That another backend writes the rules from now on. */
 export interface Move {
@@ -22,14 +22,14 @@ export interface Move {
  * and takes over when it works.
  */
 export class Failover {
-  #active: Takeover;
+  #active: MigratingBackend;
   /** The backend whose rules must stay: the active one, or during a move the next one. */
-  #owner: Takeover;
-  readonly #preferred: Takeover;
+  #owner: MigratingBackend;
+  readonly #preferred: MigratingBackend;
   /** Consecutive syncs that the active backend failed. */
   #failures = 0;
   /** Backends that failed and were not seen to work since. */
-  readonly #failing = new Set<Takeover>();
+  readonly #failing = new Set<MigratingBackend>();
   /** When the preferred backend is tried again, by a monotonic clock, and how often it failed in a row. */
   #nextTry = 0;
   #tries = 0;
@@ -53,7 +53,7 @@ export class Failover {
     if (this.#isFallback) this.#failed(this.#preferred);
   }
 
-  get name(): Takeover["name"] {
+  get name(): MigratingBackend["name"] {
     return this.#active.name;
   }
 
@@ -70,7 +70,7 @@ export class Failover {
     return this.#isFallback ? Math.max(this.#nextTry - performance.now(), 0) : undefined;
   }
 
-  /** As {@link Takeover.sync}, by the backend that works. */
+  /** As {@link MigratingBackend.sync}, by the backend that works. */
   async sync(policy: Policy, tally?: Tally, patience?: number): Promise<Synced & { readonly moved?: Move }> {
     const back = this.retry === 0 ? await this.#moveBack(policy, tally) : undefined;
     if (back) return back;
@@ -97,9 +97,9 @@ export class Failover {
     const active = this.#active;
     const tidied = await active.tidy(policy, () => this.#owner === active);
     const { nftables } = this.chosen;
-    if (active.claimsKept && nftables && !(await mayRemain(nftables)) && this.#owner === active) {
+    if (active.enforcesKept && nftables && !(await mayRemain(nftables)) && this.#owner === active) {
       // No old table is left that could decide about kept connections.
-      active.claimKept(false);
+      active.enforceKept(false);
       this.#rewrites = true;
       this.#watcher?.changed();
     }
@@ -128,11 +128,11 @@ export class Failover {
   ): Promise<(Synced & { moved: Move }) | undefined> {
     const from = this.#active;
     this.#failed(from);
-    const rank = (it: Takeover) => Number(this.#failing.has(it));
+    const rank = (it: MigratingBackend) => Number(this.#failing.has(it));
     for (const next of this.chosen.alternatives.toSorted((a, b) => rank(a) - rank(b))) {
       if (next === from) continue;
       const nftables = [...this.#failing].some(it => it.name === "nftables");
-      next.claimKept(nftables && next.name !== "nftables");
+      next.enforceKept(nftables && next.name !== "nftables");
       try {
         this.#owner = next;
         const synced = await next.sync(policy, tally);
@@ -161,7 +161,7 @@ export class Failover {
     this.#setNextTry();
     const slow = Bun.sleep(this.pauses.probe).then(() => "slow" as const);
     if ((await Promise.race([preferred.probe(policy), slow])) !== undefined) return undefined;
-    preferred.claimKept(false);
+    preferred.enforceKept(false);
     this.#owner = preferred;
     try {
       const synced = await preferred.sync(policy, tally);
@@ -175,7 +175,7 @@ export class Failover {
     }
   }
 
-  #failed(backend: Takeover): void {
+  #failed(backend: MigratingBackend): void {
     this.#failing.add(backend);
     if (backend !== this.#preferred) return;
     this.#tries = 1;
@@ -187,7 +187,7 @@ export class Failover {
     this.#nextTry = performance.now() + retryDelay(this.#tries, first, last);
   }
 
-  #activate(backend: Takeover): void {
+  #activate(backend: MigratingBackend): void {
     this.#active = backend;
     this.#failures = 0;
     this.#failing.delete(backend);

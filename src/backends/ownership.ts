@@ -1,25 +1,33 @@
-/** The name of our table, in each family. */
+/**
+ * The names and comments by which rules in the kernel are recognised as ours, an earlier ip-masq-agent's included.
+ */
+import type { ParseFailure } from "../net/parse-failure.ts";
+
+/** The name of our nftables table, in each family. */
 export const TABLE = "ip-masq-agent";
 
-/** The beginning of the comments of all rules that ip-masq-agent and ipmasq write. */
+/** The default chain of ip-masq-agent and ipmasq. It is ours, whatever rules it has. */
+export const DEFAULT_CHAIN = "IP-MASQ-AGENT";
+
+/** The start of the comment on every rule of ip-masq-agent and ipmasq. */
 export const COMMENT = "ip-masq-agent: ";
 
 /**
- * Whether a comment is, word for word, one of ours, of an ip-masq-agent, or of the chain that GKE's node start-up script
- * makes. A comment that only begins like these makes nothing ours.
+ * Whether a comment is, word for word, one that ipmasq, ip-masq-agent or GKE's node start-up script writes. A comment
+ * that only starts the same does not make a rule ours.
  */
 export function isOurComment(comment = ""): boolean {
   return OURS.test(comment);
 }
 
-/** What ip-masq-agent's comments say, and ours do not. */
-const INCUMBENT = " subject to MASQUERADE";
+/** Occurs in the comments of ip-masq-agent, and not in ours. */
+const UPSTREAM = " subject to MASQUERADE";
 
-/** The beginning may be a double quote: ip-masq-agent puts the comment of its jump into quotes, which become part of it. */
+/** ip-masq-agent puts the comment of its jump into double quotes, which become part of the comment. */
 const OURS = new RegExp(
   `^"?ip-masq(-agent)?: (${[
     "ensure nat POSTROUTING directs .*",
-    `(\\S+ )*(is not|is|should not be|should be)${INCUMBENT}.*`,
+    `(\\S+ )*(is not|is|should not be|should be)${UPSTREAM}.*`,
     "(exceptions from )?cluster-local traffic",
     "outbound traffic( from ports [\\d-]+)?",
     "sources and interfaces that are masqueraded",
@@ -35,16 +43,73 @@ export function isExemption(comment = ""): boolean {
   return comment.endsWith(" is never masqueraded");
 }
 
-/** Whether the text of a rule has a comment of ip-masq-agent's, in place of ours. */
-export function isIncumbentText(rule: string): boolean {
-  return hasComment(rule) && rule.includes(INCUMBENT);
+/** Whether the text of a rule has a comment that ip-masq-agent writes and ipmasq does not. */
+export function isUpstreamText(rule: string): boolean {
+  return hasComment(rule) && rule.includes(UPSTREAM);
 }
 
-/** Whether the text of a rule has a comment of ipmasq's. */
+/** Whether the text of a rule has a comment of ipmasq. */
 export function isOwnText(rule: string): boolean {
-  return hasComment(rule) && !rule.includes(INCUMBENT);
+  return hasComment(rule) && !rule.includes(UPSTREAM);
 }
 
 function hasComment(rule: string): boolean {
   return rule.includes(`comment "${COMMENT}`);
 }
+
+/** The chain of a policy in table `nat` and its helper chains: those of the policy come first. */
+export function ownChainNames(chain = DEFAULT_CHAIN): readonly [chain: string, ...helpers: string[]] {
+  return [chain, ...helperChains(chain)];
+}
+
+/**
+ * The helper chains that the chain of a policy may need in table `nat`: one for the verdicts after a check of sources
+ * and interfaces, and one that masquerades. Their names keep to iptables' limit of 28 bytes.
+ */
+export function helperChains(chain: string): readonly [verdicts: string, outbound: string] {
+  const helper = (suffix: string) => {
+    const name = `${chain.slice(0, 24)}${suffix}`;
+    return name === chain ? name.toLowerCase() : name;
+  };
+  return [helper("-DST"), helper("-OUT")];
+}
+
+/** Parses the name of a policy's chain: one that iptables and nft accept, also when they load their own listing again. */
+export function parseChainName(text: string): string | ParseFailure {
+  const unquoted = /^(["'])(.+)\1$/.exec(text)?.[2]; // from `args: [--masq-chain="X"]` in YAML
+  if (unquoted !== undefined) {
+    return { what: `${text} contains quotes`, remedy: `did you mean ${unquoted}?` };
+  }
+  if (!/^[A-Za-z_][\w.-]{0,27}$/.test(text)) {
+    return {
+      what: `"${text}" is not a valid chain name`,
+      remedy: 'write 1 to 28 letters, digits, "-", "_" or ".", starting with a letter or "_"',
+    };
+  }
+  if (TAKEN.test(text) || KEYWORDS.has(text)) {
+    return { what: `"${text}" is a reserved word`, remedy: "choose another name" };
+  }
+  return text;
+}
+
+/** Targets of iptables, built-in chains, and the other chains of our table. */
+const TAKEN =
+  /^(accept|drop|queue|return|masquerade|snat|dnat|(pre|post)routing|input|output|forward|outbound)$/i;
+
+/** Keywords of nft, which it does not accept as names of chains (found by trial with nft 1.0.6 and 1.1.7). */
+const KEYWORDS: ReadonlySet<string> = new Set(
+  `
+  accept add ah all and arp auto-merge bridge cgroup chain comment comp constant continue counter cpu
+  create ct day dccp define delete describe destroy device devices dnat drop dst dup dynamic ecn element
+  elements eq esp ether exists expires export exthdr fib flags flow flowtable flush frag fwd gc-interval
+  ge geneve get goto gre gretap gt handle hbh hook hour ibriport ibrname icmp icmpv6 igmp iif iifgroup
+  iifname iiftype import include index inet insert interval ip ip6 ipsec jhash jump le limit list log lt
+  map mark masquerade meta meter mh missing monitor ne netdev nftrace not notrack numgen obriport obrname
+  offload oif oifgroup oifname oiftype or osf pkttype policy position priority queue quota random redefine
+  redirect reject rename replace reset return rt rt0 rt2 rtclassid rule ruleset sctp secmark set size
+  skgid skuid snat socket srh symhash synproxy table tcp th time timeout tproxy tunnel type typeof udp
+  udplite undefine update vlan vmap vni vxlan xt
+  `
+    .trim()
+    .split(/\s+/),
+);

@@ -19,7 +19,7 @@ const MOST_PATIENCE = 3;
  * reports the reason.
  */
 export function poll({ glance, plan }: Look, changed: () => void, every = POLL_MS): Watch {
-  /** The text when the kernel last held the desired rules. */
+  /** The text when the kernel last actual the desired rules. */
   let right: string | undefined;
   /** True at first: the sync that began at the same time reports its own failure. */
   let failing = true;

@@ -25,11 +25,11 @@ export async function removeAll(backends: readonly Backend[]): Promise<Removal> 
 export async function showAll(backends: readonly Backend[]): Promise<Removal> {
   return removal(
     await inEachPlace(backends, FAMILIES, async (backend, families) => {
-      const held = await backend.held(families);
-      if (held.length === 0) return [];
+      const actual = await backend.actual(families);
+      if (actual.length === 0) return [];
       return [
         `would remove from ${families.join()}, by ${backend.writer}:`,
-        ...held.map(line => `  ${line}`),
+        ...actual.map(line => `  ${line}`),
       ];
     }),
   );

@@ -82,8 +82,8 @@ function joined(plans: readonly Plan[]): Plan {
   const [only, ...more] = plans;
   if (only && more.length === 0) return only;
   return {
-    held: plans.flatMap(({ held }) => held),
-    wanted: plans.flatMap(({ wanted }) => wanted),
+    actual: plans.flatMap(({ actual }) => actual),
+    desired: plans.flatMap(({ desired }) => desired),
     inSync: plans.every(({ inSync }) => inSync),
     writer: only?.writer ?? "",
     counters: plans.flatMap(({ counters }) => counters),
@@ -111,7 +111,7 @@ async function syncAll(
   let after = before;
   for (let tries = 1; !after.inSync && (tries <= MOST_TRIES || within(patience)); tries++) {
     spare();
-    const { held } = after;
+    const { actual } = after;
     const failure = await failureOf(write(after, tally));
     spare();
     after = await backend.plan(policy);
@@ -119,7 +119,7 @@ async function syncAll(
     if (!failure) continue;
     // If another program changed the rules meanwhile, the next try may succeed.
     const again = isRefusal(failure.error) && within(Math.max(QUICK_MS, patience));
-    const changed = !Bun.deepEquals(held, after.held);
+    const changed = !Bun.deepEquals(actual, after.actual);
     if ((again || changed) && (tries < MOST_TRIES || within(patience))) continue;
     throw (await backend.explained?.(failure.error)) ?? failure.error;
   }

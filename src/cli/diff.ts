@@ -1,5 +1,5 @@
 import { chooseBackend } from "../backends/choose.ts";
-import { prefixed, wantedLines } from "../backends/iptables/restore.ts";
+import { desiredLines, prefixed } from "../backends/iptables/restore.ts";
 import { ruleset as iptablesRuleset } from "../backends/iptables/ruleset.ts";
 import { ruleset } from "../backends/nftables/ruleset.ts";
 import { familyText, planned } from "../backends/sync.ts";
@@ -47,15 +47,15 @@ async function withKernel(flags: AgentFlags, configmap: string): Promise<Outcome
   const { policy, stderr } = await readPolicy(flags, configmap);
   if (!policy) return { stderr, exitCode: TROUBLE };
   const { backend } = await chooseBackend({
-    wanted: flags.backend,
+    requested: flags.backend,
     policy,
     ...exemptionFor(policy.chain, async () => policy),
   });
   const { plan, failures } = await planned(backend, policy);
-  const { held, wanted } = plan;
+  const { actual, desired } = plan;
   const { lines, failures: unread } = await backend.leftovers(policy);
   const { unified } = await import("../inspect/unified.ts");
-  const diff = shown(unified(["kernel", "config"], [...held, ...lines], wanted));
+  const diff = shown(unified(["kernel", "config"], [...actual, ...lines], desired));
   const notes = [...failures.map(familyText), ...unread].map(line => `ipmasq: ${line}\n`);
   return {
     ...diff,
@@ -85,7 +85,7 @@ function rulesFor(backend: AgentFlags["backend"]): (policy: Policy) => string[] 
   if (backend === "iptables") {
     return policy =>
       policy.families.flatMap(family =>
-        prefixed(family.family, wantedLines(iptablesRuleset(policy, family))),
+        prefixed(family.family, desiredLines(iptablesRuleset(policy, family))),
       );
   }
   return policy =>

@@ -85,7 +85,7 @@ interface Answering {
 async function fromKernel(flags: AgentFlags, policy: Policy): Promise<Answering> {
   const { explainLive } = await import("../inspect/explain.ts");
   const { backend } = await chooseBackend({
-    wanted: flags.backend,
+    requested: flags.backend,
     policy,
     ...exemptionFor(policy.chain, async () => policy),
   });

@@ -3,7 +3,7 @@
  * valibot schema from the text given on the command line to the value meant, with its help as metadata.
  */
 import * as v from "valibot";
-import { parseChainName } from "../backends/chain-name.ts";
+import { parseChainName } from "../backends/ownership.ts";
 import { parseResyncInterval, raisedInterval } from "../config/resync-interval.ts";
 import { parseListen } from "../net/listen.ts";
 import { type ParseFailure, parsedBy } from "../net/parse-failure.ts";

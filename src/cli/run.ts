@@ -39,7 +39,7 @@ export const run = command({
     const log = createLog(verbose ? "debug" : flags["log-level"], flags["log-format"]);
     const policy = policyOf({}, policyFlags(flags));
     const options: ChooseOptions = {
-      wanted: flags.backend,
+      requested: flags.backend,
       policy,
       ...exemptionFor(
         policy.chain,

@@ -83,7 +83,7 @@ async function lookBeside(answer: Status, chain: string): Promise<Status> {
     const backend = backends.find(it => it.name === answer.backend && it.writer === answer.writer);
     if (!backend)
       return besideKernel(answer, { unreadable: `${answer.writer ?? "its writer"} is not found here` });
-    return besideKernel(answer, { held: await backend.held(answer.policy?.families) });
+    return besideKernel(answer, { held: await backend.actual(answer.policy?.families) });
   } catch (error) {
     if (!(error instanceof ProgramError)) throw error;
     return besideKernel(answer, { unreadable: error.message });
@@ -111,7 +111,7 @@ async function askKernel(flags: AgentFlags): Promise<Status> {
   const problems = [...formatProblems(loaded.problems), ...podProblems(policy, networkInterfaces())];
   try {
     const { backend, reason } = await chooseBackend({
-      wanted: flags.backend,
+      requested: flags.backend,
       policy,
       ...exemptionFor(policy.chain, async () => policy),
     });

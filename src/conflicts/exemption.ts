@@ -1,7 +1,7 @@
-import { extraChains } from "../backends/iptables/ruleset.ts";
+import { ownChainNames } from "../backends/ownership.ts";
 import type { Policy } from "../policy/policy.ts";
+import { HOST, type Host } from "../system/host.ts";
 import { within } from "../system/timing.ts";
-import { PROGRAMS, type Programs } from "../xtables/programs.ts";
 import { chooseCommands } from "../xtables/variant.ts";
 import type { Conflict } from "./conflict.ts";
 import { readNatHooks } from "./foreign.ts";
@@ -24,13 +24,13 @@ export interface ExemptionQuestion {
  */
 export async function exemptionKeptByIptables(
   { chain, policy }: ExemptionQuestion,
-  programs: Programs = PROGRAMS,
+  programs: Host = HOST,
 ): Promise<string | undefined> {
   const look = async (): Promise<string | undefined> => {
     const all = masqueradingAll(chain);
     const limits = { time: PATIENCE_MS };
     const natOf = all.families.map(({ family }) => family);
-    const own = [chain, ...extraChains(chain)];
+    const own = ownChainNames(chain);
     const skip = (_family: string, _table: string, name: string) => own.includes(name);
     const { hooks } = await readNatHooks({ programs, limits, natOf, skip });
     if (hooks.length === 0) return undefined;

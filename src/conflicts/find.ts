@@ -1,6 +1,6 @@
 import type { Backend } from "../backends/backend.ts";
 import type { Policy } from "../policy/policy.ts";
-import { PROGRAMS, type Programs } from "../xtables/programs.ts";
+import { HOST, type Host } from "../system/host.ts";
 import type { Conflict } from "./conflict.ts";
 import { readNatHooks } from "./foreign.ts";
 import { isOurs, judge } from "./judge.ts";
@@ -22,7 +22,7 @@ export interface Findings {
 export async function findConflicts(
   policy: Policy,
   backend: Backend["name"] | undefined,
-  programs: Programs = PROGRAMS,
+  programs: Host = HOST,
 ): Promise<Findings> {
   const { hooks, unread, visited } = await readNatHooks({ programs, skip: isOurs(policy, backend) });
   const cut = new Set<string>();

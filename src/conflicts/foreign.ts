@@ -5,9 +5,9 @@ import type { BaseChain, TableFamily } from "../nft/json.ts";
 import { Nft } from "../nft/nft.ts";
 import { meaningOf } from "../nft/traceable.ts";
 import { messageOf } from "../system/errors.ts";
+import { HOST, type Host } from "../system/host.ts";
 import { failureKind, type RunLimits } from "../system/program.ts";
 import type { IptablesCommands } from "../xtables/commands.ts";
-import { PROGRAMS, type Programs } from "../xtables/programs.ts";
 import { parseRule } from "../xtables/rule.ts";
 import { POSTROUTING } from "../xtables/save.ts";
 import { traceableRule } from "../xtables/traceable.ts";
@@ -42,7 +42,7 @@ export interface NatHooks {
 type Skip = (family: TableFamily, table: string, chain: string) => boolean;
 
 export interface LookOptions {
-  readonly programs?: Programs;
+  readonly programs?: Host;
   /** Chains that are not read, because they are ours. */
   readonly skip?: Skip;
   readonly limits?: Partial<LookLimits>;
@@ -85,7 +85,7 @@ type ReadChain = (chain: string) => Promise<Rules | undefined>;
 type Place = Pick<NatHook, "tool" | "family" | "table" | "base" | "priority" | "registeredAfterUs">;
 
 class Look {
-  readonly #programs: Programs;
+  readonly #programs: Host;
   readonly #skip: Skip;
   readonly #most: LookLimits;
   readonly #natOf: readonly Family[] | undefined;
@@ -95,7 +95,7 @@ class Look {
   readonly #visited = new Set<string>();
   #chains = 0;
 
-  constructor({ programs = PROGRAMS, skip = () => false, limits = {}, natOf }: LookOptions) {
+  constructor({ programs = HOST, skip = () => false, limits = {}, natOf }: LookOptions) {
     this.#programs = programs;
     this.#natOf = natOf;
     this.#skip = skip;

@@ -1,6 +1,5 @@
 import type { Backend } from "../backends/backend.ts";
-import { extraChains } from "../backends/iptables/ruleset.ts";
-import { isOwnText, TABLE } from "../backends/ownership.ts";
+import { isOwnText, ownChainNames, TABLE } from "../backends/ownership.ts";
 import type { Cidr, Family } from "../net/cidr.ts";
 import { every, rangesOf } from "../net/ranges.ts";
 import type { Condition, TraceableRule } from "../net/trace.ts";
@@ -108,7 +107,7 @@ function isOwnTable({ family, table }: Pick<NatHook, "family" | "table">, { enab
 
 /** Whether the chain is the policy's, or one beside it, by its name. */
 function isOwnName(chain: string, policy: Policy): boolean {
-  return [policy.chain, ...extraChains(policy.chain)].includes(chain);
+  return ownChainNames(policy.chain).includes(chain);
 }
 
 /** Whether ipmasq wrote the chain: ip-masq-agent's comments differ. */

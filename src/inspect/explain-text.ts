@@ -1,4 +1,4 @@
-import { extraChains } from "../backends/iptables/ruleset.ts";
+import { helperChains } from "../backends/ownership.ts";
 import type { FamilyPolicy, Policy } from "../policy/policy.ts";
 import type { Explanation } from "./explain.ts";
 
@@ -79,7 +79,7 @@ const CHAINS = {
     outbound: masquerade.effective.length > 0 ? "outbound" : chain,
   }),
   iptables: ({ chain, outputInterfaces }: Policy, { masquerade, sources }: FamilyPolicy): Chains => {
-    const [verdicts, outbound] = extraChains(chain);
+    const [verdicts, outbound] = helperChains(chain);
     const verdict = sources || outputInterfaces ? verdicts : chain;
     return {
       base: "POSTROUTING",

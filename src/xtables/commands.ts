@@ -1,5 +1,6 @@
 import type { Family } from "../net/cidr.ts";
 import { Nft } from "../nft/nft.ts";
+import type { Host } from "../system/host.ts";
 import {
   deadlineFor,
   type Ended,
@@ -8,7 +9,6 @@ import {
   type RunLimits,
   run,
 } from "../system/program.ts";
-import type { Programs } from "./programs.ts";
 import { type Counted, POSTROUTING, parseChain, parseSaved, type ReadChain, type Saved } from "./save.ts";
 
 /** How long a change waits for the lock of iptables-legacy, in seconds. */
@@ -28,7 +28,7 @@ export class IptablesCommands {
     readonly variant: Variant,
     readonly suffix: string,
     readonly randomFully: boolean,
-    readonly programs: Programs,
+    readonly programs: Host,
     readonly lockWait = LOCK_WAIT_S,
     readonly limits: RunLimits = {},
   ) {}
@@ -143,7 +143,7 @@ export class IptablesCommands {
 const NAMES: Readonly<Record<Family, string>> = { ip: "iptables", ip6: "ip6tables" };
 
 /** The tables that iptables-legacy has in use. To look at one with its programs would bring it in. */
-export async function legacyTables({ read }: Programs, family: Family): Promise<ReadonlySet<string>> {
+export async function legacyTables({ read }: Host, family: Family): Promise<ReadonlySet<string>> {
   const text = await read(`/proc/net/${family === "ip" ? "ip" : "ip6"}_tables_names`);
   return new Set(text.split("\n").filter(Boolean));
 }

@@ -1,7 +1,7 @@
 import type { Family } from "../net/cidr.ts";
+import type { Host } from "../system/host.ts";
 import { failureKind, type RunLimits, run } from "../system/program.ts";
 import { IptablesCommands, type Variant } from "./commands.ts";
-import type { Programs } from "./programs.ts";
 
 /** The iptables that a node's own components use, and why it is taken to be that one. */
 export interface Choice {
@@ -13,7 +13,7 @@ export interface Choice {
  * Finds out which variant of iptables to write with, as kubernetes-sigs' iptables-wrappers does: where there are
  * two, by the chains that kubelet leaves as a hint, and else by the number of rules. Undefined if there is none.
  */
-export async function chooseCommands(programs: Programs): Promise<Choice | undefined> {
+export async function chooseCommands(programs: Host): Promise<Choice | undefined> {
   const all = await allCommands(programs);
   const [first, second] = all;
   if (!first) return undefined;
@@ -50,7 +50,7 @@ const LIMITS: RunLimits = { mostOutput: 2 * 1024 * 1024, deadline: 2000 };
  *
  * @param limits of each run that reads rules
  */
-export async function allCommands(programs: Programs, limits: RunLimits = {}): Promise<IptablesCommands[]> {
+export async function allCommands(programs: Host, limits: RunLimits = {}): Promise<IptablesCommands[]> {
   const suffixed = (["iptables-nft", "iptables-legacy"] as const)
     .filter(variant => programs.has(variant))
     .map(

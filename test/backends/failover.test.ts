@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { Failover } from "../../src/backends/failover.ts";
-import { Takeover } from "../../src/backends/takeover.ts";
+import { MigratingBackend } from "../../src/backends/migrating-backend.ts";
 import { policy } from "../policies.ts";
 import { FakeBackend, fakes } from "./fake-backend.ts";
 
@@ -96,7 +96,7 @@ test("leftovers that are found late are not removed by a backend that no longer 
 test("a place that cannot hold rules, or that another writer could read, is no reason for a warning", async () => {
   const { nft, iptables, legacy } = fakes();
   const byNft = new FakeBackend("iptables", "nft", iptables.place);
-  const takeover = new Takeover(nft, [nft, iptables, byNft, legacy]);
+  const takeover = new MigratingBackend(nft, [nft, iptables, byNft, legacy]);
   legacy.become("unsupported");
   iptables.become("incompatible");
   expect(await takeover.leftovers(policy())).toEqual({ lines: [], failures: [] });

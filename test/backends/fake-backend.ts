@@ -1,6 +1,6 @@
 import type { Backend, Plan, Watcher } from "../../src/backends/backend.ts";
 import type { Chosen } from "../../src/backends/choose.ts";
-import { Takeover } from "../../src/backends/takeover.ts";
+import { MigratingBackend } from "../../src/backends/migrating-backend.ts";
 import type { Family } from "../../src/net/cidr.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import { type FailureKind, ProgramError } from "../../src/system/program.ts";
@@ -30,18 +30,18 @@ export class FakeBackend implements Backend {
 
   async plan({ families }: Policy): Promise<Plan> {
     this.#check(families.map(({ family }) => family));
-    const wanted = families.map(
+    const desired = families.map(
       it => `${it.family} ${it.nonMasquerade.effective.map(({ cidr }) => cidr.text)}`,
     );
-    const held = families.flatMap(({ family }) => this.kernel.get(family) ?? []);
+    const actual = families.flatMap(({ family }) => this.kernel.get(family) ?? []);
     return {
-      held,
-      wanted,
-      inSync: Bun.deepEquals(held, wanted),
+      actual,
+      desired,
+      inSync: Bun.deepEquals(actual, desired),
       writer: this.writer,
       counters: [],
       apply: async () => {
-        for (const [i, { family }] of families.entries()) this.kernel.set(family, wanted[i] ?? "");
+        for (const [i, { family }] of families.entries()) this.kernel.set(family, desired[i] ?? "");
         return [];
       },
     };
@@ -61,7 +61,7 @@ export class FakeBackend implements Backend {
     return [];
   }
 
-  async held(families: readonly Family[] = ["ip", "ip6"]): Promise<string[]> {
+  async actual(families: readonly Family[] = ["ip", "ip6"]): Promise<string[]> {
     await this.reading;
     this.#check(families);
     return families.flatMap(family => this.kernel.get(family) ?? []);
@@ -86,8 +86,8 @@ export function fakes() {
   const iptables = new FakeBackend("iptables", "iptables-nft", "nat of nf_tables");
   const legacy = new FakeBackend("iptables", "iptables-legacy", "nat of xtables");
   const all = [nft, iptables, legacy];
-  const alternatives = all.map(it => new Takeover(it, all));
-  const [backend = new Takeover(nft, all)] = alternatives;
+  const alternatives = all.map(it => new MigratingBackend(it, all));
+  const [backend = new MigratingBackend(nft, all)] = alternatives;
   const chosen: Chosen = { backend, reason: "a test", alternatives, nftables: nft };
   return { nft, iptables, legacy, chosen };
 }

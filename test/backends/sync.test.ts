@@ -12,21 +12,21 @@ class Memory implements Backend {
   readonly writer = "nft";
   readonly place = "own table";
   writes = 0;
-  #held: readonly string[] = [];
+  #actual: readonly string[] = [];
 
-  /** @param write throws, or returns what is held after a write; called with the number of the write */
+  /** @param write throws, or returns what is actual after a write; called with the number of the write */
   constructor(readonly write: (number: number) => readonly string[]) {}
 
   async plan(): Promise<Plan> {
-    const held = this.#held;
+    const actual = this.#actual;
     return {
-      held,
-      wanted: WANTED,
-      inSync: held === WANTED,
+      actual,
+      desired: WANTED,
+      inSync: actual === WANTED,
       writer: "nft",
       counters: [],
       apply: async () => {
-        this.#held = this.write(++this.writes);
+        this.#actual = this.write(++this.writes);
         return [];
       },
     };
@@ -41,21 +41,21 @@ class Memory implements Backend {
   watch = () => ({ stop: () => {} });
   probe = async () => undefined;
   rules = async () => [];
-  held = async () => this.#held;
+  actual = async () => this.#actual;
   remove = async () => [];
 }
 
 const fails = (kind: FailureKind) => {
   throw new ProgramError(kind, "nft", "failed", "");
 };
-const wanted = policy({ keep: ["10.0.0.0/8"] });
+const desired = policy({ keep: ["10.0.0.0/8"] });
 
 test.each<FailureKind>(["unsupported", "refused", "busy"])(
   "what was %s is written again at once, though everything looks as before: it may have been deleted meanwhile",
   async kind => {
     const memory = new Memory(number => (number < 3 ? fails(kind) : WANTED));
-    const { before, after } = await sync(memory, wanted);
-    expect([before.held, after.held, memory.writes]).toEqual([[], WANTED, 3]);
+    const { before, after } = await sync(memory, desired);
+    expect([before.actual, after.actual, memory.writes]).toEqual([[], WANTED, 3]);
   },
 );
 
@@ -66,24 +66,24 @@ test.each<[FailureKind, number]>([
   ["not-permitted", 1],
 ])("a write that is always %s is tried %d times, and then explained", async (kind, writes) => {
   const memory = new Memory(() => fails(kind));
-  const error = await sync(memory, wanted).catch(error => error);
+  const error = await sync(memory, desired).catch(error => error);
   expect([failureKind(error), memory.writes]).toEqual([kind, writes]);
   expect(error.message).toBe("nft: explained");
 });
 
 test("rules that are undone are written again three times, or for as long as there is patience", async () => {
   const undone = () => new Memory(number => (number < 6 ? [`foreign ${number}`] : WANTED));
-  expect((await sync(undone(), wanted).catch(error => error)).name).toBe("NotAppliedError");
-  expect((await sync(undone(), wanted, undefined, 10_000)).after.inSync).toBe(true);
+  expect((await sync(undone(), desired).catch(error => error)).name).toBe("NotAppliedError");
+  expect((await sync(undone(), desired, undefined, 10_000)).after.inSync).toBe(true);
 });
 
 test("patience for writes that fail ends", async () => {
   const memory = new Memory(() => fails("busy"));
   const began = performance.now();
-  expect(failureKind(await sync(memory, wanted, undefined, 20).catch(error => error))).toBe("busy");
+  expect(failureKind(await sync(memory, desired, undefined, 20).catch(error => error))).toBe("busy");
   expect(performance.now() - began).toBeWithin(20, 10_000);
   expect(memory.writes).toBeGreaterThan(3);
   const crashing = new Memory(() => fails("crashed"));
-  expect(failureKind(await sync(crashing, wanted, undefined, 10_000).catch(error => error))).toBe("crashed");
+  expect(failureKind(await sync(crashing, desired, undefined, 10_000).catch(error => error))).toBe("crashed");
   expect(crashing.writes).toBe(1);
 });

@@ -42,9 +42,9 @@ describe("what is used wrongly exits with 64 and says what to do", () => {
     ["check --masq-chain=POSTROUTING", '--masq-chain: "POSTROUTING" is a reserved word; choose another name'],
     [
       "check --masq-chain=a/b",
-      '--masq-chain: "a/b" is not a name for a chain; write 1 to 28 letters, digits, "-", "_" or ".", a letter first',
+      '--masq-chain: "a/b" is not a valid chain name; write 1 to 28 letters, digits, "-", "_" or ".", starting with a letter or "_"',
     ],
-    ['check --masq-chain="IP-MASQ"', '--masq-chain: "IP-MASQ" has quotes in it; did you mean IP-MASQ?'],
+    ['check --masq-chain="IP-MASQ"', '--masq-chain: "IP-MASQ" contains quotes; did you mean IP-MASQ?'],
     ["check --v=high", '--v: "high" is not a level; write a whole number'],
     [
       "render --format=xml",

@@ -10,8 +10,8 @@ import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { renderJson, renderText } from "../../src/backends/nftables/render.ts";
 import { ruleset } from "../../src/backends/nftables/ruleset.ts";
 import type { Policy } from "../../src/policy/policy.ts";
+import type { Host } from "../../src/system/host.ts";
 import { IptablesCommands, type Variant } from "../../src/xtables/commands.ts";
-import type { Programs } from "../../src/xtables/programs.ts";
 import { judge as judgeRules } from "../backends/iptables/judge.ts";
 import { judge as judgeTables } from "../backends/nftables/judge.ts";
 import { type DebianTools, debianTools, SUITES } from "../debian/tools.ts";
@@ -164,7 +164,7 @@ export function programsOf(
   lab: Lab,
   through: readonly string[] = [],
   path: (program: string) => string = program => program,
-): Programs {
+): Host {
   return {
     has: name => Bun.which(path(name)) !== null,
     argv: name => lab.node.command([...through, path(name)]),

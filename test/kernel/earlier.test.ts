@@ -60,10 +60,10 @@ test.each([
         totals.wrote(plan, counters);
       },
     });
-    expect({ inSync: before.inSync, writes, after: after.held }).toEqual({
+    expect({ inSync: before.inSync, writes, after: after.actual }).toEqual({
       inSync: false,
       writes: 1,
-      after: [...after.wanted],
+      after: [...after.desired],
     });
     for (const to of ["10.1.2.3", "10.96.0.1", "203.0.113.7"]) await lab.connect({ protocol: "udp", to });
     totals.read(await backend.plan(wanted));

@@ -35,7 +35,7 @@ const exemption = () =>
 /** ipmasq in the place of whatever stands there. */
 async function ipmasq(wanted: "auto" | "nftables" | "iptables") {
   const { backend, reason } = await chooseBackend({
-    wanted,
+    requested: wanted,
     policy: MEANT,
     programs: programsOf(lab),
     exemption,

@@ -150,9 +150,9 @@ test("what is counted stays true where iptables cannot claim kept connections", 
   const totals = new Totals();
   await sync(backend, policy(), totals);
   await lab.connect({ protocol: "udp", to: "10.1.2.3" });
-  backend.claimKept(true);
+  backend.enforceKept(true);
   await sync(backend, policy(), totals);
-  expect(backend.claimsKept).toBe(false);
+  expect(backend.enforcesKept).toBe(false);
   expect(totals.byVerdict.keep.connections).toBe(1);
 });
 

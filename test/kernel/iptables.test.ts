@@ -5,8 +5,8 @@ import type { Plan } from "../../src/backends/backend.ts";
 import { chooseBackend, everyBackend } from "../../src/backends/choose.ts";
 import { IptablesBackend } from "../../src/backends/iptables/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
+import type { Host } from "../../src/system/host.ts";
 import { IptablesCommands, type Variant } from "../../src/xtables/commands.ts";
-import type { Programs } from "../../src/xtables/programs.ts";
 import { chooseCommands } from "../../src/xtables/variant.ts";
 import { policy } from "../policies.ts";
 import { programsOf } from "./backends-under-test.ts";
@@ -150,7 +150,7 @@ MASQUERADE  all  --  anywhere             anywhere             /* ip-masq-agent:
     const wanted = policy({ keep: ["10.0.0.0/8", "192.168.0.0/16"] });
     const theirs = () => upstreamAgentSync(lab.node, variant, ["10.0.0.0/8", "192.168.0.0/16"]);
     const jumps = async () => (await saved(variant)).match(/^-A POSTROUTING .*-j IP-MASQ-AGENT$/gm)?.length;
-    const missing = ({ held, wanted }: Plan) => wanted.filter(line => !held.includes(line));
+    const missing = ({ actual, desired }: Plan) => desired.filter(line => !actual.includes(line));
     await theirs();
     const { before, after } = await sync(ours, wanted);
     const lacks = missing(before);
@@ -219,12 +219,12 @@ describe("the lock of iptables-legacy", () => {
 });
 
 describe("the choice", () => {
-  const hidden = (...names: string[]): Programs => {
+  const hidden = (...names: string[]): Host => {
     const all = programsOf(lab);
     return { ...all, has: name => !names.includes(name) && all.has(name) };
   };
-  const chosen = async (wanted: "auto" | "nftables" | "iptables", programs: Programs = programsOf(lab)) => {
-    const { backend, reason } = await chooseBackend({ wanted, policy: policy(), programs });
+  const chosen = async (wanted: "auto" | "nftables" | "iptables", programs: Host = programsOf(lab)) => {
+    const { backend, reason } = await chooseBackend({ requested: wanted, policy: policy(), programs });
     return `${backend.name} by ${backend.writer}: ${reason}`;
   };
 
@@ -295,8 +295,8 @@ test("switches between all backends under load judge no connection wrongly, leav
     ["nftables", programsOf(lab)],
     ["iptables", iptables],
   ] as const;
-  const choose = (wanted: "nftables" | "iptables", programs: Programs) =>
-    chooseBackend({ wanted, programs, policy: policy() });
+  const choose = (wanted: "nftables" | "iptables", programs: Host) =>
+    chooseBackend({ requested: wanted, programs, policy: policy() });
   await sync((await choose("nftables", programsOf(lab))).backend, policy({}, { enableIPv6: true }));
   const load = await lab.load({ destinations: [KEPT, OUTBOUND], flowsPerSecond: 5000 });
   for (let i = 0; i < 12; i++) {
@@ -305,7 +305,7 @@ test("switches between all backends under load judge no connection wrongly, leav
     await sync(backend, policy({}, { enableIPv6: true }));
     expect((await backend.tidy(policy({}, { enableIPv6: true }))).failures).toEqual([]);
     const elsewhere = (await everyBackend(undefined, programsOf(lab))).filter(it => it.name !== backend.name);
-    expect((await Promise.all(elsewhere.map(it => it.held()))).flat()).toEqual([]);
+    expect((await Promise.all(elsewhere.map(it => it.actual()))).flat()).toEqual([]);
     await readable();
   }
   const [kept, outbound] = await load.stop();
@@ -314,7 +314,7 @@ test("switches between all backends under load judge no connection wrongly, leav
   for (const each of await everyBackend(undefined, programsOf(lab))) await each.remove();
   expect(await Promise.all(VARIANTS.map(theirs))).toEqual(before);
   expect(
-    (await Promise.all((await everyBackend(undefined, programsOf(lab))).map(it => it.held()))).flat(),
+    (await Promise.all((await everyBackend(undefined, programsOf(lab))).map(it => it.actual()))).flat(),
   ).toEqual([]);
 }, 120_000);
 
@@ -325,7 +325,7 @@ test("as many rules as kube-proxy has for 16,000 Services cost neither the choic
   );
   const input = `*nat\n:KUBE-SERVICES - [0:0]\n${rules.join("\n")}\nCOMMIT\n`;
   await lab.node.output(["iptables-nft-restore"], { input });
-  const chosen = await chooseBackend({ wanted: "iptables", policy: policy(), programs: programsOf(lab) });
+  const chosen = await chooseBackend({ requested: "iptables", policy: policy(), programs: programsOf(lab) });
   expect(chosen.reason).toBe("--backend=iptables; iptables-nft has over 10000 rules, iptables-legacy 0");
   await chosen.backend.sync(policy());
   expect((await chosen.backend.sync(policy())).before.inSync).toBe(true);

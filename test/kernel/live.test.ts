@@ -7,7 +7,7 @@ import { NodeLock } from "../../src/agent/node-lock.ts";
 import type { Backend } from "../../src/backends/backend.ts";
 import type { Chosen } from "../../src/backends/choose.ts";
 import { Failover } from "../../src/backends/failover.ts";
-import { Takeover } from "../../src/backends/takeover.ts";
+import { MigratingBackend } from "../../src/backends/migrating-backend.ts";
 import type { SyncRecord } from "../../src/observe/agent-state.ts";
 import { createLog } from "../../src/observe/log.ts";
 import { agentState } from "../observe/agent-states.ts";
@@ -145,7 +145,7 @@ describeBackends(({ open, tampering }) => {
 
 /** A backend without another one in its place. */
 function only(backend: Backend): Chosen {
-  const takeover = new Takeover(backend, []);
+  const takeover = new MigratingBackend(backend, []);
   return { backend: takeover, reason: "the only one", alternatives: [takeover], nftables: undefined };
 }
 

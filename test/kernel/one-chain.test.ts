@@ -1,17 +1,17 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { output } from "../../lab/output.ts";
 import { Nft } from "../../src/nft/nft.ts";
+import { HOST, type Host } from "../../src/system/host.ts";
 import { IptablesCommands, type Variant } from "../../src/xtables/commands.ts";
-import { PROGRAMS, type Programs } from "../../src/xtables/programs.ts";
 import { debianTools, SUITES } from "../debian/tools.ts";
 import { absent } from "../programs.ts";
 
 const VARIANTS = ["iptables-nft", "iptables-legacy"] as const;
 
 /** The programs in a directory, in place of those of this machine. */
-function programsIn(folder: string): Programs {
+function programsIn(folder: string): Host {
   const path = (name: string) => (folder === "" ? name : `${folder}/${name}`);
-  return { ...PROGRAMS, has: name => Bun.which(path(name)) !== null, argv: name => [path(name)] };
+  return { ...HOST, has: name => Bun.which(path(name)) !== null, argv: name => [path(name)] };
 }
 
 function tools(variant: Variant, folder: string): IptablesCommands {

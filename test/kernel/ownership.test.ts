@@ -31,7 +31,7 @@ const restore = (variant: string, rules: string) =>
 /** Brings a policy into force, as `run --once` does. */
 async function once(wanted: (typeof WANTED)[number], chain = "IP-MASQ-AGENT", enableIPv6 = false) {
   const meant = policy({}, { masqChain: chain, enableIPv6 });
-  const { backend } = await chooseBackend({ wanted, policy: meant, programs: programsOf(lab) });
+  const { backend } = await chooseBackend({ requested: wanted, policy: meant, programs: programsOf(lab) });
   const synced = await backend.sync(meant);
   return { ...(await backend.tidy(meant)), synced, backend };
 }
@@ -108,7 +108,7 @@ describe("beside a rule that nft wrote into table nat", () => {
     expect([failures, synced.failures]).toEqual([[], []]);
     expect((await once("nftables")).synced.before.inSync).toBe(true);
     await backend.backend.remove();
-    for (const it of await everyBackend(undefined, programsOf(lab))) await it.held().catch(() => {});
+    for (const it of await everyBackend(undefined, programsOf(lab))) await it.actual().catch(() => {});
     expect(await run("nft list ruleset")).not.toContain("ip-masq-agent");
   });
 
@@ -125,7 +125,11 @@ describe("beside a rule that nft wrote into table nat", () => {
     await run(
       "nft 'table ip nat { chain POSTROUTING { type nat hook postrouting priority 100; meta mark 77 fib daddr type local accept; }; }'",
     );
-    const chosen = await chooseBackend({ wanted: "iptables", policy: policy(), programs: programsOf(lab) });
+    const chosen = await chooseBackend({
+      requested: "iptables",
+      policy: policy(),
+      programs: programsOf(lab),
+    });
     const { moved } = await new Failover(chosen).sync(policy());
     expect(moved).toMatchObject({ from: "iptables-nft", to: "nft" });
     expect([await owner(KEPT), await owner(OUTBOUND)]).toEqual(["pod", "node"]);

@@ -93,7 +93,7 @@ export async function tryPair(lab: Lab, writer: Version, reader: Version, cases:
 /** A sync finds no difference. */
 async function inSync(backend: Backend, policy: Policy): Promise<void> {
   const { before } = await sync(backend, policy);
-  expect([...before.held]).toEqual([...before.wanted]);
+  expect([...before.actual]).toEqual([...before.desired]);
   expect(before.inSync).toBe(true);
 }
 

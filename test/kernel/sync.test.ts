@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { readFile, rm } from "node:fs/promises";
 import { Lab } from "../../lab/lab.ts";
+import { MigratingBackend } from "../../src/backends/migrating-backend.ts";
 import { familyText, sync } from "../../src/backends/sync.ts";
-import { Takeover } from "../../src/backends/takeover.ts";
 import { failureKind } from "../../src/system/program.ts";
 import { policy } from "../policies.ts";
 import { describeBackends } from "./backends-under-test.ts";
@@ -47,7 +47,7 @@ describeBackends(({ open, reads, snapshot, tampering }) => {
     const backend = open(lab);
     for (const wanted of [one, other, both, policy({ keep: [] }), policy({ sources: ["fd00::/8"] }), one]) {
       const { after } = await sync(backend, wanted);
-      expect(after.held).toEqual([...after.wanted]);
+      expect(after.actual).toEqual([...after.desired]);
       const before = await snapshot(lab);
       const again = await sync(backend, wanted);
       expect(again.before.inSync).toBe(true);
@@ -97,7 +97,7 @@ describeBackends(({ open, reads, snapshot, tampering }) => {
     for (let i = 0; i < 8; i++) {
       await Promise.allSettled([sync(first, i % 3 === 0 ? both : one), sync(second, other)]);
       await sync(first, one);
-      await new Takeover(first, []).tidy(one);
+      await new MigratingBackend(first, []).tidy(one);
       expect(await owner(KEPT)).toBe("pod");
       expect(await owner(OUTBOUND)).toBe("node");
       await sync(second, other);
@@ -113,7 +113,7 @@ describeBackends(({ open, reads, snapshot, tampering }) => {
       await lab.node.output(argv);
       const { before } = await sync(backend, one);
       expect(before.inSync).toBe(false);
-      expect(before.held).not.toEqual([...before.wanted]);
+      expect(before.actual).not.toEqual([...before.desired]);
       expect(normal(await snapshot(lab))).toEqual(clean);
     });
   });
@@ -150,7 +150,7 @@ describeBackends(({ open, reads, snapshot, tampering }) => {
     const withoutIPv6 = await snapshot(lab);
     await sync(backend, both);
     await sync(open(lab), policy());
-    const takeover = new Takeover(open(lab), []);
+    const takeover = new MigratingBackend(open(lab), []);
     expect((await takeover.leftovers(policy())).lines).not.toEqual([]);
     expect((await takeover.tidy(policy())).lines).not.toEqual([]);
     expect(normal(await snapshot(lab))).toEqual(normal(withoutIPv6));
@@ -165,7 +165,7 @@ describeBackends(({ open, reads, snapshot, tampering }) => {
     for (const first of [true, false]) {
       const { before, after, failures } = await sync(backend, wanted);
       expect(before.inSync).toBe(!first);
-      expect(after.wanted.join()).toMatch(family === "ip" ? "fd00::/8" : "10.0.0.0/8");
+      expect(after.desired.join()).toMatch(family === "ip" ? "fd00::/8" : "10.0.0.0/8");
       expect(failures.map(familyText)).toEqual([expect.stringContaining(`${name} rules are not in force: `)]);
       expect(failures.map(({ error }) => failureKind(error))).toEqual(["unsupported"]);
     }

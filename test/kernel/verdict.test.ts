@@ -2,8 +2,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, te
 import fc from "fast-check";
 import { Lab } from "../../lab/lab.ts";
 import { LINKS } from "../../lab/topology.ts";
+import { MigratingBackend } from "../../src/backends/migrating-backend.ts";
 import { sync } from "../../src/backends/sync.ts";
-import { Takeover } from "../../src/backends/takeover.ts";
 import { explainLive } from "../../src/inspect/explain.ts";
 import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
 import type { CidrList, FamilyPolicy, Policy } from "../../src/policy/policy.ts";
@@ -68,7 +68,7 @@ describeBackends(({ open, judge, renderings, snapshot, tampering }) => {
       const property = fc.asyncProperty(random, async ({ short, flags }) => {
         const meant = policy(short, { ...flags, toPorts: undefined }); // few ports are soon all in use
         await sync(backend, meant);
-        await new Takeover(backend, []).tidy(meant); // of a family that the policy before had
+        await new MigratingBackend(backend, []).tidy(meant); // of a family that the policy before had
         const packets = udp(destinations(meant).filter(isAnswered), POD_ADDRESSES, wayTo);
         expect(disagreements(meant, packets, await Promise.all(packets.map(seen)))).toEqual([]);
         const kernel = await backend.rules(meant.families.map(({ family }) => family));
@@ -121,7 +121,7 @@ describeBackends(({ open, judge, renderings, snapshot, tampering }) => {
       const property = fc.asyncProperty(anything, async ({ short, flags }) => {
         const meant = policy(short, flags);
         const { after } = await sync(backend, meant);
-        expect(after.held).toEqual([...after.wanted]);
+        expect(after.actual).toEqual([...after.desired]);
         const written = await snapshot(lab);
         expect((await sync(backend, meant)).before.inSync).toBe(true);
         expect(await snapshot(lab)).toBe(written);
@@ -137,8 +137,8 @@ describeBackends(({ open, judge, renderings, snapshot, tampering }) => {
         const meant = policy(short, flags);
         await backend.remove();
         await load(lab, meant);
-        const { held, wanted } = await backend.plan(meant);
-        expect(held).toEqual([...wanted]);
+        const { actual, desired } = await backend.plan(meant);
+        expect(actual).toEqual([...desired]);
       });
       await fc.assert(property, { numRuns: 6 * ROUNDS });
       await backend.remove();

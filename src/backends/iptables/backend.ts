@@ -9,13 +9,13 @@ import { type Counted, POSTROUTING, type Saved } from "../../xtables/save.ts";
 import { traceableRule } from "../../xtables/traceable.ts";
 import { type Backend, type Counter, FAMILIES, type Plan, type Watch, type Watcher } from "../backend.ts";
 import { NO_IPSEC } from "../limits.ts";
-import { isExemption } from "../ownership.ts";
+import { DEFAULT_CHAIN, isExemption, ownChainNames } from "../ownership.ts";
 import { POLL_MS, poll } from "../poll.ts";
-import { claimKept } from "./claim-kept.ts";
 import { type CountedRule, counters } from "./counters.ts";
-import { isOurs, namedChains, readOwnChains } from "./own-chains.ts";
-import { heldLines, jumpsOf, prefixed, restored, restoreInput, wantedLines } from "./restore.ts";
-import { DEFAULT_CHAIN, type Ruleset, ruleset } from "./ruleset.ts";
+import { enforceKept } from "./enforce-kept.ts";
+import { isOurs, readOwnChains } from "./own-chains.ts";
+import { actualLines, desiredLines, jumpsOf, prefixed, restored, restoreInput } from "./restore.ts";
+import { type Ruleset, ruleset } from "./ruleset.ts";
 import { watchNat } from "./watch.ts";
 
 /** One chain in table `nat`, and a jump to it, as ip-masq-agent has them; written by programs of iptables. */
@@ -26,9 +26,9 @@ export class IptablesBackend implements Backend {
   /** What was last planned and could be read: a family that fails is not looked at. */
   #policy: Policy | undefined;
   #rulesets: readonly Ruleset[] = [];
-  #claim = false;
+  #enforces = false;
   /** False when kernel or iptables turned out to lack NETMAP. */
-  #canClaim = true;
+  #canEnforce = true;
 
   readonly #ipsec: IpsecSupport;
 
@@ -51,22 +51,22 @@ export class IptablesBackend implements Backend {
   }
 
   /** Whether rules keep the kept connections from being changed by later NAT chains. */
-  get claimsKept(): boolean {
-    return this.#claim && this.#canClaim;
+  get enforcesKept(): boolean {
+    return this.#enforces && this.#canEnforce;
   }
 
-  claimKept(claim: boolean): void {
-    this.#claim = claim;
+  enforceKept(claim: boolean): void {
+    this.#enforces = claim;
   }
 
   async plan(policy: Policy): Promise<Plan> {
     for (const { family } of policy.families) this.tools.require(family);
     const halves = await Promise.all(
-      policy.families.map(async wanted => {
-        const { family } = wanted;
-        const saved = await this.#read(policy, wanted);
+      policy.families.map(async desired => {
+        const { family } = desired;
+        const saved = await this.#read(policy, desired);
         const ipsec = await this.#ipsec.has(family, saved);
-        const rules = this.#rulesOf(policy, wanted, ipsec);
+        const rules = this.#rulesOf(policy, desired, ipsec);
         return { family, rules, saved, input: restoreInput(saved, rules) };
       }),
     );
@@ -74,8 +74,8 @@ export class IptablesBackend implements Backend {
     this.#rulesets = halves.map(({ rules }) => rules);
     const inSync = halves.every(({ input }) => input === undefined);
     return {
-      held: halves.flatMap(({ family, saved, rules }) => prefixed(family, heldLines(saved, rules))),
-      wanted: halves.flatMap(({ family, rules }) => prefixed(family, wantedLines(rules))),
+      actual: halves.flatMap(({ family, saved, rules }) => prefixed(family, actualLines(saved, rules))),
+      desired: halves.flatMap(({ family, rules }) => prefixed(family, desiredLines(rules))),
       inSync,
       writer: `${this.name} by ${this.writer}`,
       counters: halves.flatMap(({ family, saved }) => countersOf(family, saved.chains, policy.chain)),
@@ -98,17 +98,17 @@ export class IptablesBackend implements Backend {
   #rulesOf(policy: Policy, family: FamilyPolicy, ipsec: boolean): Ruleset {
     const rules = ruleset(policy, family, { randomFully: this.tools.randomFully, ipsec });
     const gated = family.sources !== undefined || policy.outputInterfaces !== undefined;
-    return this.claimsKept ? claimKept(rules, gated) : rules;
+    return this.enforcesKept ? enforceKept(rules, gated) : rules;
   }
 
   async probe(policy: Policy): Promise<ProgramError | undefined> {
     let refusal: ProgramError | undefined;
-    for (const wanted of policy.families) {
-      const { family } = wanted;
+    for (const desired of policy.families) {
+      const { family } = desired;
       try {
         this.tools.require(family);
-        const saved = await this.#read(policy, wanted);
-        const rules = this.#rulesOf(policy, wanted, await this.#ipsec.has(family, saved));
+        const saved = await this.#read(policy, desired);
+        const rules = this.#rulesOf(policy, desired, await this.#ipsec.has(family, saved));
         await this.tools.test(family, restoreInput(saved, rules) ?? "*nat\nCOMMIT\n");
         return undefined; // one family is enough
       } catch (error) {
@@ -149,9 +149,9 @@ export class IptablesBackend implements Backend {
     });
   }
 
-  async held(families = FAMILIES): Promise<readonly string[]> {
+  async actual(families = FAMILIES): Promise<readonly string[]> {
     const found = await this.#find(families);
-    return found.flatMap(({ family, saved }) => prefixed(family, heldLines(saved, undefined, this.chain)));
+    return found.flatMap(({ family, saved }) => prefixed(family, actualLines(saved, undefined, this.chain)));
   }
 
   async remove(families = FAMILIES): Promise<readonly string[]> {
@@ -159,7 +159,7 @@ export class IptablesBackend implements Backend {
     for (const { family, input } of found) await this.#restore(family, input);
     return found.map(
       ({ family, saved }) =>
-        `${heldLines(saved, undefined, this.chain).length} rules of ${this.writer} in table ${family} nat`,
+        `${actualLines(saved, undefined, this.chain).length} rules of ${this.writer} in table ${family} nat`,
     );
   }
 
@@ -173,8 +173,8 @@ export class IptablesBackend implements Backend {
       return true;
     } catch (error) {
       const kind = failureKind(error);
-      if (!this.claimsKept || (kind !== "refused" && kind !== "unsupported")) throw error;
-      this.#canClaim = false;
+      if (!this.enforcesKept || (kind !== "refused" && kind !== "unsupported")) throw error;
+      this.#canEnforce = false;
       return false;
     }
   }
@@ -197,7 +197,7 @@ export class IptablesBackend implements Backend {
     for (const family of families) {
       if (!this.tools.has(family)) continue;
       if (variant === "iptables-legacy" && !(await legacyTables(programs, family)).has("nat")) continue;
-      const names = new Set([...namedChains(this.chain), ...namedChains()]);
+      const names = new Set([...ownChainNames(this.chain), ...ownChainNames()]);
       const saved = await readOwnChains(this.tools.reader(family), [...names]);
       const input = restoreInput(saved, undefined, this.chain);
       if (input !== undefined) found.push({ family, saved, input });
@@ -216,8 +216,8 @@ function countersOf(
   chains: ReadonlyMap<string, readonly Counted[]>,
   chain: string,
 ): Counter[] {
-  const [, , outbound = ""] = namedChains(chain);
-  const rules = namedChains(chain).flatMap(name =>
+  const [, , outbound = ""] = ownChainNames(chain);
+  const rules = ownChainNames(chain).flatMap(name =>
     (chains.get(name) ?? []).flatMap(({ rule, packets, bytes }): CountedRule[] => {
       const cidr = Cidr.parse(optionOf(rule, "-d") ?? "");
       const where = { chain: name, target: targetOf(rule), cidr: cidr instanceof Cidr ? cidr : undefined };

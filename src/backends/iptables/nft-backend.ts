@@ -7,15 +7,15 @@ import type { Rule } from "../../nft/table.ts";
 import { ruleText } from "../../nft/text.ts";
 import { traceableRuleset } from "../../nft/traceable.ts";
 import type { Policy } from "../../policy/policy.ts";
+import type { Host } from "../../system/host.ts";
 import { ProgramError } from "../../system/program.ts";
-import type { Programs } from "../../xtables/programs.ts";
 import { type Backend, type Counter, FAMILIES, type Plan, type Watch, type Watcher } from "../backend.ts";
 import { NO_IPSEC } from "../limits.ts";
-import { isExemption, isOurComment } from "../ownership.ts";
+import { DEFAULT_CHAIN, isExemption, isOurComment, ownChainNames } from "../ownership.ts";
 import { type CountedRule, counters } from "./counters.ts";
 import { address, nftRule } from "./nft-rule.ts";
-import { namedChains, ownTarget, walkChains } from "./own-chains.ts";
-import { DEFAULT_CHAIN, type Ruleset, ruleset } from "./ruleset.ts";
+import { ownTarget, walkChains } from "./own-chains.ts";
+import { type Ruleset, ruleset } from "./ruleset.ts";
 import { watchNat } from "./watch.ts";
 
 const NAT = "nat";
@@ -38,7 +38,7 @@ export class NftNatBackend implements Backend {
 
   /** @param chain the agent's chain, which is ours whatever it holds */
   constructor(
-    programs: Programs,
+    programs: Host,
     readonly chain = DEFAULT_CHAIN,
   ) {
     this.#nft = new Nft(programs.argv("nft"));
@@ -70,8 +70,8 @@ export class NftNatBackend implements Backend {
     );
     const commands = halves.flatMap(half => half.commands);
     return {
-      held: halves.flatMap(({ held }) => held),
-      wanted: halves.flatMap(({ wanted }) => wanted),
+      actual: halves.flatMap(({ actual }) => actual),
+      desired: halves.flatMap(({ desired }) => desired),
       inSync: commands.length === 0,
       writer: `${this.name} by ${this.writer}`,
       counters: halves.flatMap(({ counters }) => counters),
@@ -112,8 +112,8 @@ export class NftNatBackend implements Backend {
     return (await this.#find(families)).map(half => half.traceableRuleset);
   }
 
-  async held(families = FAMILIES): Promise<readonly string[]> {
-    return (await this.#find(families)).flatMap(({ held }) => held);
+  async actual(families = FAMILIES): Promise<readonly string[]> {
+    return (await this.#find(families)).flatMap(({ actual }) => actual);
   }
 
   async remove(families = FAMILIES): Promise<readonly string[]> {
@@ -122,11 +122,11 @@ export class NftNatBackend implements Backend {
       const chains = (await this.#nft.chains()).flatMap(it => ("chain" in it ? [it.chain] : []));
       await this.#nft.commit(found.flatMap(half => half.removal(chains)));
     }
-    return found.map(({ held, family }) => `${held.length} rules of nft in table ${family} nat`);
+    return found.map(({ actual, family }) => `${actual.length} rules of nft in table ${family} nat`);
   }
 
   async #find(families: readonly Family[]): Promise<Half[]> {
-    const names = [...namedChains(this.chain), ...namedChains()];
+    const names = [...ownChainNames(this.chain), ...ownChainNames()];
     const halves = families.map(
       async family => new Half({ family }, await this.#list(family, names), this.chain),
     );
@@ -142,39 +142,43 @@ export class NftNatBackend implements Backend {
   }
 }
 
-type Held = Rule & { readonly chain: string; readonly handle: number };
+type ActualRule = Rule & { readonly chain: string; readonly handle: number };
 
-/** What is wanted of one family, and what there is. */
+/** What is desired of one family, and what there is. */
 class Half {
   readonly family: Family;
-  readonly held: readonly string[];
-  readonly wanted: readonly string[];
+  readonly actual: readonly string[];
+  readonly desired: readonly string[];
   readonly counters: readonly Counter[];
   /** The counters after the commands: those of chains that differ begin anew. */
   readonly rewritten: readonly Counter[];
   /** What leads from one to the other. All of it is one transaction. */
   readonly commands: readonly Command[];
   readonly #chains: ReadonlySet<string>;
-  readonly #rules: readonly Held[];
+  readonly #rules: readonly ActualRule[];
   /** The rules that lead to chains of ours. */
-  readonly #jumps: readonly Held[];
+  readonly #jumps: readonly ActualRule[];
   readonly #leftoverChains: readonly string[];
-  /** Of the chains that are wanted. */
+  /** Of the chains that are desired. */
   readonly chainNames: readonly string[];
 
   /**
-   * @param wanted without a jump and chains to take everything away
+   * @param desired without a jump and chains to take everything away
    * @param own the chain that the agent is to have
    */
-  constructor(wanted: Pick<Ruleset, "family"> & Partial<Ruleset>, listed: readonly NftObject[], own: string) {
-    this.family = wanted.family;
-    this.chainNames = (wanted.chains ?? []).map(({ name }) => name);
+  constructor(
+    desired: Pick<Ruleset, "family"> & Partial<Ruleset>,
+    listed: readonly NftObject[],
+    own: string,
+  ) {
+    this.family = desired.family;
+    this.chainNames = (desired.chains ?? []).map(({ name }) => name);
     this.#chains = new Set(listed.flatMap(it => ("chain" in it ? [it.chain.name] : [])));
-    this.#rules = listed.flatMap(it => ("rule" in it ? [held(it.rule)] : []));
+    this.#rules = listed.flatMap(it => ("rule" in it ? [actual(it.rule)] : []));
     const rules = new Map(
-      (wanted.chains ?? []).map(({ name, rules }) => [name, rules.map(rule => nftRule(this.family, rule))]),
+      (desired.chains ?? []).map(({ name, rules }) => [name, rules.map(rule => nftRule(this.family, rule))]),
     );
-    const jump = wanted.jump && nftRule(this.family, wanted.jump);
+    const jump = desired.jump && nftRule(this.family, desired.jump);
     const leftovers = this.#leftovers(rules, own);
     this.#leftoverChains = leftovers;
     const ours = new Set([...rules.keys(), ...leftovers]);
@@ -183,18 +187,18 @@ class Half {
     const right = jumps.find(rule => jump && effect(rule) === effect(jump));
     const wrong = jumps.filter(rule => rule !== right);
     const differing = [...rules].filter(
-      ([name, wanted]) => lines(this.#rulesOf(name)) !== lines(wanted) || !this.#chains.has(name),
+      ([name, desired]) => lines(this.#rulesOf(name)) !== lines(desired) || !this.#chains.has(name),
     );
-    this.held = [
+    this.actual = [
       ...[...ours].flatMap(name => this.#rulesOf(name).map(rule => this.#line(name, rule))),
       ...(right && jump ? [this.#line(POSTROUTING, jump)] : []),
       ...wrong.map(rule => this.#line(POSTROUTING, rule)),
     ];
-    this.wanted = [
-      ...[...rules].flatMap(([name, wanted]) => wanted.map(rule => this.#line(name, rule))),
+    this.desired = [
+      ...[...rules].flatMap(([name, desired]) => desired.map(rule => this.#line(name, rule))),
       ...(jump ? [this.#line(POSTROUTING, jump)] : []),
     ];
-    const names = namedChains(own);
+    const names = ownChainNames(own);
     const [, , outbound = ""] = names;
     const of = (rulesOf: (chain: string) => readonly Rule[]) =>
       counters(
@@ -219,7 +223,7 @@ class Half {
     return traceableRuleset({ family: this.family, flags: [], sets: [], chains });
   }
 
-  #rulesOf(chain: string): Held[] {
+  #rulesOf(chain: string): ActualRule[] {
     return this.#rules.filter(rule => rule.chain === chain);
   }
 
@@ -228,13 +232,13 @@ class Half {
   }
 
   /**
-   * Chains of ours that are wanted no more: those of which each rule is recognisably ours, empty ones that a jump of ours
+   * Chains of ours that are desired no more: those of which each rule is recognisably ours, empty ones that a jump of ours
    * leads to, and those of our own names. What iptables-nft wrote has no comment that nft could see.
    */
-  #leftovers(wanted: ReadonlyMap<string, unknown>, own: string): string[] {
-    const known = namedChains(own);
+  #leftovers(desired: ReadonlyMap<string, unknown>, own: string): string[] {
+    const known = ownChainNames(own);
     return [...this.#chains].filter(name => {
-      if (wanted.has(name) || name === POSTROUTING) return false;
+      if (desired.has(name) || name === POSTROUTING) return false;
       if (known.includes(name)) return true;
       const rules = this.#rulesOf(name);
       const all = rules.length > 0 ? rules : this.#rules.filter(rule => targetOf(rule) === name);
@@ -261,7 +265,7 @@ class Half {
   #commands(
     differing: readonly (readonly [string, readonly Rule[]])[],
     leftovers: readonly string[],
-    wrong: readonly Held[],
+    wrong: readonly ActualRule[],
     jump: Rule | undefined,
   ): Command[] {
     if (differing.length + leftovers.length + wrong.length === 0 && !jump) return [];
@@ -303,7 +307,12 @@ function counted(chain: string, { expr, comment, handle }: Rule): CountedRule[] 
   return [{ cidr: expr.flatMap(destination)[0], chain, target, ...count, ...number }];
 }
 
-function held({ chain, comment, expr, handle = 0 }: Extract<NftObject, { rule: unknown }>["rule"]): Held {
+function actual({
+  chain,
+  comment,
+  expr,
+  handle = 0,
+}: Extract<NftObject, { rule: unknown }>["rule"]): ActualRule {
   return { chain, expr: expr.map(normal), handle, ...(comment ? { comment } : {}) };
 }
 

@@ -1,7 +1,6 @@
 import { optionOf, type Rule, targetOf } from "../../xtables/rule.ts";
 import { POSTROUTING, type ReadChain, type Saved } from "../../xtables/save.ts";
 import { isOurComment } from "../ownership.ts";
-import { DEFAULT_CHAIN, extraChains } from "./ruleset.ts";
 
 /** Whether a rule is ours by its comment; see {@link isOurComment}. */
 export function isOurs(rule: Rule): boolean {
@@ -52,8 +51,3 @@ export function ownTarget(target: string | undefined, isOurs: boolean): string[]
 
 /** Targets of our rules that are not chains. */
 const TARGETS: ReadonlySet<string> = new Set(["RETURN", "ACCEPT", "MASQUERADE", "NETMAP"]);
-
-/** The chain of a policy, and those that may be beside it. */
-export function namedChains(chain = DEFAULT_CHAIN): readonly string[] {
-  return [chain, ...extraChains(chain)];
-}

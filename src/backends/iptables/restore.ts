@@ -1,24 +1,24 @@
 import type { Family } from "../../net/cidr.ts";
 import { effectText, normalText, optionOf, type Rule, ruleText, targetOf } from "../../xtables/rule.ts";
 import { type Counted, POSTROUTING, type Saved } from "../../xtables/save.ts";
-import { COMMENT } from "../ownership.ts";
+import { COMMENT, ownChainNames } from "../ownership.ts";
 import { isOurs } from "./own-chains.ts";
-import { type Chain, DEFAULT_CHAIN, extraChains, type Ruleset } from "./ruleset.ts";
+import type { Chain, Ruleset } from "./ruleset.ts";
 
 /**
- * What `iptables-restore --noflush --counters` has to be given so that table `nat` holds what is wanted and nothing
+ * What `iptables-restore --noflush --counters` has to be given so that table `nat` holds what is desired and nothing
  * else of ip-masq-agent's or ours; undefined if it does. Chains that differ are rewritten, with the counts of the
  * rules that stay. Rules go by what they do, whatever ip-masq-agent says in their comments: it may still be there, and
  * would write them again. All of it takes effect at once.
  *
- * @param wanted undefined to take everything away
+ * @param desired undefined to take everything away
  * @param own the chain that the agent is to have, if everything is to go
  */
-export function restoreInput(saved: Saved, wanted: Ruleset | undefined, own?: string): string | undefined {
-  const chains = (wanted?.chains ?? []).filter(chain => !isHeld(saved, chain));
-  const leftovers = leftoverChains(saved, wanted, own);
-  const { right, wrong } = jumps(saved, wanted, leftovers);
-  const jump = wanted && !right ? [`[0:0] -A ${POSTROUTING} ${ruleText(wanted.jump)}`] : [];
+export function restoreInput(saved: Saved, desired: Ruleset | undefined, own?: string): string | undefined {
+  const chains = (desired?.chains ?? []).filter(chain => !isActual(saved, chain));
+  const leftovers = leftoverChains(saved, desired, own);
+  const { right, wrong } = jumps(saved, desired, leftovers);
+  const jump = desired && !right ? [`[0:0] -A ${POSTROUTING} ${ruleText(desired.jump)}`] : [];
   if (chains.length + leftovers.length + wrong.length + jump.length === 0) return undefined;
   return [
     "*nat",
@@ -36,30 +36,30 @@ export function restoreInput(saved: Saved, wanted: Ruleset | undefined, own?: st
   ].join("\n");
 }
 
-/** The rules of ip-masq-agent's and ours, a line each; what means the same as in `wanted` in the words of that. */
-export function heldLines(saved: Saved, wanted: Ruleset | undefined, own?: string): string[] {
-  const leftovers = leftoverChains(saved, wanted, own);
-  const names = [...(wanted?.chains.map(({ name }) => name) ?? []), ...leftovers];
-  const { right, wrong } = jumps(saved, wanted, leftovers);
+/** The rules of ip-masq-agent's and ours, a line each; what means the same as in `desired` in the words of that. */
+export function actualLines(saved: Saved, desired: Ruleset | undefined, own?: string): string[] {
+  const leftovers = leftoverChains(saved, desired, own);
+  const names = [...(desired?.chains.map(({ name }) => name) ?? []), ...leftovers];
+  const { right, wrong } = jumps(saved, desired, leftovers);
   let words: ReadonlyMap<string, Rule> | undefined;
-  const wantedWords = () =>
-    new Map(wanted?.chains.flatMap(({ rules }) => rules.map(it => [normalText(it), it])));
+  const desiredWords = () =>
+    new Map(desired?.chains.flatMap(({ rules }) => rules.map(it => [normalText(it), it])));
   return [
     ...names.flatMap(name => {
-      const chain = wanted?.chains.find(it => it.name === name);
-      if (chain && isHeld(saved, chain)) return chain.rules.map(rule => line(name, rule));
-      words ??= wantedWords();
+      const chain = desired?.chains.find(it => it.name === name);
+      if (chain && isActual(saved, chain)) return chain.rules.map(rule => line(name, rule));
+      words ??= desiredWords();
       return (saved.chains.get(name) ?? []).map(({ rule }) =>
         line(name, words?.get(normalText(rule)) ?? rule),
       );
     }),
-    ...(right && wanted ? [line(POSTROUTING, wanted.jump)] : []),
+    ...(right && desired ? [line(POSTROUTING, desired.jump)] : []),
     ...wrong.map(rule => line(POSTROUTING, rule)),
   ];
 }
 
-/** The rules that are wanted, a line each. */
-export function wantedLines({ chains, jump }: Ruleset): string[] {
+/** The rules that are desired, a line each. */
+export function desiredLines({ chains, jump }: Ruleset): string[] {
   return [
     ...chains.flatMap(({ name, rules }) => rules.map(rule => line(name, rule))),
     line(POSTROUTING, jump),
@@ -81,40 +81,39 @@ function line(chain: string, rule: Rule): string {
   return `-A ${chain} ${ruleText(rule)}`;
 }
 
-function isHeld(saved: Saved, { name, rules }: Chain): boolean {
-  const held = saved.chains.get(name);
-  return held?.length === rules.length && held.every(({ rule }, i) => isSame(rule, rules[i] ?? []));
+function isActual(saved: Saved, { name, rules }: Chain): boolean {
+  const actual = saved.chains.get(name);
+  return actual?.length === rules.length && actual.every(({ rule }, i) => isSame(rule, rules[i] ?? []));
 }
 
 /** The rules of a chain with the counts that equal ones have. */
 function counted(saved: Saved, { name, rules }: Chain): Counted[] {
-  const held = new Map(saved.chains.get(name)?.map(it => [meaning(it.rule), it]));
+  const actual = new Map(saved.chains.get(name)?.map(it => [meaning(it.rule), it]));
   return rules.map(rule => {
-    const { packets, bytes } = held.get(meaning(rule)) ?? { packets: 0, bytes: 0 };
+    const { packets, bytes } = actual.get(meaning(rule)) ?? { packets: 0, bytes: 0 };
     return { rule, packets, bytes };
   });
 }
 
-/** The chains that are wanted, with the counts that their rules begin with when `restoreInput` was restored. */
+/** The chains that are desired, with the counts that their rules begin with when `restoreInput` was restored. */
 export function restored(saved: Saved, { chains }: Ruleset): ReadonlyMap<string, readonly Counted[]> {
   return new Map(
     chains.map(chain => {
-      const held = isHeld(saved, chain) ? saved.chains.get(chain.name) : undefined;
-      return [chain.name, held ?? counted(saved, chain)] as const;
+      const actual = isActual(saved, chain) ? saved.chains.get(chain.name) : undefined;
+      return [chain.name, actual ?? counted(saved, chain)] as const;
     }),
   );
 }
 
 /**
- * Chains that ip-masq-agent or we made under another name, or for what is wanted no more: those of which each rule is
+ * Chains that ip-masq-agent or we made under another name, or for what is desired no more: those of which each rule is
  * recognisably ours, empty ones that a jump of ours leads to, and those of the policy's own names.
  *
- * @param own the chain that the agent is to have, if nothing is wanted
+ * @param own the chain that the agent is to have, if nothing is desired
  */
-function leftoverChains(saved: Saved, wanted: Ruleset | undefined, own = DEFAULT_CHAIN): string[] {
-  const names = new Set(wanted?.chains.map(({ name }) => name));
-  const chain = wanted?.chains[0]?.name ?? own;
-  const known = [chain, ...extraChains(chain)];
+function leftoverChains(saved: Saved, desired: Ruleset | undefined, own?: string): string[] {
+  const names = new Set(desired?.chains.map(({ name }) => name));
+  const known = ownChainNames(desired?.chains[0]?.name ?? own);
   const ours = [...saved.chains].filter(([name, rules]) => {
     if (names.has(name) || name === POSTROUTING || BUILT_IN.has(name)) return false;
     if (known.includes(name)) return true;
@@ -134,13 +133,13 @@ function jumpsTo(saved: Saved, chain: string): Rule[] {
 /** The jump that may stay, if there is one, and those that may not. */
 function jumps(
   saved: Saved,
-  wanted: Ruleset | undefined,
+  desired: Ruleset | undefined,
   leftovers: readonly string[],
 ): { right: Rule | undefined; wrong: Rule[] } {
-  const chains = [...(wanted?.chains.map(({ name }) => name) ?? []), ...leftovers];
+  const chains = [...(desired?.chains.map(({ name }) => name) ?? []), ...leftovers];
   const all = chains.flatMap(name => jumpsTo(saved, name));
-  const fitting = all.filter(rule => wanted && effectText(rule) === effectText(wanted.jump));
-  const ours = fitting.find(rule => wanted && normalText(rule) === normalText(wanted.jump));
+  const fitting = all.filter(rule => desired && effectText(rule) === effectText(desired.jump));
+  const ours = fitting.find(rule => desired && normalText(rule) === normalText(desired.jump));
   const right = fitting.find(isIncumbents) ?? ours ?? fitting[0];
   return { right, wrong: all.filter(rule => rule !== right) };
 }

@@ -3,7 +3,7 @@ import { MULTICAST } from "../../net/group-address.ts";
 import { formatPortRange, portCount } from "../../net/ports.ts";
 import type { FamilyPolicy, Policy } from "../../policy/policy.ts";
 import type { Rule } from "../../xtables/rule.ts";
-import { COMMENT } from "../ownership.ts";
+import { COMMENT, helperChains } from "../ownership.ts";
 
 /** What we own of table `nat` in one family: chains of ours, and one rule in POSTROUTING. */
 export interface Ruleset {
@@ -29,9 +29,6 @@ interface Abilities {
 /** Of iptables and kernel where they are not asked. */
 const ALL: Abilities = { randomFully: true, ipsec: true };
 
-/** The chain that ip-masq-agent has unless it is told otherwise: it is ours whatever is in it. */
-export const DEFAULT_CHAIN = "IP-MASQ-AGENT";
-
 /**
  * The rules that a policy wants in one family: one chain, as ip-masq-agent has it. What ip-masq-agent does not know
  * takes further chains: sources and interfaces one for the verdicts behind them, exceptions one for the masquerading
@@ -42,7 +39,7 @@ export const DEFAULT_CHAIN = "IP-MASQ-AGENT";
 export function ruleset(policy: Policy, family: FamilyPolicy, abilities = ALL): Ruleset {
   const { randomFully, ipsec } = abilities;
   const { chain } = policy;
-  const [verdictChain, outboundChain] = extraChains(chain);
+  const [verdictChain, outboundChain] = helperChains(chain);
   const outbound = masquerades(policy, randomFully);
   const gates = gatesOf(policy, family, verdictChain);
   const spared = family.nonMasqueradeSources.effective.map(({ cidr }) =>
@@ -84,15 +81,6 @@ function exemptions(family: Family, ipsec: boolean): Rule[] {
     rule(["-d", MULTICAST[family].text], "multicast is never masqueraded", [], ["-j", "RETURN"]),
     ...(family === "ip" ? [never("broadcast", "-m", "addrtype", "--dst-type", "BROADCAST")] : []),
   ];
-}
-
-/** Chains that may stand beside the policy's, in the 28 bytes that iptables allows a name. */
-export function extraChains(chain: string): readonly [verdicts: string, outbound: string] {
-  const beside = (suffix: string) => {
-    const name = `${chain.slice(0, 24)}${suffix}`;
-    return name === chain ? name.toLowerCase() : name;
-  };
-  return [beside("-DST"), beside("-OUT")];
 }
 
 /** Undefined if every source and interface goes. */

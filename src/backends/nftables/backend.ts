@@ -42,21 +42,21 @@ export class NftablesBackend implements Backend {
   }
 
   async plan(policy: Policy): Promise<Plan> {
-    const { held, ...read } = await this.#read(policy.families.map(({ family }) => family));
+    const { actual, ...read } = await this.#read(policy.families.map(({ family }) => family));
     const features = read.features ?? (await this.#nft.features());
-    const abilities = await this.#abilities(features, held.values());
-    const pairs = ruleset(policy, abilities).map(wanted => new Pair(wanted, held.get(wanted.family)));
+    const abilities = await this.#abilities(features, actual.values());
+    const pairs = ruleset(policy, abilities).map(desired => new Pair(desired, actual.get(desired.family)));
     this.#policy = policy;
-    this.#chains = pairs.flatMap(({ wanted: { family, chains } }) =>
+    this.#chains = pairs.flatMap(({ desired: { family, chains } }) =>
       chains.map(({ name }) => ({ family, table: TABLE, name })),
     );
     const inSync = pairs.every(pair => pair.inSync);
     return {
-      held: pairs.flatMap(pair => pair.heldText),
-      wanted: pairs.flatMap(pair => pair.wantedText),
+      actual: pairs.flatMap(pair => pair.actualText),
+      desired: pairs.flatMap(pair => pair.desiredText),
       inSync,
       writer: `${this.name} by ${this.writer}`,
-      counters: [...held.values()].flatMap(counters),
+      counters: [...actual.values()].flatMap(counters),
       caution: this.#nft.caution,
       apply: () => this.#apply(pairs, features),
     };
@@ -103,23 +103,23 @@ export class NftablesBackend implements Backend {
   }
 
   async rules(families: readonly Family[]): Promise<readonly TraceableRuleset[]> {
-    const { held } = await this.#read(families);
-    return [...held.values()].map(traceableRuleset);
+    const { actual } = await this.#read(families);
+    return [...actual.values()].map(traceableRuleset);
   }
 
-  async held(families = FAMILIES): Promise<readonly string[]> {
-    const { held } = await this.#read(families);
+  async actual(families = FAMILIES): Promise<readonly string[]> {
+    const { actual } = await this.#read(families);
     const next = await this.#unfinished(families);
-    return [...[...held.values()].flatMap(tableText), ...next.map(family => `table ${family} ${NEXT}`)];
+    return [...[...actual.values()].flatMap(tableText), ...next.map(family => `table ${family} ${NEXT}`)];
   }
 
   async remove(families = FAMILIES): Promise<readonly string[]> {
-    const { held } = await this.#read(families);
-    await this.#delete([...held.values()]);
+    const { actual } = await this.#read(families);
+    await this.#delete([...actual.values()]);
     const next = await this.#unfinished(families);
     if (next.length > 0) await this.#nft.commit(next.flatMap(family => dropTable({ family }, NEXT)));
     return [
-      ...[...held.keys()].map(family => `table ${family} ${TABLE}`),
+      ...[...actual.keys()].map(family => `table ${family} ${TABLE}`),
       ...next.map(family => `table ${family} ${NEXT}`),
     ];
   }
@@ -140,8 +140,8 @@ export class NftablesBackend implements Backend {
     await this.#nft.commit(tables.map(({ family }) => ({ delete: { table: { family, name: TABLE } } })));
   }
 
-  async #abilities({ elementCounters }: Features, held: Iterable<Table> = []): Promise<Abilities> {
-    const rules = [...held].flatMap(({ chains }) => chains.flatMap(chain => chain.rules));
+  async #abilities({ elementCounters }: Features, actual: Iterable<Table> = []): Promise<Abilities> {
+    const rules = [...actual].flatMap(({ chains }) => chains.flatMap(chain => chain.rules));
     const ipsec = await this.#ipsec.has(rules);
     this.#limits = ipsec ? [] : [NO_IPSEC];
     return { elementCounters, ipsec };
@@ -150,45 +150,46 @@ export class NftablesBackend implements Backend {
   /** Without the features if there is no table: so an nft that is too old can still say that there is nothing. */
   async #read(
     families: readonly Family[],
-  ): Promise<{ held: Map<Family, Table>; features: Features | undefined }> {
-    const held = new Map<Family, Table>();
+  ): Promise<{ actual: Map<Family, Table>; features: Features | undefined }> {
+    const actual = new Map<Family, Table>();
     let features: Features | undefined;
     const listings = await Promise.all(
       families.map(async family => ({ family, listed: await this.#nft.list(family, TABLE) })),
     );
     for (const { family, listed } of listings) {
       const table = listed && tableOf(family, listed, fieldOf);
-      if (table) held.set(family, table);
+      if (table) actual.set(family, table);
       const version = listed && versionOf(listed);
       if (version !== undefined) features = featuresOf(version);
     }
-    return { held, features };
+    return { actual, features };
   }
 
   /** Families that change together go together, each half of the way. */
   async #apply(pairs: readonly Pair[], features: Features): Promise<readonly Counter[]> {
     const changing = pairs.filter(pair => !pair.inSync);
-    const same = pairs.flatMap(({ inSync, held }) => (inSync && held ? [held] : []));
+    const same = pairs.flatMap(({ inSync, actual }) => (inSync && actual ? [actual] : []));
     const written = await this.#write(changing, features);
     return [...same, ...written].flatMap(counters);
   }
 
   /** Returns the tables as they then are. A table that cannot be read, or updated step by step, is replaced whole. */
   async #write(pairs: readonly Pair[], { declaration }: Features): Promise<readonly Table[]> {
-    if (pairs.some(({ held }) => held?.flags.includes(UNREADABLE))) return this.#replace(pairs, declaration);
-    const swaps = pairs.map(({ wanted, held }) => swapTo(wanted, held, declaration));
+    if (pairs.some(({ actual }) => actual?.flags.includes(UNREADABLE)))
+      return this.#replace(pairs, declaration);
+    const swaps = pairs.map(({ desired, actual }) => swapTo(desired, actual, declaration));
     try {
       await this.#nft.build(swaps.flatMap(({ build }) => build));
-      const first = pairs.filter(({ held }) => !held?.chains.some(({ hook }) => hook));
-      const leftovers = first.flatMap(({ wanted }) => dropTable(wanted, NEXT));
+      const first = pairs.filter(({ actual }) => !actual?.chains.some(({ hook }) => hook));
+      const leftovers = first.flatMap(({ desired }) => dropTable(desired, NEXT));
       if (pairs.length > 0) await this.#nft.attempt([...swaps.flatMap(({ swap }) => swap), ...leftovers]);
       return swaps.map(({ table }) => table);
     } catch (error) {
       const kind = failureKind(error);
       // nft 1.0.6 prints other flags than dormant as one that does not exist.
-      const owned = pairs.find(({ held }) => held?.flags.some(flag => flag !== "dormant"));
-      if (kind === "not-permitted" && owned) throw owner(owned.wanted);
-      const stuck = kind !== undefined && STUCK.includes(kind) && pairs.some(({ held }) => held);
+      const owned = pairs.find(({ actual }) => actual?.flags.some(flag => flag !== "dormant"));
+      if (kind === "not-permitted" && owned) throw owner(owned.desired);
+      const stuck = kind !== undefined && STUCK.includes(kind) && pairs.some(({ actual }) => actual);
       // If another program changed the table meanwhile, the next try may succeed.
       if (!stuck || !(await this.#isAsRead(pairs))) throw error;
       return this.#replace(pairs, declaration);
@@ -196,15 +197,15 @@ export class NftablesBackend implements Backend {
   }
 
   async #isAsRead(pairs: readonly Pair[]): Promise<boolean> {
-    const { held } = await this.#read(pairs.map(({ wanted }) => wanted.family));
+    const { actual } = await this.#read(pairs.map(({ desired }) => desired.family));
     return pairs.every(pair =>
-      Bun.deepEquals(pair.heldText, new Pair(pair.wanted, held.get(pair.wanted.family)).heldText),
+      Bun.deepEquals(pair.actualText, new Pair(pair.desired, actual.get(pair.desired.family)).actualText),
     );
   }
 
   async #replace(pairs: readonly Pair[], declaration: Declaration): Promise<readonly Table[]> {
-    for (const { wanted } of pairs) await replaceWhole(this.#nft, wanted, declaration);
-    return pairs.map(({ wanted }) => wanted);
+    for (const { desired } of pairs) await replaceWhole(this.#nft, desired, declaration);
+    return pairs.map(({ desired }) => desired);
   }
 }
 
@@ -239,19 +240,19 @@ const PROBE = `${TABLE}-probe`;
 /** What the monitor prints of our tables. */
 const OURS = new RegExp(`^\\w+ [a-z ]+ ip6? ${TABLE}(\\s|$)`);
 
-/** A table as it is wanted and as it is. */
+/** A table as it is desired and as it is. */
 class Pair {
-  readonly wantedText: readonly string[];
-  readonly heldText: readonly string[];
+  readonly desiredText: readonly string[];
+  readonly actualText: readonly string[];
   readonly inSync: boolean;
 
   constructor(
-    readonly wanted: Table,
-    readonly held: Table | undefined,
+    readonly desired: Table,
+    readonly actual: Table | undefined,
   ) {
-    this.wantedText = tableText(wanted);
-    this.heldText = held ? tableText(withoutLetters(held)) : [];
-    this.inSync = Bun.deepEquals(this.wantedText, this.heldText);
+    this.desiredText = tableText(desired);
+    this.actualText = actual ? tableText(withoutLetters(actual)) : [];
+    this.inSync = Bun.deepEquals(this.desiredText, this.actualText);
   }
 }
 

@@ -6,7 +6,7 @@ import type { Declaration } from "../../nft/version.ts";
 import { namesInUse, withLetters } from "./slots.ts";
 
 /**
- * The commands that lead from what the kernel holds to what is wanted, in two steps. The first builds sets that no rule
+ * The commands that lead from what the kernel holds to what is desired, in two steps. The first builds sets that no rule
  * uses yet, and may be sent in several transactions; the second, a single transaction, rewrites the rules to use them
  * and deletes what is no longer needed.
  */
@@ -18,18 +18,18 @@ export interface Swap {
 }
 
 /**
- * @param wanted the table with its sets under their plain names
- * @param held what the kernel has, as it was read; undefined if there is no such table
+ * @param desired the table with its sets under their plain names
+ * @param actual what the kernel has, as it was read; undefined if there is no such table
  */
-export function swapTo(wanted: Table, held: Table | undefined, declaration: Declaration): Swap {
-  const { name } = wanted;
-  const { table, fresh } = placed(wanted, held);
-  const kept = (set: AddressSet) => held?.sets.find(({ name }) => name === set.name) ?? set;
-  const sets = held?.sets ?? [];
-  const chains = held?.chains ?? [];
+export function swapTo(desired: Table, actual: Table | undefined, declaration: Declaration): Swap {
+  const { name } = desired;
+  const { table, fresh } = placed(desired, actual);
+  const kept = (set: AddressSet) => actual?.sets.find(({ name }) => name === set.name) ?? set;
+  const sets = actual?.sets ?? [];
+  const chains = actual?.chains ?? [];
   const named = (object: string) => ({ family: table.family, table: name, name: object });
   const drop = (kind: string, name: string): Command => ({ delete: { [kind]: named(name) } });
-  const others = held?.others ?? [];
+  const others = actual?.others ?? [];
   const isMap = ({ kind }: { readonly kind: string }) => kind === "map";
   const addTable: Command = { add: { table: { family: table.family, name } } };
   const build: Command[] = fresh.flatMap(set => [
@@ -39,7 +39,7 @@ export function swapTo(wanted: Table, held: Table | undefined, declaration: Decl
   return {
     table: {
       ...table,
-      ...(held?.handle !== undefined && { handle: held.handle }),
+      ...(actual?.handle !== undefined && { handle: actual.handle }),
       sets: table.sets.map(set => (fresh.includes(set) ? set : kept(set))),
     },
     build: build.length > 0 ? [addTable, ...build] : [],
@@ -60,34 +60,34 @@ export function swapTo(wanted: Table, held: Table | undefined, declaration: Decl
 }
 
 /** The table as it will stand in the kernel, and those of its sets that have to be built for it. */
-function placed(wanted: Table, held: Table | undefined): { table: Table; fresh: AddressSet[] } {
-  const inUse = held ? namesInUse(held) : new Set<string>();
+function placed(desired: Table, actual: Table | undefined): { table: Table; fresh: AddressSet[] } {
+  const inUse = actual ? namesInUse(actual) : new Set<string>();
   const letters = new Map<string, string>();
   const reused = new Set<string>();
-  for (const set of wanted.sets) {
+  for (const set of desired.sets) {
     const names = LETTERS.map(letter => ({ letter, name: `${set.name}-${letter}` }));
-    const same = names.filter(({ name }) => holds(held, { ...set, name }));
+    const same = names.filter(({ name }) => holds(actual, { ...set, name }));
     const kept = same.find(({ name }) => inUse.has(name)) ?? same[0];
     if (kept) reused.add(kept.name);
     letters.set(set.name, (kept ?? names.find(({ name }) => !inUse.has(name)))?.letter ?? "a");
   }
-  const table = withLetters(wanted, letters);
+  const table = withLetters(desired, letters);
   return { table, fresh: table.sets.filter(({ name }) => !reused.has(name)) };
 }
 
 /** Two suffice for our own changes; the others are for foreign rules that refer to our sets. */
 const LETTERS = [..."abcdefghijklmnopqrstuvwxyz"];
 
-function holds(held: Table | undefined, wanted: AddressSet): boolean {
-  const found = held?.sets.find(({ name }) => name === wanted.name);
-  if (!held || !found || found.elements.length !== wanted.elements.length) return false;
-  return setText(found, held.family).join() === setText(wanted, held.family).join();
+function holds(actual: Table | undefined, desired: AddressSet): boolean {
+  const found = actual?.sets.find(({ name }) => name === desired.name);
+  if (!actual || !found || found.elements.length !== desired.elements.length) return false;
+  return setText(found, actual.family).join() === setText(desired, actual.family).join();
 }
 
 /** Whether a chain can stay, emptied: where a base chain is hooked in cannot be changed in place. */
 function fits({ name, hook }: Chain, { chains }: Table): boolean {
-  const wanted = chains.find(chain => chain.name === name);
-  return wanted !== undefined && Bun.deepEquals(wanted.hook, hook);
+  const desired = chains.find(chain => chain.name === name);
+  return desired !== undefined && Bun.deepEquals(desired.hook, hook);
 }
 
 /**

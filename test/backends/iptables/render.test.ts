@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { isOurs } from "../../../src/backends/iptables/own-chains.ts";
 import { renderRestore } from "../../../src/backends/iptables/render.ts";
-import { restoreInput, wantedLines } from "../../../src/backends/iptables/restore.ts";
+import { desiredLines, restoreInput } from "../../../src/backends/iptables/restore.ts";
 import { ruleset } from "../../../src/backends/iptables/ruleset.ts";
 import type { Policy } from "../../../src/policy/policy.ts";
 import { normalText, parseRule, ruleText } from "../../../src/xtables/rule.ts";
@@ -147,7 +147,7 @@ COMMIT
 
 test("where the kernel cannot match IPsec policies, the rest is the same", () => {
   const [ip] = policy().families;
-  const text = (ipsec: boolean) => ip && wantedLines(ruleset(policy(), ip, { randomFully: true, ipsec }));
+  const text = (ipsec: boolean) => ip && desiredLines(ruleset(policy(), ip, { randomFully: true, ipsec }));
   expect(text(false)).toEqual(text(true)?.filter(line => !line.includes("ipsec")) ?? []);
 });
 
@@ -221,15 +221,15 @@ describe("what is changed", () => {
       `*nat\n:OLD - [0:0]\n-D POSTROUTING ${JUMP("OLD").slice("-A POSTROUTING ".length)}\n-X OLD\nCOMMIT\n`,
     ],
     [
-      "all of it, if nothing is wanted",
+      "all of it, if nothing is desired",
       `${chain}${jump}`,
       undefined,
       `*nat\n:IP-MASQ-AGENT - [0:0]\n-D POSTROUTING ${JUMP("IP-MASQ-AGENT").slice("-A POSTROUTING ".length)}\n-X IP-MASQ-AGENT\nCOMMIT\n`,
     ],
   ] satisfies [string, string, Policy | undefined, string | undefined][])(
     "%s",
-    (_what, text, wanted, input) => {
-      expect(change(text, wanted)).toEqual(input);
+    (_what, text, desired, input) => {
+      expect(change(text, desired)).toEqual(input);
     },
   );
 });

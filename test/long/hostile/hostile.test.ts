@@ -99,8 +99,8 @@ test(`${COUNT} configs (seed ${SEED}) under a live agent: wrong ones change noth
     );
     if (loaded.ok) {
       right++;
-      const { held, wanted } = await backend.plan(policyOf(loaded.config, FLAGS));
-      expect([...held], `config ${i}, seed ${SEED}`).toEqual([...wanted]);
+      const { actual, desired } = await backend.plan(policyOf(loaded.config, FLAGS));
+      expect([...actual], `config ${i}, seed ${SEED}`).toEqual([...desired]);
     } else expect(await ruleset(), `config ${i}, seed ${SEED}`).toBe(before);
   }
   const { peak, now } = await memoryOf(pid);

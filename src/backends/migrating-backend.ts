@@ -19,7 +19,7 @@ export interface Leftovers {
  * A backend that takes over from the others: once its own rules are in force, `tidy` removes what they left. That
  * cannot fail or delay a sync, and each place and family is read and cleaned on its own.
  */
-export class Takeover {
+export class MigratingBackend {
   readonly name: Backend["name"];
   readonly writer: string;
   /** The backends whose rules are in other places. */
@@ -49,7 +49,7 @@ export class Takeover {
 
   /** What `tidy` would remove. Throws nothing. */
   leftovers(policy: Policy): Promise<Leftovers> {
-    return this.#each(policy, (backend, families) => backend.held(families));
+    return this.#each(policy, (backend, families) => backend.actual(families));
   }
 
   /**
@@ -59,17 +59,17 @@ export class Takeover {
    */
   tidy(policy: Policy, mayRemove: () => boolean = () => true): Promise<Leftovers> {
     return this.#each(policy, async (backend, families) => {
-      const found = await backend.held(families);
+      const found = await backend.actual(families);
       return found.length > 0 && mayRemove() ? backend.remove(families) : [];
     });
   }
 
-  get claimsKept(): boolean {
-    return this.backend.claimsKept ?? false;
+  get enforcesKept(): boolean {
+    return this.backend.enforcesKept ?? false;
   }
 
-  claimKept(claim: boolean): void {
-    this.backend.claimKept?.(claim);
+  enforceKept(claim: boolean): void {
+    this.backend.enforceKept?.(claim);
   }
 
   watch(watcher: Watcher, polls?: boolean): Watch {
@@ -102,8 +102,8 @@ export class Takeover {
     { enabled }: Policy,
     work: (backend: Backend, families: readonly Family[]) => Promise<readonly string[]>,
   ): Promise<Leftovers> {
-    const unwanted = FAMILIES.filter(family => !enabled.includes(family));
-    const own = await inEachPlace([this.backend], unwanted, work);
+    const disabled = FAMILIES.filter(family => !enabled.includes(family));
+    const own = await inEachPlace([this.backend], disabled, work);
     const others = await inEachPlace(this.#others, FAMILIES, work);
     return {
       lines: [...own.found, ...others.found],

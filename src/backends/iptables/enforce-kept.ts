@@ -16,7 +16,7 @@ const MARKS = ["0x4000/0x4000", "0x2000/0x2000"];
  *
  * @param gated whether the first chain restricts sources or interfaces
  */
-export function claimKept({ family, jump, chains }: Ruleset, gated: boolean): Ruleset {
+export function enforceKept({ family, jump, chains }: Ruleset, gated: boolean): Ruleset {
   const [first, ...others] = chains.map(chain => claimIn(chain, family));
   if (!first) return { family, jump, chains };
   const marked = MARKS.map(mark =>

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { claimKept } from "../../../src/backends/iptables/claim-kept.ts";
+import { enforceKept } from "../../../src/backends/iptables/enforce-kept.ts";
 import { isOurs } from "../../../src/backends/iptables/own-chains.ts";
 import { ruleset } from "../../../src/backends/iptables/ruleset.ts";
 import { parseAddress } from "../../../src/net/cidr.ts";
@@ -11,7 +11,7 @@ import { traceableRule } from "../../../src/xtables/traceable.ts";
 import { policy } from "../../policies.ts";
 
 const claimed = (meant: Policy, gated: boolean) =>
-  meant.families.map(family => claimKept(ruleset(meant, family), gated));
+  meant.families.map(family => enforceKept(ruleset(meant, family), gated));
 
 test("kept connections are bound to their address, but for what others masquerade by a mark", () => {
   const [rules] = claimed(policy({ keep: ["10.0.0.0/8"], interfaces: ["eth0"], masqLinkLocal: true }), true);
