@@ -74,7 +74,7 @@ say(await lab.node.output(NODE_TABLE));
 
 if (process.argv.includes("--keep")) await kept();
 agent.kill("SIGTERM");
-await shown("ipmasq ends");
+await shown("agent stopped");
 say(`That was ${((performance.now() - began) / 1000).toFixed(1)} s. Nothing is left behind.`);
 
 /** Makes each connection, and prints what the server saw beside what the policy says. */

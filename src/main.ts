@@ -11,6 +11,7 @@ import {
   AGENT_FLAGS,
   anyOf,
   type FlagTable,
+  type FlagValue,
   ignoredKlogFlags,
   KLOG_FLAGS,
   raisedFlag,
@@ -29,81 +30,89 @@ import { ProgramError } from "./system/program.ts";
 
 const commands = [run, status, explain, diff, check, render, cleanup, schema, version];
 
-/** sysexits(3): the command was used wrongly; it could not print. */
+/** Exit codes of sysexits(3): wrong usage, an internal error, and output that cannot be written. */
 const EX_USAGE = 64;
+const EX_SOFTWARE = 70;
 const EX_IOERR = 74;
 
-/** Flags that stand for a command. */
+/** Flags that replace a command. */
 const generalFlags = {
   help: toggle("print help", "false"),
   version: toggle("print the version", "false"),
 };
 const generalSchema = v.object(generalFlags);
+const sharedFlags: FlagTable = { ...generalFlags, ...AGENT_FLAGS, ...KLOG_FLAGS };
+const everyFlag: FlagTable = Object.assign({}, sharedFlags, ...commands.map(({ flags }) => flags));
 
 process.exit(print(await main(process.argv.slice(2), process.env).catch(failed)));
 
-/** Finds the command that is meant, and lets it run. */
+/** Runs the command that the arguments name. */
 async function main(argv: readonly string[], environment: NodeJS.ProcessEnv): Promise<Outcome> {
-  const shared: FlagTable = { ...generalFlags, ...AGENT_FLAGS, ...KLOG_FLAGS };
-  const everyFlag: FlagTable = Object.assign({}, shared, ...commands.map(({ flags }) => flags));
   const { flags: given, positionals } = parseArgs(argv, everyFlag);
   const { flags, warnings } = withEnvironment(given, environment);
   const general = parsed(generalSchema, flags);
-  const [word = "run", ...surplus] = general.version ? ["version"] : positionals;
-  const command = word === "help" ? undefined : commandNamed(word, everyFlag);
+  const [name = "run", ...args] = general.version ? ["version"] : positionals;
+  const command = name === "help" ? undefined : commandNamed(name);
   if (general.help || command === undefined) {
-    const named = positionals.find(it => it !== "help");
-    return { stdout: named ? commandHelp(commandNamed(named, everyFlag)) : overview(commands), exitCode: 0 };
+    const topic = positionals.find(it => it !== "help");
+    return { stdout: topic ? commandHelp(commandNamed(topic)) : overview(commands), exitCode: 0 };
   }
-  if (surplus[0] !== undefined && command.words === undefined) {
-    throw new UsageError(
-      `unexpected argument "${surplus[0]}"; ${missingDashes(surplus[0], everyFlag) ?? `\`${word}\` accepts only flags`}`,
-    );
-  }
-  for (const [name, { by }] of flags) {
-    if (!(name in shared) && !(name in command.flags)) {
-      const takers = commands.filter(it => name in it.flags).map(it => `\`${it.name}\``);
-      throw new UsageError(`${by} is not a flag of \`${word}\`; use it with ${anyOf(takers)}`);
-    }
-  }
+  refuseForeign(command, flags, args);
   if (command === run) refuseBunVariables(environment);
-  const idle = ignoredKlogFlags(flags.keys());
-  const notes =
-    idle.length > 0 ? [`${idle.map(name => `--${name}`).join(", ")}: klog's flags have no effect here`] : [];
+  const ignored = ignoredKlogFlags(flags.keys()).map(it => `--${it}`);
+  const notes = ignored.length > 0 ? [`${ignored.join(", ")}: ignored; accepted for klog compatibility`] : [];
   const note = command === run ? lineWriter() : toStandardError;
   for (const line of [...warnings, ...notes, ...raisedFlag(flags.get("resync-interval"))])
     note(prefixed(line));
-  return command.start(flags, surplus);
+  return command.start(flags, args);
 }
 
-function commandNamed(word: string, everyFlag: FlagTable): Command {
-  const command = commands.find(({ name }) => name === word);
+function commandNamed(name: string): Command {
+  const command = commands.find(it => it.name === name);
   if (command) return command;
-  const flag = missingDashes(word, everyFlag);
-  if (flag) throw new UsageError(`unexpected argument "${word}"; ${flag}`);
-  const meant = closestMatch(
-    word,
-    commands.map(({ name }) => name),
-  );
+  const dashes = missingDashes(name, everyFlag);
+  if (dashes) throw new UsageError(`unexpected argument "${name}"; ${dashes}`);
+  const names = commands.map(it => it.name);
+  const match = closestMatch(name, names);
   throw new UsageError(
-    `unknown command "${word}"; ${meant ? `did you mean "${meant}"?` : 'see "ipmasq --help"'}`,
+    `unknown command "${name}"; ${match ? `did you mean "${match}"?` : 'see "ipmasq --help"'}`,
   );
 }
 
-/** Says why it did not work. Only what nobody expected shows where in the code it happened. */
-function failed(error: unknown): Outcome {
-  if (error instanceof UsageError) return { stderr: prefixed(error.message), exitCode: EX_USAGE };
-  if (error instanceof ProgramError || error instanceof NotAppliedError) {
-    return { stderr: prefixed(error.message), exitCode: 1 };
+/** Throws UsageError for an argument or a flag that the command does not accept. */
+function refuseForeign(
+  { name, words, flags: own }: Command,
+  flags: ReadonlyMap<string, FlagValue>,
+  [first]: readonly string[],
+): void {
+  if (first !== undefined && words === undefined) {
+    const remedy = missingDashes(first, everyFlag) ?? `\`${name}\` accepts only flags`;
+    throw new UsageError(`unexpected argument "${first}"; ${remedy}`);
   }
-  if (error instanceof OutputError) return { stderr: prefixed(error.message), exitCode: EX_IOERR };
-  const details = error instanceof Error ? error.stack : undefined;
-  return { stderr: prefixed(`this is a bug in ipmasq; please report it\n${details ?? error}`), exitCode: 70 };
+  for (const [flag, { by }] of flags) {
+    if (flag in sharedFlags || flag in own) continue;
+    const owners = commands.filter(it => flag in it.flags).map(it => `\`${it.name}\``);
+    throw new UsageError(`${by} is not a flag of \`${name}\`; use it with ${anyOf(owners)}`);
+  }
 }
 
-/** Prints, and returns the exit code. A reader that closed the pipe, as `head` does, has all that it wanted. */
-function print({ stdout = "", stderr = "", exitCode }: Outcome): number {
-  toStandardError(printableLines(stderr));
+/** Reports why a command failed; for an unexpected error, with the place in the code. */
+function failed(error: unknown): Outcome {
+  if (error instanceof UsageError) return { notes: [error.message], exitCode: EX_USAGE };
+  if (error instanceof ProgramError || error instanceof NotAppliedError) {
+    return { notes: [error.message], exitCode: 1 };
+  }
+  if (error instanceof OutputError) return { notes: [error.message], exitCode: EX_IOERR };
+  const details = error instanceof Error ? error.stack : undefined;
+  return {
+    notes: [`this is a bug in ipmasq; please report it\n${details ?? error}`],
+    exitCode: EX_SOFTWARE,
+  };
+}
+
+/** Prints an outcome and returns the exit code. A reader that closes the pipe early, such as `head`, is not an error. */
+function print({ stdout = "", stderr = "", notes = [], exitCode }: Outcome): number {
+  toStandardError(printableLines(stderr) + notes.map(prefixed).join(""));
   try {
     toStandardOutput(stdout);
     return exitCode;

@@ -93,7 +93,10 @@ export class DesiredPolicy {
     this.#record = { path, ok: loaded.ok, problems: loaded.problems, digest };
     this.state.config = this.#record;
     const of = (severity: Problem["severity"]) =>
-      formatProblems(loaded.problems.filter(it => it.severity === severity));
+      formatProblems(
+        loaded.problems.filter(it => it.severity === severity),
+        false,
+      );
     for (const line of of("error")) this.log.error(line);
     for (const line of of("warning")) this.log.warn(line);
     if (loaded.ok) {

@@ -1,15 +1,9 @@
 import { closestMatch } from "../system/closest-match.ts";
-import { AGENT_FLAGS, type FlagTable, noteOf } from "./flags.ts";
+import { AGENT_FLAGS, type FlagTable, type FlagValue, noteOf } from "./flags.ts";
 
 /** The command line or environment is wrong. The message is for the user; the exit code is 64, as in sysexits(3). */
 export class UsageError extends Error {
   override readonly name = "UsageError";
-}
-
-/** The text given for a flag, and its source: `--config` or `IPMASQ_CONFIG`. */
-export interface FlagValue {
-  readonly text: string;
-  readonly by: string;
 }
 
 export interface ParsedArgs {

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { namesIn, withoutAllowed } from "../config/allowance.ts";
 import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
-import { formatProblems, type Problem } from "../config/problem.ts";
+import { type ConfigWarning, formatProblems } from "../config/problem.ts";
 import { policyOf } from "../policy/policy.ts";
 import { printable } from "../system/printable.ts";
 import { type AgentFlags, command } from "./command.ts";
@@ -11,12 +11,12 @@ import { configFlags, loadOptions, policyFlags } from "./policy.ts";
 
 export const check = command({
   name: "check",
-  summary: "say what is wrong with the config",
+  summary: "report errors and warnings in the config",
   description:
-    "Reads the config as the agent would with the same flags, and prints every problem with its place and remedy, and advice on valid configs. The config may be a Kubernetes manifest with a ConfigMap. A warning ends with its name; --allow=NAME accepts it, and so does a comment in the config, as in # ipmasq: allow NAME. Exits with 1 if anything is an error.",
+    "Reads the config as the agent reads it with the same flags, and prints each problem with its place and remedy, including valid settings that are probably mistakes. The config may be a Kubernetes manifest with a ConfigMap. Each warning ends with its name; --allow=NAME or the comment # ipmasq: allow NAME in the config accepts it. Exits with 1 if the config has an error.",
   flags: {
     strict: toggle("treat warnings as errors", "false"),
-    allow: text("NAMES", "accept these warnings, separated by commas", ""),
+    allow: text("NAMES", "names of accepted warnings, separated by commas", ""),
     ...configFlags,
   },
   readsPolicy: true,
@@ -28,15 +28,18 @@ export const check = command({
     const loaded = await loadConfig(flags.config, loadOptions(flags, configmap));
     const { ok, files } = loaded;
     const flag = namesIn(allow, { file: "--allow" });
-    const advice = loaded.ok ? await lintOn(loaded.config, flags) : [];
+    const found = loaded.ok ? await lintOn(loaded.config, flags) : [];
+    // One warning about a short interval is enough.
+    const isRaised = loaded.problems.some(it => it.severity === "warning" && it.name === "interval-raised");
+    const lint = isRaised ? found.filter(it => it.name !== "frequent-resync") : found;
     const allowances = [...loaded.allowances, ...flag.allowances];
-    const problems = withoutAllowed([...loaded.problems, ...advice, ...flag.problems], allowances);
+    const problems = withoutAllowed([...loaded.problems, ...lint, ...flag.problems], allowances);
     const lines = formatProblems(problems);
     if (problems.length === 0) {
       lines.push(
         files.length > 0
           ? `${flags.config}: no problems`
-          : `${flags.config}: ${existsSync(flags.config) ? "holds no config" : "does not exist"}, so the defaults apply`,
+          : `${flags.config}: ${existsSync(flags.config) ? "contains no config" : "does not exist"}, so the defaults apply`,
       );
     }
     return {
@@ -46,7 +49,7 @@ export const check = command({
   },
 });
 
-async function lintOn(config: Config, flags: AgentFlags): Promise<Problem[]> {
+async function lintOn(config: Config, flags: AgentFlags): Promise<ConfigWarning[]> {
   const { lint } = await import("../inspect/lint.ts");
   return lint(config, policyOf(config, policyFlags(flags)));
 }

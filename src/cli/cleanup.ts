@@ -8,10 +8,10 @@ export const cleanup = command({
   name: "cleanup",
   summary: "remove all rules of ipmasq and ip-masq-agent",
   description:
-    "Removes the rules of ipmasq and ip-masq-agent, in nftables and in both variants of iptables. Refuses while an agent is active, since it would write them again. New connections then leave with the Pod's address. Existing masqueraded connections continue if another NAT rule is in use, such as kube-proxy's; otherwise the kernel stops translating them, and they break.",
+    "Removes every rule that ipmasq or ip-masq-agent created, in nftables and in both variants of iptables. Refuses while an agent is active, because the agent would restore its rules. New connections then leave with the Pod's address. Existing masqueraded connections continue only if another NAT rule is in use, such as kube-proxy's; otherwise the kernel stops translating them, and they break.",
   flags: {
-    "dry-run": toggle("print what would be removed, and remove nothing", "false"),
-    force: toggle("remove the rules even if an agent is active", "false"),
+    "dry-run": toggle("print what would be removed, without removing it", "false"),
+    force: toggle("remove the rules even while an agent is active", "false"),
   },
   readsPolicy: false,
   examples: ["ipmasq cleanup --dry-run", "ipmasq cleanup"],
@@ -20,17 +20,15 @@ export const cleanup = command({
     const notes: string[] = [];
     if (holder) {
       const active = `an agent is active on this node (${holderText(holder)})`;
-      if (!force && !dryRun)
-        return { stderr: `ipmasq: ${active}; stop it first, or use --force\n`, exitCode: 1 };
-      notes.push(dryRun ? active : `${active} and will write its rules again`);
+      if (!force && !dryRun) return { notes: [`${active}; stop it first, or use --force`], exitCode: 1 };
+      notes.push(dryRun ? active : `${active} and will restore its rules`);
     }
     try {
       const { done, warnings, failures } = await (dryRun ? showAll : removeAll)(
         await everyBackend(flags["masq-chain"]),
       );
       const stdout = (done.length > 0 ? done : ["nothing to remove"]).map(line => `${line}\n`).join("");
-      const lines = [...notes, ...warnings, ...failures].map(line => `ipmasq: ${line}\n`);
-      return { stdout, stderr: lines.join(""), exitCode: failures.length > 0 ? 1 : 0 };
+      return { stdout, notes: [...notes, ...warnings, ...failures], exitCode: failures.length > 0 ? 1 : 0 };
     } finally {
       lock?.close();
     }

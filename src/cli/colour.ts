@@ -1,11 +1,11 @@
 import { isatty } from "node:tty";
 
-/** Whether what goes to standard output is for a person's eyes, who did not ask for it plain: https://no-color.org. */
+/** Whether standard output is a terminal with colours, which NO_COLOR does not disable (https://no-color.org). */
 export function isColourful(): boolean {
   return isatty(1) && !process.env.NO_COLOR && process.env.TERM !== "dumb";
 }
 
-/** A unified diff in the colours that git gives it. */
+/** A unified diff in git's colours. */
 export function colouredDiff(diff: string): string {
   return diff
     .split("\n")
@@ -16,7 +16,7 @@ export function colouredDiff(diff: string): string {
     .join("\n");
 }
 
-/** By how a line begins, the first that fits; SGR codes of ECMA-48. */
+/** The start of a line and its colour, an SGR code of ECMA-48; the first match applies. */
 const COLOURS: readonly (readonly [string, string])[] = [
   ["---", "1"],
   ["+++", "1"],

@@ -1,42 +1,46 @@
 import * as v from "valibot";
 import { failureOf } from "../net/parse-failure.ts";
-import { type FlagValue, UsageError } from "./args.ts";
-import { AGENT_FLAGS, type FlagTable, KLOG_FLAGS } from "./flags.ts";
+import { withRemedy } from "../system/errors.ts";
+import { UsageError } from "./args.ts";
+import { AGENT_FLAGS, type FlagTable, type FlagValue, KLOG_FLAGS } from "./flags.ts";
 
-/** What a command has to say when it ends. `main` prints it, and exits. */
+/** The result of a command, which `main` prints before it exits. */
 export interface Outcome {
   readonly stdout?: string;
+  /** Lines that start with a place, such as `config.yaml:3:5: …`. */
   readonly stderr?: string;
+  /** Messages for standard error; each is printed as `ipmasq: MESSAGE`. */
+  readonly notes?: readonly string[];
   readonly exitCode: number;
 }
 
-/** A word that follows `ipmasq`, and what it does. */
+/** A command such as `ipmasq check`. */
 export interface Command {
   readonly name: string;
   /** One line, for the list of commands. */
   readonly summary: string;
-  /** More lines, for its own help. */
+  /** A paragraph, for the command's own help. */
   readonly description: string;
-  /** Flags of its own, beside the agent's and klog's. */
+  /** The command's own flags. All commands also accept the flags of the agent and of klog. */
   readonly flags: FlagTable;
-  /** Whether the agent's flags mean anything to it: only then its help shows them. */
+  /** Whether the agent's flags affect the command; only then its help lists them. */
   readonly readsPolicy: boolean;
   readonly examples: readonly string[];
-  /** How help shows the words behind its name; undefined if it takes flags only. */
+  /** The placeholder for arguments in help; undefined if the command accepts only flags. */
   readonly words?: string;
-  /** Reads the flags, then does it. Throws UsageError for a flag's value or for a word. */
-  start(given: ReadonlyMap<string, FlagValue>, words: readonly string[]): Promise<Outcome>;
+  /** Parses the values of the flags and runs the command. Throws UsageError for a wrong value or argument. */
+  start(given: ReadonlyMap<string, FlagValue>, args: readonly string[]): Promise<Outcome>;
 }
 
 const commonFlags = v.object({ ...AGENT_FLAGS, ...KLOG_FLAGS });
 
-/** The agent's flags and klog's, with their values. */
+/** The values of the agent's and klog's flags. */
 export type AgentFlags = v.InferOutput<typeof commonFlags> & {
-  /** Whether the config's path was given explicitly; then it must exist. */
+  /** Whether the path of the config was given explicitly, so that it must exist. */
   readonly configGiven: boolean;
 };
 
-/** Describes a command whose flags are given as a table of schemas. */
+/** Makes a command out of its description and a table of flag schemas. */
 export function command<const Entries extends FlagTable & v.ObjectEntries>(description: {
   name: string;
   summary: string;
@@ -48,23 +52,23 @@ export function command<const Entries extends FlagTable & v.ObjectEntries>(descr
   run(
     own: v.InferOutput<v.ObjectSchema<Entries, undefined>>,
     agent: AgentFlags,
-    words: readonly string[],
+    args: readonly string[],
   ): Promise<Outcome>;
 }): Command {
   const own = v.object(description.flags);
   return {
     ...description,
-    async start(given, words) {
+    async start(given, args) {
       return description.run(
         parsed(own, given),
         { ...parsed(commonFlags, given), configGiven: given.has("config") },
-        words,
+        args,
       );
     },
   };
 }
 
-/** The values of the flags that `schema` knows, out of all that were given. Throws UsageError for what is wrong. */
+/** The values of the flags in `schema`; other given flags are ignored. Throws UsageError that names all wrong values. */
 export function parsed<Schema extends v.GenericSchema>(
   schema: Schema,
   given: ReadonlyMap<string, FlagValue>,
@@ -75,7 +79,7 @@ export function parsed<Schema extends v.GenericSchema>(
   const lines = result.issues.map(issue => {
     const name = v.getDotPath(issue) ?? "";
     const failure = failureOf(issue);
-    const message = failure ? `${failure.what}; ${failure.remedy}` : issue.message;
+    const message = failure ? withRemedy(failure) : issue.message;
     return `${given.get(name)?.by ?? `--${name}`}: ${message}`;
   });
   throw new UsageError(lines.join("\n"));

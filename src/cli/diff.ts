@@ -14,7 +14,7 @@ import { exemptionFor } from "./exemption.ts";
 import { text } from "./flags.ts";
 import { configFlags, readPolicy } from "./policy.ts";
 
-/** As diff(1) has them. */
+/** Exit codes, as in diff(1). */
 const SAME = 0;
 const DIFFERENT = 1;
 const TROUBLE = 2;
@@ -23,21 +23,21 @@ export const diff = command({
   name: "diff",
   summary: "show what a sync would change in the kernel",
   description:
-    "Prints what a sync would change in the kernel now, as a unified diff of rules. Writes nothing. With --from and --to, compares the meaning of two configs without a kernel, and lists the connections whose verdict changes. Exits with 0 if nothing differs, with 1 if something does, and with 2 if it cannot tell.",
+    "Shows what a sync would change in the kernel, as a unified diff of rules, without writing anything. With --from and --to, compares two configs without a kernel, and lists the connections whose verdict changes. Exits with 0 if nothing differs, with 1 if something differs, and with 2 if the comparison fails.",
   flags: {
-    from: text("PATH", "compare two configs: the old one", ""),
-    to: text("PATH", "compare two configs: the new one", ""),
+    from: text("PATH", "old config, to compare with --to", ""),
+    to: text("PATH", "new config, to compare with --from", ""),
     ...configFlags,
   },
   readsPolicy: true,
   examples: ["ipmasq diff", "ipmasq diff --from=old.yaml --to=new.yaml"],
   async run({ from, to, configmap }, flags) {
     if ((from === "") !== (to === ""))
-      throw new UsageError("--from and --to need each other; write both, or neither");
+      throw new UsageError("--from and --to must be used together; write both or neither");
     try {
       return from === "" ? await withKernel(flags, configmap) : await ofConfigs(flags, configmap, from, to);
     } catch (error) {
-      if (error instanceof ProgramError) return { stderr: `ipmasq: ${error.message}\n`, exitCode: TROUBLE };
+      if (error instanceof ProgramError) return { notes: [error.message], exitCode: TROUBLE };
       throw error;
     }
   },
@@ -56,10 +56,10 @@ async function withKernel(flags: AgentFlags, configmap: string): Promise<Outcome
   const { lines, failures: unread } = await backend.leftovers(policy);
   const { unified } = await import("../inspect/unified.ts");
   const diff = shown(unified(["kernel", "config"], [...actual, ...lines], desired));
-  const notes = [...failures.map(familyText), ...unread].map(line => `ipmasq: ${line}\n`);
   return {
     ...diff,
-    stderr: stderr + notes.join(""),
+    stderr,
+    notes: [...failures.map(familyText), ...unread],
     exitCode: failures.length > 0 ? TROUBLE : diff.exitCode,
   };
 }

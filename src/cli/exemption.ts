@@ -3,10 +3,11 @@ import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
 
 /**
- * The question of `auto` about foreign rules that exempt connections from masquerading. A failure counts as none found.
+ * Finds, for `--backend=auto`, foreign rules that exempt connections from masquerading. After a failure it counts as not
+ * found.
  *
- * @param chain that the agent is to have
- * @param policy called only if something is exempted at all
+ * @param chain the agent's chain
+ * @param policy called only if a rule exempts connections
  * @param failed receives the reason of a failure
  */
 export function exemptionFor(

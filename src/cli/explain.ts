@@ -6,40 +6,29 @@ import { type Address, parseAddress } from "../net/cidr.ts";
 import { type ParseFailure, parsedBy } from "../net/parse-failure.ts";
 import { PROTOCOLS } from "../net/protocol.ts";
 import type { Policy } from "../policy/policy.ts";
-import { messageOf } from "../system/errors.ts";
+import { messageOf, withRemedy } from "../system/errors.ts";
 import { printableJson, printableLines } from "../system/printable.ts";
 import { UsageError } from "./args.ts";
-import { type AgentFlags, command, type Outcome } from "./command.ts";
+import { type AgentFlags, command } from "./command.ts";
 import { exemptionFor } from "./exemption.ts";
-import { anyOf, choice, toggle } from "./flags.ts";
+import { choice, toggle } from "./flags.ts";
 import { configFlags, readPolicy } from "./policy.ts";
 
 export const explain = command({
   name: "explain",
-  summary: "say what happens to a connection, and why",
+  summary: "tell whether a connection is masqueraded, and why",
   description:
-    "Says whether a connection to DST, from SRC, leaves with the node's address or keeps its own: by which rule, because of which CIDR, and from which line of which file that came. Asks the kernel only with --live. Names the chains of nftables, or with --backend=iptables those of iptables. Without addresses, reads connections from standard input, one per line, as DST or as SRC DST.",
+    "Tells whether a connection from SRC to DST is masqueraded or keeps its address, and names the rule, the CIDR and the line of the config that decide. Evaluates the config or, with --live, the rules in the kernel. Names the rules of nftables or, with --backend=iptables, of iptables. Without arguments, reads connections from standard input, one per line, as DST or SRC DST.",
   words: "[[SRC] DST]",
   flags: {
-    protocol: v.pipe(
-      v.optional(
-        v.picklist(
-          PROTOCOLS,
-          ({ received }) => `${received} is not a protocol that is known; write ${anyOf(PROTOCOLS)}`,
-        ),
-      ),
-      v.metadata({ placeholder: PROTOCOLS.join("|"), help: "of the connection" }),
-    ),
+    protocol: choice(PROTOCOLS, "protocol of the connection"),
     port: v.pipe(
       v.optional(v.pipe(v.string(), parsedBy(parsePort))),
-      v.metadata({ placeholder: "NUMBER", help: "that the connection goes to" }),
+      v.metadata({ placeholder: "NUMBER", help: "destination port" }),
     ),
-    out: v.pipe(
-      v.optional(v.string()),
-      v.metadata({ placeholder: "INTERFACE", help: "by which the connection leaves the node" }),
-    ),
-    live: toggle("answer from the kernel's rules, and say if the config differs", "false"),
-    output: choice(["text", "json"], "how to print it: json is an object a line", "text"),
+    out: v.pipe(v.optional(v.string()), v.metadata({ placeholder: "INTERFACE", help: "outgoing interface" })),
+    live: toggle("evaluate the rules in the kernel, and compare with the config", "false"),
+    output: choice(["text", "json"], "output format; json prints one object per line", "text"),
     ...configFlags,
   },
   readsPolicy: true,
@@ -49,7 +38,7 @@ export const explain = command({
     "ipmasq explain --live 10.244.1.2 203.0.113.7",
     "ipmasq explain --output=json --config=configmap.yaml < addresses",
   ],
-  async run({ output, configmap, protocol, port, out, live }, flags, words) {
+  async run({ output, configmap, protocol, port, out, live }, flags, args) {
     const inspect = await import("../inspect/explain.ts");
     const { explanationLine, explanationText } = await import("../inspect/explain-text.ts");
     const common = {
@@ -57,32 +46,37 @@ export const explain = command({
       ...(port === undefined ? {} : { port }),
       ...(out === undefined ? {} : { out }),
     };
-    const asked = words.length > 0 ? undefined : await linesOfInput();
-    const single = asked ? undefined : question(words, common);
+    const lines = args.length > 0 ? undefined : await linesOfInput();
+    const single = lines ? undefined : question(args, common);
     const { policy, stderr } = await readPolicy(flags, configmap);
     if (!policy) return { stderr, exitCode: 1 };
     const backend = flags.backend === "iptables" ? "iptables" : "nftables";
-    const printed = (it: Explanation): string => {
-      if (output === "json") return printableJson(JSON.stringify(it));
+    const print = (it: Explanation): string => {
+      if (output === "json") return `${printableJson(JSON.stringify(it))}\n`;
       const text = single ? explanationText(it, policy, backend).join("\n") : explanationLine(it);
-      return printableLines(text);
+      return `${printableLines(text)}\n`;
     };
-    const { answer, notes }: Answering = live
+    const { answer, notes }: Answers = live
       ? await fromKernel(flags, policy)
-      : { answer: it => inspect.explain(policy, it), notes: "" };
-    const about = stderr + notes;
-    if (single) return { stdout: `${printed(answer(single))}\n`, stderr: about, exitCode: 0 };
-    return many(asked ?? [], words => printed(answer(question(words, common))), about);
+      : { answer: it => inspect.explain(policy, it), notes: [] };
+    if (single) return { stdout: print(answer(single)), stderr, notes, exitCode: 0 };
+    const { answers, errors } = answerLines(lines ?? [], words => print(answer(question(words, common))));
+    return {
+      stdout: answers.join(""),
+      stderr: stderr + errors.join(""),
+      notes,
+      exitCode: errors.length > 0 ? 1 : 0,
+    };
   },
 });
 
-interface Answering {
+interface Answers {
   answer(it: Question): Explanation;
-  /** For standard error. */
-  readonly notes: string;
+  /** What could not be read. */
+  readonly notes: readonly string[];
 }
 
-async function fromKernel(flags: AgentFlags, policy: Policy): Promise<Answering> {
+async function fromKernel(flags: AgentFlags, policy: Policy): Promise<Answers> {
   const { explainLive } = await import("../inspect/explain.ts");
   const { backend } = await chooseBackend({
     requested: flags.backend,
@@ -99,52 +93,50 @@ async function fromKernel(flags: AgentFlags, policy: Policy): Promise<Answering>
     const broadcast = isBroadcast(it.destination) ? { broadcast: true } : {};
     return explainLive(policy, { ...it, ...local, ...broadcast }, kernel, conflicts);
   };
-  return { answer, notes: failures.map(it => `ipmasq: rules not read: ${it}\n`).join("") };
+  return { answer, notes: failures.map(it => `rules not read: ${it}`) };
 }
 
-/** What is said of each line. One that cannot be understood is reported with its number, and the others go on. */
-function many(
+/** The answer to each line of input, and an error with the line's number for each line that is invalid. */
+function answerLines(
   lines: readonly string[],
   answer: (words: readonly string[]) => string,
-  stderr: string,
-): Outcome {
+): { readonly answers: readonly string[]; readonly errors: readonly string[] } {
   const answers: string[] = [];
-  const faults: string[] = [];
+  const errors: string[] = [];
   lines.forEach((line, i) => {
     const words = line.replace(/#.*/, "").trim().split(/\s+/).filter(Boolean);
     if (words.length === 0) return;
     try {
-      answers.push(`${answer(words)}\n`);
+      answers.push(answer(words));
     } catch (error) {
       if (!(error instanceof UsageError)) throw error;
-      faults.push(`standard input:${i + 1}: ${error.message}\n`);
+      errors.push(`standard input:${i + 1}: ${error.message}\n`);
     }
   });
-  return { stdout: answers.join(""), stderr: stderr + faults.join(""), exitCode: faults.length > 0 ? 1 : 0 };
+  return { answers, errors };
 }
 
 async function linesOfInput(): Promise<string[]> {
   if (process.stdin.isTTY) {
-    throw new UsageError("no address; write one, as in `ipmasq explain 203.0.113.7`");
+    throw new UsageError("missing address; write one, such as `ipmasq explain 203.0.113.7`");
   }
   try {
     return (await Bun.stdin.text()).split("\n");
   } catch (error) {
-    throw new UsageError(`standard input cannot be read: ${messageOf(error)}`);
+    throw new UsageError(`cannot read standard input: ${messageOf(error)}`);
   }
 }
 
 function question(words: readonly string[], common: Omit<Question, "source" | "destination">): Question {
   const [first, second, surplus] = words;
-  if (surplus !== undefined)
-    throw new UsageError(`unexpected argument "${surplus}"; write SRC DST, or only DST`);
-  if (first === undefined) throw new UsageError("no address; write SRC DST, or only DST");
+  if (surplus !== undefined) throw new UsageError(`unexpected argument "${surplus}"; write SRC DST or DST`);
+  if (first === undefined) throw new UsageError("missing address; write SRC DST or DST");
   const destination = address(second ?? first);
   if (second === undefined) return { destination, ...common };
   const source = address(first);
   if (source.family !== destination.family) {
     throw new UsageError(
-      `${source.text} and ${destination.text} are of different families; write two of the same family`,
+      `${source.text} and ${destination.text} are of different families; write two addresses of one family`,
     );
   }
   return { source, destination, ...common };
@@ -153,8 +145,8 @@ function question(words: readonly string[], common: Omit<Question, "source" | "d
 function address(text: string): Address {
   const parsed = parseAddress(text);
   if (!("what" in parsed)) return parsed;
-  const remedy = /[g-z]/i.test(text) ? "give its address: names are not looked up" : parsed.remedy;
-  throw new UsageError(`${parsed.what}; ${remedy}`);
+  const remedy = /[g-z]/i.test(text) ? "write an address, because names are not resolved" : parsed.remedy;
+  throw new UsageError(withRemedy({ what: parsed.what, remedy }));
 }
 
 function parsePort(text: string): number | ParseFailure {

@@ -2,11 +2,14 @@ import * as v from "valibot";
 import type { Command } from "./command.ts";
 import { AGENT_FLAGS, type FlagTable, KLOG_FLAGS, noteOf } from "./flags.ts";
 
-/** What `ipmasq --help` prints. */
+const WIDTH = 80;
+
+/** The text of `ipmasq --help`. */
 export function overview(commands: readonly Command[]): string {
   return page([
-    "ipmasq decides which connections leave this node with the node's address, and",
-    "keeps the rules for it in the kernel.",
+    wrapped(
+      "ipmasq decides, per destination, whether traffic leaving a Linux node is masqueraded or keeps the Pod's address.",
+    ),
     "",
     "Usage: ipmasq [COMMAND] [FLAG...]",
     "",
@@ -15,18 +18,18 @@ export function overview(commands: readonly Command[]): string {
     "",
     ...agentFlags(),
     "",
-    'Each command has its own help: "ipmasq COMMAND --help".',
+    'For the flags of a command, run "ipmasq COMMAND --help".',
     "",
     "Example:",
     "  ipmasq run --config=/etc/config/ip-masq-agent --enable-ipv6",
   ]);
 }
 
-/** What `ipmasq COMMAND --help` prints. */
+/** The text of `ipmasq COMMAND --help`. */
 export function commandHelp({ name, words, description, flags, readsPolicy, examples }: Command): string {
   const own = Object.keys(flags).length > 0 ? ["", "Flags:", ...columns(rows(flags))] : [];
   return page([
-    ...wrapped(description, 80),
+    wrapped(description),
     "",
     `Usage: ipmasq ${name}${words === undefined ? "" : ` ${words}`} [FLAG...]`,
     ...own,
@@ -38,16 +41,17 @@ export function commandHelp({ name, words, description, flags, readsPolicy, exam
 }
 
 function agentFlags(): string[] {
+  const ignored = Object.keys(KLOG_FLAGS).filter(it => it !== "v");
   return [
     "Flags of the agent:",
     ...columns(rows(AGENT_FLAGS)),
     "",
-    ...wrapped("Each is an environment variable too: --enable-ipv6=true is IPMASQ_ENABLE_IPV6=true.", 80),
-    ...wrapped(
-      `klog's flags are accepted (${Object.keys(KLOG_FLAGS)
-        .map(it => `--${it}`)
-        .join(", ")}); of these only --v has an effect: 4 and above logs what --log-level=debug does.`,
-      80,
+    wrapped(
+      "Each of these flags is also an environment variable: IPMASQ_ENABLE_IPV6=true sets --enable-ipv6=true.",
+    ),
+    "",
+    wrapped(
+      `For compatibility with klog, --v=4 and higher set --log-level=debug, and these flags are ignored: ${ignored.map(it => `--${it}`).join(", ")}.`,
     ),
   ];
 }
@@ -55,34 +59,27 @@ function agentFlags(): string[] {
 function rows(flags: FlagTable): [string, string][] {
   return Object.entries(flags).map(([name, schema]) => {
     const { placeholder, help } = noteOf(schema);
-    const otherwise = v.getDefault(schema);
+    const defaultText = v.getDefault(schema);
     const note =
-      otherwise === undefined || otherwise === "" || otherwise === "false" ? "" : ` (default ${otherwise})`;
+      defaultText === undefined || defaultText === "" || defaultText === "false"
+        ? ""
+        : ` (default ${defaultText})`;
     return [`--${name}${placeholder === undefined ? "" : ` ${placeholder}`}`, `${help}${note}`];
   });
 }
 
-/** Two columns in 80. What is too wide for the first stands alone on its line. */
+/** Two columns. A left cell that is too wide gets a line of its own. */
 function columns(rows: readonly (readonly [string, string])[]): string[] {
   const width = Math.min(24, Math.max(...rows.map(([left]) => left.length)));
-  return rows.flatMap(([left, right]) => {
-    const [first = "", ...rest] = wrapped(right, 80 - width - 4);
-    const margin = " ".repeat(width + 4);
-    const beside =
-      left.length <= width ? [`  ${left.padEnd(width)}  ${first}`] : [`  ${left}`, `${margin}${first}`];
-    return [...beside, ...rest.map(line => `${margin}${line}`)];
+  const margin = " ".repeat(width + 4);
+  return rows.map(([left, right]) => {
+    const first = left.length <= width ? `  ${left.padEnd(width)}  ` : `  ${left}\n${margin}`;
+    return first + wrapped(right, WIDTH - margin.length).replaceAll("\n", `\n${margin}`);
   });
 }
 
-function wrapped(text: string, width: number): string[] {
-  const lines: string[] = [];
-  for (const word of text.split(" ")) {
-    const last = lines.at(-1);
-    if (last !== undefined && last.length + 1 + word.length <= width)
-      lines[lines.length - 1] = `${last} ${word}`;
-    else lines.push(word);
-  }
-  return lines;
+function wrapped(text: string, width = WIDTH): string {
+  return Bun.wrapAnsi(text, width);
 }
 
 function page(lines: readonly string[]): string {

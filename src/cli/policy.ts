@@ -5,12 +5,12 @@ import { type Policy, type PolicyFlags, policyOf } from "../policy/policy.ts";
 import type { AgentFlags } from "./command.ts";
 import { text } from "./flags.ts";
 
-/** For commands whose config may be a manifest: selects one of several ConfigMaps. */
+/** The flag that selects a ConfigMap, for commands whose config may be a manifest. */
 export const configFlags = {
-  configmap: text("NAME", "of several ConfigMaps in a manifest, the one to look into", ""),
+  configmap: text("NAME", "ConfigMap to read, if a manifest contains several", ""),
 };
 
-/** Those of the agent's flags that a policy depends on. */
+/** The flags of the agent that affect the policy. */
 export function policyFlags(flags: AgentFlags): PolicyFlags {
   return {
     enableIPv6: flags["enable-ipv6"],
@@ -31,11 +31,11 @@ export function loadOptions(flags: AgentFlags, configmap: string): LoadOptions {
 }
 
 /**
- * What config and flags mean, and what is to be said of the config on standard error, a line each.
+ * The policy of config and flags, and the problems of the config, as lines for standard error.
  *
- * @param configmap of several in a manifest the one to look into; empty for the only one
- * @param path where the config is, if not where the flags say
- * @returns no policy if the config is wrong
+ * @param configmap the ConfigMap to read, if a manifest contains several; otherwise empty
+ * @param path the path of the config, if it differs from the one in the flags
+ * @returns no policy if the config has errors
  */
 export async function readPolicy(
   flags: AgentFlags,

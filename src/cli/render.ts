@@ -1,23 +1,18 @@
+import { FAMILIES } from "../backends/backend.ts";
 import { renderRestore } from "../backends/iptables/render.ts";
 import { renderJson, renderText } from "../backends/nftables/render.ts";
 import { command } from "./command.ts";
 import { choice } from "./flags.ts";
 import { configFlags, readPolicy } from "./policy.ts";
 
-const RENDERERS = {
-  nft: renderText,
-  "nft-json": renderJson,
-  "iptables-restore": renderRestore,
-};
-
 export const render = command({
   name: "render",
-  summary: "print the rules that the config makes, for an empty kernel",
+  summary: "print the rules for an empty kernel",
   description:
-    "Prints what the agent would put into an empty kernel, as one document that nft -j -f -, nft -f - or iptables-restore loads. Asks neither kernel nor nft and needs no privilege. The config may be a Kubernetes manifest with a ConfigMap.",
+    "Prints the rules that the agent would write to an empty kernel, as input for nft -f -, nft -j -f - or iptables-restore. Runs no other program and needs no privileges. The config may be a Kubernetes manifest with a ConfigMap.",
   flags: {
-    format: choice(["nft-json", "nft", "iptables-restore"], "what to print", "nft"),
-    family: choice(["ip", "ip6"], "for iptables-restore, or for ip6tables-restore", "ip"),
+    format: choice(["nft-json", "nft", "iptables-restore"], "output format", "nft"),
+    family: choice(FAMILIES, "render only this family; iptables-restore needs one (default ip)"),
     ...configFlags,
   },
   readsPolicy: true,
@@ -29,6 +24,10 @@ export const render = command({
   async run({ format, family, configmap }, flags) {
     const { policy, stderr } = await readPolicy(flags, configmap);
     if (!policy) return { stderr, exitCode: 1 };
-    return { stdout: RENDERERS[format](policy, family), stderr, exitCode: 0 };
+    if (format === "iptables-restore")
+      return { stdout: renderRestore(policy, family ?? "ip"), stderr, exitCode: 0 };
+    const families = policy.families.filter(it => family === undefined || it.family === family);
+    const renderNft = format === "nft" ? renderText : renderJson;
+    return { stdout: renderNft({ ...policy, families }), stderr, exitCode: 0 };
   },
 });

@@ -14,98 +14,121 @@ import { AgentState } from "../observe/agent-state.ts";
 import { createLog, type Log } from "../observe/log.ts";
 import type { ServerOptions } from "../observe/server.ts";
 import { policyOf } from "../policy/policy.ts";
+import { messageOf } from "../system/errors.ts";
 import { LastSaid } from "../system/last-said.ts";
 import { ProgramError } from "../system/program.ts";
-import { within } from "../system/timing.ts";
-import { command } from "./command.ts";
+import { aborted, within } from "../system/timing.ts";
+import { type AgentFlags, command } from "./command.ts";
 import { exemptionFor } from "./exemption.ts";
 import { toggle } from "./flags.ts";
 import { policyFlags, readPolicy } from "./policy.ts";
 import { BUILD } from "./version.ts";
 
-/** klog's level from which on an agent is expected to talk a lot. */
+/** The klog verbosity from which debug messages are logged. */
 const KLOG_DEBUG = 4;
 
 export const run = command({
   name: "run",
-  summary: "keep the rules in the kernel (what ipmasq does without a command)",
+  summary: "run the agent, which keeps the rules in the kernel (default)",
   description:
-    "Runs the agent: reads the config, brings the rules into the kernel, and keeps them there until SIGTERM or SIGINT. The rules stay when it ends.",
-  flags: { once: toggle("sync once, then exit with 0, or with 1 and the reason", "false") },
+    "Runs the agent. It reads the config, writes the rules to the kernel, and repairs drift until SIGTERM or SIGINT. The rules stay when it ends, unless --cleanup-on-exit is set.",
+  flags: { once: toggle("sync once and exit, with 1 if the sync fails", "false") },
   readsPolicy: true,
   examples: ["ipmasq run --enable-ipv6", "ipmasq run --once --config=./ip-masq-agent.yaml"],
   async run({ once }, flags) {
-    const verbose = flags.v !== undefined && flags.v >= KLOG_DEBUG;
-    const log = createLog(verbose ? "debug" : flags["log-level"], flags["log-format"]);
-    const policy = policyOf({}, policyFlags(flags));
-    const options: ChooseOptions = {
-      requested: flags.backend,
-      policy,
-      ...exemptionFor(
-        policy.chain,
-        async () => (await readPolicy(flags, "")).policy ?? policy,
-        error => log.debug("exemptions cannot be read", { error }),
-      ),
-    };
-    const settings: Settings = {
-      config: flags.config,
-      missing: flags.configGiven ? (once ? "error" : "warning") : undefined,
-      flags: policyFlags(flags),
-      resyncInterval: flags["resync-interval"],
-    };
-    const at = Date.now();
-    const state = new AgentState(BUILD, at);
-    state.interval = settings.resyncInterval ?? state.interval;
-    const directory = flags["runtime-dir"];
-    const identity = { version: BUILD.version, since: new Date(state.startedAt).toISOString() };
-    if (once) {
-      const lock = new NodeLock(directory, log, { "/agent": () => identity });
-      const backend = new Failover(await chooseBackend(options), 1);
-      const agent = new Agent(settings, backend, state, log, lock);
-      log.info("backend chosen", {
-        backend: backend.name,
-        writer: backend.writer,
-        reason: backend.chosen.reason,
-      });
-      const { result } = await agent.once(START);
-      await agent.tidied;
-      lock.release();
-      return { exitCode: result === "failed" ? 1 : 0 };
-    }
-    const stop = new AbortController();
-    const wake = new Wake();
-    for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop.abort());
-    process.on("SIGHUP", () => wake.wake());
-    const conflicts = new ConflictReporter(state, log);
-    const look = () => conflicts.look();
-    let agent: Agent | undefined;
-    const metricsCidrLimit = flags["metrics-cidr-limit"];
-    const http = { state, log, refresh: async () => agent?.count(), look, metricsCidrLimit };
-    const lock = new NodeLock(directory, log, {
-      "/agent": () => identity,
-      "/status": async () => {
-        const { statusReport } = await import("../observe/status-report.ts");
-        const counted = agent
-          ?.count()
-          .catch(error => log.debug("counters cannot be read", { error: `${error}` }));
-        // `status` waits 3 s for the answer. If a program hangs, what was found last has to do.
-        await within(FRESH_MS, Promise.all([counted, look()]));
-        return statusReport(state);
-      },
-    });
-    const serve = onlyOnce(() => listen(flags.listen, http, stop.signal));
-    const watchdog = feedWatchdog(state, log);
-    stop.signal.addEventListener("abort", () => watchdog.stop());
-    const chosen = await chooseInTheEnd(options, { ...http, serve }, wake, stop.signal);
-    if (!chosen) {
-      log.info("ipmasq ends");
-      return { exitCode: 0 };
-    }
+    const setup = setupOf(flags, once);
+    if (once) return { exitCode: await syncOnce(setup) };
+    await runAgent(setup);
+    return { exitCode: 0 };
+  },
+});
+
+interface Setup {
+  readonly flags: AgentFlags;
+  readonly log: Log;
+  readonly state: AgentState;
+  readonly settings: Settings;
+  readonly choice: ChooseOptions;
+  /** What other processes see of this agent through the socket. */
+  readonly identity: { readonly version: string; readonly since: string };
+}
+
+function setupOf(flags: AgentFlags, once: boolean): Setup {
+  const verbose = flags.v !== undefined && flags.v >= KLOG_DEBUG;
+  const log = createLog(verbose ? "debug" : flags["log-level"], flags["log-format"]);
+  const settings: Settings = {
+    config: flags.config,
+    missing: flags.configGiven ? (once ? "error" : "warning") : undefined,
+    flags: policyFlags(flags),
+    resyncInterval: flags["resync-interval"],
+  };
+  const at = Date.now();
+  const state = new AgentState(BUILD, at);
+  state.interval = settings.resyncInterval ?? state.interval;
+  const policy = policyOf({}, settings.flags);
+  const exemption = exemptionFor(
+    policy.chain,
+    async () => (await readPolicy(flags, "")).policy ?? policy,
+    error => log.debug("exemptions not read", { error }),
+  );
+  const identity = { version: BUILD.version, since: new Date(at).toISOString() };
+  return {
+    flags,
+    log,
+    state,
+    settings,
+    choice: { requested: flags.backend, policy, ...exemption },
+    identity,
+  };
+}
+
+/** Runs one sync. Returns the exit code. */
+async function syncOnce({ flags, log, state, settings, choice, identity }: Setup): Promise<number> {
+  const lock = new NodeLock(flags["runtime-dir"], log, { "/agent": () => identity });
+  const backend = new Failover(await chooseBackend(choice), 1);
+  const agent = new Agent(settings, backend, state, log, lock);
+  const { reason } = backend.chosen;
+  log.info("backend chosen", { backend: backend.name, writer: backend.writer, reason });
+  const { result } = await agent.once(START);
+  await agent.tidied;
+  lock.release();
+  return result === "failed" ? 1 : 0;
+}
+
+/** Runs the agent until SIGTERM or SIGINT. */
+async function runAgent({ flags, log, state, settings, choice, identity }: Setup): Promise<void> {
+  const { stop, wake } = handleSignals();
+  const conflicts = new ConflictReporter(state, log);
+  const look = () => conflicts.look();
+  let agent: Agent | undefined;
+  const lock = new NodeLock(flags["runtime-dir"], log, {
+    "/agent": () => identity,
+    "/status": async () => {
+      const { statusReport } = await import("../observe/status-report.ts");
+      const counted = agent
+        ?.count()
+        .catch(error => log.debug("counters not read", { error: messageOf(error) }));
+      // `status` waits 3 s for the answer. If a program hangs, the answer has older facts.
+      await within(FRESH_MS, Promise.all([counted, look()]));
+      return statusReport(state);
+    },
+  });
+  const serve = listenOnce(flags.listen, stop, {
+    state,
+    log,
+    look,
+    refresh: async () => agent?.count(),
+    metricsCidrLimit: flags["metrics-cidr-limit"],
+  });
+  const watchdog = feedWatchdog(state, log);
+  stop.addEventListener("abort", () => watchdog.stop());
+  const chosen = await chooseUntilFound(choice, { state, log, serve, wake, stop });
+  if (chosen) {
     const backend = new Failover(chosen);
     const { name, writer } = backend;
     const { reason } = chosen;
     state.backend = { backend: name, writer, reason, fallback: chosen.preferred !== undefined };
-    log.info("ipmasq starts", { ...BUILD, backend: name, writer, reason, config: settings.config });
+    log.info("agent started", { ...BUILD, backend: name, writer, reason, config: settings.config });
     const running = new Agent(settings, backend, state, log, lock);
     agent = running;
     wake.follow(() => running.wake());
@@ -113,25 +136,21 @@ export const run = command({
       serve();
       void look();
     };
-    await Promise.race([
-      running.run(stop.signal, begun, where => conflicts.soon(where)),
-      longAfter(stop.signal),
-    ]);
+    await Promise.race([running.run(stop, begun, where => conflicts.soon(where)), giveUpAfter(stop)]);
     if (flags["cleanup-on-exit"]) {
       if (running.ownsRules) await cleanUp(flags["masq-chain"], log);
-      else log.info("rules stay: this agent is not active, or never had a policy in force");
+      else log.info("rules kept: this agent is not active or never had a policy in force");
     }
     lock.release();
-    log.info("ipmasq ends");
-    return { exitCode: 0 };
-  },
-});
+  }
+  log.info("agent stopped");
+}
 
 /** Removes the rules as `cleanup` does, but does not wait for a program that hangs. */
 async function cleanUp(chain: string, log: Log): Promise<void> {
   const removal = await within(CLEANUP_MS, everyBackend(chain).then(removeAll));
   if (!removal) {
-    log.error(`rules may be left: they could not be removed within ${formatDuration(CLEANUP_MS)}`);
+    log.error("cleanup timed out; rules may remain", { after: formatDuration(CLEANUP_MS) });
     return;
   }
   const removed = removal.done.map(line => line.replace(/^removed /, "")).join(", ");
@@ -139,33 +158,46 @@ async function cleanUp(chain: string, log: Log): Promise<void> {
   for (const failure of removal.failures) log.error(failure);
 }
 
-/** It takes a few hundred ms, with 100,000 CIDRs some seconds; systemd and kubelet wait for 10 s and 30 s. */
+/** Cleanup takes some 100 ms, or some seconds with 100,000 CIDRs. systemd waits 10 s before SIGKILL, kubelet 30 s. */
 const CLEANUP_MS = 5000;
 
 const START: SyncRequest = { triggers: ["start"], by: undefined };
 
-/** Serves HTTP until `stop`. Its packages are loaded here, since the first sync does not need them. */
-async function listen(
+/** A function that, at its first call, starts to serve HTTP until `stop`. It loads the packages that only HTTP needs. */
+function listenOnce(
   listen: Listen | "nowhere",
-  about: Omit<ServerOptions, "listen">,
   stop: AbortSignal,
-): Promise<void> {
-  if (listen === "nowhere") return;
-  const { serve } = await import("../observe/server.ts");
-  if (stop.aborted) return;
-  const server = serve({ listen, ...about });
-  stop.addEventListener("abort", () => server.stop());
+  about: Omit<ServerOptions, "listen">,
+): () => void {
+  const start = async (address: Listen) => {
+    const { serve } = await import("../observe/server.ts");
+    if (stop.aborted) return;
+    const server = serve({ listen: address, ...about });
+    stop.addEventListener("abort", () => server.stop());
+  };
+  let begun = false;
+  return () => {
+    if (begun || listen === "nowhere") return;
+    begun = true;
+    void start(listen);
+  };
+}
+
+interface WhileChoosing {
+  readonly state: AgentState;
+  readonly log: Log;
+  readonly serve: () => void;
+  readonly wake: Wake;
+  readonly stop: AbortSignal;
 }
 
 /**
- * Chooses the backend; while none is available, tries again after 1 s to 15 s, or at SIGHUP. Undefined if `stop` comes
- * first.
+ * Chooses the backend. If none is available, tries again after 1 s to 15 s and at SIGHUP, and meanwhile serves HTTP.
+ * Returns undefined if `stop` comes first.
  */
-async function chooseInTheEnd(
+async function chooseUntilFound(
   options: ChooseOptions,
-  { state, log, serve }: { state: AgentState; log: Log; serve: () => void },
-  wake: Wake,
-  stop: AbortSignal,
+  { state, log, serve, wake, stop }: WhileChoosing,
 ): Promise<Chosen | undefined> {
   const backoff = new Backoff(state.interval);
   const stopped = aborted(stop);
@@ -181,7 +213,7 @@ async function chooseInTheEnd(
       const { message } = error;
       backoff.failed(performance.now(), performance.now() - began);
       if (said.isNews(message))
-        log.error("no backend", { error: message, retry: formatDuration(backoff.wait) });
+        log.error("no backend available", { error: message, retry: formatDuration(backoff.wait) });
       const seconds = (performance.now() - began) / 1000;
       state.syncEnded({ at, trigger: "start", result: "failed", seconds, message });
       serve();
@@ -191,42 +223,35 @@ async function chooseInTheEnd(
   return undefined;
 }
 
-/** Passes SIGHUP to the current activity of the agent. */
+function handleSignals(): { readonly stop: AbortSignal; readonly wake: Wake } {
+  const stop = new AbortController();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop.abort());
+  const wake = new Wake();
+  process.on("SIGHUP", () => wake.wake());
+  return { stop: stop.signal, wake };
+}
+
+/** Passes SIGHUP to the agent's current activity. */
 class Wake {
   wake: () => void = () => {};
 
-  /** Calls `listener` from now on. */
+  /** Replaces the listener. */
   follow(listener: () => void): void {
     this.wake = listener;
   }
 
-  /** Resolves at the next one. */
+  /** Resolves at the next SIGHUP. */
   next(): Promise<void> {
     return new Promise(resolve => this.follow(resolve));
   }
 }
 
-/** Resolves some time after the signal, so that the agent ends within a second although a program hangs. */
-async function longAfter(signal: AbortSignal): Promise<void> {
+/** Resolves {@link LAST_SYNC_MS} after the signal, so that the agent ends within a second even if a program hangs. */
+async function giveUpAfter(signal: AbortSignal): Promise<void> {
   await aborted(signal);
   await Bun.sleep(LAST_SYNC_MS);
 }
 
 const LAST_SYNC_MS = 700;
-/** How long an answer over the socket waits for counters and foreign rules, in milliseconds. */
+/** Milliseconds that an answer over the socket waits for counters and foreign rules. */
 const FRESH_MS = 2000;
-
-function onlyOnce(work: () => Promise<void>): () => void {
-  let begun = false;
-  return () => {
-    if (!begun) void work();
-    begun = true;
-  };
-}
-
-function aborted(signal: AbortSignal): Promise<undefined> {
-  return new Promise(resolve => {
-    if (signal.aborted) resolve(undefined);
-    else signal.addEventListener("abort", () => resolve(undefined));
-  });
-}

@@ -3,7 +3,7 @@ import { command } from "./command.ts";
 export const schema = command({
   name: "schema",
   summary: "print the JSON Schema of the config",
-  description: "Prints the JSON Schema of the config, for editors and CI.",
+  description: "Prints the JSON Schema of the config, for use in editors and CI.",
   flags: {},
   readsPolicy: false,
   examples: ["ipmasq schema > ip-masq-agent.schema.json"],

@@ -7,9 +7,10 @@ import { loadConfig } from "../config/load.ts";
 import { formatProblems } from "../config/problem.ts";
 import type { Status } from "../inspect/status.ts";
 import { policyOf } from "../policy/policy.ts";
-import { toStandardOutput } from "../system/output.ts";
+import { isOutputDiscarded, toStandardOutput } from "../system/output.ts";
 import { printableJson } from "../system/printable.ts";
 import { ProgramError } from "../system/program.ts";
+import { aborted } from "../system/timing.ts";
 import { type AgentFlags, command, type Outcome } from "./command.ts";
 import { exemptionFor } from "./exemption.ts";
 import { choice, toggle } from "./flags.ts";
@@ -17,17 +18,17 @@ import { loadOptions, policyFlags } from "./policy.ts";
 import { BUILD } from "./version.ts";
 
 const WATCH_MS = 2000;
-/** Clears the terminal and goes to its top left corner: ED and CUP of ECMA-48. */
+/** Clears the terminal and moves the cursor to the top left corner: ED and CUP of ECMA-48. */
 const CLEAR = "\x1b[2J\x1b[H";
 
 export const status = command({
   name: "status",
-  summary: "show whether the rules are in force, and what they did",
+  summary: "show whether the policy is in force, with connections per CIDR",
   description:
-    "Shows on one screen whether the policy is in force, the backend and why it was chosen, each CIDR with its connections, recent problems, and foreign rules that conflict with the policy. Asks the active agent over the socket in --runtime-dir, or over HTTP at --listen, and compares the answer with the kernel. Without an agent, asks kernel and config. Exits with 0 if all is in sync, with 1 if not.",
+    "Shows whether the policy is in force, which backend is used and why, the connections of each CIDR, recent problems, and foreign rules that conflict with the policy. Asks the active agent, through the socket in --runtime-dir or over HTTP at --listen, and compares its answer with the kernel. If no agent answers, compares the kernel with the config. Exits with 0 if everything is in sync, otherwise with 1.",
   flags: {
-    output: choice(["text", "json"], "how to print it", "text"),
-    watch: toggle("print it again every two seconds, until Ctrl-C", "false"),
+    output: choice(["text", "json"], "output format", "text"),
+    watch: toggle("refresh every two seconds", "false"),
   },
   readsPolicy: true,
   examples: ["ipmasq status", "ipmasq status --output=json | jq .inSync", "ipmasq status --watch"],
@@ -35,13 +36,12 @@ export const status = command({
     if (!watch) return shown(await ask(flags), output);
     const stop = new AbortController();
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
+    const stopped = aborted(stop.signal);
     while (!stop.signal.aborted) {
       const { stdout = "" } = await shown(await ask(flags), output);
-      if (!toStandardOutput(output === "text" && isatty(1) ? `${CLEAR}${stdout}` : stdout)) break;
-      await Promise.race([
-        Bun.sleep(WATCH_MS),
-        new Promise(resolve => stop.signal.addEventListener("abort", resolve)),
-      ]);
+      const isRead = toStandardOutput(output === "text" && isatty(1) ? `${CLEAR}${stdout}` : stdout);
+      if (!isRead || isOutputDiscarded()) break;
+      await Promise.race([Bun.sleep(WATCH_MS), stopped]);
     }
     return { exitCode: 0 };
   },
@@ -55,8 +55,8 @@ async function shown(status: Status, output: "text" | "json"): Promise<Outcome> 
 }
 
 /**
- * The agent's answer compared with the kernel; without an agent, what kernel and config say. Asks the holder of the
- * node lock first, since only root can answer there.
+ * The agent's answer, compared with the kernel; without an agent, the status according to kernel and config. Asks
+ * through the socket first, because only root can answer there.
  */
 async function ask(flags: AgentFlags): Promise<Status> {
   const { askOverHttp, askOverSocket } = await import("../inspect/ask-agent.ts");
@@ -71,11 +71,11 @@ async function ask(flags: AgentFlags): Promise<Status> {
   if (answer === "nobody") return askKernel(flags);
   if (!(answer instanceof Error)) return lookBeside(answer, flags["masq-chain"]);
   const status = await askKernel(flags);
-  const useless = `${name} answers, but ${answer.message}; is it another program, or an agent that hangs?`;
+  const useless = `${name} answers, but ${answer.message}; check whether it is another program or an agent that hangs`;
   return { ...status, problems: [useless, ...status.problems] };
 }
 
-/** Checks an answer against the rules of the backend that it names. */
+/** The answer, checked against the rules of the backend that it names. */
 async function lookBeside(answer: Status, chain: string): Promise<Status> {
   const { besideKernel } = await import("../inspect/kernel-view.ts");
   try {
@@ -90,7 +90,7 @@ async function lookBeside(answer: Status, chain: string): Promise<Status> {
   }
 }
 
-/** What kernel and config say. What cannot be found out is among the problems. */
+/** The status according to kernel and config. What cannot be read is listed among the problems. */
 async function askKernel(flags: AgentFlags): Promise<Status> {
   const { policyStatus } = await import("../inspect/status.ts");
   const { findConflicts } = await import("../conflicts/find.ts");
@@ -106,7 +106,7 @@ async function askKernel(flags: AgentFlags): Promise<Status> {
   const { podProblems } = await import("../inspect/pods.ts");
   const unknown = { cidrs: [], outbound: [], conflicts: [], inSync: false };
   if (!loaded.ok)
-    return { ...common, ...unknown, why: "the config is wrong", problems: formatProblems(loaded.problems) };
+    return { ...common, ...unknown, why: "the config has errors", problems: formatProblems(loaded.problems) };
   const policy = policyOf(loaded.config, policyFlags(flags));
   const problems = [...formatProblems(loaded.problems), ...podProblems(policy, networkInterfaces())];
   try {
@@ -128,11 +128,11 @@ async function askKernel(flags: AgentFlags): Promise<Status> {
       writer: backend.writer,
       reason,
       inSync,
-      ...(inSync ? {} : { why: "the kernel does not hold what the config says; see ipmasq diff" }),
+      ...(inSync ? {} : { why: "the rules in the kernel differ from the config; run ipmasq diff" }),
       ...policyStatus(policy, counters),
       conflicts: [...conflicts],
       ...(note !== undefined && { notes: [note] }),
-      problems: [...problems, ...unread.map(it => `foreign rules could not be read: ${it}`)],
+      problems: [...problems, ...unread.map(it => `foreign rules not read: ${it}`)],
     };
   } catch (error) {
     if (!(error instanceof ProgramError)) throw error;

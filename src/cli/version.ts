@@ -1,11 +1,11 @@
 import { command } from "./command.ts";
 import { choice } from "./flags.ts";
 
-/** Set when the binary is built; in a checkout there is no build to tell of. */
+/** Set when the binary is built; undefined when the code runs from a checkout. */
 declare const IPMASQ_VERSION: string | undefined;
 declare const IPMASQ_COMMIT: string | undefined;
 
-/** What this is a build of. */
+/** The versions that identify this build. */
 export const BUILD = {
   version: typeof IPMASQ_VERSION === "string" ? IPMASQ_VERSION : "0.0.0-checkout",
   commit: typeof IPMASQ_COMMIT === "string" ? IPMASQ_COMMIT : "unknown",
@@ -14,9 +14,9 @@ export const BUILD = {
 
 export const version = command({
   name: "version",
-  summary: "print version, commit and the version of Bun",
-  description: "Prints which ipmasq this is, from which commit it was built, and with which Bun.",
-  flags: { output: choice(["text", "json"], "how to print it", "text") },
+  summary: "print the versions of ipmasq and Bun",
+  description: "Prints the version of ipmasq, the commit it was built from, and the version of Bun.",
+  flags: { output: choice(["text", "json"], "output format", "text") },
   readsPolicy: false,
   examples: ["ipmasq version --output=json"],
   async run({ output }) {

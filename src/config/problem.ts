@@ -1,3 +1,4 @@
+import { withRemedy } from "../system/errors.ts";
 import { printable } from "../system/printable.ts";
 import type { WarningName } from "./warnings.ts";
 
@@ -29,17 +30,25 @@ interface About {
 }
 
 /** One line, `file:line:column: key: what; remedy`, with control characters escaped; a warning ends with its name. */
-function formatProblem(problem: Problem): string {
-  const { at, key, what, remedy } = problem;
+function formatProblem(problem: Problem, labelled: boolean): string {
+  const { at, key } = problem;
   const place = [at.file, at.line, at.column].filter(part => part !== undefined).join(":");
-  const [warning, name] = problem.severity === "warning" ? [["warning"], ` [${problem.name}]`] : [[], ""];
+  const label = labelled && problem.severity === "warning" ? ["warning"] : [];
   const path = key === undefined ? [] : [key];
-  return printable(`${[place, ...warning, ...path, `${what}; ${remedy}`].join(": ")}${name}`);
+  const name = problem.severity === "warning" ? ` [${problem.name}]` : "";
+  return printable(`${[place, ...label, ...path, withRemedy(problem)].join(": ")}${name}`);
 }
 
-/** Errors before warnings, each in the order in which they stand in the files; no more than 50 of them. */
-export function formatProblems(problems: readonly Problem[]): string[] {
-  const lines = problems.toSorted(comparePlaces).slice(0, MOST_PRINTED).map(formatProblem);
+/**
+ * One line per problem, errors before warnings, in the order of the files; at most 50.
+ *
+ * @param labelled whether a warning says that it is one; a log line shows its level anyway
+ */
+export function formatProblems(problems: readonly Problem[], labelled = true): string[] {
+  const lines = problems
+    .toSorted(comparePlaces)
+    .slice(0, MOST_PRINTED)
+    .map(it => formatProblem(it, labelled));
   const more = problems.length - lines.length;
   if (more > 0) lines.push(`and ${more} more ${more === 1 ? "problem" : "problems"}`);
   return lines;

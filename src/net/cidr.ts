@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import { normalizeCidr, parseCidr } from "cidr-tools";
+import { withRemedy } from "../system/errors.ts";
 import type { ParseFailure } from "./parse-failure.ts";
 
 /** An address family, by the names that nft gives them. */
@@ -79,7 +80,7 @@ export class Cidr {
   static literal(text: string): Cidr {
     const cidr = Cidr.parse(text);
     if (cidr instanceof Cidr) return cidr;
-    throw new TypeError(`${cidr.what}; ${cidr.remedy}`);
+    throw new TypeError(withRemedy(cidr));
   }
 
   contains(other: Cidr | Address): boolean {

@@ -1,9 +1,14 @@
-/** The message of anything that was thrown. */
+/** The message of a thrown value. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** The code of an error of the system or of a library, as in `ENOENT`; undefined if it has none. */
+/** The code of an error of the system or of a library, such as `ENOENT`; undefined if it has none. */
 export function codeOf(error: unknown): string | undefined {
   return error instanceof Error && "code" in error ? `${error.code}` : undefined;
+}
+
+/** What is wrong and how to fix it, in the form of every message: `what; remedy`. The remedy may be empty. */
+export function withRemedy({ what, remedy }: { readonly what: string; readonly remedy: string }): string {
+  return remedy === "" ? what : `${what}; ${remedy}`;
 }

@@ -1,8 +1,8 @@
-/** Remembers the last message about a condition, so that a lasting condition is reported once. */
+/** Remembers the last message about a condition, so that a lasting condition is logged once. */
 export class LastSaid {
   #text: string | undefined;
 
-  /** Whether a message differs from the previous one; remembers it. Undefined: the condition is over. */
+  /** Whether the message differs from the last one. Pass undefined when the condition ends. */
   isNews(text: string | undefined): boolean {
     const isNews = text !== this.#text;
     this.#text = text;

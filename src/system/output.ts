@@ -1,23 +1,22 @@
-import { appendFileSync, constants, fstatSync, openSync, writeSync } from "node:fs";
+import { appendFileSync, constants, fstatSync, openSync, statSync, writeSync } from "node:fs";
 import { codeOf, messageOf } from "./errors.ts";
 
 const STDOUT = 1;
 const STDERR = 2;
 
-/** Standard output cannot be written, for another reason than a reader that closed the pipe. */
+/** Standard output cannot be written. A reader that closes the pipe is not an error. */
 export class OutputError extends Error {
   override readonly name = "OutputError";
 }
 
-/** Milliseconds between tries on a full pipe that does not block. */
+/** Milliseconds between attempts to write to a full non-blocking pipe. */
 const FULL_MS = 5;
 
 /**
- * Appends all of `text` to standard output. Waits while a pipe takes no more. Returns false if the reader closed the
- * pipe, as `head` does once it has enough. Throws {@link OutputError}.
+ * Appends text to standard output and waits while a pipe is full. Returns false if the reader closed the pipe, as
+ * `head` does. Throws {@link OutputError}.
  *
- * `Bun.write` is not used because it truncates a file that it has nothing to add to, and `appendFileSync` gives up at a
- * full pipe that does not block (EAGAIN).
+ * `Bun.write` would truncate a file if the text is empty, and `appendFileSync` fails on a full non-blocking pipe (EAGAIN).
  */
 export function toStandardOutput(text: string): boolean {
   let rest: Uint8Array = new TextEncoder().encode(text);
@@ -34,23 +33,28 @@ export function toStandardOutput(text: string): boolean {
   return true;
 }
 
-/** Writes to standard error. Text that cannot be written, as to a full disk, is lost without an error. */
+/** Whether standard output is /dev/null. Bun opens /dev/null at its start if standard output is closed. */
+export function isOutputDiscarded(): boolean {
+  return fstatSync(STDOUT).rdev === statSync("/dev/null", { throwIfNoEntry: false })?.rdev;
+}
+
+/** Writes to standard error. Text that cannot be written, for example to a full disk, is lost without an error. */
 export function toStandardError(text: string): void {
   try {
     appendFileSync(STDERR, text);
   } catch {
-    // there is nowhere to report it
+    // There is no other place to report it.
   }
 }
 
 /**
- * Returns a function that writes lines to a pipe without waiting for its reader; it returns false if the line is lost
- * because the pipe is full. Other files are written to as by {@link toStandardError}.
+ * A function that writes a line to a pipe without waiting for the reader, and returns false if the pipe is full and the
+ * line is lost. If the file is not a pipe, it writes like {@link toStandardError}.
  *
- * It reopens the pipe through /proc, so that only this descriptor does not block. systemd's journal is a socket with a
- * buffer of 8 MiB.
+ * The pipe is reopened through /proc, so that only this descriptor is non-blocking. systemd's journal is not a pipe but
+ * a socket, with a buffer of 8 MiB.
  *
- * @param fd the pipe, standard error unless a test says otherwise
+ * @param fd the pipe; only tests set it
  */
 export function lineWriter(fd = STDERR): (line: string) => boolean {
   const pipe = reopened(fd);
@@ -60,7 +64,7 @@ export function lineWriter(fd = STDERR): (line: string) => boolean {
       return true;
     };
   }
-  // The rest of a line longer than 4096 bytes, the most that a pipe takes whole or not at all.
+  // The rest of a line over 4096 bytes (PIPE_BUF), because longer writes are not atomic.
   let rest = new Uint8Array();
   return line => {
     try {

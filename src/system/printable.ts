@@ -1,10 +1,10 @@
 /**
- * Control characters, characters that are invisible or change the direction of writing, blanks outside of ASCII, and
- * halves of surrogate pairs: characters that a terminal obeys or does not show.
+ * Characters that a terminal interprets or does not show: control characters, invisible characters, changes of the
+ * writing direction, non-ASCII blanks, and unpaired surrogates.
  */
 const UNPRINTABLE = /(?! )[\p{Cc}\p{Cf}\p{Cs}\p{Z}\p{Default_Ignorable_Code_Point}\u2800]/gu;
 
-/** A text on one line that a terminal only shows, with unprintable characters escaped, as in `\n` and `\u{1b}`. */
+/** The text on one line, with unprintable characters escaped, such as `\n` and `\u{1b}`. */
 export function printable(text: string): string {
   return text.replace(UNPRINTABLE, character => {
     const code = character.codePointAt(0) ?? 0;
@@ -13,14 +13,14 @@ export function printable(text: string): string {
   });
 }
 
-/** The same for several lines: line feeds and tabs stay. */
+/** The same for several lines: keeps line feeds and tabs. */
 export function printableLines(text: string): string {
   return text.replace(UNPRINTABLE, character =>
     character === "\n" || character === "\t" ? character : printable(character),
   );
 }
 
-/** JSON text that a terminal only shows. It means the same: the escapes are those of JSON strings. */
+/** JSON with the same meaning, with unprintable characters escaped as in JSON strings. */
 export function printableJson(json: string): string {
   return json.replace(UNPRINTABLE, character =>
     character === "\n"

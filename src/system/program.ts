@@ -1,6 +1,6 @@
-import { codeOf, messageOf } from "./errors.ts";
+import { codeOf, messageOf, withRemedy } from "./errors.ts";
 
-/** What a program left behind when it ended. */
+/** The result of a program that ran to its end. */
 export interface Ended {
   readonly exitCode: number;
   readonly stdout: string;
@@ -8,18 +8,18 @@ export interface Ended {
 }
 
 /**
- * Why a program failed. Callers branch on this kind instead of searching texts.
+ * Why a program failed. Callers branch on this kind, not on error texts.
  *
  * - `not-permitted`: a capability is missing
  * - `not-found`: the program is not installed
- * - `unsupported`: the kernel, or this version of the program, cannot do it
+ * - `unsupported`: the kernel or this version of the program lacks the feature
  * - `crashed`: the program ended by a signal such as SIGSEGV
- * - `timed-out`: it was ended because it took longer than its deadline
- * - `refused`: program or kernel rejected the input
+ * - `timed-out`: the program missed its deadline and was killed
+ * - `refused`: the program or the kernel rejected the input
  * - `busy`: another process holds a lock or uses the object
- * - `incompatible`: it cannot read what another program wrote
- * - `too-large`: a message to the kernel, or the program's output, was longer than allowed
- * - `exhausted`: the system has no file descriptor, process or memory left for it
+ * - `incompatible`: the program cannot read rules that another program wrote
+ * - `too-large`: a message to the kernel, or the program's output, was too long
+ * - `exhausted`: the system is out of file descriptors, processes or memory
  */
 export type FailureKind =
   | "not-permitted"
@@ -39,62 +39,62 @@ export class ProgramError extends Error {
 
   constructor(
     readonly kind: FailureKind,
-    /** The command line, as one would type it. */
+    /** The command line as typed in a shell. */
     readonly command: string,
-    /** What happened, in a few words: the program's own message where it gave one. For people only. */
+    /** What happened: the program's own message, if it printed one. For people only. */
     readonly what: string,
-    /** What the user can do about it. For people only. */
+    /** What the user can do; may be empty. For people only. */
     readonly remedy: string,
-    /** Undefined if the program never ran or was stopped. */
+    /** Undefined if the program did not start or was killed. */
     readonly exitCode?: number,
   ) {
-    super(`${command}: ${what}${remedy === "" ? "" : `; ${remedy}`}`);
+    super(`${command}: ${withRemedy({ what, remedy })}`);
   }
 }
 
-/** The kind of failure behind an error; undefined if no program failed. */
+/** The kind of a {@link ProgramError}; undefined for other errors. */
 export function failureKind(error: unknown): FailureKind | undefined {
   return error instanceof ProgramError ? error.kind : undefined;
 }
 
-/** What a program may take. */
+/** Limits for a program. If it exceeds one, it is killed together with its child processes. */
 export interface RunLimits {
-  /** After so many milliseconds the program and all that it started are killed. */
+  /** Milliseconds. */
   readonly deadline?: number | undefined;
-  /** The most that the program may print, in bytes; otherwise it is killed. */
+  /** The maximum length of its output, in bytes. */
   readonly mostOutput?: number | undefined;
 }
 
 export interface RunOptions extends RunLimits {
-  /** What the program reads on standard input; nothing if left out. */
+  /** The program's standard input. */
   readonly input?: string | undefined;
 }
 
-/** In milliseconds, where the caller knows nothing better. */
+/** The default deadline, in milliseconds. */
 const DEADLINE_MS = 60_000;
 
 /**
- * A deadline for a tool of the kernel, in milliseconds. nft takes 2 s to load 100,000 elements, which are 10 MB of text, and
- * as long to list them, on a core of its own.
+ * A deadline for nft and iptables, in milliseconds. Measured: nft loads or lists 100,000 elements (10 MB of text) in 2 s
+ * on an idle core.
  *
- * @param size of what it reads or prints, in bytes
+ * @param size the length of its input or output, in bytes
  */
 export function deadlineFor(size = 0): number {
   return 15_000 + size / 200;
 }
 
-/** Milliseconds that a pipe may stay open after its program ended, because a child of the program still holds it. */
+/** Milliseconds that a child process may keep the pipes open after the program ended. */
 const PIPE_MS = 1000;
 
-/** The most that a program may print, in bytes: a table of 264,000 elements is 40 MB of JSON. */
 const MIB = 1024 * 1024;
+/** The default limit of the output, in bytes. A table of 264,000 elements is 40 MB of JSON. */
 const MOST_OUTPUT = 256 * MIB;
 
 /**
- * Runs a program to its end, without a shell, in the C locale and in a process group of its own.
+ * Runs a program to its end, without a shell, in the C locale and in its own process group.
  *
- * @param argv the program, looked up in PATH, and its arguments
- * @throws ProgramError if the program cannot be started, crashes, misses its deadline or prints too much; not for its exit code
+ * @param argv the program, which is searched in PATH, and its arguments
+ * @throws ProgramError if the program cannot start, crashes or exceeds a limit; an exit code is not an error
  */
 export async function run(argv: readonly string[], options: RunOptions = {}): Promise<Ended> {
   const { input, deadline = DEADLINE_MS, mostOutput = MOST_OUTPUT } = options;
@@ -109,14 +109,14 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
   };
   const timer = setTimeout(() => kill("timed-out"), deadline);
   void output.tooMuch.then(() => kill("too-large"));
-  // A process that waits for a device cannot be killed, so this does not wait for it after giving up.
+  // A process in uninterruptible sleep cannot be killed, so this stops waiting for it.
   const exitCode = await Promise.race([child.exited, output.abandoned]);
-  const patience = setTimeout(() => {
+  const pipeTimer = setTimeout(() => {
     killGroup(child.pid);
     output.giveUp();
   }, PIPE_MS);
   await output.closed;
-  clearTimeout(patience);
+  clearTimeout(pipeTimer);
   clearTimeout(timer);
   if (killed === "timed-out")
     throw new ProgramError(
@@ -133,7 +133,7 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
     throw new ProgramError("crashed", command, what, "", exitCode);
   }
   if (child.signalCode) {
-    const remedy = "another process or the kernel killed it; memory may be short";
+    const remedy = "another process or the kernel killed it; check whether memory is short";
     throw new ProgramError("exhausted", command, `was killed by ${child.signalCode}`, remedy, exitCode);
   }
   return ended;
@@ -163,11 +163,16 @@ function start(argv: readonly string[], command: string, input: string | undefin
         `check that it is executable: ${argv[0]}`,
       );
     }
-    throw new ProgramError("exhausted", command, messageOf(error), "see the limits of files and processes");
+    throw new ProgramError(
+      "exhausted",
+      command,
+      messageOf(error),
+      "check the limits of open files and processes",
+    );
   }
 }
 
-/** Ends a program and everything that it started. */
+/** Kills a program and its child processes. */
 function killGroup(pid: number): void {
   try {
     process.kill(-pid, "SIGKILL");
@@ -177,20 +182,20 @@ function killGroup(pid: number): void {
 }
 
 const CRASHES = ["SIGILL", "SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV"];
-/** 128 and the number of such a signal, as a shell in between reports it. */
+/** 128 plus the number of such a signal: the exit code of a shell whose child crashed. */
 const CRASH_CODES = [132, 134, 135, 136, 139];
 
 function isCrash(signal: Bun.Subprocess["signalCode"], exitCode: number): boolean {
   return signal === null ? CRASH_CODES.includes(exitCode) : CRASHES.includes(`${signal}`);
 }
 
-/** Reads both streams of a program until they are closed, or until `giveUp`. */
+/** Reads both streams of a program until they close, or until `giveUp`. */
 class Output {
-  /** Settles when both streams are closed or given up. */
+  /** Settles when both streams are closed or abandoned. */
   readonly closed: Promise<unknown>;
-  /** Settles if the program printed more than it may. */
+  /** Settles if the output exceeds its limit. */
   readonly tooMuch: Promise<void>;
-  /** Settles with -1 PIPE_MS after reading was given up. */
+  /** Settles with -1, PIPE_MS after `giveUp`. */
   readonly abandoned: Promise<number>;
   readonly #tooMuch = Promise.withResolvers<void>();
   readonly #abandoned = Promise.withResolvers<number>();

@@ -1,7 +1,4 @@
-/**
- * The result of `work`, or undefined if it takes longer than that many milliseconds. The work itself goes on.
- * Rejects as `work` does.
- */
+/** The result of `work`, or undefined if it takes longer than `milliseconds`. Does not stop the work. Rejects like `work`. */
 export async function within<T>(milliseconds: number, work: Promise<T>): Promise<T | undefined> {
   const late = Promise.withResolvers<undefined>();
   const timer = setTimeout(() => late.resolve(undefined), milliseconds);
@@ -12,11 +9,20 @@ export async function within<T>(milliseconds: number, work: Promise<T>): Promise
   }
 }
 
+/** Resolves when the signal aborts. */
+export function aborted(signal: AbortSignal): Promise<undefined> {
+  return new Promise(resolve => {
+    if (signal.aborted) resolve(undefined);
+    else signal.addEventListener("abort", () => resolve(undefined));
+  });
+}
+
 /**
- * How long to wait after failures in a row: twice as long after each.
+ * The delay before the next attempt, which doubles with each failure in a row.
  *
- * @param failures 1 or more
- * @param first after the first failure; `most` bounds it, in the same unit
+ * @param failures at least 1
+ * @param first the delay after the first failure, in the same unit as the result
+ * @param most the upper limit, in the same unit
  */
 export function retryDelay(failures: number, first: number, most: number): number {
   return Math.min(first * 2 ** (failures - 1), most);

@@ -10,7 +10,7 @@ import { Folder } from "../config/folder.ts";
 
 const COMMANDS = ["run", "status", "explain", "diff", "check", "render", "cleanup", "schema", "version"];
 
-describe("what is used wrongly exits with 64 and says what to do", () => {
+describe("wrong usage exits with 64 and a remedy", () => {
   test.each([
     ["chekc", 'unknown command "chekc"; did you mean "check"?'],
     ["frobnicate", 'unknown command "frobnicate"; see "ipmasq --help"'],
@@ -22,16 +22,16 @@ describe("what is used wrongly exits with 64 and says what to do", () => {
     ["resync-interval=60", 'unexpected argument "resync-interval=60"; did you mean "--resync-interval=60"?'],
     ["check masq_chain=X", 'unexpected argument "masq_chain=X"; did you mean "--masq_chain=X"?'],
     ["--enable-ipv6 true check", 'unexpected argument "true"; write --enable-ipv6=true'],
-    ["--version=maybe", '--version: "maybe" is neither true nor false; write true or false'],
+    ["--version=maybe", '--version: "maybe" is not a boolean; write true or false'],
     ["check --config", "--config needs a value; write --config=PATH"],
     ["check --config=", "--config: the path is empty; write --config=PATH"],
     ["status --runtime-dir=", "--runtime-dir: the path is empty; write --runtime-dir=PATH"],
-    ["check --enable-ipv6=maybe", '--enable-ipv6: "maybe" is neither true nor false; write true or false'],
+    ["check --enable-ipv6=maybe", '--enable-ipv6: "maybe" is not a boolean; write true or false'],
     ["check --no-enable-ipv6=true", '--no-enable-ipv6 takes no value; leave out "=true"'],
-    ["check --backend=ipvs", '--backend: "ipvs" is not one of its values; write auto, nftables or iptables'],
+    ["check --backend=ipvs", '--backend: "ipvs" is not a valid value; write auto, nftables or iptables'],
     [
       "check --log-level=trace",
-      '--log-level: "trace" is not one of its values; write error, warn, info or debug',
+      '--log-level: "trace" is not a valid value; write error, warn, info or debug',
     ],
     ["check --resync-interval=1.5", '--resync-interval: "1.5" has no unit; did you mean "1.5s"?'],
     [
@@ -46,10 +46,7 @@ describe("what is used wrongly exits with 64 and says what to do", () => {
     ],
     ['check --masq-chain="IP-MASQ"', '--masq-chain: "IP-MASQ" contains quotes; did you mean IP-MASQ?'],
     ["check --v=high", '--v: "high" is not a level; write a whole number'],
-    [
-      "render --format=xml",
-      '--format: "xml" is not one of its values; write nft-json, nft or iptables-restore',
-    ],
+    ["render --format=xml", '--format: "xml" is not a valid value; write nft-json, nft or iptables-restore'],
   ])("ipmasq %s", async (line, message) => {
     expect(await ipmasq(line.split(" "))).toEqual({
       stdout: "",
@@ -58,12 +55,12 @@ describe("what is used wrongly exits with 64 and says what to do", () => {
     });
   });
 
-  test("all values that are wrong are told at once", async () => {
+  test("all wrong values are reported at once", async () => {
     const { stderr } = await ipmasq(["check", "--to-ports=0", "--resync-interval=x"]);
     expect(stderr.match(/^ipmasq: --/gm)).toHaveLength(2);
   });
 
-  test("the environment is told by its names", async () => {
+  test("errors in the environment name the variable", async () => {
     const environment = { IPMASQ_TO_PORTS: "x", IPMASQ_ENABLE_IPV: "true", IPMASQ_PORT: "tcp://10.0.0.1:80" };
     const { stderr, exitCode } = await ipmasq(["check"], environment);
     expect(exitCode).toBe(64);
@@ -73,7 +70,7 @@ describe("what is used wrongly exits with 64 and says what to do", () => {
   });
 });
 
-test("a flag beats the environment, which beats the default", async () => {
+test("a flag overrides the environment, which overrides the default", async () => {
   const chain = async (argv: string[], environment = {}) =>
     /chain (\S+) \{\n\t\tip daddr/.exec((await ipmasq(["render", ...argv], environment)).stdout)?.[1];
   expect(await chain([])).toBe("IP-MASQ-AGENT");
@@ -81,7 +78,7 @@ test("a flag beats the environment, which beats the default", async () => {
   expect(await chain(["-masq-chain=FROM-FLAG"], { IPMASQ_MASQ_CHAIN: "FROM-ENV" })).toBe("FROM-FLAG");
 });
 
-test("a general flag that says false is not given", async () => {
+test("--help=false and --version=false have no effect", async () => {
   const { stdout: overview } = await ipmasq(["--help"]);
   const { stdout: version } = await ipmasq(["--version"]);
   for (const off of [
@@ -111,7 +108,7 @@ test.each([
   expect(exitCode).toBe(0);
 });
 
-test("an empty list of ports is no list, from a flag or the environment", async () => {
+test("an empty list of ports means any port, from a flag and from the environment", async () => {
   const render = async (argv: string[], environment = {}) =>
     (await ipmasq(["render", ...argv], environment)).stdout;
   const none = await render([]);
@@ -125,7 +122,7 @@ test.each([
   "--v=2 --resync-interval=60",
   "--resync-interval=3600 --enable-ipv6=T --v=-1",
   "--to-ports=42-44,42-43",
-])("arguments of ip-masq-agent's and AKS' manifests are taken as they are: %s", async line => {
+])("accepts the arguments of ip-masq-agent's and AKS' manifests: %s", async line => {
   expect(await ipmasq(["check", ...line.split(" ")])).toMatchObject({
     stderr: "",
     exitCode: 0,
@@ -156,7 +153,7 @@ describe("Bun's own variables", () => {
     }
   });
 
-  test("each has an effect, and an empty one has none", async () => {
+  test("each variable has an effect unless it is empty", async () => {
     await using folder = await Folder.create({ "preload.js": "process.stderr.write('loaded\\n')" });
     const { stdout, stderr } = await ipmasq(["version"]);
     const empty = Object.fromEntries(BUN_VARIABLES.map(name => [name, ""]));
@@ -172,12 +169,12 @@ describe("Bun's own variables", () => {
   });
 });
 
-test("the flags that GKE sets are taken as they are", async () => {
+test("accepts the flags that GKE sets", async () => {
   const { stdout, stderr, exitCode } = await ipmasq(
     "render --masq-chain=IP-MASQ --nomasq-all-reserved-ranges --v=2 --logtostderr=true".split(" "),
   );
   expect(exitCode).toBe(0);
-  expect(stderr).toBe("ipmasq: --logtostderr: klog's flags have no effect here\n");
+  expect(stderr).toBe("ipmasq: --logtostderr: ignored; accepted for klog compatibility\n");
   expect(stdout).toContain("chain IP-MASQ {");
   expect(stdout).toContain('240.0.0.0/4 comment "--nomasq-all-reserved-ranges"');
 });
@@ -193,7 +190,7 @@ describe("help", () => {
     },
   );
 
-  test("the overview names every command and every flag of the agent", async () => {
+  test("the overview lists every command and every flag of the agent", async () => {
     const { stdout } = await ipmasq(["--help"]);
     for (const command of COMMANDS) expect(stdout).toMatch(new RegExp(`^ {2}${command} +\\w`, "m"));
     const flags = stdout.match(/^ {2}--[\w-]+/gm)?.map(it => it.trim());
@@ -217,7 +214,7 @@ describe("explain", () => {
   const explain = (words: string, input = "") =>
     run([BINARY, "explain", ...words.split(" ").filter(Boolean)], { input });
 
-  test("says it in words, or as JSON", async () => {
+  test("prints text or JSON", async () => {
     expect(await explain("10.244.1.2 10.96.0.10 --port=53 --protocol udp")).toMatchObject({
       exitCode: 0,
       stderr: "",
@@ -230,7 +227,7 @@ describe("explain", () => {
     expect(JSON.parse(stdout)).toMatchObject({ verdict: "masquerade", destination: "8.8.8.8" });
   });
 
-  test("reads many, and goes on behind a line that is wrong", async () => {
+  test("reads lines, and continues after an invalid one", async () => {
     const input = "10.0.0.1\n\n# a comment\nexample.com\n10.244.1.2 192.168.1.1 # another\n";
     expect(await explain("", input)).toMatchObject({
       exitCode: 1,
@@ -238,26 +235,26 @@ describe("explain", () => {
         "10.0.0.1\tkeep\t10.0.0.1 is in the non-masquerade CIDR 10.0.0.0/8 (default)\n" +
         "10.244.1.2 192.168.1.1\tkeep\t192.168.1.1 is in the non-masquerade CIDR 192.168.0.0/16 (default)\n",
       stderr:
-        'standard input:4: "example.com" is not an IP address; give its address: names are not looked up\n',
+        'standard input:4: "example.com" is not an IP address; write an address, because names are not resolved\n',
     });
   });
 
-  test("says that standard input is a directory", async () => {
+  test("reports that standard input is a directory", async () => {
     expect(await run(["sh", "-c", '"$0" explain </', BINARY])).toEqual({
       exitCode: 64,
       stdout: "",
-      stderr: "ipmasq: standard input cannot be read: Directories cannot be read like files\n",
+      stderr: "ipmasq: cannot read standard input: Directories cannot be read like files\n",
     });
   });
 
   test.each([
-    ["example.com", '"example.com" is not an IP address; give its address: names are not looked up'],
-    ["10.0.0.1 ::1", "10.0.0.1 and ::1 are of different families; write two of the same family"],
-    ["10.0.0.1 10.0.0.2 10.0.0.3", 'unexpected argument "10.0.0.3"; write SRC DST, or only DST'],
+    ["example.com", '"example.com" is not an IP address; write an address, because names are not resolved'],
+    ["10.0.0.1 ::1", "10.0.0.1 and ::1 are of different families; write two addresses of one family"],
+    ["10.0.0.1 10.0.0.2 10.0.0.3", 'unexpected argument "10.0.0.3"; write SRC DST or DST'],
     ["10.0.0.1 --port=0", '--port: "0" is not a port; write a number from 1 to 65535'],
     [
       "10.0.0.1 --protocol=http",
-      '--protocol: "http" is not a protocol that is known; write tcp, udp, sctp, icmp or icmpv6',
+      '--protocol: "http" is not a valid value; write tcp, udp, sctp, icmp or icmpv6',
     ],
   ])("%s", async (words, message) => {
     expect(await explain(words)).toMatchObject({ exitCode: 64, stdout: "", stderr: `ipmasq: ${message}\n` });
@@ -288,7 +285,14 @@ describe("check", () => {
       'c:1:1: warning: CidrLimit: the key has other capitals than usual; write "cidrLimit" [key-capitals]\n',
     ],
     [
-      "right, but unwise",
+      "hasty",
+      "resyncInterval: 500ms\n",
+      [],
+      0,
+      'c:1:17: warning: resyncInterval: "500ms" is too short and counts as 1s; write at least 1s [interval-raised]\n',
+    ],
+    [
+      "valid, but unwise",
       "resyncInterval: 5s\n",
       ["--strict"],
       1,
@@ -307,7 +311,7 @@ describe("check", () => {
     expect(ended).toEqual({ stdout: stdout.replace("c:", `${folder.path}/c:`), stderr: "", exitCode });
   });
 
-  test("a config that is not there", async () => {
+  test("a missing config", async () => {
     const { stdout, exitCode } = await ipmasq(["check"]);
     expect({ stdout, exitCode }).toEqual({
       stdout: "/etc/config/ip-masq-agent: does not exist, so the defaults apply\n",
@@ -316,16 +320,16 @@ describe("check", () => {
   });
 });
 
-test("check of a directory without any file says so", async () => {
+test("check of an empty directory", async () => {
   await using folder = await Folder.create({});
   const { stdout, exitCode } = await ipmasq(["check", `--config=${folder.path}`]);
   expect({ stdout, exitCode }).toEqual({
-    stdout: `${folder.path}: holds no config, so the defaults apply\n`,
+    stdout: `${folder.path}: contains no config, so the defaults apply\n`,
     exitCode: 0,
   });
 });
 
-describe("a path that was given and does not exist is an error", () => {
+describe("a given path that does not exist is an error", () => {
   const LINE = "/none: does not exist; correct the path, or create the file\n";
   test.each([
     ["check", "--config=/none", 1],
@@ -341,7 +345,7 @@ describe("a path that was given and does not exist is an error", () => {
     expect(ended.exitCode).toBe(exitCode);
   });
 
-  test("by a variable too", async () => {
+  test("from a variable too", async () => {
     const { stdout, exitCode } = await ipmasq(["check"], { IPMASQ_CONFIG: "/none" });
     expect([stdout, exitCode]).toEqual([LINE, 1]);
   });
@@ -356,7 +360,20 @@ describe("render", () => {
     expect(JSON.parse(stdout).nftables).toHaveLength(11);
   });
 
-  test("prints nothing of a wrong config but what is wrong with it", async () => {
+  test.each([
+    ["nft", "", ["ip", "ip6"]],
+    ["nft", "ip", ["ip"]],
+    ["nft", "ip6", ["ip6"]],
+    ["nft-json", "", ["ip", "ip6"]],
+    ["nft-json", "ip6", ["ip6"]],
+  ])("prints as %s the family %p", async (format, family, families) => {
+    const only = family === "" ? [] : [`--family=${family}`];
+    const { stdout } = await ipmasq(["render", "--enable-ipv6", `--format=${format}`, ...only]);
+    const pattern = format === "nft" ? /^table (ip6?) /gm : /"add":\{"table":\{"family":"(ip6?)"/g;
+    expect(new Set(stdout.matchAll(pattern).map(([, found = ""]) => found))).toEqual(new Set(families));
+  });
+
+  test("prints only the problems of a config with errors", async () => {
     await using folder = await Folder.create({ c: "cidrLimit: 0\n" });
     const { stdout, stderr, exitCode } = await ipmasq(["render", `--config=${folder.path}/c`]);
     expect([stdout, exitCode]).toEqual(["", 1]);
@@ -366,7 +383,7 @@ describe("render", () => {
 
 const shell = (script: string) => run(["bash", "-c", script, BINARY]);
 
-test("what is printed is added to a file", async () => {
+test("output is appended to a file", async () => {
   const file = join(tmpdir(), `ipmasq-print-${process.pid}`);
   const { stdout } = await shell(
     `echo old >${file}; $0 version >>${file} 2>>${file}; cat ${file}; rm ${file}`,
@@ -377,7 +394,7 @@ test("what is printed is added to a file", async () => {
 test.each([
   ...["version", "help", "schema", "check", "render", "render --format=nft-json", "explain 192.0.2.1"],
   ...["diff --help", "diff --from=/dev/null --to=/dev/null", "status --listen="],
-])("%s: a reader that closes the pipe is no fault, and a full disk is", async line => {
+])("%s: a closed pipe is not an error, but a full disk is", async line => {
   const command = `PATH= $0 ${line}`;
   const { exitCode, stdout, stderr } = await shell(command);
   expect(await shell(`${command} | true; exit \${PIPESTATUS[0]}`)).toEqual({ exitCode, stdout: "", stderr });
@@ -393,8 +410,13 @@ test("status --watch ends when the disk is full", async () => {
   expect(full.stderr).toMatch(/^ipmasq: cannot print: ENOSPC.*\n$/);
 });
 
+test("status --watch ends with 0 when standard output is closed", async () => {
+  const ended = await shell("PATH= $0 status --watch --listen= --config=/none >&-");
+  expect(ended).toMatchObject({ exitCode: 0, stderr: "" });
+});
+
 test.each(["text", "json"])(
-  "status --watch ends with 0 once its reader has enough: %s",
+  "status --watch ends with 0 when its reader closes the pipe: %s",
   async output => {
     const script = `exec 3>&1; (PATH= $0 status --watch --listen= --config=/none --output=${output}; echo "code $?" >&3) | head -1`;
     const { stdout, stderr } = await run(["bash", "-c", script, BINARY]);
@@ -404,7 +426,7 @@ test.each(["text", "json"])(
   15_000,
 );
 
-test("a pipe that is full and does not block gets everything", async () => {
+test("a full non-blocking pipe receives the whole output", async () => {
   await using folder = await Folder.create({
     config: `cidrLimit: 9000\nnonMasqueradeCIDRs:\n${Array.from({ length: 9000 }, (_, i) => `  - 10.${i >> 8}.${i & 255}.0/24\n`).join("")}`,
   });

@@ -191,7 +191,7 @@ test("SIGTERM while the backend is chosen ends the agent at once, and a second o
   for (let i = 0; i < 3; i++) agent.kill("SIGTERM");
   expect(await agent.exited).toBe(0);
   expect(performance.now() - before).toBeLessThan(1000);
-  expect((await log.all()).map(line => line.replace(/^\S+ /, ""))).toEqual(["INFO  ipmasq ends"]);
+  expect((await log.all()).map(line => line.replace(/^\S+ /, ""))).toEqual(["INFO  agent stopped"]);
 });
 
 test("SIGHUP that comes often while there is nothing to write with leaves no trace but tries", async () => {
@@ -208,7 +208,7 @@ test("SIGHUP that comes often while there is nothing to write with leaves no tra
   agent.kill("SIGTERM");
   expect(await agent.exited).toBe(0);
   const said = (await log.all()).map(line => line.replace(/^\S+ /, ""));
-  expect(said).toEqual(["INFO  ipmasq ends"]);
+  expect(said).toEqual(["INFO  agent stopped"]);
 });
 
 test("a conflict is logged once and counted", async () => {

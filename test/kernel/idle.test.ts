@@ -70,7 +70,7 @@ test.each(WRITERS)(
     expect(new Set(lines)).toEqual(new Set(expected));
     for (const it of expected) expect(lines.filter(line => line === it).length, it).toBeWithin(2, 5);
     expect(await agent.end()).toBe(0);
-    expect((await agent.log.all()).map(line => line.replace(/^\S+ /, ""))).toEqual(["INFO  ipmasq ends"]);
+    expect((await agent.log.all()).map(line => line.replace(/^\S+ /, ""))).toEqual(["INFO  agent stopped"]);
   },
   20_000,
 );

@@ -127,8 +127,8 @@ describe("--cleanup-on-exit leaves the rules of the active agent alone when it e
     await second.log.until(until);
     expect(await second.end()).toBe(0);
     expect(said(await second.log.all())).toEqual([
-      "INFO  rules stay: this agent is not active, or never had a policy in force",
-      "INFO  ipmasq ends",
+      "INFO  rules kept: this agent is not active or never had a policy in force",
+      "INFO  agent stopped",
     ]);
     expect(await rules()).toBe(before);
   });
@@ -143,7 +143,7 @@ describe("--cleanup-on-exit leaves the rules of the active agent alone when it e
     first.program.kill("SIGTERM");
     first.program.kill("SIGCONT");
     expect(await first.program.exited).toBe(0);
-    expect((await first.log.all()).join("\n")).toContain("rules stay");
+    expect((await first.log.all()).join("\n")).toContain("rules kept");
     expect(await owner("203.0.113.7")).toBe("node");
   });
 });
@@ -228,7 +228,7 @@ describe("without a directory of its own", () => {
     ]);
     agent.program.kill("SIGHUP");
     expect(await agent.end()).toBe(0);
-    expect(await agent.log.all()).toEqual([expect.stringContaining("ipmasq ends")]);
+    expect(await agent.log.all()).toEqual([expect.stringContaining("agent stopped")]);
     expect(await Bun.file(`${FOLDER}/x/agent.lock`).exists()).toBe(false);
   });
 });

@@ -71,7 +71,7 @@ test("the agent warns of a path that was given and does not exist, and of a fami
   const agent = RunningAgent.start(lab.node, ["--config=/run/binary/none", "--enable-ipv6"]);
   const lines = (await agent.log.until("rules applied")).join("\n");
   expect(lines).toContain(
-    "WARN  /run/binary/none: warning: does not exist, so the defaults apply; correct the path, or create the file [path-missing]",
+    "WARN  /run/binary/none: does not exist, so the defaults apply; correct the path, or create the file [path-missing]",
   );
   expect(lines).toContain("so Pod-to-Pod IPv6 is masqueraded");
   expect(await agent.end()).toBe(0);

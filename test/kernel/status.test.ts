@@ -119,7 +119,9 @@ test("an answer that says in sync is not believed beside a kernel without rules,
     from: "kernel",
     inSync: false,
     problems: [
-      expect.stringContaining("127.0.0.1:9469 answers, but it is not JSON; is it another program"),
+      expect.stringContaining(
+        "127.0.0.1:9469 answers, but it is not JSON; check whether it is another program",
+      ),
       ...CAUTION,
     ],
   });
@@ -155,7 +157,7 @@ test("rules are looked for in the chain that the flags name, whatever else is in
 test("what is wrong is among the problems", async () => {
   await writeFile(CONFIG, "cidrLimit: 0\n");
   const wrong = await status();
-  expect(wrong).toMatchObject({ exitCode: 1, status: { inSync: false, why: "the config is wrong" } });
+  expect(wrong).toMatchObject({ exitCode: 1, status: { inSync: false, why: "the config has errors" } });
   expect(wrong.status.problems).toEqual([expect.stringContaining(`${CONFIG}:1:12: cidrLimit`)]);
   const { stdout, exitCode } = await lab.node.run(["env", "PATH=/none", BINARY, "status"]);
   expect(exitCode).toBe(1);
