@@ -14,7 +14,7 @@ export interface ReaderTimes {
   readonly deadline: number;
 }
 
-export const READER_TIMES: ReaderTimes = { quiet: 5000, deadline: READ_MS };
+const READER_TIMES: ReaderTimes = { quiet: 5000, deadline: READ_MS };
 
 /** What a {@link ConfigReader} reports. The callbacks must not throw. */
 export interface ConfigEvents {

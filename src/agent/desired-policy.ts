@@ -4,81 +4,80 @@ import { type Sources, timedOut } from "../config/sources.ts";
 import type { AgentState, ConfigRecord, Trigger } from "../observe/agent-state.ts";
 import type { Log } from "../observe/log.ts";
 import { type Policy, type PolicyFlags, policyOf } from "../policy/policy.ts";
-import { ConfigReader, READER_TIMES, type ReaderTimes } from "./config-reader.ts";
+import { type ConfigEvents, ConfigReader } from "./config-reader.ts";
 
-/** Where the agent's config is, and what else decides what it does. */
+/** The config's path, and everything else that decides about the policy. */
 export interface Settings {
-  /** Path of the config. */
   readonly config: string;
-  /** The severity of a missing path; undefined if it just means the defaults. */
+  /** Severity of a missing path; undefined: the defaults apply without a message. */
   readonly missing?: Problem["severity"] | undefined;
   readonly flags: PolicyFlags;
-  /** Milliseconds; undefined if the config is to say. */
+  /** Milliseconds; undefined: the config decides. */
   readonly resyncInterval: number | undefined;
-  /** How patiently the config is read. */
-  readonly times?: ReaderTimes;
 }
 
-/** The policy that the config means, as of the last time that it was right. */
+/** Provides the config: {@link ConfigReader}, or a test. */
+export type ConfigSource = Pick<ConfigReader, "watch" | "stop" | "look" | "latest" | "complete">;
+
+/** The policy of the last valid config. */
 export class DesiredPolicy {
+  /** Undefined before the first valid config. */
   policy: Policy | undefined;
-  /** Whether the policy has not been in the kernel yet. */
-  fresh = false;
-  /** Milliseconds. */
+  /** Whether the policy has not been in force yet. */
+  isNew = false;
+  /** The resync interval in milliseconds. */
   interval: number;
   #digest: string | undefined;
-  readonly #reader: ConfigReader;
+  readonly #source: ConfigSource;
   #changed: () => void = () => {};
-  /** What the state says of the config if it can be read. */
+  /** The result of the last read; `state.config` shows it while the config can be read. */
   #record: ConfigRecord | undefined;
 
+  /** @param open opens the source of the config */
   constructor(
     readonly settings: Settings,
     readonly state: AgentState,
     readonly log: Log,
+    open: (events: ConfigEvents) => ConfigSource = events => new ConfigReader(settings.config, events),
   ) {
     this.interval = settings.resyncInterval ?? RESYNC_MS;
-    const { config, times = READER_TIMES } = settings;
-    this.#reader = new ConfigReader(
-      config,
-      {
-        changed: () => this.#changed(),
-        lost: reason => log.warn("lost the file change events; config changes may apply late", { reason }),
-        writing: () => log.warn("config is being written; waiting for it to be complete", { config }),
-        truncated: file =>
-          log.warn("config may be truncated, its file system is full; last good policy stays active", {
-            config: file,
-            remedy: "free space, then save it again",
-          }),
-        hung: deadline => this.#hung(deadline),
-      },
-      times,
-    );
+    const { config } = settings;
+    this.#source = open({
+      changed: () => this.#changed(),
+      lost: reason => log.warn("lost the file change events; config changes may apply late", { reason }),
+      writing: () => log.warn("config is being written; waiting for it to be complete", { config }),
+      truncated: file =>
+        log.warn("config may be truncated, its file system is full; last good policy stays active", {
+          config: file,
+          remedy: "free space, then save it again",
+        }),
+      hung: deadline => this.#hung(deadline),
+    });
   }
 
-  /** From now on `changed` is called when there is something new to {@link read}. */
+  /** Starts to call `changed` when {@link read} would find something new. */
   watch(changed: () => void): void {
     this.#changed = changed;
-    this.#reader.watch();
+    this.#source.watch();
   }
 
   stop(): void {
-    this.#reader.stop();
+    this.#source.stop();
   }
 
   /**
-   * Reads the config, if it changed and is complete. A wrong config is logged once and changes nothing else.
+   * Reads the config if it changed and is complete. An invalid config is logged once and changes nothing.
    *
-   * @param triggers why it is read. Repairs do not wait for the config; after an event of the watch it has been read
-   *   already
-   * @param patience milliseconds to wait for a first config
+   * @param triggers why the agent syncs. Repairs do not wait for the config, and after an event of the watch it has been
+   *   read already
+   * @param patience milliseconds to wait for the first config
    */
   async read(triggers: readonly Trigger[], patience: number): Promise<void> {
-    const fetched = triggers.every(it => it === "config" || it === "kernel");
-    if (fetched && triggers.includes("kernel")) this.#reader.look();
+    const source = this.#source;
+    const isRead = triggers.every(it => it === "config" || it === "kernel");
+    if (isRead && triggers.includes("kernel")) source.look();
     const wait = this.policy ? Math.min(patience, PATIENCE_MS) : patience;
-    const sources =
-      fetched && this.#reader.complete ? this.#reader.complete : await this.#reader.latest(wait);
+    const sources = isRead && source.complete ? source.complete : await source.latest(wait);
     if (sources && sources.digest !== this.#digest) await this.#use(sources);
   }
 
@@ -92,27 +91,27 @@ export class DesiredPolicy {
     });
     this.#record = { path, ok: loaded.ok, problems: loaded.problems, digest };
     this.state.config = this.#record;
-    const of = (severity: Problem["severity"]) =>
+    const lines = (severity: Problem["severity"]) =>
       formatProblems(
         loaded.problems.filter(it => it.severity === severity),
         false,
       );
-    for (const line of of("error")) this.log.error(line);
-    for (const line of of("warning")) this.log.warn(line);
-    if (loaded.ok) {
-      const at = Date.now();
-      this.state.configAcceptedAt = at;
-      this.policy = policyOf(loaded.config, flags);
-      this.state.policy = this.policy;
-      this.fresh = true;
-      this.interval = this.settings.resyncInterval ?? loaded.config.resyncInterval?.value ?? RESYNC_MS;
-      this.state.interval = this.interval;
-    } else {
-      this.log.error(`config rejected, ${this.#stays}`, { config: path });
+    for (const line of lines("error")) this.log.error(line);
+    for (const line of lines("warning")) this.log.warn(line);
+    if (!loaded.ok) {
+      this.log.error(`config rejected, ${this.#consequence}`, { config: path });
+      return;
     }
+    const at = Date.now();
+    this.state.configAcceptedAt = at;
+    this.policy = policyOf(loaded.config, flags);
+    this.state.policy = this.policy;
+    this.isNew = true;
+    this.interval = this.settings.resyncInterval ?? loaded.config.resyncInterval?.value ?? RESYNC_MS;
+    this.state.interval = this.interval;
   }
 
-  get #stays(): string {
+  get #consequence(): string {
     return this.policy ? "last good policy stays active" : "no rules are written";
   }
 
@@ -124,13 +123,13 @@ export class DesiredPolicy {
       return;
     }
     const problem = timedOut(path, deadline);
-    this.log.warn(`${problem.what}, ${this.#stays}`, { config: path, remedy: problem.remedy });
+    this.log.warn(`${problem.what}, ${this.#consequence}`, { config: path, remedy: problem.remedy });
     this.state.config = { path, ok: false, problems: [problem], digest: this.#record?.digest ?? "" };
   }
 }
 
-/** A policy in a few words, for the log. */
-export function facts({ families, outputInterfaces, chain }: Policy): Record<string, string> {
+/** Describes a policy in the log. */
+export function policyFacts({ families, outputInterfaces, chain }: Policy): Record<string, string> {
   return Object.fromEntries([
     ["chain", chain],
     ...families.flatMap(({ family, nonMasquerade, masquerade, sources, nonMasqueradeSources: spared }) => {

@@ -1,21 +1,22 @@
 import type { Trigger } from "../observe/agent-state.ts";
 
-/** Triggers that came together, in the order in which they came. */
+/** The triggers of one sync, in order of arrival. */
 export interface SyncRequest {
   readonly triggers: readonly [Trigger, ...Trigger[]];
-  /** Who changed our rules in the kernel, as far as that is known. */
+  /** The program that changed our rules in the kernel, if known. */
   readonly by: string | undefined;
 }
 
 /**
- * Where triggers wait for the agent. Those that come while it is busy are one when it asks again, so many
- * changes make one sync.
+ * Decides when the next sync runs: as soon as possible after a trigger, repairs not more often than their delay allows,
+ * and at least once per interval. Triggers that arrive during a sync are combined into one request.
  */
 export class SyncQueue {
   readonly #waiting = new Set<Trigger>();
   #by: string | undefined;
   #wake: () => void = () => {};
 
+  /** @param by the program that changed our rules, if known */
   push(trigger: Trigger, by?: string): void {
     this.#waiting.add(trigger);
     this.#by = by ?? this.#by;
@@ -23,16 +24,18 @@ export class SyncQueue {
   }
 
   /**
-   * All that wait, at least one: `interval`, if nothing else comes within `wait` milliseconds. Changes of the kernel
-   * alone are held back for `hold` milliseconds.
+   * Waits for the next request.
+   *
+   * @param latest milliseconds without a trigger after which `interval` becomes the trigger
+   * @param repairDelay milliseconds before which changes of the kernel alone do not start a sync
    */
-  async next(wait: number, hold: number): Promise<SyncRequest> {
+  async next(latest: number, repairDelay: number): Promise<SyncRequest> {
     const began = performance.now();
+    const until = (delay: number) => Math.max(began + delay - performance.now(), 0);
     for (;;) {
-      const left = (until: number) => Math.max(until - (performance.now() - began), 0);
       const [first, ...others] = this.#waiting;
-      const held = others.length === 0 && first === "kernel" && left(hold) > 0;
-      if (first && !held) {
+      const mustWait = first === "kernel" && others.length === 0 && until(repairDelay) > 0;
+      if (first && !mustWait) {
         const request: SyncRequest = { triggers: [first, ...others], by: this.#by };
         this.#waiting.clear();
         this.#by = undefined;
@@ -40,10 +43,9 @@ export class SyncQueue {
       }
       const woken = Promise.withResolvers<void>();
       this.#wake = woken.resolve;
-      const timer = setTimeout(
-        () => (held ? this.#wake() : this.push("interval")),
-        held ? left(hold) : left(wait),
-      );
+      const timer = mustWait
+        ? setTimeout(woken.resolve, until(repairDelay))
+        : setTimeout(() => this.push("interval"), until(latest));
       await woken.promise;
       clearTimeout(timer);
     }

@@ -1,12 +1,12 @@
 import { Agent } from "../agent/agent.ts";
 import { Backoff } from "../agent/backoff.ts";
-import type { Settings } from "../agent/desired-policy.ts";
+import { DesiredPolicy, type Settings } from "../agent/desired-policy.ts";
+import { cleanUpOnExit } from "../agent/exit-cleanup.ts";
 import { NodeLock } from "../agent/node-lock.ts";
 import type { SyncRequest } from "../agent/sync-queue.ts";
 import { feedWatchdog } from "../agent/watchdog.ts";
 import { type ChooseOptions, type Chosen, chooseBackend, everyBackend } from "../backends/choose.ts";
 import { Failover } from "../backends/failover.ts";
-import { removeAll } from "../backends/removal.ts";
 import { ConflictReporter } from "../conflicts/reporter.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { Listen } from "../net/listen.ts";
@@ -86,11 +86,12 @@ function setupOf(flags: AgentFlags, once: boolean): Setup {
 async function syncOnce({ flags, log, state, settings, choice, identity }: Setup): Promise<number> {
   const lock = new NodeLock(flags["runtime-dir"], log, { "/agent": () => identity });
   const backend = new Failover(await chooseBackend(choice), 1);
-  const agent = new Agent(settings, backend, state, log, lock);
+  const desired = new DesiredPolicy(settings, state, log);
+  const agent = new Agent({ desired, backend, state, log, lock });
   const { reason } = backend.chosen;
   log.info("backend chosen", { backend: backend.name, writer: backend.writer, reason });
-  const { result } = await agent.once(START);
-  await agent.tidied;
+  const { result } = await agent.sync(START);
+  await agent.leftoversRemoved;
   lock.release();
   return result === "failed" ? 1 : 0;
 }
@@ -106,7 +107,7 @@ async function runAgent({ flags, log, state, settings, choice, identity }: Setup
     "/status": async () => {
       const { statusReport } = await import("../observe/status-report.ts");
       const counted = agent
-        ?.count()
+        ?.readCounters()
         .catch(error => log.debug("counters not read", { error: messageOf(error) }));
       // `status` waits 3 s for the answer. If a program hangs, the answer has older facts.
       await within(FRESH_MS, Promise.all([counted, look()]));
@@ -117,7 +118,7 @@ async function runAgent({ flags, log, state, settings, choice, identity }: Setup
     state,
     log,
     look,
-    refresh: async () => agent?.count(),
+    refresh: async () => agent?.readCounters(),
     metricsCidrLimit: flags["metrics-cidr-limit"],
   });
   const watchdog = feedWatchdog(state, log);
@@ -129,37 +130,21 @@ async function runAgent({ flags, log, state, settings, choice, identity }: Setup
     const { reason } = chosen;
     state.backend = { backend: name, writer, reason, fallback: chosen.preferred !== undefined };
     log.info("agent started", { ...BUILD, backend: name, writer, reason, config: settings.config });
-    const running = new Agent(settings, backend, state, log, lock);
+    const desired = new DesiredPolicy(settings, state, log);
+    const running = new Agent({ desired, backend, state, log, lock });
     agent = running;
-    wake.follow(() => running.wake());
+    wake.follow(() => running.requestSync());
     const begun = () => {
       serve();
       void look();
     };
-    await Promise.race([running.run(stop, begun, where => conflicts.soon(where)), giveUpAfter(stop)]);
-    if (flags["cleanup-on-exit"]) {
-      if (running.ownsRules) await cleanUp(flags["masq-chain"], log);
-      else log.info("rules kept: this agent is not active or never had a policy in force");
-    }
+    const events = { firstSync: begun, foreign: (where: string | undefined) => conflicts.soon(where) };
+    await Promise.race([running.run(stop, events), giveUpAfter(stop)]);
+    if (flags["cleanup-on-exit"]) await cleanUpOnExit(running, () => everyBackend(flags["masq-chain"]), log);
     lock.release();
   }
   log.info("agent stopped");
 }
-
-/** Removes the rules as `cleanup` does, but does not wait for a program that hangs. */
-async function cleanUp(chain: string, log: Log): Promise<void> {
-  const removal = await within(CLEANUP_MS, everyBackend(chain).then(removeAll));
-  if (!removal) {
-    log.error("cleanup timed out; rules may remain", { after: formatDuration(CLEANUP_MS) });
-    return;
-  }
-  const removed = removal.done.map(line => line.replace(/^removed /, "")).join(", ");
-  log.info("rules removed", { removed });
-  for (const failure of removal.failures) log.error(failure);
-}
-
-/** Cleanup takes some 100 ms, or some seconds with 100,000 CIDRs. systemd waits 10 s before SIGKILL, kubelet 30 s. */
-const CLEANUP_MS = 5000;
 
 const START: SyncRequest = { triggers: ["start"], by: undefined };
 
@@ -213,12 +198,12 @@ async function chooseUntilFound(
       const { message } = error;
       backoff.failed(performance.now(), performance.now() - began);
       if (said.isNews(message))
-        log.error("no backend available", { error: message, retry: formatDuration(backoff.wait) });
+        log.error("no backend available", { error: message, retry: formatDuration(backoff.nextSync) });
       const seconds = (performance.now() - began) / 1000;
       state.syncEnded({ at, trigger: "start", result: "failed", seconds, message });
       serve();
     }
-    await Promise.race([Bun.sleep(backoff.wait), wake.next(), stopped]);
+    await Promise.race([Bun.sleep(backoff.nextSync), wake.next(), stopped]);
   }
   return undefined;
 }

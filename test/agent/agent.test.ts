@@ -4,6 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { save } from "../../lab/save.ts";
 import { Agent } from "../../src/agent/agent.ts";
+import { type ConfigEvents, ConfigReader } from "../../src/agent/config-reader.ts";
+import { DesiredPolicy } from "../../src/agent/desired-policy.ts";
 import { NodeLock } from "../../src/agent/node-lock.ts";
 import { Failover } from "../../src/backends/failover.ts";
 import { createLog } from "../../src/observe/log.ts";
@@ -16,16 +18,17 @@ const PAUSES = { first: 0, last: 0, probe: 1000 };
 
 let folder: string;
 let agent: Agent;
+let lock: NodeLock;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "agent-"));
 });
 afterEach(async () => {
-  agent.lock.release();
+  lock.release();
   await rm(folder, { recursive: true });
 });
 
 const configure = (text: string) => save(join(folder, "config"), `${text}\n`);
-const once = (trigger: "start" | "kernel") => agent.once({ triggers: [trigger], by: undefined });
+const once = (trigger: "start" | "kernel") => agent.sync({ triggers: [trigger], by: undefined });
 /**
  * An agent that writes with backends in memory, and what it logs.
  *
@@ -37,12 +40,15 @@ function made(failing = false) {
   const { nft, iptables, chosen } = fakes();
   const flags = { ...DEFAULT_FLAGS, enableIPv6: undefined };
   const times = { quiet: 50, deadline: 1000 };
-  const settings = { config: join(folder, "config"), flags, resyncInterval: undefined, times };
-  const lock = new NodeLock(join(folder, "run"), log, {});
+  const config = join(folder, "config");
+  const open = (events: ConfigEvents) => new ConfigReader(config, events, times);
+  const state = agentState();
+  const desired = new DesiredPolicy({ config, flags, resyncInterval: undefined }, state, log, open);
+  lock = new NodeLock(join(folder, "run"), log, {});
   const [preferred, backend = chosen.backend] = chosen.alternatives;
   const inPlace = failing && preferred ? { ...chosen, backend, preferred, failure: "nft: crashed" } : chosen;
   if (failing) nft.become("crashed");
-  agent = new Agent(settings, new Failover(inPlace, 3, PAUSES), agentState(), log, lock);
+  agent = new Agent({ desired, backend: new Failover(inPlace, 3, PAUSES), state, log, lock });
   return { lines, nft, iptables };
 }
 
@@ -65,7 +71,7 @@ test("a family that fails is a warning as long as it is enabled", async () => {
   nft.become("unsupported", "ip6");
   const stop = new AbortController();
   const begun = Promise.withResolvers<void>();
-  const ended = agent.run(stop.signal, begun.resolve);
+  const ended = agent.run(stop.signal, { firstSync: begun.resolve });
   await begun.promise;
   const { warnings } = agent.state;
   expect(warnings.get("ip6")).toBe("IPv6 rules are not in force: nft: unsupported");
@@ -81,7 +87,7 @@ test("a family that fails is a warning as long as it is enabled", async () => {
 /** Runs the agent until something has happened, and returns its syncs. */
 async function lived(until: Promise<unknown>) {
   const stop = new AbortController();
-  const ended = agent.run(stop.signal, () => {});
+  const ended = agent.run(stop.signal);
   await until;
   stop.abort();
   await ended;
@@ -102,7 +108,7 @@ test("a fallback that begins with the agent is a warning until the preferred bac
   agent.state.onSync(() => (agent.backend.writer === "nft" ? back.resolve() : applied.resolve()));
   const life = lived(back.promise);
   await applied.promise;
-  const warning = "iptables-nft writes the rules in place of nft, which fails: nft: crashed";
+  const warning = "iptables-nft writes the rules because nft fails: nft: crashed";
   expect(agent.state.warnings.get("fallback")).toBe(warning);
   expect(lines).toContain(`WARN  ${warning}`);
   nft.become("ok");

@@ -6,15 +6,15 @@ test.each([
   [3000, [1000, 2000, 3000, 3000, 3000, 3000]],
 ])("with a resync interval of %d ms failures are retried after %j ms", (interval, expected) => {
   const backoff = new Backoff(interval);
-  expect([backoff.wait, backoff.hold]).toEqual([interval, 0]);
+  expect([backoff.nextSync, backoff.nextRepair]).toEqual([interval, 0]);
   const waits = expected.map(() => {
     backoff.failed(0, 10);
-    expect(backoff.hold).toBe(backoff.wait);
-    return backoff.wait;
+    expect(backoff.nextRepair).toBe(backoff.nextSync);
+    return backoff.nextSync;
   });
   expect(waits).toEqual(expected);
   backoff.succeeded();
-  expect([backoff.wait, backoff.hold]).toEqual([interval, 0]);
+  expect([backoff.nextSync, backoff.nextRepair]).toEqual([interval, 0]);
 });
 
 test.each([
@@ -30,18 +30,18 @@ test.each([
     const holds = Array.from({ length: 200 }, () => {
       now += took;
       backoff.repaired(now, took);
-      now += backoff.hold;
-      return backoff.hold;
+      now += backoff.nextRepair;
+      return backoff.nextRepair;
     });
     expect(holds).toEqual([0, 0, 0, 0, 0, ...Array.from({ length: 195 }, () => wait)]);
-    expect([backoff.contested, backoff.wait]).toEqual([true, Math.min(interval, 1000)]);
-    expect(backoff.calm(now + 8000)).toBe(false);
+    expect([backoff.contested, backoff.nextSync]).toEqual([true, Math.min(interval, 1000)]);
+    expect(backoff.isCalm(now + 8000)).toBe(false);
     now += 10_001;
-    expect(backoff.calm(now)).toBe(true);
-    backoff.settled();
-    expect([backoff.contested, backoff.hold, backoff.wait]).toEqual([false, 0, interval]);
+    expect(backoff.isCalm(now)).toBe(true);
+    backoff.calmedDown();
+    expect([backoff.contested, backoff.nextRepair, backoff.nextSync]).toEqual([false, 0, interval]);
     backoff.repaired(now, took);
-    expect([backoff.contested, backoff.hold, backoff.wait]).toEqual([false, 0, interval]);
+    expect([backoff.contested, backoff.nextRepair, backoff.nextSync]).toEqual([false, 0, interval]);
   },
 );
 
@@ -50,28 +50,28 @@ test("a repair that is undone at once is made again sooner, not as after a failu
   backoff.failed(0, 10);
   const waits = Array.from({ length: 7 }, (_, i) => {
     backoff.undone(1000 * i, 100);
-    return [backoff.wait, backoff.hold];
+    return [backoff.nextSync, backoff.nextRepair];
   });
   expect(waits.map(([wait]) => wait)).toEqual([250, 250, 250, 250, 500, 1000, 1000]);
   expect(waits.map(([, hold]) => hold)).toEqual([250, 250, 250, 250, 500, 1000, 1000]);
   backoff.succeeded();
   backoff.undone(20_000, 600); // a long list takes at most half of the time
-  expect([backoff.contested, backoff.wait, backoff.hold]).toEqual([true, 600, 600]);
+  expect([backoff.contested, backoff.nextSync, backoff.nextRepair]).toEqual([true, 600, 600]);
   backoff.undone(30_000, 4000); // but is not repaired more slowly than others
-  expect([backoff.wait, backoff.hold]).toEqual([1000, 1000]);
+  expect([backoff.nextSync, backoff.nextRepair]).toEqual([1000, 1000]);
   backoff.succeeded();
-  expect(backoff.wait).toBe(60_000);
+  expect(backoff.nextSync).toBe(60_000);
 });
 
 test("only while the rules are contested a sync tries again for half a second", () => {
   const backoff = new Backoff(60_000);
   const patience = Array.from({ length: 7 }, () => {
     backoff.repaired(0, 50);
-    return backoff.patience;
+    return backoff.rewriteTime;
   });
   expect(patience).toEqual([0, 0, 0, 0, 0, 500, 500]);
-  backoff.settled();
-  expect(backoff.patience).toBe(0);
+  backoff.calmedDown();
+  expect(backoff.rewriteTime).toBe(0);
 });
 
 test("a sync that fails while the rules are contested counts as undone, for ten seconds", () => {
@@ -79,7 +79,7 @@ test("a sync that fails while the rules are contested counts as undone, for ten 
   for (let i = 0; i < 6; i++) backoff.repaired(0, 50);
   const waits = [1000, 5000, 10_000, 10_001, 11_001].map(now => {
     backoff.failed(now, 50);
-    return [backoff.wait, backoff.hold, backoff.failures];
+    return [backoff.nextSync, backoff.nextRepair, backoff.failures];
   });
   expect(waits).toEqual([
     [250, 250, 0],

@@ -69,8 +69,8 @@ test.each<NftMode>(["crash", "crash beside newer"])(
     const load = await lab.load({ destinations: [KEPT, OUTBOUND], flowsPerSecond: 2000, seconds: 60 });
     await nft.become(mode);
     await keep("203.0.113.0/24");
-    const moved = await agent.log.until("writes the rules in place of nft");
-    expect(moved.at(-1)).toContain("iptables-nft writes the rules in place of nft, which fails: ");
+    const moved = await agent.log.until("writes the rules because nft fails");
+    expect(moved.at(-1)).toContain("iptables-nft writes the rules because nft fails: ");
     // The old table is still there and says the opposite of both.
     expect(await run("nft list table ip ip-masq-agent")).toContain("10.0.0.0/8");
     await verdicts({ "10.1.2.3": "node", "203.0.113.7": "pod" });
@@ -109,7 +109,7 @@ test("an nft that crashes before its monitor listens is replaced", async () => {
   await nft.become("crash");
   await agent.log.until("nft monitor fails");
   await run("nft delete table ip ip-masq-agent");
-  await agent.log.until("writes the rules in place of nft");
+  await agent.log.until("writes the rules because nft fails");
   await verdicts({ "10.1.2.3": "pod", [OUTBOUND]: "node" });
   expect(await agent.end()).toBe(0);
 }, 30_000);
@@ -175,7 +175,7 @@ test("rules that nft refuses again and again are written by iptables", async () 
   await agent.log.until("policy in force");
   await nft.become("fail");
   await keep("203.0.113.0/24");
-  await agent.log.until("writes the rules in place of nft");
+  await agent.log.until("writes the rules because nft fails");
   await verdicts({ "10.1.2.3": "node", "203.0.113.7": "pod" });
   expect(await agent.end()).toBe(0);
 }, 30_000);
@@ -218,7 +218,7 @@ test("an nft that hangs is given up, and does not hold up what iptables writes i
   await agent.log.until("policy in force");
   await nft.become("hang");
   await keep("203.0.113.0/24");
-  expect((await agent.log.until("writes the rules in place of nft")).at(-1)).toContain("did not end within");
+  expect((await agent.log.until("writes the rules because nft fails")).at(-1)).toContain("did not end within");
   await verdicts({ "10.1.2.3": "node", "203.0.113.7": "pod" });
   await agent.log.until("policy in force");
   // Until after the moment in which nft is tried again.

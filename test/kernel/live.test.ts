@@ -3,6 +3,8 @@ import { mkdir, rm } from "node:fs/promises";
 import { Lab } from "../../lab/lab.ts";
 import { save } from "../../lab/save.ts";
 import { Agent } from "../../src/agent/agent.ts";
+import { type ConfigEvents, ConfigReader } from "../../src/agent/config-reader.ts";
+import { DesiredPolicy } from "../../src/agent/desired-policy.ts";
 import { NodeLock } from "../../src/agent/node-lock.ts";
 import type { Backend } from "../../src/backends/backend.ts";
 import type { Chosen } from "../../src/backends/choose.ts";
@@ -54,7 +56,7 @@ describeBackends(({ open, tampering }) => {
     expect(await owner(OUTBOUND)).toBe("pod");
     expect(life.state.config?.ok).toBe(false);
     expect(life.state.unready).toBeUndefined();
-    life.agent.wake();
+    life.agent.requestSync();
     await life.next("unchanged");
     const errors = life.lines.filter(line => line.startsWith("ERROR"));
     expect(errors).toEqual([
@@ -103,7 +105,7 @@ describeBackends(({ open, tampering }) => {
     await lab.node.output(["nft", "delete table ip theirs"]);
     const next = life.next("unchanged");
     await Bun.sleep(100);
-    life.agent.wake();
+    life.agent.requestSync();
     expect((await next).trigger).toBe("signal");
   });
 
@@ -122,7 +124,7 @@ describeBackends(({ open, tampering }) => {
   test("triggers in bursts make few syncs, and a sync that changes nothing says nothing", async () => {
     const lines = life.lines.length;
     const before = life.state.syncs.length;
-    for (let i = 0; i < 1000; i++) life.agent.wake();
+    for (let i = 0; i < 1000; i++) life.agent.requestSync();
     await life.next("unchanged");
     expect(life.state.syncs.length - before).toBeLessThan(5);
     expect(life.lines.length).toBe(lines);
@@ -135,7 +137,7 @@ describeBackends(({ open, tampering }) => {
     await save(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8, 192.0.2.0/24]\n");
     await changed;
     await lab.connect({ protocol: "udp", to: KEPT });
-    await life.agent.count();
+    await life.agent.readCounters();
     const { totals } = life.state;
     const ofCidr = totals.counters.find(({ cidr }) => cidr?.text === "10.0.0.0/8");
     expect(ofCidr?.connections).toBe(2);
@@ -160,20 +162,21 @@ class Life {
   readonly foreign: string[] = [];
   readonly state = agentState();
   readonly agent: Agent;
+  readonly #lock: NodeLock;
   readonly #stop = new AbortController();
   readonly #ended: Promise<void>;
 
   constructor(backend: Backend) {
     const log = createLog("info", "text", line => this.lines.push(line.trimEnd().replace(/^\S+ /, "")));
     const times = { quiet: 300, deadline: 5000 };
-    const settings = { config: CONFIG, flags: DEFAULT_FLAGS, resyncInterval: undefined, times };
-    const lock = new NodeLock("/run/ipmasq", log, {});
-    this.agent = new Agent(settings, new Failover(only(backend)), this.state, log, lock);
-    this.#ended = this.agent.run(
-      this.#stop.signal,
-      () => {},
-      where => this.foreign.push(where ?? "a new base chain"),
-    );
+    const { state } = this;
+    const settings = { config: CONFIG, flags: DEFAULT_FLAGS, resyncInterval: undefined };
+    const open = (events: ConfigEvents) => new ConfigReader(CONFIG, events, times);
+    const desired = new DesiredPolicy(settings, state, log, open);
+    this.#lock = new NodeLock("/run/ipmasq", log, {});
+    this.agent = new Agent({ desired, backend: new Failover(only(backend)), state, log, lock: this.#lock });
+    const foreign = (where: string | undefined) => this.foreign.push(where ?? "a new base chain");
+    this.#ended = this.agent.run(this.#stop.signal, { foreign });
   }
 
   /** The next sync that ends so, and if it is given, for that reason. */
@@ -190,6 +193,6 @@ class Life {
   async end(): Promise<void> {
     this.#stop.abort();
     await this.#ended;
-    this.agent.lock.release();
+    this.#lock.release();
   }
 }

@@ -7,15 +7,15 @@ import { agentState, synced } from "./agent-states.ts";
 test("what is wrong now is shown although many syncs failed before", async () => {
   const state = agentState();
   state.policy = policy({ sources: ["10.244.0.0/16"] });
-  state.warnings.set("fallback", "iptables-nft writes the rules in place of nft");
+  state.warnings.set("fallback", "iptables-nft writes the rules because nft fails");
   for (let i = 0; i < 12; i++) state.syncEnded(synced("failed", "interval", `failure ${i}`));
   const { problems } = await statusReport(state);
-  expect(problems.at(-1)).toBe("iptables-nft writes the rules in place of nft");
+  expect(problems.at(-1)).toBe("iptables-nft writes the rules because nft fails");
   const lines = statusText(await statusReport(state));
   expect(lines.slice(lines.indexOf("problems"))).toEqual([
     "problems",
     "  3 earlier ones; --output=json has all",
     ...Array.from({ length: 9 }, (_, i) => `  2026-01-02T03:04:06.000Z failed: failure ${i + 3}`),
-    "  iptables-nft writes the rules in place of nft",
+    "  iptables-nft writes the rules because nft fails",
   ]);
 });

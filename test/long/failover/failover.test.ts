@@ -120,7 +120,7 @@ async function tried(failure: Failure, atStart: boolean): Promise<Found> {
   } else {
     await failure.begin();
     await keep(1);
-    const [said = ""] = (await log.until("writes the rules in place of nft")).slice(-1);
+    const [said = ""] = (await log.until("writes the rules because nft fails")).slice(-1);
     expect(said).toContain(`${failure.fallback} writes the rules`);
     expect(said).toContain("crashed (SIGSEGV)");
   }
@@ -157,7 +157,7 @@ async function tried(failure: Failure, atStart: boolean): Promise<Found> {
     const flushed = await wrong();
     await failure.beginAndFlush();
     flushes.push(await until(ALWAYS));
-    await log.until("writes the rules in place of nft");
+    await log.until("writes the rules because nft fails");
     missed.push((await wrong()) - flushed);
   }
   const sent = (await load.stop()).reduce((sum, it) => sum + it.sent, 0);

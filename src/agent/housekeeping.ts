@@ -1,0 +1,46 @@
+import type { Failover } from "../backends/failover.ts";
+import { ownServicesNote } from "../inspect/own-services.ts";
+import type { Log } from "../observe/log.ts";
+import type { Policy } from "../policy/policy.ts";
+import { LastSaid } from "../system/last-said.ts";
+import { within } from "../system/timing.ts";
+import type { Warnings } from "./warnings.ts";
+
+/** Work that follows a sync and cannot fail it: removes leftover rules and notes services that masquerading may disturb. */
+export class Housekeeping {
+  readonly #note = new LastSaid();
+  #done: Promise<void> = Promise.resolve();
+
+  constructor(
+    readonly backend: Pick<Failover, "tidy">,
+    readonly warnings: Warnings,
+    readonly log: Log,
+  ) {}
+
+  /** Starts the work for a policy whose rules are in force, and waits a short time for it. */
+  async run(policy: Policy): Promise<void> {
+    void this.#noteServices(policy);
+    this.#done = this.#done.then(() => this.#removeLeftovers(policy));
+    await within(WAIT_MS, this.#done);
+  }
+
+  /** Resolves when no leftovers are being removed. */
+  get done(): Promise<void> {
+    return this.#done;
+  }
+
+  async #removeLeftovers(policy: Policy): Promise<void> {
+    const { lines, failures } = await this.backend.tidy(policy);
+    if (lines.length > 0) this.log.info("leftover rules removed", { removed: lines.join(", ") });
+    const message = failures.length > 0 ? `leftover rules may remain: ${failures.join("; ")}` : undefined;
+    this.warnings.set("leftovers", message);
+  }
+
+  async #noteServices(policy: Policy): Promise<void> {
+    const note = await ownServicesNote(policy);
+    if (this.#note.isNews(note) && note !== undefined) this.log.info(note);
+  }
+}
+
+/** How long a sync waits for the removal of leftovers, in milliseconds. It takes about 50. */
+const WAIT_MS = 500;

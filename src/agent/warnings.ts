@@ -1,0 +1,30 @@
+import type { Family } from "../net/cidr.ts";
+import type { AgentState } from "../observe/agent-state.ts";
+import type { Log } from "../observe/log.ts";
+
+/** What a warning is about. There is at most one warning per topic. */
+export type Topic = "events" | "fallback" | "leftovers" | "limits" | "writer" | Family;
+
+/** Current problems that do not keep the policy from being in force, logged once and kept for `status` while they last. */
+export class Warnings {
+  constructor(
+    readonly state: AgentState,
+    readonly log: Log,
+  ) {}
+
+  /** Sets the warning of a topic and logs it if it is new or has changed. Undefined ends the warning. */
+  set(topic: Topic, message: string | undefined, level: "warn" | "info" = "warn"): void {
+    const { warnings } = this.state;
+    if (message === undefined) {
+      warnings.delete(topic);
+      return;
+    }
+    if (message !== warnings.get(topic)) this.log[level](message);
+    warnings.set(topic, message);
+  }
+}
+
+/** The warning while another backend replaces the preferred one. */
+export function fallbackText(to: string, from: string, failure = ""): string {
+  return `${to} writes the rules because ${from} fails: ${failure}`;
+}
