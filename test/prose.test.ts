@@ -11,6 +11,7 @@ const ROOT = join(import.meta.dir, "..");
 /** Files and folders that are checked. */
 const CHECKED = [
   ".github",
+  "CHANGELOG.md",
   "README.md",
   "SECURITY.md",
   "container/README.md",
@@ -107,7 +108,9 @@ test("a habit is found across the lines of a comment, with its line", () => {
 test("the texts of the project are free of these habits", async () => {
   const stumbles: string[] = [];
   for (const file of await checkedFiles()) {
-    const source = await Bun.file(join(ROOT, file)).text();
+    const text = await Bun.file(join(ROOT, file)).text();
+    // Names in a page may be old ones; in code, backticks hold messages.
+    const source = file.endsWith(".md") ? text.replace(/`[^`\n]*`/g, name => "`".repeat(name.length)) : text;
     for (const { pattern, good } of HABITS) {
       for (const { line, text } of found(source, pattern)) {
         stumbles.push(`${file}:${line}: "${text.slice(0, 60)}"; write for example "${good}"`);
