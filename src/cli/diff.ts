@@ -1,4 +1,3 @@
-import { chooseBackend } from "../backends/choose.ts";
 import { desiredLines, prefixed } from "../backends/iptables/restore.ts";
 import { ruleset as iptablesRuleset } from "../backends/iptables/ruleset.ts";
 import { ruleset } from "../backends/nftables/ruleset.ts";
@@ -8,9 +7,9 @@ import type { Policy } from "../policy/policy.ts";
 import { printable, printableLines } from "../system/printable.ts";
 import { ProgramError } from "../system/program.ts";
 import { UsageError } from "./args.ts";
+import { backendFor } from "./backend.ts";
 import { colouredDiff, isColourful } from "./colour.ts";
 import { type AgentFlags, command, type Outcome } from "./command.ts";
-import { exemptionFor } from "./exemption.ts";
 import { text } from "./flags.ts";
 import { configFlags, readPolicy } from "./policy.ts";
 
@@ -46,11 +45,7 @@ export const diff = command({
 async function withKernel(flags: AgentFlags, configmap: string): Promise<Outcome> {
   const { policy, stderr } = await readPolicy(flags, configmap);
   if (!policy) return { stderr, exitCode: TROUBLE };
-  const { backend } = await chooseBackend({
-    requested: flags.backend,
-    policy,
-    ...exemptionFor(policy.chain, async () => policy),
-  });
+  const { backend } = await backendFor(flags, policy);
   const { plan, failures } = await planned(backend, policy);
   const { actual, desired } = plan;
   const { lines, failures: unread } = await backend.leftovers(policy);

@@ -1,6 +1,5 @@
 import * as v from "valibot";
 import { FAMILIES } from "../backends/backend.ts";
-import { chooseBackend } from "../backends/choose.ts";
 import type { Explanation, Question } from "../inspect/explain.ts";
 import { type Address, parseAddress } from "../net/cidr.ts";
 import { type ParseFailure, parsedBy } from "../net/parse-failure.ts";
@@ -9,8 +8,8 @@ import type { Policy } from "../policy/policy.ts";
 import { messageOf, withRemedy } from "../system/errors.ts";
 import { printableJson, printableLines } from "../system/printable.ts";
 import { UsageError } from "./args.ts";
+import { backendFor } from "./backend.ts";
 import { type AgentFlags, command } from "./command.ts";
-import { exemptionFor } from "./exemption.ts";
 import { choice, toggle } from "./flags.ts";
 import { configFlags, readPolicy } from "./policy.ts";
 
@@ -78,11 +77,7 @@ interface Answers {
 
 async function fromKernel(flags: AgentFlags, policy: Policy): Promise<Answers> {
   const { explainLive } = await import("../inspect/explain.ts");
-  const { backend } = await chooseBackend({
-    requested: flags.backend,
-    policy,
-    ...exemptionFor(policy.chain, async () => policy),
-  });
+  const { backend } = await backendFor(flags, policy);
   const { rules: kernel, failures } = await backend.rules(FAMILIES);
   const { findConflicts } = await import("../conflicts/find.ts");
   const { conflicts } = await findConflicts(policy, backend.name);

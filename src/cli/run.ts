@@ -1,25 +1,21 @@
 import { Agent } from "../agent/agent.ts";
-import { Backoff } from "../agent/backoff.ts";
 import { DesiredPolicy, type Settings } from "../agent/desired-policy.ts";
 import { cleanUpOnExit } from "../agent/exit-cleanup.ts";
 import { NodeLock } from "../agent/node-lock.ts";
 import type { SyncRequest } from "../agent/sync-queue.ts";
 import { feedWatchdog } from "../agent/watchdog.ts";
-import { type ChooseOptions, type Chosen, chooseBackend, everyBackend } from "../backends/choose.ts";
+import { type ChooseOptions, chooseBackend, everyBackend } from "../backends/choose.ts";
 import { Failover } from "../backends/failover.ts";
 import { ConflictReporter } from "../conflicts/reporter.ts";
-import { formatDuration } from "../net/duration.ts";
 import type { Listen } from "../net/listen.ts";
 import { AgentState } from "../observe/agent-state.ts";
 import { createLog, type Log } from "../observe/log.ts";
 import type { ServerOptions } from "../observe/server.ts";
 import { policyOf } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
-import { LastSaid } from "../system/last-said.ts";
-import { ProgramError } from "../system/program.ts";
 import { aborted, within } from "../system/timing.ts";
+import { chooseUntilFound, exemptionFinder } from "./backend.ts";
 import { type AgentFlags, command } from "./command.ts";
-import { exemptionFor } from "./exemption.ts";
 import { toggle } from "./flags.ts";
 import { policyFlags, readPolicy } from "./policy.ts";
 import { BUILD } from "./version.ts";
@@ -66,7 +62,7 @@ function setupOf(flags: AgentFlags, once: boolean): Setup {
   const state = new AgentState(BUILD, at);
   state.interval = settings.resyncInterval ?? state.interval;
   const policy = policyOf({}, settings.flags);
-  const exemption = exemptionFor(
+  const exemption = exemptionFinder(
     policy.chain,
     async () => (await readPolicy(flags, "")).policy ?? policy,
     error => log.debug("exemptions not read", { error }),
@@ -77,7 +73,7 @@ function setupOf(flags: AgentFlags, once: boolean): Setup {
     log,
     state,
     settings,
-    choice: { requested: flags.backend, policy, ...exemption },
+    choice: { requested: flags.backend, policy, exemption },
     identity,
   };
 }
@@ -166,46 +162,6 @@ function listenOnce(
     begun = true;
     void start(listen);
   };
-}
-
-interface WhileChoosing {
-  readonly state: AgentState;
-  readonly log: Log;
-  readonly serve: () => void;
-  readonly wake: Wake;
-  readonly stop: AbortSignal;
-}
-
-/**
- * Chooses the backend. If none is available, tries again after 1 s to 15 s and at SIGHUP, and meanwhile serves HTTP.
- * Returns undefined if `stop` comes first.
- */
-async function chooseUntilFound(
-  options: ChooseOptions,
-  { state, log, serve, wake, stop }: WhileChoosing,
-): Promise<Chosen | undefined> {
-  const backoff = new Backoff(state.interval);
-  const stopped = aborted(stop);
-  const said = new LastSaid();
-  while (!stop.aborted) {
-    const at = Date.now();
-    const began = performance.now();
-    state.syncBegan();
-    try {
-      return await Promise.race([chooseBackend(options), stopped]);
-    } catch (error) {
-      if (!(error instanceof ProgramError)) throw error;
-      const { message } = error;
-      backoff.failed(performance.now(), performance.now() - began);
-      if (said.isNews(message))
-        log.error("no backend available", { error: message, retry: formatDuration(backoff.nextSync) });
-      const seconds = (performance.now() - began) / 1000;
-      state.syncEnded({ at, trigger: "start", result: "failed", seconds, message });
-      serve();
-    }
-    await Promise.race([Bun.sleep(backoff.nextSync), wake.next(), stopped]);
-  }
-  return undefined;
 }
 
 function handleSignals(): { readonly stop: AbortSignal; readonly wake: Wake } {

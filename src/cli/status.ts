@@ -1,7 +1,7 @@
 import { networkInterfaces } from "node:os";
 import { isatty } from "node:tty";
 import { agentSocketPath } from "../agent/node-lock.ts";
-import { chooseBackend, everyBackend } from "../backends/choose.ts";
+import { everyBackend } from "../backends/choose.ts";
 import { familyText, planned } from "../backends/sync.ts";
 import { loadConfig } from "../config/load.ts";
 import { formatProblems } from "../config/problem.ts";
@@ -11,8 +11,8 @@ import { isOutputDiscarded, toStandardOutput } from "../system/output.ts";
 import { printableJson } from "../system/printable.ts";
 import { ProgramError } from "../system/program.ts";
 import { aborted } from "../system/timing.ts";
+import { backendFor } from "./backend.ts";
 import { type AgentFlags, command, type Outcome } from "./command.ts";
-import { exemptionFor } from "./exemption.ts";
 import { choice, toggle } from "./flags.ts";
 import { loadOptions, policyFlags } from "./policy.ts";
 import { BUILD } from "./version.ts";
@@ -110,11 +110,7 @@ async function askKernel(flags: AgentFlags): Promise<Status> {
   const policy = policyOf(loaded.config, policyFlags(flags));
   const problems = [...formatProblems(loaded.problems), ...podProblems(policy, networkInterfaces())];
   try {
-    const { backend, reason } = await chooseBackend({
-      requested: flags.backend,
-      policy,
-      ...exemptionFor(policy.chain, async () => policy),
-    });
+    const { backend, reason } = await backendFor(flags, policy);
     const { plan, failures } = await planned(backend, policy);
     const { counters } = plan;
     const inSync = plan.inSync && failures.length === 0;

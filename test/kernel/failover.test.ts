@@ -218,7 +218,9 @@ test("an nft that hangs is given up, and does not hold up what iptables writes i
   await agent.log.until("policy in force");
   await nft.become("hang");
   await keep("203.0.113.0/24");
-  expect((await agent.log.until("writes the rules because nft fails")).at(-1)).toContain("did not end within");
+  expect((await agent.log.until("writes the rules because nft fails")).at(-1)).toContain(
+    "did not end within",
+  );
   await verdicts({ "10.1.2.3": "node", "203.0.113.7": "pod" });
   await agent.log.until("policy in force");
   // Until after the moment in which nft is tried again.

@@ -1,0 +1,82 @@
+import { Backoff } from "../agent/backoff.ts";
+import { type ChooseOptions, type Chosen, chooseBackend } from "../backends/choose.ts";
+import { formatDuration } from "../net/duration.ts";
+import type { AgentState } from "../observe/agent-state.ts";
+import type { Log } from "../observe/log.ts";
+import type { Policy } from "../policy/policy.ts";
+import { messageOf } from "../system/errors.ts";
+import { LastSaid } from "../system/last-said.ts";
+import { ProgramError } from "../system/program.ts";
+import { aborted } from "../system/timing.ts";
+import type { AgentFlags } from "./command.ts";
+
+/** Chooses the backend for a command that runs once. Throws ProgramError if none is available. */
+export function backendFor(flags: AgentFlags, policy: Policy): Promise<Chosen> {
+  const exemption = exemptionFinder(policy.chain, async () => policy);
+  return chooseBackend({ requested: flags.backend, policy, exemption });
+}
+
+/**
+ * A function that looks, for `--backend=auto`, for an exemption by foreign rules that only iptables preserves. If looking
+ * fails, it returns undefined.
+ *
+ * @param chain the agent's chain
+ * @param policy called only if a foreign rule exempts connections
+ * @param failed receives the reason of a failure
+ */
+export function exemptionFinder(
+  chain: string,
+  policy: () => Promise<Policy>,
+  failed: (why: string) => void = () => {},
+): () => Promise<string | undefined> {
+  return async () => {
+    try {
+      const { exemptionKeptByIptables } = await import("../conflicts/exemption.ts");
+      return await exemptionKeptByIptables({ chain, policy });
+    } catch (error) {
+      failed(messageOf(error));
+      return undefined;
+    }
+  };
+}
+
+interface WhileChoosing {
+  readonly state: AgentState;
+  readonly log: Log;
+  readonly serve: () => void;
+  /** Resolves at SIGHUP, to try again at once. */
+  readonly wake: { next(): Promise<void> };
+  readonly stop: AbortSignal;
+}
+
+/**
+ * Chooses the backend. If none is available, tries again after 1 s to 15 s and at SIGHUP, and meanwhile serves HTTP.
+ * Returns undefined if `stop` comes first.
+ */
+export async function chooseUntilFound(
+  options: ChooseOptions,
+  { state, log, serve, wake, stop }: WhileChoosing,
+): Promise<Chosen | undefined> {
+  const backoff = new Backoff(state.interval);
+  const stopped = aborted(stop);
+  const said = new LastSaid();
+  while (!stop.aborted) {
+    const at = Date.now();
+    const began = performance.now();
+    state.syncBegan();
+    try {
+      return await Promise.race([chooseBackend(options), stopped]);
+    } catch (error) {
+      if (!(error instanceof ProgramError)) throw error;
+      const { message } = error;
+      backoff.failed(performance.now(), performance.now() - began);
+      if (said.isNews(message))
+        log.error("no backend available", { error: message, retry: formatDuration(backoff.nextSync) });
+      const seconds = (performance.now() - began) / 1000;
+      state.syncEnded({ at, trigger: "start", result: "failed", seconds, message });
+      serve();
+    }
+    await Promise.race([Bun.sleep(backoff.nextSync), wake.next(), stopped]);
+  }
+  return undefined;
+}
