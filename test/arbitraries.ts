@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { parseChainName } from "../src/backends/ownership.ts";
-import { parseInterfaceName } from "../src/config/interface-name.ts";
 import { type Address, BITS, Cidr, type Family, parseAddress } from "../src/net/cidr.ts";
+import { parseInterfaceName } from "../src/net/interface-name.ts";
 import type { PortRange } from "../src/net/ports.ts";
 import type { PolicyFlags } from "../src/policy/policy.ts";
 import type { Short } from "./policies.ts";

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { metricsPage } from "../scripts/metrics.ts";
-import { outputSchemas } from "../src/inspect/json-schema.ts";
+import { jsonSchemas } from "../src/inspect/json-schema.ts";
 import { ipmasq } from "./binary.ts";
 import { Folder } from "./config/folder.ts";
 import { compatibility } from "./long/compatibility.ts";
@@ -20,7 +20,7 @@ const PAGES = [
   ...new Bun.Glob("docs/*.md").scanSync(ROOT),
 ].sort();
 
-test.each(Object.entries(outputSchemas()))(
+test.each(Object.entries(jsonSchemas()))(
   "docs/%s.schema.json matches the code: npm run docs",
   async (name, schema) => {
     expect(await Bun.file(join(ROOT, `docs/${name}.schema.json`)).json()).toEqual(schema);

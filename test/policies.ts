@@ -1,4 +1,4 @@
-import type { Config } from "../src/config/config.ts";
+import type { Config } from "../src/config/keys.ts";
 import { Cidr } from "../src/net/cidr.ts";
 import { type Policy, type PolicyFlags, policyOf } from "../src/policy/policy.ts";
 

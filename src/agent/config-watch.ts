@@ -1,7 +1,7 @@
 import { type FSWatcher, watch } from "node:fs";
 import { lstat, readdir, readlink, statfs } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
-import { isConfigName } from "../config/config-name.ts";
+import { isConfigName } from "../config/sources.ts";
 import { codeOf, messageOf } from "../system/errors.ts";
 import type { FileEvent } from "./completeness.ts";
 

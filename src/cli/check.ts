@@ -1,8 +1,7 @@
 import { existsSync } from "node:fs";
-import { namesIn, withoutAllowed } from "../config/allowance.ts";
-import type { Config } from "../config/config.ts";
+import type { Config } from "../config/keys.ts";
 import { loadConfig } from "../config/load.ts";
-import { type ConfigWarning, formatProblems } from "../config/problem.ts";
+import { type ConfigWarning, formatProblems, namesIn, withoutAllowed } from "../config/problem.ts";
 import { policyOf } from "../policy/policy.ts";
 import { printable } from "../system/printable.ts";
 import { type AgentFlags, command } from "./command.ts";

@@ -4,7 +4,7 @@
  */
 import * as v from "valibot";
 import { parseChainName } from "../backends/ownership.ts";
-import { parseResyncInterval, raisedInterval } from "../config/resync-interval.ts";
+import { parseResyncInterval, raisedInterval } from "../net/duration.ts";
 import { parseListen } from "../net/listen.ts";
 import { type ParseFailure, parsedBy } from "../net/parse-failure.ts";
 import { type PortRange, parsePortRanges } from "../net/ports.ts";

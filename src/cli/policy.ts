@@ -1,5 +1,5 @@
+import type { LoadOptions } from "../config/load.ts";
 import { loadConfig } from "../config/load.ts";
-import type { LoadOptions } from "../config/parse.ts";
 import { formatProblems } from "../config/problem.ts";
 import { type Policy, type PolicyFlags, policyOf } from "../policy/policy.ts";
 import type { AgentFlags } from "./command.ts";

@@ -8,7 +8,7 @@ export const schema = command({
   readsPolicy: false,
   examples: ["ipmasq schema > ip-masq-agent.schema.json"],
   async run() {
-    const { jsonSchema } = await import("../config/json-schema.ts");
-    return { stdout: `${JSON.stringify(jsonSchema(), null, 2)}\n`, exitCode: 0 };
+    const { jsonSchemas } = await import("../inspect/json-schema.ts");
+    return { stdout: `${JSON.stringify(jsonSchemas().config, null, 2)}\n`, exitCode: 0 };
   },
 });

@@ -1,36 +1,43 @@
-import { type Allowance, withoutAllowed } from "./allowance.ts";
-import type { Config } from "./config.ts";
-import { familyWarnings } from "./family-warnings.ts";
-import type { LoadOptions } from "./parse.ts";
-import type { Problem } from "./problem.ts";
-import { readSources, type Sources } from "./sources.ts";
+import type { OpenDocument } from "./document.ts";
+import type { Config } from "./keys.ts";
+import { type Allowance, type ConfigWarning, type Problem, withoutAllowed } from "./problem.ts";
+import { readSources, type Source, type Sources } from "./sources.ts";
+import { decode, type Text } from "./text.ts";
 
-/** A config that was read, or why it cannot be used. */
+/** How to read a config. */
+export interface LoadOptions {
+  /** Whether IPv6 is on; undefined if the config decides. */
+  readonly enableIPv6?: boolean | undefined;
+  /** The ConfigMap to read in a Kubernetes manifest; undefined for the only one that fits. */
+  readonly configMap?: string | undefined;
+  /** Severity of a missing path; undefined if a missing path means the defaults. */
+  readonly missing?: Problem["severity"] | undefined;
+}
+
+/** A config, or why it cannot be used. */
 export type Loaded = {
-  /** The files that were read. None means the defaults. */
+  /** The files that were read. No files means the defaults. */
   readonly files: readonly string[];
-  /** Warnings that are not accepted, and errors unless it is `ok`. */
+  /** Warnings that are not accepted, and errors unless `ok`. */
   readonly problems: readonly Problem[];
-  /** What the files accept. */
+  /** The warnings that the files accept. */
   readonly allowances: readonly Allowance[];
 } & ({ readonly ok: true; readonly config: Config } | { readonly ok: false });
 
-/** Reads and checks the config at a path. Throws nothing: everything that is wrong is a problem. */
+/** Reads and checks the config at a path. Never throws: whatever is wrong is a problem. */
 export async function loadConfig(path: string, options: LoadOptions): Promise<Loaded> {
   return parseConfig(await readSources(path), options);
 }
 
-/** Checks and merges what {@link readSources} read. */
+/** Checks and merges the files of {@link readSources}. */
 export async function parseConfig(sources: Sources, options: LoadOptions): Promise<Loaded> {
   const { files } = sources;
   const paths = files.map(({ path }) => path);
-  const problems = [...sources.problems, ...absence(sources, options)];
+  const problems = [...sources.problems, ...missingPath(sources, options)];
   if (files.length === 0 && problems.length === 0) {
     const warnings = familyWarnings(sources.path, {}, options.enableIPv6 ?? false);
     return { ok: true, config: {}, files: paths, problems: warnings, allowances: [] };
   }
-  // The defaults need no parser; to load it takes longer than anything else at start.
-  const { parseFiles } = await import("./parse.ts");
   const { config, allowances, ...parsed } = await parseFiles(files, options);
   const all = [...problems, ...parsed.problems];
   const ok = all.every(({ severity }) => severity !== "error");
@@ -40,10 +47,78 @@ export async function parseConfig(sources: Sources, options: LoadOptions): Promi
   return { files: paths, problems: told, allowances, ...(ok ? { ok, config } : { ok }) };
 }
 
-function absence({ missing, path }: Sources, { missing: severity }: LoadOptions): Problem[] {
+function missingPath({ missing, path }: Sources, { missing: severity }: LoadOptions): Problem[] {
   if (!missing || !severity) return [];
   const about = { at: { file: path }, remedy: "correct the path, or create the file" };
   return severity === "error"
     ? [{ severity, ...about, what: "does not exist" }]
     : [{ severity, name: "path-missing", ...about, what: "does not exist, so the defaults apply" }];
 }
+
+/** Opens all files before it reads one: each may enable IPv6, and all together may be too large. */
+async function parseFiles(
+  files: readonly Source[],
+  options: LoadOptions,
+): Promise<{ config: Config; problems: readonly Problem[]; allowances: readonly Allowance[] }> {
+  // The defaults need no parser, and loading it takes longer than anything else at start.
+  const { mergeDocuments, sizeError } = await import("./merge.ts");
+  const open = (await Promise.all(files.map(file => openFile(file, options)))).flat();
+  const tooLarge = sizeError(open);
+  if (tooLarge) return { config: {}, problems: [tooLarge], allowances: [] };
+  const enableIPv6 = options.enableIPv6 ?? open.some(it => it.enableIPv6);
+  const documents = open.map(it => it.read(enableIPv6));
+  const { config, problems } = mergeDocuments(documents);
+  return {
+    config,
+    problems: [...documents.flatMap(it => it.problems), ...problems],
+    allowances: documents.flatMap(it => it.allowances),
+  };
+}
+
+async function openFile({ path, bytes }: Source, { configMap }: LoadOptions): Promise<OpenDocument[]> {
+  const { openConfigDocument } = await import("./document.ts");
+  const text = decode(path, bytes);
+  if ("what" in text) return [withoutConfig([text])];
+  if (configMap === undefined && !mayBeManifest(text)) return [await openConfigDocument(text)];
+  const { configInManifest } = await import("./manifest.ts");
+  const found = configInManifest(text, configMap);
+  if (!found) return [await openConfigDocument(text)];
+  const documents = await Promise.all(found.configs.map(openConfigDocument));
+  return [withoutConfig(found.problems), ...documents];
+}
+
+/** Whether a text may be a Kubernetes manifest, by a key `kind`, which configs do not have. Does not parse. */
+function mayBeManifest({ content }: Text): boolean {
+  return /(?<![^\n])[^#\n]*?(?<![\w.-])kind["']?[ \t]*:/.test(content);
+}
+
+function withoutConfig(problems: readonly Problem[]): OpenDocument {
+  const rest = { config: {}, entries: new Map(), nullList: undefined, allowances: [] };
+  return { file: "", enableIPv6: false, elements: 0, read: () => ({ ...rest, problems }) };
+}
+
+/**
+ * A warning for each enabled family without a CIDR in the list, other than link-local: its Pod-to-Pod connections are
+ * masqueraded. An empty list is taken as intended.
+ *
+ * @param path of the config
+ */
+function familyWarnings(path: string, config: Config, enableIPv6: boolean): ConfigWarning[] {
+  const { nonMasqueradeCIDRs: list, sourceCIDRs: sources } = config;
+  if (list?.length === 0) return [];
+  const warnings: ConfigWarning[] = [];
+  for (const { family, ip, name, example } of enableIPv6 ? [IPV4, IPV6] : [IPV4]) {
+    if (list ? list.some(({ value }) => value.family === family) : family === "ip") continue;
+    if (sources?.length && !sources.some(({ value }) => value.family === family)) continue;
+    const at = list?.[0]?.at ?? { file: path };
+    const what = `${list ? "the list" : "the default list"} has no ${ip}, so Pod-to-Pod ${ip} is masqueraded`;
+    const remedy = list
+      ? `add the ${ip} CIDRs of Pods, Services and nodes, as in "${example}"`
+      : `set nonMasqueradeCIDRs to the default ranges and "${example}"`;
+    warnings.push({ severity: "warning", name, at, key: "nonMasqueradeCIDRs", what, remedy });
+  }
+  return warnings;
+}
+
+const IPV4 = { family: "ip", ip: "IPv4", name: "ipv4-masqueraded", example: "10.0.0.0/8" } as const;
+const IPV6 = { family: "ip6", ip: "IPv6", name: "ipv6-masqueraded", example: "fc00::/7" } as const;

@@ -1,43 +1,33 @@
-import { isConfigName } from "./config-name.ts";
-import { KNOWN_KEY } from "./document.ts";
-import { MANIFEST_LIMITS } from "./limits.ts";
-import type { Mapping, Node, Scalar } from "./node.ts";
-import { type Problem, quote } from "./problem.ts";
-import { parseYaml } from "./syntax.ts";
-import { type Text, wholeText } from "./text.ts";
-import { buildTree } from "./tree.ts";
+import { quote } from "../net/parse-failure.ts";
+import { KNOWN_KEY } from "./key-names.ts";
+import type { Problem } from "./problem.ts";
+import { isConfigName } from "./sources.ts";
+import { MANIFEST_LIMITS, type Text, wholeText } from "./text.ts";
+import type { Mapping, Node, Scalar } from "./values.ts";
+import { parseYaml } from "./yaml.ts";
 
-/** What was found in a text that may be a manifest. */
+/** The configs of a manifest. */
 export interface Found {
-  /** In the order of their keys; with the places that they have in the manifest. */
+  /** In the order of their keys. Their places are those in the manifest. */
   readonly configs: readonly Text[];
   readonly problems: readonly Problem[];
 }
 
 /**
- * The configs inside of a manifest's ConfigMap: the values of those keys of its `data` that would be read as files of a
- * directory, or of the only key. Of several ConfigMaps it is the one named ip-masq-agent, or the only one that holds a
- * config.
+ * The configs in the ConfigMap of a manifest: the values in `data` whose keys are names of config files, or the only
+ * value. If there are several ConfigMaps, the one named ip-masq-agent is used, or the only one with a config.
  *
- * @param name of the ConfigMap that is wanted
+ * @param name of the ConfigMap to use
  * @returns undefined if the text is not a manifest
  */
 export function configInManifest(text: Text, name?: string): Found | undefined {
-  const { documents, problems } = parseYaml(text, MANIFEST_LIMITS);
-  const trees = documents.map(document => buildTree(text, document));
-  const all = [...problems, ...trees.flatMap(tree => tree.problems)];
-  if (all.some(({ severity }) => severity === "error")) return { configs: [], problems: all };
-  if (name === undefined && !trees.some(({ root }) => textAt(root, "kind") !== undefined)) return undefined;
-  const chosen = choose(
-    trees.flatMap(({ root }) => configMaps(root)),
-    name,
-  );
-  if ("what" in chosen) {
-    const { what, remedy } = chosen;
-    return { configs: [], problems: [...all, { severity: "error", at: { file: text.file }, what, remedy }] };
-  }
-  const { configs, problems: more } = configsOf(text, chosen);
-  return { configs, problems: [...all, ...more] };
+  const { roots, problems } = parseYaml(text, MANIFEST_LIMITS);
+  if (problems.some(({ severity }) => severity === "error")) return { configs: [], problems };
+  if (name === undefined && !roots.some(root => textAt(root, "kind") !== undefined)) return undefined;
+  const chosen = choose(roots.flatMap(configMaps), name);
+  const { configs, problems: more } =
+    "what" in chosen ? refused({ file: text.file }, chosen.what, chosen.remedy) : configsOf(text, chosen);
+  return { configs, problems: [...problems, ...more] };
 }
 
 interface ConfigMap {
@@ -45,9 +35,9 @@ interface ConfigMap {
   readonly root: Mapping;
 }
 
-/** The ConfigMap that a document is; or those of a `List`, as kubectl prints several. */
-function configMaps(root: Node | undefined): ConfigMap[] {
-  if (root?.kind !== "mapping") return [];
+/** The ConfigMaps in a document: itself, or the items of a `List`, as kubectl prints several. */
+function configMaps(root: Node): ConfigMap[] {
+  if (root.kind !== "mapping") return [];
   const items = valueAt(root, "items");
   const kind = textAt(root, "kind");
   if (items?.kind === "list" && (kind === "List" || kind === "ConfigMapList")) {
@@ -56,7 +46,7 @@ function configMaps(root: Node | undefined): ConfigMap[] {
   return kind === "ConfigMap" ? [{ name: textAt(valueAt(root, "metadata"), "name") ?? "", root }] : [];
 }
 
-/** Items of a ConfigMapList may leave out their kind. */
+/** Adds the kind, which items of a ConfigMapList may omit. */
 function asConfigMap(item: Node): Node {
   if (item.kind !== "mapping" || item.entries.has("kind")) return item;
   const kind: Scalar = { kind: "scalar", at: item.at, text: "kind", style: "plain" };
@@ -104,8 +94,8 @@ function holdsConfig({ root }: ConfigMap): boolean {
   );
 }
 
-/** A warning: what the manifest has as its only key is read, but not as a file of a directory. */
-function readHereAlone(key: Scalar): Problem {
+/** The warning about the only key: it is read here, but not as a file in a directory. */
+function notReadInDirectory(key: Scalar): Problem {
   return {
     severity: "warning",
     name: "file-not-read",
@@ -118,13 +108,9 @@ function readHereAlone(key: Scalar): Problem {
 
 function configsOf(text: Text, { name, root }: ConfigMap): Found {
   const data = valueAt(root, "data");
-  const error = (at: Problem["at"], what: string, remedy: string, key?: string): Found => ({
-    configs: [],
-    problems: [{ severity: "error", at, ...(key === undefined ? {} : { key }), what, remedy }],
-  });
   if (data?.kind !== "mapping" || data.entries.size === 0) {
     const binary = valueAt(root, "binaryData") ? ', only "binaryData"' : "";
-    return error(root.at, `the ConfigMap ${quote(name)} has no "data"${binary}`, DATA);
+    return refused(root.at, `the ConfigMap ${quote(name)} has no "data"${binary}`, DATA);
   }
   const entries = [...data.entries.values()];
   const named = entries.filter(({ key }) => isConfigName(key.text));
@@ -132,7 +118,7 @@ function configsOf(text: Text, { name, root }: ConfigMap): Found {
   const others = entries.filter(it => !read.includes(it));
   if (read.length === 0) {
     const keys = others.map(({ key }) => quote(key.text)).join(", ");
-    return error(data.at, `no key of the ConfigMap ${quote(name)} is read as a config: ${keys}`, DATA);
+    return refused(data.at, `no key of the ConfigMap ${quote(name)} is read as a config: ${keys}`, DATA);
   }
   const configs: Text[] = [];
   const problems: Problem[] = [];
@@ -144,13 +130,17 @@ function configsOf(text: Text, { name, root }: ConfigMap): Found {
       problems.push({ severity: "error", at: value.at, key: `data.${key.text}`, what, remedy });
     }
   }
-  if (named.length === 0 && read[0]) problems.push(readHereAlone(read[0].key));
+  if (named.length === 0 && read[0]) problems.push(notReadInDirectory(read[0].key));
   for (const { key } of others) {
     const about = { at: key.at, key: `data.${key.text}`, what: "not read, because of the name" };
     const remedy = 'name the key "config", "config.yaml" or "ip-masq-agent"';
     problems.push({ severity: "warning", name: "file-not-read", ...about, remedy });
   }
   return { configs, problems };
+}
+
+function refused(at: Problem["at"], what: string, remedy: string): Found {
+  return { configs: [], problems: [{ severity: "error", at, what, remedy }] };
 }
 
 function valueAt(node: Node | undefined, key: string): Node | undefined {
@@ -163,8 +153,8 @@ function textAt(node: Node | undefined, key: string): string | undefined {
 }
 
 /**
- * The content of a scalar as a text of its own. Of a literal block each line is a line of the manifest; of
- * other scalars only the beginning is known.
+ * The content of a scalar as a text. Places in a literal block are exact, since its lines are lines of the manifest.
+ * Places in other scalars are the start of the scalar.
  */
 function within(manifest: Text, { text, style, at: start }: Scalar): Text {
   if (style !== "literal") return { file: manifest.file, content: text, at: () => start };

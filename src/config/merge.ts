@@ -1,66 +1,54 @@
-import type { Cidr } from "../net/cidr.ts";
-import type { Config, Located } from "./config.ts";
-import type { ConfigDocument } from "./document.ts";
-import type { Position, Problem } from "./problem.ts";
+import type { ConfigDocument, OpenDocument } from "./document.ts";
+import { buildConfig, type Config, KEY_NAMES, KEYS } from "./keys.ts";
+import type { ConfigError, ConfigWarning, Position, Problem } from "./problem.ts";
+import { MOST_ELEMENTS, tooManyElements } from "./text.ts";
 
-const CIDR_LIMIT = 64;
-
-/** The lists whose lengths `cidrLimit` bounds. */
-const CIDR_LISTS = ["nonMasqueradeCIDRs", "masqueradeCIDRs", "sourceCIDRs", "nonMasqueradeSourceCIDRs"];
-
-/**
- * What the configs of several files mean together: lists united, booleans ORed, the smallest `resyncInterval`
- * and the largest `cidrLimit`. Of equal values the first counts.
- */
-export function mergeConfigs(configs: readonly Config[]): Config {
-  return configs.reduce<Config>(
-    (all, config) => ({
-      nonMasqueradeCIDRs: united(all.nonMasqueradeCIDRs, config.nonMasqueradeCIDRs),
-      masqueradeCIDRs: united(all.masqueradeCIDRs, config.masqueradeCIDRs),
-      sourceCIDRs: united(all.sourceCIDRs, config.sourceCIDRs),
-      nonMasqueradeSourceCIDRs: united(all.nonMasqueradeSourceCIDRs, config.nonMasqueradeSourceCIDRs),
-      outputInterfaces: united(all.outputInterfaces, config.outputInterfaces),
-      masqLinkLocal: preferred(all.masqLinkLocal, config.masqLinkLocal, (a, b) => a && !b),
-      masqLinkLocalIPv6: preferred(all.masqLinkLocalIPv6, config.masqLinkLocalIPv6, (a, b) => a && !b),
-      enableIPv6: preferred(all.enableIPv6, config.enableIPv6, (a, b) => a && !b),
-      resyncInterval: preferred(all.resyncInterval, config.resyncInterval, (a, b) => a < b),
-      cidrLimit: preferred(all.cidrLimit, config.cidrLimit, (a, b) => a > b),
-    }),
-    {},
-  );
+/** What several files mean together, and what is wrong only with all of them. */
+export interface Merged {
+  readonly config: Config;
+  readonly problems: readonly Problem[];
 }
 
-/** An error for each list of CIDRs that has, over all files and as it was written, more entries than are allowed. */
-export function limitProblems(documents: readonly ConfigDocument[], { cidrLimit }: Config): Problem[] {
+/** Merges documents key by key, in their order. */
+export function mergeDocuments(documents: readonly ConfigDocument[]): Merged {
+  const config = buildConfig((name, key) => {
+    const values = documents.map(document => document.config[name]).filter(it => it !== undefined);
+    return values.length === 0 ? undefined : values.reduce(key.merge);
+  });
+  return { config, problems: [...limitErrors(documents, config), ...nullListWarnings(documents, config)] };
+}
+
+/** The error if all files together have too many entries. */
+export function sizeError(open: readonly OpenDocument[]): ConfigError | undefined {
+  const elements = open.reduce((sum, it) => sum + it.elements, 0);
+  if (elements <= MOST_ELEMENTS) return undefined;
+  return tooManyElements({ file: open.find(it => it.elements > 0)?.file ?? "" }, `${elements}`);
+}
+
+/** An error for each list that has more entries than `cidrLimit`, counted in all files, as written. */
+function limitErrors(documents: readonly ConfigDocument[], { cidrLimit }: Config): ConfigError[] {
   const limit = cidrLimit?.value ?? CIDR_LIMIT;
-  return CIDR_LISTS.flatMap((key): Problem[] => {
+  const limited = KEY_NAMES.filter(name => KEYS[name].limited);
+  return limited.flatMap((key): ConfigError[] => {
     const places = documents.flatMap(({ entries }): readonly Position[] => entries.get(key) ?? []);
     const at = places[limit];
     if (!at) return [];
     const what = `${places.length} entries, where cidrLimit allows ${limit}`;
-    return [
-      { severity: "error", at, key, what, remedy: `set "cidrLimit: ${places.length}", or remove entries` },
-    ];
+    const remedy = `set "cidrLimit: ${places.length}", or remove entries`;
+    return [{ severity: "error", at, key, what, remedy }];
   });
 }
 
-function preferred<T>(
-  a: Located<T> | undefined,
-  b: Located<T> | undefined,
-  over: (b: T, a: T) => boolean,
-): Located<T> | undefined {
-  return a && b && over(b.value, a.value) ? b : (a ?? b);
-}
+const CIDR_LIMIT = 64;
 
-function united<T extends Cidr | string>(
-  a: readonly Located<T>[] | undefined,
-  b: readonly Located<T>[] | undefined,
-): Located<T>[] | undefined {
-  if (!a && !b) return undefined;
-  const byText = new Map<string, Located<T>>();
-  for (const entry of [...(a ?? []), ...(b ?? [])]) {
-    const text = `${entry.value}`;
-    if (!byText.has(text)) byText.set(text, entry);
-  }
-  return [...byText.values()];
+/** Warns of a list without a value. Like an empty list it masquerades everything, but that is rarely intended. */
+function nullListWarnings(documents: readonly ConfigDocument[], config: Config): ConfigWarning[] {
+  if (config.nonMasqueradeCIDRs?.length !== 0) return [];
+  return documents.flatMap(({ nullList: at }): ConfigWarning[] => {
+    if (!at) return [];
+    const key = "nonMasqueradeCIDRs";
+    const what = "a key without a value, so everything but link-local is masqueraded";
+    const remedy = "list what is not, or write [] if that is meant";
+    return [{ severity: "warning", name: "everything-masqueraded", at, key, what, remedy }];
+  });
 }

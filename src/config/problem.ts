@@ -1,15 +1,17 @@
+import { quote } from "../net/parse-failure.ts";
+import { closestMatch } from "../system/closest-match.ts";
 import { withRemedy } from "../system/errors.ts";
 import { printable } from "../system/printable.ts";
-import type { WarningName } from "./warnings.ts";
+import type { Text } from "./text.ts";
 
-/** Where something stands. Lines and columns begin with 1. */
+/** A place in a file. Lines and columns start at 1. */
 export interface Position {
   readonly file: string;
   readonly line?: number;
   readonly column?: number;
 }
 
-/** Something that the user should know about the config: what is wrong, where, and what to do. */
+/** Something that the user should know about the config: what is wrong, where, and the remedy. */
 export type Problem = ConfigError | ConfigWarning;
 
 export interface ConfigError extends About {
@@ -23,26 +25,119 @@ export interface ConfigWarning extends About {
 
 interface About {
   readonly at: Position;
-  /** The key's path, as in `nonMasqueradeCIDRs[1]`. */
+  /** Path of the key, such as `nonMasqueradeCIDRs[1]`. */
   readonly key?: string;
   readonly what: string;
   readonly remedy: string;
 }
 
-/** One line, `file:line:column: key: what; remedy`, with control characters escaped; a warning ends with its name. */
-function formatProblem(problem: Problem, labelled: boolean): string {
-  const { at, key } = problem;
-  const place = [at.file, at.line, at.column].filter(part => part !== undefined).join(":");
-  const label = labelled && problem.severity === "warning" ? ["warning"] : [];
-  const path = key === undefined ? [] : [key];
-  const name = problem.severity === "warning" ? ` [${problem.name}]` : "";
-  return printable(`${[place, ...label, ...path, withRemedy(problem)].join(": ")}${name}`);
+/**
+ * All warnings by name. Names are stable: users write them in `# ipmasq: allow NAME` comments and in `check
+ * --allow=NAME`. A comment applies to its own line and the next one, or to the whole file if the warning is about it.
+ */
+export const WARNINGS = {
+  "path-missing": { about: "file", means: "nothing is at the path that was given" },
+  "file-not-read": {
+    about: "file",
+    means: "a file of the directory, or a key of the ConfigMap, is not read",
+  },
+  "unknown-key": { about: "line", means: "a key is not known, and does nothing" },
+  "key-capitals": { about: "line", means: "a key is spelt with other capitals than usual" },
+  "interval-raised": { about: "line", means: "a resyncInterval under 1s counts as 1s" },
+  "frequent-resync": { about: "line", means: "a resyncInterval is so short that it wastes CPU" },
+  "everything-kept": { about: "file", means: "the list holds every address of a family" },
+  "everything-masqueraded": { about: "line", means: "the list is a key without a value" },
+  "no-private-range": { about: "file", means: "the list holds no range that Pods use" },
+  "ipv4-masqueraded": { about: "file", means: "the list holds no IPv4: Pod-to-Pod IPv4 is masqueraded" },
+  "ipv6-masqueraded": { about: "file", means: "the list holds no IPv6: Pod-to-Pod IPv6 is masqueraded" },
+  "redundant-link-local": { about: "line", means: "an entry is link-local, which is not masqueraded anyway" },
+  "exception-without-effect": { about: "line", means: "an exception lies in no non-masquerade CIDR" },
+  "yaml-warning": { about: "line", means: "the YAML parser warns of something" },
+  "unknown-allowance": { about: "line", means: "a comment accepts a warning that does not exist" },
+} as const satisfies Readonly<Record<string, { readonly about: "file" | "line"; readonly means: string }>>;
+
+export type WarningName = keyof typeof WARNINGS;
+
+function isWarningName(name: string): name is WarningName {
+  return Object.hasOwn(WARNINGS, name);
+}
+
+/** The acceptance of a warning. */
+export interface Allowance {
+  readonly name: WarningName;
+  /** Place of the comment; undefined for a flag, which applies everywhere. */
+  readonly at?: { readonly file: string; readonly line: number };
+}
+
+/** Allowances, and warnings about names that do not exist. */
+interface Allowances {
+  readonly allowances: Allowance[];
+  readonly problems: ConfigWarning[];
+}
+
+/** Reads the comments `# ipmasq: allow NAME, NAME` of a text. */
+export function allowancesIn(text: Text): Allowances {
+  const allowances: Allowance[] = [];
+  const problems: ConfigWarning[] = [];
+  if (!text.content.includes("ipmasq: allow")) return { allowances, problems };
+  for (const { index, 0: comment, 1: names = "" } of text.content.matchAll(ALLOW)) {
+    const found = namesIn(names, text.at(index + comment.length - names.length));
+    allowances.push(...found.allowances);
+    problems.push(...found.problems);
+    if (allowances.length + problems.length > MOST_ALLOWANCES) break;
+  }
+  return { allowances, problems };
+}
+
+const ALLOW = /(?<![^\s])# ?ipmasq: allow[ \t]+([\w-]{1,40}(?:[ \t,]{1,10}[\w-]{1,40}){0,30})/g;
+const MOST_ALLOWANCES = 1000;
+
+/**
+ * Reads names of warnings, separated by commas or spaces.
+ *
+ * @param at place of the names; without a line, they apply everywhere
+ */
+export function namesIn(names: string, at: Position): Allowances {
+  const words = names.split(/[\s,]+/).filter(Boolean);
+  const place = at.line === undefined ? {} : { at: { file: at.file, line: at.line } };
+  return {
+    allowances: words.filter(isWarningName).map(name => ({ name, ...place })),
+    problems: words.filter(name => !isWarningName(name)).map(name => unknownName(name, at)),
+  };
+}
+
+function unknownName(name: string, at: Position): ConfigWarning {
+  const meant = closestMatch(name, Object.keys(WARNINGS));
+  return {
+    severity: "warning",
+    name: "unknown-allowance",
+    at,
+    what: `${quote(name)} is not the name of a warning`,
+    remedy: meant ? `did you mean ${quote(meant)}?` : "copy the name from the end of the warning's line",
+  };
+}
+
+/** The problems without the accepted warnings. */
+export function withoutAllowed<P extends Problem>(
+  problems: readonly P[],
+  allowances: readonly Allowance[],
+): P[] {
+  return problems.filter(problem => {
+    if (problem.severity === "error") return true;
+    const { name, at } = problem;
+    return !allowances.some(it => it.name === name && applies(it, WARNINGS[name].about, at));
+  });
+}
+
+function applies({ at: comment }: Allowance, about: "file" | "line", at: Position): boolean {
+  if (!comment || about === "file") return true;
+  return comment.file === at.file && (comment.line === at.line || comment.line + 1 === at.line);
 }
 
 /**
- * One line per problem, errors before warnings, in the order of the files; at most 50.
+ * At most 50 lines of text, errors before warnings, then in the order of the files.
  *
- * @param labelled whether a warning says that it is one; a log line shows its level anyway
+ * @param labelled whether warnings are labelled as such; log lines show their level
  */
 export function formatProblems(problems: readonly Problem[], labelled = true): string[] {
   const lines = problems
@@ -54,15 +149,17 @@ export function formatProblems(problems: readonly Problem[], labelled = true): s
   return lines;
 }
 
-/** A text of the user's as problems quote it: in quotes, and no longer than 60 characters. */
-export function quote(text: string): string {
-  const characters = Array.from(text.slice(0, 2 * LONGEST_QUOTED));
-  if (text.length <= LONGEST_QUOTED) return `"${text}"`;
-  return `"${characters.slice(0, LONGEST_QUOTED - 1).join("")}…"`;
-}
-
 const MOST_PRINTED = 50;
-const LONGEST_QUOTED = 60;
+
+/** `file:line:column: key: what; remedy` with control characters escaped. A warning ends with its name. */
+function formatProblem(problem: Problem, labelled: boolean): string {
+  const { at, key } = problem;
+  const place = [at.file, at.line, at.column].filter(part => part !== undefined).join(":");
+  const label = labelled && problem.severity === "warning" ? ["warning"] : [];
+  const path = key === undefined ? [] : [key];
+  const name = problem.severity === "warning" ? ` [${problem.name}]` : "";
+  return printable(`${[place, ...label, ...path, withRemedy(problem)].join(": ")}${name}`);
+}
 
 function comparePlaces(a: Problem, b: Problem): number {
   if (a.severity !== b.severity) return a.severity === "error" ? -1 : 1;

@@ -1,21 +1,21 @@
-import { type BigIntStats, constants } from "node:fs";
-import { open, readdir, readlink, realpath, stat } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { readdir, realpath, stat } from "node:fs/promises";
+import { join } from "node:path";
 import { formatDuration } from "../net/duration.ts";
+import { quote } from "../net/parse-failure.ts";
 import { codeOf, messageOf } from "../system/errors.ts";
+import { brokenPath, type FileState, fileState, readRegularFile } from "../system/regular-file.ts";
 import { within } from "../system/timing.ts";
-import { isConfigName, looksLikeConfigName } from "./config-name.ts";
-import { type Problem, quote } from "./problem.ts";
+import type { Problem } from "./problem.ts";
 
-/** What lies at the path of a config. */
+/** The files at the path of a config. */
 export interface Sources {
   readonly path: string;
-  /** In the order in which they are merged. None means the defaults. */
+  /** In the order in which they are merged. No files means the defaults. */
   readonly files: readonly Source[];
   readonly problems: readonly Problem[];
-  /** Whether nothing exists at the path. */
+  /** Whether the path does not exist. */
   readonly missing: boolean;
-  /** A hash of all that is above: equal as long as nothing changed. */
+  /** A hash of everything above. It is equal while nothing changes. */
   readonly digest: string;
 }
 
@@ -24,42 +24,46 @@ export interface Source {
   readonly bytes: Uint8Array;
 }
 
-/** One look at the path, and the state of the files while it was taken. */
+/** One look at the path, with the state of the files at that time. */
 export interface Look extends Sources {
   readonly files: readonly FileLook[];
-  /** Paths that lead nowhere: the config's own, or a symbolic link in its directory. */
+  /** Paths that do not exist: the config's own, or broken symbolic links in its directory. */
   readonly absent: readonly Pick<FileLook, "path" | "real">[];
-  /** Whether nothing changed between the first and the last byte that was read. */
+  /** Whether nothing changed while the files were read. */
   readonly steady: boolean;
 }
 
-/** A file as it was while it was read. */
-export interface FileLook extends Source {
+/** A file at the time when it was read. */
+export interface FileLook extends Source, FileState {
   /** The path without symbolic links. */
   readonly real: string;
-  /** Where a file of that name lies if it is not a symbolic link: to tell a link from a file. */
+  /** The real path if the name is not a symbolic link. It differs from `real` if it is one. */
   readonly own: string;
-  /** Device, inode and time of birth: a file that takes the place of another one differs. */
-  readonly identity: string;
-  /** Size and time of the last write, in nanoseconds. */
-  readonly modified: string;
-  /** Time of the last write, or change of name or attributes, in nanoseconds since 1970. */
-  readonly changed: bigint;
-  /** Whether name or attributes changed after the last write. */
-  readonly renamedLater: boolean;
   /** A hash of the bytes. */
   readonly digest: string;
   readonly empty: boolean;
 }
 
 /**
- * Reads the file at `path`, or if that is a directory its files for which {@link isConfigName} holds, in name order. It
- * reads at most 4 MiB altogether, and only regular files; a file that changes meanwhile is read again. Throws nothing:
- * a file that cannot be read, keeps changing, or hangs for longer than `deadline` milliseconds is a problem. A missing
- * path has no files.
+ * Whether a file of this name in a config directory is read: `ip-masq*`, or `config` with or without the extension of
+ * YAML or JSON. In a mounted ConfigMap the file names are its keys.
+ */
+export function isConfigName(name: string): boolean {
+  return name.startsWith("ip-masq") || /^config(\.(yaml|yml|json))?$/.test(name);
+}
+
+/** Whether a file that is not read was probably meant as a config. */
+function looksLikeConfigName(name: string): boolean {
+  return isConfigName(name) || /\.(yaml|yml|json)$/i.test(name);
+}
+
+/**
+ * Reads the file at `path`. If `path` is a directory, reads its files with a {@link isConfigName config name}, in name
+ * order. Reads only regular files, at most 4 MiB in total, and repeats the reading if a file changes meanwhile. Never
+ * throws: a file that cannot be read, keeps changing, or takes longer than `deadline` milliseconds is a problem.
  */
 export async function readSources(path: string, deadline = READ_MS): Promise<Sources> {
-  // One after the other: each read that hangs holds a thread, and there are only as many as processors, or two.
+  // Reads run one at a time: a read that hangs blocks a thread, and a small machine has only two.
   const reading = lastRead.then(() => readSteady(path));
   lastRead = reading;
   return (await within(deadline, reading)) ?? refusal(path, timedOut(path, deadline));
@@ -67,10 +71,10 @@ export async function readSources(path: string, deadline = READ_MS): Promise<Sou
 
 let lastRead: Promise<unknown> = Promise.resolve();
 
-/** Milliseconds. A local disk answers within a few; a server that restarts may take seconds. */
+/** Milliseconds. A local disk takes a few; a file server that restarts may take seconds. */
 export const READ_MS = 5000;
 
-/** The problem of a path whose file system did not answer for that many milliseconds. */
+/** The error for a file system that did not respond within some milliseconds. */
 export function timedOut(path: string, milliseconds: number): Problem {
   return {
     severity: "error",
@@ -90,7 +94,7 @@ async function readSteady(path: string): Promise<Sources> {
   return refusal(path, { severity: "error", at: { file: path }, what: "changes while it is read", remedy });
 }
 
-/** After each look that was not steady. */
+/** Pauses after looks that were not steady. */
 const PAUSES_MS = [0, 20, 50, 100, 200, 300];
 
 function refusal(path: string, problem: Problem): Sources {
@@ -98,7 +102,7 @@ function refusal(path: string, problem: Problem): Sources {
   return { path, files: [], problems, missing: false, digest: digestOf([], problems, false) };
 }
 
-/** Reads the same as {@link readSources} once, without a deadline, and reports whether it changed meanwhile. */
+/** Reads like {@link readSources}, but once and without a deadline. */
 export async function lookAtSources(path: string): Promise<Look> {
   const reader = new Reader();
   await reader.read(path);
@@ -117,8 +121,6 @@ function digestOf(files: readonly FileLook[], problems: readonly Problem[], miss
 
 const MIB = 1024 * 1024;
 const MOST_BYTES = 4 * MIB;
-/** Small, since each sync reads the config: filling 4 MiB with zeros takes half a millisecond. */
-const PIECE_BYTES = 64 * 1024;
 
 class Reader {
   readonly files: FileLook[] = [];
@@ -126,7 +128,7 @@ class Reader {
   readonly absent: Pick<FileLook, "path" | "real">[] = [];
   missing = false;
   #names: readonly string[] | undefined;
-  #left = MOST_BYTES;
+  #bytesLeft = MOST_BYTES;
 
   async read(path: string): Promise<void> {
     try {
@@ -137,7 +139,7 @@ class Reader {
     } catch (error) {
       if (codeOf(error) === "ENOENT") {
         this.missing = true;
-        this.absent.push({ path, real: await destinationOf(path) });
+        this.absent.push({ path, real: await brokenPath(path) });
       } else this.#refuseFor(path, error);
     }
   }
@@ -146,7 +148,7 @@ class Reader {
   async unchanged(path: string): Promise<boolean> {
     try {
       for (const { path, identity, modified, changed } of this.files) {
-        const now = stateOf(await stat(path, { bigint: true }));
+        const now = fileState(await stat(path, { bigint: true }));
         if (now.identity !== identity || now.modified !== modified || now.changed !== changed) return false;
       }
       if (this.#names === undefined) return true;
@@ -169,7 +171,7 @@ class Reader {
       else if (isFile === false) passedOver.push(name);
     }
     const nothing = this.files.length === 0 && this.problems.length === 0;
-    // kubelet's mark of a volume: each other name is a key of the ConfigMap.
+    // Kubelet's mark of a volume: all other names are keys of the ConfigMap.
     const told = nothing || names.includes("..data") ? passedOver : passedOver.filter(looksLikeConfigName);
     if (told.length === 0) return;
     const listed = told.slice(0, MOST_NAMED).map(quote).join(", ");
@@ -185,45 +187,29 @@ class Reader {
     });
   }
 
-  /** Undefined if it cannot be found out, which is a problem then. */
+  /** Undefined, with a problem, if the file cannot be examined. */
   async #isFile(path: string): Promise<boolean | undefined> {
     try {
       return (await stat(path)).isFile();
     } catch (error) {
-      if (codeOf(error) === "ENOENT") this.absent.push({ path, real: await destinationOf(path) });
+      if (codeOf(error) === "ENOENT") this.absent.push({ path, real: await brokenPath(path) });
       this.#refuseFor(path, error);
       return undefined;
     }
   }
 
   async #readFile(path: string, own: string): Promise<void> {
-    // If it became a FIFO meanwhile, opening it must not wait for a writer.
-    const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
-    try {
-      const found = await file.stat({ bigint: true });
-      if (!found.isFile()) return this.#refuse(path, "is not a file any more", "give the path of a file");
-      const state = stateOf(found);
-      const real = await readlink(`/proc/self/fd/${file.fd}`).catch(() => realpath(path));
-      const pieces: Uint8Array[] = [];
-      let length = 0;
-      for (let read = -1; read !== 0 && length <= this.#left; length += read) {
-        const piece = new Uint8Array(Math.min(PIECE_BYTES, this.#left + 1 - length));
-        read = (await file.read(piece)).bytesRead;
-        pieces.push(piece.subarray(0, read));
-      }
-      const fits = length <= this.#left;
-      this.#left = Math.max(this.#left - length, 0);
-      const bytes = Buffer.concat(pieces);
-      const digest = Bun.SHA256.hash(bytes, "hex");
-      if (fits) this.files.push({ path, own, real, ...state, bytes, digest, empty: length === 0 });
-      else
-        this.#refuse(
-          path,
-          `has more than ${MOST_BYTES / MIB} MiB`,
-          "make it smaller: is it a config at all?",
-        );
-    } finally {
-      await file.close();
+    const content = await readRegularFile(path, this.#bytesLeft);
+    if (!content) return this.#refuse(path, "is not a file any more", "give the path of a file");
+    const { length } = content.bytes;
+    const fits = length <= this.#bytesLeft;
+    this.#bytesLeft = Math.max(this.#bytesLeft - length, 0);
+    if (fits) {
+      const digest = Bun.SHA256.hash(content.bytes, "hex");
+      this.files.push({ path, own, ...content, digest, empty: length === 0 });
+    } else {
+      const what = `has more than ${MOST_BYTES / MIB} MiB`;
+      this.#refuse(path, what, "make it smaller: is it a config at all?");
     }
   }
 
@@ -249,25 +235,3 @@ const REMEDIES: Readonly<Record<string, string>> = {
   ENOENT: "a symbolic link leads nowhere: correct or remove it",
   ENOTDIR: "a part of the path is a file: correct the path",
 };
-
-function stateOf({ dev, ino, birthtimeNs, size, mtimeNs, ctimeNs }: BigIntStats) {
-  return {
-    identity: `${dev}:${ino}:${birthtimeNs}`,
-    modified: `${size}:${mtimeNs}`,
-    changed: ctimeNs,
-    renamedLater: mtimeNs < ctimeNs,
-  };
-}
-
-/** Where a path leads that leads nowhere, or how far it can be followed. */
-async function destinationOf(path: string, links = MOST_LINKS): Promise<string> {
-  const parent = dirname(resolve(path));
-  if (parent === resolve(path)) return parent;
-  const directory = await realpath(parent).catch(() => destinationOf(parent, links));
-  const here = join(directory, basename(path));
-  const target = await readlink(here).catch(() => undefined);
-  return target === undefined || links === 0 ? here : destinationOf(resolve(directory, target), links - 1);
-}
-
-/** The kernel's own limit. */
-const MOST_LINKS = 40;

@@ -1,11 +1,28 @@
 import { type JsonSchema, toJsonSchema } from "@valibot/to-json-schema";
+import * as v from "valibot";
+import { KEY_NAMES, KEYS } from "../config/keys.ts";
 import { Explanation } from "./explain.ts";
 import { Status } from "./status.ts";
 
-/** The JSON Schemas of what `--output=json` prints, draft 07, by the names of the commands. */
-export function outputSchemas(): Readonly<Record<"explain" | "status", JsonSchema>> {
+/** The JSON Schemas (draft 07) of configs and of the output of `--output=json`, by their names in `docs/`. */
+export function jsonSchemas(): Readonly<Record<"config" | "explain" | "status", JsonSchema>> {
   return {
+    config: configSchema(),
     explain: { ...toJsonSchema(Explanation), title: "What ipmasq explain --output=json prints on each line" },
     status: { ...toJsonSchema(Status), title: "What ipmasq status --output=json prints" },
+  };
+}
+
+/** Does not express everything that the parser checks, such as host bits of CIDRs. */
+function configSchema(): JsonSchema {
+  const entries = KEY_NAMES.map(name => {
+    const { schema, description, default: without } = KEYS[name];
+    const text = `${description} Default: ${without}.`.replaceAll("`", "");
+    return [name, v.optional(v.pipe(schema(true), v.description(text)))] as const;
+  });
+  const schema = v.strictObject(Object.fromEntries(entries));
+  return {
+    ...toJsonSchema(schema, { typeMode: "input", ignoreActions: ["raw_transform"] }),
+    title: "Config of ipmasq and ip-masq-agent",
   };
 }

@@ -1,7 +1,6 @@
 import { containsCidr, mergeCidr, overlapCidr } from "cidr-tools";
-import type { Config, Located } from "../config/config.ts";
-import type { ConfigWarning } from "../config/problem.ts";
-import type { WarningName } from "../config/warnings.ts";
+import type { Config, Located } from "../config/keys.ts";
+import type { ConfigWarning, WarningName } from "../config/problem.ts";
 import type { Cidr } from "../net/cidr.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { Policy } from "../policy/policy.ts";

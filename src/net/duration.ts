@@ -53,3 +53,28 @@ export function formatDuration(milliseconds: number): string {
   const seconds = (milliseconds % 60_000) / 1000;
   return `${hours > 0 ? `${hours}h` : ""}${hours > 0 || minutes > 0 ? `${minutes}m` : ""}${seconds}s`;
 }
+
+/**
+ * Parses a resync interval, a Go duration. Returns milliseconds, at most what a timer can hold. An interval under 1 s
+ * counts as 1 s, because ip-masq-agent accepts it; see {@link raisedInterval}.
+ */
+export function parseResyncInterval(text: string): number | ParseFailure {
+  const interval = parseDuration(text);
+  if (typeof interval !== "number") return interval;
+  if (interval > LONGEST_MS) {
+    return { what: `"${text}" is too long`, remedy: `write at most ${formatDuration(LONGEST_MS)}` };
+  }
+  return Math.max(interval, SHORTEST_RESYNC_MS);
+}
+
+const SHORTEST_RESYNC_MS = 1000;
+
+/** The warning about an interval under 1 s; undefined if it is long enough. */
+export function raisedInterval(text: string): ParseFailure | undefined {
+  const interval = parseDuration(text);
+  if (typeof interval !== "number" || interval >= SHORTEST_RESYNC_MS) return undefined;
+  return { what: `"${text}" is too short and counts as 1s`, remedy: "write at least 1s" };
+}
+
+/** A timer counts milliseconds in 31 bits; 596 hours is the last whole hour that fits. */
+const LONGEST_MS = 596 * 3_600_000;

@@ -1,14 +1,14 @@
 import * as v from "valibot";
 
-/** Why a text is not what it should be, for a person: what is wrong, then what to do. */
+/** Why a text cannot be parsed, in words for the user. */
 export interface ParseFailure {
   readonly what: string;
   readonly remedy: string;
 }
 
 /**
- * An action that turns text into what `parse` makes of it. The issue of a fault has the remedy as its message,
- * and what is wrong as what was received: {@link failureOf} puts them together again.
+ * A valibot action that parses a text. The issue of a {@link ParseFailure} carries `remedy` as its message and `what` as
+ * what was received; {@link failureOf} restores the failure.
  */
 export function parsedBy<T extends object | number | boolean | string>(
   parse: (text: string) => T | ParseFailure,
@@ -21,7 +21,16 @@ export function parsedBy<T extends object | number | boolean | string>(
   });
 }
 
-/** The fault that an issue carries; undefined if no {@link parsedBy} made it. */
+/** The failure behind an issue of {@link parsedBy}; undefined for other issues. */
 export function failureOf({ type, message, received }: v.BaseIssue<unknown>): ParseFailure | undefined {
   return type === "raw_transform" ? { what: received, remedy: message } : undefined;
 }
+
+/** A user's text in quotes, cut to 60 characters, for messages. */
+export function quote(text: string): string {
+  if (text.length <= LONGEST_QUOTED) return `"${text}"`;
+  const characters = Array.from(text.slice(0, 2 * LONGEST_QUOTED));
+  return `"${characters.slice(0, LONGEST_QUOTED - 1).join("")}…"`;
+}
+
+const LONGEST_QUOTED = 60;

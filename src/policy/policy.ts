@@ -1,4 +1,4 @@
-import type { Config, Located } from "../config/config.ts";
+import type { Config, Located } from "../config/keys.ts";
 import type { Position } from "../config/problem.ts";
 import { Cidr, type Family, separateRedundant } from "../net/cidr.ts";
 import type { PortRange } from "../net/ports.ts";

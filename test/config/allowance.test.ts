@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { WARNINGS } from "../../src/config/warnings.ts";
+import { WARNINGS } from "../../src/config/problem.ts";
 import { ipmasq } from "../binary.ts";
 import { Folder, problemsOf } from "./folder.ts";
 

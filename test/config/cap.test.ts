@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { MOST_ELEMENTS } from "../../src/config/limits.ts";
+import { MOST_ELEMENTS } from "../../src/config/text.ts";
 import { Folder } from "./folder.ts";
 
 /** Reading that many takes its time on a machine that others use too. */

@@ -1,8 +1,8 @@
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import type { LoadOptions } from "../../src/config/load.ts";
 import { type Loaded, loadConfig } from "../../src/config/load.ts";
-import type { LoadOptions } from "../../src/config/parse.ts";
 import { formatProblems } from "../../src/config/problem.ts";
 
 /** A temporary folder with configs in it. */

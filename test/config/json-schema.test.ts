@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
-import { jsonSchema } from "../../src/config/json-schema.ts";
+import { jsonSchemas } from "../../src/inspect/json-schema.ts";
 
 test("the JSON Schema has every key, with its type and what it means", () => {
-  const { properties = {}, ...rest } = jsonSchema();
+  const { properties = {}, ...rest } = jsonSchemas().config;
   expect(rest).toEqual({
     $schema: "http://json-schema.org/draft-07/schema#",
     title: "Config of ipmasq and ip-masq-agent",

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
+import type { WarningName } from "../../src/config/problem.ts";
 import { formatProblems } from "../../src/config/problem.ts";
-import type { WarningName } from "../../src/config/warnings.ts";
 import { lint } from "../../src/inspect/lint.ts";
 import { type PolicyFlags, policyOf } from "../../src/policy/policy.ts";
 import { Folder } from "../config/folder.ts";

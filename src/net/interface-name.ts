@@ -1,9 +1,8 @@
-import type { ParseFailure } from "../net/parse-failure.ts";
-import { quote } from "./problem.ts";
+import { type ParseFailure, quote } from "./parse-failure.ts";
 
 /**
- * Reads the name of a network interface, or the beginning of names with one `*` behind it. A name that ends in `+`
- * is refused: to iptables it is such a beginning.
+ * Parses the name of a network interface, or a prefix of names followed by `*`. Names that end in `+` are refused, since
+ * iptables takes them for prefixes.
  */
 export function parseInterfaceName(text: string): string | ParseFailure {
   if (text.startsWith("!")) {
@@ -48,11 +47,11 @@ export function parseInterfaceName(text: string): string | ParseFailure {
   return text;
 }
 
-/** The kernel's IFNAMSIZ, 16, less the NUL at the end. nft counts the star too. */
+/** The kernel's IFNAMSIZ (16) without the final NUL. nft counts the `*` too. */
 const LONGEST_NAME = 15;
 
 /**
- * Characters that the kernel's `dev_valid_name` refuses, invisible ones, and those with a meaning in nft: the double
- * quote, the backslash, and `@` at the beginning.
+ * Characters that the kernel's `dev_valid_name` refuses, invisible characters, and characters with a meaning in nft: the
+ * double quote, the backslash, and a leading `@`.
  */
 const FORBIDDEN = /^@|[/:"\\\s\p{Cc}\p{Cf}\p{Z}\p{Default_Ignorable_Code_Point}\u2800]/u;

@@ -1,25 +1,20 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { openConfigDocument } from "../../src/config/document.ts";
-import { configLimits } from "../../src/config/limits.ts";
-import { readPlain } from "../../src/config/plain.ts";
-import { parseYaml } from "../../src/config/syntax.ts";
-import { wholeText } from "../../src/config/text.ts";
-import { buildTree } from "../../src/config/tree.ts";
+import { readFast } from "../../src/config/fast-path.ts";
+import { configLimits, wholeText } from "../../src/config/text.ts";
+import { parseYaml } from "../../src/config/yaml.ts";
 
-const LIMITS = configLimits(0);
+const LIMITS = configLimits("");
 
 /** What the YAML parser makes of a text; undefined if it has anything to say against it. */
 function byYaml(content: string) {
   const text = wholeText("config", content);
-  const { documents, problems } = parseYaml(text, LIMITS);
-  const [document] = documents;
-  if (!document || problems.length > 0) return undefined;
-  const { root, problems: more } = buildTree(text, document);
-  return more.length > 0 || root?.kind !== "mapping" ? undefined : root;
+  const { roots, problems } = parseYaml(text, LIMITS);
+  return problems.length > 0 || roots[0]?.kind !== "mapping" ? undefined : roots[0];
 }
 
-const plain = (content: string) => readPlain(wholeText("config", content), LIMITS);
+const fast = (content: string) => readFast(wholeText("config", content), LIMITS);
 
 test.each([
   "nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n  - 192.168.0.0/16\nresyncInterval: 60s\nmasqLinkLocal: false\n",
@@ -27,7 +22,7 @@ test.each([
   "# ours\n\nnonMasqueradeCIDRs: # all\n\n  # first\n  -   '10.0.0.0/8'   # second\n# third\n  - \"eth*\"\n\n\n",
   "cidrLimit: 100\n   # behind it\noutputInterfaces:\n    - eth0\n    - wg-1\n",
 ])("%j is read without the YAML parser", content => {
-  expect(plain(content)).toEqual(byYaml(content));
+  expect(fast(content)).toEqual(byYaml(content));
 });
 
 test.each([
@@ -52,15 +47,15 @@ test.each([
   "---\nmasqLinkLocal: true\n",
   "masqLinkLocal: true # 設定\n",
 ])("%j is left to the YAML parser", content => {
-  expect(plain(content)).toBeUndefined();
+  expect(fast(content)).toBeUndefined();
 });
 
 test("a text of more lines than the limits allow is left to the YAML parser", () => {
   const list = (entries: number) => `nonMasqueradeCIDRs:\n${"- a\n".repeat(entries)}`;
-  expect(plain(list(0.8 * LIMITS.entries - 1))).toBeDefined();
-  expect(plain(list(0.8 * LIMITS.entries))).toBeUndefined();
+  expect(fast(list(0.8 * LIMITS.entries - 1))).toBeDefined();
+  expect(fast(list(0.8 * LIMITS.entries))).toBeUndefined();
   const keys = Array.from({ length: 0.8 * LIMITS.entries }, (_, i) => `k${i}: v # c\n`).join("");
-  expect(plain(keys)).toEqual(byYaml(keys));
+  expect(fast(keys)).toEqual(byYaml(keys));
 });
 
 /** What is said of a text that holds real keys; a comment that is no ASCII has the YAML parser read it. */
@@ -123,10 +118,10 @@ test("what is read without the YAML parser means what the parser says", () => {
   let read = 0;
   fc.assert(
     fc.property(texts, content => {
-      const fast = plain(content);
-      if (!fast) return;
+      const root = fast(content);
+      if (!root) return;
       read++;
-      expect(fast).toEqual(byYaml(content) ?? { kind: "mapping", at: fast.at, entries: new Map() });
+      expect(root).toEqual(byYaml(content) ?? { kind: "mapping", at: root.at, entries: new Map() });
     }),
     { numRuns: 20_000 },
   );
@@ -190,7 +185,7 @@ test("what is said of a config does not depend on which of the two reads it", as
   await fc.assert(
     fc.asyncProperty(fc.array(realLines, { maxLength: 5 }), async all => {
       const content = `${all.map(parts => parts.join("")).join("\n")}\n`;
-      if (plain(content)) read++;
+      if (fast(content)) read++;
       expect(await said(content)).toEqual(await said(`${content}# \u00e9\n`));
     }),
     { numRuns: 1000 },
