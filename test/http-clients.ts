@@ -6,13 +6,13 @@ const HOST = "HTTP/1.1\r\nHost: a\r\n";
 
 /** What each client sends when it has connected, and then each second. */
 const SENT = {
-  "say nothing": ["", ""],
-  "send a header a second": [`GET / ${HOST}`, "a: b\r\n"],
-  "ask for /metrics": [`GET /metrics ${HOST}\r\n`, ""],
-  "ask for /status": [`GET /status ${HOST}\r\n`, ""],
-  "ask for /": [`GET / ${HOST}\r\n`, ""],
-  "ask for /status by HEAD": [`HEAD /status ${HOST}\r\n`, ""],
-  "ask 1000 times at once": [`GET /metrics ${HOST}\r\n`.repeat(1000), ""],
+  "send nothing": ["", ""],
+  "send a header every second": [`GET / ${HOST}`, "a: b\r\n"],
+  "request /metrics": [`GET /metrics ${HOST}\r\n`, ""],
+  "request /status": [`GET /status ${HOST}\r\n`, ""],
+  "request /": [`GET / ${HOST}\r\n`, ""],
+  "request /status with HEAD": [`HEAD /status ${HOST}\r\n`, ""],
+  "send 1000 requests at once": [`GET /metrics ${HOST}\r\n`.repeat(1000), ""],
   "send headers of 1 MB": [`GET / ${HOST}${`a: ${"b".repeat(1000)}\r\n`.repeat(1000)}\r\n`, ""],
 } as const satisfies Readonly<Record<string, readonly [string, string]>>;
 

@@ -152,7 +152,7 @@ const FAULTS: Readonly<Record<string, (world: World, random: number) => Promise<
   "hang nft": (world, random) => world.hangNft(10 * random),
   "flood HTTP": async (world, random) => {
     if (performance.now() < world.up) return;
-    const kind = KINDS[random % KINDS.length] ?? "say nothing";
+    const kind = KINDS[random % KINDS.length] ?? "send nothing";
     const clients = await HttpClients.start(PORT, 200, kind, lab.node);
     await Bun.sleep(2 * random);
     await clients.stop();

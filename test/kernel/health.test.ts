@@ -258,7 +258,7 @@ test("a thousand clients that read nothing keep it neither from repairs nor from
   };
   const before = await memory("VmHWM");
   const clients = await Promise.all(
-    (["ask for /metrics", "ask for /status"] as const).map(kind =>
+    (["request /metrics", "request /status"] as const).map(kind =>
       HttpClients.start(Number(new URL(url).port), 500, kind),
     ),
   );

@@ -6,30 +6,28 @@ import { describeRun, type Measured, type Result } from "../../bench/result.ts";
 
 const DOCS = join(import.meta.dirname, "../../docs");
 
-/** The suites whose results are kept, in the order of the page, and what each of them tries. */
+/** The suites whose results are kept, in the order of the page, with the heading and question of each. */
 const SUITES = {
   kernels: `Kernels
 
-Each kernel starts under qemu and runs the built binary.`,
+Does the built binary work on older kernels?`,
   versions: `Versions of nft and iptables
 
-Debian's releases on one node: what each version writes, each other one is to read
-and to find in order.`,
+Does each version read the rules that another one wrote, and find them in sync?`,
   neighbours: `Neighbours
 
-Programs that rewrite rules of their own on the same node, all the time, while new
-connections go through it.`,
+Do other programs that keep rewriting their own rules disturb ipmasq, or does ipmasq disturb them?`,
   failover: `A failing nft
 
-nft begins to crash while the agent runs, or before it starts, and works again later.`,
+How soon does another backend write the rules if nft crashes?`,
   hostile: `Hostile input
 
-Configs and HTTP requests that were made to do harm.`,
+Can malicious configs and HTTP requests stop the agent?`,
 };
 
 export type Suite = keyof typeof SUITES;
 
-/** Keeps what a whole run of a suite found, in place of what the run before found, and writes docs/compatibility.md. */
+/** Replaces the stored results of a suite, and updates docs/compatibility.md. */
 export async function keepResults(suite: Suite, measured: readonly Measured[]): Promise<void> {
   const command = `npm run test:${suite}`;
   const results = await Promise.all(measured.map(it => describeRun(suite, it, command)));
@@ -38,7 +36,7 @@ export async function keepResults(suite: Suite, measured: readonly Measured[]): 
   await writeCompatibility();
 }
 
-/** Writes docs/compatibility.md from all results that are kept. */
+/** Writes docs/compatibility.md from all stored results. */
 export async function writeCompatibility(): Promise<void> {
   await Bun.write(join(DOCS, "compatibility.md"), await compatibility());
 }
@@ -52,7 +50,7 @@ export async function compatibility(): Promise<string> {
   return [HEAD, ...(await Promise.all(parts)).flat()].join("\n");
 }
 
-/** What a suite found when it was last run; nothing if it never was. */
+/** The stored results of a suite; empty if it never ran. */
 export async function keptResults(suite: string): Promise<readonly Result[]> {
   return existsSync(fileOf(suite)) ? await Bun.file(fileOf(suite)).json() : [];
 }
@@ -61,15 +59,16 @@ function fileOf(suite: string): string {
   return join(DOCS, "compatibility", `${suite}.json`);
 }
 
-const HEAD = `# What it was tried with
+const HEAD = `# Compatibility
+
+Look up whether ipmasq was tested with your kernel, nft, iptables or other programs. Each command runs a suite and
+updates its part of this page and of \`compatibility/\`, which has the raw numbers:
 
     npm run test:kernels     # older kernels
-    npm run test:versions    # nft and iptables of Debian's releases, together
-    npm run test:neighbours  # other programs that write rules, at the same time
+    npm run test:versions    # nft and iptables of Debian's releases, in pairs
+    npm run test:neighbours  # other programs that write rules at the same time
     npm run test:failover    # an nft that crashes while the agent runs
-    npm run test:hostile     # configs and HTTP requests that were made to do harm
+    npm run test:hostile     # malicious configs and HTTP requests
 
-Each command writes its part of this page; the single numbers are in \`compatibility/\`.
-A verdict is wrong when a connection arrives with the node's address that was to
-keep its own, or the other way round.
+A verdict is wrong if a kept connection arrives with the node's address, or a masqueraded one with the Pod's.
 `;

@@ -217,19 +217,19 @@ function measured() {
   const range = (values: readonly number[]) =>
     values.length === 0 ? "–" : `${ms(values)}, at most ${duration(Math.round(Math.max(...values)) / 1000)}`;
   return {
-    title: "An nft that crashes while the agent runs",
-    how: `Times are medians, until connections get the right address. A new config is saved in the moment in which nft begins to crash; where nft crashes before the start, it is saved before an agent starts beside the table of an earlier agent. While iptables writes the rules, the config is saved ${CHANGES} times and table \`nat\` is flushed ${REPAIRS} times. Then nft works again. After that nft begins to crash ${ROUNDS} times in the moment in which another program deletes our table; connections that were not masqueraded until the rules were back are counted apart. The agent tries a failing nft again after 10 s, 20 s and so on. All the time ${RATE} new connections a second go through the node, half of them to an address that keeps the Pod's, half to one that is masqueraded.`,
+    title: "nft crashes while the agent runs",
+    how: `nft starts to crash while the agent runs, or before it starts beside the table of an earlier agent. In that moment a new config is saved. While iptables writes the rules, the config is saved ${CHANGES} times and table \`nat\` is flushed ${REPAIRS} times. Then nft works again; the agent retries it after 10 s, 20 s and so on. Finally nft starts to crash ${ROUNDS} times in the moment in which another program deletes the table; connections that were not masqueraded until the repair are counted separately. Meanwhile ${RATE} new connections/s pass the node, half of them to a kept and half to a masqueraded address. Times are medians until connections get the right address.`,
     columns: [
       "nft",
-      "in its place",
-      "new config in force after",
-      "table deleted in that moment, right after",
-      "not masqueraded meanwhile",
-      "later config in force after",
+      "fallback",
+      "new config applied after",
+      "deleted table restored after",
+      "connections not masqueraded until then",
+      "later configs applied after",
       "flush repaired after",
       "nft writes again after",
-      "wrong verdicts at the move",
-      "at the moves back",
+      "wrong verdicts, move",
+      "wrong verdicts, moves back",
       "connections",
     ],
     rows: found.map(it => [

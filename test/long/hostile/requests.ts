@@ -16,8 +16,8 @@ const MIB = 1024 * 1024;
 const GET = "GET / HTTP/1.1\r\nHost: a\r\n";
 
 export const ATTACKS: readonly Attack[] = [
-  raw("200 connections that say nothing", 200, async () => {}),
-  raw("200 requests of which a line comes a second", 200, async socket => {
+  raw("200 connections that send nothing", 200, async () => {}),
+  raw("200 requests, one line per second", 200, async socket => {
     socket.write(GET);
     while (!socket.closed) {
       await Bun.sleep(1000);
@@ -35,12 +35,12 @@ export const ATTACKS: readonly Attack[] = [
     const part = Buffer.alloc(MIB, "a");
     for (let i = 0; i < 64 && !socket.closed; i++) await written(socket, part);
   }),
-  raw("20 bodies of chunks without an end", 20, async socket => {
+  raw("20 endless chunked bodies", 20, async socket => {
     socket.write("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
     const chunk = Buffer.from(`10000\r\n${"a".repeat(65_536)}\r\n`);
     for (let i = 0; i < 1000 && !socket.closed; i++) await written(socket, chunk);
   }),
-  raw("300 that are broken", 300, async (socket, i) => {
+  raw("300 malformed requests", 300, async (socket, i) => {
     socket.write(BROKEN[i % BROKEN.length] ?? "");
   }),
   {

@@ -72,7 +72,7 @@ afterAll(async () => {
   await keepResults("kernels", [
     {
       title: "Debian's kernels",
-      how: `Each runs under qemu, without help of the hardware, with two cores, and in it nft ${first?.versions.nft}, iptables ${first?.versions.iptables} and the built binary, through which new UDP flows go all the time. Counted are the flows that arrived, and those of them that arrived with a wrong address. The controls are ways of changing rules that are not ours: what they get wrong this test would have seen of ours, and where they get nothing wrong our 0 says little. The packets by policy are some of \`test/kernel/packets.test.ts\`, for which the modules run that the binary is made of. All of it took ${Math.round((performance.now() - began) / 1000)} s.`,
+      how: `Each kernel boots under qemu without hardware acceleration, with two cores, nft ${first?.versions.nft}, iptables ${first?.versions.iptables} and the built binary, while new UDP flows pass. A cell has the flows that arrived with a wrong address, and all that arrived. The controls write rules in other ways: where a control gets flows wrong, the test would detect the same error of ipmasq; where it gets none wrong, ipmasq's 0 proves little. \`packets by policy\` runs a part of \`test/kernel/packets.test.ts\` with the source modules. The run took ${Math.round((performance.now() - began) / 1000)} s.`,
       columns: ["", ...columns.map(({ versions }) => versions.kernel)],
       rows: CHECKS.map(({ name }, i) => [name, ...columns.map(({ found }) => found[i]?.cell ?? "")]),
       raw: columns,

@@ -65,7 +65,7 @@ test.each(cells)(
       neighbour,
       writer,
       ...[writes, changes, sum(({ sent }) => sent)].map(String),
-      flushes && missed > 0 ? `${wrong}, and ${missed} while flushed` : `${wrong + missed}`,
+      flushes && missed > 0 ? `${wrong}; ${missed} while flushed` : `${wrong + missed}`,
       `${repaired}`,
       harmed ? "**some**" : harm,
       new Date().toISOString().slice(0, 10),
@@ -95,11 +95,13 @@ afterAll(async () => {
     known.filter(([name, ours]) => name === neighbour && ours === writer).slice(0, 1),
   );
   const columns = [
-    ...["neighbour", "ours", "its writes", "our changes", "connections"],
-    ...["wrong verdicts", "repairs", "harm to it", "date"],
+    ...["program", "ipmasq writes with", "its writes", "config changes", "connections"],
+    ...["wrong verdicts", "repairs", "harm to the program", "date"],
   ];
-  const how = `Each is at work for ${SECONDS} seconds beside our agent, whose config is saved again and again (not beside ip-masq-agent), while ${RATE} new connections a second go through the node, of IPv4 and IPv6, to addresses that keep and that are masqueraded. Harm: rules of its own that are not there in the end, or without effect. firewalld takes all rules of iptables away when it reloads; until ours are there again nothing is masqueraded. What takes ip-masq-agent a minute takes it a second here.`;
-  await keepResults("neighbours", [{ title: "At work at the same time", how, columns, rows: all, raw: all }]);
+  const how = `Each program works for ${SECONDS} seconds beside the agent, whose config is saved repeatedly (except beside ip-masq-agent), while ${RATE} new IPv4 and IPv6 connections/s pass the node, to kept and to masqueraded addresses. Harm means rules of the program that are missing or without effect in the end. firewalld deletes all iptables rules when it reloads; until ipmasq repairs its own, nothing is masqueraded. ip-masq-agent syncs every second here instead of every minute.`;
+  await keepResults("neighbours", [
+    { title: "Programs at work at the same time", how, columns, rows: all, raw: all },
+  ]);
 });
 
 /** Has the neighbour work until the time is up, and returns how often it did. */

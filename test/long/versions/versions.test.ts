@@ -57,7 +57,7 @@ test("a set or map that nft 1.1.3 or later declares by its type makes nft 0.9.8 
   for (const { name } of [oldest, old]) expect(by[name]).toContain("`add rule`");
   measured.push({
     title: "Crashes beside a newer nft",
-    how: `nft ${writer.name} or ${newest.name} declares a set of another table by \`type ipv4_addr\`, or a map by \`type ipv4_addr : verdict\`; then each version does what the row says. With a set declared by \`typeof\`, as ours are, with one of a concatenation, and with one that an older nft wrote, no version crashes.`,
+    how: `Another table has a set declared by nft ${writer.name} or ${newest.name} as \`type ipv4_addr\`, or a map declared as \`type ipv4_addr : verdict\`. The cells show what each command does then. No version crashes if the set is declared by \`typeof\`, as ipmasq's are, if its type is a concatenation, or if an older nft wrote it.`,
     columns: ["nft", ...nfts.map(({ name }) => name)],
     rows: Object.keys(CALLS).map(call => [
       call,
@@ -87,7 +87,7 @@ function matrix(backend: string, versions: readonly Named[]): void {
         const cell = `${writer.name} ${reader.name}`;
         cells.set(cell, "**fails**");
         await tryPair(lab, writer, reader, CASES);
-        cells.set(cell, reader.refusal === undefined ? "in sync" : "reads; refuses to write");
+        cells.set(cell, reader.refusal === undefined ? "in sync" : "reads, refuses to write");
       },
       60_000,
     );
@@ -105,7 +105,7 @@ function matrix(backend: string, versions: readonly Named[]): void {
       if (cells.size < pairs.length) return;
       measured.push({
         title: `Rules written by ${backend}`,
-        how: `The version of a row writes ${CASES.length} policies, one after the other. The version of a column lists each without a word on standard error, and a sync with it finds no difference and writes nothing; in the end it writes one itself, and a sync with the first finds no difference. ${CONNECTIONS} connections in each cell get the right verdict.`,
+        how: `The version of a row writes ${CASES.length} policies, one after the other. The version of a column lists each without errors, and a sync with it finds no difference and writes nothing. Then it writes a policy itself, and a sync with the first version finds no difference. In each cell, ${CONNECTIONS} connections get the right verdict.`,
         columns: ["written by", ...versions.map(({ name }) => name)],
         rows: writers.map(writer => [
           writer.name,

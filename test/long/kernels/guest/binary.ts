@@ -105,7 +105,7 @@ export async function cleanup(): Promise<Finding> {
     const ok = found.join() === writer.name && after === before;
     if (!ok) return { ok, cell: `not as before, ${writer.name}`, raw: { found, before, after } };
   }
-  return { ok: true, cell: "all is as before", raw: {} };
+  return { ok: true, cell: "as before", raw: {} };
 }
 
 const VARIANTS = ["iptables-nft", "iptables-legacy"];

@@ -14,10 +14,10 @@ export interface Check {
 /** What is tried on each kernel, in this order. */
 export const CHECKS: readonly Check[] = [
   ...WRITERS.map(writer => ({ name: `first install, ${writer.name}`, run: () => installs(writer) })),
-  ...WRITERS.map(writer => ({ name: `change of the config, ${writer.name}`, run: () => changes(writer) })),
+  ...WRITERS.map(writer => ({ name: `config change, ${writer.name}`, run: () => changes(writer) })),
   ...WRITERS.map(writer => ({ name: `repair, ${writer.name}`, run: () => repairs(writer) })),
   ...WRITERS.map(({ name }) => ({ name: `kill -9, ${name}`, run: () => kills(name) })),
-  { name: "change of the backend", run: switches },
+  { name: "backend change", run: switches },
   { name: "cleanup", run: cleanup },
   ...WRITERS.map(({ name }) => ({ name: `packets by policy, ${name}`, run: () => packets(name) })),
   ...WRITERS.map(it => ({ name: `packets under an IPsec policy, ${it.name}`, run: () => ipsec(it) })),
@@ -52,7 +52,7 @@ async function control(it: Control): Promise<Finding> {
   await using lab = await Lab.create();
   const changes = 60;
   const { flows, wrong } = await tryControl(lab, it, { changes, flowsPerSecond: RATE });
-  const remark = wrong === 0 ? ": does not fail here" : "";
+  const remark = wrong === 0 ? ": no errors here" : "";
   return {
     ok: flows > 0,
     cell: `${inWords(wrong, flows, `${changes} changes`)}${remark}`,
