@@ -27,7 +27,7 @@ const TABLE = "ip ip-masq-agent";
 export async function wrapped(lab: Lab, fallback: Failure["fallback"]): Promise<Failure> {
   const nft = await CrashingNft.create();
   return {
-    name: "a wrapper that crashes on all but `list chains`",
+    name: "a wrapper that crashes except on `list chains`",
     fallback,
     environment: nft.environment,
     begin: () => nft.become("crash"),
