@@ -71,7 +71,7 @@ export const explain = command({
 
 interface Answers {
   answer(it: Question): Explanation;
-  /** What could not be read. */
+  /** Rules that could not be read. */
   readonly notes: readonly string[];
 }
 

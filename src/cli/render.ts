@@ -5,6 +5,12 @@ import { command } from "./command.ts";
 import { choice } from "./flags.ts";
 import { configFlags, readPolicy } from "./policy.ts";
 
+const RENDERERS = {
+  nft: renderText,
+  "nft-json": renderJson,
+  "iptables-restore": renderRestore,
+};
+
 export const render = command({
   name: "render",
   summary: "print the rules for an empty kernel",
@@ -24,10 +30,9 @@ export const render = command({
   async run({ format, family, configmap }, flags) {
     const { policy, stderr } = await readPolicy(flags, configmap);
     if (!policy) return { stderr, exitCode: 1 };
-    if (format === "iptables-restore")
-      return { stdout: renderRestore(policy, family ?? "ip"), stderr, exitCode: 0 };
     const families = policy.families.filter(it => family === undefined || it.family === family);
-    const renderNft = format === "nft" ? renderText : renderJson;
-    return { stdout: renderNft({ ...policy, families }), stderr, exitCode: 0 };
+    const notes = families.length > 0 ? [] : ["IPv6 is not enabled; use --enable-ipv6"];
+    const render = RENDERERS[format];
+    return { stdout: render({ ...policy, families }, family ?? "ip"), stderr, notes, exitCode: 0 };
   },
 });

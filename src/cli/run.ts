@@ -45,7 +45,7 @@ interface Setup {
   readonly state: AgentState;
   readonly settings: Settings;
   readonly choice: ChooseOptions;
-  /** What other processes see of this agent through the socket. */
+  /** The answer to other processes that ask who holds the node lock. */
   readonly identity: { readonly version: string; readonly since: string };
 }
 
@@ -105,7 +105,7 @@ async function runAgent({ flags, log, state, settings, choice, identity }: Setup
       const counted = agent
         ?.readCounters()
         .catch(error => log.debug("counters not read", { error: messageOf(error) }));
-      // `status` waits 3 s for the answer. If a program hangs, the answer has older facts.
+      // `status` waits 3 s for the answer. If a program hangs, the answer has older counters and conflicts.
       await within(FRESH_MS, Promise.all([counted, look()]));
       return statusReport(state);
     },
@@ -174,11 +174,15 @@ function handleSignals(): { readonly stop: AbortSignal; readonly wake: Wake } {
 
 /** Passes SIGHUP to the agent's current activity. */
 class Wake {
-  wake: () => void = () => {};
+  #listener: () => void = () => {};
+
+  wake(): void {
+    this.#listener();
+  }
 
   /** Replaces the listener. */
   follow(listener: () => void): void {
-    this.wake = listener;
+    this.#listener = listener;
   }
 
   /** Resolves at the next SIGHUP. */

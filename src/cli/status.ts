@@ -33,12 +33,12 @@ export const status = command({
   readsPolicy: true,
   examples: ["ipmasq status", "ipmasq status --output=json | jq .inSync", "ipmasq status --watch"],
   async run({ output, watch }, flags) {
-    if (!watch) return shown(await ask(flags), output);
+    if (!watch) return outcomeOf(await readStatus(flags), output);
     const stop = new AbortController();
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
     const stopped = aborted(stop.signal);
     while (!stop.signal.aborted) {
-      const { stdout = "" } = await shown(await ask(flags), output);
+      const { stdout = "" } = await outcomeOf(await readStatus(flags), output);
       const isRead = toStandardOutput(output === "text" && isatty(1) ? `${CLEAR}${stdout}` : stdout);
       if (!isRead || isOutputDiscarded()) break;
       await Promise.race([Bun.sleep(WATCH_MS), stopped]);
@@ -47,7 +47,7 @@ export const status = command({
   },
 });
 
-async function shown(status: Status, output: "text" | "json"): Promise<Outcome> {
+async function outcomeOf(status: Status, output: "text" | "json"): Promise<Outcome> {
   const exitCode = status.inSync ? 0 : 1;
   if (output === "json") return { stdout: `${printableJson(JSON.stringify(status))}\n`, exitCode };
   const { statusText } = await import("../inspect/status-text.ts");
@@ -58,7 +58,7 @@ async function shown(status: Status, output: "text" | "json"): Promise<Outcome> 
  * The agent's answer, compared with the kernel; without an agent, the status according to kernel and config. Asks
  * through the socket first, because only root can answer there.
  */
-async function ask(flags: AgentFlags): Promise<Status> {
+async function readStatus(flags: AgentFlags): Promise<Status> {
   const { askOverHttp, askOverSocket } = await import("../inspect/ask-agent.ts");
   const { formatListen } = await import("../net/listen.ts");
   const { listen } = flags;
@@ -68,21 +68,21 @@ async function ask(flags: AgentFlags): Promise<Status> {
     name = formatListen(listen);
     answer = await askOverHttp(listen);
   }
-  if (answer === "nobody") return askKernel(flags);
-  if (!(answer instanceof Error)) return lookBeside(answer, flags["masq-chain"]);
-  const status = await askKernel(flags);
+  if (answer === "nobody") return statusFromKernel(flags);
+  if (!(answer instanceof Error)) return checkedAgainstKernel(answer, flags["masq-chain"]);
+  const status = await statusFromKernel(flags);
   const useless = `${name} answers, but ${answer.message}; check whether it is another program or an agent that hangs`;
   return { ...status, problems: [useless, ...status.problems] };
 }
 
 /** The answer, checked against the rules of the backend that it names. */
-async function lookBeside(answer: Status, chain: string): Promise<Status> {
+async function checkedAgainstKernel(answer: Status, chain: string): Promise<Status> {
   const { besideKernel } = await import("../inspect/kernel-view.ts");
   try {
     const backends = await everyBackend(chain);
     const backend = backends.find(it => it.name === answer.backend && it.writer === answer.writer);
     if (!backend)
-      return besideKernel(answer, { unreadable: `${answer.writer ?? "its writer"} is not found here` });
+      return besideKernel(answer, { unreadable: `${answer.writer ?? "its writer"} is not available here` });
     return besideKernel(answer, { held: await backend.actual(answer.policy?.families) });
   } catch (error) {
     if (!(error instanceof ProgramError)) throw error;
@@ -90,8 +90,8 @@ async function lookBeside(answer: Status, chain: string): Promise<Status> {
   }
 }
 
-/** The status according to kernel and config. What cannot be read is listed among the problems. */
-async function askKernel(flags: AgentFlags): Promise<Status> {
+/** The status according to kernel and config. Failed reads are listed as problems. */
+async function statusFromKernel(flags: AgentFlags): Promise<Status> {
   const { policyStatus } = await import("../inspect/status.ts");
   const { findConflicts } = await import("../conflicts/find.ts");
   const { readConntrack } = await import("../inspect/conntrack.ts");

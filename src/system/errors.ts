@@ -8,7 +8,7 @@ export function codeOf(error: unknown): string | undefined {
   return error instanceof Error && "code" in error ? `${error.code}` : undefined;
 }
 
-/** What is wrong and how to fix it, in the form of every message: `what; remedy`. The remedy may be empty. */
+/** An error and its remedy in the form of all messages: `what; remedy`. The remedy may be empty. */
 export function withRemedy({ what, remedy }: { readonly what: string; readonly remedy: string }): string {
   return remedy === "" ? what : `${what}; ${remedy}`;
 }

@@ -41,9 +41,9 @@ export class ProgramError extends Error {
     readonly kind: FailureKind,
     /** The command line as typed in a shell. */
     readonly command: string,
-    /** What happened: the program's own message, if it printed one. For people only. */
+    /** The program's own message, or a short description. For people only. */
     readonly what: string,
-    /** What the user can do; may be empty. For people only. */
+    /** An action for the user; may be empty. For people only. */
     readonly remedy: string,
     /** Undefined if the program did not start or was killed. */
     readonly exitCode?: number,

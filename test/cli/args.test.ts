@@ -5,7 +5,7 @@ import { AGENT_FLAGS, KLOG_FLAGS } from "../../src/cli/flags.ts";
 
 const table = { ...AGENT_FLAGS, ...KLOG_FLAGS };
 
-/** What a command line means: `flag=text`, positional arguments and warnings, or the error. */
+/** The parsed command line: `flag=text`, positional arguments and warnings, or the error. */
 function parse(line: string, environment: Record<string, string> = {}): string {
   try {
     const args = parseArgs(line === "" ? [] : line.split(" "), table);

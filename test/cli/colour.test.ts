@@ -10,7 +10,7 @@ test("a diff in git's colours", () => {
   );
 });
 
-test("colour is for terminals alone, and not where NO_COLOR is set", async () => {
+test("colours appear only on a terminal, and not if NO_COLOR is set", async () => {
   await using folder = await Folder.create({ old: "nonMasqueradeCIDRs: []\n", new: "" });
   const diff = `${BINARY} diff --from=${folder.path}/old --to=${folder.path}/new`;
   const terminal = (environment: string) =>

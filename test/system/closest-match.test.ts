@@ -18,7 +18,7 @@ test.each([
   expect(closestMatch(word, KNOWN)).toBe(meant);
 });
 
-test("a limit of typos holds for long words too", () => {
+test("mostTypos also limits long words", () => {
   expect(closestMatch("resinc-intervall", KNOWN, 1)).toBeUndefined();
   expect(closestMatch("resync-intervall", KNOWN, 1)).toBe("resync-interval");
 });

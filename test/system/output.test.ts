@@ -13,7 +13,7 @@ beforeAll(async () => {
 });
 afterAll(() => folder[Symbol.asyncDispose]());
 
-/** A pipe: one end that blocks, for a program under test, and one that does not, to fill and to empty it. */
+/** A pipe: a blocking end for the program under test, and a non-blocking one to fill and drain the pipe. */
 async function pipe(name: string): Promise<{ end: FileHandle; free: FileHandle } & AsyncDisposable> {
   const path = `${folder.path}/${name}`;
   await run(["mkfifo", path]);
@@ -26,7 +26,7 @@ async function pipe(name: string): Promise<{ end: FileHandle; free: FileHandle }
   return { end, free, [Symbol.asyncDispose]: close };
 }
 
-/** Calls until the pipe is full, or empty. */
+/** Repeats the call until the pipe is full or empty. */
 function untilItWouldBlock(call: () => void): void {
   try {
     for (;;) call();
@@ -46,7 +46,7 @@ function drain({ fd }: FileHandle): string {
   return text;
 }
 
-test("lines are lost while the reader stalls, none is torn, and the log says how many were lost", async () => {
+test("while the reader stalls, lines are lost but never torn, and the log counts them", async () => {
   await using ends = await pipe("log");
   const log = createLog("info", "text", lineWriter(ends.end.fd));
   log.info("before");
@@ -55,7 +55,7 @@ test("lines are lost while the reader stalls, none is torn, and the log says how
   const before = drain(ends.free);
   expect(before).toMatch(/^\S+ INFO {2}before\nx+$/);
   log.info("after", { long: "y".repeat(100_000) });
-  log.info("lost too, as the rest of the long line waits");
+  log.info("lost too, because the rest of the long line is pending");
   const long = drain(ends.free);
   log.info("end");
   const lines = (long + drain(ends.free)).replaceAll(/^\S+ /gm, "").split("\n");
@@ -68,7 +68,7 @@ test("lines are lost while the reader stalls, none is torn, and the log says how
   ]);
 });
 
-test("an agent whose log nobody reads writes rules, repairs them, and ends", async () => {
+test("an agent with a stalled log reader writes rules, repairs them, and ends", async () => {
   await using ends = await pipe("agent");
   fill(ends.free);
   const agent = Bun.spawn(

@@ -11,15 +11,15 @@ test.each([
   ["a\u00a0b\u3000c d\u2800\u3164", "a\\u{a0}b\\u{3000}c d\\u{2800}\\u{3164}"],
   ["\ud800", "\\u{d800}"],
   ["😀", "😀"],
-])("%j is shown as %j", (text, shown) => {
+])("%j is printed as %j", (text, shown) => {
   expect(printable(text)).toBe(shown);
 });
 
-test("lines stay lines", () => {
+test("printableLines keeps line feeds and tabs", () => {
   expect(printableLines("a\tb\n\x1bc\r\n")).toBe("a\tb\n\\u{1b}c\\r\n");
 });
 
-test("JSON means what it meant, and holds nothing that a terminal obeys", () => {
+test("printableJson keeps the value and leaves no unprintable character", () => {
   fc.assert(
     fc.property(fc.string({ unit: "binary" }), fc.string({ unit: "binary" }), (key, value) => {
       const json = printableJson(`${JSON.stringify({ [key]: value })}\n`);

@@ -7,11 +7,11 @@ const kindOf = (ending: Promise<unknown>) => ending.then(() => undefined, failur
 test.each([
   ["exit 3", { exitCode: 3, stdout: "", stderr: "" }],
   ["echo out; echo err >&2", { exitCode: 0, stdout: "out\n", stderr: "err\n" }],
-])("returns how a program ended: %s", async (script, ended) => {
+])("returns exit code and output: %s", async (script, ended) => {
   expect(await sh(script)).toEqual(ended);
 });
 
-test("gives input to a program, and sets the C locale", async () => {
+test("passes input, and sets the C locale", async () => {
   expect(await run(["sh", "-c", "cat; echo $LC_ALL"], { input: "in " })).toMatchObject({ stdout: "in C\n" });
 });
 
@@ -23,14 +23,14 @@ test.each<[string, FailureKind]>([
   ["sleep 30", "timed-out"],
   ["sleep 30 & sleep 30", "timed-out"],
   ["yes", "too-large"],
-])("knows why it failed: %s", async (script, kind) => {
+])("reports the kind of a failure: %s", async (script, kind) => {
   expect(await kindOf(sh(script, kind === "timed-out" ? 100 : undefined))).toBe(kind);
 });
 
 test.each<[string[], FailureKind]>([
   [["/nonexistent"], "not-found"],
   [["/etc/passwd"], "not-permitted"],
-])("knows why it could not be started: %p", async (argv, kind) => {
+])("reports why a program cannot start: %p", async (argv, kind) => {
   expect(await kindOf(run(argv))).toBe(kind);
 });
 
@@ -40,7 +40,7 @@ test.each(["", "setsid "])("does not wait for %sa grandchild that keeps the pipe
   expect(performance.now() - began).toBeLessThan(10_000);
 });
 
-test("ends what a program started too", async () => {
+test("kills the program's child processes", async () => {
   const pid = Number((await sh("sleep 30 & echo $!")).stdout);
   const state = () => Bun.spawnSync(["ps", "-o", "stat=", "-p", `${pid}`]).stdout.toString();
   while (/^[RSD]/.test(state())) await Bun.sleep(1);

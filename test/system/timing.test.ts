@@ -8,11 +8,11 @@ test.each([
   [4, 8000],
   [5, 15_000],
   [2000, 15_000],
-])("after %d failures in a row the wait is %d ms", (failures, wait) => {
+])("after %d failures in a row the delay is %d ms", (failures, wait) => {
   expect(retryDelay(failures, 1000, 15_000)).toBe(wait);
 });
 
-test("what lasts is news once, and again after it ended", () => {
+test("a lasting condition is news once, and again after it ended", () => {
   const said = new LastSaid();
   const texts = [undefined, "a", "a", "b", "a", undefined, undefined, "a"];
   expect(texts.map(text => said.isNews(text))).toEqual([false, true, false, true, true, true, false, true]);
