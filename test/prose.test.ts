@@ -91,6 +91,24 @@ const HABITS: readonly Habit[] = [
     "slow, for it has to read all",
     "slow because it has to read all",
   ),
+  habit(`\\b${BE} there\\b(?! ${BE}\\b)`, "rules that are there", "existing rules"),
+  habit(
+    /\bof [\w-]+'s(?= (?:or|in|is|are|that|with|by|at|for)\b|[.,;:)]|$)/,
+    "a kernel of Debian's",
+    "a Debian kernel",
+  ),
+  habit(/\bto blame\b|\bno reason (?:to|for)\b/, "the command that is to blame", "the failing command"),
+  habit(/\bat the latest\b|\bin place of\b/, "read in place of a config", "read instead of a config"),
+  habit(
+    /\b(?:one behind|behind the (?:slash|dash|colon|prefix|hook|jump))\b/,
+    "one behind kube-proxy",
+    "after kube-proxy",
+  ),
+  habit(
+    /\bstands? (?:there|in the)\b|\bas it (?:is|stands)\b/,
+    "what stands in the file",
+    "the file's content",
+  ),
   habit(
     `${START}Of (?:an?|the|each|all|every|what|those|these|one|two)\\b`,
     "Of a directory all files are read.",
