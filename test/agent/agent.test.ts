@@ -1,117 +1,421 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { save } from "../../lab/save.ts";
-import { Agent } from "../../src/agent/agent.ts";
-import { type ConfigEvents, ConfigReader } from "../../src/agent/config-reader.ts";
-import { DesiredPolicy } from "../../src/agent/desired-policy.ts";
-import { NodeLock } from "../../src/agent/node-lock.ts";
-import { Failover } from "../../src/backends/failover.ts";
-import { createLog } from "../../src/observe/log.ts";
-import { fakes } from "../backends/fake-backend.ts";
-import { agentState } from "../observe/agent-states.ts";
-import { DEFAULT_FLAGS } from "../policies.ts";
+import { afterAll, beforeAll, describe, expect, jest, test } from "bun:test";
+import { cleanUpOnExit } from "../../src/agent/exit-cleanup.ts";
+import type { FailureKind } from "../../src/system/program.ts";
+import { FakeAgent, settled } from "./fake-agent.ts";
 
-/** A preferred backend that fails is tried again at each sync. */
-const PAUSES = { first: 0, last: 0, probe: 1000 };
+beforeAll(() => void jest.useFakeTimers());
+afterAll(() => void jest.useRealTimers());
 
-let folder: string;
-let agent: Agent;
-let lock: NodeLock;
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), "agent-"));
-});
-afterEach(async () => {
-  lock.release();
-  await rm(folder, { recursive: true });
-});
+const KEEP = "nonMasqueradeCIDRs: [10.0.0.0/8]";
+const KEPT = "ip keeps 10.0.0.0/8 169.254.0.0/16";
+const IN_FORCE = 'INFO  policy in force chain=IP-MASQ-AGENT nonMasquerade="169.254.0.0/16 10.0.0.0/8"';
+const APPLIED = "INFO  rules applied added=1 removed=0";
+const OTHER = { pid: 812, version: "0.1.0", since: "2026-11-26T08:15:00.000Z" };
 
-const configure = (text: string) => save(join(folder, "config"), `${text}\n`);
-const once = (trigger: "start" | "kernel") => agent.sync({ triggers: [trigger], by: undefined });
-/**
- * An agent that writes with backends in memory, and what it logs.
- *
- * @param failing whether nft fails from the start, so that iptables was chosen in its place
- */
-function made(failing = false) {
-  const lines: string[] = [];
-  const log = createLog("info", "text", line => lines.push(line.trimEnd().replace(/^\S+ /, "")));
-  const { nft, iptables, chosen } = fakes();
-  const flags = { ...DEFAULT_FLAGS, enableIPv6: undefined };
-  const times = { quiet: 50, deadline: 1000 };
-  const config = join(folder, "config");
-  const open = (events: ConfigEvents) => new ConfigReader(config, events, times);
-  const state = agentState();
-  const desired = new DesiredPolicy({ config, flags, resyncInterval: undefined }, state, log, open);
-  lock = new NodeLock(join(folder, "run"), log, {});
-  const [preferred, backend = chosen.backend] = chosen.alternatives;
-  const inPlace = failing && preferred ? { ...chosen, backend, preferred, failure: "nft: crashed" } : chosen;
-  if (failing) nft.become("crashed");
-  agent = new Agent({ desired, backend: new Failover(inPlace, 3, PAUSES), state, log, lock });
-  return { lines, nft, iptables };
+/** Starts an agent, does the work, and ends the agent. */
+async function running(config: string, work: (agent: FakeAgent) => Promise<void>, agent = new FakeAgent()) {
+  agent.config.set(config);
+  await agent.start();
+  await work(agent);
+  await agent.end();
 }
 
-test("a repair says how many rules were added and removed, with the first of each", async () => {
-  await configure("nonMasqueradeCIDRs: [10.0.0.0/8]");
-  const { lines, nft } = made();
-  expect(await once("start")).toMatchObject({ result: "applied" });
-  expect(lines.at(-1)).toBe("INFO  rules applied added=1 removed=0");
-  nft.kernel.set("ip", "ip 0.0.0.0/0");
-  const facts = 'added=1 removed=1 firstAdded="ip 169.254.0.0/16,10.0.0.0/8" firstRemoved="ip 0.0.0.0/0"';
-  const { result, message } = await once("kernel");
-  expect([result, message]).toEqual(["repaired", facts.replaceAll('"', "")]);
-  expect(lines.at(-1)).toBe(`WARN  drift repaired ${facts}`);
-  expect(await once("kernel")).toMatchObject({ result: "unchanged" });
+test("it syncs at start, at each resync interval, at SIGHUP and when the config changes", () =>
+  running(KEEP, async agent => {
+    expect(agent.kernel()).toEqual([`nft: ${KEPT}`]);
+    await agent.pass(120_500);
+    agent.requestSync();
+    await agent.pass(500);
+    agent.config.set(`${KEEP}\nresyncInterval: 10s`);
+    await agent.pass(10_500);
+    agent.config.set("nonMasqueradeCIDRs: [192.0.2.0/24]");
+    await settled();
+    expect(agent.kernel()).toEqual(["nft: ip keeps 169.254.0.0/16 192.0.2.0/24"]);
+    expect(agent.syncs()).toEqual([
+      "0 ms start: applied",
+      "60000 ms interval: unchanged",
+      "120000 ms interval: unchanged",
+      "120500 ms signal: unchanged",
+      "121000 ms config: unchanged",
+      "131000 ms interval: unchanged",
+      "131500 ms config: applied",
+    ]);
+    expect(agent.lines()).toEqual([
+      IN_FORCE,
+      APPLIED,
+      IN_FORCE,
+      'INFO  policy in force chain=IP-MASQ-AGENT nonMasquerade="169.254.0.0/16 192.0.2.0/24"',
+      `INFO  rules applied added=1 removed=1 firstAdded="ip keeps 169.254.0.0/16 192.0.2.0/24" firstRemoved="${KEPT}"`,
+    ]);
+  }));
+
+test("an invalid config changes nothing, and drift is still repaired", () =>
+  running(KEEP, async agent => {
+    agent.config.set("nonMasqueradeCIDRs: [10.0.0.1/8]");
+    await settled();
+    expect(agent.lines().at(-1)).toBe("ERROR config rejected, last good policy stays active config=/config");
+    agent.backends.nft.flush("nft (pid 7)");
+    await settled();
+    expect(agent.kernel()).toEqual([`nft: ${KEPT}`]);
+    expect(agent.lines()).toEqual(['WARN  drift repaired added=1 removed=0 by="nft (pid 7)"']);
+    expect(agent.syncs()).toEqual(["0 ms start: applied", "0 ms config: unchanged", "0 ms kernel: repaired"]);
+  }));
+
+test("without a valid config it writes nothing", () =>
+  running("nonMasqueradeCIDRs: [10.0.0.1/8]", async agent => {
+    expect(agent.lines().at(-1)).toBe("ERROR config rejected, no rules are written config=/config");
+    await agent.pass(60_500);
+    expect([agent.kernel(), agent.syncs()]).toEqual([
+      [],
+      ["0 ms start: failed", "60000 ms interval: failed"],
+    ]);
+    agent.config.set(KEEP);
+    await settled();
+    expect(agent.kernel()).toEqual([`nft: ${KEPT}`]);
+  }));
+
+test("a repair says how many rules were added and removed, with the first of each", () =>
+  running(KEEP, async agent => {
+    const { nft } = agent.backends;
+    nft.kernel.set("ip", "ip keeps 0.0.0.0/0");
+    for (const watcher of nft.watchers) watcher.changed();
+    await settled();
+    const facts = `added=1 removed=1 firstAdded="${KEPT}" firstRemoved="ip keeps 0.0.0.0/0"`;
+    expect(agent.lines().at(-1)).toBe(`WARN  drift repaired ${facts}`);
+    expect(agent.state.syncs.at(-1)?.message).toBe(facts.replaceAll('"', ""));
+  }));
+
+describe("a sync that fails", () => {
+  test("is retried after 1 s, then later each time, and is logged once", () =>
+    running(KEEP, async agent => {
+      agent.lines();
+      agent.backends.nft.become("exhausted");
+      agent.requestSync();
+      await agent.pass(47_000);
+      expect(agent.syncs().slice(1)).toEqual([
+        "0 ms signal: failed",
+        ...[1000, 3000, 7000, 15_000, 30_000, 45_000].map(at => `${at} ms interval: failed`),
+      ]);
+      agent.backends.nft.become("ok");
+      await agent.pass(15_000);
+      expect(agent.syncs()).toEqual(["60000 ms interval: unchanged"]);
+      expect(agent.lines()).toEqual([
+        'ERROR sync failed error="nft: exhausted" retry=1s',
+        "INFO  sync works again failures=7",
+      ]);
+    }));
+
+  test("is logged again when the reason changes", () =>
+    running(KEEP, async agent => {
+      const kinds: FailureKind[] = ["exhausted", "exhausted", "too-large"];
+      for (const kind of kinds) {
+        agent.backends.nft.become(kind);
+        agent.requestSync();
+        await settled();
+      }
+      expect(agent.lines().slice(2)).toEqual([
+        'ERROR sync failed error="nft: exhausted" retry=1s',
+        'ERROR sync failed error="nft: too-large" retry=4s',
+      ]);
+    }));
+
+  test("delays repairs, but not SIGHUP and a new config", () =>
+    running(KEEP, async agent => {
+      agent.backends.nft.become("exhausted");
+      agent.backends.nft.flush();
+      await settled();
+      agent.backends.nft.become("ok");
+      agent.backends.nft.flush();
+      await agent.pass(500);
+      expect(agent.kernel()).toEqual([]);
+      agent.requestSync();
+      await settled();
+      expect(agent.kernel()).toEqual([`nft: ${KEPT}`]);
+    }));
 });
 
-test("a family that fails is a warning as long as it is enabled", async () => {
-  await configure("enableIPv6: true\nnonMasqueradeCIDRs: [10.0.0.0/8, fd00::/8]");
-  const { nft } = made();
-  nft.become("unsupported", "ip6");
-  const stop = new AbortController();
-  const begun = Promise.withResolvers<void>();
-  const ended = agent.run(stop.signal, { firstSync: begun.resolve });
-  await begun.promise;
-  const { warnings } = agent.state;
-  expect(warnings.get("ip6")).toBe("IPv6 rules are not in force: nft: unsupported");
-  const changed = Promise.withResolvers<void>();
-  agent.state.onSync(({ trigger }) => void (trigger === "config" && changed.resolve()));
-  await configure("nonMasqueradeCIDRs: [10.0.0.0/8]");
-  await changed.promise;
-  expect([...warnings]).toEqual([]);
-  stop.abort();
-  await ended;
+describe("when the program of its backend fails", () => {
+  test("another backend writes the rules until the preferred one works again", () =>
+    running(KEEP, async agent => {
+      const { nft } = agent.backends;
+      agent.lines();
+      nft.become("crashed");
+      agent.requestSync();
+      await settled();
+      // nft cannot remove its own rules yet, which are the same.
+      expect(agent.kernel()).toEqual([`iptables-nft: ${KEPT}`, `nft: ${KEPT}`]);
+      expect(agent.state.warnings.get("fallback")).toBe(
+        "iptables-nft writes the rules because nft fails: nft: crashed",
+      );
+      expect(agent.state.backend).toMatchObject({ writer: "iptables-nft", fallback: true });
+      agent.config.set("nonMasqueradeCIDRs: [192.0.2.0/24]");
+      await agent.pass(9000);
+      const changed = "ip keeps 169.254.0.0/16 192.0.2.0/24";
+      expect(agent.kernel()).toEqual([`iptables-nft: ${changed}`, `nft: ${KEPT}`]);
+      nft.become("ok");
+      await agent.pass(2000);
+      expect(agent.kernel()).toEqual([`nft: ${changed}`]);
+      expect(agent.state.backend).toMatchObject({ writer: "nft", fallback: false });
+      expect([...agent.state.warnings]).toEqual([]);
+      expect(agent.syncs().slice(1)).toEqual([
+        "0 ms signal: applied",
+        "0 ms config: applied",
+        "10000 ms interval: applied",
+      ]);
+    }));
+
+  test("the preferred one is tried after 10 s, then later each time", () =>
+    running(KEEP, async agent => {
+      agent.backends.nft.become("crashed");
+      const tries: number[] = [];
+      const began = performance.now();
+      const probe = agent.backends.nft.probe.bind(agent.backends.nft);
+      agent.backends.nft.probe = () => {
+        tries.push(performance.now() - began);
+        return probe();
+      };
+      agent.requestSync();
+      await agent.pass(151_000);
+      expect(tries).toEqual([10_000, 30_000, 70_000, 150_000]);
+    }));
+
+  test("a fallback from the start is a warning until the preferred one works", async () => {
+    await running(
+      KEEP,
+      async agent => {
+        const warning = "iptables-nft writes the rules because nft fails: nft: crashed";
+        expect(agent.lines()[0]).toBe(`WARN  ${warning}`);
+        expect(agent.state.warnings.get("fallback")).toBe(warning);
+        agent.backends.nft.become("ok");
+        await agent.pass(10_000);
+        expect(agent.kernel()).toEqual([`nft: ${KEPT}`]);
+        expect(agent.lines()).toContain("INFO  nft writes the rules again before=iptables-nft");
+        expect(agent.state.warnings.has("fallback")).toBe(false);
+      },
+      new FakeAgent("nft crashes"),
+    );
+  });
+
+  test("without a valid config the preferred one is not tried", async () => {
+    await running(
+      "nonMasqueradeCIDRs: [10.0.0.1/8]",
+      async agent => {
+        await agent.pass(59_000);
+        expect(agent.syncs()).toEqual(["0 ms start: failed"]);
+      },
+      new FakeAgent("nft crashes"),
+    );
+  });
 });
 
-/** Runs the agent until something has happened, and returns its syncs. */
-async function lived(until: Promise<unknown>) {
-  const stop = new AbortController();
-  const ended = agent.run(stop.signal);
-  await until;
-  stop.abort();
-  await ended;
-  return agent.state.syncs.map(({ result }) => result);
-}
+describe("a family that fails", () => {
+  const BOTH = "enableIPv6: true\nnonMasqueradeCIDRs: [10.0.0.0/8, fd00::/8]";
 
-test("without a good config a preferred backend that fails is not tried again and again", async () => {
-  await configure("nonMasqueradeCIDRs: [10.0.0.1/8]");
-  made(true);
-  expect(await lived(Bun.sleep(200))).toEqual(["failed"]);
+  test("permanently is a warning as long as it is enabled", async () => {
+    const agent = new FakeAgent();
+    agent.backends.nft.become("unsupported", "ip6");
+    await running(
+      BOTH,
+      async agent => {
+        const { warnings } = agent.state;
+        expect([...warnings]).toEqual([["ip6", "IPv6 rules are not in force: nft: unsupported"]]);
+        expect(agent.kernel()).toEqual([`nft: ${KEPT}`]);
+        agent.config.set(KEEP);
+        await settled();
+        expect([...warnings]).toEqual([]);
+        expect(agent.syncs()).toEqual(["0 ms start: applied", "0 ms config: unchanged"]);
+      },
+      agent,
+    );
+  });
+
+  test("temporarily is retried after 15 s, without delaying repairs of the other family", async () => {
+    const agent = new FakeAgent();
+    agent.backends.nft.become("exhausted", "ip6");
+    await running(
+      BOTH,
+      async agent => {
+        await agent.pass(1000);
+        agent.backends.nft.flush();
+        await settled();
+        expect(agent.kernel()).toEqual([`nft: ${KEPT}`]);
+        agent.backends.nft.become("ok");
+        await agent.pass(15_500);
+        expect(agent.kernel()).toEqual([`nft: ${KEPT}`, "nft: ip6 keeps fd00::/8 fe80::/10"]);
+        expect(agent.syncs()).toEqual([
+          "0 ms start: failed",
+          "1000 ms kernel: failed",
+          "16000 ms interval: repaired",
+        ]);
+      },
+      agent,
+    );
+  });
 });
 
-test("a fallback that begins with the agent is a warning until the preferred backend works", async () => {
-  await configure("nonMasqueradeCIDRs: [10.0.0.0/8]");
-  const { lines, nft } = made(true);
-  const applied = Promise.withResolvers<void>();
-  const back = Promise.withResolvers<void>();
-  agent.state.onSync(() => (agent.backend.writer === "nft" ? back.resolve() : applied.resolve()));
-  const life = lived(back.promise);
-  await applied.promise;
-  const warning = "iptables-nft writes the rules because nft fails: nft: crashed";
-  expect(agent.state.warnings.get("fallback")).toBe(warning);
-  expect(lines).toContain(`WARN  ${warning}`);
-  nft.become("ok");
-  await life;
-  expect(agent.state.warnings.has("fallback")).toBe(false);
+describe("while another agent holds the node lock", () => {
+  const STANDBY =
+    "another agent is active on this node (pid 812, ipmasq 0.1.0, since 2026-11-26T08:15:00.000Z); remove one of the two";
+
+  test("it writes nothing and says so once, and is active as soon as the lock is free", async () => {
+    const agent = new FakeAgent();
+    agent.lock.holder = OTHER;
+    await running(
+      KEEP,
+      async agent => {
+        await agent.pass(60_500);
+        agent.backends.nft.flush();
+        agent.requestSync();
+        await settled();
+        expect(agent.kernel()).toEqual([]);
+        expect(agent.state.unready).toBe(STANDBY);
+        expect(agent.lines()).toEqual([`WARN  standing by: ${STANDBY}`]);
+        agent.lock.free();
+        await settled();
+        expect(agent.kernel()).toEqual([`nft: ${KEPT}`]);
+        expect(agent.lines()).toEqual([IN_FORCE, APPLIED]);
+        expect(agent.syncs()).toEqual([
+          "0 ms start: failed",
+          "60000 ms interval: failed",
+          "60500 ms kernel: failed",
+          "60500 ms start: applied",
+        ]);
+      },
+      agent,
+    );
+  });
+
+  test("it leaves drift alone after it lost the lock", () =>
+    running(KEEP, async agent => {
+      agent.lock.holder = OTHER;
+      agent.backends.nft.flush();
+      await settled();
+      expect(agent.kernel()).toEqual([]);
+      expect(agent.lines().at(-1)).toBe(`WARN  standing by: ${STANDBY}`);
+    }));
 });
+
+describe("rules that another program keeps changing", () => {
+  /** Longest time without rules, in milliseconds. */
+  function longestGap(agent: FakeAgent): () => number {
+    let longest = 0;
+    let since: number | undefined;
+    const timer = setInterval(() => {
+      const now = performance.now();
+      if (agent.kernel().length > 0) since = undefined;
+      else {
+        since ??= now;
+        longest = Math.max(longest, now - since);
+      }
+    }, 50);
+    return () => {
+      clearInterval(timer);
+      return longest;
+    };
+  }
+
+  test("are repaired at once, then at least every two seconds until they are left alone", () =>
+    running(KEEP, async agent => {
+      const { nft } = agent.backends;
+      nft.took = 20;
+      agent.lines();
+      nft.afterWrite = () => setTimeout(() => nft.flush("nft (pid 7)"), 100);
+      const gap = longestGap(agent);
+      nft.flush("nft (pid 7)");
+      await agent.pass(60_000);
+      nft.afterWrite = () => {};
+      await agent.pass(1000);
+      expect(gap()).toBeWithin(500, 2000);
+      const syncs = agent.syncs();
+      expect(syncs.filter(it => it.endsWith("repaired")).length).toBeWithin(50, 70);
+      expect(agent.state.contested).toBe(true);
+      await agent.pass(11_000);
+      expect(agent.state.contested).toBe(false);
+      const facts = 'added=1 removed=0 by="nft (pid 7)"';
+      expect(agent.lines()).toEqual([
+        ...Array.from({ length: 5 }, () => `WARN  drift repaired ${facts}`),
+        `WARN  rules are contested: another program keeps modifying them; slowing down repairs ${facts} repairs=6`,
+        "INFO  rules are no longer contested",
+      ]);
+      nft.flush();
+      await agent.pass(100);
+      expect(agent.kernel()).toEqual([`nft: ${KEPT}`]);
+    }));
+
+  test("before they are verified are written again at least every two seconds", () =>
+    running(KEEP, async agent => {
+      const { nft } = agent.backends;
+      nft.took = 20;
+      const writes: number[] = [];
+      nft.afterWrite = () => {
+        writes.push(performance.now());
+        nft.kernel.clear();
+      };
+      nft.flush();
+      await agent.pass(60_000);
+      expect(Math.max(...writes.map((at, i) => at - (writes[i - 1] ?? at)))).toBeLessThan(2000);
+      expect(agent.state.contested).toBe(true);
+      nft.afterWrite = () => {};
+      await agent.pass(2000);
+      expect(agent.kernel()).toEqual([`nft: ${KEPT}`]);
+    }));
+});
+
+describe("with --cleanup-on-exit", () => {
+  const exit = (agent: FakeAgent) => cleanUpOnExit(agent.agent, async () => agent.backends.all, agent.log);
+
+  test("it removes all rules when it ends, leftovers of other backends included", () =>
+    running(KEEP, async agent => {
+      agent.backends.legacy.kernel.set("ip6", "ip6 keeps fd00::/8");
+      agent.lines();
+      await exit(agent);
+      expect(agent.kernel()).toEqual([]);
+      expect(agent.lines()).toEqual(['INFO  rules removed removed="nft ip, iptables-legacy ip6"']);
+    }));
+
+  test.each([
+    ["another agent is active", KEEP],
+    ["it never had a valid config", "cidrLimit: 0"],
+  ])("it removes nothing if %s", async (_why, config) => {
+    const agent = new FakeAgent();
+    if (config === KEEP) agent.lock.holder = OTHER;
+    agent.backends.nft.kernel.set("ip", "ip keeps 0.0.0.0/0");
+    await running(
+      config,
+      async agent => {
+        await exit(agent);
+        expect(agent.kernel()).toEqual(["nft: ip keeps 0.0.0.0/0"]);
+        expect(agent.lines().at(-1)).toBe(
+          "INFO  rules kept: this agent is not active or never had a policy in force",
+        );
+      },
+      agent,
+    );
+  });
+
+  test("it gives up after 5 s on a program that hangs", () =>
+    running(KEEP, async agent => {
+      agent.backends.nft.hangs = Promise.withResolvers().promise;
+      const exited = exit(agent);
+      await agent.pass(5000);
+      await exited;
+      expect(agent.lines().at(-1)).toBe("ERROR cleanup timed out; rules may remain after=5s");
+    }));
+});
+
+test("counters that were read while a sync began are not used", () =>
+  running(KEEP, async agent => {
+    agent.backends.nft.took = 100;
+    let uses = 0;
+    agent.state.totals.read = () => void uses++;
+    const undisturbed = agent.agent.readCounters();
+    await agent.pass(200);
+    await undisturbed;
+    expect(uses).toBe(1);
+    const disturbed = agent.agent.readCounters();
+    await settled();
+    agent.requestSync();
+    await agent.pass(500);
+    await disturbed;
+    expect(uses).toBe(2); // by the sync
+  }));

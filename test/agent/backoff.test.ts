@@ -4,7 +4,7 @@ import { Backoff } from "../../src/agent/backoff.ts";
 test.each([
   [60_000, [1000, 2000, 4000, 8000, 15_000, 15_000]],
   [3000, [1000, 2000, 3000, 3000, 3000, 3000]],
-])("with a resync interval of %d ms failures are retried after %j ms", (interval, expected) => {
+])("with a resync interval of %d ms, failures are retried after %j ms", (interval, expected) => {
   const backoff = new Backoff(interval);
   expect([backoff.nextSync, backoff.nextRepair]).toEqual([interval, 0]);
   const waits = expected.map(() => {
@@ -23,7 +23,7 @@ test.each([
   [60_000, 4000, 0],
   [500, 50, 450],
 ])(
-  "with a resync interval of %d ms and repairs that take %d ms, contested ones wait %d ms, however long it lasts",
+  "with a resync interval of %d ms and repairs that take %d ms, repairs of contested rules wait %d ms each",
   (interval, took, wait) => {
     const backoff = new Backoff(interval);
     let now = 0;
@@ -45,7 +45,7 @@ test.each([
   },
 );
 
-test("a repair that is undone at once is made again sooner, not as after a failure", () => {
+test("a repair that is undone at once is repeated sooner than a failed sync", () => {
   const backoff = new Backoff(60_000);
   backoff.failed(0, 10);
   const waits = Array.from({ length: 7 }, (_, i) => {
@@ -55,26 +55,26 @@ test("a repair that is undone at once is made again sooner, not as after a failu
   expect(waits.map(([wait]) => wait)).toEqual([250, 250, 250, 250, 500, 1000, 1000]);
   expect(waits.map(([, hold]) => hold)).toEqual([250, 250, 250, 250, 500, 1000, 1000]);
   backoff.succeeded();
-  backoff.undone(20_000, 600); // a long list takes at most half of the time
+  backoff.undone(20_000, 600); // a sync of a long list takes at most half of the time
   expect([backoff.contested, backoff.nextSync, backoff.nextRepair]).toEqual([true, 600, 600]);
-  backoff.undone(30_000, 4000); // but is not repaired more slowly than others
+  backoff.undone(30_000, 4000); // but repairs begin at least once per second
   expect([backoff.nextSync, backoff.nextRepair]).toEqual([1000, 1000]);
   backoff.succeeded();
   expect(backoff.nextSync).toBe(60_000);
 });
 
-test("only while the rules are contested a sync tries again for half a second", () => {
+test("a sync repeats its writes for half a second only while the rules are contested", () => {
   const backoff = new Backoff(60_000);
-  const patience = Array.from({ length: 7 }, () => {
+  const times = Array.from({ length: 7 }, () => {
     backoff.repaired(0, 50);
     return backoff.rewriteTime;
   });
-  expect(patience).toEqual([0, 0, 0, 0, 0, 500, 500]);
+  expect(times).toEqual([0, 0, 0, 0, 0, 500, 500]);
   backoff.calmedDown();
   expect(backoff.rewriteTime).toBe(0);
 });
 
-test("a sync that fails while the rules are contested counts as undone, for ten seconds", () => {
+test("within ten seconds of a repair of contested rules, a failed sync counts as undone", () => {
   const backoff = new Backoff(60_000);
   for (let i = 0; i < 6; i++) backoff.repaired(0, 50);
   const waits = [1000, 5000, 10_000, 10_001, 11_001].map(now => {

@@ -83,7 +83,7 @@ test("leftovers that are found late are not removed by a backend that no longer 
   nft.become("timed-out");
   await failover.sync(policy());
   const { promise, resolve } = Promise.withResolvers<void>();
-  nft.reading = promise;
+  nft.hangs = promise;
   const tidied = failover.tidy(policy());
   nft.become("ok");
   expect((await failover.sync(policy())).moved?.to).toBe("nft");
@@ -101,7 +101,7 @@ test("a place that cannot hold rules, or that another writer could read, is no r
   iptables.become("incompatible");
   expect(await takeover.leftovers(policy())).toEqual({ lines: [], failures: [] });
   byNft.kernel.set("ip", "a rule");
-  expect(await takeover.tidy(policy())).toEqual({ lines: ["ip"], failures: [] });
+  expect(await takeover.tidy(policy())).toEqual({ lines: ["nft ip"], failures: [] });
   byNft.become("crashed", "ip6");
   const failures = ["ip6: iptables-nft: incompatible", "ip6: nft: crashed"];
   expect(await takeover.leftovers(policy())).toEqual({ lines: [], failures });
