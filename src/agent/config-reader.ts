@@ -52,7 +52,7 @@ export class ConfigReader {
   #next: { readonly at: number; readonly timer: Timer } | undefined;
   /** When a program seems to have begun writing, by a monotonic clock. */
   #pendingSince: number | undefined;
-  #saidWriting = false;
+  readonly #writing = new LastSaid();
   #truncated: string | undefined;
   readonly #waiting = new Set<() => void>();
   readonly #lost = new LastSaid();
@@ -187,7 +187,7 @@ export class ConfigReader {
     if (!pending) {
       this.#pendingSince = undefined;
       this.#truncated = undefined;
-      this.#saidWriting = false;
+      this.#writing.isNews(undefined);
       return;
     }
     this.#answer();
@@ -197,9 +197,8 @@ export class ConfigReader {
     const now = performance.now();
     // The writer of a truncated file is gone.
     this.#pendingSince = truncated === undefined ? (this.#pendingSince ?? now) : now;
-    if (this.#saidWriting || now - this.#pendingSince < LONG * this.times.quiet) return;
-    this.#saidWriting = true;
-    this.events.writing();
+    const isLong = now - this.#pendingSince >= LONG * this.times.quiet;
+    if (isLong && this.#writing.isNews("writing")) this.events.writing();
   }
 
   #answer(): void {

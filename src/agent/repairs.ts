@@ -1,12 +1,13 @@
 import type { Plan } from "../backends/backend.ts";
 import type { AgentState } from "../observe/agent-state.ts";
 import type { Log } from "../observe/log.ts";
+import { LastSaid } from "../system/last-said.ts";
 import type { Backoff } from "./backoff.ts";
 import { driftOf, remedyFor } from "./drift.ts";
 
 /** Reports repairs, and whether the rules are contested: once when it begins, and once when it ends. */
 export class Repairs {
-  #saidContested = false;
+  readonly #said = new LastSaid();
 
   constructor(
     readonly backoff: Backoff,
@@ -27,9 +28,9 @@ export class Repairs {
     const { contested, repairs } = this.backoff;
     this.state.contested = contested;
     const drift = { ...driftOf(before), by, remedy: remedyFor(before) };
+    const isNews = this.#said.isNews(contested ? CONTESTED : undefined);
     if (!contested) this.log.warn("drift repaired", drift);
-    else if (!this.#saidContested) this.log.warn(CONTESTED, { ...drift, repairs });
-    this.#saidContested = contested;
+    else if (isNews) this.log.warn(CONTESTED, { ...drift, repairs });
     const facts = Object.entries(drift).filter(([, value]) => value !== undefined);
     return facts.map(([key, value]) => `${key}=${value}`).join(" ");
   }
@@ -45,7 +46,7 @@ export class Repairs {
     if (!this.state.contested || !this.backoff.isCalm(performance.now())) return;
     this.backoff.calmedDown();
     this.state.contested = false;
-    this.#saidContested = false;
+    this.#said.isNews(undefined);
     this.log.info("rules are no longer contested");
   }
 }
