@@ -4,11 +4,12 @@ import { type FamilyFailure, familyText, type Synced } from "../backends/sync.ts
 import { formatDuration } from "../net/duration.ts";
 import type { AgentState, SyncRecord } from "../observe/agent-state.ts";
 import type { Log } from "../observe/log.ts";
+import { policyFields } from "../policy/describe.ts";
 import { messageOf } from "../system/errors.ts";
 import { LastSaid } from "../system/last-said.ts";
 import { type FailureKind, failureKind } from "../system/program.ts";
 import { Backoff } from "./backoff.ts";
-import { type DesiredPolicy, policyFacts } from "./desired-policy.ts";
+import type { DesiredPolicy } from "./desired-policy.ts";
 import { driftOf } from "./drift.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { KernelAccess } from "./kernel-access.ts";
@@ -178,7 +179,7 @@ export class Agent {
     this.#failure.isNews(undefined);
     const { policy, isNew } = this.#desired;
     this.#desired.isNew = false;
-    if (isNew && policy) this.#log.info("policy in force", policyFacts(policy));
+    if (isNew && policy) this.#log.info("policy in force", policyFields(policy));
     if (before === after) {
       this.#repairs.unchanged();
       return { result: "unchanged" };

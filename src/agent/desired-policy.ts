@@ -128,32 +128,6 @@ export class DesiredPolicy {
   }
 }
 
-/** Describes a policy in the log. */
-export function policyFacts({ families, outputInterfaces, chain }: Policy): Record<string, string> {
-  return Object.fromEntries([
-    ["chain", chain],
-    ...families.flatMap(({ family, nonMasquerade, masquerade, sources, nonMasqueradeSources: spared }) => {
-      const suffix = family === "ip" ? "" : "IPv6";
-      return [
-        [`nonMasquerade${suffix}`, listed(nonMasquerade.effective)],
-        ...(masquerade.effective.length > 0 ? [[`masquerade${suffix}`, listed(masquerade.effective)]] : []),
-        ...(spared.effective.length > 0 ? [[`nonMasqueradeSources${suffix}`, listed(spared.effective)]] : []),
-        ...(sources ? [[`sources${suffix}`, listed(sources.effective)]] : []),
-      ];
-    }),
-    ...(outputInterfaces ? [["outputInterfaces", outputInterfaces.join(" ")]] : []),
-  ]);
-}
-
-type Entries = Policy["families"][number]["nonMasquerade"]["effective"];
-
-function listed(entries: Entries): string {
-  const first = entries.slice(0, MOST_LISTED).map(({ cidr }) => cidr.text);
-  const more = entries.length - first.length;
-  return [...first, ...(more > 0 ? [`and ${more} more`] : [])].join(" ") || "none";
-}
-
-const MOST_LISTED = 8;
 const RESYNC_MS = 60_000;
 /** Milliseconds that a sync waits for the config while a policy is in force. A look takes a few. */
 const PATIENCE_MS = 250;

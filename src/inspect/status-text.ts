@@ -1,4 +1,5 @@
 import { conflictText, effectText, some } from "../conflicts/conflict.ts";
+import { describePolicy } from "../policy/describe.ts";
 import { formatOrigin } from "../policy/policy.ts";
 import { printable } from "../system/printable.ts";
 import type { OriginJson } from "./origin.ts";
@@ -40,7 +41,7 @@ function lines(status: Status): string[] {
       backend: backend === undefined ? "none" : `${backend}, by ${writer}: ${reason}`,
       ...(status.kernel !== undefined && { kernel: status.kernel }),
       config,
-      ...(policy && policyFacts(policy)),
+      ...(policy && Object.fromEntries(describePolicy(policy).map(({ label, text }) => [label, text]))),
       ...(conntrack && { conntrack: conntrackText(conntrack) }),
     }),
     ...(policy ? ["", ...table(status)] : []),
@@ -77,18 +78,8 @@ function conflictLines({ conflicts }: Status): string[] {
 }
 
 function facts(all: Readonly<Record<string, string>>): string[] {
-  return Object.entries(all).map(([name, value]) => `${name.padEnd(10)} ${value}`);
-}
-
-function policyFacts(policy: NonNullable<Status["policy"]>): Record<string, string> {
-  const { chain, toPorts, randomFully, sourceCIDRs, nonMasqueradeSourceCIDRs, outputInterfaces } = policy;
-  return {
-    chain,
-    ports: `${toPorts ?? "any"}${randomFully ? ", at random" : ", kept where they are free"}`,
-    ...(sourceCIDRs && { sources: `only ${sourceCIDRs.join(" ") || "none"}` }),
-    ...(nonMasqueradeSourceCIDRs && { spared: `never from ${nonMasqueradeSourceCIDRs.join(" ")}` }),
-    ...(outputInterfaces && { leaving: `only by ${outputInterfaces.join(" ")}` }),
-  };
+  const width = Math.max(...Object.keys(all).map(name => name.length));
+  return Object.entries(all).map(([name, value]) => `${name.padEnd(width)}  ${value}`);
 }
 
 function conntrackText({ entries, limit, insertFailed }: NonNullable<Status["conntrack"]>): string {

@@ -2,7 +2,7 @@ import * as v from "valibot";
 import type { Counter } from "../backends/backend.ts";
 import { Conflict } from "../conflicts/conflict.ts";
 import type { Family } from "../net/cidr.ts";
-import { formatPortRanges } from "../net/ports.ts";
+import { PolicySummary, summarizePolicy } from "../policy/describe.ts";
 import type { CidrList, Policy } from "../policy/policy.ts";
 import { OriginJson, originJson } from "./origin.ts";
 
@@ -31,17 +31,7 @@ export const Status = v.object({
   why: v.pipe(v.optional(v.string()), v.description("why it is not in sync")),
   config: v.string(),
   kernel: v.pipe(v.optional(v.string()), v.description("what the kernel holds, if an agent was asked")),
-  policy: v.optional(
-    v.object({
-      chain: v.string(),
-      families: v.array(FamilyName),
-      sourceCIDRs: v.optional(v.array(v.string())),
-      nonMasqueradeSourceCIDRs: v.optional(v.array(v.string())),
-      outputInterfaces: v.optional(v.array(v.string())),
-      toPorts: v.optional(v.string()),
-      randomFully: v.boolean(),
-    }),
-  ),
+  policy: v.optional(PolicySummary),
   cidrs: v.array(
     v.object({
       cidr: v.string(),
@@ -93,20 +83,9 @@ export function policyStatus(
 
 /** The same without the CIDRs, of which there may be many. */
 export function policySummary(policy: Policy, count: CountOf): Required<Pick<Status, "policy" | "outbound">> {
-  const { families, outputInterfaces, toPorts, chain, randomFully } = policy;
-  const sources = families.flatMap(({ sources }) => sources?.effective.map(({ cidr }) => cidr.text) ?? []);
-  const spared = families.flatMap(it => it.nonMasqueradeSources.effective.map(({ cidr }) => cidr.text));
   return {
-    policy: {
-      chain,
-      families: families.map(({ family }) => family),
-      ...(families.some(it => it.sources) && { sourceCIDRs: sources }),
-      ...(spared.length > 0 && { nonMasqueradeSourceCIDRs: spared }),
-      ...(outputInterfaces && { outputInterfaces: [...outputInterfaces] }),
-      ...(toPorts && { toPorts: formatPortRanges(toPorts) }),
-      randomFully,
-    },
-    outbound: families.map(({ family }) => ({ family, ...numbers(count(family, "masquerade")) })),
+    policy: summarizePolicy(policy),
+    outbound: policy.families.map(({ family }) => ({ family, ...numbers(count(family, "masquerade")) })),
   };
 }
 

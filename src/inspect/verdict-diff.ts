@@ -1,7 +1,7 @@
 import { excludeCidr, mergeCidr } from "cidr-tools";
 import type { Family } from "../net/cidr.ts";
 import { BROADCAST, MULTICAST } from "../net/group-address.ts";
-import { formatPortRanges } from "../net/ports.ts";
+import { describePolicy, summarizePolicy } from "../policy/describe.ts";
 import type { CidrList, FamilyPolicy, Policy } from "../policy/policy.ts";
 import { ANY_INTERFACE, type InterfaceSet, interfacesWithout } from "./interface-set.ts";
 
@@ -41,17 +41,17 @@ export function verdictDiff(before: Policy, after: Policy): VerdictChange[] {
 
 /** The settings that differ and decide how connections are masqueraded, not which. */
 export function settingChanges(before: Policy, after: Policy): SettingChange[] {
-  return Object.entries(SETTINGS).flatMap(([setting, textOf]) => {
-    const [old, now] = [textOf(before), textOf(after)];
-    return old === now ? [] : [{ setting, before: old, after: now }];
+  const old = new Map(settingsOf(before));
+  return settingsOf(after).flatMap(([setting, text]) => {
+    const was = old.get(setting) ?? "none";
+    return was === text ? [] : [{ setting, before: was, after: text }];
   });
 }
 
-const SETTINGS: Readonly<Record<string, (policy: Policy) => string>> = {
-  chain: ({ chain }) => chain,
-  "source ports": ({ toPorts }) => (toPorts ? formatPortRanges(toPorts) : "any"),
-  "random source ports": ({ randomFully }) => (randomFully ? "yes" : "no"),
-};
+function settingsOf(policy: Policy): (readonly [label: string, text: string])[] {
+  const facts = describePolicy(summarizePolicy(policy));
+  return facts.filter(({ setting }) => setting).map(({ label, text }) => [label, text]);
+}
 
 /** Destinations that no policy masquerades, the smallest blocks first. */
 const NEVER: Readonly<Record<Family, readonly string[]>> = {

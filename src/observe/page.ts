@@ -2,7 +2,7 @@ import { formatProblems } from "../config/problem.ts";
 import { effectText } from "../conflicts/conflict.ts";
 import type { Counted, CountOf } from "../inspect/status.ts";
 import { formatDuration } from "../net/duration.ts";
-import { formatPortRanges } from "../net/ports.ts";
+import { describePolicy, summarizePolicy } from "../policy/describe.ts";
 import { type CidrList, type Entry, type FamilyPolicy, formatOrigin, type Policy } from "../policy/policy.ts";
 import type { AgentState, ConfigRecord } from "./agent-state.ts";
 import { type Html, html } from "./html.ts";
@@ -90,15 +90,18 @@ function policySections(policy: Policy, { totals }: AgentState): Html {
   return html`<section>
 <h2>Policy</h2>
 ${facts({
-  Chain: policy.chain,
-  "Source ports": policy.toPorts ? formatPortRanges(policy.toPorts) : "any",
-  "Chosen at random": policy.randomFully ? "yes" : "no, kept where they are free",
-  "Leaving by": policy.outputInterfaces?.join(", ") ?? "any interface",
+  ...Object.fromEntries(
+    describePolicy(summarizePolicy(policy)).map(({ label, text }) => [capitalized(label), text]),
+  ),
   Masqueraded: `${count(masquerade.connections)} connections`,
   "Kept their address": `${count(keep.connections)} connections`,
 })}
 </section>
 ${policy.families.map(family => familySection(family, totals.of))}`;
+}
+
+function capitalized(label: string): string {
+  return label.charAt(0).toUpperCase() + label.slice(1);
 }
 
 function familySection(policy: FamilyPolicy, counted: CountOf): Html {

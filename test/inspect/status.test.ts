@@ -61,14 +61,15 @@ function at(line: number) {
 test("for people, on one screen", () => {
   expect(statusText(common).join("\n")).toBe(`in sync since 2026-01-02 03:04:05 UTC
 
-asked      the agent, version 1.2.3
-backend    nftables, by nft: --backend=nftables
-config     /config
-chain      IP-MASQ-AGENT
-ports      1024-2000, at random
-sources    only 10.244.0.0/16
-leaving    only by eth*
-conntrack  5 of 10 connections (50 %); 7 found no place
+asked         the agent, version 1.2.3
+backend       nftables, by nft: --backend=nftables
+config        /config
+chain         IP-MASQ-AGENT
+source ports  1024-2000
+random ports  yes
+sources       only 10.244.0.0/16
+interfaces    only eth*
+conntrack     5 of 10 connections (50 %); 7 found no place
 
 CIDR            VERDICT        CONNECTIONS  BYTES  FROM
 10.96.0.0/12    masquerade               1     60  /config:2

@@ -190,7 +190,7 @@ test("what does not change who is masqueraded is named apart", () => {
     "The same connections are masqueraded.",
     "Changed chain: IP-MASQ-AGENT before, M after.",
     "Changed source ports: any before, 1024-2000 after.",
-    "Changed random source ports: yes before, no after.",
+    "Changed random ports: yes before, no after.",
   ]);
   expect(settingChanges(policy(), policy({ keep: [] }))).toEqual([]);
 });

@@ -45,7 +45,7 @@ describe("a config that is written slowly in place is in force whole, or not at 
       const lines = await agent.log.until("policy in force");
       const took = performance.now() - closed;
       expect(lines.filter(line => line.includes("policy in force"))).toEqual([
-        expect.stringContaining('nonMasquerade="169.254.0.0/16 203.0.113.0/24"'),
+        expect.stringContaining('nonMasqueradeCIDRs="169.254.0.0/16 203.0.113.0/24"'),
       ]);
       expect(await lab.ownerSeen({ protocol: "udp", to: KEPT })).toBe("pod");
       if (command.length === 1) expect(took).toBeLessThan(2000);

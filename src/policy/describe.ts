@@ -1,0 +1,92 @@
+import * as v from "valibot";
+import { formatPortRanges } from "../net/ports.ts";
+import type { CidrList, Policy } from "./policy.ts";
+
+/**
+ * The properties of a policy apart from its lists of destinations, as `status --output=json` prints them. Keys are named
+ * like the config key or flag, and stay from version to version.
+ */
+export const PolicySummary = v.object({
+  chain: v.string(),
+  families: v.array(v.picklist(["ip", "ip6"])),
+  sourceCIDRs: v.optional(v.array(v.string())),
+  nonMasqueradeSourceCIDRs: v.optional(v.array(v.string())),
+  outputInterfaces: v.optional(v.array(v.string())),
+  toPorts: v.optional(v.string()),
+  randomFully: v.boolean(),
+});
+export type PolicySummary = v.InferOutput<typeof PolicySummary>;
+
+export function summarizePolicy({
+  families,
+  chain,
+  outputInterfaces,
+  toPorts,
+  randomFully,
+}: Policy): PolicySummary {
+  const sources = families.flatMap(it => (it.sources ? textsOf(it.sources) : []));
+  const keptSources = families.flatMap(it => textsOf(it.nonMasqueradeSources));
+  return {
+    chain,
+    families: families.map(({ family }) => family),
+    ...(families.some(it => it.sources) && { sourceCIDRs: sources }),
+    ...(keptSources.length > 0 && { nonMasqueradeSourceCIDRs: keptSources }),
+    ...(outputInterfaces && { outputInterfaces: [...outputInterfaces] }),
+    ...(toPorts && { toPorts: formatPortRanges(toPorts) }),
+    randomFully,
+  };
+}
+
+/** One property of a policy in words. Log, `status`, status page and `diff` show the same words. */
+export interface PolicyFact {
+  readonly name: keyof PolicySummary;
+  readonly label: string;
+  readonly text: string;
+  /** Whether it decides how connections are masqueraded. The other properties decide which ones are. */
+  readonly setting: boolean;
+}
+
+/** Describes a policy, apart from its lists of destinations. Restrictions are left out if there are none. */
+export function describePolicy(policy: PolicySummary): PolicyFact[] {
+  const { chain, toPorts, randomFully, sourceCIDRs, nonMasqueradeSourceCIDRs, outputInterfaces } = policy;
+  const all: (Omit<PolicyFact, "text"> & { readonly text: string | undefined })[] = [
+    { name: "chain", label: "chain", text: chain, setting: true },
+    { name: "toPorts", label: "source ports", text: toPorts ?? "any", setting: true },
+    { name: "randomFully", label: "random ports", text: randomFully ? "yes" : "no", setting: true },
+    { name: "sourceCIDRs", label: "sources", text: only(sourceCIDRs), setting: false },
+    {
+      name: "nonMasqueradeSourceCIDRs",
+      label: "kept sources",
+      text: nonMasqueradeSourceCIDRs && listed(nonMasqueradeSourceCIDRs),
+      setting: false,
+    },
+    { name: "outputInterfaces", label: "interfaces", text: only(outputInterfaces), setting: false },
+  ];
+  return all.flatMap(({ text, ...fact }) => (text === undefined ? [] : { ...fact, text }));
+}
+
+/** Describes a policy for the log, with its lists of destinations. */
+export function policyFields(policy: Policy): Record<string, string> {
+  const { families } = policy;
+  const masquerade = families.flatMap(it => textsOf(it.masquerade));
+  return {
+    ...Object.fromEntries(describePolicy(summarizePolicy(policy)).map(({ name, text }) => [name, text])),
+    nonMasqueradeCIDRs: listed(families.flatMap(it => textsOf(it.nonMasquerade))),
+    ...(masquerade.length > 0 && { masqueradeCIDRs: listed(masquerade) }),
+  };
+}
+
+function textsOf({ effective }: CidrList): string[] {
+  return effective.map(({ cidr }) => cidr.text);
+}
+
+function only(texts: readonly string[] | undefined): string | undefined {
+  return texts && (texts.length > 0 ? `only ${listed(texts)}` : "none");
+}
+
+function listed(texts: readonly string[]): string {
+  const more = texts.length - MOST_LISTED;
+  return [...texts.slice(0, MOST_LISTED), ...(more > 0 ? [`and ${more} more`] : [])].join(" ") || "none";
+}
+
+const MOST_LISTED = 8;
