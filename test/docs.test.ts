@@ -2,7 +2,11 @@ import { describe, expect, test } from "bun:test";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { metricsPage } from "../scripts/metrics.ts";
+import type { Conflict } from "../src/conflicts/conflict.ts";
+import { ownerOf } from "../src/conflicts/owners.ts";
 import { jsonSchemas } from "../src/inspect/json-schema.ts";
+import type { Status } from "../src/inspect/status.ts";
+import { statusText } from "../src/inspect/status-text.ts";
 import { ipmasq } from "./binary.ts";
 import { Folder } from "./config/folder.ts";
 import { compatibility } from "./long/compatibility.ts";
@@ -93,6 +97,87 @@ describe("outputs quoted in the pages are what the binary prints", () => {
       .split("\n");
     expect(missing(quoted(await page(name), `$ ${command}`), printed)).toEqual([]);
   });
+});
+
+describe("statuses quoted in the pages are what `ipmasq status` prints", () => {
+  const conflict = {
+    tool: "iptables-nft" as const,
+    family: "ip" as const,
+    table: "nat",
+    priority: 100,
+    runs: "before us" as const,
+    certain: true,
+    harmless: false,
+  };
+  const flannel: Conflict = {
+    ...conflict,
+    ...ownerOf(["FLANNEL-POSTRTG"]),
+    chain: "FLANNEL-POSTRTG",
+    rule: "-A FLANNEL-POSTRTG -s 10.244.0.0/16 ! -d 224.0.0.0/4 -j MASQUERADE --random-fully",
+    exposes: ["169.254.0.0/16", "10.0.0.0/8"],
+    sources: ["10.244.0.0/16"],
+  };
+  const upstream: Conflict = {
+    ...conflict,
+    ...ownerOf(["IP-MASQ"]),
+    chain: "IP-MASQ",
+    rule: "-A IP-MASQ -j MASQUERADE",
+    exposes: ["169.254.0.0/16", "203.0.113.0/24"],
+  };
+  const harmless: readonly Conflict[] = [
+    { ...conflict, owner: "kube-proxy or kubelet" },
+    { ...conflict, owner: "tailscale", only: "packets with mark 0x40000/0xff0000" },
+  ].map(it => ({ ...it, chain: "", rule: "", exposes: [], remedy: "", harmless: true }));
+  const status: Status = {
+    from: "agent",
+    version: "0.1.0",
+    backend: "nftables",
+    writer: "nft",
+    reason: "nft is installed and the kernel accepts the rules",
+    inSync: true,
+    since: "2026-11-25T03:04:05.678Z",
+    config: "/etc/config/ip-masq-agent",
+    kernel: "holds all CIDRs of the agent",
+    policy: { chain: "IP-MASQ-AGENT", families: ["ip"], randomFully: true },
+    cidrs: [
+      { cidr: "169.254.0.0/16", family: "ip", verdict: "keep", origin: { default: true }, ...count(0) },
+      {
+        cidr: "10.0.0.0/8",
+        family: "ip",
+        verdict: "keep",
+        origin: { file: "/etc/config/ip-masq-agent", line: 2, column: 5 },
+        ...count(3120),
+      },
+    ],
+    outbound: [{ family: "ip", ...count(964) }],
+    conntrack: { entries: 1532, limit: 262_144, insertFailed: 0 },
+    conflicts: [],
+    problems: [],
+  };
+  test.each<[name: string, first: string, conflicts: readonly Conflict[]]>([
+    ["README.md", "in sync since 2026-11-25 03:04:05 UTC", []],
+    ["README.md", "conflicts", [flannel, ...harmless]],
+    ["docs/troubleshooting.md", "conflicts", [flannel]],
+    ["docs/troubleshooting.md", "…", [upstream]],
+  ])("%s: %s", async (name, first, conflicts) => {
+    const blocks = (await page(name)).match(/(?:^ {4}.*\n|\n(?= {4}))+/gm) ?? [];
+    const printed = statusText({ ...status, conflicts: [...conflicts] });
+    const quotes = blocks
+      .map(block =>
+        block
+          .trimEnd()
+          .split("\n")
+          .map(line => line.slice(4)),
+      )
+      .map(lines => lines.slice(lines.indexOf(first)))
+      .filter(lines => lines[0] === first)
+      .map(lines => missing(lines, printed));
+    expect(quotes).toContainEqual([]);
+  });
+
+  function count(connections: number) {
+    return { connections, bytes: 60 * connections };
+  }
 });
 
 /** A config whose change the README shows. */
