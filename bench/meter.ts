@@ -1,5 +1,5 @@
 import type { Namespace } from "../lab/namespace.ts";
-import type { Ended } from "../src/system/program.ts";
+import type { ProgramResult } from "../src/system/program.ts";
 import { memoryOf } from "./process-tree.ts";
 
 /** What programs cost that ran one after the other. */
@@ -34,7 +34,7 @@ export class Meter {
     return { wall, user: this.#user, system: this.#system, peak: this.#peak };
   }
 
-  readonly run = async (argv: readonly string[], input?: string): Promise<Ended> => {
+  readonly run = async (argv: readonly string[], input?: string): Promise<ProgramResult> => {
     const program = this.place.spawn(argv, {
       stdin: input === undefined ? "ignore" : new Blob([input]),
       stdout: "pipe",

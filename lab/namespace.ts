@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { type Ended, ProgramError, run } from "../src/system/program.ts";
+import { ProgramError, type ProgramResult, run } from "../src/system/program.ts";
 import { output } from "./output.ts";
 
 /** Whether `lab/isolate` runs this process. */
@@ -24,7 +24,7 @@ export class Namespace {
   }
 
   /** Runs a program to its end; see {@link run}. */
-  run(argv: readonly string[], input?: string): Promise<Ended> {
+  run(argv: readonly string[], input?: string): Promise<ProgramResult> {
     return run(this.command(argv), { input }).catch(error => {
       // A test may be about a program that crashes or is killed.
       if (!(error instanceof ProgramError) || error.exitCode === undefined) throw error;

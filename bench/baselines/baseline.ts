@@ -1,8 +1,8 @@
 import { basename } from "node:path";
-import type { Ended } from "../../src/system/program.ts";
+import type { ProgramResult } from "../../src/system/program.ts";
 
 /** Runs a program on the node that a baseline is at work on, to its end. */
-export type Run = (argv: readonly string[], input?: string) => Promise<Ended>;
+export type Run = (argv: readonly string[], input?: string) => Promise<ProgramResult>;
 
 /** A way to bring a list of non-masquerade CIDRs into the kernel of a node. */
 export interface Baseline {

@@ -1,7 +1,7 @@
 import { codeOf, messageOf, withRemedy } from "./errors.ts";
 
 /** The result of a program that ran to its end. */
-export interface Ended {
+export interface ProgramResult {
   readonly exitCode: number;
   readonly stdout: string;
   readonly stderr: string;
@@ -96,7 +96,7 @@ const MOST_OUTPUT = 256 * MIB;
  * @param argv the program, which is searched in PATH, and its arguments
  * @throws ProgramError if the program cannot start, crashes or exceeds a limit; an exit code is not an error
  */
-export async function run(argv: readonly string[], options: RunOptions = {}): Promise<Ended> {
+export async function run(argv: readonly string[], options: RunOptions = {}): Promise<ProgramResult> {
   const { input, deadline = DEADLINE_MS, mostOutput = MOST_OUTPUT } = options;
   const command = argv.join(" ");
   const child = start(argv, command, input);
@@ -118,25 +118,19 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
   await output.closed;
   clearTimeout(pipeTimer);
   clearTimeout(timer);
+  const failed = (kind: FailureKind, what: string, remedy = "") =>
+    new ProgramError(kind, command, what, remedy, killed ? undefined : exitCode);
   if (killed === "timed-out")
-    throw new ProgramError(
-      killed,
-      command,
-      `did not end within ${Math.round(deadline / 100) / 10} s and was killed`,
-      "",
-    );
+    throw failed(killed, `did not end within ${Math.round(deadline / 100) / 10} s and was killed`);
   if (killed === "too-large")
-    throw new ProgramError(killed, command, `printed more than ${mostOutput / MIB} MiB and was killed`, "");
-  const ended = { exitCode, ...output.texts() };
-  if (isCrash(child.signalCode, exitCode)) {
-    const what = `crashed (${child.signalCode ?? `exit code ${exitCode}`})`;
-    throw new ProgramError("crashed", command, what, "", exitCode);
-  }
+    throw failed(killed, `printed more than ${mostOutput / MIB} MiB and was killed`);
+  if (isCrash(child.signalCode, exitCode))
+    throw failed("crashed", `crashed (${child.signalCode ?? `exit code ${exitCode}`})`);
   if (child.signalCode) {
     const remedy = "another process or the kernel killed it; check whether memory is short";
-    throw new ProgramError("exhausted", command, `was killed by ${child.signalCode}`, remedy, exitCode);
+    throw failed("exhausted", `was killed by ${child.signalCode}`, remedy);
   }
-  return ended;
+  return { exitCode, ...output.texts() };
 }
 
 type Child = Bun.Subprocess<Blob | "ignore", "pipe", "pipe">;
@@ -152,23 +146,12 @@ function start(argv: readonly string[], command: string, input: string | undefin
     });
   } catch (error) {
     const code = codeOf(error);
-    if (code === "ENOENT") {
-      throw new ProgramError("not-found", command, "is not installed", `is ${argv[0]} in PATH?`);
-    }
-    if (code === "EACCES" || code === "EPERM") {
-      throw new ProgramError(
-        "not-permitted",
-        command,
-        messageOf(error),
-        `check that it is executable: ${argv[0]}`,
-      );
-    }
-    throw new ProgramError(
-      "exhausted",
-      command,
-      messageOf(error),
-      "check the limits of open files and processes",
-    );
+    const failed = (kind: FailureKind, what: string, remedy: string) =>
+      new ProgramError(kind, command, what, remedy);
+    if (code === "ENOENT") throw failed("not-found", "is not installed", `is ${argv[0]} in PATH?`);
+    if (code === "EACCES" || code === "EPERM")
+      throw failed("not-permitted", messageOf(error), `check that it is executable: ${argv[0]}`);
+    throw failed("exhausted", messageOf(error), "check the limits of open files and processes");
   }
 }
 

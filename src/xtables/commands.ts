@@ -3,9 +3,9 @@ import { Nft } from "../nft/nft.ts";
 import type { Host } from "../system/host.ts";
 import {
   deadlineFor,
-  type Ended,
   type FailureKind,
   ProgramError,
+  type ProgramResult,
   type RunLimits,
   run,
 } from "../system/program.ts";
@@ -167,7 +167,7 @@ function incompatible(argv: readonly string[], family: Family, exitCode: number)
   );
 }
 
-function failure(argv: readonly string[], { exitCode, stderr }: Ended, input = ""): ProgramError {
+function failure(argv: readonly string[], { exitCode, stderr }: ProgramResult, input = ""): ProgramError {
   const number = /line:? (\d+)/.exec(stderr)?.[1];
   const line = number === undefined ? undefined : input.split("\n")[Number(number) - 1];
   const said = stderr.trim().replace(/\s*\n\s*/g, " ");

@@ -1,8 +1,8 @@
-import { type Ended, ProgramError } from "../../src/system/program.ts";
+import { ProgramError, type ProgramResult } from "../../src/system/program.ts";
 
 /** Where programs run to their end, with what they read on standard input; a Namespace, say. */
 interface Node {
-  run(argv: readonly string[], input?: string): Promise<Ended>;
+  run(argv: readonly string[], input?: string): Promise<ProgramResult>;
 }
 
 /**
