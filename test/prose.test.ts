@@ -19,9 +19,11 @@ const CHECKED = [
   "deploy/kubernetes/overlays",
   "deploy/systemd",
   "docs",
+  "src/agent",
   "src/cli",
   "src/main.ts",
   "src/system",
+  "test/agent",
   "test/cli",
   "test/system",
 ];

@@ -18,7 +18,7 @@ import { Repairs } from "./repairs.ts";
 import { SyncQueue, type SyncRequest } from "./sync-queue.ts";
 import { fallbackText, Warnings } from "./warnings.ts";
 
-/** What an agent works with. */
+/** The parts that an agent is built from. */
 export interface AgentParts {
   readonly desired: DesiredPolicy;
   readonly backend: Failover;
@@ -27,7 +27,7 @@ export interface AgentParts {
   readonly lock: Pick<NodeLock, "take" | "isActive" | "onFree">;
 }
 
-/** What a running agent reports. */
+/** Callbacks of a running agent. */
 export interface AgentEvents {
   /** Called once, after the first sync. */
   firstSync?(): void;
@@ -227,7 +227,7 @@ export class Agent {
     return performance.now() - this.#began;
   }
 
-  /** Milliseconds until the next sync at the latest. */
+  /** Longest time until the next sync, in milliseconds. */
   get #nextSync(): number {
     const waits = [this.#backoff.nextSync];
     // A separate retry, so that repairs of the other family do not wait.

@@ -79,7 +79,7 @@ export class Backoff {
     return this.contested ? CONTESTED_REWRITE_MS : 0;
   }
 
-  /** Time until the next sync at the latest. */
+  /** Longest time until the next sync. */
   get nextSync(): number {
     if (this.failures > 0) return retryDelay(this.failures, FIRST_MS, Math.min(LAST_MS, this.resyncInterval));
     if (this.#undone > 0) return this.#repairDelay;

@@ -9,7 +9,7 @@ export type FileEvent = "rename" | "change";
  */
 export type Writers = "open" | "none" | "unknown";
 
-/** What is known about writing to a file, read after the previous look. */
+/** Whether a file is being written, as found after the previous look. */
 export interface WriteState {
   readonly writers: Writers;
   /** Whether its file system is full, so the end of the file may be missing. */
@@ -87,7 +87,7 @@ export class Completeness {
    *
    * @param now milliseconds of a monotonic clock
    * @param events {@link events} when the look began
-   * @param states what is known about writing, by the real path of the file
+   * @param states write states by the real path of the file
    */
   assess(
     look: Observation,

@@ -4,7 +4,7 @@ import { WriteStates } from "./write-states.ts";
 
 /** A config that is not complete yet. */
 export interface Pending {
-  /** Milliseconds until the next look at the latest. */
+  /** Longest time until the next look, in milliseconds. */
   readonly wait: number;
   /** Real paths of the files whose writers matter. */
   readonly uncertain: readonly string[];
@@ -14,7 +14,7 @@ export interface Pending {
   readonly version: string;
 }
 
-/** What a look found: either the complete config, or why it is not complete. */
+/** The result of a look: either the complete config, or why it is not complete. */
 export interface Observed {
   readonly complete?: Look;
   readonly pending?: Pending;

@@ -16,7 +16,7 @@ export interface ReaderTimes {
 
 const READER_TIMES: ReaderTimes = { quiet: 5000, deadline: READ_MS };
 
-/** What a {@link ConfigReader} reports. The callbacks must not throw. */
+/** Callbacks of a {@link ConfigReader}. They must not throw. */
 export interface ConfigEvents {
   /** A new complete config is available. */
   changed(): void;

@@ -5,49 +5,49 @@ import { isConfigName } from "../config/sources.ts";
 import { codeOf, messageOf } from "../system/errors.ts";
 import type { FileEvent } from "./completeness.ts";
 
-/** An event of inotify: the path of the file without symbolic links, and what happened to it. */
+/** Receives an inotify event: the real path of the file, and the kind of event. */
 export type Changed = (path: string, kind: FileEvent) => void;
 
 /**
- * Reports what happens to the file or directory at a path, or on the way to it: a write, a rename, a symbolic link that
- * is swapped, as kubelet swaps `..data`, a directory that comes or goes. No file system is waited for on the event
- * loop: a thread looks at each directory first, and directories on FUSE or on a network file system are not watched.
+ * Watches the file or directory at a path and every directory that leads there, symbolic links included, such as the
+ * `..data` link that kubelet swaps. Directories on FUSE or on a network file system are not watched, because adding a
+ * watch would block the event loop while such a file system hangs.
  */
 export class ConfigWatch {
   readonly #watched = new Map<string, Watched>();
   #stopped = false;
-  /** Whether a directory is on a file system that inotify does not cover: other hosts may change it, or it may hang. */
+  /** Whether a directory is on FUSE or a network file system. Its changes are not reported, so the path must be polled. */
   remote = false;
 
   constructor(
     readonly path: string,
     readonly changed: Changed,
-    readonly lost: (why: string) => void,
+    readonly lost: (reason: string) => void,
   ) {}
 
   /**
-   * Watches the directories that now lead to the path. inotify does not report a mount over one of them, so call this
-   * before each regular look. Returns whether a directory is watched that was not before.
+   * Updates the watches to the directories that now lead to the path. inotify does not report mounts, so call this at
+   * each look. Returns whether it added a watch.
    */
   async follow(): Promise<boolean> {
-    const { places, remote } = await placesOf(resolve(this.path));
+    const { directories, remote } = await directoriesTo(resolve(this.path));
     this.remote = remote;
     if (this.#stopped) return false;
     for (const [directory, { watcher, identity }] of this.#watched) {
-      if (identity === places.get(directory)?.identity) continue;
+      if (identity === directories.get(directory)?.identity) continue;
       watcher.close();
       this.#watched.delete(directory);
     }
-    let more = false;
-    for (const [directory, { identity, names }] of places) {
+    let added = false;
+    for (const [directory, { identity, names }] of directories) {
       const known = this.#watched.get(directory);
       if (known) known.names = names;
       else {
         this.#watched.set(directory, { identity, names, watcher: this.#watch(directory) });
-        more = true;
+        added = true;
       }
     }
-    return more;
+    return added;
   }
 
   stop(): void {
@@ -65,20 +65,21 @@ export class ConfigWatch {
   }
 }
 
-interface Place {
-  /** Device and inode: a directory that was made again under its old name, or mounted on it, has others. */
+interface Directory {
+  /** Device and inode, which change if the directory is created again or mounted over. */
   readonly identity: string;
+  /** The entries that lead to the config. */
   names: Set<string>;
 }
 
-interface Watched extends Place {
+interface Watched extends Directory {
   readonly watcher: FSWatcher;
 }
 
-/** In place of a name: whatever is in the directory. */
+/** Stands for all entries of a directory. */
 const ANY = "*";
 
-/** The kernel's own limit. */
+/** The kernel's limit for symbolic links in a path: path_resolution(7). */
 const MOST_LINKS = 40;
 
 /**
@@ -90,17 +91,19 @@ const REMOTE = new Set([
   0x73757245, 0x0bd00bd0, 0x7461636f, 0x01161970,
 ]);
 
-/** The directories on the way to a path, and which of their entries lead there. What is missing ends the way. */
-async function placesOf(path: string): Promise<{ places: Map<string, Place>; remote: boolean }> {
-  const places = new Map<string, Place>();
-  const far = new Set<string>();
+/** The directories that lead to a path, up to the first missing entry, and the entries that are followed. */
+async function directoriesTo(
+  path: string,
+): Promise<{ directories: Map<string, Directory>; remote: boolean }> {
+  const directories = new Map<string, Directory>();
+  const remote = new Set<string>();
   const note = async (directory: string, name: string) => {
-    const known = places.get(directory);
+    const known = directories.get(directory);
     if (known) return void known.names.add(name);
-    const found = await looked(directory);
-    if (!found || far.has(directory)) return;
-    if (REMOTE.has((await statfs(directory)).type)) return void far.add(directory);
-    places.set(directory, { identity: `${found.dev}:${found.ino}`, names: new Set([name]) });
+    const found = await statOf(directory);
+    if (!found || remote.has(directory)) return;
+    if (REMOTE.has((await statfs(directory)).type)) return void remote.add(directory);
+    directories.set(directory, { identity: `${found.dev}:${found.ino}`, names: new Set([name]) });
   };
   let links = 0;
   const walk = async (to: string): Promise<string | undefined> => {
@@ -111,7 +114,7 @@ async function placesOf(path: string): Promise<{ places: Map<string, Place>; rem
     const name = basename(to);
     await note(directory, name);
     const here = join(directory, name);
-    const found = await looked(here);
+    const found = await statOf(here);
     if (!found) return undefined;
     if (!found.isSymbolicLink()) return found.isDirectory() || to === path || links > 0 ? here : undefined;
     if (++links > MOST_LINKS) return undefined;
@@ -119,23 +122,23 @@ async function placesOf(path: string): Promise<{ places: Map<string, Place>; rem
     return walk(isAbsolute(target) ? target : join(directory, target));
   };
   const end = await walk(path);
-  if (end !== undefined && (await looked(end))?.isDirectory()) {
+  if (end !== undefined && (await statOf(end))?.isDirectory()) {
     await note(end, ANY);
     for (const name of await readdir(end)) {
       links = 0;
       if (isConfigName(name)) await walk(join(end, name));
     }
   }
-  // Also what lies below one of them is only reached through it.
-  for (const directory of places.keys()) if (below(directory, far)) places.delete(directory);
-  return { places, remote: far.size > 0 };
+  // Directories below a remote one may hang too.
+  for (const directory of directories.keys()) if (isBelow(directory, remote)) directories.delete(directory);
+  return { directories, remote: remote.size > 0 };
 }
 
-function below(directory: string, others: ReadonlySet<string>): boolean {
+function isBelow(directory: string, others: ReadonlySet<string>): boolean {
   return [...others].some(other => directory.startsWith(`${other}/`));
 }
 
-async function looked(path: string) {
+async function statOf(path: string) {
   return lstat(path, { bigint: true }).catch(error => {
     if (["ENOENT", "ENOTDIR"].includes(codeOf(error) ?? "")) return undefined;
     throw error;

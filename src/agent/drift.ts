@@ -1,11 +1,11 @@
 import type { Plan } from "../backends/backend.ts";
 import { isUpstreamText } from "../backends/ownership.ts";
 
-/** What a write changes of the rules in the kernel, in numbers of lines, with the first of each kind. */
+/** How many rules a write adds and removes, with the first of each. */
 export type Drift = {
   readonly added: number;
   readonly removed: number;
-  /** Left out for a kernel without rules of ours. */
+  /** Omitted if the kernel had no rules of ours. */
   readonly firstAdded?: string;
   readonly firstRemoved?: string;
 };
@@ -21,7 +21,7 @@ export function driftOf({ actual, desired }: Plan): Drift {
   };
 }
 
-/** Those lines that the others do not have, or not so often. */
+/** The lines that the others lack. A line that occurs more often than in the others is included that many times. */
 function beyond(lines: readonly string[], others: readonly string[]): string[] {
   const left = new Map<string, number>();
   for (const line of others) left.set(line, (left.get(line) ?? 0) + 1);
@@ -32,7 +32,7 @@ function beyond(lines: readonly string[], others: readonly string[]): string[] {
   });
 }
 
-/** What to do if the rules that were found are another agent's. */
+/** The remedy if the rules in the kernel are those of the upstream agent. */
 export function remedyFor({ actual }: Plan): string | undefined {
   return actual.some(isUpstreamText) ? "another ip-masq-agent is running; remove it" : undefined;
 }

@@ -13,7 +13,7 @@ import { prepareRuntimeDir, runtimePaths } from "./runtime-dir.ts";
  * stand by until it ends. The kernel releases the lock when its process ends, so a lock is never stale.
  *
  * The holder answers at a Unix socket beside the lock. Only root can write to the directory, so unprivileged processes
- * cannot take the lock, block it, or answer in place of the agent.
+ * cannot take the lock, block it, or answer for the agent.
  */
 export class NodeLock {
   /** Called when a standby agent becomes active. */
@@ -123,7 +123,7 @@ const POLL_MS = 500;
 
 type LockModule = typeof import("../system/file-lock.ts");
 
-/** What is known about the holder of a node lock. */
+/** The holder of a node lock. Some facts may be unknown. */
 export interface Holder {
   /** Its PID as this process sees it; undefined if it runs in another PID namespace. */
   readonly pid: number | undefined;

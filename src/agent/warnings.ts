@@ -2,7 +2,7 @@ import type { Family } from "../net/cidr.ts";
 import type { AgentState } from "../observe/agent-state.ts";
 import type { Log } from "../observe/log.ts";
 
-/** What a warning is about. There is at most one warning per topic. */
+/** Subjects of warnings. There is at most one warning per topic. */
 export type Topic = "events" | "fallback" | "leftovers" | "limits" | "writer" | Family;
 
 /** Current problems that do not keep the policy from being in force, logged once and kept for `status` while they last. */

@@ -5,9 +5,9 @@ import { codeOf } from "../system/errors.ts";
 import type { Writers } from "./completeness.ts";
 
 /**
- * Finds out whether a process has a file open for writing, by comparing devices and inode numbers in `/proc/PID/fdinfo`
- * (Linux 5.14; older kernels show none). Reading there never waits for a file system. Returns `none` only if every
- * process on the node could be examined.
+ * Finds out whether another process has a file open for writing, by comparing devices and inode numbers in
+ * `/proc/PID/fdinfo` (since Linux 5.14). Reading there never waits for a file system. Returns `none` only if every process
+ * on the node could be examined.
  *
  * @param path of the file, without symbolic links
  * @param all whether `/proc` shows every process of the node
@@ -19,11 +19,11 @@ export async function writersOf(path: string, all = seesEveryProcess()): Promise
 
 interface Identity {
   readonly inode: string;
-  /** The number of the file system, as in `254:0`. */
+  /** Major and minor number of the file system, as in `254:0`. */
   readonly device: string;
 }
 
-/** As the kernel shows it in /proc: `stat` may give another number on overlay file systems. */
+/** Reads device and inode from /proc, because `stat` may return other numbers on overlay file systems. */
 async function identityOf(path: string): Promise<Identity | undefined> {
   const file = await open(path, "r");
   try {
@@ -36,7 +36,7 @@ async function identityOf(path: string): Promise<Identity | undefined> {
   }
 }
 
-/** The file system that an open file is in; undefined if it is in none that is mounted, as a pipe is. */
+/** The file system of an open file; undefined for pipes and other files outside a mounted file system. */
 function deviceOf(pid: string, about: string): string | undefined {
   const mount = MOUNT.exec(about)?.[1];
   const mounts = readFileSync(`/proc/${pid}/mountinfo`, "latin1");
@@ -65,8 +65,8 @@ class Search {
   }
 
   /**
-   * A new process may have inherited the file from one that was already examined, so it repeats until there are no new
-   * ones.
+   * Repeats until there are no new processes, because a new process may have inherited the file from one that was already
+   * examined.
    */
   async run(): Promise<Writers> {
     for (let pids = this.#newProcesses(); pids.length > 0; pids = this.#newProcesses()) {
@@ -110,7 +110,7 @@ class Search {
     }
   }
 
-  /** A process that ended, or closed the file, hides nothing. */
+  /** Processes that ended and files that were closed do not matter. */
   #missed(error: unknown): void {
     const code = codeOf(error);
     if (code !== "ENOENT" && code !== "ESRCH") this.#all = false;
@@ -122,8 +122,8 @@ class Search {
 }
 
 /**
- * Whether `/proc` shows the processes of the whole node: this is the initial PID namespace, and process 1, which
- * `hidepid` hides from those who may not look into it, can be looked into.
+ * Whether `/proc` shows all processes of the node: this is the initial PID namespace, and `hidepid` does not hide
+ * process 1.
  */
 function seesEveryProcess(): boolean {
   try {
@@ -138,8 +138,8 @@ function seesEveryProcess(): boolean {
 /** PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h, 0xEFFFFFFC. */
 const INITIAL_PID_NAMESPACE = "pid:[4026531836]";
 
-/** Measured: 5 µs for a descriptor, of which a busy node has some 20,000. */
+/** Measured: 5 µs per descriptor. A busy node has some 20,000 descriptors. */
 const MOST_DESCRIPTORS = 50_000;
 const MOST_MS = 500;
-/** Milliseconds until the event loop gets a turn. */
+/** Milliseconds after which the event loop gets a turn. */
 const SLICE_MS = 4;

@@ -211,7 +211,7 @@ describe("when the program of its backend fails", () => {
 describe("a family that fails", () => {
   const BOTH = "enableIPv6: true\nnonMasqueradeCIDRs: [10.0.0.0/8, fd00::/8]";
 
-  test("permanently is a warning as long as it is enabled", async () => {
+  test("permanently is a warning while it is enabled", async () => {
     const agent = new FakeAgent();
     agent.backends.nft.become("unsupported", "ip6");
     await running(

@@ -11,10 +11,10 @@ const QUIET = 5000;
 const OLD = "old";
 const PATH = "/c/config";
 
-/** Which processes the agent can see. */
+/** The processes that the agent can see. */
 type Sight = "all" | "own" | "none";
 
-/** What a program does to the files, at a time in milliseconds. Pieces are bytes of the new config. */
+/** An action of a program, and its time in milliseconds. Pieces are bytes of the new config. */
 type Step =
   | { at: number; do: "open" | "create"; truncate: boolean }
   | { at: number; do: "write"; piece: string; offset: number }
@@ -28,7 +28,7 @@ interface Inode {
   writers: number;
 }
 
-/** A path on a file system with a clock of 4 ms, and inotify that reports up to 15 ms later. */
+/** A path on a file system with a clock tick of 4 ms, and an inotify that reports up to 15 ms late. */
 class World {
   now = 1_000_000;
   readonly #steps: Step[];
@@ -47,12 +47,12 @@ class World {
     this.#steps = steps.map(step => ({ ...step, at: this.now + step.at }));
   }
 
-  /** When something happens next, or is reported. */
+  /** Time of the next action or report. */
   get next(): number {
     return Math.min(this.#steps[0]?.at ?? Number.POSITIVE_INFINITY, ...this.events.map(({ at }) => at));
   }
 
-  /** Lets time pass, and returns what inotify reported. */
+  /** Lets time pass. Returns the reports of inotify. */
   advance(to: number): ("rename" | "change")[] {
     while (this.#steps[0] && this.#steps[0].at <= to) {
       const step = this.#steps.shift();
@@ -72,7 +72,7 @@ class World {
 
   #report(kind: "rename" | "change"): void {
     const delay = this.delays[this.now % this.delays.length] ?? 0;
-    // In order, as they come from one queue.
+    // Reports keep their order, because they come from one queue.
     this.events.push({ at: Math.max(this.now + delay, this.events.at(-1)?.at ?? 0), kind });
   }
 
@@ -159,7 +159,7 @@ class World {
   }
 }
 
-/** An agent that looks at a world as ConfigReader does; what it would put in force, with the time. */
+/** Looks at a world as ConfigReader does. Returns the configs that would be used, and when. */
 function applied(world: World, sight: Sight, start: "before" | "meanwhile", lookTime: number, quiet = QUIET) {
   const completeness = new Completeness(quiet);
   const policies: { content: string; at: number }[] = [];
@@ -200,7 +200,7 @@ const pauses = fc.array(fc.oneof(fc.integer({ min: 0, max: 10 }), fc.integer({ m
 const delays = fc.array(fc.integer({ min: 0, max: 15 }), { minLength: 1, maxLength: 5 });
 const world = fc.record({ text: newConfig, pauses, delays, lookTime: fc.integer({ min: 0, max: 8 }) });
 
-/** Writes a text in pieces, as the pauses say, from a time on. */
+/** Writes a text in pieces with pauses, starting at a time. */
 function writes(text: string, waits: readonly number[], from: number): Step[] {
   const steps: Step[] = [];
   let at = from;
@@ -220,7 +220,7 @@ function last(steps: readonly Step[]): number {
   return steps.at(-1)?.at ?? 0;
 }
 
-/** How programs write a config: the steps, and the delay after which it is promised to be used. */
+/** Ways in which programs write a config in place. */
 const WAYS: Readonly<Record<string, (text: string, waits: readonly number[]) => Step[]>> = {
   "truncated, then written": (text, waits) => {
     const written = writes(text, waits, 10);
@@ -247,11 +247,11 @@ const WAYS: Readonly<Record<string, (text: string, waits: readonly number[]) => 
 };
 const FAST: Readonly<Record<string, Step[]>> = {
   "renamed to the path": [{ at: 10, do: "rename" }],
-  "kubelet's swap": [{ at: 10, do: "swap" }],
+  "swapped by kubelet": [{ at: 10, do: "swap" }],
 };
 
-describe.each(["all", "own", "none"] as const)("when the agent sees of other processes: %s", sight => {
-  test.each(Object.entries(WAYS))("a config that is %s is in force whole, or not at all", (_name, way) => {
+describe.each(["all", "own", "none"] as const)("if the agent sees these other processes: %s", sight => {
+  test.each(Object.entries(WAYS))("a config that is %s is used only when it is complete", (_name, way) => {
     fc.assert(
       fc.property(world, ({ text, pauses, delays, lookTime }) => {
         const steps = way(text, pauses);
@@ -264,7 +264,7 @@ describe.each(["all", "own", "none"] as const)("when the agent sees of other pro
     );
   });
 
-  test("a config that is overwritten without being emptied is in force whole, or not at all", () => {
+  test("a config that is overwritten without truncation is used only when it is complete", () => {
     const even = newConfig.map(text => text.padEnd(OLD.length, "."));
     fc.assert(
       fc.property(even, world, (text, { pauses, delays, lookTime }) => {
@@ -281,7 +281,7 @@ describe.each(["all", "own", "none"] as const)("when the agent sees of other pro
     );
   });
 
-  test.each(Object.entries(FAST))("%s: it is in force at once", (_name, steps) => {
+  test.each(Object.entries(FAST))("a config that is %s is used at once", (_name, steps) => {
     fc.assert(
       fc.property(world, ({ text, delays, lookTime }) => {
         const policies = applied(new World(steps, text, delays), sight, "before", lookTime);
@@ -292,7 +292,7 @@ describe.each(["all", "own", "none"] as const)("when the agent sees of other pro
     );
   });
 
-  test("a disk that is full in the middle leaves the old one, until it is written again", () => {
+  test("a config that is truncated by a full disk is used only after it is written again", () => {
     fc.assert(
       fc.property(world, fc.nat(5), fc.boolean(), ({ text, pauses, delays, lookTime }, fullAt, again) => {
         const written = writes(text.padEnd(8, "x"), pauses, 10);
@@ -318,7 +318,7 @@ describe.each(["all", "own", "none"] as const)("when the agent sees of other pro
   });
 });
 
-test("a shorter wait for invisible writers would be seen to be wrong", () => {
+test("control: a shorter quiet time for invisible writers fails", () => {
   const { failed } = fc.check(
     fc.property(world, ({ text, pauses, delays, lookTime }) => {
       const steps = WAYS["truncated, then written"]?.(text, pauses) ?? [];
@@ -330,28 +330,31 @@ test("a shorter wait for invisible writers would be seen to be wrong", () => {
   expect(failed).toBe(true);
 });
 
-test.each(["all", "own"] as const)("a writer who is seen at the start is waited for, seeing %s", sight => {
-  fc.assert(
-    fc.property(world, ({ text, pauses, delays, lookTime }) => {
-      const written = writes(text, pauses, 50);
-      const steps: Step[] = [
-        { at: 50, do: "open", truncate: true },
-        ...written,
-        { at: Math.max(last(written), 100) + 3, do: "close" },
-      ];
-      const policies = applied(new World(steps, text, delays), sight, "meanwhile", lookTime);
-      expect(policies.map(({ content }) => content)).toEqual([text]);
-    }),
-    { numRuns: 200 },
-  );
-});
+test.each(["all", "own"] as const)(
+  "a config with a visible writer at start is used when it is complete, seeing %s",
+  sight => {
+    fc.assert(
+      fc.property(world, ({ text, pauses, delays, lookTime }) => {
+        const written = writes(text, pauses, 50);
+        const steps: Step[] = [
+          { at: 50, do: "open", truncate: true },
+          ...written,
+          { at: Math.max(last(written), 100) + 3, do: "close" },
+        ];
+        const policies = applied(new World(steps, text, delays), sight, "meanwhile", lookTime);
+        expect(policies.map(({ content }) => content)).toEqual([text]);
+      }),
+      { numRuns: 200 },
+    );
+  },
+);
 
-test("without a writer, a start waits for nothing", () => {
+test("a start without writers does not wait", () => {
   const policies = applied(new World([{ at: 50, do: "rename" }], "new", [0]), "none", "meanwhile", 0);
   expect(policies).toEqual([{ content: "new", at: 1_000_100 }]);
 });
 
-test("a writer that never closes the file is waited for until it is quiet", () => {
+test("a config whose writer never closes it is used after the quiet time", () => {
   const steps: Step[] = [
     { at: 10, do: "open", truncate: true },
     { at: 20, do: "write", piece: "new", offset: 0 },

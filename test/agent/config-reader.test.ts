@@ -12,9 +12,9 @@ import { HangingFileSystem } from "../hanging-file-system.ts";
 import { absent } from "../programs.ts";
 
 const QUIET_MS = 1000;
-/** Less than the time of being quiet, on a machine that is busy. */
+/** Longer than any reaction on a busy machine, and shorter than `QUIET_MS`. */
 const AT_ONCE_MS = 800;
-/** For tests without a pause that has to be shorter. */
+/** For tests that need no shorter pauses. */
 const SHORT_MS = 400;
 const OLD = "cidrLimit: 1\n";
 
@@ -31,16 +31,16 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** What a reader reports. */
+/** A reader, the configs that it reads, and its other reports. */
 class Seen {
   readonly texts: string[] = [];
-  readonly told: string[] = [];
+  readonly reports: string[] = [];
   readonly reader: ConfigReader;
   #more = Promise.withResolvers<void>();
 
   private constructor(path: string, quiet: number) {
-    const tell = (what: string) => {
-      this.told.push(what);
+    const report = (what: string) => {
+      this.reports.push(what);
       this.#next();
     };
     this.reader = new ConfigReader(
@@ -50,10 +50,10 @@ class Seen {
           this.texts.push(text(this.reader));
           this.#next();
         },
-        lost: tell,
-        writing: () => tell("writing"),
-        truncated: file => tell(`truncated: ${file.slice(folder.length + 1)}`),
-        hung: deadline => tell(deadline === undefined ? "answers" : `hangs for ${deadline} ms`),
+        lost: report,
+        writing: () => report("writing"),
+        truncated: file => report(`truncated: ${file.slice(folder.length + 1)}`),
+        hung: deadline => report(deadline === undefined ? "answers" : `hangs for ${deadline} ms`),
       },
       { quiet, deadline: 200 },
     );
@@ -67,21 +67,21 @@ class Seen {
 
   static async of(path: string, quiet = QUIET_MS): Promise<Seen> {
     const seen = Seen.started(path, quiet);
-    // The second look begins when the first one has its directories watched.
+    // The second look begins after the first one has added its watches.
     for (let i = 0; i < 2; i++) await seen.reader.latest(5000);
     seen.texts.length = 0;
     return seen;
   }
 
-  /** Waits for a text to be used, and returns how long that took in milliseconds. */
+  /** Waits until a text is used. Returns how many milliseconds that took. */
   async until(wanted: string): Promise<number> {
     const began = performance.now();
     while (this.texts.at(-1) !== wanted) await this.#more.promise;
     return performance.now() - began;
   }
 
-  async toldOf(what: string): Promise<void> {
-    while (!this.told.includes(what)) await this.#more.promise;
+  async reported(what: string): Promise<void> {
+    while (!this.reports.includes(what)) await this.#more.promise;
   }
 
   #next(): void {
@@ -94,7 +94,7 @@ function text(reader: ConfigReader): string {
   return (reader.complete?.files ?? []).map(({ bytes }) => Buffer.from(bytes).toString()).join("+");
 }
 
-/** What editors and kubelet do: it is used at once. */
+/** Ways in which editors and kubelet replace a config. */
 const AT_ONCE: Readonly<Record<string, (text: string) => Promise<void>>> = {
   "renamed to the path": text => save(config, text),
   "renamed to the path some time after it was written": async text => {
@@ -122,7 +122,7 @@ test.each(Object.entries(AT_ONCE))("a config that is %s is used at once", async 
   expect(seen.texts).toEqual(["cidrLimit: 2\n", "cidrLimit: 3\n"]);
 });
 
-test.each(["config", "."])("a ConfigMap's swap is used at once, with the path %s", async path => {
+test.each(["config", "."])("an updated ConfigMap is used at once, with the path %s", async path => {
   const volume = join(folder, "volume");
   const swap = async (number: number) => {
     await mkdir(join(volume, `..${number}`), { recursive: true });
@@ -142,10 +142,10 @@ test.each(["config", "."])("a ConfigMap's swap is used at once, with the path %s
   expect(seen.texts).toHaveLength(5);
 });
 
-describe("a config that is written in place", () => {
-  test("is used when it is quiet, if the writer cannot be seen", async () => {
+describe("a config written in place", () => {
+  test("is used after the quiet time if its writer is invisible", async () => {
     seen = await Seen.of(config, SHORT_MS);
-    // By this process itself, which does not look for itself.
+    // This process writes, and the search for writers skips itself.
     await writeFile(config, "cidrLimit: 2\n");
     expect(await seen.until("cidrLimit: 2\n")).toBeGreaterThan(SHORT_MS - 50);
     await unlink(config);
@@ -154,7 +154,7 @@ describe("a config that is written in place", () => {
     expect(seen.texts).toEqual(["cidrLimit: 2\n", "cidrLimit: 3\n"]);
   });
 
-  test("is used as soon as a writer who was seen has closed it", async () => {
+  test("is used as soon as its visible writer has closed it", async () => {
     seen = await Seen.of(config);
     const writer = Bun.spawn(
       ["sh", "-c", 'exec 3>"$0"; echo cidrLimit: >&3; sleep 0.2; echo "  2" >&3; read line', config],
@@ -170,7 +170,7 @@ describe("a config that is written in place", () => {
     expect(await writersOf(config, true)).toBe("none");
   });
 
-  test("at start is waited for, if its writer is seen", async () => {
+  test("is not used at start before its visible writer has closed it", async () => {
     const writer = Bun.spawn(
       ["sh", "-c", 'exec 3>"$0"; echo cidrLimit: >&3; read line; echo "  2" >&3', config],
       {
@@ -185,7 +185,7 @@ describe("a config that is written in place", () => {
     expect(seen.texts).toHaveLength(1);
   });
 
-  test("is used whole or not at all, however it is written", async () => {
+  test("is never used in part, however it is written", async () => {
     const pieces = fc.array(fc.record({ bytes: fc.integer({ min: 1, max: 9 }), pause: fc.nat(400) }), {
       minLength: 1,
       maxLength: 4,
@@ -213,7 +213,7 @@ describe("a config that is written in place", () => {
     );
   }, 20_000);
 
-  test("again and again is told of, once, and the last one is used in the end", async () => {
+  test("is reported once while it is written over and over, and its last version is used", async () => {
     seen = await Seen.of(config, SHORT_MS);
     let writing = true;
     const written = (async () => {
@@ -223,16 +223,16 @@ describe("a config that is written in place", () => {
       }
       await writeFile(config, "cidrLimit: 7\n");
     })();
-    await seen.toldOf("writing");
+    await seen.reported("writing");
     await Bun.sleep(200);
     expect(seen.texts).toEqual([]);
     writing = false;
     await written;
     await seen.until("cidrLimit: 7\n");
-    expect(seen.told).toEqual(["writing"]);
+    expect(seen.reports).toEqual(["writing"]);
   }, 15_000);
 
-  test("on a disk that is small but not full is used", async () => {
+  test("is used on a small disk with free space", async () => {
     const disk = join(folder, "disk");
     await mkdir(disk);
     await output(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk]);
@@ -242,17 +242,17 @@ describe("a config that is written in place", () => {
       seen = await Seen.of(path, SHORT_MS);
       await writeFile(path, "cidrLimit: 2\n");
       await seen.until("cidrLimit: 2\n");
-      expect(seen.told).toEqual([]);
+      expect(seen.reports).toEqual([]);
       const text = `cidrLimit: 3\n${"# long\n".repeat(10_000)}`;
       await expect(writeFile(path, text)).rejects.toThrow("ENOSPC");
-      await seen.toldOf("truncated: disk/config");
+      await seen.reported("truncated: disk/config");
     } finally {
       seen.reader.stop();
       await output(["umount", "-l", disk]);
     }
   });
 
-  test("on a disk that is full is not used, until it is written again", async () => {
+  test("is used on a full disk only after it is written again", async () => {
     const disk = join(folder, "disk");
     await mkdir(disk);
     await output(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk]);
@@ -263,13 +263,13 @@ describe("a config that is written in place", () => {
       await writeFile(join(disk, "large"), Buffer.alloc(220 * 1024));
       const text = `cidrLimit: 2\n${"# long\n".repeat(10_000)}`;
       await expect(writeFile(path, text)).rejects.toThrow("ENOSPC");
-      await seen.toldOf("truncated: disk/config");
+      await seen.reported("truncated: disk/config");
       await unlink(join(disk, "large"));
       await Bun.sleep(1.5 * SHORT_MS);
       expect(seen.texts).toEqual([]);
       await writeFile(path, text);
       await seen.until(text);
-      expect(seen.told).toEqual(["truncated: disk/config"]);
+      expect(seen.reports).toEqual(["truncated: disk/config"]);
     } finally {
       seen.reader.stop();
       await output(["umount", "-l", disk]);
@@ -277,7 +277,7 @@ describe("a config that is written in place", () => {
   });
 });
 
-test("a directory is used when none of its files is being written", async () => {
+test("a directory is used when all of its files are complete", async () => {
   const directory = join(folder, "directory");
   await mkdir(directory);
   await writeFile(join(directory, "ip-masq-a"), "a1");
@@ -299,15 +299,15 @@ test("a directory is used when none of its files is being written", async () => 
 describe("a file system that hangs", () => {
   if (HangingFileSystem.missing) absent(HangingFileSystem.missing);
   else
-    test("is waited for by one thread, and what was used stays", async () => {
+    test("blocks one thread, and the last config stays in use", async () => {
       seen = await Seen.of(config, SHORT_MS);
       const hanging = await HangingFileSystem.mount(folder);
       try {
         expect(text(seen.reader)).toBe(OLD);
         const reads = Array.from({ length: 20 }, () => seen.reader.latest(5000));
         await Promise.all(reads);
-        await seen.toldOf("hangs for 200 ms");
-        expect(seen.told).toEqual(["hangs for 200 ms"]);
+        await seen.reported("hangs for 200 ms");
+        expect(seen.reports).toEqual(["hangs for 200 ms"]);
         expect(text(seen.reader)).toBe(OLD);
         for (let i = 0; i < 20; i++) seen.reader.look();
         const began = performance.now();
@@ -318,6 +318,6 @@ describe("a file system that hangs", () => {
       }
       await save(config, "cidrLimit: 2\n");
       await seen.until("cidrLimit: 2\n");
-      expect(seen.told).toContain("answers");
+      expect(seen.reports).toContain("answers");
     });
 });

@@ -13,7 +13,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(top, { recursive: true }));
 
-/** What may happen to a config: what is there before, and the steps, each of which must be seen. */
+/** Ways to change a config: how the files are prepared, and steps that must each be reported. */
 const cases: Record<string, { before: string[]; steps: string[][] }> = {
   "a plain write": {
     before: ["mkdir config", "write config/ip-masq-agent"],
@@ -23,11 +23,11 @@ const cases: Record<string, { before: string[]; steps: string[][] }> = {
     before: ["mkdir config", "write config/ip-masq-agent", "write config/new"],
     steps: [["rename config/new config/ip-masq-agent"]],
   },
-  "a file that comes and goes": {
+  "a file that is created and removed": {
     before: ["mkdir config"],
     steps: [["write config/ip-masq-agent"], ["rm config/ip-masq-agent"], ["write config/ip-masq-agent"]],
   },
-  "a directory that comes later, goes, and comes again": {
+  "a directory that is created late, removed, and created again": {
     before: [],
     steps: [
       ["mkdir config", "write config/ip-masq-agent"],
@@ -83,7 +83,7 @@ const cases: Record<string, { before: string[]; steps: string[][] }> = {
   },
 };
 
-test.each(Object.entries(cases))("%s is seen", async (_name, { before, steps }) => {
+test.each(Object.entries(cases))("reports %s", async (_name, { before, steps }) => {
   for (const step of before) await perform(step);
   const changes = new Changes();
   const watch = new ConfigWatch(
@@ -92,7 +92,7 @@ test.each(Object.entries(cases))("%s is seen", async (_name, { before, steps }) 
       changes.add();
       void watch.follow();
     },
-    why => expect(why).toBe(""),
+    reason => expect(reason).toBe(""),
   );
   expect(await watch.follow()).toBe(true);
   expect(await watch.follow()).toBe(false);
@@ -106,13 +106,13 @@ test.each(Object.entries(cases))("%s is seen", async (_name, { before, steps }) 
   watch.stop();
 });
 
-test("what is mounted on the way is seen when it is looked for", async () => {
+test("watches a mounted directory after the next look", async () => {
   await perform("mkdir config");
   const changes = new Changes();
   const watch = new ConfigWatch(
     config,
     () => changes.add(),
-    why => expect(why).toBe(""),
+    reason => expect(reason).toBe(""),
   );
   await watch.follow();
   for (let i = 0; i < 2; i++) {
@@ -127,14 +127,14 @@ test("what is mounted on the way is seen when it is looked for", async () => {
   for (let i = 0; i < 2; i++) await output(["umount", join(top, "config")]);
 });
 
-test("what lies beside the config is passed over", async () => {
+test("ignores other files beside the config", async () => {
   await perform("mkdir config");
   await perform("write config/ip-masq-agent");
   let changes = 0;
   const watch = new ConfigWatch(
     config,
     () => changes++,
-    why => expect(why).toBe(""),
+    reason => expect(reason).toBe(""),
   );
   await watch.follow();
   for (let i = 0; i < 5; i++) await perform("write config/other");
@@ -144,13 +144,13 @@ test("what lies beside the config is passed over", async () => {
   watch.stop();
 });
 
-test("links that lead in a circle end the way", async () => {
+test("stops at links that form a circle", async () => {
   await perform("mkdir config");
   await perform("link ip-masq-agent config/ip-masq-agent");
   const watch = new ConfigWatch(
     config,
     () => {},
-    why => expect(why).toBe(""),
+    reason => expect(reason).toBe(""),
   );
   await watch.follow();
   watch.stop();
@@ -170,7 +170,7 @@ class Changes {
     return this.#waiting.promise;
   }
 
-  /** Resolves when nothing has come for 30 ms. */
+  /** Resolves after 30 ms without a change. */
   async quiet(): Promise<void> {
     this.#last = performance.now();
     while (performance.now() - this.#last < 30) await Bun.sleep(5);
