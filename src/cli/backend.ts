@@ -31,7 +31,7 @@ export function exemptionFinder(
 ): () => Promise<string | undefined> {
   return async () => {
     try {
-      const { exemptionKeptByIptables } = await import("../conflicts/exemption.ts");
+      const { exemptionKeptByIptables } = await import("../conflicts/iptables-reason.ts");
       return await exemptionKeptByIptables({ chain, policy });
     } catch (error) {
       failed(messageOf(error));

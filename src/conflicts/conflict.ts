@@ -1,60 +1,99 @@
 import * as v from "valibot";
 
-/** A foreign NAT rule that decides about connections that the policy decides about too. */
+/** A foreign NAT rule that decides otherwise than the policy about some connections, or could. */
 export const Conflict = v.object({
   kind: v.pipe(
     v.optional(v.picklist(["masquerades", "exempts"])),
-    v.description("what the rule does: another source address, or an end to NAT before us"),
+    v.description("whether the rule changes source addresses, or ends NAT before our rules"),
   ),
-  owner: v.pipe(v.string(), v.description("the program that made the rule, if known")),
-  tool: v.picklist(["nft", "iptables-nft", "iptables-legacy"]),
+  owner: v.pipe(v.string(), v.description("the program that made the rule, or unknown")),
+  means: v.pipe(v.optional(v.string()), v.description("what rules of the owner do, to follow its name")),
+  tool: v.pipe(
+    v.picklist(["nft", "iptables-nft", "iptables-legacy"]),
+    v.description("the tool that can read it"),
+  ),
   family: v.picklist(["ip", "ip6", "inet"]),
   table: v.string(),
   chain: v.string(),
   rule: v.string(),
-  priority: v.number(),
-  runs: v.pipe(v.picklist(["before us", "after us"]), v.description("the order of its base chain and ours")),
+  priority: v.pipe(v.number(), v.description("of its base chain")),
+  runs: v.pipe(v.picklist(["before us", "after us"]), v.description("the order of its rules and ours")),
   exposes: v.pipe(
     v.array(v.string()),
-    v.description(
-      "CIDRs of the policy whose connections keep their address, but may be masqueraded by this rule; at most 1000",
-    ),
+    v.description("CIDRs that the policy keeps and the rule may masquerade connections to; at most 1000"),
   ),
-  andMore: v.pipe(v.optional(v.boolean()), v.description("whether there may be more than exposes names")),
+  andMore: v.pipe(v.optional(v.boolean()), v.description("whether exposes may be incomplete")),
   exempts: v.pipe(
     v.optional(v.array(v.string())),
-    v.description("destinations that the policy masquerades and the rule exempts from that"),
+    v.description("destinations that the policy masquerades and the rule exempts"),
   ),
-  sources: v.pipe(
-    v.optional(v.array(v.string())),
-    v.description("if it catches connections from these only"),
+  sources: v.pipe(v.optional(v.array(v.string())), v.description("the only sources that the rule affects")),
+  except: v.pipe(
+    v.optional(v.array(v.object({ destination: v.string(), sources: v.array(v.string()) }))),
+    v.description("sources that do not count for one of the CIDRs in exposes; for the first 20 CIDRs"),
   ),
-  only: v.pipe(v.optional(v.string()), v.description("the marked packets that it is limited to")),
+  only: v.pipe(v.optional(v.string()), v.description("the only packets that the rule affects")),
   certain: v.pipe(v.boolean(), v.description("false if a condition of the rule is not understood")),
-  harmless: v.boolean(),
+  harmless: v.pipe(v.boolean(), v.description("whether the rule contradicts the policy for no connection")),
   remedy: v.string(),
 });
 export type Conflict = v.InferOutput<typeof Conflict>;
+
+/** The most CIDRs that a conflict names. */
+export const MOST_NAMED = 1000;
+
+/** The most CIDRs that a line shows. */
+export const MOST_SHOWN = 20;
 
 /** A rule in one line, for lists and for the log. */
 export function conflictText({ owner, tool, family, table, chain, rule }: Conflict): string {
   return `${owner}: ${rule} (${tool}, table ${family} ${table}, chain ${chain})`;
 }
 
-/** What a rule does to connections, in one line. */
+/** The effect of a rule on connections, in one line. */
 export function effectText(it: Conflict): string {
-  const { kind, runs, priority, certain, exposes, exempts = [], sources, only } = it;
-  const which = `${only ?? "connections"}${sources ? ` from ${some(sources)}` : ""}`;
+  const { kind, runs, priority, certain, exempts = [], only = "connections" } = it;
+  const connections = `${only}${sourceText(it)}`;
   if (kind === "exempts") {
-    return `${certain ? "exempts" : "may exempt"} ${which} to ${some(exempts)} from NAT, but our rules masquerade them`;
+    return `${certain ? "exempts" : "may exempt"} ${connections} to ${some(exempts)} from NAT, but ipmasq masquerades them`;
   }
-  return `runs ${runs} (priority ${priority}) and ${certain ? "catches" : "may catch"} ${which} to ${some(exposes)}`;
+  const order = runs === "before us" ? "before" : "after";
+  return `runs ${order} ipmasq (priority ${priority}) and ${certain ? "catches" : "may catch"} ${connections} to ${exposedText(it)}`;
 }
 
-const SHOWN = 20;
+/** The meaning of a rule and the remedy, in one line. */
+export function remedyText({ owner, means, remedy }: Conflict): string {
+  return means === undefined ? remedy : `${owner} ${means}; ${remedy}`;
+}
 
-/** As many of a list as people read. */
+/** The CIDRs that a rule exposes, with the sources that are left out where they differ. */
+export function exposedText(it: Conflict): string {
+  const { exposes, except = [] } = it;
+  if (commonException(it)) return some(exposes);
+  const sources = new Map(except.map(({ destination, sources }) => [destination, sources]));
+  return some(
+    exposes.map(cidr => {
+      const left = sources.get(cidr);
+      return left ? `${cidr} (except from ${some(left)})` : cidr;
+    }),
+  );
+}
+
+function sourceText(it: Conflict): string {
+  if (!it.sources) return "";
+  const left = commonException(it);
+  return ` from ${some(it.sources)}${left ? ` except ${some(left)}` : ""}`;
+}
+
+/** The sources that are left out for every exposed CIDR. */
+function commonException({ exposes, except = [] }: Conflict): readonly string[] | undefined {
+  const [first] = except;
+  const same = except.every(({ sources }) => sources.join() === first?.sources.join());
+  return same && except.length === Math.min(exposes.length, MOST_SHOWN) ? first?.sources : undefined;
+}
+
+/** The first entries of a list, and how many follow. */
 export function some(texts: readonly string[]): string {
-  const more = texts.length > SHOWN ? ` and ${texts.length - SHOWN} more` : "";
-  return texts.slice(0, SHOWN).join(" ") + more;
+  const more = texts.length > MOST_SHOWN ? ` and ${texts.length - MOST_SHOWN} more` : "";
+  return texts.slice(0, MOST_SHOWN).join(" ") + more;
 }

@@ -8,7 +8,7 @@ import { type Blocks, meaningOf } from "../nft/traceable.ts";
 
 type Rule = Extract<NftObject, { rule: unknown }>["rule"];
 
-/** A table of nftables, read chain by chain, with the sets in which its rules look up addresses. */
+/** Reads an nftables table chain by chain, with the sets and verdict maps that its rules use. */
 export class ForeignTable {
   readonly #sets = new Map<string, readonly Cidr[] | undefined>();
   readonly #targets = new Map<string, readonly string[]>();
@@ -17,11 +17,11 @@ export class ForeignTable {
     readonly nft: Nft,
     readonly family: TableFamily,
     readonly table: string,
-    /** Receives a set or map that cannot be read; rules that use it count as not understood. */
+    /** Receives failures to read a set or map. Rules that use it count as not understood. */
     readonly failed: (what: string, error: unknown) => void,
   ) {}
 
-  /** The rules of a chain; undefined if it does not exist. Throws ProgramError. */
+  /** Returns the rules of a chain; undefined if it does not exist. Throws ProgramError. */
   async read(chain: string): Promise<readonly TraceableRule[] | undefined> {
     const listed = await this.nft.chain(this.family, this.table, chain);
     if (!listed) return undefined;
@@ -37,7 +37,7 @@ export class ForeignTable {
     return rules.flatMap(rule => this.#meanings(rule, texts.get(rule.handle ?? 0) ?? wordsOf(rule)));
   }
 
-  /** A rule with a verdict map becomes one rule per target. */
+  /** Returns one rule, or one for each target of a verdict map. */
   #meanings({ expr }: Rule, text: string): TraceableRule[] {
     const at = expr.findIndex(it => "unknown" in it && it.unknown.startsWith('{"vmap":'));
     const { conditions, action } = meaningOf(at < 0 ? expr : expr.slice(0, at), this.#blocks);
@@ -59,11 +59,11 @@ export class ForeignTable {
 
   readonly #blocks: Blocks = name => this.#sets.get(name);
 
-  /** A set with elements other than CIDRs counts as not understood. */
+  /** Reads a set. If it has elements other than CIDRs, it counts as not understood. */
   async #readSet(name: string): Promise<void> {
     if (this.#sets.has(name)) return;
     this.#sets.set(name, undefined);
-    const listed = await this.#or([], `set ${name}`, () => this.nft.set(this.family, this.table, name));
+    const listed = await this.#readOr([], `set ${name}`, () => this.nft.set(this.family, this.table, name));
     const table = tableOf("ip", [{ table: { family: this.family, name: this.table } }, ...listed]);
     const elements = table?.sets.find(it => it.name === name)?.elements;
     const cidrs = elements?.flatMap(({ value }) => (value instanceof Cidr ? value : []));
@@ -72,11 +72,11 @@ export class ForeignTable {
 
   async #readMap(name: string): Promise<void> {
     if (this.#targets.has(name)) return;
-    const map = await this.#or("", `map ${name}`, () => this.nft.map(this.family, this.table, name));
+    const map = await this.#readOr("", `map ${name}`, () => this.nft.map(this.family, this.table, name));
     this.#targets.set(name, targetsIn(map));
   }
 
-  async #or<T>(otherwise: T, what: string, read: () => Promise<T | undefined>): Promise<T> {
+  async #readOr<T>(otherwise: T, what: string, read: () => Promise<T | undefined>): Promise<T> {
     try {
       return (await read()) ?? otherwise;
     } catch (error) {
@@ -98,20 +98,20 @@ function setsOf(statement: Statement): string[] {
   return [right.slice(1)];
 }
 
-/** The named map by which a statement decides. */
+/** The named verdict map that a statement uses. */
 function mapsOf(statement: Statement): string[] {
   const text = "unknown" in statement ? statement.unknown : "";
   const name = text.startsWith('{"vmap":') ? /"data":"@((?:[^"\\]|\\.)*)"/.exec(text)?.[1] : undefined;
   return name === undefined ? [] : [name];
 }
 
-/** The chains that a map of verdicts leads to, by its JSON text. */
+/** The chains that a verdict map, given as JSON text, leads to. */
 function targetsIn(json: string): string[] {
   const targets = json.matchAll(/"(?:jump|goto)":\s*\{"target":\s*"((?:[^"\\]|\\.)*)"\}/g);
   return Array.from(targets, ([, name = ""]) => name.replace(/\\(.)/g, "$1"));
 }
 
-/** In a table of both families, comparing an address limits a rule to packets of that family. */
+/** In a table of both families, a match on an address limits the rule to the family of the address. */
 function familyOf(statement: Statement): Condition[] {
   if (!("match" in statement) || !("payload" in statement.match.left)) return [];
   return [{ on: "family", not: false, family: statement.match.left.payload.protocol }];

@@ -1,22 +1,33 @@
+import type { Backend } from "../backends/backend.ts";
 import { Cidr, compareCidrs, type Family } from "../net/cidr.ts";
 import { difference, every, hasOutside, intersection, type Ranges, rangesOf } from "../net/ranges.ts";
 import type { CidrList, FamilyPolicy, Policy } from "../policy/policy.ts";
 import type { Region } from "./region.ts";
 
 /**
- * How the policy judges connections of one family, apart from those to the node itself and from outside of
- * `sourceCIDRs`. Callers ask about the few connections that a foreign rule catches, so long lists cost little.
+ * How the policy judges connections of one family. It ignores connections to the node itself and from outside of
+ * `sourceCIDRs`. Long lists cost little because a foreign rule usually catches few connections.
  */
 export interface Judged {
   readonly family: Family;
   /**
-   * The CIDRs of the policy because of which some of the connections keep their address.
+   * Returns the CIDRs of the policy that keep some of the connections.
    *
    * @param most the most CIDRs to return
    */
   keptBecauseOf(connections: Region, most: number): readonly string[];
+  /** The destinations that a CIDR of the policy keeps; undefined if the policy has no such non-masquerade CIDR. */
+  keptIn(cidr: string): Ranges | undefined;
   /** Whether some of the connections are masqueraded. */
   masquerades(connections: Region): boolean;
+}
+
+/** Our side of a conflict. */
+export interface Ours {
+  readonly policy: Policy;
+  /** How the policy judges each of its families. */
+  readonly families: readonly Judged[];
+  readonly backend: Backend["name"] | undefined;
 }
 
 function judged(family: FamilyPolicy): Judged {
@@ -48,6 +59,10 @@ function judged(family: FamilyPolicy): Judged {
         .filter(cidr => connections.some(it => intersection(it.sources, rangesOf([cidr])).length > 0));
       return [...destinations, ...from].slice(0, most).map(({ text }) => text);
     },
+    keptIn(cidr) {
+      const entry = entries.find(it => it.cidr.text === cidr);
+      return entry && difference(rangesOf([entry.cidr]), exceptions);
+    },
     masquerades: connections =>
       connections.some(
         box =>
@@ -57,7 +72,7 @@ function judged(family: FamilyPolicy): Judged {
   };
 }
 
-/** Of CIDRs that are disjoint and in order, those that have an address in the ranges. */
+/** Yields the CIDRs that overlap the ranges. The CIDRs are disjoint and in ascending order. */
 function* within<T extends { readonly cidr: Cidr }>(sorted: readonly T[], ranges: Ranges): Generator<T> {
   for (const [first, last] of ranges) {
     let low = 0;
@@ -72,21 +87,22 @@ function* within<T extends { readonly cidr: Cidr }>(sorted: readonly T[], ranges
   }
 }
 
-/** Judges all connections of a family as kept, as for IPv6 while it is off. */
+/** Judges all connections of a family as kept, as for IPv6 while it is disabled. */
 export function keptWhole(family: Family): Judged {
   return {
     family,
     keptBecauseOf: connections => (connections.length > 0 ? [WHOLE[family]] : []),
+    keptIn: () => every(family),
     masquerades: () => false,
   };
 }
 
-/** By family, the CIDR that holds every address. */
+/** The CIDR of all addresses, by family. */
 export const WHOLE = { ip: "0.0.0.0/0", ip6: "::/0" } as const satisfies Record<Family, string>;
 
-/** Of each family of the policy. */
-export function judgedFamilies({ families }: Policy): readonly Judged[] {
-  return families.map(judged);
+/** @param backend our backend; undefined if none is chosen */
+export function ourSide(policy: Policy, backend: Backend["name"] | undefined): Ours {
+  return { policy, families: policy.families.map(judged), backend };
 }
 
 function listed({ effective }: CidrList): Ranges {

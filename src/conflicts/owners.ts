@@ -1,177 +1,242 @@
-/** A program that writes NAT rules, and what it offers to spare a destination. */
+import type { NatHook } from "./nat-hook.ts";
+import type { Arrival } from "./walk.ts";
+
+/** A program that writes NAT rules: how to recognise its rules, what they mean, and what to do about them. */
 export interface Owner {
   readonly owner: string;
-  /** Matches a name connected with its rules: its table, a chain on the way, or an interface. */
-  readonly named?: RegExp;
-  /** The comment of one of its rules. */
-  readonly commented?: RegExp;
-  /**
-   * Whether its rules are part of how a cluster works and catch only what the same program marked for it. They are not
-   * read, whatever there are of them.
-   */
-  readonly expected?: boolean;
+  /** Matches a table, a chain that leads to the rule, or an output interface of the rule. */
+  readonly names?: RegExp;
+  /** Matches the comment of the rule. */
+  readonly comments?: RegExp;
+  /** What the rules do, to follow the owner's name in a sentence; undefined for unknown owners. */
+  readonly means?: string;
+  /** How to exclude destinations, or why to leave the rules as they are. */
   readonly remedy: string;
+  /** Whether the rules affect only packets that the same program marked. Then they are not read, however many. */
+  readonly expected?: true;
 }
 
 /** The owner of a rule that no record matches. */
 export const UNKNOWN: Owner = {
   owner: "unknown",
-  remedy: "find out which program made it, and have that program spare these destinations",
+  remedy: "find the program that made it, and exclude these destinations there",
 };
 
 /**
- * The known owners. Names and comments come from the programs' own rules, remedies from their documentation. The first
- * match counts.
+ * The known owners; the first match counts. Names and comments come from rules that the programs wrote, remedies from
+ * their documentation.
  */
 export const OWNERS: readonly Owner[] = [
   {
     owner: "kube-proxy or kubelet",
-    named: /^(KUBE-(?!VIP)|kube-proxy$)/,
+    names: /^(KUBE-(?!VIP)|kube-proxy$)/,
     expected: true,
-    remedy: "leave it: it catches only what kube-proxy marked",
+    means: "masquerades Service traffic that kube-proxy marked",
+    remedy: "leave it: Services need it",
   },
   {
     owner: "published ports of containers",
-    named: /^(NETAVARK-HOSTPORT|CNI-HOSTPORT|netavark_hostport)/i,
+    names: /^(NETAVARK-HOSTPORT|CNI-HOSTPORT|netavark_hostport)/i,
     expected: true,
-    remedy: "leave it: it catches only what was marked for a published port",
+    means:
+      "masquerades connections to a published port (hostPort) that the CNI plugin portmap or netavark marked",
+    remedy: "leave it: published ports need it",
+  },
+  {
+    owner: "kubelet (kubenet)",
+    comments: /^kubenet: /,
+    means: "masquerades traffic that leaves kubelet's --non-masquerade-cidr",
+    remedy: "start kubelet with --non-masquerade-cidr=0.0.0.0/0",
   },
   {
     owner: "kubesolo",
-    commented: /^kubesolo: /,
+    comments: /^kubesolo: /,
+    means: "masquerades traffic that leaves the Pod network of its only node",
     remedy:
-      "leave it if the cluster has one node; else add RETURN rules for these destinations in front of it",
+      "leave it if the cluster has one node; otherwise add RETURN rules for these destinations in front of it",
   },
   {
     owner: "kube-vip",
-    named: /^KUBE-VIP/,
-    commented: /(^|=)kube-vip$/,
-    remedy:
-      "leave it: it gives Pods of a Service with the annotation kube-vip.io/egress the Service's address; add these destinations to kube-vip.io/egress-denied-networks",
+    names: /^KUBE-VIP/,
+    comments: /(^|=)kube-vip$/,
+    means: "gives Pods of a Service with the annotation kube-vip.io/egress the address of the Service",
+    remedy: "add these destinations to the annotation kube-vip.io/egress-denied-networks",
   },
   {
     owner: "flannel",
-    named: /^FLANNEL|^flannel/i,
+    names: /^FLANNEL|^flannel/i,
+    means: "masquerades traffic that leaves the Pod network",
     remedy: "start flanneld without --ip-masq (kube-flannel: remove it from its arguments)",
   },
-  { owner: "calico", named: /^(nat-)?cali/i, remedy: "set natOutgoing: false in the IPPool" },
+  {
+    owner: "calico",
+    names: /^(nat-)?cali/i,
+    means: "masquerades traffic that leaves an IPPool with natOutgoing",
+    remedy: "set natOutgoing: false in the IPPool",
+  },
   {
     owner: "cilium",
-    named: /^(OLD_)?(CILIUM_|cilium)/i,
+    names: /^(OLD_)?(CILIUM_|cilium)/i,
+    means: "masquerades traffic that leaves its native routing CIDR",
     remedy:
-      "set ipv4NativeRoutingCIDR to the CIDRs that keep their address, or enable-ipv4-masquerade and enable-ipv6-masquerade to false",
+      "set ipv4NativeRoutingCIDR to a CIDR that contains these destinations, or enable-ipv4-masquerade and enable-ipv6-masquerade to false",
   },
   {
     owner: "a CNI plugin with ipMasq",
-    named: /^(CNI-|cni_plugins|cni_)/,
-    remedy: 'set "ipMasq": false in its file in /etc/cni/net.d, and make the Pods again',
+    names: /^(CNI-|cni_plugins|cni_)/,
+    means: "masquerades traffic that leaves the network of the plugin (bridge, ptp and others)",
+    remedy: 'set "ipMasq": false in its file in /etc/cni/net.d, and recreate the Pods',
   },
   {
     owner: "kindnet",
-    named: /^(KIND-MASQ|kindnet)/i,
-    remedy: "start kindnet with its masquerading switched off",
+    names: /^(KIND-MASQ|kindnet)/i,
+    means: "masquerades traffic that leaves the Pod networks of the cluster",
+    remedy: "start kindnet with masquerading disabled",
   },
   {
     owner: "Amazon VPC CNI",
-    named: /^(AWS-|aws-cni)/,
-    commented: /^AWS[ ,]/,
+    names: /^(AWS-|aws-cni)/,
+    comments: /^AWS[ ,]/,
+    means: "translates traffic that leaves the VPC",
     remedy:
-      "set AWS_VPC_K8S_CNI_EXTERNALSNAT=true for the DaemonSet aws-node, or name these destinations in AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS",
+      "set AWS_VPC_K8S_CNI_EXTERNALSNAT=true in the DaemonSet aws-node, or add these destinations to AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS",
   },
   {
     owner: "OVN-Kubernetes",
-    named: /^(OVN-KUBE|ovn-kube)/,
+    names: /^(OVN-KUBE|ovn-kube)/,
+    means: "translates traffic that passes its gateway",
     remedy:
-      "leave it: its gateway needs it; the node's annotation k8s.ovn.org/node-ingress-snat-exclude-subnets spares sources of incoming traffic",
+      "leave it: the gateway needs it; to exclude sources of incoming traffic, use the node's annotation k8s.ovn.org/node-ingress-snat-exclude-subnets",
   },
   {
     owner: "OpenShift SDN",
-    named: /^OPENSHIFT-/,
-    remedy: "leave it: OpenShift SDN masquerades all that leaves the cluster, and has no list of exceptions",
+    names: /^OPENSHIFT-/,
+    means: "masquerades traffic that leaves the cluster network",
+    remedy: "leave it: OpenShift SDN cannot exclude destinations",
   },
   {
     owner: "kilo",
-    named: /^KILO-/,
-    commented: /^Kilo: /,
-    remedy:
-      "leave it: it spares Pods, peers and allowed location IPs; give kg a --service-cidr for each other range to exempt",
+    names: /^KILO-/,
+    comments: /^Kilo: /,
+    means: "masquerades traffic that leaves Pods, peers and allowed location IPs",
+    remedy: "add these destinations to the flag --service-cidr of kg",
   },
   {
     owner: "tailscale",
-    named: /^ts-postrouting$/,
-    remedy:
-      "leave it, or tailscale set --snat-subnet-routes=false: it catches only what comes from the tailnet",
+    names: /^ts-postrouting$/,
+    means: "masquerades traffic that comes from the tailnet",
+    remedy: "leave it, or run tailscale set --snat-subnet-routes=false",
   },
   {
     owner: "netbird",
-    named: /^(netbird|NETBIRD)/,
-    remedy: "leave it, or switch off Masquerade in the network route: it catches only what the route marked",
+    names: /^(netbird|NETBIRD)/,
+    means: "masquerades traffic that comes in by a network route",
+    remedy: "leave it, or switch off Masquerade in the network route",
   },
   {
     owner: "docker",
-    named: /^(docker|br-[0-9a-f]{12})/i,
-    remedy: 'leave it if only containers of docker are meant; else set "ip-masq": false in daemon.json',
+    names: /^(docker|br-[0-9a-f]{12})/i,
+    means: "masquerades traffic that leaves its container networks",
+    remedy: 'leave it if it affects only docker\'s containers; otherwise set "ip-masq": false in daemon.json',
   },
   {
     owner: "podman (netavark)",
-    named: /^(NETAVARK|netavark|nv_[0-9a-f]{8})/,
-    remedy: "leave it if only containers of podman are meant; else give their network no masquerading",
+    names: /^(NETAVARK|netavark|nv_[0-9a-f]{8})/,
+    means: "masquerades traffic that leaves its container networks",
+    remedy:
+      "leave it if it affects only podman's containers; otherwise disable masquerading in their network",
   },
   {
     owner: "libvirt",
-    named: /^(LIBVIRT|libvirt)/,
-    remedy: "leave it if only its machines are meant; else use <forward mode='route'/>",
+    names: /^(LIBVIRT|libvirt)/,
+    means: "masquerades traffic that leaves a virtual network",
+    remedy:
+      "leave it if it affects only virtual machines; otherwise use <forward mode='route'/> in the network",
   },
   {
     owner: "incus or LXD",
-    named: /^(incus|lxd)$|^pstrt\./,
-    commented: /^generated for (Incus|LXD) network/,
+    names: /^(incus|lxd)$|^pstrt\./,
+    comments: /^generated for (Incus|LXD) network/,
+    means: "masquerades traffic that leaves a network of instances",
     remedy:
-      "leave it if only its instances are meant; else set ipv4.nat and ipv6.nat of the network to false (incus network set NETWORK ipv4.nat=false)",
+      "leave it if it affects only instances; otherwise set ipv4.nat and ipv6.nat of the network to false (incus network set NETWORK ipv4.nat=false)",
   },
   {
     owner: "systemd-networkd or systemd-nspawn",
-    named: /^io\.systemd\.nat$/,
-    remedy: "leave it if only that network is meant; else set IPMasquerade=no in its .network file",
+    names: /^io\.systemd\.nat$/,
+    means: "masquerades traffic that leaves a network with IPMasquerade=",
+    remedy: "leave it if it affects only that network; otherwise set IPMasquerade=no in its .network file",
   },
   {
     owner: "NetworkManager",
-    named: /^nm-(shared|sh)-/,
-    commented: /^nm-shared-/,
+    names: /^nm-(shared|sh)-/,
+    comments: /^nm-shared-/,
+    means: "masquerades traffic that leaves a shared connection",
     remedy:
-      "leave it if only that network is meant; else set ipv4.method of the connection to manual instead of shared",
+      "leave it if it affects only that network; otherwise set ipv4.method of the connection to manual instead of shared",
   },
   {
     owner: "OpenWrt's fw4",
-    named: /^fw4$/,
-    commented: /^!fw4: /,
-    remedy: "spare these destinations in the zone: list masq_dest '!CIDR' in /etc/config/firewall",
+    names: /^fw4$/,
+    comments: /^!fw4: /,
+    means: "masquerades traffic that leaves by a zone with masq",
+    remedy: "exclude these destinations in the zone: list masq_dest '!CIDR' in /etc/config/firewall",
   },
   {
     owner: "Shorewall",
-    named: /^(SHOREWALL|[\w.+-]+_masq$)/,
+    names: /^(SHOREWALL|[\w.+-]+_masq$)/,
+    means: "translates as /etc/shorewall/snat says",
     remedy: "exclude these destinations in /etc/shorewall/snat: INTERFACE:!CIDR as DEST",
   },
   {
     owner: "firewalld",
-    named: /^(firewalld|nat_POST|POST_|POSTROUTING_(ZONES|POLICIES|direct))/,
+    names: /^(firewalld|nat_POST|POST_|POSTROUTING_(ZONES|POLICIES|direct))/,
+    means: "masquerades traffic that leaves by a zone with masquerading",
     remedy: "remove masquerading from the zone: firewall-cmd --zone=ZONE --remove-masquerade --permanent",
   },
-  { owner: "Submariner", named: /^(SUBMARINER|SM-GN)/, remedy: "leave it: it is how clusters are joined" },
+  {
+    owner: "Submariner",
+    names: /^(SUBMARINER|SM-GN)/,
+    means: "translates traffic that passes between joined clusters",
+    remedy: "leave it: the connection between the clusters needs it",
+  },
   {
     owner: "another ip-masq-agent",
-    named: /^(IP-MASQ|ip-masq-agent$)/i,
-    remedy: "remove that agent, and then its rules",
+    names: /^(IP-MASQ|ip-masq-agent$)/i,
+    means: "masquerades by a config of its own",
+    remedy: "remove that agent, then its rules",
   },
 ];
 
-/** The owner of a rule, by names connected with it, the nearest first, and by its comment. */
+/**
+ * Returns the owner of a rule. A comment counts more than a name.
+ *
+ * @param names of tables, chains and interfaces connected with the rule, the most specific first
+ */
 export function ownerOf(names: readonly string[], comment = ""): Owner {
-  const known = OWNERS.find(({ commented }) => commented?.test(comment));
-  if (known) return known;
+  const byComment = OWNERS.find(({ comments }) => comments?.test(comment));
+  if (byComment) return byComment;
   for (const name of names) {
-    const owner = OWNERS.find(({ named }) => named?.test(name));
+    const owner = OWNERS.find(it => it.names?.test(name));
     if (owner) return owner;
   }
   return UNKNOWN;
+}
+
+/** Whether a table or chain of this name belongs to an owner whose rules affect only packets that it marked. */
+export function isExpected(name: string): boolean {
+  return ownerOf([name]).expected ?? false;
+}
+
+/** Returns the owner of a rule by the chains that lead to it, its output interfaces and its comment. */
+export function ownerOfRule({ table, tool }: NatHook, { way, rule, conditions }: Arrival): Owner {
+  const interfaces = conditions.flatMap(it => (it.on === "out" ? it.names : []));
+  const names = [...interfaces, ...way.toReversed(), ...(tool === "nft" ? [table] : [])];
+  return ownerOf(names, commentOf(rule.text));
+}
+
+/** The comment of a rule as iptables or nft prints it. */
+function commentOf(text: string): string | undefined {
+  const [, quoted, bare] = /(?<!-m )comment (?:"((?:[^"\\]|\\.)*)"|(\S+))/.exec(text) ?? [];
+  return quoted ?? bare;
 }

@@ -7,23 +7,23 @@ export interface Box {
   readonly sources: Ranges;
 }
 
-/** Connections of one family: those in any of the boxes. */
+/** Connections of one family that are in any of the boxes. */
 export type Region = readonly Box[];
 
-/** The most boxes of a region. Removing a box by source and destination may add one; real rulesets need few. */
+/** The most boxes in a region. Removing a box may add one; real rulesets need few. */
 const MOST_BOXES = 64;
 
-/** All connections of a family. */
+/** Returns all connections of a family. */
 export function everything(family: Family): Box {
   return { destinations: every(family), sources: every(family) };
 }
 
-/** What of a region is in a box. */
+/** Returns the part of a region inside a box. */
 export function within(region: Region, box: Box): Region {
   return region.map(it => common(it, box)).filter(isFull);
 }
 
-/** The part of a region outside of the boxes; undefined if that needs too many boxes. */
+/** Returns the part of a region outside the boxes; undefined if that takes too many boxes. */
 export function without(region: Region, boxes: readonly Box[]): Region | undefined {
   let left = region;
   for (const box of boxes) {

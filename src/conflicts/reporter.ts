@@ -1,12 +1,12 @@
 import type { Backend } from "../backends/backend.ts";
 import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
-import { type Conflict, conflictText, some } from "./conflict.ts";
+import { type Conflict, conflictText, exposedText, some } from "./conflict.ts";
 
-/** What is in force, and where the conflicts with it are kept. */
 interface State {
   readonly policy: Policy | undefined;
   readonly backend: { readonly backend: Backend["name"] } | undefined;
+  /** Receives the conflicts of the last look. */
   conflicts: readonly Conflict[];
 }
 
@@ -17,18 +17,19 @@ interface Log {
   debug(message: string, facts: Facts): void;
 }
 
-/** Watches for foreign rules that conflict with the policy. It never fails and never delays a sync. */
+/** Looks for conflicts when foreign rules change, and logs each conflict once. It never fails and never delays a sync. */
 export class ConflictReporter {
-  readonly #warned = new Set<string>();
-  #saidUnread = false;
-  #looked = Number.NEGATIVE_INFINITY;
+  readonly #logged = new Set<string>();
+  #loggedUnread = false;
+  /** When the last look began, by a monotonic clock. */
+  #lastLook = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
-  /** The look that is under way. */
+  /** The current look. */
   #look: Promise<void> | undefined;
-  /** Chains on whose rules the last look depended. */
+  /** The chains that the last look depended on. */
   #visited: ReadonlySet<string> = new Set();
 
-  /** @param waits how long to wait for more changes, and the time between looks, in milliseconds */
+  /** @param waits milliseconds: how long to wait for more changes, and the least time between looks */
   constructor(
     readonly state: State,
     readonly log: Log,
@@ -36,24 +37,24 @@ export class ConflictReporter {
   ) {}
 
   /**
-   * Looks soon if a change matters. Changes often come in bursts and a look starts several programs, so it waits for
-   * them to settle.
+   * Schedules a look if a change matters. Changes come in bursts and a look starts several programs, so it waits until
+   * the rules have settled.
    *
-   * @param where what changed, as in `ip nat POSTROUTING` or, for a whole table, `ip nat`; undefined if that is new
+   * @param where what changed, as in `ip nat POSTROUTING`, or `ip nat` for a whole table; undefined for something new
    */
   soon(where?: string): void {
     if (this.#timer || !this.#matters(where)) return;
-    const wait = Math.max(this.waits.settled, this.#looked + this.waits.between - performance.now());
+    const wait = Math.max(this.waits.settled, this.#lastLook + this.waits.between - performance.now());
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       void this.look();
     }, wait).unref();
   }
 
-  /** Looks, and warns of each conflict once. If a look is under way, waits for that one. Throws nothing. */
+  /** Looks for conflicts and logs new ones; joins a look that has begun already. Throws nothing. */
   look(): Promise<void> {
     this.#look ??= this.#once()
-      .catch(error => this.log.debug("foreign rules cannot be read", { error: messageOf(error) }))
+      .catch(error => this.log.debug("cannot read foreign rules", { error: messageOf(error) }))
       .finally(() => {
         this.#look = undefined;
       });
@@ -68,49 +69,39 @@ export class ConflictReporter {
   async #once(): Promise<void> {
     const { policy, backend } = this.state;
     if (!policy) return;
-    this.#looked = performance.now();
+    this.#lastLook = performance.now();
     const { findConflicts } = await import("./find.ts");
     const { conflicts, unread, visited } = await findConflicts(policy, backend?.backend);
     this.#visited = visited;
     this.state.conflicts = conflicts;
     this.#warn(conflicts.filter(({ harmless }) => !harmless));
     const [first] = unread;
-    if (first === undefined || this.#saidUnread) return;
-    this.#saidUnread = true;
-    this.log.warn("some foreign rules cannot be read, so conflicts may be missed", {
+    if (first === undefined || this.#loggedUnread) return;
+    this.#loggedUnread = true;
+    this.log.warn("cannot read some foreign rules; conflicts may be missing", {
       first,
       all: unread.length,
     });
   }
 
   #warn(conflicts: readonly Conflict[]): void {
-    const fresh = conflicts.filter(it => !this.#warned.has(conflictText(it)));
+    const fresh = conflicts.filter(it => !this.#logged.has(conflictText(it)));
     for (const it of fresh.slice(0, MOST_WARNINGS)) {
-      const facts = {
-        owner: it.owner,
-        rule: it.rule,
-        table: `${it.family} ${it.table}`,
-        chain: it.chain,
-      };
+      const facts = { owner: it.owner, rule: it.rule, table: `${it.family} ${it.table}`, chain: it.chain };
+      const { only, remedy } = it;
       if (it.kind === "exempts") {
         const exempts = some(it.exempts ?? []);
-        this.log.warn("a foreign rule exempts connections that the policy masquerades", {
-          ...facts,
-          exempts,
-          only: it.only,
-          remedy: it.remedy,
-        });
+        const message = "a foreign rule exempts connections that the policy masquerades";
+        this.log.warn(message, { ...facts, exempts, only, remedy });
       } else {
-        this.log.warn("a foreign rule masquerades connections that the policy keeps", {
-          ...facts,
-          exposes: some(it.exposes),
-          remedy: it.remedy,
-        });
+        const exposes = exposedText(it);
+        const message = "a foreign rule masquerades connections that the policy keeps";
+        this.log.warn(message, { ...facts, exposes, remedy });
       }
     }
     const more = fresh.length - MOST_WARNINGS;
     if (more > 0) this.log.warn("more foreign rules conflict with the policy; see ipmasq status", { more });
-    for (const it of fresh) this.#warned.add(conflictText(it));
+    for (const it of fresh) this.#logged.add(conflictText(it));
   }
 }
 

@@ -1,38 +1,34 @@
-import type { Cidr, Family } from "../net/cidr.ts";
-import { difference, every, NONE, type Ranges, rangesOf } from "../net/ranges.ts";
+import type { Cidr } from "../net/cidr.ts";
+import { every, rangesOf } from "../net/ranges.ts";
 import type { Condition, TraceableRule } from "../net/trace.ts";
-import { type Box, everything, type Region, within, without } from "./region.ts";
+import { type Match, type MatchOptions, match } from "./match.ts";
+import { type Box, type Region, within, without } from "./region.ts";
 
-/** A rule that ends a connection's way through NAT, and the connections that may reach it. */
+/** A rule that ends NAT for a connection, and the connections that may reach it. */
 export interface Arrival {
   readonly chain: string;
   readonly rule: TraceableRule;
-  /** The conditions of the rule and of the rules that lead to it. */
+  /** The conditions of the rule and of the jumps that lead to it. */
   readonly conditions: readonly Condition[];
-  /** The chains on the way, the base chain first. */
+  /** The chains from the base chain to that of the rule. */
   readonly way: readonly string[];
   readonly region: Region;
-  /** False if a condition is not understood, or one of a rule before it that may end the way too. */
+  /** False if a condition on the way is not understood, or one of an earlier rule that may end NAT. */
   readonly certain: boolean;
 }
 
-export interface WalkOptions {
-  readonly family: Family;
-  /** The connections that are sent on their way. */
+export interface WalkOptions extends MatchOptions {
+  /** The connections at the start of the base chain. */
   readonly from: Region;
-  /** Whether they carry no mark, or may carry any. */
-  readonly marks: "none" | "any";
-  /** Chains that are not entered; a jump to one counts as a translation. */
+  /** Whether the walk does not enter a chain. A jump to such a chain counts as a translation. */
   readonly closed: (chain: string) => boolean;
-  /** What is looked for: rules that translate, or rules that end the way without doing so. */
-  readonly wanted: "translations" | "exemptions";
-  /** Whether the walk ends at a jump to the chain; otherwise it continues after a chain that is not entered. */
+  /** Whether the walk ends at a jump to a chain. By default it continues after chains that it does not enter. */
   readonly stops?: (chain: string) => boolean;
 }
 
 export interface Arrivals {
   readonly found: readonly Arrival[];
-  /** False if the rules were too many to follow all of them. */
+  /** False if there were too many rules to follow all of them. */
   readonly complete: boolean;
 }
 
@@ -40,21 +36,18 @@ export interface Arrivals {
 const MOST_JUMPS = 16;
 
 /**
- * The most steps of a walk: chains that lead to each other in many ways take exponential time. A rule that is handled
- * in a batch costs one step.
+ * The most steps of a walk: chains that lead to each other in many ways take exponential time. A rule of a batch takes
+ * one step, any other rule some more.
  */
 const MOST_STEPS = 240_000;
-const STEPS_OF_A_RULE = 8;
+const STEPS_PER_RULE = 8;
 
-/**
- * Translated connections are removed from those that go on only up to this many ranges, since that takes time for each
- * range.
- */
+/** Translated connections are removed from the rest only up to this many ranges: each range takes time. */
 const FEW_RANGES = 256;
 
 /**
- * Follows connections through the rules from a base chain. A connection that may reach a rule counts as reaching it; a
- * connection counts as ended only if that is certain.
+ * Follows connections through the rules from a base chain. If a connection may reach a rule, it counts as reaching it. It
+ * counts as ended only if that is certain.
  */
 export function walk(
   base: string,
@@ -64,13 +57,13 @@ export function walk(
   return new Walk(chains, options).all(base);
 }
 
-/** Where connections stand in a chain. */
-interface Stand {
+/** The connections at one point of a chain. */
+interface Position {
   /** Connections that may be here. */
   upper: Region;
-  /** Connections that are certainly here, without those that may have returned from the chain. */
+  /** Connections that are certainly here: none that may have returned from the chain. */
   lower: Region;
-  /** False once a rule that is not understood may have ended the way of some. */
+  /** False once a rule that is not understood may have ended NAT for some. */
   certain: boolean;
 }
 
@@ -90,190 +83,120 @@ class Walk {
     return { found: this.#found, complete: this.#steps <= MOST_STEPS };
   }
 
-  /** Returns the connections whose way surely ended in the chain. */
+  /** Walks a chain. Returns the connections for which NAT certainly ended in it. */
   #chain(
     chain: string,
     before: readonly string[],
     conditions: readonly Condition[],
-    stand: Stand,
+    position: Position,
   ): readonly Box[] {
     if (before.includes(chain) || before.length > MOST_JUMPS) return [];
     const way = [...before, chain];
-    const gone: Box[] = [];
-    const batch = new Batch(this, before.length === 0, stand, gone);
+    const ended: Box[] = [];
+    const batch = new Batch(this, before.length === 0, position, ended);
     for (const rule of this.chains.get(chain) ?? []) {
-      if (this.#stopped || ++this.#steps > MOST_STEPS || stand.upper.length === 0) break;
+      if (this.#stopped || ++this.#steps > MOST_STEPS || position.upper.length === 0) break;
       if (rule.action.does === "nothing") continue;
       if (batch.takes(rule)) continue;
       batch.flush();
-      this.#steps += STEPS_OF_A_RULE;
-      this.#rule(rule, way, [...conditions, ...rule.conditions], stand, gone);
+      this.#steps += STEPS_PER_RULE;
+      this.#rule(rule, way, [...conditions, ...rule.conditions], position, ended);
     }
     batch.flush();
-    return gone;
+    return ended;
   }
 
   #rule(
     rule: TraceableRule,
     way: readonly string[],
     conditions: readonly Condition[],
-    stand: Stand,
-    gone: Box[],
+    position: Position,
+    ended: Box[],
   ): void {
     const { action } = rule;
-    const met = this.#met(rule.conditions);
-    if (!met) return;
-    const region = within(stand.upper, met.box);
+    const matched = match(rule.conditions, this.options);
+    if (!matched) return;
+    const region = within(position.upper, matched.box);
     if (region.length === 0) return;
     const understood = rule.conditions.every(({ on }) => on !== "unknown");
-    const certain = stand.certain && conditions.every(({ on }) => on !== "unknown");
+    const certain = position.certain && conditions.every(({ on }) => on !== "unknown");
     const arrival: Arrival = { chain: way.at(-1) ?? "", rule, conditions, way, region, certain };
     const isBase = way.length === 1;
-    const { wanted } = this.options;
+    const { find } = this.options;
     switch (action.does) {
       case "masquerade":
       case "snat":
-        if (wanted === "translations") this.#found.push(arrival);
-        if (met.surely && count(stand.upper) < FEW_RANGES) this.end(met.box, stand, gone);
+        if (find === "translations") this.#found.push(arrival);
+        if (matched.certain && count(position.upper) < FEW_RANGES) this.end(matched.box, position, ended);
         break;
       case "bind":
-        if (met.surely) this.end(met.box, stand, gone);
+        if (matched.certain) this.end(matched.box, position, ended);
         break;
       case "accept":
-        if (wanted === "exemptions") this.#found.push(arrival);
-        if (met.surely && (wanted === "translations" || count(stand.upper) < FEW_RANGES))
-          this.end(met.box, stand, gone);
-        stand.certain &&= understood;
+        if (find === "exemptions") this.#found.push(arrival);
+        if (matched.certain && (find === "translations" || count(position.upper) < FEW_RANGES))
+          this.end(matched.box, position, ended);
+        position.certain &&= understood;
         break;
       case "jump":
-        this.#enter(action.to, arrival, met, stand, gone);
+        this.#enter(action.to, arrival, matched, position, ended);
         break;
       case "goto":
-        this.#enter(action.to, arrival, met, stand, gone);
+        this.#enter(action.to, arrival, matched, position, ended);
         if (this.#stopped) break;
-        if (isBase && wanted === "exemptions") this.#found.push(arrival);
-        this.#leave(met, stand, isBase, gone);
-        stand.certain &&= understood;
+        if (isBase && find === "exemptions") this.#found.push(arrival);
+        this.#return(matched, position, isBase, ended);
+        position.certain &&= understood;
         break;
       case "return":
-        if (isBase && wanted === "exemptions") this.#found.push(arrival);
-        this.#leave(met, stand, isBase, gone);
-        stand.certain &&= understood;
+        if (isBase && find === "exemptions") this.#found.push(arrival);
+        this.#return(matched, position, isBase, ended);
+        position.certain &&= understood;
         break;
       default:
-        stand.certain = false;
+        position.certain = false;
     }
   }
 
-  #enter(to: string, arrival: Arrival, met: Met, stand: Stand, gone: Box[]): void {
-    const { stops, closed, wanted } = this.options;
+  #enter(to: string, arrival: Arrival, matched: Match, position: Position, ended: Box[]): void {
+    const { stops, closed, find } = this.options;
     if (stops?.(to)) this.#stopped = true;
     if (this.#stopped) return;
     if (closed(to)) {
-      if (wanted === "translations") this.#found.push({ ...arrival, chain: to, way: [...arrival.way, to] });
+      if (find === "translations") this.#found.push({ ...arrival, chain: to, way: [...arrival.way, to] });
       return;
     }
-    const lower = met.surely ? within(stand.lower, met.box) : [];
-    const inner: Stand = { upper: arrival.region, lower, certain: stand.certain };
-    for (const box of this.#chain(to, arrival.way, arrival.conditions, inner)) this.end(box, stand, gone);
-    stand.certain &&= inner.certain;
+    const lower = matched.certain ? within(position.lower, matched.box) : [];
+    const inner: Position = { upper: arrival.region, lower, certain: position.certain };
+    for (const box of this.#chain(to, arrival.way, arrival.conditions, inner)) this.end(box, position, ended);
+    position.certain &&= inner.certain;
   }
 
-  /** Removes connections whose way certainly ended: those in the box that are certainly here. */
-  end(box: Box, stand: Stand, gone: Box[]): void {
-    const ended = within(stand.lower, box);
-    gone.push(...ended);
-    this.#take(ended, stand);
-    stand.lower = without(stand.lower, ended) ?? [];
+  /** Ends NAT for connections in the box that are certainly here. */
+  end(box: Box, position: Position, ended: Box[]): void {
+    const boxes = within(position.lower, box);
+    ended.push(...boxes);
+    this.#remove(boxes, position);
+    position.lower = without(position.lower, boxes) ?? [];
   }
 
   /** Removes connections that return from an inner chain. */
-  leave(box: Box, stand: Stand): void {
-    this.#take([box], stand);
-    stand.lower = without(stand.lower, [box]) ?? [];
+  leave(box: Box, position: Position): void {
+    this.#remove([box], position);
+    position.lower = without(position.lower, [box]) ?? [];
   }
 
-  #take(boxes: readonly Box[], stand: Stand): void {
-    const left = without(stand.upper, boxes);
-    stand.upper = left ?? stand.upper;
-    stand.certain &&= left !== undefined;
+  #remove(boxes: readonly Box[], position: Position): void {
+    const left = without(position.upper, boxes);
+    position.upper = left ?? position.upper;
+    position.certain &&= left !== undefined;
   }
 
-  #leave({ box, surely }: Met, stand: Stand, isBase: boolean, gone: Box[]): void {
-    if (surely && isBase) this.end(box, stand, gone);
-    else if (surely) this.leave(box, stand);
-    else stand.lower = without(stand.lower, [box]) ?? [];
+  #return({ box, certain }: Match, position: Position, isBase: boolean, ended: Box[]): void {
+    if (certain && isBase) this.end(box, position, ended);
+    else if (certain) this.leave(box, position);
+    else position.lower = without(position.lower, [box]) ?? [];
   }
-
-  /** The connections that meet the conditions; undefined if none do. */
-  #met(conditions: readonly Condition[]): Met | undefined {
-    let box = everything(this.options.family);
-    let surely = true;
-    for (const it of conditions) {
-      const met = this.#condition(it);
-      if (met === false) return undefined;
-      if (met === undefined) surely = false;
-      else if (met !== true) box = narrowed(box, met);
-    }
-    return { box, surely };
-  }
-
-  /** Undefined if it is open. */
-  #condition(it: Condition): boolean | undefined | Partial<Box> {
-    const { family, marks } = this.options;
-    switch (it.on) {
-      case "destination":
-      case "source": {
-        if (it.cidrs.length > 0 && !it.cidrs.some(cidr => cidr.family === family)) return false;
-        const ranges = selected(family, it);
-        return it.on === "destination" ? { destinations: ranges } : { sources: ranges };
-      }
-      case "family":
-        return (it.family === family) !== it.not;
-      case "local":
-      case "multicast":
-      case "broadcast":
-        return it.not; // no such connections are sent on their way
-      case "ipsec":
-        if (it.not) return true;
-        return this.options.wanted === "exemptions" ? false : undefined; // ours exempt them too
-      case "out":
-        return it.names.join() === "lo" ? it.not : undefined;
-      case "mark":
-        return marks === "any" ? undefined : ((it.value & it.mask) === 0) !== it.not;
-      default:
-        return undefined;
-    }
-  }
-}
-
-interface Met {
-  readonly box: Box;
-  /** Whether all connections of the box meet the conditions. */
-  readonly surely: boolean;
-}
-
-/** Caches ranges per condition, so that results derived from them can be cached too. */
-const KNOWN = new WeakMap<readonly Cidr[], Ranges>();
-
-function selected(
-  family: Family,
-  { cidrs, not }: { readonly cidrs: readonly Cidr[]; readonly not: boolean },
-): Ranges {
-  let ranges = KNOWN.get(cidrs);
-  if (!ranges) {
-    ranges = rangesOf(cidrs.filter(cidr => cidr.family === family));
-    if (cidrs.every(cidr => cidr.family === family)) KNOWN.set(cidrs, ranges);
-  }
-  return not ? difference(every(family), ranges) : ranges;
-}
-
-function narrowed(box: Box, { destinations, sources }: Partial<Box>): Box {
-  const [both] = within([box], {
-    destinations: destinations ?? box.destinations,
-    sources: sources ?? box.sources,
-  });
-  return both ?? { destinations: NONE, sources: NONE };
 }
 
 function count(region: Region): number {
@@ -281,7 +204,7 @@ function count(region: Region): number {
 }
 
 /**
- * Consecutive rules that spare destinations, which can be thousands: handled together, they take one pass over the
+ * Consecutive rules that exempt destinations. There can be thousands: handled together, they take one pass over the
  * ranges.
  */
 class Batch {
@@ -291,17 +214,17 @@ class Batch {
   constructor(
     readonly walk: Walk,
     readonly isBase: boolean,
-    readonly stand: Stand,
-    readonly gone: Box[],
+    readonly position: Position,
+    readonly ended: Box[],
   ) {}
 
-  /** Takes a rule that only ends the way, or leaves the chain, for some destinations; returns whether it did. */
+  /** Takes a rule whose only condition is a destination, and that ends NAT or leaves the chain. */
   takes({ conditions, action }: TraceableRule): boolean {
     const { does } = action;
     const [only, more] = conditions;
     if (does !== "return" && does !== "accept") return false;
     if (more || only?.on !== "destination" || only.not) return false;
-    if (this.walk.options.wanted === "exemptions" && (does === "accept" || this.isBase)) return false;
+    if (this.walk.options.find === "exemptions" && (does === "accept" || this.isBase)) return false;
     if (does !== this.#does) this.flush();
     this.#does = does;
     this.#cidrs.push(...only.cidrs);
@@ -313,8 +236,8 @@ class Batch {
     const { family } = this.walk.options;
     const destinations = rangesOf(this.#cidrs.filter(cidr => cidr.family === family));
     const box: Box = { destinations, sources: every(family) };
-    if (this.#does === "return" && !this.isBase) this.walk.leave(box, this.stand);
-    else this.walk.end(box, this.stand, this.gone);
+    if (this.#does === "return" && !this.isBase) this.walk.leave(box, this.position);
+    else this.walk.end(box, this.position, this.ended);
     this.#cidrs.length = 0;
   }
 }

@@ -151,11 +151,15 @@ function contradicts(
   verdict: TraceResult["verdict"],
   { source, destination }: Question,
 ): boolean {
-  const { kind, harmless, exposes, andMore = false, exempts = [], sources } = it;
+  const { kind, harmless, exposes, except = [], andMore = false, exempts = [], sources } = it;
   const holds = (texts: readonly string[], address: Address) =>
     texts.some(text => Cidr.literal(text).contains(address));
   const from = !sources || !source || holds(sources, source);
   if (kind === "exempts") return verdict === "masquerade" && from && holds(exempts, destination);
+  const leftOut = except.some(
+    left => source && holds([left.destination], destination) && holds(left.sources, source),
+  );
+  if (leftOut) return false;
   const exposed = andMore || holds(exposes, destination) || (source !== undefined && holds(exposes, source));
   return verdict === "keep" && !harmless && from && exposed;
 }

@@ -1,4 +1,4 @@
-import { conflictText, effectText, some } from "../conflicts/conflict.ts";
+import { conflictText, effectText, remedyText, some } from "../conflicts/conflict.ts";
 import { describePolicy } from "../policy/describe.ts";
 import { formatOrigin } from "../policy/policy.ts";
 import { printable } from "../system/printable.ts";
@@ -69,11 +69,11 @@ function conflictLines({ conflicts }: Status): string[] {
     });
   const lines = harmful
     .slice(0, MOST_CONFLICTS)
-    .flatMap(it => [`  ${conflictText(it)}`, `    ${effectText(it)}`, `    ${it.remedy}`]);
+    .flatMap(it => [`  ${conflictText(it)}`, `    ${effectText(it)}`, `    ${remedyText(it)}`]);
   const more = harmful.length > MOST_CONFLICTS ? [`  and ${harmful.length - MOST_CONFLICTS} more`] : [];
   return [
     ...(lines.length > 0 ? ["", "conflicts", ...lines, ...more] : []),
-    ...(others.length > 0 ? ["", `other NAT rules, harmless: ${[...new Set(others)].join(", ")}`] : []),
+    ...(others.length > 0 ? ["", `harmless NAT rules: ${[...new Set(others)].join(", ")}`] : []),
   ];
 }
 

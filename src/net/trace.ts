@@ -1,5 +1,6 @@
 import type { Address, Cidr, Family } from "./cidr.ts";
 import { isBroadcast, isMulticast } from "./group-address.ts";
+import type { PortRange } from "./ports.ts";
 
 /** The kernel's rules of one family, by any writer, in a form that can be followed. */
 export interface TraceableRuleset {
@@ -22,6 +23,8 @@ export interface TraceableRule {
 export type Condition =
   | { readonly on: "destination" | "source"; readonly not: boolean; readonly cidrs: readonly Cidr[] }
   | { readonly on: "out" | "protocol"; readonly not: boolean; readonly names: readonly string[] }
+  /** The destination port of protocols that have ports. */
+  | { readonly on: "port"; readonly not: boolean; readonly ports: readonly PortRange[] }
   | { readonly on: (typeof DESTINATION_TYPES)[number] | "ipsec"; readonly not: boolean }
   /** Whether those bits of the packet's mark that are in `mask` are `value`. */
   | { readonly on: "mark"; readonly not: boolean; readonly value: number; readonly mask: number }
@@ -48,6 +51,8 @@ export interface Packet {
   readonly destination: Address;
   readonly source?: Address;
   readonly protocol?: string;
+  /** The destination port. */
+  readonly port?: number;
   /** The interface that it leaves by. */
   readonly out?: string;
   /** Whether the destination is an address of the node itself. */
@@ -144,6 +149,11 @@ function matches(condition: Condition, packet: Packet, otherwise: boolean): bool
       const address = packet[condition.on];
       if (address === undefined) return otherwise;
       return condition.cidrs.some(cidr => cidr.contains(address)) !== condition.not;
+    }
+    case "port": {
+      const { port } = packet;
+      if (port === undefined) return otherwise;
+      return condition.ports.some(({ first, last }) => first <= port && port <= last) !== condition.not;
     }
     case "out":
     case "protocol": {

@@ -1,4 +1,5 @@
 import { Cidr, type Family, parseAddress, withLength } from "../net/cidr.ts";
+import type { PortRange } from "../net/ports.ts";
 import { cidrsBetween } from "../net/ranges.ts";
 import {
   type Action,
@@ -100,7 +101,33 @@ function conditionsOf(match: Match, blocks: Blocks): Condition[] {
   if (op === "==" && right === "unicast" && "fib" in left && isDestinationType(left.fib)) {
     return DESTINATION_TYPES.map(on => ({ on, not: true }));
   }
+  const protocol = portProtocol(left);
+  if (protocol !== undefined) return portConditions(protocol, match);
   return [condition(match, blocks)];
+}
+
+/** The protocol whose destination port a selector reads, `th` for any; undefined for other selectors. */
+function portProtocol(left: Selector): string | undefined {
+  const [, protocol] =
+    ("unknown" in left && /^\{"payload":\{"protocol":"(\w+)","field":"dport"\}\}$/.exec(left.unknown)) || [];
+  return protocol;
+}
+
+function portConditions(protocol: string, { op, right }: Match): Condition[] {
+  const ports = membersOf(right).map(portRange);
+  const good = ports.filter(it => it !== undefined);
+  if (good.length < ports.length || (op !== "==" && op !== "!=")) return [{ on: "unknown" }];
+  return [
+    ...(protocol === "th" ? [] : [{ on: "protocol", not: false, names: [protocol] } as const]),
+    { on: "port", not: op === "!=", ports: good },
+  ];
+}
+
+function portRange(value: Value): PortRange | undefined {
+  if (typeof value === "number") return { first: value, last: value };
+  if (typeof value !== "object" || !("range" in value)) return undefined;
+  const [first, last] = value.range;
+  return typeof first === "number" && typeof last === "number" ? { first, last } : undefined;
 }
 
 function isDestinationType({ result, flags }: { result: string; flags: readonly string[] }): boolean {

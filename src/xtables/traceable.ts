@@ -1,4 +1,5 @@
 import { Cidr, withLength } from "../net/cidr.ts";
+import { parsePortRanges } from "../net/ports.ts";
 import { type Action, type Condition, DESTINATION_TYPES, type TraceableRule } from "../net/trace.ts";
 import { type Rule, ruleText } from "./rule.ts";
 
@@ -73,6 +74,10 @@ function condition(option: string, value: string, not: boolean): Condition {
   }
   if (option === "-o") return { on: "out", not, names: [value.replace(/\+$/, "*")] };
   if (option === "-p") return { on: "protocol", not, names: [value] };
+  if (option === "--dport" || option === "--dports") {
+    const ports = parsePortRanges(value.replaceAll(":", "-"));
+    if (!("what" in ports)) return { on: "port", not, ports };
+  }
   if (option === "--dst-type") {
     const on = DESTINATION_TYPES.find(it => it.toUpperCase() === value);
     if (on) return { on, not };

@@ -1,14 +1,17 @@
 import { describe, expect, test } from "bun:test";
-import type { Conflict } from "../../src/conflicts/conflict.ts";
-import { exemptions, judge } from "../../src/conflicts/judge.ts";
+import { type Conflict, effectText } from "../../src/conflicts/conflict.ts";
+import { exemptions } from "../../src/conflicts/exemptions.ts";
+import { judge } from "../../src/conflicts/judge.ts";
+import { ourSide } from "../../src/conflicts/judged.ts";
 import { Cidr } from "../../src/net/cidr.ts";
 import type { TraceableRule } from "../../src/net/trace.ts";
+import type { Policy } from "../../src/policy/policy.ts";
 import { policy } from "../policies.ts";
 import { natHook } from "./hooks.ts";
 
 const MEANT = policy({ keep: ["10.0.0.0/8", "192.168.0.0/16"] });
 
-/** Of each rule that translates: what it exposes, or why it exposes nothing. */
+/** For each rule that translates: the CIDRs that it exposes, or why it exposes none. */
 function found(lines: string, meant = MEANT, about: Parameters<typeof natHook>[1] = {}): string[] {
   return judge([natHook(lines, about)], meant, "nftables").map(summary);
 }
@@ -18,8 +21,8 @@ function summary({ kind, owner, exposes, exempts = [], only, certain }: Conflict
   return `${owner}: ${what || "nothing"}${only === undefined ? "" : `, ${only}`}${certain ? "" : ", perhaps"}`;
 }
 
-describe("what spares connections is credited", () => {
-  test("by source and destination, as k3s' flannel", () => {
+describe("connections that earlier rules exempt are not exposed", () => {
+  test("by source and destination, as with flannel of k3s", () => {
     const rules = `
       -A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG
       -A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 -m comment --comment "flanneld masq" -j RETURN
@@ -38,12 +41,22 @@ describe("what spares connections is credited", () => {
       masqLinkLocal: true,
     });
     expect(found(rules, beyond)).toEqual(["flannel: 10.96.0.0/12", "flannel: nothing"]);
-    // From another node's Pods, which this one forwards, the first rule of theirs does not spare it.
+    // Flannel exempts only the Pods of its own node, and this node may forward connections of others.
     const any = policy({ keep: ["10.42.0.0/16"], masqLinkLocal: true });
     expect(found(rules, any)).toEqual(["flannel: 10.42.0.0/16", "flannel: 10.42.0.0/16"]);
+    const effect = (meant: Policy) => judge([natHook(rules)], meant, "nftables").map(effectText)[0];
+    expect(effect(any)).toBe(
+      "runs before ipmasq (priority 100) and catches connections from 10.42.0.0/16 except 10.42.0.0/24 to 10.42.0.0/16",
+    );
+    expect(effect(policy({ keep: ["10.42.0.0/16", "10.96.0.0/12"] }))).toBe(
+      "runs before ipmasq (priority 100) and catches connections from 10.42.0.0/16 to 169.254.0.0/16 10.42.0.0/16 (except from 10.42.0.0/24) 10.96.0.0/12",
+    );
+    expect(effect(policy({ keep: ["10.0.0.0/8"] }))).toEndWith(
+      "from 10.42.0.0/16 to 169.254.0.0/16 10.0.0.0/8",
+    );
   });
 
-  test("from the same source in front of the rule", () => {
+  test("by source, in front of the rule", () => {
     const spared = `
       -A POSTROUTING -s 10.1.0.0/24 -d 10.0.0.0/8 -j RETURN
       -A POSTROUTING -s 10.1.0.0/24 -j MASQUERADE`;
@@ -52,7 +65,7 @@ describe("what spares connections is credited", () => {
     expect(found(elsewhere)).toEqual(["unknown: 169.254.0.0/16 10.0.0.0/8 192.168.0.0/16"]);
   });
 
-  test("only in front of the rule, only if it surely matches, and only what is all in it", () => {
+  test("only in front of the rule, only if all connections match, and only whole CIDRs", () => {
     const masquerade = "-A POSTROUTING -s 172.17.0.0/16 -j MASQUERADE";
     const all = "unknown: 169.254.0.0/16 10.0.0.0/8 192.168.0.0/16";
     const spare = "-A POSTROUTING -d 10.0.0.0/8 -j ACCEPT";
@@ -70,7 +83,7 @@ describe("what spares connections is credited", () => {
     ]);
   });
 
-  test("along jumps: a RETURN leads back, an ACCEPT does not, and behind a goto nothing follows", () => {
+  test("along jumps: RETURN goes back, ACCEPT ends NAT, and a goto does not come back", () => {
     const last = "-A POSTROUTING -d 10.0.0.0/8 -j MASQUERADE";
     const inner = (jump: string, target: string) =>
       found(`-A POSTROUTING ${jump} A\n-A A -d 10.0.0.0/8 -j ${target}\n${last}`);
@@ -81,17 +94,17 @@ describe("what spares connections is credited", () => {
     expect(found(`-A POSTROUTING -j A\n-A A -j A\n-A A -d 10.1.0.0/16 -j SNAT --to-source 1.2.3.4`)).toEqual([
       "unknown: 10.0.0.0/8",
     ]);
-    // What may have returned before is not spared by what comes behind.
+    // A later ACCEPT does not exempt connections that may have returned before.
     const returned = `-A POSTROUTING -j A\n-A A -p tcp -j RETURN\n-A A -d 10.0.0.0/8 -j ACCEPT\n${last}`;
     expect(found(returned)).toEqual(["unknown: 10.0.0.0/8"]);
   });
 
-  test("by a rule that binds a connection to the address that it has", () => {
+  test("by a rule that binds a connection to its own address", () => {
     const rules = "-A POSTROUTING -d 10.0.0.0/8 -j NETMAP --to 0.0.0.0/0\n-A POSTROUTING -j MASQUERADE";
     expect(found(rules)).toEqual(["unknown: 169.254.0.0/16 192.168.0.0/16"]);
   });
 
-  test("what sourceCIDRs leaves out is not judged, and nonMasqueradeSourceCIDRs is", () => {
+  test("sources outside of sourceCIDRs are not judged, those in nonMasqueradeSourceCIDRs are", () => {
     const rules = "-A POSTROUTING -s 172.17.0.0/16 -d 203.0.113.0/24 -j MASQUERADE";
     expect(found(rules)).toEqual(["unknown: nothing"]);
     expect(
@@ -102,7 +115,7 @@ describe("what spares connections is credited", () => {
   });
 });
 
-describe("rules that need a mark are no conflict", () => {
+describe("rules that match only a mark are harmless", () => {
   test.each([
     ["-A POSTROUTING -m mark --mark 0x2000/0x2000 -j MASQUERADE", "packets with mark 0x2000/0x2000"],
     ["-A POSTROUTING -m mark --mark 0x1bd11 -j MASQUERADE", "packets with mark 0x1bd11"],
@@ -120,7 +133,7 @@ describe("rules that need a mark are no conflict", () => {
     expect(first).toMatchObject({ exposes: [], harmless: true, only });
   });
 
-  test("but those that leave marked ones alone are", () => {
+  test("rules that exclude a mark are conflicts", () => {
     const all = "169.254.0.0/16 10.0.0.0/8 192.168.0.0/16";
     expect(found("-A POSTROUTING -m mark ! --mark 0x1/0x1 -j MASQUERADE")).toEqual([`unknown: ${all}`]);
     expect(found("-A POSTROUTING -m mark --mark 0x0/0x1 -j MASQUERADE")).toEqual([`unknown: ${all}`]);
@@ -146,7 +159,7 @@ describe("rules for one family", () => {
   const four = "169.254.0.0/16 10.0.0.0/8";
   const six = "fe80::/10 fd00::/8";
 
-  test("in a table of both", () => {
+  test("in a table of both families", () => {
     expect(inet({ text: "masquerade", conditions: [], action: masquerade })).toEqual([
       `unknown: ${four} ${six}`,
     ]);
@@ -157,7 +170,7 @@ describe("rules for one family", () => {
     expect(only("ip", true)).toEqual([`unknown: ${six}`]);
   });
 
-  test("by an address of the family, also one that must not match", () => {
+  test("by an address of the family, negated or not", () => {
     const cidrs = [Cidr.literal("10.1.0.0/16")];
     for (const not of [false, true]) {
       const conditions = [{ on: "source", not, cidrs }] as const;
@@ -166,7 +179,7 @@ describe("rules for one family", () => {
   });
 });
 
-test("a table of our name in a family that is not ours", () => {
+test("a table with our name in a family outside of the policy is a conflict", () => {
   const masquerade: TraceableRule = { text: "masquerade", conditions: [], action: { does: "masquerade" } };
   const hook = (family: "ip" | "ip6" | "inet") =>
     natHook("", {
@@ -185,7 +198,7 @@ test("a table of our name in a family that is not ours", () => {
   expect(judged("ip6", policy({}, { enableIPv6: true }))).toEqual([]);
 });
 
-test("at our priority the base chain that came last runs first", () => {
+test("at our priority the base chain registered last runs first", () => {
   const runs = (registeredAfterUs: boolean) =>
     judge([natHook("-A POSTROUTING -j MASQUERADE", { priority: 101, registeredAfterUs })], MEANT, "nftables");
   expect(runs(true)).toMatchObject([{ runs: "before us" }]);
@@ -197,7 +210,7 @@ const OURS = `
   -A IP-MASQ-AGENT -d 10.0.0.0/8 -m comment --comment "ip-masq-agent: cluster-local traffic" -j RETURN
   -A IP-MASQ-AGENT -m comment --comment "ip-masq-agent: outbound traffic" -j MASQUERADE --random-fully`;
 
-test("our own chain is ours whichever backend is chosen; an ip-masq-agent's is not", () => {
+test("our own chain is ours with any backend, the chain of an ip-masq-agent is not", () => {
   expect(judge([natHook(OURS)], MEANT, "nftables")).toEqual([]);
   expect(judge([natHook(OURS)], MEANT, "iptables")).toEqual([]);
   expect(judge([natHook(OURS)], MEANT, undefined)).toEqual([]);
@@ -210,7 +223,7 @@ test("our own chain is ours whichever backend is chosen; an ip-masq-agent's is n
   ]);
 });
 
-test("in the table of our own jump rules run before us or after us as they stand", () => {
+test("rules in the table of our jump run before or after ours by their position", () => {
   const rules = `-A POSTROUTING -s 10.1.0.0/16 -j MASQUERADE${OURS}\n-A POSTROUTING -s 10.2.0.0/16 -j MASQUERADE`;
   expect(
     judge([natHook(rules)], MEANT, "iptables").map(({ rule, runs }) => [rule.slice(15, 29), runs]),
@@ -220,16 +233,29 @@ test("in the table of our own jump rules run before us or after us as they stand
   ]);
 });
 
-describe("exemptions from what we masquerade", () => {
+describe("exemptions from NAT", () => {
   const exempt = (rules: string, meant = MEANT, about = {}) =>
-    exemptions([natHook(rules, about)], meant, "nftables").map(summary);
+    exemptions([natHook(rules, about)], ourSide(meant, "nftables")).map(summary);
 
   test.each([
     ["-A POSTROUTING -d 198.51.100.0/24 -j ACCEPT", "198.51.100.0/24"],
     ["-A POSTROUTING -d 198.51.100.0/24 -j RETURN", "198.51.100.0/24"],
     ["-A POSTROUTING -s 10.244.9.0/24 -j ACCEPT", "0.0.0.0/0"],
     ["-A POSTROUTING -m mark --mark 0x1 -j ACCEPT", "0.0.0.0/0, packets with mark 0x1"],
-    ["-A POSTROUTING -p esp -j ACCEPT", "0.0.0.0/0"],
+    ["-A POSTROUTING -p esp -j ACCEPT", "0.0.0.0/0, esp packets"],
+    [
+      "-A POSTROUTING -p udp -m udp --dport 500 -j ACCEPT",
+      "0.0.0.0/0, udp packets with destination port 500",
+    ],
+    [
+      "-A POSTROUTING -p udp -m multiport --dports 500,4500:4501 -m mark --mark 0x1 -j ACCEPT",
+      "0.0.0.0/0, udp packets with destination port 500,4500-4501 and mark 0x1",
+    ],
+    [
+      "-A POSTROUTING -p tcp -m tcp ! --dport 80 -j RETURN",
+      "0.0.0.0/0, tcp packets with destination port other than 80",
+    ],
+    ["-A POSTROUTING -p udp -m udp --sport 500 -j ACCEPT", "0.0.0.0/0, udp packets, perhaps"],
     ["-A POSTROUTING -j A\n-A A -d 198.51.100.0/24 -j ACCEPT", "198.51.100.0/24"],
     ["-A POSTROUTING -d 198.51.100.0/24 -g A\n-A A -j RETURN", "198.51.100.0/24"],
     ["-A POSTROUTING -m set --match-set vpn dst -j ACCEPT", "0.0.0.0/0, perhaps"],
@@ -248,21 +274,21 @@ describe("exemptions from what we masquerade", () => {
     "-A POSTROUTING -m addrtype --dst-type LOCAL -j ACCEPT",
     "-A POSTROUTING -d 198.51.100.0/24 -j MASQUERADE\n-A POSTROUTING -d 198.51.100.0/24 -j ACCEPT",
     "-A POSTROUTING -d 198.51.100.0/24 -j NETMAP --to 0.0.0.0/0",
-    // The rules of a CNI plugin with ipMasq, whose Pods' network is kept anyway.
+    // A CNI plugin with ipMasq: the policy keeps the Pod network anyway.
     `-A POSTROUTING -s 10.244.1.2/32 -j CNI-0123456789abcdef01234567
      -A CNI-0123456789abcdef01234567 -d 10.244.0.0/16 -j ACCEPT
      -A CNI-0123456789abcdef01234567 ! -d 224.0.0.0/4 -j MASQUERADE`,
-    // kube-proxy's returns lead back to POSTROUTING.
+    // kube-proxy's RETURN goes back to POSTROUTING.
     `-A POSTROUTING -j KUBE-POSTROUTING
      -A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
      -A KUBE-POSTROUTING -j MASQUERADE`,
-    // Behind our own jump.
+    // After our own jump.
     `${OURS}\n-A POSTROUTING -d 198.51.100.0/24 -j ACCEPT`,
   ])("none: %s", rules => {
     expect(exempt(rules)).toEqual([]);
   });
 
-  test("none of what the policy does not masquerade", () => {
+  test("exemptions of kept connections do not count", () => {
     const rules = "-A POSTROUTING -s 172.17.0.0/16 -j ACCEPT";
     expect(exempt(rules, policy({ sources: ["10.244.0.0/16"] }))).toEqual([]);
     expect(exempt(rules, policy({ spared: ["172.16.0.0/12"] }))).toEqual([]);
@@ -270,7 +296,7 @@ describe("exemptions from what we masquerade", () => {
     expect(exempt("-A POSTROUTING -o eth1 -j ACCEPT", policy({ interfaces: ["eth*"] }))).toHaveLength(1);
   });
 
-  test("in IPv6, as far as it is on", () => {
+  test("IPv6 counts only if it is enabled", () => {
     const six = policy({ keep: ["fd00::/8"] }, { enableIPv6: true });
     const judged = (rules: string, meant = six) => exempt(rules, meant, { family: "ip6" });
     expect(judged("-A POSTROUTING -d 2001:db8:1::/48 -j ACCEPT")).toEqual([
@@ -283,28 +309,34 @@ describe("exemptions from what we masquerade", () => {
     expect(judged("-A POSTROUTING -d 2001:db8:1::/48 -j NETMAP --to ::/0")).toEqual([]);
   });
 
-  test("in a base chain of another table they never had an effect", () => {
+  test("an ACCEPT in a base chain of another table has no effect", () => {
     const rules = "-A POSTROUTING -d 198.51.100.0/24 -j ACCEPT";
     expect(exempt(rules, MEANT, { tool: "nft", table: "other", priority: 99 })).toEqual([]);
   });
 
-  test("with what to do about it; beside iptables they are harmless", () => {
+  test("the remedy names config keys; with the iptables backend they are harmless", () => {
     const rules = "-A POSTROUTING -d 198.51.100.0/24 -j ACCEPT";
-    const [it] = exemptions([natHook(rules)], MEANT, "nftables");
+    const [it] = exemptions([natHook(rules)], ourSide(MEANT, "nftables"));
     expect(it).toMatchObject({
       harmless: false,
       remedy:
         "start the agent with --backend=iptables, where the rule takes effect, or add 198.51.100.0/24 to nonMasqueradeCIDRs",
     });
-    expect(exemptions([natHook(rules)], MEANT, "iptables")).toMatchObject([{ harmless: true }]);
-    const [source] = exemptions([natHook("-A POSTROUTING -s 10.244.9.0/24 -j ACCEPT")], MEANT, "nftables");
+    expect(exemptions([natHook(rules)], ourSide(MEANT, "iptables"))).toMatchObject([{ harmless: true }]);
+    const [source] = exemptions(
+      [natHook("-A POSTROUTING -s 10.244.9.0/24 -j ACCEPT")],
+      ourSide(MEANT, "nftables"),
+    );
     expect(source?.remedy).toEndWith("or add 10.244.9.0/24 to nonMasqueradeSourceCIDRs");
-    const [marked] = exemptions([natHook("-A POSTROUTING -m mark --mark 1 -j ACCEPT")], MEANT, "nftables");
+    const [marked] = exemptions(
+      [natHook("-A POSTROUTING -m mark --mark 1 -j ACCEPT")],
+      ourSide(MEANT, "nftables"),
+    );
     expect(marked?.remedy).toBe("start the agent with --backend=iptables, where the rule takes effect");
   });
 });
 
-test("long lists take time in proportion to their length", () => {
+test("the time for long lists grows in proportion to their length", () => {
   const keep = Array.from(
     { length: 20_000 },
     (_, i) => `172.${16 + (i >> 13)}.${(i >> 5) & 255}.${(i & 31) * 8}/30`,
@@ -329,7 +361,7 @@ test("a long list beside the chains of many Pods", () => {
   expect(all[0]).toMatchObject({ exposes: { length: 100 }, andMore: true });
 });
 
-test("chains that lead to each other in exponentially many ways come to an end", () => {
+test("chains with exponentially many ways end, and are reported as cut short", () => {
   const chains = Array.from({ length: 15 }, (_, i) =>
     `-A C${i} -j C${i + 1}\n-A C${i} -p tcp -j C${i + 1}\n`.repeat(2),
   );
@@ -339,7 +371,7 @@ test("chains that lead to each other in exponentially many ways come to an end",
   expect(cut[0]).toBe("POSTROUTING");
 });
 
-test("rules that are followed to their end are not said to be cut short", () => {
+test("rules that are followed to their end are not reported as cut short", () => {
   const cut: string[] = [];
   judge([natHook("-A POSTROUTING -j MASQUERADE")], MEANT, "nftables", ({ base }) => cut.push(base));
   expect(cut).toEqual([]);

@@ -2,18 +2,22 @@ import { expect, test } from "bun:test";
 import { readFile } from "node:fs/promises";
 import { OWNERS, ownerOf } from "../../src/conflicts/owners.ts";
 
-test("each owner stands in the troubleshooting guide, with its remedy", async () => {
-  const guide = await readFile("docs/troubleshooting.md", "utf8");
-  for (const { owner, remedy } of OWNERS) expect(guide).toContain(`| ${owner} | ${remedy} |`);
+test("the troubleshooting guide lists every owner, what its rules do and the remedy", async () => {
+  const guide = new Set((await readFile("docs/troubleshooting.md", "utf8")).split("\n"));
+  const rows = OWNERS.map(({ owner, means, remedy }) => `| ${owner} | ${means} | ${remedy} |`);
+  expect(rows.filter(row => !guide.has(row))).toEqual([]);
 });
 
-test("the nearest name counts, and a comment before all names", () => {
-  const owner = (names: string[], comment?: string) => ownerOf(names, comment).owner;
-  expect(owner(["FLANNEL-POSTRTG", "POSTROUTING"])).toBe("flannel");
-  expect(owner(["POSTROUTING"])).toBe("unknown");
-  expect(owner(["docker0", "FLANNEL-POSTRTG"])).toBe("docker");
-  expect(owner(["POSTROUTING"], "kubesolo: pod masquerade")).toBe("kubesolo");
-  expect(owner(["KUBE-POSTROUTING"])).toBe("kube-proxy or kubelet");
-  expect(owner(["KUBE-VIP-EGRESS"])).toBe("kube-vip");
-  expect(owner(["pstrt.lxdbr0", "lxd"])).toBe("incus or LXD");
+test.each<[string[], string, string]>([
+  [["FLANNEL-POSTRTG", "POSTROUTING"], "", "flannel"],
+  [["POSTROUTING"], "", "unknown"],
+  [["docker0", "FLANNEL-POSTRTG"], "", "docker"],
+  [["POSTROUTING"], "kubesolo: pod masquerade", "kubesolo"],
+  [["FLANNEL-POSTRTG"], "kubesolo: pod masquerade", "kubesolo"],
+  [["POSTROUTING"], "kubenet: SNAT for outbound traffic from cluster", "kubelet (kubenet)"],
+  [["KUBE-POSTROUTING"], "", "kube-proxy or kubelet"],
+  [["KUBE-VIP-EGRESS"], "", "kube-vip"],
+  [["pstrt.lxdbr0", "lxd"], "", "incus or LXD"],
+])("the owner of a rule by the names %j and the comment %j: %s", (names, comment, owner) => {
+  expect(ownerOf(names, comment).owner).toBe(owner);
 });

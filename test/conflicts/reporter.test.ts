@@ -20,7 +20,7 @@ function watched(waits = { settled: 20, between: 300 }) {
   return { state, lines, reporter: new ConflictReporter(state, log, waits) };
 }
 
-test("each rule is warned of once, and not more than a few", async () => {
+test("each conflict is logged once, and at most five at a time", async () => {
   const { state, lines, reporter } = watched();
   await reporter.look();
   expect([state.conflicts.length, lines.length]).toEqual([0, 0]);
@@ -37,7 +37,7 @@ test("each rule is warned of once, and not more than a few", async () => {
   expect(lines.at(-1)).toContain("more foreign rules conflict with the policy; see ipmasq status more=45");
 });
 
-test("changes in bursts make one look, and not one after the other", async () => {
+test("a burst of changes leads to one look", async () => {
   const { state, reporter } = watched();
   await output(["nft", `${THEIRS}; add rule ip theirs c ip daddr 10.1.0.0/16 masquerade`]);
   for (let i = 0; i < 100; i++) reporter.soon();
@@ -51,7 +51,7 @@ test("changes in bursts make one look, and not one after the other", async () =>
   expect(state.conflicts).toHaveLength(0);
 });
 
-test("only changes of chains that matter lead to a look", async () => {
+test("only changes of visited chains lead to a look", async () => {
   const { state, reporter } = watched({ settled: 0, between: 0 });
   await output(["nft", `${THEIRS}; add chain ip theirs inner; add rule ip theirs c jump inner`]);
   await reporter.look();
@@ -68,7 +68,7 @@ test("only changes of chains that matter lead to a look", async () => {
   }
 });
 
-test("a look that is under way is waited for, and fails nobody", async () => {
+test("a second caller joins the current look", async () => {
   const { state, reporter } = watched();
   await output(["nft", `${THEIRS}; add rule ip theirs c ip daddr 10.1.0.0/16 masquerade`]);
   expect(reporter.look()).toBe(reporter.look());
@@ -76,7 +76,7 @@ test("a look that is under way is waited for, and fails nobody", async () => {
   expect(state.conflicts).toHaveLength(1);
 });
 
-test("what cannot be read is warned of once", async () => {
+test("a failure to read is logged once", async () => {
   const { state, lines, reporter } = watched();
   const path = process.env.PATH;
   const folder = await mkdtemp(join(tmpdir(), "ipmasq-nft-"));
@@ -90,5 +90,5 @@ test("what cannot be read is warned of once", async () => {
   }
   expect(state.conflicts).toEqual([]);
   expect(lines).toHaveLength(1);
-  expect(lines[0]).toContain("some foreign rules cannot be read, so conflicts may be missed");
+  expect(lines[0]).toContain("cannot read some foreign rules; conflicts may be missing");
 });

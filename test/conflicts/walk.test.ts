@@ -6,7 +6,7 @@ import { walk } from "../../src/conflicts/walk.ts";
 import { Cidr } from "../../src/net/cidr.ts";
 import type { Action, Condition, TraceableRule } from "../../src/net/trace.ts";
 
-/** Addresses 10.0.0.0 to 10.0.0.7, of which connections in these tests have both. */
+/** Sources and destinations in these tests are 10.0.0.0 to 10.0.0.7. */
 const FIRST = 0x0a000000n;
 const ADDRESSES = [0n, 1n, 2n, 3n, 4n, 5n, 6n, 7n];
 
@@ -20,7 +20,7 @@ const plain = fc.record({
   cidrs: fc.array(block, { minLength: 1, maxLength: 2 }),
 });
 
-/** Where the rules of a chain may lead, and what else they may do, the likelier ones named twice. */
+/** The actions of rules in each chain. Those listed twice are more likely. */
 const ACTIONS: Readonly<Record<string, readonly Action[]>> = {
   base: [
     ...["a", "b"].flatMap(to => [
@@ -38,7 +38,7 @@ const ACTIONS: Readonly<Record<string, readonly Action[]>> = {
   b: (["masquerade", "accept", "return", "return", "bind"] as const).map(does => ({ does })),
 };
 
-/** @param condition what rules may ask */
+/** @param condition the conditions of rules */
 function rules(
   condition: fc.Arbitrary<Condition>,
 ): fc.Arbitrary<ReadonlyMap<string, readonly TraceableRule[]>> {
@@ -53,11 +53,11 @@ function rules(
 interface Connection {
   readonly destination: bigint;
   readonly source: bigint;
-  /** Whether a condition that is not understood holds for it. */
+  /** Whether conditions that are not understood hold for it. */
   readonly odd: boolean;
 }
 
-/** The rule at which a connection ends its way, one packet at a time, as the kernel does it. */
+/** The rule that ends NAT for a connection, found one packet at a time as in the kernel. */
 function end(
   chains: ReadonlyMap<string, readonly TraceableRule[]>,
   connection: Connection,
@@ -90,14 +90,14 @@ function contains(region: Region, { destination, source }: Connection): boolean 
   return region.some(it => within(it.destinations, destination) && within(it.sources, source));
 }
 
-/** What both say of each rule that translates and each connection: `kernel` and `walk`. */
+/** For each connection, the translating rule that the kernel reaches, and those that the walk reaches. */
 function compared(chains: ReadonlyMap<string, readonly TraceableRule[]>) {
   const { found } = walk("base", chains, {
     family: "ip",
     from: [everything("ip")],
     marks: "none",
     closed: () => false,
-    wanted: "translations",
+    find: "translations",
   });
   const connections = ADDRESSES.flatMap(destination =>
     ADDRESSES.flatMap(source => [true, false].map(odd => ({ destination, source, odd }))),
@@ -110,7 +110,7 @@ function compared(chains: ReadonlyMap<string, readonly TraceableRule[]>) {
   });
 }
 
-test("connections come to the rules that they come to in the kernel", () => {
+test("the walk reaches the same rules as the kernel", () => {
   fc.assert(
     fc.property(rules(plain), chains => {
       for (const { kernel, arrivals } of compared(chains)) {
@@ -121,7 +121,7 @@ test("connections come to the rules that they come to in the kernel", () => {
   );
 });
 
-test("where a condition is not understood, none that may be caught is missed", () => {
+test("with conditions that are not understood, the walk misses no connection", () => {
   const any = fc.oneof(
     { weight: 3, arbitrary: plain },
     { weight: 1, arbitrary: fc.constant<Condition>({ on: "unknown" }) },

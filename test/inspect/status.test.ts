@@ -121,6 +121,7 @@ test("conflicts, with what to do; those that are harmless are only named", () =>
     runs: "before us",
     exposes: ["10.0.0.0/8"],
     sources: ["10.244.0.0/16"],
+    means: "masquerades traffic that leaves the Pod network",
     certain: true,
     harmless: false,
     remedy: "start flanneld without --ip-masq",
@@ -133,6 +134,7 @@ test("conflicts, with what to do; those that are harmless are only named", () =>
         ...rule,
         kind: "exempts",
         owner: "unknown",
+        means: undefined,
         exposes: [],
         exempts: ["198.51.100.0/24"],
         only: "packets with mark 0x1",
@@ -147,13 +149,13 @@ test("conflicts, with what to do; those that are harmless are only named", () =>
     "",
     "conflicts",
     "  flannel: -A FLANNEL-POSTRTG -j MASQUERADE (iptables-nft, table ip nat, chain FLANNEL-POSTRTG)",
-    "    runs before us (priority 100) and catches connections from 10.244.0.0/16 to 10.0.0.0/8",
-    "    start flanneld without --ip-masq",
+    "    runs before ipmasq (priority 100) and catches connections from 10.244.0.0/16 to 10.0.0.0/8",
+    "    flannel masquerades traffic that leaves the Pod network; start flanneld without --ip-masq",
     "  unknown: -A FLANNEL-POSTRTG -j MASQUERADE (iptables-nft, table ip nat, chain FLANNEL-POSTRTG)",
-    "    may exempt packets with mark 0x1 from 10.244.0.0/16 to 198.51.100.0/24 from NAT, but our rules masquerade them",
+    "    may exempt packets with mark 0x1 from 10.244.0.0/16 to 198.51.100.0/24 from NAT, but ipmasq masquerades them",
     "    start the agent with --backend=iptables",
     "",
-    "other NAT rules, harmless: kube-proxy, tailscale (only packets with mark 0x40000/0xff0000)",
+    "harmless NAT rules: kube-proxy, tailscale (only packets with mark 0x40000/0xff0000)",
   ]);
 });
 

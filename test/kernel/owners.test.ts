@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { output } from "../../lab/output.ts";
 import type { Conflict } from "../../src/conflicts/conflict.ts";
-import { readNatHooks } from "../../src/conflicts/foreign.ts";
 import { judge } from "../../src/conflicts/judge.ts";
+import { readNatHooks } from "../../src/conflicts/read.ts";
 import { policy } from "../policies.ts";
 
 const MEANT = policy({ keep: ["10.0.0.0/8", "192.168.0.0/16"] }, { enableIPv6: true });

@@ -1,0 +1,104 @@
+import { every, rangesOf } from "../net/ranges.ts";
+import type { Condition } from "../net/trace.ts";
+import type { Policy } from "../policy/policy.ts";
+import { type Conflict, MOST_NAMED } from "./conflict.ts";
+import { type Judged, type Ours, WHOLE } from "./judged.ts";
+import { isNat, type NatHook } from "./nat-hook.ts";
+import { isOwnChain, isOwnName } from "./own-rules.ts";
+import { isExpected, ownerOfRule } from "./owners.ts";
+import { everything, within } from "./region.ts";
+import { cidrTexts, packetText, ruleFacts } from "./rule-text.ts";
+import { type Arrival, walk } from "./walk.ts";
+
+/**
+ * Returns the foreign rules that exempt connections from NAT although the policy masquerades them: an ACCEPT, or in
+ * POSTROUTING itself a RETURN, in front of our jump in table `nat`. They end NAT for an ip-masq-agent's chain in the same
+ * table, but not for our own base chain at a later priority. Exemptions in other base chains affect only those chains
+ * (measured on kernel 6.18).
+ */
+export function exemptions(hooks: readonly NatHook[], ours: Ours): Conflict[] {
+  return hooks.flatMap(hook => exemptionsIn(hook, ours));
+}
+
+function exemptionsIn(hook: NatHook, ours: Ours): Conflict[] {
+  const { policy, families } = ours;
+  const judged = isNat(hook) && families.find(({ family }) => family === hook.family);
+  if (!judged) return [];
+  const { found } = walk(hook.base, hook.chains, {
+    family: judged.family,
+    from: [everything(judged.family)],
+    marks: "any",
+    find: "exemptions",
+    closed: isExpected,
+    stops: chain => isOwnName(chain, policy) || isOwnChain(hook, chain, policy),
+  });
+  return found
+    .filter(({ conditions, region }) => mayLeaveBy(conditions, policy) && judged.masquerades(region))
+    .map(arrival => exemption(hook, arrival, judged, ours));
+}
+
+/** Whether the output interfaces of a rule include one that the policy masquerades on. */
+function mayLeaveBy(conditions: readonly Condition[], { outputInterfaces }: Policy): boolean {
+  if (!outputInterfaces) return true;
+  return conditions.every(
+    it =>
+      it.on !== "out" || it.not || it.names.some(name => outputInterfaces.some(own => overlap(own, name))),
+  );
+}
+
+/** Whether two interface names can be the same, where `*` at the end stands for any characters. */
+function overlap(one: string, other: string): boolean {
+  const [a = "", b = ""] = [one, other].map(text => text.replace(/\*$/, ""));
+  return one === other || (one.endsWith("*") && b.startsWith(a)) || (other.endsWith("*") && a.startsWith(b));
+}
+
+function exemption(hook: NatHook, arrival: Arrival, judged: Judged, { backend }: Ours): Conflict {
+  const { conditions, certain } = arrival;
+  const destinations = exemptedCidrs(arrival, judged);
+  const exempts = destinations.length > 0 ? destinations : [WHOLE[judged.family]];
+  const sources = cidrTexts(conditions, "source");
+  const only = packetText(conditions);
+  return {
+    kind: "exempts",
+    owner: ownerOfRule(hook, arrival).owner,
+    ...ruleFacts(hook, arrival),
+    runs: "before us",
+    exposes: [],
+    exempts: exempts.slice(0, MOST_NAMED),
+    ...(sources.length > 0 && { sources: sources.slice(0, MOST_NAMED) }),
+    ...(only !== undefined && { only }),
+    certain,
+    harmless: backend === "iptables", // there the exemption takes effect
+    remedy: [
+      "start the agent with --backend=iptables, where the rule takes effect",
+      ...configKeys(arrival, destinations, sources).map(key => `or add ${key}`),
+    ].join(", "),
+  };
+}
+
+/** The destinations of a rule that contain connections that the policy masquerades. */
+function exemptedCidrs({ conditions, region }: Arrival, judged: Judged): string[] {
+  const sources = every(judged.family);
+  const cidrs = conditions.flatMap(it => (it.on === "destination" && !it.not ? it.cidrs : []));
+  const exempted = cidrs.filter(cidr =>
+    judged.masquerades(within(region, { destinations: rangesOf([cidr]), sources })),
+  );
+  return [...new Set(exempted.map(({ text }) => text))];
+}
+
+/** The config keys that exempt the same connections, if one can. */
+function configKeys(
+  { certain, conditions }: Arrival,
+  destinations: readonly string[],
+  sources: readonly string[],
+): string[] {
+  if (!certain || !conditions.every(({ on }) => IN_CONFIG.has(on))) return [];
+  if (sources.length === 0 && destinations.length > 0)
+    return [`${destinations.join(" ")} to nonMasqueradeCIDRs`];
+  if (destinations.length === 0 && sources.length > 0)
+    return [`${sources.join(" ")} to nonMasqueradeSourceCIDRs`];
+  return [];
+}
+
+/** Conditions that a config key can express, or that always hold for masqueraded connections. */
+const IN_CONFIG = new Set<Condition["on"]>(["destination", "source", "family", "local"]);

@@ -1,0 +1,30 @@
+import type { TraceableRule } from "../net/trace.ts";
+import type { TableFamily } from "../nft/json.ts";
+import { POSTROUTING } from "../xtables/save.ts";
+
+/** A base chain at postrouting that may translate source addresses, and the chains that it leads to. */
+export interface NatHook {
+  /** The program that can read it: iptables-nft cannot read a chain that contains native nft rules. */
+  readonly tool: "nft" | "iptables-nft" | "iptables-legacy";
+  readonly family: TableFamily;
+  readonly table: string;
+  /** The name of the base chain. */
+  readonly base: string;
+  /** Lower priorities run first. */
+  readonly priority: number;
+  /** Of base chains with the same priority, the one registered last runs first. True if unknown. */
+  readonly registeredAfterUs: boolean;
+  /** The chains that were read. Those of expected owners were not. */
+  readonly chains: ReadonlyMap<string, readonly TraceableRule[]>;
+}
+
+/** The base chain of iptables. */
+export const NAT = { table: "nat", name: POSTROUTING, prio: 100 } as const;
+
+/** The priority of our own base chain with the nftables backend. */
+export const OUR_PRIORITY = 101;
+
+/** Whether it is the base chain of iptables, which nft can write to as well. */
+export function isNat({ table, base, priority }: NatHook): boolean {
+  return table === NAT.table && base === NAT.name && priority === NAT.prio;
+}

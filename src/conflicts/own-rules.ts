@@ -1,0 +1,37 @@
+import type { Backend } from "../backends/backend.ts";
+import { isOwnText, ownChainNames, TABLE } from "../backends/ownership.ts";
+import type { Policy } from "../policy/policy.ts";
+import { NAT, type NatHook } from "./nat-hook.ts";
+
+/** Whether a table is ours, in a family of the policy. */
+export function isOwnTable(
+  { family, table }: Pick<NatHook, "family" | "table">,
+  { enabled }: Policy,
+): boolean {
+  return table === TABLE && enabled.some(it => it === family);
+}
+
+/** Whether a chain has the name of the policy's chain or of a helper chain. */
+export function isOwnName(chain: string, policy: Pick<Policy, "chain">): boolean {
+  return ownChainNames(policy.chain).includes(chain);
+}
+
+/** Whether ipmasq wrote the rules of a chain. The comments of ip-masq-agent differ. */
+export function isOwnChain({ chains }: NatHook, chain: string, policy: Policy): boolean {
+  const rules = chains.get(chain) ?? [];
+  return isOwnName(chain, policy) && rules.length > 0 && rules.every(({ text }) => isOwnText(text));
+}
+
+/**
+ * Returns a test for chains that `judge` does not need.
+ *
+ * @param backend our backend; undefined if none is chosen
+ */
+export function isOurs(
+  policy: Policy,
+  backend: Backend["name"] | undefined,
+): (family: NatHook["family"], table: string, chain: string) => boolean {
+  return (family, table, chain) =>
+    isOwnTable({ family, table }, policy) ||
+    (table === NAT.table && backend === "iptables" && isOwnName(chain, policy));
+}

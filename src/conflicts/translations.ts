@@ -1,0 +1,172 @@
+import { TABLE } from "../backends/ownership.ts";
+import type { Family } from "../net/cidr.ts";
+import type { TraceableRule } from "../net/trace.ts";
+import { type Conflict, MOST_NAMED } from "./conflict.ts";
+import { type Judged, keptWhole, type Ours } from "./judged.ts";
+import { type Caught, leftOut } from "./left-out.ts";
+import { isNat, NAT, type NatHook, OUR_PRIORITY } from "./nat-hook.ts";
+import { isOwnChain, isOwnName } from "./own-rules.ts";
+import { isExpected, type Owner, ownerOf, ownerOfRule, UNKNOWN } from "./owners.ts";
+import { everything } from "./region.ts";
+import { cidrTexts, markText, ruleFacts } from "./rule-text.ts";
+import { type Arrival, type WalkOptions, walk } from "./walk.ts";
+
+/** With more rules than this in one base chain, fewer CIDRs are named for each. */
+const FEW_RULES = 50;
+const MOST_NAMED_OF_MANY = 100;
+
+/** The facts about one rule from all families and all ways that lead to it. */
+interface Draft {
+  readonly arrivals: Arrival[];
+  /** Connections without a mark that reach the rule. */
+  readonly caught: Caught[];
+  /** CIDRs of the policy whose connections the rule catches. */
+  readonly exposes: Set<string>;
+  /** Whether it catches kept connections if their packets carry a mark. */
+  marked: boolean;
+  certain: boolean;
+}
+
+/**
+ * Returns the foreign rules of a base chain that translate source addresses.
+ *
+ * @param cutShort is called if the rules branch too often to follow all of them
+ */
+export function translations(hook: NatHook, ours: Ours, cutShort: (hook: NatHook) => void): Conflict[] {
+  if (hook.tool === "nft" && isExpected(hook.table)) return [unreadTable(hook)];
+  const { policy, backend } = ours;
+  const own = (chain: string) =>
+    isOwnChain(hook, chain, policy) || (backend === "iptables" && isOwnName(chain, policy));
+  const closed = (chain: string) => own(chain) || isExpected(chain);
+  const drafts = new Map<TraceableRule, Draft>();
+  const families: readonly Family[] = hook.family === "inet" ? ["ip", "ip6"] : [hook.family];
+  const judges = judgesOf(hook, ours.families);
+  for (const family of families) {
+    const arrivals = (marks: WalkOptions["marks"]) => {
+      const from = [everything(family)];
+      const { found, complete } = walk(hook.base, hook.chains, {
+        ...{ family, from, marks, closed, find: "translations" },
+      });
+      if (!complete) cutShort(hook);
+      return found.filter(({ chain }) => !own(chain));
+    };
+    const all = arrivals("any");
+    for (const arrival of all) {
+      const draft = draftOf(drafts, arrival.rule);
+      draft.arrivals.push(arrival);
+      draft.certain &&= arrival.certain;
+    }
+    const judged = judges.find(it => it.family === family);
+    if (!judged) continue;
+    const most = all.length > FEW_RULES ? MOST_NAMED_OF_MANY : MOST_NAMED;
+    for (const { chain, rule, region, certain } of arrivals("none")) {
+      if (closed(chain)) continue;
+      const draft = draftOf(drafts, rule);
+      for (const cidr of judged.keptBecauseOf(region, most)) draft.exposes.add(cidr);
+      draft.caught.push({ region, judged });
+      draft.certain &&= certain;
+    }
+    for (const { chain, rule, region } of all) {
+      if (!closed(chain)) draftOf(drafts, rule).marked ||= judged.keptBecauseOf(region, 1).length > 0;
+    }
+  }
+  const runs = order(hook, ours);
+  const most = drafts.size > FEW_RULES ? MOST_NAMED_OF_MANY : MOST_NAMED;
+  return [...drafts].flatMap(([rule, draft]) => translation(hook, draft, runs(rule), most));
+}
+
+function draftOf(drafts: Map<TraceableRule, Draft>, rule: TraceableRule): Draft {
+  const known = drafts.get(rule);
+  if (known) return known;
+  const draft: Draft = { arrivals: [], caught: [], exposes: new Set(), marked: false, certain: true };
+  drafts.set(rule, draft);
+  return draft;
+}
+
+/** A table of an expected owner, whose rules are not read. */
+function unreadTable(hook: NatHook): Conflict {
+  const { owner, means, remedy } = ownerOf([hook.table]);
+  const { family, table, base, priority } = hook;
+  const rule: TraceableRule = {
+    text: `table ${family} ${table}`,
+    conditions: [],
+    action: { does: "masquerade" },
+  };
+  return {
+    kind: "masquerades",
+    owner,
+    ...(means !== undefined && { means }),
+    ...ruleFacts(hook, { chain: base, rule }),
+    runs: priority < OUR_PRIORITY ? "before us" : "after us",
+    exposes: [],
+    certain: true,
+    harmless: true,
+    remedy,
+  };
+}
+
+/** A table with our name in a family outside of the policy must not translate anything. */
+function judgesOf({ family, table }: NatHook, families: readonly Judged[]): readonly Judged[] {
+  const own = families.filter(it => family === "inet" || it.family === family);
+  return table === TABLE && family !== "inet" && own.length === 0 ? [keptWhole(family)] : own;
+}
+
+function translation(hook: NatHook, draft: Draft, runs: Conflict["runs"], most: number): Conflict[] {
+  const { arrivals, exposes, marked, certain } = draft;
+  const [first] = arrivals;
+  if (!first) return [];
+  const known = ownerOfRule(hook, first);
+  const { expected = false, owner, means } = known;
+  const harmless = expected || exposes.size === 0;
+  const named = expected ? [] : [...exposes].slice(0, most);
+  const only = marked && exposes.size === 0 ? markText(hook, first) : undefined;
+  const sources = requiredSources(arrivals);
+  const except = leftOut(draft.caught, named, sources);
+  return [
+    {
+      kind: "masquerades",
+      owner,
+      ...(means !== undefined && { means }),
+      ...ruleFacts(hook, first),
+      runs,
+      exposes: named,
+      ...(exposes.size >= most && !expected && { andMore: true }),
+      ...(sources.length > 0 && { sources: sources.slice(0, MOST_NAMED) }),
+      ...(except.length > 0 && { except }),
+      ...(only !== undefined && { only }),
+      certain,
+      harmless,
+      remedy: remedyFor(known, harmless),
+    },
+  ];
+}
+
+/** The sources that the rule requires on every way; empty if it catches any source on one of them. */
+function requiredSources(arrivals: readonly Arrival[]): string[] {
+  const sources = arrivals.map(({ conditions }) => cidrTexts(conditions, "source"));
+  return sources.every(it => it.length > 0) ? [...new Set(sources.flat())] : [];
+}
+
+function remedyFor({ owner, remedy }: Owner, harmless: boolean): string {
+  return harmless && owner === UNKNOWN.owner
+    ? "leave it: it catches no connection that the policy keeps"
+    : remedy;
+}
+
+/** Returns whether a rule of the base chain runs before our rules or after them. */
+function order(hook: NatHook, { policy, backend }: Ours): (rule: TraceableRule) => Conflict["runs"] {
+  if (backend === "iptables" && isNat(hook)) {
+    const rules = hook.chains.get(hook.base) ?? [];
+    const jump = rules.findIndex(({ action }) => "to" in action && isOwnName(action.to, policy));
+    const family: Family = hook.family === "ip6" ? "ip6" : "ip";
+    const own = (chain: string) => isOwnName(chain, policy);
+    const { found } = walk(hook.base, hook.chains, {
+      ...{ family, from: [everything(family)], marks: "any", find: "translations", closed: own, stops: own },
+    });
+    const before = new Set(found.map(({ rule }) => rule));
+    return rule => (jump < 0 || before.has(rule) ? "before us" : "after us");
+  }
+  const ours = backend === "iptables" ? NAT.prio : OUR_PRIORITY;
+  const before = hook.priority < ours || (hook.priority === ours && hook.registeredAfterUs);
+  return () => (before ? "before us" : "after us");
+}
