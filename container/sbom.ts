@@ -1,6 +1,6 @@
 /**
- * `bun container/sbom.ts ROOT`: writes into the image's file system the bill of materials of all that is inside, as
- * JSON of CycloneDX, and the licences of what is in the binary. Debian's packages have theirs there already.
+ * `bun container/sbom.ts ROOT`: writes the image's bill of materials, as CycloneDX JSON, and the licences of the
+ * packages in the binary into the image's file system. `container/root` has written the licences of Debian's packages.
  */
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -12,7 +12,7 @@ import { parseControl } from "./control.ts";
 
 const SPEC = Spec.Version.v1dot6;
 
-/** Licences of a component of the binary, as CycloneDX' plugin for bundlers writes them; what is not read here stays. */
+/** The licences of a component in the binary, in the output of CycloneDX' bundler plugin. Other properties are kept. */
 const Declared = v.looseObject({ license: v.looseObject({ id: v.string() }) });
 const Found = v.looseObject({ license: v.looseObject({ text: v.looseObject({ content: v.string() }) }) });
 const Component = v.looseObject({
@@ -39,10 +39,11 @@ const text = JSON.stringify(
   1,
 );
 const refusal = await new Validation.JsonStrictValidator(SPEC).validate(text);
-if (refusal !== null) throw new Error(`not as CycloneDX' schema has it: ${JSON.stringify(refusal)}`);
+if (refusal !== null)
+  throw new Error(`the bill does not match CycloneDX' schema: ${JSON.stringify(refusal)}`);
 await Bun.write(join(folder, "ipmasq.cdx.json"), text);
 
-/** What the bundler takes into the binary, which is less than `npm install` brings. */
+/** The bill of the packages that the bundler includes, which are fewer than `npm install` installs. */
 async function bomOfBinary(): Promise<v.InferOutput<typeof Bom>> {
   const scratch = await mkdtemp(join(tmpdir(), "ipmasq-sbom-"));
   try {
@@ -78,7 +79,7 @@ function bun() {
   };
 }
 
-/** The packages by whose records scanners know them. */
+/** Debian's packages, by their records. */
 async function debian(root: string) {
   const records = join(root, "var/lib/dpkg/status.d");
   const { ID, VERSION_ID } = parseOsRelease(await Bun.file(join(root, "usr/lib/os-release")).text());
@@ -111,8 +112,8 @@ function parseOsRelease(text: string) {
 /** The licences of ipmasq and of the packages in its binary, with their texts. */
 function copyrightOf({ metadata, components }: v.InferOutput<typeof Bom>): string {
   const bunLicence = `https://github.com/oven-sh/bun/blob/bun-v${Bun.version}/LICENSE.md`;
-  return `/usr/bin/ipmasq is made of what follows, and of Bun ${Bun.version}: MIT; what Bun itself is made of, JavaScriptCore
-under LGPL-2 among it, and how to link that anew, says ${bunLicence}.
+  return `/usr/bin/ipmasq contains the components below and Bun ${Bun.version} (MIT). For the licences of Bun's own components,
+such as JavaScriptCore (LGPL-2), and how to relink it, see ${bunLicence}.
 
 ${[metadata.component, ...components].map(licence).join("\n")}`;
 }

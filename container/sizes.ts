@@ -1,6 +1,6 @@
 /**
- * `bun container/sizes.ts ROOT`: what an image's file system weighs, by what it is of, as a table. Fails if there is a
- * file in it for which nothing answers.
+ * `bun container/sizes.ts ROOT`: prints the size of an image's file system by component. Fails if a file belongs to no
+ * component.
  */
 import { existsSync } from "node:fs";
 import { lstat } from "node:fs/promises";
@@ -26,7 +26,7 @@ const rows = [...all, ["all", all.reduce((sum, [, size]) => sum + size, 0)] as c
 process.stdout.write("| what | kB |\n|---|---:|\n");
 for (const [what, size] of rows) process.stdout.write(`| ${what} | ${kilobytes(size)} |\n`);
 
-/** The packages that files are of, with their versions, by the records that `container/root` wrote. */
+/** The package and version of each file, from the records that `container/root` wrote. */
 async function ownersOf(root: string): Promise<Map<string, string>> {
   const owners = new Map<string, string>();
   for await (const record of new Bun.Glob("*.md5sums").scan({ cwd: join(root, RECORDS) })) {
@@ -44,7 +44,7 @@ function ownOwner(path: string): string {
   if (path.startsWith(`${RECORDS}/`)) return "records of the packages, for scanners";
   if (/^usr\/(sbin\/ip6?tables|lib(64)?\/ld-)|^etc\/os-release$|^(bin|sbin|lib|lib64)$/.test(path))
     return "links";
-  throw new Error(`${path}: of what is it?`);
+  throw new Error(`${path} belongs to no known component`);
 }
 
 async function bunSize(root: string): Promise<number> {

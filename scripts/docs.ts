@@ -1,4 +1,4 @@
-/** `npm run docs`: writes what in docs/ is made from the code and from kept results. */
+/** `npm run docs`: writes the generated files of docs/, from the code and from stored results. */
 import { join } from "node:path";
 import { jsonSchemas } from "../src/inspect/json-schema.ts";
 import { writeCompatibility } from "../test/long/compatibility.ts";

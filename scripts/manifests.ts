@@ -1,4 +1,4 @@
-/** `npm run manifests`: writes what in deploy/ is made from the rest of it, and from the code. */
+/** `npm run manifests`: writes the generated files of deploy/. */
 import { join } from "node:path";
 import { parse, stringify } from "yaml";
 import { output } from "../lab/output.ts";
@@ -17,7 +17,7 @@ export async function prometheusRule(): Promise<string> {
     labels: { "k8s-app": "ip-masq-agent" },
   };
   const rule = { apiVersion: "monitoring.coreos.com/v1", kind: "PrometheusRule", metadata, spec: { groups } };
-  const comment = "# Made from deploy/monitoring/rules.yaml by npm run manifests.";
+  const comment = "# Generated from deploy/monitoring/rules.yaml by npm run manifests.";
   return `${comment}\n${stringify(rule, { lineWidth: 0 })}`;
 }
 

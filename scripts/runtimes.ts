@@ -1,14 +1,14 @@
-/** Bun's executables for every platform of a release: most of each binary is one of them. */
+/** Bun's executables for each platform of a release. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { $ } from "bun";
 import lock from "../package-lock.json";
 import { cached } from "../test/debian/cache.ts";
 
-/** The version that `package-lock.json` has. */
+/** The version in `package-lock.json`. */
 export const BUN_VERSION = lock.packages["node_modules/bun"].version;
 
-/** The platforms as Bun names them, those without `musl` being for glibc, and the packages that bring it. */
+/** Platforms by Bun's names, and their npm packages. Names without `musl` are for glibc. */
 const PLATFORMS = [
   { platform: "linux-x64", name: "@oven/bun-linux-x64" },
   { platform: "linux-x64-musl", name: "@oven/bun-linux-x64-musl" },
@@ -18,20 +18,20 @@ const PLATFORMS = [
 
 export interface Runtime {
   readonly platform: (typeof PLATFORMS)[number]["platform"];
-  /** The path of Bun for it. */
+  /** Path of Bun for this platform. */
   readonly executable: string;
 }
 
 /**
- * Returns all of them. npm brings them once (150 MB, 5 s) into `.cache`, since those for other platforms have no
- * place in `node_modules`, and holds them to the checksums of `package-lock.json`.
+ * Returns Bun for each platform. npm downloads them once (150 MB, 5 s) into `.cache`, because `node_modules` has only
+ * the one for this machine, and verifies the checksums of `package-lock.json`.
  *
- * @throws Error if npm does not bring them, which npm then explains
+ * @throws Error if the download fails; npm prints the reason
  */
 export async function fetchRuntimes(): Promise<Runtime[]> {
   const top = await cached(`bun-${BUN_VERSION}`, async directory => {
     const dependencies = Object.fromEntries(PLATFORMS.map(({ name }) => [name, BUN_VERSION]));
-    // Not all that the lock file says of them: what is optional and of another platform makes npm 9 bring nothing at all.
+    // Only version and checksum: npm 9 skips packages that are marked as optional and for another platform.
     const locked = PLATFORMS.map(({ name }) => {
       const { version, integrity } = lock.packages[`node_modules/${name}`];
       return [`node_modules/${name}`, { version, integrity }];
@@ -42,12 +42,12 @@ export async function fetchRuntimes(): Promise<Runtime[]> {
     };
     await Bun.write(join(directory, "package.json"), JSON.stringify({ private: true, dependencies }));
     await Bun.write(join(directory, "package-lock.json"), JSON.stringify(packageLock));
-    // By force, since they are for other platforms than this machine is.
+    // --force, because the packages are for other platforms.
     await $`npm ci --force --ignore-scripts --no-audit --no-fund --loglevel=error`.cwd(directory);
   });
   return PLATFORMS.map(({ platform, name }) => {
     const executable = join(top, "node_modules", name, "bin/bun");
-    if (!existsSync(executable)) throw new Error(`${executable} is missing: remove ${top}, and build again`);
+    if (!existsSync(executable)) throw new Error(`${executable} is missing; remove ${top} and build again`);
     return { platform, executable };
   });
 }

@@ -1,12 +1,11 @@
 /**
- * `npm test`: lint, types, dead code, then all tests against the built binary and the real kernel. With arguments
- * (`npm test -- test/net`) only the tests in those files and folders; from the first one that begins with a dash on
- * they are options of `bun test`.
+ * `npm test`: lint, types, dead code, then all tests with the built binary and the real kernel. Arguments select files
+ * and folders (`npm test -- test/net`); the first argument that starts with a dash and all after it are options of
+ * `bun test`.
  *
- * Each file that needs the kernel runs in a process and in namespaces of its own (lab/isolate), several at a time, and
- * the files of `ALONE` and of test/long one after the other when nothing else runs. What takes minutes lies in test/long
- * and runs only when it is named (`npm run test:release`). Such a suite may have a `prepare.ts`, which runs before, outside of the
- * namespaces, where there is a network.
+ * Each file that needs the kernel runs in a process and in namespaces of its own (lab/isolate). Several files run at the
+ * same time; those in `ALONE` and in test/long run one by one at the end. Suites in test/long take minutes and run only
+ * if selected (`npm run test:release`). Their `prepare.ts` runs first, outside the namespaces, with network access.
  */
 import { existsSync } from "node:fs";
 import { open, readFile, rm } from "node:fs/promises";
@@ -14,10 +13,10 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { testCounts } from "../test/junit.ts";
 
-/** They count lost flows, or compare times; beside other programs they would tell of those. */
+/** Files that count lost flows or compare times, which other programs would distort. */
 const ALONE = ["test/kernel/lab.test.ts", "test/kernel/load.test.ts", "test/kernel/contested.test.ts"];
 
-/** The files that take longest, which therefore start first. */
+/** The slowest files, which start first. */
 const LONGEST = [
   "test/kernel/sync.test.ts",
   "test/kernel/verdict.test.ts",
@@ -32,10 +31,10 @@ const LONGEST = [
   "test/kernel/idle.test.ts",
 ];
 
-/** Tests wait as long as they compute: with one process more than cores, two cores are busy. */
+/** Number of processes. Tests wait about as long as they compute, so one more than cores keeps the cores busy. */
 const AT_ONCE = availableParallelism() + 1;
 
-/** For a test that does not say itself how long it may take. Bun's 5 s are too few on a busy machine. */
+/** Timeout of tests without their own. Bun's default of 5 s is too short on a busy machine. */
 const LIMIT_MS = 30_000;
 
 const ROOT = join(import.meta.dirname, "..");
@@ -76,7 +75,7 @@ if (failed.length > 0) process.stdout.write(`failed: ${failed.join(", ")}\n`);
 process.stdout.write(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped\n`);
 process.exitCode = counts.failed > 0 ? 1 : 0;
 
-/** Runs a program of node_modules/.bin as one check. */
+/** Runs a program of node_modules/.bin as a check. */
 async function check(name: string, ...argv: string[]): Promise<void> {
   const { exitCode, output, seconds } = await ended(argv);
   const ok = exitCode === 0;
@@ -85,20 +84,20 @@ async function check(name: string, ...argv: string[]): Promise<void> {
   process.stdout.write(`${output}${name}: ${ok ? "passed" : "failed"} (${seconds} s)\n`);
 }
 
-/** For the kernel tests, while there is a network. What cannot be had is their business. */
+/** Downloads tools for the kernel tests. Tests whose tools are missing report it themselves. */
 async function fetchTools(): Promise<void> {
   if (process.platform === "linux")
     process.stdout.write((await ended(["bun", "test/debian/fetch.ts"])).output);
 }
 
-/** Files that `bun test` runs in one process. */
+/** Files that run in one process. */
 type Job = readonly string[];
 
 async function tests(): Promise<void> {
   const files = await testFiles();
   if (files.length === 0) {
     counts.failed++;
-    process.stdout.write(`no test file is in ${paths.join(", ")}\n`);
+    process.stdout.write(`no test files in ${paths.join(", ")}\n`);
     return;
   }
   if (options.length > 0) return runJob(files);
@@ -113,7 +112,7 @@ async function tests(): Promise<void> {
   for (const file of alone) await runJob([file]);
 }
 
-/** The test files below the paths that were given, or all but those of test/long. */
+/** The test files under the given paths; without paths, all except test/long. */
 async function testFiles(): Promise<string[]> {
   const all = await Array.fromAsync(new Bun.Glob("test/**/*.test.ts").scan({ cwd: ROOT }));
   const wanted = paths.map(path => join(path, "."));
@@ -125,7 +124,7 @@ async function testFiles(): Promise<string[]> {
   return found.sort();
 }
 
-/** The longest first; the files that need no kernel together, for what takes longest of them is to start. */
+/** The slowest files first; all files that need no kernel in one job, because starting takes most of their time. */
 function jobs(files: readonly string[]): Job[] {
   const single = (file: string) => LONGEST.includes(file) || /^test\/(kernel|deploy)\//.test(file);
   const rank = (file: string) => (LONGEST.indexOf(file) + LONGEST.length + 1) % (LONGEST.length + 1);
@@ -134,7 +133,7 @@ function jobs(files: readonly string[]): Job[] {
   return [...separate.map(file => [file]), ...(quick.length > 0 ? [quick] : [])];
 }
 
-/** Runs a job, prints what it printed, and counts its tests. */
+/** Runs a job, prints its output, and counts its tests. */
 async function runJob(files: Job): Promise<void> {
   const report = join(tmpdir(), `ipmasq-test-${crypto.randomUUID()}.xml`);
   const isolated = process.platform === "linux" ? ["setpriv", "--pdeathsig=KILL", "lab/isolate"] : [];
@@ -146,7 +145,7 @@ async function runJob(files: Job): Promise<void> {
   ]);
   const summary = await readFile(report, "utf8").catch(() => "");
   await rm(report, { force: true });
-  // An option may be a pattern that leaves files without a test.
+  // An option can be a pattern that selects no test of a file.
   const ran = testCounts(summary, exitCode, options.length > 0 ? [] : files);
   counts.passed += ran.passed;
   counts.failed += ran.failed;
@@ -160,15 +159,15 @@ async function runJob(files: Job): Promise<void> {
 
 interface Ended {
   readonly exitCode: number;
-  /** On both standard output and standard error. */
+  /** Standard output and standard error. */
   readonly output: string;
-  /** How long it took, for people. */
+  /** Duration, formatted. */
   readonly seconds: string;
 }
 
 /**
- * Runs a program to its end, with node_modules/.bin in PATH, and returns what it printed. It has a process group of its
- * own, so that a signal to all of that group reaches neither this process nor other programs.
+ * Runs a program with node_modules/.bin in PATH, and returns its output. The program gets a process group of its own, so
+ * that a signal to the whole group does not reach this process or other programs.
  */
 async function ended(argv: readonly string[]): Promise<Ended> {
   const began = performance.now();

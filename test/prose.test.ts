@@ -10,15 +10,15 @@ const ROOT = join(import.meta.dir, "..");
 
 /** Files and folders that are checked. */
 const CHECKED = [
+  ".ci",
   ".github",
   "CHANGELOG.md",
   "README.md",
   "SECURITY.md",
-  "container/README.md",
-  "deploy/kubernetes/base",
-  "deploy/kubernetes/overlays",
-  "deploy/systemd",
+  "container",
+  "deploy",
   "docs",
+  "scripts",
   "src/agent",
   "src/cli",
   "src/main.ts",
