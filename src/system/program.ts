@@ -148,7 +148,8 @@ function start(argv: readonly string[], command: string, input: string | undefin
     const code = codeOf(error);
     const failed = (kind: FailureKind, what: string, remedy: string) =>
       new ProgramError(kind, command, what, remedy);
-    if (code === "ENOENT") throw failed("not-found", "is not installed", `is ${argv[0]} in PATH?`);
+    if (code === "ENOENT")
+      throw failed("not-found", "is not installed", `install ${argv[0]} or add it to PATH`);
     if (code === "EACCES" || code === "EPERM")
       throw failed("not-permitted", messageOf(error), `check that it is executable: ${argv[0]}`);
     throw failed("exhausted", messageOf(error), "check the limits of open files and processes");
