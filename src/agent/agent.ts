@@ -10,11 +10,10 @@ import { LastSaid } from "../system/last-said.ts";
 import { type FailureKind, failureKind } from "../system/program.ts";
 import { Backoff } from "./backoff.ts";
 import type { DesiredPolicy } from "./desired-policy.ts";
-import { driftOf } from "./drift.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { KernelAccess } from "./kernel-access.ts";
 import { type NodeLock, StandbyError } from "./node-lock.ts";
-import { Repairs } from "./repairs.ts";
+import { driftOf, Repairs } from "./repairs.ts";
 import { SyncQueue, type SyncRequest } from "./sync-queue.ts";
 import { fallbackText, Warnings } from "./warnings.ts";
 

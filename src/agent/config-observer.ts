@@ -1,6 +1,6 @@
 import { type Look, lookAtSources } from "../config/sources.ts";
 import { Completeness, type FileEvent, type WriteState } from "./completeness.ts";
-import { WriteStates } from "./write-states.ts";
+import { WriteStates } from "./writers.ts";
 
 /** A config that is not complete yet. */
 export interface Pending {

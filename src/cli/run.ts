@@ -1,6 +1,6 @@
 import { Agent } from "../agent/agent.ts";
 import { DesiredPolicy, type Settings } from "../agent/desired-policy.ts";
-import { cleanUpOnExit } from "../agent/exit-cleanup.ts";
+import { cleanUpOnExit } from "../agent/housekeeping.ts";
 import { NodeLock } from "../agent/node-lock.ts";
 import type { SyncRequest } from "../agent/sync-queue.ts";
 import { feedWatchdog } from "../agent/watchdog.ts";

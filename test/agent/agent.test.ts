@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from "bun:test";
-import { cleanUpOnExit } from "../../src/agent/exit-cleanup.ts";
+import { cleanUpOnExit } from "../../src/agent/housekeeping.ts";
 import type { FailureKind } from "../../src/system/program.ts";
 import { FakeAgent, settled } from "./fake-agent.ts";
 
