@@ -27,7 +27,7 @@ const LONGEST = [
   "test/kernel/faults.test.ts",
   "test/kernel/live.test.ts",
   "test/deploy/systemd.test.ts",
-  "test/observe/server.test.ts",
+  "test/observe/endpoints.test.ts",
   "test/kernel/idle.test.ts",
 ];
 

@@ -9,8 +9,8 @@ import { Failover } from "../backends/failover.ts";
 import { ConflictReporter } from "../conflicts/reporter.ts";
 import type { Listen } from "../net/listen.ts";
 import { AgentState } from "../observe/agent-state.ts";
+import type { EndpointOptions } from "../observe/endpoints.ts";
 import { createLog, type Log } from "../observe/log.ts";
-import type { ServerOptions } from "../observe/server.ts";
 import { policyOf } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
 import { aborted, within } from "../system/timing.ts";
@@ -113,8 +113,8 @@ async function runAgent({ flags, log, state, settings, choice, identity }: Setup
   const serve = listenOnce(flags.listen, stop, {
     state,
     log,
-    look,
-    refresh: async () => agent?.readCounters(),
+    findConflicts: look,
+    readCounters: async () => agent?.readCounters(),
     metricsCidrLimit: flags["metrics-cidr-limit"],
   });
   const watchdog = feedWatchdog(state, log);
@@ -148,10 +148,10 @@ const START: SyncRequest = { triggers: ["start"], by: undefined };
 function listenOnce(
   listen: Listen | "nowhere",
   stop: AbortSignal,
-  about: Omit<ServerOptions, "listen">,
+  about: Omit<EndpointOptions, "listen">,
 ): () => void {
   const start = async (address: Listen) => {
-    const { serve } = await import("../observe/server.ts");
+    const { serve } = await import("../observe/endpoints.ts");
     if (stop.aborted) return;
     const server = serve({ listen: address, ...about });
     stop.addEventListener("abort", () => server.stop());

@@ -16,7 +16,7 @@ test.each([
   ["GET / HTTP/1.1\r\nHost:\r\n\r\n", { method: "GET", path: "/" }],
   ["POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", { method: "POST", path: "/" }],
   [`GET / HTTP/1.1${HOST}GET /2 HTTP/1.1${HOST}`, { method: "GET", path: "/" }],
-])("%j is read", (text, request) => {
+])("%j is accepted", (text, request) => {
   expect(parseRequest(Buffer.from(text, "latin1"))).toEqual(request);
 });
 
@@ -51,13 +51,13 @@ test.each([
   expect(parseRequest(Buffer.from(text, "latin1"))).toMatchObject({ status, why: expect.any(String) });
 });
 
-test("as long as a right request has no end nothing is said of it", () => {
+test("an incomplete request is neither accepted nor refused", () => {
   const text = `GET /metrics HTTP/1.1\r\nHost: node:9469\r\nAccept: */*\r\n\r\n`;
   for (let i = 0; i < text.length; i++) expect(parseRequest(Buffer.from(text.slice(0, i)))).toBeUndefined();
   expect(parseRequest(Buffer.from(text))).toEqual({ method: "GET", path: "/metrics" });
 });
 
-test("bytes of any kind are read, refused or waited for", () => {
+test("any bytes are accepted, refused or incomplete", () => {
   const pieces = fc.constantFrom(
     "GET ",
     "/",

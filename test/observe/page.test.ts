@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import type { AgentState } from "../../src/observe/agent-state.ts";
+import { serve } from "../../src/observe/endpoints.ts";
 import { createLog } from "../../src/observe/log.ts";
 import { statusPage } from "../../src/observe/page.ts";
-import { serve } from "../../src/observe/server.ts";
 import type { Chroot } from "../debian/chroot.ts";
 import { policy } from "../policies.ts";
 import { programTest } from "../programs.ts";
@@ -78,8 +78,8 @@ await programTest(
     const served = { listen, state: full(), log: createLog("info", "text", line => log.push(line)) };
     const server = serve({
       ...served,
-      refresh: async () => {},
-      look: async () => {},
+      readCounters: async () => {},
+      findConflicts: async () => {},
       metricsCidrLimit: 1000,
     });
     while (log.length === 0) await Bun.sleep(1);

@@ -3,8 +3,8 @@ import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import type { Watch } from "../../src/backends/backend.ts";
 import type { AgentState } from "../../src/observe/agent-state.ts";
+import { serve } from "../../src/observe/endpoints.ts";
 import { createLog } from "../../src/observe/log.ts";
-import { serve } from "../../src/observe/server.ts";
 import { policy } from "../policies.ts";
 import { agentState, synced } from "./agent-states.ts";
 
@@ -14,8 +14,8 @@ afterEach(() => {
   stop = [];
 });
 
-/** A server on a port that the kernel chose, and what it logged. */
-async function start(state: AgentState, refresh = async () => {}, port = 0) {
+/** A server on a free port, and its log lines. */
+async function start(state: AgentState, readCounters = async () => {}, port = 0) {
   const lines: string[] = [];
   const log = createLog("info", "text", line => lines.push(line.replace(/^\S+ /, "").trimEnd()));
   stop.push(
@@ -23,8 +23,8 @@ async function start(state: AgentState, refresh = async () => {}, port = 0) {
       listen: { address: "127.0.0.1", port },
       state: state,
       log,
-      refresh,
-      look: async () => {},
+      readCounters,
+      findConflicts: async () => {},
       metricsCidrLimit: 1000,
     }),
   );
@@ -44,7 +44,7 @@ function inForce(): AgentState {
   return state;
 }
 
-test("ready is who has the policy in the kernel", async () => {
+test("/readyz succeeds while the kernel has the policy's rules", async () => {
   const state = agentState();
   const { get } = await start(state);
   const ready = async () => {
@@ -60,7 +60,7 @@ test("ready is who has the policy in the kernel", async () => {
   expect(await ready()).toEqual([503, "nft: permission denied\n"]);
 });
 
-test("alive is whose last sync is no older than three intervals", async () => {
+test("/healthz fails three resync intervals after the last sync", async () => {
   const state = inForce();
   const { get } = await start(state);
   expect((await get("/healthz")).status).toBe(200);
@@ -73,7 +73,7 @@ test("alive is whose last sync is no older than three intervals", async () => {
   expect((await get("/healthz")).status).toBe(200);
 });
 
-test("metrics and the page read the counters anew, but not for everyone who asks at once", async () => {
+test("metrics and page read the counters once for all simultaneous requests", async () => {
   let reads = 0;
   const { get } = await start(inForce(), async () => {
     reads++;
@@ -88,17 +88,17 @@ test("metrics and the page read the counters anew, but not for everyone who asks
   expect(answers[1]?.headers.get("content-type")).toBe("text/html; charset=utf-8");
 });
 
-test("counters that cannot be read are no reason to say nothing", async () => {
+test("/metrics responds although the counters cannot be read", async () => {
   const { get } = await start(inForce(), () => Promise.reject(new Error("nft is gone")));
   expect((await get("/metrics")).status).toBe(200);
 });
 
-test("what is not there, and what is not allowed", async () => {
+test("unknown paths get 404, other methods than GET and HEAD 405", async () => {
   const { get } = await start(inForce());
   const missing = await get("/metric");
   expect([missing.status, await missing.text()]).toEqual([
     404,
-    "nothing here; there are /healthz, /readyz, /metrics, /status, /\n",
+    "not found; available: /healthz, /readyz, /metrics, /status, /\n",
   ]);
   expect((await get("/toString")).status).toBe(404);
   expect((await get("/%2e%2e/etc/passwd")).status).toBe(404);
@@ -108,7 +108,7 @@ test("what is not there, and what is not allowed", async () => {
   expect([posted.status, posted.headers.get("allow")]).toEqual([405, "GET, HEAD"]);
 });
 
-test("a request whose Host is none is the fault of who asks", async () => {
+test("an invalid Host header gets 400", async () => {
   const { url } = await start(inForce());
   const socket = connect(Number(new URL(url).port), "127.0.0.1");
   socket.write("GET /healthz HTTP/1.1\r\nHost: [\r\n\r\n");
@@ -117,7 +117,7 @@ test("a request whose Host is none is the fault of who asks", async () => {
   expect(`${answer}`.split("\r\n")[0]).toBe("HTTP/1.1 400 Bad Request");
 });
 
-test("a port that is taken is an error in each resync interval, and served when it is free", async () => {
+test("a port in use is logged once per resync interval and served once it is free", async () => {
   const other = createServer();
   await new Promise<void>(resolve => other.listen(0, "127.0.0.1", resolve));
   const address = other.address();
@@ -135,7 +135,7 @@ test("a port that is taken is an error in each resync interval, and served when 
   expect((await get("/healthz")).status).toBe(200);
 }, 10_000);
 
-test("what goes wrong inside is answered with 500, and logged with its cause, once for many who ask", async () => {
+test("an internal error gets 500 and is logged once, with its cause", async () => {
   const state = inForce();
   const { get, lines } = await start(state);
   Object.defineProperty(state, "conflicts", {
@@ -148,15 +148,15 @@ test("what goes wrong inside is answered with 500, and logged with its cause, on
   expect(await answers[0]?.text()).toBe("internal error; see the log\n");
   expect(lines).toHaveLength(2);
   expect(lines[1]).toStartWith(
-    'ERROR an HTTP request failed inside ipmasq; please report this path=/status error="out of\\u001b[2J luck, at ',
+    'ERROR internal error in an HTTP request; please report this path=/status error="out of\\u001b[2J luck, at ',
   );
   expect((await get("/healthz")).status).toBe(200);
-  const metrics = await get("/metrics"); // of which one cannot be had
+  const metrics = await get("/metrics"); // without ipmasq_conflicts
   expect(metrics.status).toBe(200);
   expect(await metrics.text()).toContain("ipmasq_kernel_in_sync 1\n");
 });
 
-test("who says nothing, or says it slowly or too long, is let go, and others are served meanwhile", async () => {
+test("silent, slow and oversized requests are closed in time while others are served", async () => {
   const { url, get } = await start(inForce());
   const { port } = new URL(url);
   const open = () => connect(Number(port), "127.0.0.1");
