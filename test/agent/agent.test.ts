@@ -8,7 +8,7 @@ afterAll(() => void jest.useRealTimers());
 
 const KEEP = "nonMasqueradeCIDRs: [10.0.0.0/8]";
 const KEPT = "ip keeps 10.0.0.0/8 169.254.0.0/16";
-const IN_FORCE = 'INFO  policy in force chain=IP-MASQ-AGENT nonMasquerade="169.254.0.0/16 10.0.0.0/8"';
+const IN_FORCE = inForce("169.254.0.0/16 10.0.0.0/8");
 const APPLIED = "INFO  rules applied added=1 removed=0";
 const OTHER = { pid: 812, version: "0.1.0", since: "2026-11-26T08:15:00.000Z" };
 
@@ -18,6 +18,10 @@ async function running(config: string, work: (agent: FakeAgent) => Promise<void>
   await agent.start();
   await work(agent);
   await agent.end();
+}
+
+function inForce(cidrs: string): string {
+  return `INFO  policy in force chain=IP-MASQ-AGENT toPorts=any randomFully=yes nonMasqueradeCIDRs="${cidrs}"`;
 }
 
 test("it syncs at start, at each resync interval, at SIGHUP and when the config changes", () =>
@@ -44,7 +48,7 @@ test("it syncs at start, at each resync interval, at SIGHUP and when the config 
       IN_FORCE,
       APPLIED,
       IN_FORCE,
-      'INFO  policy in force chain=IP-MASQ-AGENT nonMasquerade="169.254.0.0/16 192.0.2.0/24"',
+      inForce("169.254.0.0/16 192.0.2.0/24"),
       `INFO  rules applied added=1 removed=1 firstAdded="ip keeps 169.254.0.0/16 192.0.2.0/24" firstRemoved="${KEPT}"`,
     ]);
   }));
