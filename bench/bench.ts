@@ -1,12 +1,12 @@
 /**
- * `npm run bench`: measures, prints tables, keeps the numbers in bench/results, and writes bench/README.md anew from
- * all that is there. With names of cases (`npm run bench -- reaction`) only those. Each runs by itself in namespaces of
- * its own; one that fails is told of, what it measured earlier stays, and the others go on. Exits with 1 then.
+ * `npm run bench`: measures all cases or the named ones (`npm run bench -- reaction`), keeps their figures in
+ * bench/results, and renders bench/README.md. Each case runs alone, in namespaces of its own. If one fails, its earlier
+ * result stays, the others go on, and the exit code is 1.
  */
 import { CASES } from "./cases.ts";
-import { report } from "./report.ts";
+import { writeReport } from "./report.ts";
 
-/** What no case takes longer than. */
+/** No case takes longer. */
 const LIMIT_MS = 400_000;
 
 const names = process.argv.slice(2);
@@ -25,7 +25,7 @@ for (const name of names.length > 0 ? names : Object.keys(CASES)) {
     killSignal: "SIGKILL",
   });
   const end = () => {
-    measuring.kill("SIGKILL"); // which ends all that runs in there
+    measuring.kill("SIGKILL"); // this ends everything inside lab/isolate
     process.exit(1);
   };
   const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
@@ -34,9 +34,10 @@ for (const name of names.length > 0 ? names : Object.keys(CASES)) {
   for (const signal of signals) process.off(signal, end);
   if (exitCode === 0) continue;
   failed.push(name);
-  const why = measuring.signalCode === null ? "" : `: it was killed, most likely after ${LIMIT_MS / 1000} s`;
+  const why =
+    measuring.signalCode === null ? "" : `: killed, most likely by the limit of ${LIMIT_MS / 1000} s`;
   process.stderr.write(`${name} failed${why}\n`);
 }
-await report();
+await writeReport();
 if (failed.length > 0) process.stderr.write(`failed: ${failed.join(", ")}\n`);
 process.exitCode = failed.length > 0 ? 1 : 0;

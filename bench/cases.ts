@@ -1,3 +1,4 @@
+import type { Case } from "./case.ts";
 import { change } from "./cases/change.ts";
 import { gap } from "./cases/gap.ts";
 import { idle } from "./cases/idle.ts";
@@ -7,10 +8,9 @@ import { size } from "./cases/size.ts";
 import { start } from "./cases/start.ts";
 import { sync } from "./cases/sync.ts";
 import { throughput } from "./cases/throughput.ts";
-import type { Benchmark } from "./result.ts";
 
-/** By their names, in the order in which they are measured. */
-export const CASES: Readonly<Record<string, () => Promise<Benchmark>>> = {
+/** In the order in which they are measured. */
+export const CASES: Readonly<Record<string, Case>> = {
   throughput,
   sync,
   change,

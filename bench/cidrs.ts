@@ -1,19 +1,22 @@
-/** So many blocks of 16 addresses inside of 10.0.0.0/8, of which no two touch, so that nobody can merge them. */
+/** Returns blocks of 16 addresses inside 10.0.0.0/8. No two touch, so nothing can merge them. */
 export function cidrs(count: number): string[] {
   return Array.from({ length: count }, (_, i) => `${address(i)}/28`);
 }
 
-/** An address in the block of that number. */
-export function addressIn(number: number): string {
-  return address(number, 9);
+/** Returns an address in the block of that index. */
+export function addressIn(index: number): string {
+  return address(index, 9);
 }
 
 /** An address in no block. */
 export const OUTBOUND = "203.0.113.7";
 
-/** Blocks lie 64 addresses apart: there is room for 262,144. */
-function address(number: number, last = 0): string {
-  const offset = 64 * number + last;
+/** The defaults of ip-masq-agent and ipmasq. */
+export const DEFAULTS = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"];
+
+/** Blocks are 64 addresses apart, so there is room for 262,144. */
+function address(index: number, last = 0): string {
+  const offset = 64 * index + last;
   return `10.${offset >> 16}.${(offset >> 8) & 255}.${offset & 255}`;
 }
 
@@ -22,11 +25,10 @@ export function inWords(size: number): string {
   return `${size.toLocaleString("en-US")} CIDRs`;
 }
 
-/** A sentence for each baseline that failed with a list. */
-export function shortfalls(
+/** One sentence per baseline that failed with a list, each after a space. */
+export function failures(
   all: readonly { readonly baseline: string; readonly size: number; readonly failure?: string }[],
-): string[] {
-  return all.flatMap(({ baseline, size, failure }) =>
-    failure === undefined ? [] : [`${baseline} does not get there with ${inWords(size)}: ${failure}.`],
-  );
+): string {
+  const failed = all.filter(({ failure }) => failure !== undefined);
+  return failed.map(it => ` ${it.baseline} failed with ${inWords(it.size)}: ${it.failure}.`).join("");
 }

@@ -1,44 +1,26 @@
 import { median, ratios, spread } from "./figure.ts";
 
-/** The same work, done in turns by ipmasq and by others. */
+/** The same work, done in turns by ipmasq and by others. One sample per round. */
 export interface Comparison {
-  /** As in `new UDP connections`. */
+  /** As in `Sync, first load, time`. */
   readonly what: string;
-  /** As in `64 CIDRs`: what is said of several of these is said in one sentence. */
+  /** As in `64 CIDRs`. */
   readonly at?: string;
   readonly better: "more" | "less";
-  readonly ours: Entry;
-  readonly others: readonly Entry[];
+  readonly ours: readonly number[];
+  readonly others: readonly (readonly [name: string, samples: readonly number[]])[];
 }
 
-export interface Entry {
-  readonly name: string;
-  /** One a round. */
-  readonly samples: readonly number[];
-}
-
-/** Another did the same work better. */
-export interface Lead {
-  readonly what: string;
-  readonly at: string;
-  readonly who: string;
-  /** How many times as good as ipmasq. */
-  readonly times: number;
-}
-
-/** Differences below this are nobody's lead, however steady they look. */
+/** A smaller difference is noise, even if it is steady. */
 const NOISE = 0.01;
 
-/** Who is ahead of ipmasq by more than the spread of the ratios of what was measured in turns. */
-export function leads(comparisons: readonly Comparison[]): Lead[] {
-  return comparisons.flatMap(({ what, at = "", better, ours, others }) =>
-    others.flatMap(({ name: who, samples }) => {
-      const rounds =
-        better === "more"
-          ? ratios(samples, ours.samples)
-          : ratios(ours.samples.slice(0, samples.length), samples);
+/** Returns who is ahead by more than the spread, and how many times as good they are; the best first. */
+export function leads({ better, ours, others }: Comparison): [name: string, times: number][] {
+  return others
+    .flatMap(([name, theirs]): [string, number][] => {
+      const rounds = better === "more" ? ratios(theirs, ours) : ratios(ours.slice(0, theirs.length), theirs);
       const times = median(rounds);
-      return times - 1 > Math.max(NOISE, spread(rounds)) ? [{ what, at, who, times }] : [];
-    }),
-  );
+      return times - 1 > Math.max(NOISE, spread(rounds)) ? [[name, times]] : [];
+    })
+    .sort(([, a], [, b]) => b - a);
 }

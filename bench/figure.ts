@@ -1,4 +1,4 @@
-/** The value below which the given share of all lies. */
+/** The value below which the given share of all values lies. */
 export function quantile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.min(Math.max(Math.ceil(share * sorted.length), 1), sorted.length) - 1] ?? Number.NaN;
@@ -8,12 +8,16 @@ export function median(values: readonly number[]): number {
   return quantile(values, 0.5);
 }
 
-/** How far the middle half of the values lies around the median, as a share of it: 0.02 is ± 2 %. */
+export function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+/** Half of the interquartile range, as a share of the median: 0.02 is ± 2 %. */
 export function spread(values: readonly number[]): number {
   return (quantile(values, 0.75) - quantile(values, 0.25)) / 2 / median(values);
 }
 
-/** Value by value, for what was measured in turns. */
+/** Divides value by value, for figures that were measured in turns. */
 export function ratios(values: readonly number[], references: readonly number[]): number[] {
   return values.flatMap((value, i) => {
     const reference = references[i];
@@ -21,7 +25,7 @@ export function ratios(values: readonly number[], references: readonly number[])
   });
 }
 
-/** With so many digits as the value is worth, and thousands apart. */
+/** Three significant digits, with separators of thousands. */
 export function number(value: number): string {
   if (!Number.isFinite(value)) return "–";
   if (value === 0) return "0";
@@ -29,7 +33,7 @@ export function number(value: number): string {
   return value.toLocaleString("en-US", { maximumFractionDigits: digits, maximumSignificantDigits: 3 });
 }
 
-/** Seconds, as ms below one second. */
+/** Seconds; below one second as ms. */
 export function duration(seconds: number): string {
   return seconds < 1 ? `${number(1000 * seconds)} ms` : `${number(seconds)} s`;
 }
@@ -38,7 +42,10 @@ export function megabytes(bytes: number): string {
   return `${number(bytes / 1e6)} MB`;
 }
 
-/** A share as `± 2 %`. */
-export function plusMinus(share: number): string {
-  return `± ${number(100 * share)} %`;
+export function percent(share: number): string {
+  return `${number(100 * share)} %`;
+}
+
+export function times(ratio: number): string {
+  return `${number(ratio)} times`;
 }

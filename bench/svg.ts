@@ -1,57 +1,81 @@
-import type { Chart, Series } from "./chart.ts";
 import { number } from "./figure.ts";
 
-const [WIDTH, HEIGHT] = [860, 420];
-/** What surrounds the plot: room for the names of the series is on the right. */
-const PLOT = { left: 76, top: 48, right: 230, bottom: 52 };
-const X = { from: PLOT.left, to: WIDTH - PLOT.right };
-const Y = { from: HEIGHT - PLOT.bottom, to: PLOT.top };
+/** Curves over two logarithmic axes. */
+export interface Chart {
+  /** Of its file, without `.svg`. */
+  readonly name: string;
+  readonly title: string;
+  /** What the axes count. */
+  readonly x: string;
+  readonly y: string;
+  readonly series: readonly Series[];
+}
 
-/** Ours are drawn thick, others thin; each colour is readable on white and on black. */
+interface Series {
+  readonly name: string;
+  /** Whether it belongs to ipmasq. */
+  readonly ours: boolean;
+  readonly points: readonly { readonly x: number; readonly y: number }[];
+}
+
+const [WIDTH, HEIGHT] = [860, 420];
+/** The right margin has room for the names. */
+const [LEFT, TOP, RIGHT, BOTTOM] = [76, 48, WIDTH - 230, HEIGHT - 52];
+
+/** Readable on white and on black. */
 const OURS = ["#2f81f7", "#8957e5", "#1f9d8b"];
 const OTHERS = ["#8b949e", "#bf8700", "#cf4a4a", "#a0785a", "#c04bb0", "#6e8b3d", "#d4743b"];
 
-/** Colours by the names of series, the same in all charts. */
-export function coloursOf(charts: readonly Chart[]): ReadonlyMap<string, string> {
-  const series = charts.flatMap(chart => chart.series);
-  const palette = (colours: readonly string[], ours: boolean) => {
-    const names = new Set(series.filter(it => it.ours === ours).map(({ name }) => name));
-    return Array.from(names, (name, i): [string, string] => [name, colours[i % colours.length] ?? ""]);
-  };
-  return new Map([...palette(OURS, true), ...palette(OTHERS, false)]);
-}
-
-/** Draws a chart with logarithmic axes, for light and for dark pages. */
-export function svg(chart: Chart, colours: ReadonlyMap<string, string>): string {
-  const points = chart.series.flatMap(({ points }) => points);
+/** Draws a chart for light and dark pages. */
+export function svg(chart: Chart): string {
+  const points = chart.series.flatMap(it => it.points);
   const x = scale(
     points.map(point => point.x),
-    X,
+    LEFT,
+    RIGHT,
   );
   const y = scale(
     points.map(point => point.y),
-    Y,
+    BOTTOM,
+    TOP,
   );
-  const coloured = chart.series
-    .toSorted((a, b) => Number(b.ours) - Number(a.ours))
-    .map((series): Painted => ({ series, colour: colours.get(series.name) ?? "" }));
-  const names = spaced(
-    coloured.map(({ series, colour }) => ({ series, colour, at: y.place(series.points.at(-1)?.y ?? 1) })),
-  );
+  const [ours, others] = [true, false].map(it => chart.series.filter(series => series.ours === it));
+  const painted = [
+    ...(ours ?? []).map((series, i) => ({ ...series, colour: OURS[i % OURS.length] ?? "" })),
+    ...(others ?? []).map((series, i) => ({ ...series, colour: OTHERS[i % OTHERS.length] ?? "" })),
+  ];
+  const curves = painted.map(({ colour, ...series }) => {
+    const at = series.points.map(point => [x.place(point.x), y.place(point.y)]);
+    const line = `<polyline points="${at.join(" ")}" stroke="${colour}" stroke-width="${series.ours ? 3 : 1.5}" fill="none"/>`;
+    const dots = at.map(
+      ([cx, cy]) => `<circle cx="${cx}" cy="${cy}" r="${series.ours ? 4 : 3}" fill="${colour}"/>`,
+    );
+    return line + dots.join("");
+  });
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="system-ui, sans-serif" font-size="12">
 <style>text { fill: #57606a } .grid { stroke: #8b949e; stroke-opacity: .25 } @media (prefers-color-scheme: dark) { text { fill: #adbac7 } }</style>
-<text x="${X.from}" y="22" font-size="15">${escaped(chart.title)}</text>
-${y.ticks.map(tick => line(X.from, y.place(tick), X.to, y.place(tick)) + text(X.from - 8, y.place(tick) + 4, number(tick), "end")).join("\n")}
-${x.ticks.map(tick => line(x.place(tick), Y.from, x.place(tick), Y.to) + text(x.place(tick), Y.from + 18, number(tick), "middle")).join("\n")}
-${text((X.from + X.to) / 2, HEIGHT - 12, chart.x, "middle")}
-${text(X.from - 8, PLOT.top - 10, chart.y, "end")}
-${coloured
-  .toReversed()
-  .map(({ series, colour }) => curve(series, colour, x, y))
-  .join("\n")}
-${names.map(({ series, colour, at }) => named(series, colour, at)).join("\n")}
+<text x="${LEFT}" y="22" font-size="15">${chart.title}</text>
+${y.ticks.map(tick => grid(LEFT, y.place(tick), RIGHT, y.place(tick)) + text(LEFT - 8, y.place(tick) + 4, number(tick), "end")).join("\n")}
+${x.ticks.map(tick => grid(x.place(tick), BOTTOM, x.place(tick), TOP) + text(x.place(tick), BOTTOM + 18, number(tick), "middle")).join("\n")}
+${text((LEFT + RIGHT) / 2, HEIGHT - 12, chart.x, "middle")}
+${text(LEFT - 8, TOP - 10, chart.y, "end")}
+${curves.toReversed().join("\n")}
+${legend(painted, y).join("\n")}
 </svg>
 `;
+}
+
+/** The names beside the ends of their curves, moved apart where they would overlap. */
+function legend(series: readonly (Series & { readonly colour: string })[], y: Scale): string[] {
+  let lowest = 0;
+  return series
+    .map(it => ({ ...it, at: y.place(it.points.at(-1)?.y ?? 1) }))
+    .sort((a, b) => a.at - b.at)
+    .map(it => {
+      lowest = Math.max(it.at, lowest + 15);
+      const weight = it.ours ? ' font-weight="600"' : "";
+      return `<circle cx="${RIGHT + 16}" cy="${lowest}" r="4" fill="${it.colour}"/><text x="${RIGHT + 26}" y="${lowest + 4}"${weight}>${it.name}</text>`;
+    });
 }
 
 interface Scale {
@@ -59,59 +83,20 @@ interface Scale {
   place(value: number): number;
 }
 
-/** From the power of ten below the smallest value to the one above the largest. */
-function scale(values: readonly number[], { from, to }: { from: number; to: number }): Scale {
+/** Covers whole powers of ten. */
+function scale(values: readonly number[], from: number, to: number): Scale {
   const low = Math.floor(Math.log10(Math.min(...values)));
   const high = Math.max(Math.ceil(Math.log10(Math.max(...values))), low + 1);
   return {
     ticks: Array.from({ length: high - low + 1 }, (_, i) => 10 ** (low + i)),
-    place: value => round(from + ((Math.log10(value) - low) / (high - low)) * (to - from)),
+    place: value => Math.round(10 * (from + ((Math.log10(value) - low) / (high - low)) * (to - from))) / 10,
   };
 }
 
-interface Painted {
-  readonly series: Series;
-  readonly colour: string;
-}
-
-/** Moves names apart that would lie on each other. */
-function spaced<T extends { at: number }>(names: readonly T[]): T[] {
-  let lowest = 0;
-  return names
-    .toSorted((a, b) => a.at - b.at)
-    .map(name => {
-      lowest = Math.max(name.at, lowest + 15);
-      return { ...name, at: lowest };
-    });
-}
-
-function curve({ points, ours }: Series, colour: string, x: Scale, y: Scale): string {
-  const at = points.map(point => `${x.place(point.x)},${y.place(point.y)}`);
-  const style = `stroke="${colour}" stroke-width="${ours ? 3 : 1.5}" fill="none"`;
-  const dots = at.map(place => {
-    const [cx, cy] = place.split(",");
-    return `<circle cx="${cx}" cy="${cy}" r="${ours ? 4 : 3}" fill="${colour}"/>`;
-  });
-  return `<polyline points="${at.join(" ")}" ${style}/>${dots.join("")}`;
-}
-
-function named({ name, ours }: Series, colour: string, at: number): string {
-  const weight = ours ? ' font-weight="600"' : "";
-  return `<circle cx="${X.to + 16}" cy="${at}" r="4" fill="${colour}"/><text x="${X.to + 26}" y="${at + 4}"${weight}>${escaped(name)}</text>`;
-}
-
-function line(x1: number, y1: number, x2: number, y2: number): string {
+function grid(x1: number, y1: number, x2: number, y2: number): string {
   return `<line class="grid" x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}"/>`;
 }
 
-function text(x: number, y: number, said: string, anchor: "middle" | "end"): string {
-  return `<text x="${x}" y="${y}" text-anchor="${anchor}">${escaped(said)}</text>`;
-}
-
-function escaped(text: string): string {
-  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
-}
-
-function round(value: number): number {
-  return Math.round(10 * value) / 10;
+function text(x: number, y: number, content: string, anchor: "middle" | "end"): string {
+  return `<text x="${x}" y="${y}" text-anchor="${anchor}">${content}</text>`;
 }

@@ -1,6 +1,6 @@
-import { duration, megabytes, number } from "./figure.ts";
+import { number } from "./figure.ts";
 
-/** A figure that the project targets, and what was measured of it. */
+/** A figure that the project targets. */
 export interface Target {
   readonly what: string;
   /** What ip-masq-agent needs for the same. */
@@ -8,54 +8,41 @@ export interface Target {
   readonly marks: readonly Mark[];
 }
 
-interface Mark {
-  /** What of it, where there are several. */
+export interface Mark {
+  /** Names the mark, if there are several. */
   readonly of?: string;
-  readonly unit: "s" | "bytes" | "times" | "share" | "";
-  readonly better: "more" | "less";
   readonly value: number;
-  /** Decides whether the work is done. */
+  /** Decides whether the work is done. A value of at most this is right; at least, if `more` is better. */
   readonly must?: number;
   /** Where the project wants to be. */
   readonly aim?: number;
+  readonly more?: boolean;
+  readonly show: (value: number) => string;
 }
 
-/** The cells of its rows, one a mark: what, peer, must, aim, measured, and what is to be said of it. */
+/** Returns one row per mark: what, peer, must, aim, measured, result. */
 export function targetRows({ what, peer, marks }: Target): string[][] {
   return marks.map((mark, i) => [
     [i === 0 ? what : "", mark.of].filter(Boolean).join(": "),
     i === 0 ? peer : "",
-    goal(mark, mark.must),
-    goal(mark, mark.aim),
-    shown(mark, mark.value),
-    said(mark),
+    ...[mark.must, mark.aim, mark.value].map(it => (it === undefined ? "–" : mark.show(it))),
+    result(mark),
   ]);
 }
 
-function goal(mark: Mark, value: number | undefined): string {
-  return value === undefined ? "–" : shown(mark, value);
+function result(mark: Mark): string {
+  const { must, aim, value } = mark;
+  if (!Number.isFinite(value)) return "not measured";
+  if (must !== undefined && misses(mark, must)) return `**missed by ${distance(value, must)}**`;
+  const met = must === undefined ? [] : ["met"];
+  if (aim === undefined) return "met";
+  return [...met, misses(mark, aim) ? `aim missed by ${distance(value, aim)}` : "aim met"].join(", ");
 }
 
-function shown({ unit }: Mark, value: number): string {
-  if (!Number.isFinite(value)) return "–";
-  if (unit === "s") return duration(value);
-  if (unit === "share") return `${number(100 * value)} %`;
-  if (unit === "bytes") return megabytes(value);
-  return unit === "times" ? `${number(value)} times` : number(value);
+function misses({ more, value }: Mark, goal: number): boolean {
+  return more ? value < goal : value > goal;
 }
 
-function said(mark: Mark): string {
-  if (!Number.isFinite(mark.value)) return "not measured";
-  const [must, aim] = [mark.must, mark.aim].map(goal =>
-    goal === undefined ? undefined : missed(mark, goal),
-  );
-  if (must !== undefined) return `**missed by ${must}**`;
-  if (aim !== undefined) return `${mark.must === undefined ? "" : "met, "}aim missed by ${aim}`;
-  return mark.must === undefined ? "aim met" : mark.aim === undefined ? "met" : "met, aim too";
-}
-
-/** By how much a value falls short; undefined if it does not. */
-function missed({ better, value }: Mark, goal: number): string | undefined {
-  if (better === "less" ? value <= goal : value >= goal) return undefined;
+function distance(value: number, goal: number): string {
   return goal === 0 ? number(value) : `${number(100 * Math.abs(value / goal - 1))} %`;
 }

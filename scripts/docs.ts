@@ -1,5 +1,6 @@
 /** `npm run docs`: writes the generated files of docs/, from the code and from stored results. */
 import { join } from "node:path";
+import { writeReport } from "../bench/report.ts";
 import { jsonSchemas } from "../src/inspect/json-schema.ts";
 import { writeCompatibility } from "../test/long/compatibility.ts";
 import { metricsPage } from "./metrics.ts";
@@ -10,3 +11,4 @@ for (const [name, schema] of Object.entries(jsonSchemas())) {
 }
 await Bun.write(join(import.meta.dir, "../docs/metrics.md"), metricsPage());
 await writeCompatibility();
+await writeReport();

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
+import { renderReport } from "../bench/report.ts";
 import { metricsPage } from "../scripts/metrics.ts";
 import type { Conflict } from "../src/conflicts/conflict.ts";
 import { ownerOf } from "../src/conflicts/owners.ts";
@@ -37,6 +38,10 @@ test("docs/metrics.md matches the metrics in the code: npm run docs", async () =
 
 test("docs/compatibility.md matches the stored results: npm run docs", async () => {
   expect(await page("docs/compatibility.md")).toBe(await compatibility());
+});
+
+test("bench/README.md matches the stored results: npm run docs", async () => {
+  expect(await page("bench/README.md")).toBe(await renderReport());
 });
 
 test.each(PAGES)("links of %s lead to a file and a heading", async name => {

@@ -1,13 +1,13 @@
-/** What it costs a running agent that one CIDR of its list changes. */
+/** The cost of one changed CIDR in a running agent. */
 import { RunningAgent } from "../../lab/agent.ts";
 import { saveConfig } from "../baselines/ipmasq.ts";
+import { defineCase } from "../case.ts";
 import { cidrs, inWords } from "../cidrs.ts";
-import { duration, median, megabytes, number } from "../figure.ts";
+import { duration, median, megabytes, percent } from "../figure.ts";
 import { type Cpu, cpuOf, memoryOf } from "../process-tree.ts";
-import type { Benchmark } from "../result.ts";
 import { Paths } from "../wire/paths.ts";
 
-/** How many changes, by the length of the list. */
+/** Number of changes, by length of the list. */
 const CHANGES: ReadonlyMap<number, number> = new Map([
   [64, 10],
   [1000, 10],
@@ -18,62 +18,58 @@ const FOLDER = "/run/change";
 
 interface Changed {
   readonly size: number;
-  /** Of the agent from its start until its rules are in force, the start of the program included. */
+  /** Of the agent, from its start to its rules in force. */
   readonly first: Cpu;
-  /** The mean of a change. */
+  /** The mean of one change. */
   readonly change: Cpu;
-  /** Seconds from the saved config to the rules in force, one a change. */
+  /** Seconds from save to rules in force, one per change. */
   readonly times: readonly number[];
   /** The most that agent and nft held at once, in bytes. */
   readonly peak: number;
 }
 
-export async function change(): Promise<Benchmark> {
-  const all: Changed[] = [];
-  for (const [size, changes] of CHANGES) all.push(await changed(size, changes));
-  const cpu = ({ user, system }: Cpu) => `${duration(user)}, ${duration(system)}`;
-  const share = ({ first, change }: Changed) => change.system / first.system;
-  const target = all.find(({ size }) => size === 10_000);
-  return {
-    title: "One CIDR changed, in a running agent",
-    how: `nftables; the config is saved by rename with its last CIDR changed, ${Array.from(CHANGES, ([size, changes]) => `${changes} times with ${inWords(size)}`).join(", ")}. Time is from there to the log line that says that the rules are applied, which is after they were read back. CPU is in programs and in the kernel, of agent and nft together.`,
-    tables: [
-      {
-        columns: [
-          "",
-          "time",
-          "CPU of a change",
-          "CPU of the first load",
-          "kernel time beside the first load's",
-          "memory at most",
-        ],
-        rows: all.map(result => [
-          inWords(result.size),
-          duration(median(result.times)),
-          cpu(result.change),
-          cpu(result.first),
-          `${number(100 * share(result))} %`,
-          megabytes(result.peak),
-        ]),
-      },
-    ],
-    targets: [
-      {
-        what: "kernel time of one changed CIDR in 10,000, as a share of the first load's",
-        peer: "all of it: the chain is written anew",
-        marks: [
-          {
-            unit: "share",
-            better: "less",
-            value: target === undefined ? Number.NaN : share(target),
-            must: 0.1,
-          },
-        ],
-      },
-    ],
-    raw: all,
-  };
-}
+export const change = defineCase(
+  "One CIDR changed, in a running agent",
+  async () => {
+    const all: Changed[] = [];
+    for (const [size, changes] of CHANGES) all.push(await changed(size, changes));
+    return all;
+  },
+  all => {
+    const cpu = ({ user, system }: Cpu) => `${duration(user)}, ${duration(system)}`;
+    const share = (it: Changed | undefined) => (it ? it.change.system / it.first.system : Number.NaN);
+    return {
+      how: `nftables. The config is saved by rename with its last CIDR changed, several times (${all.map(({ times }) => times.length).join(", ")}). Time is from the save to the log line "rules applied", which follows the read back. CPU is user and kernel time, of agent and nft together.`,
+      tables: [
+        {
+          columns: [
+            "",
+            "time",
+            "CPU of a change",
+            "CPU of the first load",
+            "kernel time, share of the first load",
+            "peak memory",
+          ],
+          rows: all.map(it => [
+            inWords(it.size),
+            duration(median(it.times)),
+            cpu(it.change),
+            cpu(it.first),
+            percent(share(it)),
+            megabytes(it.peak),
+          ]),
+        },
+      ],
+      targets: [
+        {
+          what: "kernel time of one changed CIDR in 10,000, as a share of the first load",
+          peer: "all of it: the chain is written anew",
+          marks: [{ value: share(all.find(({ size }) => size === 10_000)), must: 0.1, show: percent }],
+        },
+      ],
+    };
+  },
+);
 
 async function changed(size: number, changes: number): Promise<Changed> {
   await using paths = await Paths.create();
@@ -89,7 +85,7 @@ async function changed(size: number, changes: number): Promise<Changed> {
   }, 5);
   const times: number[] = [];
   for (let i = 1; i <= changes; i++) {
-    await Bun.sleep(200); // what the change before had set off comes to an end
+    await Bun.sleep(200); // lets the previous change settle
     const began = performance.now();
     await saveConfig(list(i), FOLDER);
     await agent.log.until("rules applied");

@@ -1,19 +1,20 @@
-/** What an agent costs that has nothing to do. */
+/** The cost of an agent that has nothing to do. */
 import { appendFile } from "node:fs/promises";
 import { BINARY } from "../../lab/agent.ts";
 import { Lines } from "../../lab/lines.ts";
 import { saveConfig } from "../baselines/ipmasq.ts";
 import { REAL, realCommand } from "../baselines/real.ts";
+import { defineCase } from "../case.ts";
+import { DEFAULTS } from "../cidrs.ts";
 import { duration, megabytes } from "../figure.ts";
 import { type Memory, memoryOf, runtimeOf } from "../process-tree.ts";
-import type { Benchmark } from "../result.ts";
 
-/** An hour has 60 resyncs. They are made in this time, one every so often, so that they can be told from nothing. */
+/** The 60 resyncs of an hour are made in this time, so that their cost stands out. */
 const MINUTES = 3;
 const RESYNC = "3s";
-/** The rest of the hour is like this one's: no resync comes. */
+/** The rest of the hour has no resync. */
 const NEVER = "2h";
-/** A while in which Bun's garbage collector comes to rest. */
+/** Bun's garbage collector comes to rest in this time. */
 const REST_SECONDS = 20;
 
 interface Hour extends Memory {
@@ -21,56 +22,60 @@ interface Hour extends Memory {
   readonly cpu: number;
 }
 
-/** In the network namespace of `lab/isolate` itself, for its HTTP. */
-export async function idle(): Promise<Benchmark> {
-  const [ours, peers] = await Promise.all([ipmasq(), Promise.all(REAL.map(peer))]);
-  const all: [string, Hour][] = [["ipmasq nftables", ours], ...peers];
-  const [, peersHour] = peers[0] ?? [];
-  return {
-    title: "Idle",
-    how: `The defaults, HTTP listening; agent and its helpers together. CPU, that of programs which the agent ran included, is that of 60 resyncs, as many as an hour has, made in ${MINUTES} minutes, and of ${60 - MINUTES} minutes without any, of which ${MINUTES} were measured; memory is that at the end, of the agent that did nothing.`,
-    tables: [
-      {
-        columns: ["", "CPU of an hour", "resident", "anonymous"],
-        rows: all.map(([name, { cpu, resident, anonymous }]) => [
-          name,
-          duration(cpu),
-          megabytes(resident),
-          megabytes(anonymous),
-        ]),
-      },
-    ],
-    targets: [
-      {
-        what: "memory, idle, defaults, agent with its helper process",
-        peer:
-          peersHour === undefined
-            ? "not measured"
-            : `${megabytes(peersHour.resident)}, ${megabytes(peersHour.anonymous)}`,
-        marks: [
-          { of: "resident", unit: "bytes", better: "less", value: ours.resident, must: 60e6, aim: 45e6 },
-          { of: "anonymous", unit: "bytes", better: "less", value: ours.anonymous, must: 16e6, aim: 10e6 },
-        ],
-      },
-      {
-        what: "CPU of an idle hour, a resync each minute",
-        peer: peersHour === undefined ? "not measured" : duration(peersHour.cpu),
-        marks: [{ unit: "s", better: "less", value: ours.cpu, must: 1, aim: 0.3 }],
-      },
-    ],
-    comparisons: (["cpu", "resident", "anonymous"] as const).map(value => ({
-      what: value === "cpu" ? "CPU of an idle hour" : `Memory when idle, ${value}`,
-      better: "less",
-      ours: { name: "ipmasq nftables", samples: [ours[value]] },
-      others: peers.map(([name, hour]) => ({ name, samples: [hour[value]] })),
-    })),
-    raw: Object.fromEntries(all),
-  };
-}
+/** Runs in the network namespace of `lab/isolate`, because the bench asks the agents over HTTP. */
+export const idle = defineCase(
+  "Idle",
+  async () => {
+    const [ours, peers] = await Promise.all([ipmasq(), Promise.all(REAL.map(peer))]);
+    return Object.fromEntries([["ipmasq nftables", ours], ...peers]);
+  },
+  (raw: Record<string, Hour>) => {
+    const show = { cpu: duration, resident: megabytes, anonymous: megabytes };
+    const [ours, ...peers] = Object.entries(raw);
+    const value = (quantity: keyof Hour) => ours?.[1][quantity] ?? Number.NaN;
+    const theirs = (...quantities: (keyof Hour)[]) =>
+      quantities.map(it => show[it](peers[0]?.[1][it] ?? Number.NaN)).join(", ");
+    return {
+      how: `The defaults, with HTTP; agent and helpers together. CPU of an hour is that of 60 resyncs, made in ${MINUTES} minutes, plus ${60 - MINUTES} minutes without a resync, extrapolated from ${MINUTES}. Memory is that of the agent without resyncs, at the end.`,
+      tables: [
+        {
+          columns: ["", "CPU of an hour", "resident", "anonymous"],
+          rows: Object.entries(raw).map(([name, hour]) => [
+            name,
+            ...QUANTITIES.map(it => show[it](hour[it])),
+          ]),
+        },
+      ],
+      targets: [
+        {
+          what: "memory, idle, defaults, agent with its helper process",
+          peer: theirs("resident", "anonymous"),
+          marks: [
+            { of: "resident", value: value("resident"), must: 60e6, aim: 45e6, show: megabytes },
+            { of: "anonymous", value: value("anonymous"), must: 16e6, aim: 10e6, show: megabytes },
+          ],
+        },
+        {
+          what: "CPU of an idle hour, a resync per minute",
+          peer: theirs("cpu"),
+          marks: [{ value: value("cpu"), must: 1, aim: 0.3, show: duration }],
+        },
+      ],
+      comparisons: QUANTITIES.map(it => ({
+        what: it === "cpu" ? "CPU of an idle hour" : `Memory when idle, ${it}`,
+        better: "less",
+        ours: [value(it)],
+        others: peers.map(([name, hour]) => [name, [hour[it]]]),
+      })),
+    };
+  },
+);
+
+const QUANTITIES = ["cpu", "resident", "anonymous"] as const;
 
 function ipmasq(): Promise<Hour> {
   return measured(async interval => {
-    // Apart, since one agent works in a network namespace.
+    // Apart: each network namespace has one active agent.
     const command = ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh", BINARY];
     const flags = ["--config=/run/none", "--listen=127.0.0.1:0", `--resync-interval=${interval}`];
     const agent = Bun.spawn([...command, ...flags], { stderr: "pipe" });
@@ -83,16 +88,16 @@ async function peer({ name }: { name: string }): Promise<[string, Hour]> {
   const variant = name.endsWith("legacy") ? "iptables-legacy" : "iptables-nft";
   const hour = await measured(async interval => {
     const folder = `/run/bench/${name.replaceAll(/\W+/g, "-")}-${interval}`;
-    const config = await saveConfig(["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"], folder);
+    const config = await saveConfig(DEFAULTS, folder);
     await appendFile(config, `resyncInterval: ${interval}\n`);
-    // Apart, or ipmasq would look at what changes there.
+    // Apart, or ipmasq would react to the changes.
     const command = ["unshare", "--net", ...(await realCommand(variant, folder, { once: false }))];
     return Bun.spawn(command, { stderr: "ignore" });
   });
   return [name, hour];
 }
 
-/** @param start an agent with such a resync interval; it is ended here */
+/** @param start starts an agent with that resync interval; this function ends it */
 async function measured(start: (interval: string) => Promise<Bun.Subprocess>): Promise<Hour> {
   const agents = await Promise.all([start(RESYNC), start(NEVER)]);
   try {

@@ -1,37 +1,32 @@
-/** How long until what was changed is right again: the config by us, the rules by somebody else. */
-
+/** The time until verdicts are right again after a change of the config, and after a flush of the rules. */
 import { mkdir } from "node:fs/promises";
 import { RunningAgent } from "../../lab/agent.ts";
 import { Lab } from "../../lab/lab.ts";
 import { save } from "../../lab/save.ts";
 import { WRITERS, type Writer } from "../../lab/writers.ts";
-import { quantile } from "../figure.ts";
-import type { Benchmark } from "../result.ts";
-import type { Target } from "../targets.ts";
+import { defineCase } from "../case.ts";
+import { duration, quantile } from "../figure.ts";
 
 const FOLDER = "/run/reaction";
 const CONFIG = `${FOLDER}/ip-masq-agent`;
 const ROUNDS = 200;
-/** With iptables, where the agent does the same. */
+/** With iptables the agent works the same way. */
 const IPTABLES_ROUNDS = 60;
-/** The kernel reports no changes of iptables-legacy, so its rules are looked at each second. */
+/** The kernel reports no changes of iptables-legacy, so the agent polls. */
 const LEGACY_ROUNDS = 4;
-/** An agent that has to repair more often within 10 s waits before it does it again. */
+/** After more repairs within 10 s the agent takes the rules for contested, and slows down. */
 const REPAIRS_OF_AN_AGENT = 4;
 const PROBE = "203.0.113.7";
 
-export async function reaction(): Promise<Benchmark> {
-  await mkdir(FOLDER, { recursive: true });
-  const raw: Record<string, { config: number[]; flush: number[] }> = {};
-  for (const writer of WRITERS) {
-    await using lab = await Lab.create();
-    await writer.prepare(lab);
-    raw[writer.name] = { config: await edits(lab, writer), flush: await flushes(lab, writer) };
-  }
+export const reaction = defineCase("Reaction", measure, raw => {
   const ms = (value: number) => `${Math.round(value)} ms`;
+  const target = (what: string, peer: string, times: readonly number[] = []) => ({
+    what,
+    peer,
+    marks: [{ value: quantile(times, 0.99) / 1000, must: 0.15, aim: 0.05, show: duration }],
+  });
   return {
-    title: "Reaction",
-    how: `A config with 64 CIDRs is saved by rename until a UDP connection gets the new verdict; and the rules are flushed until one gets the right verdict again, counted from before the flushing program starts. A connection is tried every 0.4 to 1 ms. ${ROUNDS} rounds each, ${IPTABLES_ROUNDS} with iptables; ${LEGACY_ROUNDS} for the flush of iptables-legacy, which is looked at each second. ip-masq-agent sees either at its next resync, after up to 60 s by default.`,
+    how: `A config with 64 CIDRs is saved by rename, until a UDP connection gets the new verdict; and the rules are flushed, until a connection gets the right verdict again, counted from the start of the flushing program. A connection is tried every 0.4 to 1 ms. ${ROUNDS} rounds each, ${IPTABLES_ROUNDS} with iptables, ${LEGACY_ROUNDS} for the flush of iptables-legacy, whose changes the agent finds by polling. ip-masq-agent reacts at its next resync, up to 60 s later by default.`,
     tables: [
       {
         columns: ["", "config saved, median", "99th percentile", "rules flushed, median", "99th percentile"],
@@ -47,19 +42,20 @@ export async function reaction(): Promise<Benchmark> {
         "30 s on average",
         raw.nftables?.config,
       ),
-      target(
-        "table flushed by another program to rules in force again, 99th percentile",
-        "up to 60 s",
-        raw.nftables?.flush,
-      ),
+      target("rules flushed to rules in force again, 99th percentile", "up to 60 s", raw.nftables?.flush),
     ],
-    raw,
   };
-}
+});
 
-function target(what: string, peer: string, times: readonly number[] = []): Target {
-  const value = quantile(times, 0.99) / 1000;
-  return { what, peer, marks: [{ unit: "s", better: "less", value, must: 0.15, aim: 0.05 }] };
+async function measure(): Promise<Record<string, { config: number[]; flush: number[] }>> {
+  await mkdir(FOLDER, { recursive: true });
+  const raw: Awaited<ReturnType<typeof measure>> = {};
+  for (const writer of WRITERS) {
+    await using lab = await Lab.create();
+    await writer.prepare(lab);
+    raw[writer.name] = { config: await edits(lab, writer), flush: await flushes(lab, writer) };
+  }
+  return raw;
 }
 
 function rounds({ name }: Writer): number {
@@ -105,7 +101,7 @@ async function flushes(lab: Lab, writer: Writer): Promise<number[]> {
   return times;
 }
 
-/** 64 CIDRs, the address that is tried among them or not. */
+/** 64 CIDRs, with or without the probed address. */
 function configWith(probe: boolean): string {
   const cidrs = Array.from({ length: 63 }, (_, i) => `10.${i}.0.0/16`);
   return `nonMasqueradeCIDRs:\n${[...cidrs, probe ? "203.0.113.0/24" : "192.0.2.0/24"].map(cidr => `  - ${cidr}\n`).join("")}`;

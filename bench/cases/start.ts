@@ -4,15 +4,15 @@ import type { Namespace } from "../../lab/namespace.ts";
 import type { Baseline } from "../baselines/baseline.ts";
 import { CHAINS } from "../baselines/chain.ts";
 import { REAL } from "../baselines/real.ts";
-import { duration, median, plusMinus, quantile, spread } from "../figure.ts";
+import { defineCase } from "../case.ts";
+import { DEFAULTS } from "../cidrs.ts";
+import { duration, median, percent, quantile, spread } from "../figure.ts";
 import { Meter } from "../meter.ts";
-import type { Benchmark } from "../result.ts";
 import { Paths } from "../wire/paths.ts";
 
 const ROUNDS = 31;
-const DEFAULTS = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"];
 
-/** Starts something on a node without rules, and returns the seconds until its rules are in force. */
+/** Starts a program on a node without rules, and returns the seconds until its rules are in force. */
 type Start = (node: Namespace) => Promise<number>;
 
 const STARTS: Readonly<Record<string, Start>> = {
@@ -22,35 +22,22 @@ const STARTS: Readonly<Record<string, Start>> = {
   ...Object.fromEntries([...CHAINS, ...REAL].map(baseline => [baseline.name, once(baseline)])),
 };
 
-export async function start(): Promise<Benchmark> {
-  await using paths = await Paths.create();
-  const lanes: { name: string; begin: Start; node: Namespace; times: number[] }[] = [];
-  for (const [name, begin] of Object.entries(STARTS)) {
-    lanes.push({ name, begin, node: (await paths.add()).node, times: [] });
-  }
-  // The first round warms up.
-  for (let round = 0; round <= ROUNDS; round++) {
-    for (const { begin, node, times } of lanes) {
-      await node.output(["nft", "flush ruleset"]);
-      await node.output(["iptables-legacy-restore"], { input: EMPTY });
-      const time = await begin(node);
-      if (round > 0) times.push(time);
-    }
-  }
-  const [ours, ...others] = lanes.map(({ name, times }) => ({ name, samples: times }));
-  if (ours === undefined) throw new Error("there is nobody to start");
-  const peers = others.filter(({ name }) => name.startsWith("ip-masq-agent"));
+export const start = defineCase("Start", measure, (raw: Record<string, number[]>) => {
+  const [ours = [], ...rest] = Object.values(raw);
+  const others = Object.keys(raw)
+    .slice(1)
+    .map((name, i) => [name, rest[i] ?? []] as const);
+  const peers = others.filter(([name]) => name.startsWith("ip-masq-agent"));
   return {
-    title: "Start",
-    how: `The default config, an empty kernel. ipmasq until it logs that its rules are applied, which is after it has read them back; ip-masq-agent until its iptables-restore has ended; "RETURN chain" is its calls without the program. ${ROUNDS} rounds, in turns.`,
+    how: `The default config, an empty kernel. ipmasq until it logs "rules applied", which follows the read back; ip-masq-agent until its iptables-restore ends; "RETURN chain" is its commands without the agent. ${ours.length} rounds, in turns.`,
     tables: [
       {
         columns: ["", "median", "99th percentile", "spread"],
-        rows: lanes.map(({ name, times }) => [
+        rows: Object.entries(raw).map(([name, times]) => [
           name,
           duration(median(times)),
           duration(quantile(times, 0.99)),
-          plusMinus(spread(times)),
+          `± ${percent(spread(times))}`,
         ]),
       },
     ],
@@ -59,26 +46,40 @@ export async function start(): Promise<Benchmark> {
         what: "Start to rules in force",
         better: "less",
         ours,
-        others: others.filter(({ name }) => !name.startsWith("ipmasq")),
+        others: others.filter(([name]) => !name.startsWith("ipmasq")),
       },
     ],
     targets: [
       {
         what: "process start to rules in force, defaults, median",
         peer:
-          peers
-            .map(
-              ({ name, samples }) => `${duration(median(samples))} (${name.replace("ip-masq-agent, ", "")})`,
-            )
-            .join(", ") || "not measured",
-        marks: [{ unit: "s", better: "less", value: median(ours.samples), must: 0.1, aim: 0.04 }],
+          peers.map(([name, times]) => `${duration(median(times))} (${name.slice(15)})`).join(", ") ||
+          "not measured",
+        marks: [{ value: median(ours), must: 0.1, aim: 0.04, show: duration }],
       },
     ],
-    raw: Object.fromEntries(lanes.map(({ name, times }) => [name, times])),
   };
+});
+
+async function measure(): Promise<Record<string, number[]>> {
+  await using paths = await Paths.create();
+  const lanes: { name: string; begin: Start; node: Namespace; times: number[] }[] = [];
+  for (const [name, begin] of Object.entries(STARTS)) {
+    lanes.push({ name, begin, node: (await paths.add()).node, times: [] });
+  }
+  // Round 0 warms up.
+  for (let round = 0; round <= ROUNDS; round++) {
+    for (const { begin, node, times } of lanes) {
+      await node.output(["nft", "flush ruleset"]);
+      await node.output(["iptables-legacy-restore"], { input: EMPTY });
+      const time = await begin(node);
+      if (round > 0) times.push(time);
+    }
+  }
+  return Object.fromEntries(lanes.map(({ name, times }) => [name, times]));
 }
 
-/** What a fresh namespace has in its legacy tables, as far as anybody here writes to them. */
+/** The legacy tables of a fresh namespace that the bench writes to. */
 const EMPTY = ["nat", "mangle"].map(table => `*${table}\nCOMMIT\n`).join("");
 
 async function agent(node: Namespace, flags: readonly string[]): Promise<number> {
@@ -89,7 +90,7 @@ async function agent(node: Namespace, flags: readonly string[]): Promise<number>
   return time;
 }
 
-/** The hint makes it choose the variant, as kubelet does. */
+/** The hint chain, which kubelet makes, selects the variant. */
 async function hinted(node: Namespace, variant: string): Promise<number> {
   await node.output([variant, "-t", "mangle", "-N", "KUBE-IPTABLES-HINT"]);
   return agent(node, ["--backend=iptables"]);

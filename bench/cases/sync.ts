@@ -1,15 +1,45 @@
-/** What it costs to bring a list into the kernel: for the first time, again, and with one CIDR changed. */
-
+/** The cost of bringing a list into the kernel: a first time, again, and with one CIDR changed. */
 import { messageOf } from "../../src/system/errors.ts";
 import type { Baseline } from "../baselines/baseline.ts";
-import { cidrs } from "../cidrs.ts";
-import { Meter } from "../meter.ts";
-import type { Benchmark } from "../result.ts";
+import { CHAINS } from "../baselines/chain.ts";
+import { IPMASQ, IPMASQ_IPTABLES } from "../baselines/ipmasq.ts";
+import { REAL } from "../baselines/real.ts";
+import { ANONYMOUS, KINDNET } from "../baselines/sets.ts";
+import { defineCase, type Report } from "../case.ts";
+import { cidrs, failures, inWords } from "../cidrs.ts";
+import { duration, mean, median, megabytes, percent, spread } from "../figure.ts";
+import { type Cost, Meter } from "../meter.ts";
+import type { Table } from "../run.ts";
+import type { Target } from "../targets.ts";
 import { Paths } from "../wire/paths.ts";
-import { reportSync } from "./sync-report.ts";
-import { BASELINES, MOST_FOR_CHAINS, ROUNDS, STEPS, type Step, type Synced } from "./synced.ts";
 
-export async function sync(): Promise<Benchmark> {
+const BASELINES = [IPMASQ, ...IPMASQ_IPTABLES, ANONYMOUS, KINDNET, ...CHAINS, ...REAL];
+const STEPS = { first: "first load", same: "no change", one: "one CIDR changed" } as const;
+type Step = keyof typeof STEPS;
+
+/** Rounds by size. A chain of 100,000 rules is only loaded once: each load takes up to 20 s. */
+const ROUNDS: ReadonlyMap<number, number> = new Map([
+  [4, 5],
+  [64, 5],
+  [1000, 5],
+  [10_000, 3],
+  [100_000, 2],
+]);
+const SIZES = [...ROUNDS.keys()];
+const MOST_FOR_CHAINS = 10_000;
+
+/** The costs of one baseline for lists of one length, one per round. */
+interface Synced {
+  readonly baseline: string;
+  readonly size: number;
+  /** Why it failed. */
+  failure?: string;
+  readonly costs: Readonly<Record<Step, Cost[]>>;
+}
+
+export const sync = defineCase("Sync", measure, report);
+
+async function measure(): Promise<Synced[]> {
   const all: Synced[] = [];
   for (const [size, rounds] of ROUNDS) {
     const synced = BASELINES.map(
@@ -22,13 +52,13 @@ export async function sync(): Promise<Benchmark> {
         const result = synced[i];
         const short = baseline.linear && size > MOST_FOR_CHAINS;
         if (result === undefined || result.failure !== undefined || (short && round > 0)) continue;
-        await tryOut(baseline, paths, result, short ? ["first"] : STEPS).catch(error => {
+        await tryOut(baseline, paths, result, short ? ["first"] : ["first", "same", "one"]).catch(error => {
           result.failure = messageOf(error);
         });
       }
     }
   }
-  return reportSync(all);
+  return all;
 }
 
 async function tryOut(
@@ -47,4 +77,74 @@ async function tryOut(
     const { wall, ...rest } = meter.cost;
     costs[step].push({ wall: wall - (baseline.tail ?? 0), ...rest });
   }
+}
+
+const QUANTITIES = {
+  time: { of: (cost: Cost) => cost.wall, show: duration },
+  CPU: { of: (cost: Cost) => cost.user + cost.system, show: duration },
+  kernel: { of: (cost: Cost) => cost.system, show: duration },
+  memory: { of: (cost: Cost) => cost.peak, show: megabytes },
+} as const;
+type Quantity = keyof typeof QUANTITIES;
+
+function report(all: readonly Synced[]): Report {
+  const names = [...new Set(all.map(({ baseline }) => baseline))];
+  const samples = (name: string, size: number, step: Step, of: (cost: Cost) => number): number[] =>
+    all.find(it => it.baseline === name && it.size === size)?.costs[step].map(of) ?? [];
+  const shown = (name: string, size: number, step: Step, quantities: readonly Quantity[]) =>
+    quantities
+      .map(it =>
+        QUANTITIES[it].show((it === "kernel" ? mean : median)(samples(name, size, step, QUANTITIES[it].of))),
+      )
+      .join(", ")
+      .replace(/^– .*/, "–");
+  const table = (step: Step, ...quantities: Quantity[]): Table => ({
+    caption: `${STEPS[step]}: ${quantities.join(", ")}`,
+    columns: ["", ...SIZES.map(inWords), "spread of time"],
+    rows: names.map(name => {
+      const spreads = SIZES.map(size => samples(name, size, step, QUANTITIES.time.of)).filter(
+        it => it.length > 1,
+      );
+      return [
+        name,
+        ...SIZES.map(size => shown(name, size, step, quantities)),
+        `± ${percent(Math.max(...spreads.map(spread)))}`,
+      ];
+    }),
+  });
+  const target = (size: number, must: [number, number], aim: [number, number]): Target => {
+    const peers = names.filter(name => name.startsWith("ip-masq-agent"));
+    const peer = peers.map(name => `${name.slice(15)}: ${shown(name, size, "first", ["time", "memory"])}`);
+    const mark = (of: "time" | "memory", i: 0 | 1) => {
+      const { of: quantity, show } = QUANTITIES[of];
+      const value = median(samples(IPMASQ.name, size, "first", quantity));
+      return { of, value, must: must[i], aim: aim[i], show };
+    };
+    return {
+      what: `${inWords(size)}: config file to kernel, one sync with read back; agent and nft together`,
+      peer: peer.join("; ") || "not measured",
+      marks: [mark("time", 0), mark("memory", 1)],
+    };
+  };
+  return {
+    how: `From the config file, or from a list in memory for baselines that read no file, to the kernel. ipmasq is \`run --once\`: it starts, checks the config and reads back what it wrote. "RETURN chain" is the commands of ip-masq-agent without the agent. In turns, in a fresh namespace per round. Time is from the start of the first program to the end of the last; CPU is of all programs, kernel its part in the kernel (the mean, because the kernel samples it); memory is the most that was resident at once, sampled every 2 ms.${failures(all)}`,
+    tables: [table("first", "time", "CPU", "kernel", "memory"), table("one", "time", "CPU", "kernel")],
+    comparisons: (["first", "same", "one"] as const).flatMap(step =>
+      SIZES.flatMap(size =>
+        Object.entries(QUANTITIES)
+          .filter(([quantity]) => quantity !== "kernel")
+          .map(([quantity, { of }]) => ({
+            what: `Sync, ${STEPS[step]}, ${quantity}`,
+            at: inWords(size),
+            better: "less" as const,
+            ours: samples(IPMASQ.name, size, step, of),
+            others: names
+              .filter(name => !name.startsWith("ipmasq"))
+              .map(name => [name, samples(name, size, step, of)] as const)
+              .filter(([, costs]) => costs.length > 0 && costs.every(cost => cost > 0)),
+          })),
+      ),
+    ),
+    targets: [target(10_000, [1, 150e6], [0.5, 100e6]), target(100_000, [8, 600e6], [4, 400e6])],
+  };
 }

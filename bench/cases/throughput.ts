@@ -1,24 +1,46 @@
-/** How many new connections a second one core of a node takes, by the length of the list. */
-
+/** New connections per second on one core of a node, by length of the list. */
 import { messageOf } from "../../src/system/errors.ts";
 import { ProgramError } from "../../src/system/program.ts";
 import type { Baseline } from "../baselines/baseline.ts";
+import { CHAINS } from "../baselines/chain.ts";
+import { IPMASQ, IPMASQ_IPTABLES } from "../baselines/ipmasq.ts";
 import { FORWARDING, PLAIN } from "../baselines/references.ts";
-import { addressIn, cidrs, OUTBOUND } from "../cidrs.ts";
-import type { Benchmark } from "../result.ts";
+import { ANONYMOUS, KINDNET } from "../baselines/sets.ts";
+import { defineCase, type Report } from "../case.ts";
+import { addressIn, cidrs, failures, inWords, OUTBOUND } from "../cidrs.ts";
+import { median, number, percent, ratios, spread, times } from "../figure.ts";
+import type { Table } from "../run.ts";
+import type { Mark } from "../targets.ts";
 import { type Passed, type Path, Paths } from "../wire/paths.ts";
-import { SENDERS } from "../wire/slice.ts";
-import { reportThroughput } from "./throughput-report.ts";
-import { BASELINES, MATCHES, type Match, SIZES, type Tried } from "./tried.ts";
+import { SENDERS, type Sender } from "../wire/slice.ts";
 
-/** A slice ends after so many flows or so many ms: 20,000 take 35 ms where nobody walks through a list. */
+/** A slice ends after this many flows or ms. 20,000 flows take 35 ms where no list is walked through. */
 const FLOWS = 20_000;
 const LIMIT_MS = 40;
 const ROUNDS = 9;
-/** Where the list is walked through, differences are by factors, and few rounds tell them. */
+/** Chains differ by factors, so a few rounds are enough. */
 const LINEAR_ROUNDS = 3;
 
-export async function throughput(): Promise<Benchmark> {
+const SIZES = [4, 64, 1000, 10_000, 100_000];
+const BASELINES = [FORWARDING, PLAIN, IPMASQ, ANONYMOUS, KINDNET, ...IPMASQ_IPTABLES, ...CHAINS];
+
+/** The entry that matches the destination. */
+const MATCHES = ["first", "last", "none"] as const;
+type Match = (typeof MATCHES)[number];
+
+/** What one baseline did with one list. */
+interface Tried {
+  readonly baseline: string;
+  readonly size: number;
+  /** Why it failed to load the list. */
+  readonly failure?: string;
+  /** New connections per second, one number per round. */
+  readonly rates: Readonly<Record<Sender, Record<Match, number[]>>>;
+}
+
+export const throughput = defineCase("New connections per second", measure, report);
+
+async function measure(): Promise<Tried[]> {
   const tried: Tried[] = [];
   const clock = new Clock();
   for (const size of SIZES) {
@@ -32,7 +54,7 @@ export async function throughput(): Promise<Benchmark> {
       tried.push({ baseline: baseline.name, size, rates, ...(failure === undefined ? {} : { failure }) });
       if (failure === undefined) lanes.push({ baseline, path, rates });
     }
-    // The first round warms up.
+    // Round 0 warms up.
     for (let round = 0; round <= ROUNDS; round++) {
       for (const sender of SENDERS) {
         for (const match of sender === "socket" ? (["none"] as const) : MATCHES) {
@@ -47,16 +69,13 @@ export async function throughput(): Promise<Benchmark> {
       }
     }
   }
-  return reportThroughput(
-    tried,
-    `Each figure is the median of ${ROUNDS} slices of ${FLOWS.toLocaleString("en-US")} flows or ${LIMIT_MS} ms (${LINEAR_ROUNDS} for the chains), taken in turns, by the CPU time of the sender, or by the clock where the kernel does not count softirqs to it.`,
-  );
+  return tried;
 }
 
 /**
- * What a slice took. The sender's own CPU time is better than what passed, for others may run on its core; but only
- * a kernel without CONFIG_IRQ_TIME_ACCOUNTING counts to the sender what the node does in softirqs meanwhile. There
- * the sender is seen to use its core wholly, in some slice of the first round.
+ * The time of a slice. The sender's CPU time is better than elapsed time, because other programs may use its core.
+ * But a kernel with CONFIG_IRQ_TIME_ACCOUNTING does not count the node's softirqs to the sender. Without that option
+ * the sender uses its core fully in some slice of the first round.
  */
 class Clock {
   #busiest = 0;
@@ -75,19 +94,14 @@ function byMatch(): Record<Match, number[]> {
 }
 
 /** Returns why it failed, if it did. */
-async function install(
-  baseline: Baseline,
-  { node }: Path,
-  list: readonly string[],
-): Promise<string | undefined> {
+async function install({ prepare, sync }: Baseline, { node }: Path, list: readonly string[]) {
   const run = (argv: readonly string[], input?: string) => node.run(argv, input);
   try {
-    await baseline.prepare?.(run);
-    await baseline.sync(run, list, `/run/bench/${node.name}`);
+    await prepare?.(run);
+    await sync(run, list, `/run/bench/${node.name}`);
     return undefined;
   } catch (error) {
-    if (error instanceof ProgramError) return error.remedy; // it was killed
-    return messageOf(error);
+    return error instanceof ProgramError ? error.remedy : messageOf(error); // a ProgramError: it was killed
   }
 }
 
@@ -96,11 +110,111 @@ function destination(match: Match, size: number): string {
   return addressIn(match === "first" ? 0 : size - 1);
 }
 
-/** A figure is worth nothing if the baseline did not do the work. */
+/** A baseline that gives wrong verdicts or drops flows has no rate. */
 function mustBeRight({ name }: Baseline, match: Match, { masqueraded, sent, arrived }: Passed): void {
-  const wanted = name === FORWARDING.name ? 0 : match === "none" || name === PLAIN.name ? 1 : 0;
-  if (masqueraded === wanted && arrived > 0.99 * sent) return;
+  const desired = name === FORWARDING.name ? 0 : match === "none" || name === PLAIN.name ? 1 : 0;
+  if (masqueraded === desired && arrived > 0.99 * sent) return;
   throw new Error(
-    `${name}: of ${sent} flows ${arrived} arrived, ${100 * masqueraded} % masqueraded, not ${100 * wanted} %`,
+    `${name}: ${arrived} of ${sent} flows arrived, ${percent(masqueraded)} masqueraded; expected ${percent(desired)}`,
   );
+}
+
+function report(tried: readonly Tried[]): Report {
+  const names = [...new Set(tried.map(({ baseline }) => baseline))];
+  const listed = names.filter(name => name !== FORWARDING.name);
+  const others = listed.filter(name => !name.startsWith("ipmasq") && name !== PLAIN.name);
+  const rates = (name: string, size: number, sender: Sender, match: Match): readonly number[] =>
+    tried.find(it => it.baseline === name && it.size === size)?.rates[sender][match] ?? [];
+  const rate = (...of: Parameters<typeof rates>) => number(median(rates(...of)));
+  const ratio = (name: string, size: number, sender: Sender) =>
+    median(ratios(rates(name, size, sender, "none"), rates(PLAIN.name, size, sender, "none")));
+  const micros = (name: string, size: number) => 1e6 / median(rates(name, size, "udp", "none"));
+  const table = (
+    caption: string,
+    rows: readonly string[],
+    cell: (name: string, size: number) => string,
+  ): Table => ({
+    caption,
+    columns: ["", ...SIZES.map(inWords)],
+    rows: rows.map(name => [name, ...SIZES.map(size => cell(name, size))]),
+  });
+  const beside = (sender: Sender): Mark[] =>
+    [4, 10_000, 100_000].map(size => ({
+      of: inWords(size),
+      value: ratio(IPMASQ.name, size, sender),
+      aim: 0.95,
+      more: true,
+      show: times,
+    }));
+  const besideChain = (of: string, must: number): Mark => {
+    const [ours = 0, chain = 0] = [IPMASQ.name, `RETURN chain, ${of}`].map(name =>
+      median(rates(name, 10_000, "udp", "none")),
+    );
+    return { of, value: ours / chain, must, more: true, show: times };
+  };
+  return {
+    how: `A node forwards new flows from a Pod as fast as one core can, sending included: one empty UDP datagram or TCP SYN each. The sender and all of the node's work share that core. The sender writes Ethernet frames to a packet socket, the cheapest way; "socket" is a UDP socket, as programs use it. A wrong verdict or a lost flow ends the case. Each list has link-local in front. Figures are medians of ${ROUNDS} slices (chains: ${LINEAR_ROUNDS}) of ${number(FLOWS)} flows or ${LIMIT_MS} ms, taken in turns. "masquerade, no list" is the reference of the ratios.${failures(tried)}`,
+    chart: {
+      name: "throughput",
+      title: "New UDP connections per second on one core, no entry matches",
+      x: "CIDRs",
+      y: "per second",
+      series: listed.map(name => ({
+        name,
+        ours: name.startsWith("ipmasq"),
+        points: SIZES.map(x => ({ x, y: median(rates(name, x, "udp", "none")) })).filter(({ y }) => y > 0),
+      })),
+    },
+    tables: [
+      table("UDP, no entry matches: masqueraded (ratio to no list, spread)", names, (name, size) => {
+        const spreads = percent(spread(rates(name, size, "udp", "none")));
+        return `${rate(name, size, "udp", "none")} (${number(ratio(name, size, "udp"))}, ± ${spreads})`;
+      }),
+      table("UDP, kept: the first entry matches, the last entry matches", names, (name, size) =>
+        MATCHES.slice(0, 2)
+          .map(match => rate(name, size, "udp", match))
+          .join(", "),
+      ),
+      table("No entry matches: TCP, UDP from a socket (ratios to no list)", names, (name, size) =>
+        (["tcp", "socket"] as const)
+          .map(sender => `${rate(name, size, sender, "none")} (${number(ratio(name, size, sender))})`)
+          .join(", "),
+      ),
+      table(
+        "CPU in µs that connection tracking, rules and NAT add to a new UDP connection that no entry matches",
+        listed,
+        (name, size) => number(micros(name, size) - micros(FORWARDING.name, size)),
+      ),
+    ],
+    comparisons: (["udp", "tcp"] as const).flatMap(sender =>
+      MATCHES.flatMap(match =>
+        SIZES.map(size => ({
+          what: `New ${sender.toUpperCase()} connections, ${match === "none" ? "no" : `the ${match}`} entry matches`,
+          at: inWords(size),
+          better: "more" as const,
+          ours: rates(IPMASQ.name, size, sender, match),
+          others: others
+            .map(name => [name, rates(name, size, sender, match)] as const)
+            .filter(([, it]) => it.length > 0),
+        })),
+      ),
+    ),
+    targets: [
+      {
+        what: "new UDP connections per second on one core, 10,000 CIDRs, beside the chain of RETURN rules",
+        peer: CHAINS.map(({ name }) => `${rate(name, 10_000, "udp", "none")} (${name.slice(14)})`).join(", "),
+        marks: [besideChain("iptables-nft", 15), besideChain("iptables-legacy", 7)],
+      },
+      {
+        what: `the same from a UDP socket, beside a node that masquerades without a list (${rate(PLAIN.name, 10_000, "socket", "none")})`,
+        peer: "–",
+        marks: beside("socket"),
+      },
+      {
+        what: `the same with frames (${rate(PLAIN.name, 10_000, "udp", "none")} without a list)`,
+        peer: "–",
+        marks: beside("udp"),
+      },
+    ],
+  };
 }

@@ -1,10 +1,17 @@
 import { existsSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { section } from "../../bench/report.ts";
-import { describeRun, type Measured, type Result } from "../../bench/result.ts";
+import { describeMachine, describeRun, markdown, type Run, type Table } from "../../bench/run.ts";
 
 const DOCS = join(import.meta.dirname, "../../docs");
+
+/** A table of what a suite found, and the single figures behind it. */
+export interface Measured extends Table {
+  readonly title: string;
+  /** How it was found, for the reader of the table. */
+  readonly how: string;
+  readonly raw: unknown;
+}
 
 /** The suites whose results are kept, in the order of the page, with the heading and question of each. */
 const SUITES = {
@@ -30,7 +37,8 @@ export type Suite = keyof typeof SUITES;
 /** Replaces the stored results of a suite, and updates docs/compatibility.md. */
 export async function keepResults(suite: Suite, measured: readonly Measured[]): Promise<void> {
   const command = `npm run test:${suite}`;
-  const results = await Promise.all(measured.map(it => describeRun(suite, it, command)));
+  const run = await describeRun(suite, command);
+  const results = measured.map(it => ({ ...run, ...it }));
   await mkdir(join(DOCS, "compatibility"), { recursive: true });
   await Bun.write(fileOf(suite), `${JSON.stringify(results, null, 2)}\n`);
   await writeCompatibility();
@@ -45,14 +53,20 @@ export async function writeCompatibility(): Promise<void> {
 export async function compatibility(): Promise<string> {
   const parts = Object.entries(SUITES).map(async ([suite, head]) => {
     const results = await keptResults(suite);
-    return results.length === 0 ? [] : [`## ${head}\n`, ...results.map(result => section(result, "###"))];
+    return results.length === 0 ? [] : [`## ${head}\n`, ...results.map(section)];
   });
   return [HEAD, ...(await Promise.all(parts)).flat()].join("\n");
 }
 
 /** The stored results of a suite; empty if it never ran. */
-export async function keptResults(suite: string): Promise<readonly Result[]> {
+export async function keptResults(suite: string): Promise<readonly (Measured & Run)[]> {
   return existsSync(fileOf(suite)) ? await Bun.file(fileOf(suite)).json() : [];
+}
+
+function section(result: Measured & Run): string {
+  const { title, how, columns, rows, command, date } = result;
+  const run = `\`${command}\`, ${date}; ${describeMachine(result)}.`;
+  return `### ${title}\n\n${[how, markdown({ columns, rows }), run].join("\n\n")}\n`;
 }
 
 function fileOf(suite: string): string {

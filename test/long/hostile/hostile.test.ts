@@ -1,6 +1,5 @@
 import { afterAll, afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
-import type { Measured } from "../../../bench/result.ts";
 import { BINARY } from "../../../lab/agent.ts";
 import { Lines } from "../../../lab/lines.ts";
 import { output } from "../../../lab/output.ts";
@@ -12,6 +11,7 @@ import { policyOf } from "../../../src/policy/policy.ts";
 import { run } from "../../../src/system/program.ts";
 import { HttpClients, type Kind } from "../../http-clients.ts";
 import { DEFAULT_FLAGS } from "../../policies.ts";
+import type { Measured } from "../compatibility.ts";
 import { keepResults } from "../compatibility.ts";
 import { configs } from "./configs.ts";
 import { ATTACKS, type Attack } from "./requests.ts";

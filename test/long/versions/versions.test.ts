@@ -1,10 +1,10 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
-import type { Measured } from "../../../bench/result.ts";
 import { Lab } from "../../../lab/lab.ts";
 import { output } from "../../../lab/output.ts";
 import { type DebianTools, debianTools } from "../../debian/tools.ts";
 import { EXPECTATIONS, OTHER, OTHER6 } from "../../kernel/expectations.ts";
 import { iptablesOf, nftOf, tryPair, type Version } from "../../kernel/pairs.ts";
+import type { Measured } from "../compatibility.ts";
 import { keepResults } from "../compatibility.ts";
 import { CALLS, crashing, type DECLARATIONS } from "./crashes.ts";
 import { MATRIX } from "./suites.ts";
