@@ -6,8 +6,8 @@ import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { loadConfig } from "../src/config/load.ts";
 import { parseAddress } from "../src/net/cidr.ts";
+import { decide } from "../src/policy/decision.ts";
 import { type Policy, policyOf } from "../src/policy/policy.ts";
-import { verdict } from "../src/policy/verdict.ts";
 import type { Connection } from "./connections.ts";
 import { Lab } from "./lab.ts";
 import { Lines } from "./lines.ts";
@@ -106,7 +106,7 @@ async function policyInForce(): Promise<Policy> {
 function why(policy: Policy, { to }: Connection): string {
   const destination = parseAddress(to);
   if ("what" in destination) return destination.what;
-  const said = verdict(policy, { destination });
+  const said = decide(policy, { destination });
   return `${said.verdict}: ${said.reason}`;
 }
 

@@ -1,5 +1,6 @@
 import type { Cidr, Family } from "../net/cidr.ts";
 import type { TraceableRuleset } from "../net/trace.ts";
+import type { Verdict } from "../net/verdict.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { ProgramError } from "../system/program.ts";
 
@@ -72,7 +73,7 @@ export interface Tally {
 /** How many connections got a verdict since the rule was made. A NAT chain sees the first packet of each. */
 export interface Counter {
   readonly family: Family;
-  readonly verdict: "keep" | "masquerade";
+  readonly verdict: Verdict;
   /** The CIDR that decided; undefined for the rest, which is in none. */
   readonly cidr: Cidr | undefined;
   readonly connections: number;

@@ -4,8 +4,9 @@ import { type Address, Cidr } from "../net/cidr.ts";
 import { formatPortRanges } from "../net/ports.ts";
 import { PROTOCOLS, type Protocol } from "../net/protocol.ts";
 import { type TraceableRuleset, type TraceResult, trace } from "../net/trace.ts";
+import { VERDICTS } from "../net/verdict.ts";
+import { DECISION_STEPS, type Decision, decide } from "../policy/decision.ts";
 import type { Policy } from "../policy/policy.ts";
-import { type Verdict, verdict } from "../policy/verdict.ts";
 import { OriginJson, originJson } from "./origin.ts";
 
 /** A connection that somebody asks about. What is not known is left out. */
@@ -24,21 +25,9 @@ export interface Question {
 
 /** What `explain --output=json` prints for each connection. Its keys stay from version to version. */
 export const Explanation = v.object({
-  verdict: v.pipe(v.picklist(["keep", "masquerade"]), v.description("keep: with the Pod's own address")),
+  verdict: v.pipe(v.picklist(VERDICTS), v.description("keep: with the Pod's own address")),
   reason: v.pipe(v.string(), v.description("a sentence")),
-  rule: v.picklist([
-    "family",
-    "local",
-    "multicast",
-    "broadcast",
-    "ipsec",
-    "non-masquerade-source-cidr",
-    "source",
-    "output-interface",
-    "masquerade-cidr",
-    "non-masquerade-cidr",
-    "outbound",
-  ] satisfies Verdict["rule"][]),
+  rule: v.picklist(DECISION_STEPS),
   cidr: v.optional(v.pipe(v.string(), v.description("the narrowest CIDR that decided"))),
   within: v.pipe(v.array(v.string()), v.description("wider CIDRs of the same list, the narrowest first")),
   origin: v.optional(OriginJson),
@@ -53,7 +42,7 @@ export const Explanation = v.object({
   ),
   live: v.optional(
     v.object({
-      verdict: v.picklist(["keep", "masquerade", "unknown"]),
+      verdict: v.picklist([...VERDICTS, "unknown"]),
       agrees: v.pipe(v.boolean(), v.description("whether the config says the same")),
       rule: v.pipe(v.optional(v.string()), v.description("that decided, as nft or iptables shows it")),
       chain: v.optional(v.string()),
@@ -83,7 +72,7 @@ export function explain(policy: Policy, question: Question): Explanation {
     local = LOOPBACK.some(it => it.contains(destination)),
     broadcast = false,
   } = question;
-  const said = verdict(policy, {
+  const said = decide(policy, {
     destination,
     local,
     broadcast,
@@ -179,7 +168,7 @@ function ordinary({ family, text }: Address): string {
 }
 
 /** What masquerading depends on and was not said; all else keeps its address. */
-function assumptions({ families, outputInterfaces }: Policy, question: Question, said: Verdict): string[] {
+function assumptions({ families, outputInterfaces }: Policy, question: Question, said: Decision): string[] {
   if (said.verdict === "keep") return [];
   const family = families.find(it => it.family === question.destination.family);
   const sources = family?.sources;

@@ -1,6 +1,6 @@
 import { normalizeCidr } from "cidr-tools";
+import { decide } from "../policy/decision.ts";
 import type { Policy } from "../policy/policy.ts";
-import { verdict } from "../policy/verdict.ts";
 import { type NodeInterfaces, nodeAddresses } from "./node-addresses.ts";
 
 /**
@@ -10,7 +10,7 @@ import { type NodeInterfaces, nodeAddresses } from "./node-addresses.ts";
 export function podProblems(policy: Policy, interfaces: NodeInterfaces): string[] {
   return nodeAddresses(interfaces).flatMap(({ interface: name, address, prefix }) => {
     if (!BRIDGE.test(name) || prefix === undefined) return [];
-    if (verdict(policy, { destination: address }).verdict === "keep") return [];
+    if (decide(policy, { destination: address }).verdict === "keep") return [];
     const network = normalizeCidr(`${address.text}/${prefix}`);
     return [
       `${network} on ${name} looks like the Pods of this node, and connections to them are masqueraded; add their CIDR to nonMasqueradeCIDRs`,

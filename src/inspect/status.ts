@@ -2,6 +2,7 @@ import * as v from "valibot";
 import type { Counter } from "../backends/backend.ts";
 import { Conflict } from "../conflicts/conflict.ts";
 import type { Family } from "../net/cidr.ts";
+import { VERDICTS, type Verdict } from "../net/verdict.ts";
 import { PolicySummary, summarizePolicy } from "../policy/describe.ts";
 import type { CidrList, Policy } from "../policy/policy.ts";
 import { OriginJson, originJson } from "./origin.ts";
@@ -36,7 +37,7 @@ export const Status = v.object({
     v.object({
       cidr: v.string(),
       family: FamilyName,
-      verdict: v.picklist(["keep", "masquerade"]),
+      verdict: v.picklist(VERDICTS),
       origin: OriginJson,
       coveredBy: v.optional(v.string()),
       ...v.partial(Count).entries,
@@ -64,10 +65,10 @@ export type Status = v.InferOutput<typeof Status>;
 export type Counted = Pick<Counter, "connections" | "bytes">;
 
 /** Finds what was counted with a verdict because of a CIDR, or because of none. */
-export type CountOf = (family: Family, verdict: Counter["verdict"], cidr?: string) => Counted | undefined;
+export type CountOf = (family: Family, verdict: Verdict, cidr?: string) => Counted | undefined;
 
 /** By what counts are found. */
-export function keyOf(family: Family, verdict: Counter["verdict"], cidr = ""): string {
+export function keyOf(family: Family, verdict: Verdict, cidr = ""): string {
   return `${family} ${verdict} ${cidr}`;
 }
 
@@ -104,7 +105,7 @@ function numbers({ connections, bytes }: Counted = { connections: 0, bytes: 0 })
 function* rowsOf(
   family: Family,
   list: CidrList,
-  verdict: Counter["verdict"],
+  verdict: Verdict,
   count: CountOf,
 ): Generator<Status["cidrs"][number]> {
   for (const { cidr, origin } of list.effective) {

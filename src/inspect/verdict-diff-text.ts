@@ -1,3 +1,4 @@
+import type { Verdict } from "../net/verdict.ts";
 import { formatInterfaceSet } from "./interface-set.ts";
 import { complement, type SettingChange, simplified, type VerdictChange } from "./verdict-diff.ts";
 
@@ -28,7 +29,7 @@ function changeText({ family, before, after, because, to, from, by }: VerdictCha
     { part: "by" as const, label: "by", but: false, list: interfaces.join() === "*" ? [] : interfaces },
   ];
   return [
-    `${name} connections that were ${before} and will be ${after}:`,
+    `${name} connections that were ${PARTICIPLES[before]} and will be ${PARTICIPLES[after]}:`,
     ...parts.flatMap(({ part, label, but, list }) => {
       if (list.length === 0) return part === "to" ? ["  to    any address"] : [];
       const lead = `  ${label.padEnd(6)}${but ? "any but " : ""}`;
@@ -37,6 +38,8 @@ function changeText({ family, before, after, because, to, from, by }: VerdictCha
     }),
   ];
 }
+
+const PARTICIPLES: Readonly<Record<Verdict, string>> = { keep: "kept", masquerade: "masqueraded" };
 
 /** The shorter description of addresses, by inclusion or exclusion; an empty list is every address. */
 function shorter(

@@ -1,6 +1,7 @@
 import { excludeCidr, mergeCidr } from "cidr-tools";
 import type { Family } from "../net/cidr.ts";
 import { BROADCAST, MULTICAST } from "../net/group-address.ts";
+import type { Verdict } from "../net/verdict.ts";
 import { describePolicy, summarizePolicy } from "../policy/describe.ts";
 import type { CidrList, FamilyPolicy, Policy } from "../policy/policy.ts";
 import { ANY_INTERFACE, type InterfaceSet, interfacesWithout } from "./interface-set.ts";
@@ -8,8 +9,8 @@ import { ANY_INTERFACE, type InterfaceSet, interfacesWithout } from "./interface
 /** Connections whose verdict changes: those to one of `to`, from one of `from`, that leave by one of `by`. */
 export interface VerdictChange {
   readonly family: Family;
-  readonly before: "kept" | "masqueraded";
-  readonly after: "kept" | "masqueraded";
+  readonly before: Verdict;
+  readonly after: Verdict;
   /** The property that separates these connections from those whose verdict stays. */
   readonly because: "to" | "from" | "by";
   /** Disjoint CIDRs, as few as can be, in ascending order; `from` too. */
@@ -33,8 +34,8 @@ export function verdictDiff(before: Policy, after: Policy): VerdictChange[] {
   return FAMILIES.flatMap(family => {
     const [old, now] = [masqueraded(before, family), masqueraded(after, family)];
     return [
-      ...without(now, old).map(it => ({ family, before: "kept", after: "masqueraded", ...it }) as const),
-      ...without(old, now).map(it => ({ family, before: "masqueraded", after: "kept", ...it }) as const),
+      ...without(now, old).map(it => ({ family, before: "keep", after: "masquerade", ...it }) as const),
+      ...without(old, now).map(it => ({ family, before: "masquerade", after: "keep", ...it }) as const),
     ];
   });
 }

@@ -1,6 +1,7 @@
 import type { Address, Cidr, Family } from "./cidr.ts";
 import { isBroadcast, isMulticast } from "./group-address.ts";
 import type { PortRange } from "./ports.ts";
+import type { Verdict } from "./verdict.ts";
 
 /** The kernel's rules of one family, by any writer, in a form that can be followed. */
 export interface TraceableRuleset {
@@ -66,7 +67,7 @@ export interface Packet {
 /** What rules do to a packet. */
 export interface TraceResult {
   /** `unknown` if it depends on a rule that is not understood. */
-  readonly verdict: "keep" | "masquerade" | "unknown";
+  readonly verdict: Verdict | "unknown";
   /** What decided, unless no rule did. */
   readonly chain?: string;
   readonly rule?: TraceableRule;

@@ -1,4 +1,5 @@
 import type { Conntrack } from "../inspect/conntrack.ts";
+import { VERDICTS } from "../net/verdict.ts";
 import type { AgentState } from "./agent-state.ts";
 import { PROCESS_METRICS } from "./process-metrics.ts";
 
@@ -202,8 +203,7 @@ export type MetricName = (typeof METRICS)[number]["name"];
 type Counted = "connections" | "bytes";
 
 function* byVerdict({ state }: MetricSource, what: Counted): Generator<Sample> {
-  for (const verdict of ["keep", "masquerade"] as const)
-    yield { value: state.totals.byVerdict[verdict][what], labels: { verdict } };
+  for (const verdict of VERDICTS) yield { value: state.totals.byVerdict[verdict][what], labels: { verdict } };
 }
 
 function* byCidr({ state, mostCidrs }: MetricSource, what: Counted): Generator<Sample> {

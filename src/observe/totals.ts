@@ -1,5 +1,6 @@
 import type { Counter, Plan, Tally } from "../backends/backend.ts";
 import { type CountOf, keyOf as countKey } from "../inspect/status.ts";
+import type { Verdict } from "../net/verdict.ts";
 import type { Policy } from "../policy/policy.ts";
 
 type Count = Pick<Counter, "connections" | "bytes">;
@@ -52,7 +53,7 @@ export class Totals implements Tally {
   /** The sum of a counter; undefined if there is none. */
   readonly of: CountOf = (family, verdict, cidr) => this.#sums.get(countKey(family, verdict, cidr));
 
-  get byVerdict(): Readonly<Record<Counter["verdict"], Count>> {
+  get byVerdict(): Readonly<Record<Verdict, Count>> {
     return this.#byVerdict;
   }
 
@@ -80,7 +81,7 @@ function keyOf({ family, verdict, cidr }: Pick<Counter, "family" | "verdict" | "
 }
 
 function keysOf({ family, masquerade, nonMasquerade }: Policy["families"][number]): string[] {
-  const keys = (verdict: Counter["verdict"], list: typeof masquerade) =>
+  const keys = (verdict: Verdict, list: typeof masquerade) =>
     [undefined, ...list.effective.map(({ cidr }) => cidr)].map(cidr => keyOf({ family, verdict, cidr }));
   return [...keys("masquerade", masquerade), ...keys("keep", nonMasquerade)];
 }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { Family } from "../../src/net/cidr.ts";
+import { decide } from "../../src/policy/decision.ts";
 import { policyOf } from "../../src/policy/policy.ts";
-import { verdict } from "../../src/policy/verdict.ts";
 import { DEFAULT_FLAGS } from "../policies.ts";
 import { Folder } from "./folder.ts";
 
@@ -70,7 +70,7 @@ describe("nonMasqueradeSourceCIDRs", () => {
     const policy = policyOf(loaded.config, DEFAULT_FLAGS);
     const destination = { family: "ip", text: "203.0.113.7", value: 0xcb007107n } as const;
     const from = (value: bigint, text: string) =>
-      verdict(policy, { destination, source: { family: "ip", text, value } });
+      decide(policy, { destination, source: { family: "ip", text, value } });
     expect(from(0x0af40702n, "10.244.7.2")).toMatchObject({
       verdict: "keep",
       rule: "non-masquerade-source-cidr",

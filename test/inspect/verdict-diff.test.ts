@@ -4,8 +4,8 @@ import { interfacesWithout, isInterfaceIn } from "../../src/inspect/interface-se
 import { settingChanges, type VerdictChange, verdictDiff } from "../../src/inspect/verdict-diff.ts";
 import { verdictDiffText } from "../../src/inspect/verdict-diff-text.ts";
 import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
+import { type Connection, decide } from "../../src/policy/decision.ts";
 import type { Policy } from "../../src/policy/policy.ts";
-import { type Connection, verdict } from "../../src/policy/verdict.ts";
 import { boundaries, interfaceName, type Wanted, wanted } from "../arbitraries.ts";
 import { policy, type Short } from "../policies.ts";
 
@@ -272,8 +272,7 @@ test("the verdict of a connection changes just where it is said, for any two pol
     const said = verdictDiff(before, after).map(change => ({ ...change, holds: membership(change) }));
     const sources = near([before, after], "from");
     const names = probes([before, after].flatMap(it => it.outputInterfaces ?? []));
-    const verdicts = (connection: Connection) =>
-      [before, after].map(it => (verdict(it, connection).verdict === "keep" ? "kept" : "masqueraded"));
+    const verdicts = (connection: Connection) => [before, after].map(it => decide(it, connection).verdict);
     const wrong: string[] = [];
     for (const [i, destination] of near([before, after], "to").entries()) {
       const own = sources.filter(({ family }) => family === destination.family);

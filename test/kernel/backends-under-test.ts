@@ -9,6 +9,7 @@ import { ruleset as iptablesRuleset } from "../../src/backends/iptables/ruleset.
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { renderJson, renderText } from "../../src/backends/nftables/render.ts";
 import { ruleset } from "../../src/backends/nftables/ruleset.ts";
+import type { Verdict } from "../../src/net/verdict.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import type { Host } from "../../src/system/host.ts";
 import { IptablesCommands, type Variant } from "../../src/xtables/commands.ts";
@@ -32,7 +33,7 @@ export interface BackendUnderTest {
   /** Everything in the node's kernel that a write would change, handles and counters too. */
   snapshot(lab: Lab): Promise<string>;
   /** What the rules that the backend makes of a policy do to packets. Asks no kernel. */
-  judge(policy: Policy): (packet: Packet) => "keep" | "masquerade";
+  judge(policy: Policy): (packet: Packet) => Verdict;
   /** Loads into the kernel what `ipmasq render` prints of a policy, in each of the formats that it has for this. */
   readonly renderings: readonly {
     readonly format: string;
@@ -154,7 +155,7 @@ function chainsOf(policy: Policy): number {
   return policy.families.reduce((sum, family) => sum + 1 + iptablesRuleset(policy, family).chains.length, 0);
 }
 
-function judgeBoth(policy: Policy): (packet: Packet) => "keep" | "masquerade" {
+function judgeBoth(policy: Policy): (packet: Packet) => Verdict {
   const rulesets = policy.families.map(family => iptablesRuleset(policy, family));
   return packet => judgeRules(rulesets, packet);
 }

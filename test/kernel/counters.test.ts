@@ -6,8 +6,8 @@ import type { Backend, Counter } from "../../src/backends/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
 import { Totals } from "../../src/observe/totals.ts";
+import { type Decision, decide } from "../../src/policy/decision.ts";
 import type { Policy } from "../../src/policy/policy.ts";
-import { type Verdict, verdict } from "../../src/policy/verdict.ts";
 import { policy, type Short } from "../policies.ts";
 import { describeBackends, nftables } from "./backends-under-test.ts";
 
@@ -160,7 +160,7 @@ class Expected {
     const source = sources[from % sources.length];
     if (!source || !destination) throw new TypeError("nothing to connect");
     await lab.connect({ protocol: "udp", from: source.text, to: destination.text });
-    const said = verdict(this.#policy, { source, destination, out: wayTo(destination) });
+    const said = decide(this.#policy, { source, destination, out: wayTo(destination) });
     const key = keyOf(this.#policy, said, destination);
     if (key === undefined) return 0;
     this.#made.set(key, (this.#made.get(key) ?? 0) + 1);
@@ -195,7 +195,7 @@ function keysOf({ family, masquerade, nonMasquerade }: Policy["families"][number
 }
 
 /** The counter that counts a connection: of the outermost CIDR that decided it; undefined if none does. */
-function keyOf({ families }: Policy, said: Verdict, destination: Address): string | undefined {
+function keyOf({ families }: Policy, said: Decision, destination: Address): string | undefined {
   const { family } = destination;
   if (said.rule === "outbound") return textOf({ family, verdict: "masquerade", cidr: undefined });
   if (said.rule !== "masquerade-cidr" && said.rule !== "non-masquerade-cidr") return undefined;

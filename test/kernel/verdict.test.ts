@@ -6,8 +6,8 @@ import { MigratingBackend } from "../../src/backends/migrating-backend.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { explainLive } from "../../src/inspect/explain.ts";
 import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
+import { decide } from "../../src/policy/decision.ts";
 import type { CidrList, FamilyPolicy, Policy } from "../../src/policy/policy.ts";
-import { verdict } from "../../src/policy/verdict.ts";
 import { boundaries, interfaceName, type Wanted, wanted } from "../arbitraries.ts";
 import type { Packet } from "../packet.ts";
 import { policy } from "../policies.ts";
@@ -149,7 +149,7 @@ describeBackends(({ open, judge, renderings, snapshot, tampering }) => {
 /** What policy and `got` do not agree on, in words. */
 function disagreements(policy: Policy, packets: readonly Packet[], got: readonly string[]): string[] {
   return packets.flatMap((packet, i) => {
-    const meant = verdict(policy, packet);
+    const meant = decide(policy, packet);
     if (meant.verdict === got[i]) return [];
     const { source, destination, out, broadcast, ipsec } = packet;
     return [

@@ -4,8 +4,8 @@ import { isOurs } from "../../../src/backends/iptables/own-chains.ts";
 import { ruleset } from "../../../src/backends/iptables/ruleset.ts";
 import { parseAddress } from "../../../src/net/cidr.ts";
 import { trace } from "../../../src/net/trace.ts";
+import { decide } from "../../../src/policy/decision.ts";
 import type { Policy } from "../../../src/policy/policy.ts";
-import { verdict } from "../../../src/policy/verdict.ts";
 import { ruleText } from "../../../src/xtables/rule.ts";
 import { traceableRule } from "../../../src/xtables/traceable.ts";
 import { policy } from "../../policies.ts";
@@ -47,7 +47,7 @@ test("every rule is recognised as ours, and verdicts are the policy's", () => {
       const [destination, source] = [to, from].map(parseAddress);
       if (!destination || !source || "what" in destination || "what" in source) throw new Error("no address");
       const connection = { destination, source };
-      expect(trace(kernel, connection).verdict, `${from} to ${to}`).toBe(verdict(meant, connection).verdict);
+      expect(trace(kernel, connection).verdict, `${from} to ${to}`).toBe(decide(meant, connection).verdict);
     }
   }
 });

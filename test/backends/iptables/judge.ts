@@ -1,6 +1,7 @@
 import type { Ruleset } from "../../../src/backends/iptables/ruleset.ts";
 import type { Address } from "../../../src/net/cidr.ts";
 import { Cidr } from "../../../src/net/cidr.ts";
+import type { Verdict } from "../../../src/net/verdict.ts";
 import { optionOf, type Rule, targetOf } from "../../../src/xtables/rule.ts";
 import { isBroadcast, type Packet } from "../../packet.ts";
 
@@ -8,7 +9,7 @@ import { isBroadcast, type Packet } from "../../packet.ts";
  * What our rules do to a packet, by the meaning that iptables(8) and iptables-extensions(8) give to each option. Of a
  * draw of lots every outcome counts as the lowest.
  */
-export function judge(rulesets: readonly Ruleset[], packet: Packet): "keep" | "masquerade" {
+export function judge(rulesets: readonly Ruleset[], packet: Packet): Verdict {
   const rules = rulesets.find(({ family }) => family === packet.destination.family);
   return rules && masqueradesBy(rules, [rules.jump], packet) ? "masquerade" : "keep";
 }

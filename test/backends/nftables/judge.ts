@@ -1,4 +1,5 @@
 import { type Address, Cidr, type Family } from "../../../src/net/cidr.ts";
+import type { Verdict } from "../../../src/net/verdict.ts";
 import type { Statement } from "../../../src/nft/json.ts";
 import type { AddressSet, Rule, Table } from "../../../src/nft/table.ts";
 import { isBroadcast, type Packet } from "../../packet.ts";
@@ -7,7 +8,7 @@ import { isBroadcast, type Packet } from "../../packet.ts";
  * What our tables do to a packet, by the meaning that nft(8) gives to each statement. Of a draw of lots every
  * outcome counts as the lowest.
  */
-export function judge(tables: readonly Table[], packet: Packet): "keep" | "masquerade" {
+export function judge(tables: readonly Table[], packet: Packet): Verdict {
   const table = tables.find(({ family }) => family === packet.destination.family);
   const based = table?.chains.filter(({ hook }) => hook !== undefined) ?? [];
   const masquerades = based.some(({ name }) => table && masqueradesIn(table, name, packet));
@@ -30,13 +31,13 @@ function masqueradesIn(table: Table, chain: string, packet: Packet): boolean {
 }
 
 type Match = Extract<Statement, { match: unknown }>["match"];
-type Verdict = Extract<
+type VerdictStatement = Extract<
   Statement,
   { masquerade: unknown } | { return: null } | { goto: unknown } | { jump: unknown }
 >;
 
 /** The verdict of a rule, if all that it matches is so. */
-function verdictOf(expr: Rule["expr"], matched: (match: Match) => boolean): Verdict | undefined {
+function verdictOf(expr: Rule["expr"], matched: (match: Match) => boolean): VerdictStatement | undefined {
   for (const statement of expr) {
     if ("unknown" in statement) throw new Error(`what does ${statement.unknown} mean?`);
     if ("counter" in statement) continue;

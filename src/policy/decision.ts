@@ -1,8 +1,9 @@
 import { type Address, type Cidr, compareCidrs } from "../net/cidr.ts";
 import { isBroadcast, isMulticast } from "../net/group-address.ts";
+import type { Verdict } from "../net/verdict.ts";
 import { type CidrList, type Entry, formatOrigin, type Origin, type Policy } from "./policy.ts";
 
-/** A connection that is about to leave the node. What is not known is left out, and then matches anything. */
+/** A connection that is about to leave the node. Unknown properties are left out and match anything. */
 export interface Connection {
   readonly destination: Address;
   readonly source?: Address;
@@ -16,36 +17,40 @@ export interface Connection {
   readonly ipsec?: boolean;
 }
 
-/** What happens to a connection, and what decided it. */
-export interface Verdict {
-  readonly verdict: "keep" | "masquerade";
-  /** Which step decided, in the order in which the steps are taken. */
-  readonly rule:
-    | "family"
-    | "local"
-    | "multicast"
-    | "broadcast"
-    | "ipsec"
-    | "non-masquerade-source-cidr"
-    | "source"
-    | "output-interface"
-    | "masquerade-cidr"
-    | "non-masquerade-cidr"
-    | "outbound";
-  /** A sentence for people. */
+/** The steps of a decision, in order: the first that applies decides. */
+export const DECISION_STEPS = [
+  "family",
+  "local",
+  "multicast",
+  "broadcast",
+  "ipsec",
+  "non-masquerade-source-cidr",
+  "source",
+  "output-interface",
+  "masquerade-cidr",
+  "non-masquerade-cidr",
+  "outbound",
+] as const;
+type Step = (typeof DECISION_STEPS)[number];
+
+/** The verdict on a connection, and why. */
+export interface Decision {
+  readonly verdict: Verdict;
+  readonly rule: Step;
+  /** A sentence. */
   readonly reason: string;
-  /** The most specific CIDR that holds the deciding address, and where it comes from. */
+  /** The narrowest CIDR that contains the deciding address, and where it comes from. */
   readonly cidr?: Cidr;
   readonly origin?: Origin;
-  /** The wider CIDRs of the same list around it, the narrowest first. */
+  /** Wider CIDRs of the same list that contain it, the narrowest first. */
   readonly within: readonly Cidr[];
 }
 
-/** What the policy says of a connection. Asks no kernel. */
-export function verdict(policy: Policy, connection: Connection): Verdict {
+/** Decides about a connection as the policy says. Does not ask the kernel. */
+export function decide(policy: Policy, connection: Connection): Decision {
   const { destination, source, out, local, broadcast, ipsec } = connection;
   const family = policy.families.find(it => it.family === destination.family);
-  if (!family) return decided("keep", "family", "IPv6 is left alone without --enable-ipv6");
+  if (!family) return decided("keep", "family", "IPv6 is not masqueraded without --enable-ipv6");
   const { sources, nonMasqueradeSources, masquerade, nonMasquerade } = family;
   if (local) return decided("keep", "local", `${destination.text} is an address of the node itself`);
   if (isMulticast(destination)) {
@@ -58,13 +63,13 @@ export function verdict(policy: Policy, connection: Connection): Verdict {
   const spared = source ? around(nonMasqueradeSources, source) : [];
   if (source && spared.length > 0) return decided("keep", "non-masquerade-source-cidr", source, spared);
   if (sources?.effective.length === 0) {
-    return decided("keep", "source", `sourceCIDRs has no CIDR of the family ${family.family}`);
+    return decided("keep", "source", `sourceCIDRs has no ${family.family === "ip" ? "IPv4" : "IPv6"} CIDR`);
   }
   if (sources && source && around(sources, source).length === 0) {
-    return decided("keep", "source", `the source ${source.text} is in none of the sourceCIDRs`);
+    return decided("keep", "source", `the source ${source.text} is not in sourceCIDRs`);
   }
   if (policy.outputInterfaces && out !== undefined && !leavesBy(policy.outputInterfaces, out)) {
-    return decided("keep", "output-interface", `${out} is none of the outputInterfaces`);
+    return decided("keep", "output-interface", `${out} is not in outputInterfaces`);
   }
   const exceptions = around(masquerade, destination);
   if (exceptions.length > 0) return decided("masquerade", "masquerade-cidr", destination, exceptions);
@@ -75,11 +80,11 @@ export function verdict(policy: Policy, connection: Connection): Verdict {
 
 /** @param why a sentence, or the address that is in `entries` */
 function decided(
-  verdict: Verdict["verdict"],
-  rule: Verdict["rule"],
+  verdict: Verdict,
+  rule: Step,
   why: string | Address,
   entries: readonly Entry[] = [],
-): Verdict {
+): Decision {
   const [nearest, ...wider] = entries;
   if (typeof why === "string" || !nearest) return { verdict, rule, reason: `${why}`, within: [] };
   const { cidr, origin } = nearest;
@@ -87,18 +92,18 @@ function decided(
   return { verdict, rule, reason, cidr, origin, within: wider.map(entry => entry.cidr) };
 }
 
-const LISTS: { readonly [rule in Verdict["rule"]]?: string } = {
+const LISTS: { readonly [rule in Step]?: string } = {
   "masquerade-cidr": "masquerade",
   "non-masquerade-cidr": "non-masquerade",
   "non-masquerade-source-cidr": "non-masquerade source",
 };
 
-/** Whether the interface `name` is one of `wanted`, where `eth*` stands for all names that begin with eth. */
-function leavesBy(wanted: readonly string[], name: string): boolean {
-  return wanted.some(it => (it.endsWith("*") ? name.startsWith(it.slice(0, -1)) : name === it));
+/** Whether a name matches one of the patterns, where `eth*` stands for all names that begin with eth. */
+function leavesBy(patterns: readonly string[], name: string): boolean {
+  return patterns.some(it => (it.endsWith("*") ? name.startsWith(it.slice(0, -1)) : name === it));
 }
 
-/** The entries, redundant ones too, that hold the address, the narrowest first. */
+/** The entries that contain the address, redundant ones included, the narrowest first. */
 function around(list: CidrList, address: Address): Entry[] {
   return [...list.effective, ...list.redundant.map(({ item }) => item)]
     .filter(({ cidr }) => cidr.contains(address))
