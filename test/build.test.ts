@@ -8,7 +8,7 @@ test.each([
   ["--al", ["--al"]],
   ["all", ["all"]],
   ["-x", ["--all", "-x"]],
-])("an argument that it does not know ends the build: %s", async (unknown, argv) => {
+])("the build rejects the unknown argument %s", async (unknown, argv) => {
   const build = Bun.spawn([...BUILD, ...argv], { stdout: "pipe", stderr: "pipe" });
   const [stdout, stderr] = await Promise.all([build.stdout.text(), build.stderr.text()]);
   expect({ exitCode: await build.exited, stdout, stderr }).toEqual({
@@ -18,7 +18,7 @@ test.each([
   });
 });
 
-test("this Bun is the one of package-lock.json, which is the one of package.json", async () => {
+test("Bun, package-lock.json and package.json have the same version of Bun", async () => {
   const { devDependencies } = await Bun.file(join(import.meta.dir, "../package.json")).json();
   expect([Bun.version, devDependencies.bun]).toEqual([BUN_VERSION, BUN_VERSION]);
 });

@@ -24,7 +24,11 @@ const CHECKED = [
   "src/main.ts",
   "src/system",
   "test/agent",
+  "test/build.test.ts",
   "test/cli",
+  "test/container",
+  "test/deploy",
+  "test/docs.test.ts",
   "test/system",
 ];
 

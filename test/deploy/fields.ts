@@ -1,6 +1,6 @@
 /**
- * Judges a document by the fields that a release of Kubernetes knows: the schema of structured-merge-diff, which
- * server-side apply uses. It knows every field and the type of each; what is required it does not say.
+ * Validates a document by the schema of structured-merge-diff, which server-side apply uses. The schema has every field
+ * with its type, but not which fields are required.
  */
 import * as v from "valibot";
 import { parse } from "yaml";
@@ -37,18 +37,18 @@ export function parseFields(yaml: string): Fields {
   return new Map(v.parse(Schema, parse(yaml)).types.map(type => [type.name, type]));
 }
 
-/** What is wrong with a value, each with its path. */
+/** Returns the mistakes in a value, each with its path. */
 export function fieldFaults(fields: Fields, name: string, value: unknown): string[] {
   const judge = (type: Type | undefined, value: unknown, path: string): string[] => {
-    if (!type) return [`${path}: of an unknown type`];
+    if (!type) return [`${path}: unknown type`];
     if (type.namedType !== undefined) return judge(fields.get(type.namedType), value, path);
     if (Array.isArray(value)) {
-      if (!type.list) return [`${path}: a list, unexpectedly`];
+      if (!type.list) return [`${path}: unexpected list`];
       const { elementType } = type.list;
       return value.flatMap((it, index) => judge(elementType, it, `${path}[${index}]`));
     }
     if (typeof value === "object" && value !== null) {
-      if (!type.map) return [`${path}: a map, unexpectedly`];
+      if (!type.map) return [`${path}: unexpected map`];
       const { fields: known = [], elementType } = type.map;
       return Object.entries(value).flatMap(([key, it]) => {
         const field = known.find(({ name }) => name === key)?.type ?? elementType;

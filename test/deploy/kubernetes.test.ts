@@ -59,22 +59,25 @@ function checkedWith({ kubectl, fields, openapi }: Exclude<(typeof releases)[num
       return [...fieldFaults(known, name, document), ...schemaFaults(schemas, name, document)];
     });
 
-  test("ip-masq-agent.yaml is what the base renders to: npm run manifests", async () => {
+  test("ip-masq-agent.yaml matches the rendered base: npm run manifests", async () => {
     const [first, ...rendered] = (await Bun.file(RENDERED).text()).split("\n");
     expect(first).toStartWith("#");
     expect(rendered.join("\n")).toBe(await render("base"));
   });
 
-  test.each(["base", ...OVERLAYS])("%s empties the variables that make Bun of the binary", async folder => {
-    const { env } = container(await render(folder));
-    expect(env).toEqual(expect.arrayContaining(BUN_VARIABLES.map(name => ({ name, value: "" }))));
-  });
+  test.each(["base", ...OVERLAYS])(
+    "%s clears the variables that make the binary run other code",
+    async folder => {
+      const { env } = container(await render(folder));
+      expect(env).toEqual(expect.arrayContaining(BUN_VARIABLES.map(name => ({ name, value: "" }))));
+    },
+  );
 
-  test.each(["base", ...OVERLAYS])("%s is what its schemas say", async folder => {
+  test.each(["base", ...OVERLAYS])("%s matches the schemas", async folder => {
     expect(faults(await render(folder))).toEqual([]);
   });
 
-  test("all components together", async () => {
+  test("all components can be combined", async () => {
     const folder = await mkdtemp(join(tmpdir(), "ipmasq-"));
     const path = (...names: string[]) => relative(realpathSync(folder), join(FOLDER, ...names));
     const components = (await readdir(join(FOLDER, "components"))).filter(name => name !== "gke");
@@ -93,20 +96,20 @@ function checkedWith({ kubectl, fields, openapi }: Exclude<(typeof releases)[num
     expect(ours.sort()).toEqual(["IPMASQ_BACKEND", "IPMASQ_ENABLE_IPV6", "IPMASQ_LISTEN", "NODE_IP"]);
   });
 
-  test.each(OVERLAYS)("the agent knows every flag of %s", async folder => {
+  test.each(OVERLAYS)("the agent accepts every flag of %s", async folder => {
     const { env } = container(await render(folder));
     const entries = env.map(({ name, value = "" }) => [name, value.replace("$(NODE_IP)", "192.0.2.1")]);
     expect(await ipmasq(["check"], Object.fromEntries(entries))).toMatchObject({ stderr: "", exitCode: 0 });
   });
 
-  test("the ConfigMap of dual-stack has a list for both families", async () => {
+  test("the ConfigMap of dual-stack has CIDRs of both families", async () => {
     const file = join(await mkdtemp(join(tmpdir(), "ipmasq-")), "dual-stack.yaml");
     await writeFile(file, await render("overlays/dual-stack"));
     const argv = ["check", "--strict", "--enable-ipv6", `--config=${file}`];
     expect(await ipmasq(argv)).toEqual({ stdout: `${file}: no problems\n`, stderr: "", exitCode: 0 });
   });
 
-  test("its schemas find what is wrong", () => {
+  test("control: the schemas find mistakes", () => {
     const wrong = `
 apiVersion: apps/v1
 kind: DaemonSet
@@ -123,8 +126,8 @@ spec:
       ".spec.template.spec.containers[0].name: missing",
       ".spec.template.spec.containers[0].securityContext.readonlyRootFilesystem: unknown",
       ".spec.template.spec.containers[0].securityContext.readonlyRootFilesystem: unknown",
-      '.spec.template.spec.hostNetwork: "yes" is no boolean',
       '.spec.template.spec.hostNetwork: "yes" is not boolean',
+      '.spec.template.spec.hostNetwork: "yes" is not of type boolean',
     ]);
   });
 }
@@ -137,12 +140,12 @@ else
       "pod-monitor/pod-monitor.yaml",
       "service-monitor/service-monitor.yaml",
       "alerts/prometheus-rule.yaml",
-    ])("has nothing to say of %s", async path => {
+    ])("accepts %s", async path => {
       for (const document of documents(await Bun.file(join(FOLDER, "components", path)).text()))
         expect(await operator.judge(document)).toBe("");
     });
 
-    test("finds what is wrong", async () => {
+    test("control: finds mistakes", async () => {
       const monitor = { apiVersion: "monitoring.coreos.com/v1", kind: "PodMonitor" };
       const spec = { podMetricsEndpoints: [{ port: 9469 }] };
       const faults = await operator.judge({ ...monitor, spec });
@@ -151,11 +154,11 @@ else
     });
   });
 
-test("the image is of this version", async () => {
+test("the image has this version", async () => {
   expect(container(await Bun.file(RENDERED).text()).image).toBe(`localhost/ipmasq:${version}`);
 });
 
-test("arguments of GKE's own manifest are known", async () => {
+test("the arguments of GKE's manifest are accepted", async () => {
   const klog = ["--v=2", "--logtostderr=false", "--log_file=/dev/stdout", "--log_file_max_size=0"];
   const { exitCode } = await ipmasq(["check", ...klog, "--masq-chain=IP-MASQ", "--random-fully=false"]);
   expect(exitCode).toBe(0);

@@ -4,24 +4,24 @@ import { messageOf } from "../../src/system/errors.ts";
 import { unpackPackages } from "../debian/packages.ts";
 import { loaderOf, type Missing } from "../debian/tools.ts";
 
-/** A release of Kubernetes, as a Debian suite has it. */
+/** Files of a Kubernetes release, from a Debian suite. */
 export interface KubernetesRelease {
-  /** As in `1.32`. */
+  /** For example `1.32`. */
   readonly version: string;
-  /** The command line that kubectl's arguments follow. */
+  /** The command of kubectl, without arguments. */
   readonly kubectl: readonly string[];
-  /** The fields of every kind, with their types, as the API server of this release merges them: YAML. */
+  /** The fields of every kind with their types, which server-side apply uses: YAML. */
   readonly fields: string;
-  /** The OpenAPI documents of API groups `v1` and `apps/v1`, as client-go keeps them for its tests: JSON. */
+  /** The OpenAPI documents of API groups `v1` and `apps/v1`, from client-go's tests: JSON. */
   readonly openapi: readonly string[];
 }
 
-/** The suites whose Kubernetes the manifests are checked with: the oldest and the newest that Debian has. */
+/** The Debian suites with the oldest and the newest Kubernetes. */
 export const KUBERNETES_SUITES = ["trixie", "forky"];
 
 const CLIENT_GO = "usr/share/gocode/src/k8s.io/client-go";
 
-/** Returns the release of a suite. It is downloaded once (24 MB, 4 s) and takes 100 MB. */
+/** Returns the release of a suite, which is downloaded once (24 MB, 4 s; 100 MB on disk). */
 export async function kubernetesRelease(suite: string): Promise<KubernetesRelease | Missing> {
   try {
     const name = `kubernetes-${suite}`;
@@ -40,6 +40,6 @@ export async function kubernetesRelease(suite: string): Promise<KubernetesReleas
     );
     return { version, kubectl, fields, openapi: await Promise.all(openapi) };
   } catch (error) {
-    return { missing: `Debian's Kubernetes of ${suite}: ${messageOf(error)}` };
+    return { missing: `Kubernetes from Debian ${suite}: ${messageOf(error)}` };
   }
 }

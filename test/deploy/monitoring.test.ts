@@ -45,13 +45,13 @@ const queries = v
   .parse(Dashboard, dashboard())
   .panels.flatMap(({ title, targets }) => targets.map(({ expr }) => [title, expr] as const));
 
-test("what is made from the rules and the code is up to date: npm run manifests", async () => {
+test("generated files are up to date: npm run manifests", async () => {
   const kept = (path: string) => Bun.file(join(FOLDER, path)).text();
   expect(await kept("kubernetes/components/alerts/prometheus-rule.yaml")).toBe(await prometheusRule());
   expect(await kept("monitoring/dashboard.json")).toBe(dashboardText());
 });
 
-test("each alert has a case that fires it, and one that does not", async () => {
+test("each alert has a case where it fires and one where it does not", async () => {
   const cases = v.parse(Cases, parse(await Bun.file(CASES).text()));
   const tried = cases.tests.flatMap(it => it.alert_rule_test);
   const of = (fires: boolean) =>
@@ -83,8 +83,7 @@ function scrapes({ root }: Chroot): void {
   };
 
   /**
-   * The agent at work in the namespace of lab/isolate, and Prometheus, which has asked it three times. It takes 5 s
-   * before it asks at all.
+   * Starts the agent, and Prometheus, and waits for three scrapes. Prometheus starts to scrape after 5 s.
    */
   beforeAll(async () => {
     folder = await mkdtemp("/run/prometheus-");
@@ -115,24 +114,24 @@ function scrapes({ root }: Chroot): void {
     started = [];
   });
 
-  test("has nothing to say of the rules, and their cases hold", async () => {
+  test("accepts the rules, and their tests pass", async () => {
     const promtool = await program("promtool");
     expect(await output([...promtool, "check", "rules", RULES])).toContain(`${alerts.length} rules found`);
     expect(await output([...promtool, "test", "rules", CASES])).toContain("SUCCESS");
   });
 
-  test("fires no alert for an agent at work", async () => {
+  test("fires no alert for a healthy agent", async () => {
     for (const { expr } of alerts) expect(await ask(expr)).toEqual([]);
   });
 
   test.each(alerts.map(({ alert, expr }) => [alert, expr] as const))(
-    "%s asks for metrics that there are",
+    "%s uses existing metrics",
     async (_, expr) => {
       for (const [metric] of expr.matchAll(/\b(ipmasq_\w+|up)\b/g)) expect(await ask(metric)).not.toEqual([]);
     },
   );
 
-  test.each(queries)("the dashboard's %s shows something", async (_, expr) => {
+  test.each(queries)("the dashboard's panel %s has data", async (_, expr) => {
     const asked = expr
       .replaceAll("$job", "ip-masq-agent")
       .replaceAll("$instance", ".*")

@@ -1,4 +1,4 @@
-/** Judges a document by an OpenAPI document of Kubernetes: types, required fields, and no others than are known. */
+/** Validates a document by Kubernetes' OpenAPI schema: types, required fields, and unknown fields. */
 import * as v from "valibot";
 
 interface Type {
@@ -36,10 +36,10 @@ export function parseSchemas(json: string): Schemas {
   return v.parse(Document, JSON.parse(json)).components.schemas;
 }
 
-/** What is wrong with a value, each with its path. */
+/** Returns the mistakes in a value, each with its path. */
 export function schemaFaults(schemas: Schemas, name: string, value: unknown): string[] {
   const judge = (type: Type | undefined, value: unknown, path: string): string[] => {
-    if (!type) return [`${path}: of an unknown type`];
+    if (!type) return [`${path}: unknown type`];
     if (type.$ref !== undefined) return judge(schemas[type.$ref.replace(/.*\//, "")], value, path);
     if (type.allOf) return type.allOf.flatMap(it => judge(it, value, path));
     if (type.oneOf) {
@@ -47,7 +47,7 @@ export function schemaFaults(schemas: Schemas, name: string, value: unknown): st
       return faults.some(it => it.length === 0) ? [] : faults.flat();
     }
     if (typeOf(value) !== type.type && !(type.type === "number" && typeOf(value) === "integer"))
-      return [`${path}: ${JSON.stringify(value)} is no ${type.type}`];
+      return [`${path}: ${JSON.stringify(value)} is not of type ${type.type}`];
     if (Array.isArray(value)) return value.flatMap((it, index) => judge(type.items, it, `${path}[${index}]`));
     if (typeof value !== "object" || value === null) return [];
     const { properties = {}, additionalProperties, required = [] } = type;

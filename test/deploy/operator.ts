@@ -5,9 +5,9 @@ import { messageOf } from "../../src/system/errors.ts";
 import { cached } from "../debian/cache.ts";
 import type { Missing } from "../debian/tools.ts";
 
-/** What Prometheus Operator's definitions of its kinds say, as functions of kubernetes-models. */
+/** Validates documents by Prometheus Operator's definitions, through the package kubernetes-models. */
 export interface PrometheusOperator {
-  /** What is wrong with a document of one of its kinds, in a line; nothing if it is right. Unknown fields pass. */
+  /** Returns the mistakes in a document, in one line, or an empty text. Unknown fields pass. */
   judge(document: object): Promise<string>;
 }
 
@@ -15,7 +15,7 @@ const MODELS = "@kubernetes-models/prometheus-operator";
 const VERSION = "6.0.0";
 
 /**
- * Returns them. npm brings them once (29 MB, 4 s) into `.cache`: as a package of ours they would be 28 packages, for
+ * Returns the validator. npm downloads it once (29 MB, 4 s) into `.cache`: as a dependency, it would add 28 packages for
  * three small files.
  */
 export async function prometheusOperator(): Promise<PrometheusOperator | Missing> {

@@ -14,7 +14,7 @@ const UNIT = "/usr/local/lib/systemd/system/ipmasq.service";
 const CONFIG = "/etc/config/ip-masq-agent";
 const OUTBOUND = "203.0.113.7";
 
-test("installs below another directory too", async () => {
+test("install respects DESTDIR and PREFIX", async () => {
   const root = await mkdtemp(join(tmpdir(), "ipmasq-"));
   expect(await output(["env", `DESTDIR=${root}`, "PREFIX=/usr", INSTALL])).toBe("");
   const unit = await Bun.file(join(root, "usr/lib/systemd/system/ipmasq.service")).text();
@@ -27,7 +27,7 @@ test("installs below another directory too", async () => {
 for (const suite of SYSTEMD_SUITES) {
   const chroot = await systemdRoot(suite);
   if ("missing" in chroot) absent(chroot.missing);
-  else if (process.env.LAB_USER) absent("systemd as the first process needs root");
+  else if (process.env.LAB_USER) absent("systemd as process 1 needs root");
   else describe(`Debian's ${suite} with ipmasq.service and nftables.service`, () => installed(chroot));
 }
 
@@ -54,17 +54,17 @@ function installed(chroot: Chroot): void {
     const metrics = await lab.node.output([process.execPath, "--eval", get]);
     return metrics.split("\n").filter(line => line.startsWith(`ipmasq_syncs_total{trigger="${trigger}"`));
   };
-  /** Waits until something holds, for at most as long as the test may take. */
+  /** Waits until a condition holds; the test's timeout limits it. */
   const until = async (holds: () => Promise<boolean>) => {
     while (!(await holds())) await Bun.sleep(10);
   };
 
-  test("systemd has nothing to say of the unit, and little to fear", async () => {
+  test("systemd finds no errors in the unit and rates it as secure", async () => {
     expect(await run(`systemd-analyze verify ${UNIT}`)).toBe("");
     expect(await run(`systemd-analyze security --offline=true --threshold=20 ${UNIT}`)).toContain("OK");
   });
 
-  test("the rules are in force before there is a network, and after nftables.service", async () => {
+  test("the rules are in force before the network is up and after nftables.service", async () => {
     const started = (unit: string) => property(unit, "ActiveEnterTimestampMonotonic").then(Number);
     const nftables = await started("nftables.service");
     const ipmasq = await started("ipmasq.service");
@@ -76,10 +76,10 @@ function installed(chroot: Chroot): void {
     expect(await owner()).toBe("node");
   });
 
-  test("the agent may do what it needs, and nothing else", async () => {
+  test("the agent has only the privileges that it needs", async () => {
     const status = await run(`cat /proc/${await property("ipmasq", "MainPID")}/status`);
     const facts = new Map(status.split("\n").map(line => [line.split(":")[0], line.split("\t")[1]]));
-    // NET_ADMIN and NET_RAW are bits 12 and 13; seccomp's mode 2 is a filter.
+    // NET_ADMIN and NET_RAW are bits 12 and 13; seccomp mode 2 is a filter.
     const netAdminAndRaw = (0b11 << 12).toString(16).padStart(16, "0");
     expect(Object.fromEntries(facts)).toMatchObject({
       CapEff: netAdminAndRaw,
@@ -90,7 +90,7 @@ function installed(chroot: Chroot): void {
     });
   });
 
-  test("a config that is saved is in force, and reload asks for a sync", async () => {
+  test("a saved config is applied, and reload triggers a sync", async () => {
     await run("mkdir -p /etc/config");
     await run(`echo 'nonMasqueradeCIDRs: [${OUTBOUND}/32]' >/etc/config/new && mv /etc/config/new ${CONFIG}`);
     await until(async () => (await owner()) === "pod");
@@ -102,20 +102,20 @@ function installed(chroot: Chroot): void {
     expect(await syncs("signal")).toEqual(['ipmasq_syncs_total{trigger="signal",result="unchanged"} 1']);
   }, 20_000);
 
-  test("what nftables.service flushes when it is reloaded is repaired", async () => {
+  test("rules that a reload of nftables.service flushes are repaired", async () => {
     await run("systemctl reload nftables");
     await until(async () => (await run("journalctl --unit=ipmasq --output=cat")).includes("repaired"));
     expect(await owner()).toBe("node");
   }, 20_000);
 
-  test("an agent that hangs is started again, and one that lives is not", async () => {
+  test("the watchdog restarts an agent only if it hangs", async () => {
     const folder = "/run/systemd/system/ipmasq.service.d";
     await run(`mkdir -p ${folder} && printf '[Service]\\nWatchdogSec=1\\n' >${folder}/watchdog.conf`);
     await run("systemctl daemon-reload && systemctl restart ipmasq");
     const pid = await property("ipmasq", "MainPID");
-    await Bun.sleep(3000); // several times what a watchdog that is not fed waits
+    await Bun.sleep(3000); // three watchdog intervals
     expect(await property("ipmasq", "MainPID")).toBe(pid);
-    expect(Number(pid)).toBeGreaterThan(1); // 0 would stop every process of the test run
+    expect(Number(pid)).toBeGreaterThan(1); // PID 0 would stop every process of the test run
     await run(`kill -STOP ${pid}`);
     await until(async () => ![pid, "0"].includes(await property("ipmasq", "MainPID")));
     expect(await property("ipmasq", "NRestarts")).toBe("1");
@@ -123,7 +123,7 @@ function installed(chroot: Chroot): void {
     expect(await property("ipmasq", "WatchdogUSec")).toBe("1min 30s");
   }, 20_000);
 
-  test("the node lock is root's, and cleanup and status find the agent by it", async () => {
+  test("the node lock belongs to root, and cleanup and status find the agent through it", async () => {
     expect(await run("stat --format='%a %U' /run/ipmasq")).toBe("700 root");
     const asked = () => run("ipmasq status --listen=; true");
     await until(async () => !(await asked()).includes("no agent answers"));
@@ -132,7 +132,7 @@ function installed(chroot: Chroot): void {
     expect(refused).toContain(`(pid ${await property("ipmasq", "MainPID")},`);
   });
 
-  test("iptables-legacy gets its lock", async () => {
+  test("iptables-legacy can use its lock", async () => {
     await run(
       "echo IPMASQ_BACKEND=iptables >/etc/default/ipmasq && iptables-legacy -t mangle -N KUBE-IPTABLES-HINT",
     );
@@ -142,7 +142,7 @@ function installed(chroot: Chroot): void {
     expect(await run("nft list tables")).not.toContain("ip-masq-agent");
   }, 20_000);
 
-  test("it ends at once, the rules stay, and cleanup takes them away", async () => {
+  test("the agent stops at once, its rules stay, and cleanup removes them", async () => {
     await run("systemctl stop ipmasq");
     expect(await property("ipmasq", "Result")).toBe("success");
     expect(await owner()).toBe("node");

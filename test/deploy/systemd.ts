@@ -3,7 +3,7 @@ import type { Namespace } from "../../lab/namespace.ts";
 import { type Chroot, suiteChroot } from "../debian/chroot.ts";
 import type { Missing } from "../debian/tools.ts";
 
-/** The suites whose systemd the unit is tried with. */
+/** Debian suites whose systemd the tests use. */
 export const SYSTEMD_SUITES = ["bookworm", "trixie"];
 
 const PACKAGES = "systemd nftables iptables dash coreutils findutils procps util-linux mount".split(" ");
@@ -14,8 +14,8 @@ export function systemdRoot(suite: string): Promise<Chroot | Missing> {
 }
 
 /**
- * systemd as the first process of a PID namespace, with cgroups, /dev and /run of its own, and no way to write sysctls
- * or /sys. It runs what a Debian system without hardware runs. Needs root.
+ * systemd as process 1 of a PID namespace, with its own cgroups, /dev and /run, and read-only sysctls and /sys. It starts
+ * the units of a Debian system without hardware. Needs root.
  */
 export class Systemd {
   readonly #lines: Lines;
@@ -27,7 +27,7 @@ export class Systemd {
   /**
    * Returns when all units have started.
    *
-   * @param files a directory whose files it has too
+   * @param files a directory whose files are copied into the system
    * @param enabled units to start
    */
   static async start(
@@ -47,7 +47,7 @@ export class Systemd {
     }
   }
 
-  /** Runs a line of shell in there, and returns what it prints. Throws if it fails. */
+  /** Runs a shell command in the system and returns its output. Throws if it fails. */
   async run(line: string): Promise<string> {
     this.shell.stdin.write(`${line}\n`);
     this.shell.stdin.flush();
@@ -58,14 +58,14 @@ export class Systemd {
     return text;
   }
 
-  /** Ends it, with all that it runs. */
+  /** Ends systemd and all its processes. */
   async stop(): Promise<void> {
     this.shell.stdin.end();
     await this.shell.exited;
   }
 }
 
-/** Cgroups of version 2 only need to be there, not to control anything; in containers systemd asks for no more. */
+/** In containers, systemd needs cgroups of version 2, but no controllers. */
 const SERVE = `
 set -e
 cp -R "/proc/1/root$0/." /

@@ -1,4 +1,4 @@
-/** What docs/upgrade.md says of connections, step by step. */
+/** Tests the statements of docs/upgrade.md about connections. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { BINARY, RunningAgent } from "../../lab/agent.ts";
@@ -7,7 +7,7 @@ import { Lines } from "../../lab/lines.ts";
 import { save } from "../../lab/save.ts";
 import { upstreamAgentSync } from "../kernel/upstream-agent.ts";
 
-/** In the empty /run of lab/isolate. */
+/** lab/isolate mounts an empty /run. */
 const CONFIG = "/run/upgrade/ip-masq-agent";
 const KEPT = "10.1.2.3";
 const OUTBOUND = "203.0.113.7";
@@ -25,7 +25,7 @@ afterEach(async () => {
 
 const run = (line: string) => lab.node.output(["sh", "-c", line]);
 
-/** A TCP connection that goes on: each call sends something, and returns the address and port that the server sees. */
+/** Opens a TCP connection. Each call sends a line and returns the client's address and port as the server sees them. */
 async function session(to: string): Promise<() => Promise<string>> {
   const server = lab[to === KEPT ? "inside" : "outside"].spawn([process.execPath, "--eval", SERVER]);
   await new Lines(server.stdout).until("listening");
@@ -50,11 +50,11 @@ for await (const line of console) socket.write(line);
 `;
 
 test.each([
-  ["iptables-nft", "IP-MASQ-AGENT", "by way of iptables"],
-  ["iptables-legacy", "IP-MASQ-AGENT", "by way of iptables"],
-  ["iptables-nft", "IP-MASQ", "by way of iptables"],
-  ["iptables-nft", "IP-MASQ-AGENT", "in a hurry"],
-  ["iptables-legacy", "IP-MASQ-AGENT", "in a hurry"],
+  ["iptables-nft", "IP-MASQ-AGENT", "through iptables"],
+  ["iptables-legacy", "IP-MASQ-AGENT", "through iptables"],
+  ["iptables-nft", "IP-MASQ", "through iptables"],
+  ["iptables-nft", "IP-MASQ-AGENT", "directly"],
+  ["iptables-legacy", "IP-MASQ-AGENT", "directly"],
 ])(
   "from ip-masq-agent with %s and chain %s to nftables, and back %s",
   async (iptables, chain, back) => {
@@ -70,17 +70,17 @@ test.each([
 
     const flags = [`--config=${CONFIG}`, `--masq-chain=${chain}`];
     const first = await RunningAgent.started(lab.node, flags);
-    while ((await old()).length > 0) await Bun.sleep(5); // they are removed when ours are in force
+    while ((await old()).length > 0) await Bun.sleep(5); // removed once the new rules are in force
     expect(await first.end()).toBe(0);
-    if (back === "by way of iptables") {
+    if (back === "through iptables") {
       const second = await RunningAgent.started(lab.node, [...flags, "--backend=iptables"]);
       while ((await run("nft list tables")).includes("ip-masq-agent")) await Bun.sleep(5);
       expect(await second.end()).toBe(0);
     }
     await theirs();
-    if (back === "in a hurry") await run("nft delete table ip ip-masq-agent");
+    if (back === "directly") await run("nft delete table ip ip-masq-agent");
     expect(await run("nft list tables")).not.toContain("ip-masq-agent");
-    // Of jumps there may be one more, since ip-masq-agent knows its own alone; the second one changes nothing.
+    // There can be a second jump, because ip-masq-agent recognises only its own; it has no effect.
     expect((await old()).filter(line => line.startsWith(`-A ${chain} `))).toEqual(
       before.filter(line => line.startsWith(`-A ${chain} `)),
     );
@@ -93,7 +93,7 @@ test.each([
   30_000,
 );
 
-test("a connection that goes on keeps its address when the config says otherwise", async () => {
+test("an existing connection keeps its address after a config change", async () => {
   const agent = await RunningAgent.started(lab.node, [`--config=${CONFIG}`]);
   const outbound = await session(OUTBOUND);
   const seen = await outbound();
@@ -105,7 +105,7 @@ test("a connection that goes on keeps its address when the config says otherwise
   expect(await agent.end()).toBe(0);
 });
 
-test("after cleanup connections that were masqueraded go on if somebody else has NAT rules", async () => {
+test("after cleanup, masqueraded connections continue only while other NAT rules exist", async () => {
   const agent = await RunningAgent.started(lab.node, [`--config=${CONFIG}`]);
   const outbound = await session(OUTBOUND);
   const seen = await outbound();
@@ -116,7 +116,7 @@ test("after cleanup connections that were masqueraded go on if somebody else has
   expect(await lab.ownerSeen({ protocol: "tcp", to: OUTBOUND })).toBe("pod");
   expect(await outbound()).toBe(seen);
 
-  // Without any the kernel translates nothing: the server knows no such connection of the Pod's, and resets it.
+  // Without NAT rules the kernel stops translating; the server gets packets of an unknown connection and resets it.
   await run("nft delete table ip other");
   await expect(outbound()).rejects.toThrow("it ended");
 }, 20_000);
