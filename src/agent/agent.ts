@@ -148,8 +148,9 @@ export class Agent {
     await this.#desired.read(triggers, this.#isRunning ? FIRST_CONFIG_MS : ONLY_CONFIG_MS);
     this.#backoff.resyncInterval = this.#desired.interval;
     const { policy, isNew } = this.#desired;
-    if (!policy) return { result: "failed", message: "there has been no good config yet" };
+    if (!policy) return { result: "failed", message: "no valid config yet" };
     await this.#lock.take();
+    this.state.isStandby = false;
     const synced = await this.backend.sync(policy, this.state.totals, this.#backoff.rewriteTime);
     if (synced.moved) this.#moved(synced.moved);
     if (synced.failures.length === 0) this.state.totals.keep(policy);
@@ -201,17 +202,14 @@ export class Agent {
     const temporary = failures.filter(({ error }) => !isUnavailable(failureKind(error)));
     const [first] = temporary;
     this.#familyFails = first !== undefined;
-    if (!first) return undefined;
-    return {
-      result: "failed",
-      message: temporary.map(familyText).join("; "),
-      failure: failureKind(first.error),
-    };
+    const message = temporary.map(familyText).join("; ");
+    return first && { result: "failed", message, failure: failureKind(first.error) };
   }
 
   #failed(error: unknown): Outcome {
     const message = messageOf(error);
-    if (error instanceof StandbyError && this.#isRunning) {
+    this.state.isStandby = error instanceof StandbyError;
+    if (this.state.isStandby && this.#isRunning) {
       if (this.#failure.isNews(message)) this.#log.warn(`standing by: ${message}`);
       return { result: "failed", message };
     }

@@ -70,6 +70,8 @@ export class AgentState {
   interval = 60_000;
   /** When the last successful sync started, in milliseconds since 1970. */
   lastSuccess: number | undefined;
+  /** Whether another agent is active on this node, so that this one writes nothing. */
+  isStandby = false;
   /** Whether another program keeps changing our rules, so that the agent slows down repairs. */
   contested = false;
   /** Current problems that do not keep the policy from being in force, by topic. */

@@ -1,6 +1,7 @@
 import type { Watch } from "../backends/backend.ts";
 import { formatListen, type Listen } from "../net/listen.ts";
 import { codeOf, messageOf } from "../system/errors.ts";
+import { LastSaid } from "../system/last-said.ts";
 import { printable } from "../system/printable.ts";
 import { within } from "../system/timing.ts";
 import type { AgentState } from "./agent-state.ts";
@@ -27,7 +28,8 @@ export interface EndpointOptions {
 
 /**
  * Serves health, metrics and status over HTTP until it is stopped. While the address is not available, it tries again
- * every two seconds and logs an error once per resync interval.
+ * every two seconds and logs an error once per resync interval. A standby agent expects the active one to have the port,
+ * so it logs that once.
  */
 export function serve(options: EndpointOptions): Watch {
   const { listen, state, log } = options;
@@ -40,6 +42,7 @@ export function serve(options: EndpointOptions): Watch {
     });
   let server: HttpServer | undefined;
   let timer: Timer | undefined;
+  const portInUse = new LastSaid();
   const start = () => {
     try {
       server = new HttpServer(
@@ -51,7 +54,10 @@ export function serve(options: EndpointOptions): Watch {
     } catch (error) {
       timer = setTimeout(start, RETRY_MS);
       const facts = { listen: formatListen(listen), error: messageOf(error) };
-      if (codeOf(error) === "EADDRINUSE")
+      const inUse = codeOf(error) === "EADDRINUSE";
+      if (inUse && state.isStandby) {
+        if (portInUse.isNews(STANDBY_PORT)) log.info(STANDBY_PORT, { listen: facts.listen });
+      } else if (inUse)
         errors.error("listen", "another process has the HTTP port and answers probes and scrapes", facts);
       else errors.error("listen", "cannot serve metrics and health; retrying", facts);
     }
@@ -67,6 +73,7 @@ export function serve(options: EndpointOptions): Watch {
 
 /** Short enough for an agent that replaces the one that has the port. */
 const RETRY_MS = 2000;
+const STANDBY_PORT = "HTTP port is in use, probably by the active agent; retrying every 2s";
 
 /** Logs lasting errors once per resync interval. */
 class IntervalLog {

@@ -272,12 +272,13 @@ describe("while another agent holds the node lock", () => {
         agent.requestSync();
         await settled();
         expect(agent.kernel()).toEqual([]);
-        expect(agent.state.unready).toBe(STANDBY);
+        expect([agent.state.isStandby, agent.state.unready]).toEqual([true, STANDBY]);
         expect(agent.lines()).toEqual([`WARN  standing by: ${STANDBY}`]);
         agent.lock.free();
         await settled();
         expect(agent.kernel()).toEqual([`nft: ${KEPT}`]);
         expect(agent.lines()).toEqual([IN_FORCE, APPLIED]);
+        expect(agent.state.isStandby).toBe(false);
         expect(agent.syncs()).toEqual([
           "0 ms start: failed",
           "60000 ms interval: failed",

@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, expect, jest, test } from "bun:test";
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import type { Watch } from "../../src/backends/backend.ts";
@@ -134,6 +134,28 @@ test("a port in use is logged once per resync interval and served once it is fre
   expect(lines[2]).toBe(`INFO  serving metrics and health listen=${url.slice("http://".length)}`);
   expect((await get("/healthz")).status).toBe(200);
 }, 10_000);
+
+test("a standby agent logs once that the port is in use, and an active one logs an error", async () => {
+  jest.useFakeTimers();
+  try {
+    const { url } = await start(inForce());
+    const state = inForce();
+    state.isStandby = true;
+    const { lines } = await start(state, undefined, Number(new URL(url).port));
+    jest.advanceTimersByTime(120_000);
+    const listen = `listen=${new URL(url).host}`;
+    expect(lines).toEqual([
+      `INFO  HTTP port is in use, probably by the active agent; retrying every 2s ${listen}`,
+    ]);
+    state.isStandby = false;
+    jest.advanceTimersByTime(2000);
+    expect(lines.at(-1)).toStartWith(
+      `ERROR another process has the HTTP port and answers probes and scrapes ${listen}`,
+    );
+  } finally {
+    jest.useRealTimers();
+  }
+});
 
 test("an internal error gets 500 and is logged once, with its cause", async () => {
   const state = inForce();
