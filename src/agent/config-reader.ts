@@ -95,11 +95,11 @@ export class ConfigReader {
   }
 
   /**
-   * Looks again and returns the complete config. If the look hangs or takes longer than `patience` milliseconds, returns
+   * Looks again and returns the complete config. If the look hangs or takes longer than `timeout` milliseconds, returns
    * the previous one. Before the first complete config, it also waits that long for writers.
    */
-  async latest(patience: number): Promise<Sources | undefined> {
-    const end = performance.now() + patience;
+  async latest(timeout: number): Promise<Sources | undefined> {
+    const end = performance.now() + timeout;
     if (this.#complete || !this.#looking) this.look();
     while (!this.#hangs && !this.#stopped) {
       const left = end - performance.now();

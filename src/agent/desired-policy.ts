@@ -68,20 +68,21 @@ export class DesiredPolicy {
   /**
    * Reads the config if it changed and is complete. An invalid config is logged once and changes nothing.
    *
-   * @param triggers why the agent syncs. Repairs do not wait for the config, and after an event of the watch it has been
-   *   read already
-   * @param patience milliseconds to wait for the first config
+   * @param triggers why the agent syncs. A repair does not wait for the config, and a `config` trigger means that the
+   *   source has read it already
+   * @param timeout milliseconds to wait for the first config
    */
-  async read(triggers: readonly Trigger[], patience: number): Promise<void> {
+  async read(triggers: readonly Trigger[], timeout: number): Promise<void> {
     const source = this.#source;
-    const isRead = triggers.every(it => it === "config" || it === "kernel");
-    if (isRead && triggers.includes("kernel")) source.look();
-    const wait = this.policy ? Math.min(patience, PATIENCE_MS) : patience;
-    const sources = isRead && source.complete ? source.complete : await source.latest(wait);
-    if (sources && sources.digest !== this.#digest) await this.#use(sources);
+    const mustRead = triggers.some(it => it !== "config" && it !== "kernel");
+    if (!mustRead && triggers.includes("kernel")) source.look();
+    const sources =
+      (mustRead ? undefined : source.complete) ??
+      (await source.latest(this.policy ? Math.min(timeout, READ_MS) : timeout));
+    if (sources && sources.digest !== this.#digest) await this.#load(sources);
   }
 
-  async #use(sources: Sources): Promise<void> {
+  async #load(sources: Sources): Promise<void> {
     const { config: path, flags } = this.settings;
     const { digest } = sources;
     this.#digest = digest;
@@ -129,5 +130,5 @@ export class DesiredPolicy {
 }
 
 const RESYNC_MS = 60_000;
-/** Milliseconds that a sync waits for the config while a policy is in force. A look takes a few. */
-const PATIENCE_MS = 250;
+/** Milliseconds that a sync waits for the config while a policy is in force. Reading takes a few. */
+const READ_MS = 250;

@@ -62,6 +62,7 @@ type Drift = {
   readonly firstRemoved?: string;
 };
 
+/** Compares the desired and the actual rules, as they were before a write. */
 export function driftOf({ actual, desired }: Plan): Drift {
   const added = beyond(desired, actual);
   const removed = beyond(actual, desired);
