@@ -81,11 +81,11 @@ function commandNamed(name: string): Command {
 
 /** Throws UsageError for an argument or a flag that the command does not accept. */
 function refuseForeign(
-  { name, words, flags: own }: Command,
+  { name, placeholder, flags: own }: Command,
   flags: ReadonlyMap<string, FlagValue>,
   [first]: readonly string[],
 ): void {
-  if (first !== undefined && words === undefined) {
+  if (first !== undefined && placeholder === undefined) {
     const remedy = missingDashes(first, everyFlag) ?? `\`${name}\` accepts only flags`;
     throw new UsageError(`unexpected argument "${first}"; ${remedy}`);
   }

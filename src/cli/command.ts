@@ -27,7 +27,7 @@ export interface Command {
   readonly readsPolicy: boolean;
   readonly examples: readonly string[];
   /** The placeholder for arguments in help; undefined if the command accepts only flags. */
-  readonly words?: string;
+  readonly placeholder?: string;
   /** Parses the values of the flags and runs the command. Throws UsageError for a wrong value or argument. */
   start(given: ReadonlyMap<string, FlagValue>, args: readonly string[]): Promise<Outcome>;
 }
@@ -48,7 +48,7 @@ export function command<const Entries extends FlagTable & v.ObjectEntries>(descr
   flags: Entries;
   readsPolicy: boolean;
   examples: readonly string[];
-  words?: string;
+  placeholder?: string;
   run(
     own: v.InferOutput<v.ObjectSchema<Entries, undefined>>,
     agent: AgentFlags,

@@ -18,7 +18,7 @@ export const explain = command({
   summary: "tell whether a connection is masqueraded, and why",
   description:
     "Tells whether a connection from SRC to DST is masqueraded or keeps its address, and names the rule, the CIDR and the line of the config that decide. Evaluates the config or, with --live, the rules in the kernel. Names the rules of nftables or, with --backend=iptables, of iptables. Without arguments, reads connections from standard input, one per line, as DST or SRC DST.",
-  words: "[[SRC] DST]",
+  placeholder: "[[SRC] DST]",
   flags: {
     protocol: choice(PROTOCOLS, "protocol of the connection"),
     port: v.pipe(
@@ -59,7 +59,7 @@ export const explain = command({
       ? await fromKernel(flags, policy)
       : { answer: it => inspect.explain(policy, it), notes: [] };
     if (single) return { stdout: print(answer(single)), stderr, notes, exitCode: 0 };
-    const { answers, errors } = answerLines(lines ?? [], words => print(answer(question(words, common))));
+    const { answers, errors } = answerLines(lines ?? [], it => print(answer(question(it, common))));
     return {
       stdout: answers.join(""),
       stderr: stderr + errors.join(""),
@@ -94,15 +94,15 @@ async function fromKernel(flags: AgentFlags, policy: Policy): Promise<Answers> {
 /** The answer to each line of input, and an error with the line's number for each line that is invalid. */
 function answerLines(
   lines: readonly string[],
-  answer: (words: readonly string[]) => string,
+  answer: (addresses: readonly string[]) => string,
 ): { readonly answers: readonly string[]; readonly errors: readonly string[] } {
   const answers: string[] = [];
   const errors: string[] = [];
   lines.forEach((line, i) => {
-    const words = line.replace(/#.*/, "").trim().split(/\s+/).filter(Boolean);
-    if (words.length === 0) return;
+    const addresses = line.replace(/#.*/, "").trim().split(/\s+/).filter(Boolean);
+    if (addresses.length === 0) return;
     try {
-      answers.push(answer(words));
+      answers.push(answer(addresses));
     } catch (error) {
       if (!(error instanceof UsageError)) throw error;
       errors.push(`standard input:${i + 1}: ${error.message}\n`);
@@ -122,8 +122,8 @@ async function linesOfInput(): Promise<string[]> {
   }
 }
 
-function question(words: readonly string[], common: Omit<Question, "source" | "destination">): Question {
-  const [first, second, surplus] = words;
+function question(addresses: readonly string[], common: Omit<Question, "source" | "destination">): Question {
+  const [first, second, surplus] = addresses;
   if (surplus !== undefined) throw new UsageError(`unexpected argument "${surplus}"; write SRC DST or DST`);
   if (first === undefined) throw new UsageError("missing address; write SRC DST or DST");
   const destination = address(second ?? first);

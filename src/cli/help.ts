@@ -26,12 +26,19 @@ export function overview(commands: readonly Command[]): string {
 }
 
 /** The text of `ipmasq COMMAND --help`. */
-export function commandHelp({ name, words, description, flags, readsPolicy, examples }: Command): string {
+export function commandHelp({
+  name,
+  placeholder,
+  description,
+  flags,
+  readsPolicy,
+  examples,
+}: Command): string {
   const own = Object.keys(flags).length > 0 ? ["", "Flags:", ...columns(rows(flags))] : [];
   return page([
     wrapped(description),
     "",
-    `Usage: ipmasq ${name}${words === undefined ? "" : ` ${words}`} [FLAG...]`,
+    `Usage: ipmasq ${name}${placeholder === undefined ? "" : ` ${placeholder}`} [FLAG...]`,
     ...own,
     ...(readsPolicy ? ["", ...agentFlags()] : []),
     "",
