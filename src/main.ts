@@ -7,16 +7,8 @@ import { type Command, type Outcome, parsed } from "./cli/command.ts";
 import { diff } from "./cli/diff.ts";
 import { refuseBunVariables, withEnvironment } from "./cli/environment.ts";
 import { explain } from "./cli/explain.ts";
-import {
-  AGENT_FLAGS,
-  anyOf,
-  type FlagTable,
-  type FlagValue,
-  ignoredKlogFlags,
-  KLOG_FLAGS,
-  raisedFlag,
-  toggle,
-} from "./cli/flags.ts";
+import { anyOf, type FlagTable, type FlagValue, toggle } from "./cli/flag.ts";
+import { AGENT_FLAGS, ignoredKlogFlags, KLOG_FLAGS, raisedFlag } from "./cli/flags.ts";
 import { commandHelp, overview } from "./cli/help.ts";
 import { render } from "./cli/render.ts";
 import { run } from "./cli/run.ts";

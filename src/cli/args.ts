@@ -1,5 +1,6 @@
 import { closestMatch } from "../system/closest-match.ts";
-import { AGENT_FLAGS, type FlagTable, type FlagValue, noteOf } from "./flags.ts";
+import { type FlagTable, type FlagValue, noteOf } from "./flag.ts";
+import { AGENT_FLAGS } from "./flags.ts";
 
 /** The command line or environment is wrong. The message is for the user; the exit code is 64, as in sysexits(3). */
 export class UsageError extends Error {

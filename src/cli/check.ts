@@ -5,7 +5,7 @@ import { type ConfigWarning, formatProblems, namesIn, withoutAllowed } from "../
 import { policyOf } from "../policy/policy.ts";
 import { printable } from "../system/printable.ts";
 import { type AgentFlags, command } from "./command.ts";
-import { text, toggle } from "./flags.ts";
+import { text, toggle } from "./flag.ts";
 import { configFlags, loadOptions, policyFlags } from "./policy.ts";
 
 export const check = command({

@@ -2,7 +2,7 @@ import { holderText, lockNode } from "../agent/node-lock.ts";
 import { everyBackend } from "../backends/choose.ts";
 import { removeAll, showAll } from "../backends/removal.ts";
 import { command } from "./command.ts";
-import { toggle } from "./flags.ts";
+import { toggle } from "./flag.ts";
 
 export const cleanup = command({
   name: "cleanup",

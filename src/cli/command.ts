@@ -2,7 +2,8 @@ import * as v from "valibot";
 import { failureOf } from "../net/parse-failure.ts";
 import { withRemedy } from "../system/errors.ts";
 import { UsageError } from "./args.ts";
-import { AGENT_FLAGS, type FlagTable, type FlagValue, KLOG_FLAGS } from "./flags.ts";
+import type { FlagTable, FlagValue } from "./flag.ts";
+import { AGENT_FLAGS, KLOG_FLAGS } from "./flags.ts";
 
 /** The result of a command, which `main` prints before it exits. */
 export interface Outcome {

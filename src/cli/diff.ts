@@ -10,7 +10,7 @@ import { UsageError } from "./args.ts";
 import { backendFor } from "./backend.ts";
 import { colouredDiff, isColourful } from "./colour.ts";
 import { type AgentFlags, command, type Outcome } from "./command.ts";
-import { text } from "./flags.ts";
+import { text } from "./flag.ts";
 import { configFlags, readPolicy } from "./policy.ts";
 
 /** Exit codes, as in diff(1). */

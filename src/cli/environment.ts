@@ -1,6 +1,7 @@
 import { closestMatch } from "../system/closest-match.ts";
 import { UsageError } from "./args.ts";
-import { AGENT_FLAGS, type FlagValue, variableOf } from "./flags.ts";
+import type { FlagValue } from "./flag.ts";
+import { AGENT_FLAGS, variableOf } from "./flags.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

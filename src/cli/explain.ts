@@ -1,8 +1,7 @@
-import * as v from "valibot";
 import { FAMILIES } from "../backends/backend.ts";
 import type { Explanation, Question } from "../inspect/explain.ts";
 import { type Address, parseAddress } from "../net/cidr.ts";
-import { type ParseFailure, parsedBy } from "../net/parse-failure.ts";
+import type { ParseFailure } from "../net/parse-failure.ts";
 import { PROTOCOLS } from "../net/protocol.ts";
 import type { Policy } from "../policy/policy.ts";
 import { messageOf, withRemedy } from "../system/errors.ts";
@@ -10,7 +9,7 @@ import { printableJson, printableLines } from "../system/printable.ts";
 import { UsageError } from "./args.ts";
 import { backendFor } from "./backend.ts";
 import { type AgentFlags, command } from "./command.ts";
-import { choice, toggle } from "./flags.ts";
+import { choice, flag, toggle } from "./flag.ts";
 import { configFlags, readPolicy } from "./policy.ts";
 
 export const explain = command({
@@ -21,11 +20,8 @@ export const explain = command({
   placeholder: "[[SRC] DST]",
   flags: {
     protocol: choice(PROTOCOLS, "protocol of the connection"),
-    port: v.pipe(
-      v.optional(v.pipe(v.string(), parsedBy(parsePort))),
-      v.metadata({ placeholder: "NUMBER", help: "destination port" }),
-    ),
-    out: v.pipe(v.optional(v.string()), v.metadata({ placeholder: "INTERFACE", help: "outgoing interface" })),
+    port: flag("NUMBER", "destination port", parsePort),
+    out: flag("INTERFACE", "outgoing interface", it => it),
     live: toggle("evaluate the rules in the kernel, and compare with the config", "false"),
     output: choice(["text", "json"], "output format; json prints one object per line", "text"),
     ...configFlags,

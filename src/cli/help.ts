@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import type { Command } from "./command.ts";
-import { AGENT_FLAGS, type FlagTable, KLOG_FLAGS, noteOf } from "./flags.ts";
+import { type FlagTable, noteOf } from "./flag.ts";
+import { AGENT_FLAGS, KLOG_FLAGS } from "./flags.ts";
 
 const WIDTH = 80;
 

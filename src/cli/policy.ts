@@ -3,7 +3,7 @@ import { loadConfig } from "../config/load.ts";
 import { formatProblems } from "../config/problem.ts";
 import { type Policy, type PolicyFlags, policyOf } from "../policy/policy.ts";
 import type { AgentFlags } from "./command.ts";
-import { text } from "./flags.ts";
+import { text } from "./flag.ts";
 
 /** The flag that selects a ConfigMap, for commands whose config may be a manifest. */
 export const configFlags = {
@@ -12,12 +12,13 @@ export const configFlags = {
 
 /** The flags of the agent that affect the policy. */
 export function policyFlags(flags: AgentFlags): PolicyFlags {
+  const toPorts = flags["to-ports"];
   return {
     enableIPv6: flags["enable-ipv6"],
     masqChain: flags["masq-chain"],
     nomasqAllReservedRanges: flags["nomasq-all-reserved-ranges"],
     randomFully: flags["random-fully"],
-    toPorts: flags["to-ports"],
+    toPorts: toPorts?.length === 0 ? undefined : toPorts,
   };
 }
 

@@ -2,7 +2,7 @@ import { FAMILIES } from "../backends/backend.ts";
 import { renderRestore } from "../backends/iptables/render.ts";
 import { renderJson, renderText } from "../backends/nftables/render.ts";
 import { command } from "./command.ts";
-import { choice } from "./flags.ts";
+import { choice } from "./flag.ts";
 import { configFlags, readPolicy } from "./policy.ts";
 
 const RENDERERS = {

@@ -16,7 +16,7 @@ import { messageOf } from "../system/errors.ts";
 import { aborted, within } from "../system/timing.ts";
 import { chooseUntilFound, exemptionFinder } from "./backend.ts";
 import { type AgentFlags, command } from "./command.ts";
-import { toggle } from "./flags.ts";
+import { toggle } from "./flag.ts";
 import { policyFlags, readPolicy } from "./policy.ts";
 import { BUILD } from "./version.ts";
 

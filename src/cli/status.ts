@@ -13,7 +13,7 @@ import { ProgramError } from "../system/program.ts";
 import { aborted } from "../system/timing.ts";
 import { backendFor } from "./backend.ts";
 import { type AgentFlags, command, type Outcome } from "./command.ts";
-import { choice, toggle } from "./flags.ts";
+import { choice, toggle } from "./flag.ts";
 import { loadOptions, policyFlags } from "./policy.ts";
 import { BUILD } from "./version.ts";
 

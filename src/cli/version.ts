@@ -1,5 +1,5 @@
 import { command } from "./command.ts";
-import { choice } from "./flags.ts";
+import { choice } from "./flag.ts";
 
 /** Set when the binary is built; undefined when the code runs from a checkout. */
 declare const IPMASQ_VERSION: string | undefined;
