@@ -22,6 +22,7 @@ const CHECKED = [
   "src/agent",
   "src/cli",
   "src/main.ts",
+  "src/observe",
   "src/system",
   "test/agent",
   "test/build.test.ts",
@@ -29,6 +30,7 @@ const CHECKED = [
   "test/container",
   "test/deploy",
   "test/docs.test.ts",
+  "test/observe",
   "test/system",
 ];
 

@@ -93,7 +93,7 @@ class IntervalLog {
   }
 }
 
-/** What responds at each path. */
+/** The handlers of the paths. */
 type Endpoints = Readonly<Record<string, () => HttpResponse | Promise<HttpResponse>>>;
 
 /** @param outdated receives a long body that no longer needs to be kept */

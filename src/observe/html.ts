@@ -1,13 +1,13 @@
 import { printableLines } from "../system/printable.ts";
 
-/** Text that is HTML already. */
+/** HTML, which is not escaped again. */
 export class Html {
   constructor(readonly text: string) {}
 }
 
 type Part = Html | string | number | readonly Part[];
 
-/** A template of HTML. Values are escaped, control characters too, unless they are HTML themselves. */
+/** Tag for HTML templates. Escapes values, including their control characters, unless they are {@link Html}. */
 export function html(strings: TemplateStringsArray, ...parts: readonly Part[]): Html {
   return new Html(String.raw({ raw: strings }, ...parts.map(written)));
 }

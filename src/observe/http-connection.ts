@@ -38,7 +38,7 @@ export class HttpConnection {
 
   /**
    * @param client the group of addresses that limits count as one client
-   * @param deadline when the connection is closed at the latest, by a monotonic clock
+   * @param deadline the latest time to close the connection, by a monotonic clock
    */
   constructor(
     readonly socket: Socket<undefined>,

@@ -2,10 +2,10 @@ import { type ConsolaInstance, createConsola, type LogType } from "consola/core"
 import { lineWriter } from "../system/output.ts";
 import { printable, printableJson } from "../system/printable.ts";
 
-/** Facts of an event, for a reader and for programs alike. */
+/** Facts of an event: keys and values that follow the message. */
 type Facts = Readonly<Record<string, string | number | boolean | undefined>>;
 
-/** A line for each event. */
+/** The agent's log: one line per event. */
 export interface Log {
   error(message: string, facts?: Facts): void;
   warn(message: string, facts?: Facts): void;
@@ -15,15 +15,15 @@ export interface Log {
 
 export type LogLevel = keyof Log;
 
-/** What the log calls a level, and from which of consola's on it is shown. */
+/** The log's levels, and consola's level numbers. */
 const LEVELS: Readonly<Record<LogLevel, number>> = { error: 0, warn: 1, info: 3, debug: 4 };
 
 /**
- * A log on standard error: `TIME LEVEL message key=value …`, or a JSON object a line with the keys `time`, `level`,
- * `message` and those of the facts. If the reader stalls, lines are lost and nothing waits; the next line that can be
- * written is preceded by their number.
+ * A log on standard error. A line is `TIME LEVEL message key=value …`, or a JSON object with the keys `time`, `level`,
+ * `message` and those of the facts. The log never waits: if its reader stalls, lines are lost, and the next line that
+ * can be written is preceded by their number.
  *
- * @param write takes a line with its end, and returns false if it lost it
+ * @param write writes a line, with its line break; returns false if the line is lost
  */
 export function createLog(
   level: LogLevel,
@@ -41,8 +41,7 @@ export function createLog(
           const time = date.toISOString();
           if (
             lost > 0 &&
-            write(formatted(time, "warn", "log lines were lost because their reader stalled", { lost })) !==
-              false
+            write(formatted(time, "warn", "log lines lost because the reader stalled", { lost })) !== false
           )
             lost = 0;
           if (write(formatted(time, type, `${message}`, isFacts(facts) ? facts : {})) === false) lost++;

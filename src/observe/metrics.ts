@@ -3,7 +3,7 @@ import { VERDICTS } from "../net/verdict.ts";
 import type { AgentState } from "./agent-state.ts";
 import { PROCESS_METRICS } from "./process-metrics.ts";
 
-/** Where values come from. */
+/** The sources of all values. */
 export interface MetricSource {
   readonly state: AgentState;
   /** Undefined if the kernel does not track connections. */
@@ -25,9 +25,9 @@ export interface Metric {
   readonly type: "counter" | "gauge" | "histogram";
   /** A sentence, for `# HELP` and the docs. */
   readonly help: string;
-  /** What each label says, for the docs. */
+  /** The meaning of each label, for the docs. */
   readonly labels?: Readonly<Record<string, string>>;
-  /** The current values; undefined if there is none. */
+  /** The current values; undefined if they are not available. */
   readonly read: (from: MetricSource) => number | undefined | Iterable<Sample>;
 }
 

@@ -8,7 +8,7 @@ import type { AgentState, ConfigRecord } from "./agent-state.ts";
 import { type Html, html } from "./html.ts";
 import { STYLE } from "./style.ts";
 
-/** Nothing may run in the page, and nothing be fetched for it but its own style. */
+/** The browser runs no scripts in the page, and loads only the page's own style. */
 export const PAGE_HEADERS: Readonly<Record<string, string>> = {
   "content-type": "text/html; charset=utf-8",
   "content-security-policy": `default-src 'none'; style-src 'sha256-${digest(STYLE)}'`,
@@ -16,7 +16,7 @@ export const PAGE_HEADERS: Readonly<Record<string, string>> = {
   "cache-control": "no-store",
 };
 
-/** The status page: what the agent means, what the kernel holds, and what went on of late. */
+/** The status page: whether the policy is in force, the policy with its counters, conflicts, and the last syncs. */
 export function statusPage(state: AgentState): string {
   const { policy, build } = state;
   return html`<!doctype html>
@@ -45,7 +45,7 @@ ${syncs(state)}
 `.text;
 }
 
-/** As many rows of a list are shown; the metrics have all. */
+/** The most rows of a list. */
 const MOST_ROWS = 500;
 
 function digest(text: string): string {
@@ -53,21 +53,22 @@ function digest(text: string): string {
 }
 
 function headline({ unready, config, contested }: AgentState): Html {
-  if (unready !== undefined) return html`<p class="state bad"><strong>Not in force:</strong> ${unready}</p>`;
+  if (unready !== undefined)
+    return html`<p class="state bad"><strong>Policy not in force:</strong> ${unready}</p>`;
   if (config && !config.ok) {
-    return html`<p class="state bad"><strong>The config is wrong;</strong> the last good policy is in force.</p>`;
+    return html`<p class="state bad"><strong>Config rejected.</strong> The last good policy stays in force.</p>`;
   }
   if (contested) {
-    return html`<p class="state bad"><strong>In force,</strong> but somebody changes our rules again and again.</p>`;
+    return html`<p class="state bad"><strong>Policy in force, but contested:</strong> another program keeps changing the rules.</p>`;
   }
-  return html`<p class="state good"><strong>In force:</strong> the kernel holds the policy.</p>`;
+  return html`<p class="state good"><strong>Policy in force.</strong> The kernel has all its rules.</p>`;
 }
 
 function problems({ problems: all }: ConfigRecord): Html | [] {
   if (all.length === 0) return [];
   const items = formatProblems(all).map(it => html`<li>${it}</li>\n`);
   return html`<section>
-<h2>Problems of the config</h2>
+<h2>Config problems</h2>
 <ul>
 ${items}</ul>
 </section>`;
@@ -75,12 +76,12 @@ ${items}</ul>
 
 function agent({ startedAt, backend, config, interval, lastSuccess, unready }: AgentState): Html {
   return facts({
-    Backend: backend ? `${backend.backend}, by ${backend.writer}` : "none yet",
-    Because: backend?.reason ?? unready ?? "",
+    Backend: backend ? `${backend.backend}, written by ${backend.writer}` : "none yet",
+    Reason: backend?.reason ?? unready ?? "",
     Config: config?.path ?? "not read yet",
     "Config hash": config?.digest.slice(0, 12) || "none",
     "Resync interval": formatDuration(interval),
-    "Last success": lastSuccess === undefined ? "none yet" : time(lastSuccess),
+    "Last successful sync": lastSuccess === undefined ? "none yet" : time(lastSuccess),
     Started: time(startedAt),
   });
 }
@@ -94,7 +95,7 @@ ${facts({
     describePolicy(summarizePolicy(policy)).map(({ label, text }) => [capitalized(label), text]),
   ),
   Masqueraded: `${count(masquerade.connections)} connections`,
-  "Kept their address": `${count(keep.connections)} connections`,
+  Kept: `${count(keep.connections)} connections`,
 })}
 </section>
 ${policy.families.map(family => familySection(family, totals.of))}`;
@@ -106,20 +107,22 @@ function capitalized(label: string): string {
 
 function familySection(policy: FamilyPolicy, counted: CountOf): Html {
   const { family, sources, nonMasqueradeSources, masquerade, nonMasquerade } = policy;
-  const lists: readonly NftObject[] = [
-    { list: nonMasqueradeSources, verdict: "never masqueraded from here", count: () => undefined },
-    ...(sources ? [{ list: sources, verdict: "may be masqueraded", count: () => undefined }] : []),
+  const lists: readonly CidrRows[] = [
+    { list: nonMasqueradeSources, verdict: "source that is never masqueraded", count: () => undefined },
+    ...(sources
+      ? [{ list: sources, verdict: "source that may be masqueraded", count: () => undefined }]
+      : []),
     ...([masquerade, nonMasquerade] as const).map((list, i) => {
       const verdict = i === 0 ? "masquerade" : "keep";
       return { list, verdict, count: (cidr: string) => counted(family, verdict, cidr) };
     }),
   ];
   const rows = lists.reduce((sum, { list }) => sum + list.effective.length + list.redundant.length, 0);
-  const rest = row(html`everything else`, "masquerade", "", counted(family, "masquerade"));
+  const rest = row(html`all other destinations`, "masquerade", "", counted(family, "masquerade"));
   return html`<section>
 <h2>${family === "ip" ? "IPv4" : "IPv6"}</h2>
 <div class="wide"><table>
-<thead><tr><th>CIDR</th><th>Verdict</th><th class="n">Connections</th><th class="n">Bytes</th><th>From</th></tr></thead>
+<thead><tr><th>CIDR</th><th>Verdict</th><th class="n">Connections</th><th class="n">Bytes</th><th>Defined in</th></tr></thead>
 <tbody>
 ${[...firstRows(lists)]}${rest}</tbody>
 </table></div>
@@ -128,14 +131,14 @@ ${more(rows)}
 `;
 }
 
-interface NftObject {
+interface CidrRows {
   readonly list: CidrList;
   readonly verdict: string;
   readonly count: (cidr: string) => Counted | undefined;
 }
 
-/** The rows that are shown; no others are made. */
-function* firstRows(lists: readonly NftObject[]): Generator<Html> {
+/** The first rows. The others are never rendered. */
+function* firstRows(lists: readonly CidrRows[]): Generator<Html> {
   let left = MOST_ROWS;
   for (const { list, verdict, count: counted } of lists) {
     for (const it of list.effective) {
@@ -144,8 +147,8 @@ function* firstRows(lists: readonly NftObject[]): Generator<Html> {
     }
     for (const { item, by } of list.redundant) {
       if (left-- <= 0) return;
-      const within = `${verdict}, within ${by.cidr.text}`;
-      yield row(html`<code>${item.cidr.text}</code>`, within, origin(item), undefined);
+      const redundant = `${verdict} (redundant, inside ${by.cidr.text})`;
+      yield row(html`<code>${item.cidr.text}</code>`, redundant, origin(item), undefined);
     }
   }
 }
@@ -172,9 +175,10 @@ function conflictSection({ conflicts }: AgentState): Html | [] {
         html`<tr><td>${it.owner}</td><td><code>${it.rule}</code></td><td>${effectText(it)}</td><td>${it.remedy}</td></tr>\n`,
     );
   return html`<section>
-<h2>Foreign rules that conflict with the policy</h2>
-<div class="wide"><table>
-<thead><tr><th>Owner</th><th>Rule</th><th>Effect</th><th>What to do</th></tr></thead>
+<h2>Conflicts</h2>
+<p>Foreign NAT rules that contradict the policy:</p>
+<div class="wide"><table class="wrap">
+<thead><tr><th>Owner</th><th>Rule</th><th>Effect</th><th>Remedy</th></tr></thead>
 <tbody>
 ${rows}</tbody>
 </table></div>
@@ -193,7 +197,7 @@ function syncs({ syncs: all }: AgentState): Html {
   return html`<section>
 <h2>Last syncs</h2>
 <div class="wide"><table>
-<thead><tr><th>When</th><th>Because of</th><th>Result</th><th class="n">Took</th><th></th></tr></thead>
+<thead><tr><th>Time</th><th>Trigger</th><th>Result</th><th class="n">Duration</th><th>Details</th></tr></thead>
 <tbody>
 ${rows}</tbody>
 </table></div>
@@ -213,7 +217,7 @@ function time(at: number): string {
   return `${new Date(at).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 }
 
-/** With a comma for thousands; `toLocaleString` would load 2 MB of what it knows of languages. */
+/** With commas between thousands. `toLocaleString` would load 2 MB of locale data. */
 function count(number: number): string {
   return `${number}`.replace(/\B(?=(\d{3})+$)/g, ",");
 }

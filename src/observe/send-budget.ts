@@ -3,7 +3,7 @@ import type { HttpConnection } from "./http-connection.ts";
 /** The most bytes that the kernel holds for one connection: the default of net.ipv4.tcp_wmem. */
 const MOST_BUFFERED = 4 * 1024 * 1024;
 
-/** What the budget needs from the server. */
+/** The operations on connections that the budget needs. */
 interface Connections {
   /** A connection without progress since `time`; its bytes may be taken. */
   readonly stalledSince: (time: number) => HttpConnection | undefined;

@@ -1,18 +1,18 @@
-/** What an answer carries: bytes in several parts, which all who ask for them share. */
+/** The body of a response, in several parts. All clients that request it share these bytes. */
 export interface Body {
   readonly parts: readonly Uint8Array[];
   /** Bytes. */
   readonly length: number;
 }
 
-/** A body that is rendered on demand, once for all clients that ask at the same time. */
+/** A body that is rendered on demand, once for all simultaneous requests. */
 export class SharedBody {
   #last: Promise<Body> | undefined;
   #next = 0;
 
   /**
    * @param render the text in pieces; the event loop gets turns between pieces
-   * @param outdated receives a long body that is about to be replaced, so that two of them need not be kept
+   * @param outdated receives a long body before the next one is rendered, so that memory never holds two of them
    */
   constructor(
     readonly render: () => Iterable<string> | Promise<Iterable<string>>,
@@ -20,8 +20,8 @@ export class SharedBody {
   ) {}
 
   /**
-   * The body: at most a second old, or ten times as old as it took to render, or as old as it takes to send at 2 MiB a
-   * second. Throws what rendering throws.
+   * The body. It is at most a second old; older only if it is slow to render (at most ten times the rendering time) or
+   * long (at most the time to send it at 2 MiB/s). Throws the errors of `render`.
    */
   get(): Promise<Body> {
     if (this.#last && performance.now() < this.#next) return this.#last;
@@ -47,18 +47,18 @@ export class SharedBody {
 }
 
 const SECOND = 1000;
-/** Bytes; shorter ones may be kept in a few versions. */
+/** Bytes. Memory may hold several versions of shorter bodies. */
 const LONG = 1024 * 1024;
 const BYTES_PER_MS = (2 * 1024 * 1024) / 1000;
 
-/** Characters that become a part of a body. */
+/** Characters in one part of a body. */
 const PART = 64 * 1024;
-/** Bytes between garbage collections: a body leaves garbage of four times its length. */
+/** Bytes between garbage collections: rendering leaves garbage of four times the body's length. */
 const COLLECTED = 3 * 1024 * 1024;
 /** Milliseconds between turns for the event loop while a body is rendered. */
 const TURN_MS = 5;
 
-/** Encodes text that comes in pieces, in turns of a few milliseconds. */
+/** Encodes text, and yields to the event loop every few milliseconds. */
 async function bodyOf(pieces: Iterable<string>): Promise<Body> {
   const parts: Uint8Array[] = [];
   let length = 0;

@@ -7,21 +7,21 @@ import { policySummary, type Status, statusCidrs } from "../inspect/status.ts";
 import { printableJson } from "../system/printable.ts";
 import type { AgentState, SyncRecord } from "./agent-state.ts";
 
-/** What an agent knows of itself, for `ipmasq status`. */
+/** The agent's status, for `ipmasq status`. */
 export async function statusReport(state: AgentState): Promise<Status> {
   const { policy, totals } = state;
   const head = await statusHead(state);
   return policy ? { ...head, cidrs: [...statusCidrs(policy, totals.of)] } : head;
 }
 
-/** The same as JSON in pieces, one for each CIDR, of which there may be many. */
+/** The same as JSON, in pieces because there may be many CIDRs. */
 export async function statusReportJson(state: AgentState): Promise<Iterable<string>> {
   const { policy, totals } = state;
   const head = printableJson(JSON.stringify(await statusHead(state)));
   return policy ? withCidrs(head, statusCidrs(policy, totals.of)) : [`${head}\n`];
 }
 
-/** Puts CIDRs into the JSON of a status that has none. */
+/** Inserts CIDRs into the JSON of a status without CIDRs. */
 function* withCidrs(head: string, cidrs: Iterable<Status["cidrs"][number]>): Generator<string> {
   const empty = '"cidrs":[]';
   const end = head.lastIndexOf(empty) + empty.length - 1;
@@ -34,7 +34,7 @@ function* withCidrs(head: string, cidrs: Iterable<Status["cidrs"][number]>): Gen
   yield `${head.slice(end)}\n`;
 }
 
-/** The status with an empty list of CIDRs at its end. */
+/** The status without CIDRs. Their empty list is its last key. */
 async function statusHead(state: AgentState): Promise<Status> {
   const { build, backend, inSync, since, unready, config, policy, totals, syncs, conflicts, warnings } =
     state;
@@ -62,7 +62,7 @@ async function statusHead(state: AgentState): Promise<Status> {
   };
 }
 
-/** A sync that is worth reporting. */
+/** A failed or repairing sync in a line; nothing for others. */
 function problem({ at, result, message }: SyncRecord): string[] {
   if (result !== "failed" && result !== "repaired") return [];
   return [`${new Date(at).toISOString()} ${result}: ${message ?? ""}`];

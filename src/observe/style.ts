@@ -1,4 +1,4 @@
-/** The status page's style sheet: for wide screens and phones, by day and by night. */
+/** The style sheet of the status page: wide screens and phones, light and dark. */
 export const STYLE = `
 :root { color-scheme: light dark; --line: #d0d7de; --faint: #57606a; --good: #1a7f37; --bad: #cf222e; }
 @media (prefers-color-scheme: dark) {
@@ -21,6 +21,7 @@ th, td { padding: 0.25rem 1rem 0.25rem 0; text-align: left; vertical-align: top;
 th { color: var(--faint); font-weight: normal; }
 td { white-space: nowrap; }
 th:last-child, td:last-child { padding-right: 0; white-space: normal; min-width: 11rem; }
+.wrap td { white-space: normal; min-width: 6rem; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 code { font-family: ui-monospace, monospace; }
 @media (max-width: 40rem) {

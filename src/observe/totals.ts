@@ -11,18 +11,18 @@ type Reading = Count & Pick<Counter, "identity">;
  * Counts that never go backwards and count nothing twice, although the kernel's counters restart with each write and
  * with foreign changes of our rules.
  *
- * Our own writes are known exactly: the reading before, the values the counters then start from, and the next reading.
- * Foreign changes are not: if a count fell, or another kernel object counts, the counter may have restarted or been
- * restored from a copy, so the value only becomes the new start. Counts between the last reading and a write are lost.
+ * Own writes are known exactly: the agent reads the counters before a write and knows their values after it. Foreign
+ * changes are not known: if a count fell, or another kernel object counts, the counter was restarted or restored from a
+ * copy. Then its value only becomes the new start. Counts between the last reading and any change are lost.
  */
 export class Totals implements Tally {
-  /** What was last read, by writer and family, and then by counter. */
+  /** The last reading, by writer and family, then by counter. */
   readonly #last = new Map<string, Map<string, Reading>>();
-  /** By counter, since the first reading. */
+  /** The sums since the first reading, by counter. */
   readonly #sums = new Map<string, Counter>();
   readonly #byVerdict = { keep: NONE, masquerade: NONE };
 
-  /** Adds what was counted since the last reading; at the first reading of a writer, since its rules were made. */
+  /** Adds the counts since the last reading. The first reading of a writer counts since its rules were created. */
   read({ writer, counters }: Pick<Plan, "writer" | "counters">): void {
     const known = new Set(this.#last.keys());
     for (const counter of counters) {
@@ -38,11 +38,11 @@ export class Totals implements Tally {
     for (const counter of counters) this.#lastOf(writer, counter).set(keyOf(counter), counter);
   }
 
-  /** Forgets CIDRs that the policy does not have, but for the sum of their verdict. */
+  /** Forgets CIDRs outside the policy. Their counts stay in the sums by verdict. */
   keep(policy: Policy): void {
-    const wanted = new Set(policy.families.flatMap(keysOf));
+    const kept = new Set(policy.families.flatMap(keysOf));
     for (const counts of [this.#sums, ...this.#last.values()])
-      for (const key of [...counts.keys()]) if (!wanted.has(key)) counts.delete(key);
+      for (const key of [...counts.keys()]) if (!kept.has(key)) counts.delete(key);
   }
 
   /** The sums of each counter. */
@@ -50,7 +50,7 @@ export class Totals implements Tally {
     return [...this.#sums.values()];
   }
 
-  /** The sum of a counter; undefined if there is none. */
+  /** The sum of a counter; undefined if there was no such counter. */
   readonly of: CountOf = (family, verdict, cidr) => this.#sums.get(countKey(family, verdict, cidr));
 
   get byVerdict(): Readonly<Record<Verdict, Count>> {

@@ -87,7 +87,7 @@ test("readiness, metrics, page and log agree about a config that becomes wrong, 
   const problem = `${CONFIG}:1:22: nonMasqueradeCIDRs[0]: "10.0.0.1/8" has host bits set; did you mean "10.0.0.0/8"?`;
   const said = await log.until("config rejected, last good policy stays active");
   expect(said.filter(line => line.includes(problem))).toHaveLength(1);
-  const wrong = await stateWith(url, it => it.accepted === 0 && it.page.includes("Problems"));
+  const wrong = await stateWith(url, it => it.accepted === 0 && it.page.includes("Config problems"));
   expect(wrong).toMatchObject({ ready: [200, "ok"], accepted: 0, inSync: 1, cidrs: 2 });
   expect(wrong.hash).not.toBe(before.hash);
   expect(wrong.page).toContain(Bun.escapeHTML(problem));

@@ -1,7 +1,7 @@
 import { expect, spyOn, test } from "bun:test";
 import { agentState, synced } from "./agent-states.ts";
 
-test("a loop that is dead is neither alive nor ready, whatever its last sync found", async () => {
+test("a loop that stopped is neither alive nor ready, even after a successful sync", async () => {
   const state = agentState();
   state.syncEnded(synced("applied", "start"));
   expect([state.stalled, state.unready]).toEqual([undefined, undefined]);
@@ -14,7 +14,7 @@ test("a loop that is dead is neither alive nor ready, whatever its last sync fou
   expect([state.stalled, state.unready]).toEqual([undefined, undefined]);
 });
 
-test("a sync may take longer than the intervals, but not three minutes", () => {
+test("a sync may take longer than three intervals, but not three minutes", () => {
   const clock = spyOn(performance, "now");
   try {
     clock.mockReturnValue(0);

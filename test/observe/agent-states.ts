@@ -25,7 +25,7 @@ export function synced(
   return { at, trigger, result, seconds: 0.015, ...(message === undefined ? {} : { message }) };
 }
 
-/** @param cidr `rest` for what is in none */
+/** @param cidr `rest` for connections outside all CIDRs */
 export function counter(
   verdict: Counter["verdict"],
   cidr: string,

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Chroot } from "../debian/chroot.ts";
 
-/** What a page is looked at with. Bun starts one browser for all views of a process; it ends with the process. */
+/** The window of the browser. Bun starts one browser for all views of a process; it ends with the process. */
 export interface Screen {
   readonly width: number;
   readonly height: number;

@@ -18,7 +18,7 @@ const events = (log: Log) => {
   log.debug("read");
 };
 
-test("text is a line an event, with what has blanks in quotes", () => {
+test("text: one line per event, with quotes around values that contain spaces", () => {
   expect(lines("debug", "text", events)).toEqual([
     'TIME ERROR sync failed error="nft: \\"x\\"\\ny" retry=1s\n',
     'TIME WARN  odd empty=""\n',
@@ -27,7 +27,7 @@ test("text is a line an event, with what has blanks in quotes", () => {
   ]);
 });
 
-test("JSON is an object a line", () => {
+test("JSON: one object per line", () => {
   expect(lines("debug", "json", events)).toEqual([
     '{"time":"TIME","level":"error","message":"sync failed","error":"nft: \\"x\\"\\ny","retry":"1s"}\n',
     '{"time":"TIME","level":"warn","message":"odd","empty":""}\n',
@@ -36,7 +36,7 @@ test("JSON is an object a line", () => {
   ]);
 });
 
-test("what a terminal would obey is escaped, in text and in JSON", () => {
+test("control characters are escaped, in text and in JSON", () => {
   const evil = (log: Log) => log.warn("odd \x1b[2J", { by: "nft\u202e", error: "a\x9b31mb" });
   expect(lines("info", "text", evil)).toEqual([
     "TIME WARN  odd \\u{1b}[2J by=nft\\u{202e} error=a\\u{9b}31mb\n",
@@ -51,6 +51,6 @@ test.each([
   ["warn", 2],
   ["info", 3],
   ["debug", 4],
-] as const)("at %s there are %d of them", (level, count) => {
+] as const)("level %s shows %d of the events", (level, count) => {
   expect(lines(level, "text", events)).toHaveLength(count);
 });

@@ -45,23 +45,23 @@ function full(): AgentState {
 }
 
 test.each([
-  ["nothing yet", () => agentState(), "<strong>Not in force:</strong> no valid config yet"],
-  ["a wrong config", full, "<strong>The config is wrong;</strong> the last good policy is in force."],
+  ["no config yet", () => agentState(), "<strong>Policy not in force:</strong> no valid config yet"],
+  ["a rejected config", full, "<strong>Config rejected.</strong> The last good policy stays in force."],
   [
-    "a fight",
+    "contested rules",
     () => Object.assign(full(), { config: undefined, contested: true }),
-    "<strong>In force,</strong> but somebody changes our rules again and again.",
+    "<strong>Policy in force, but contested:</strong> another program keeps changing the rules.",
   ],
   [
-    "all is well",
+    "no problem",
     () => Object.assign(full(), { config: undefined }),
-    "<strong>In force:</strong> the kernel holds the policy.",
+    "<strong>Policy in force.</strong> The kernel has all its rules.",
   ],
-])("%s is said first", (_name, state, headline) => {
+])("the headline shows: %s", (_name, state, headline) => {
   expect(statusPage(state())).toContain(headline);
 });
 
-test("a long list ends somewhere", () => {
+test("a long list shows its first 500 rows", () => {
   const state = agentState();
   state.policy = policy({ keep: Array.from({ length: 2000 }, (_, i) => `10.${i >> 8}.${i & 255}.0/24`) });
   const page = statusPage(state);
@@ -71,7 +71,7 @@ test("a long list ends somewhere", () => {
 
 await programTest(
   "chromium",
-  "Chromium shows all of it, by day, by night and on a phone",
+  "Chromium shows the page in light and dark mode and on a phone",
   async chromium => {
     const log: string[] = [];
     const listen = { address: "127.0.0.1", port: 0 };
@@ -85,13 +85,19 @@ await programTest(
     while (log.length === 0) await Bun.sleep(1);
     const url = `http://${/listen=(\S+)/.exec(log[0] ?? "")?.[1]}/`;
     try {
-      const day = await look(chromium, url, { width: 1000, height: 800, scheme: "light" });
-      expect(day).toMatchObject({ title: "ipmasq", sideways: false, fetched: 0 });
-      expect(day.rows).toContainEqual(["10.0.0.0/8", "keep", "12,345", "1,234,567", "/config:2"]);
-      expect(day.rows).toContainEqual(["10.1.0.0/16", "keep, within 10.0.0.0/8", "–", "–", "/config:3"]);
-      expect(day.text).toContain("<script>document.title = 1</script>");
-      const night = await look(chromium, url, { width: 1000, height: 800, scheme: "dark" });
-      expect([day.ink, night.ink]).toEqual(["rgb(0, 0, 0)", "rgb(255, 255, 255)"]);
+      const light = await look(chromium, url, { width: 1000, height: 800, scheme: "light" });
+      expect(light).toMatchObject({ title: "ipmasq", sideways: false, fetched: 0 });
+      expect(light.rows).toContainEqual(["10.0.0.0/8", "keep", "12,345", "1,234,567", "/config:2"]);
+      expect(light.rows).toContainEqual([
+        "10.1.0.0/16",
+        "keep (redundant, inside 10.0.0.0/8)",
+        "–",
+        "–",
+        "/config:3",
+      ]);
+      expect(light.text).toContain("<script>document.title = 1</script>");
+      const dark = await look(chromium, url, { width: 1000, height: 800, scheme: "dark" });
+      expect([light.ink, dark.ink]).toEqual(["rgb(0, 0, 0)", "rgb(255, 255, 255)"]);
       const phone = await look(chromium, url, { width: 360, height: 700, scheme: "light" });
       expect(phone.sideways).toBe(false);
     } finally {
@@ -101,7 +107,7 @@ await programTest(
   30_000,
 );
 
-/** What a person would see. */
+/** The page as a person sees it. */
 async function look(chromium: Chroot, url: string, screen: Screen) {
   const view = await openPage(chromium, url, screen);
   try {

@@ -5,7 +5,7 @@ function text({ parts }: Body): string {
   return Buffer.concat(parts).toString();
 }
 
-test("a body is rendered once for all who ask within a second", async () => {
+test("a body is rendered once per second for all requests", async () => {
   let renders = 0;
   const body = new SharedBody(
     () => [`${++renders}`, "ü"],
@@ -19,7 +19,7 @@ test("a body is rendered once for all who ask within a second", async () => {
   expect(text(await body.get())).toBe("2ü");
 });
 
-test("what takes long to render takes no more than a tenth of the time", async () => {
+test("slow rendering takes at most a tenth of the time", async () => {
   let renders = 0;
   const body = new SharedBody(
     async () => {
@@ -35,12 +35,12 @@ test("what takes long to render takes no more than a tenth of the time", async (
   expect(text(await body.get())).toBe("2");
 });
 
-test("one that cannot be rendered is tried again, not for everyone who asks", async () => {
+test("a failed rendering is retried after a second, not for every request", async () => {
   let tries = 0;
   const body = new SharedBody(
     () => {
       tries++;
-      throw new Error("no luck");
+      throw new Error("no memory");
     },
     () => {},
   );
@@ -48,11 +48,11 @@ test("one that cannot be rendered is tried again, not for everyone who asks", as
   expect(new Set(outcomes.map(it => it.status))).toEqual(new Set(["rejected"]));
   expect(tries).toBe(1);
   await Bun.sleep(1050);
-  expect(body.get()).rejects.toThrow("no luck");
+  expect(body.get()).rejects.toThrow("no memory");
   expect(tries).toBe(2);
 });
 
-test("others have their turn while a long one is rendered, and of two long ones the older is given up", async () => {
+test("other work continues while a long body is rendered, and the body is kept as long as sending it takes", async () => {
   const outdated: number[] = [];
   const piece = "a".repeat(100);
   const body = new SharedBody(
@@ -60,11 +60,11 @@ test("others have their turn while a long one is rendered, and of two long ones 
     ({ length }) => outdated.push(length),
   );
   let turns = 0;
-  const others = setInterval(() => turns++, 1);
+  const work = setInterval(() => turns++, 1);
   const first = await body.get();
-  clearInterval(others);
+  clearInterval(work);
   expect(turns).toBeGreaterThan(1);
   expect(first.length).toBe(30_000_000);
-  expect(await body.get()).toBe(first); // for 15 s: so long it takes to send it at 2 MiB a second
+  expect(await body.get()).toBe(first); // for 15 s, the time to send it at 2 MiB/s
   expect(outdated).toEqual([]);
 });

@@ -4,7 +4,7 @@ import { statusReport } from "../../src/observe/status-report.ts";
 import { policy } from "../policies.ts";
 import { agentState, synced } from "./agent-states.ts";
 
-test("what is wrong now is shown although many syncs failed before", async () => {
+test("current problems are shown after many failed syncs", async () => {
   const state = agentState();
   state.policy = policy({ sources: ["10.244.0.0/16"] });
   state.warnings.set("fallback", "iptables-nft writes the rules because nft fails");

@@ -14,14 +14,14 @@ const sums = ({ counters }: Totals) =>
     counters.map(({ verdict, cidr, connections }) => [`${verdict} ${cidr ?? "rest"}`, connections]),
   );
 
-describe("what is counted", () => {
-  test("at the first reading: since the rules were made", () => {
+describe("counts", () => {
+  test("the first reading counts since the rules were created", () => {
     const totals = new Totals();
     read(totals, keep(5));
     expect(sums(totals)).toEqual({ "keep 10.0.0.0/8": 5 });
   });
 
-  test("over a write: what came before and after it, if more came than before too", () => {
+  test("a write loses no counts, not even if the next reading is higher than the last", () => {
     const totals = new Totals();
     read(totals, keep(5), rest(2));
     totals.wrote({ writer: WRITER }, [keep(0), rest(2)]);
@@ -29,7 +29,7 @@ describe("what is counted", () => {
     expect(sums(totals)).toEqual({ "keep 10.0.0.0/8": 14, "masquerade rest": 3 });
   });
 
-  test("while others flushed the chain: what was", () => {
+  test("a foreign flush keeps the sums", () => {
     const totals = new Totals();
     read(totals, keep(5), rest(2));
     read(totals);
@@ -39,7 +39,7 @@ describe("what is counted", () => {
     expect(sums(totals)).toEqual({ "keep 10.0.0.0/8": 6, "masquerade rest": 2 });
   });
 
-  test("of a count that others restored from a copy: nothing a second time", () => {
+  test("a count that a foreign restore repeats is not counted twice", () => {
     const totals = new Totals();
     read(totals, keep(100));
     read(totals, keep(90));
@@ -47,7 +47,7 @@ describe("what is counted", () => {
     expect(sums(totals)).toEqual({ "keep 10.0.0.0/8": 105 });
   });
 
-  test("of rules that others made anew, with an old count: nothing a second time", () => {
+  test("a foreign rule that replaces ours with an old count is not counted twice", () => {
     const totals = new Totals();
     read(totals, { ...keep(5), identity: "1 2" });
     read(totals, { ...keep(90), identity: "3 2" });
@@ -55,7 +55,7 @@ describe("what is counted", () => {
     expect(sums(totals)).toEqual({ "keep 10.0.0.0/8": 6 });
   });
 
-  test("of several writers: each goes on where it was left", () => {
+  test("after a change of the writer, each continues from its last reading", () => {
     const totals = new Totals();
     read(totals, keep(500));
     totals.wrote({ writer: "iptables by iptables-nft" }, [keep(0)]);
@@ -64,7 +64,7 @@ describe("what is counted", () => {
     expect(sums(totals)).toEqual({ "keep 10.0.0.0/8": 521 });
   });
 
-  test("of a CIDR that has left the policy: no more, but for the sum of its verdict", () => {
+  test("a CIDR that leaves the policy stays in the sum by verdict", () => {
     const totals = new Totals();
     read(totals, keep(5), counter("keep", "192.0.2.0/24", 7, 420));
     totals.keep(policy({ keep: ["10.0.0.0/8"] }));
@@ -76,14 +76,14 @@ describe("what is counted", () => {
 const CIDRS = ["10.0.0.0/8", "172.16.0.0/12", "192.0.2.0/24"];
 const KEYS = [...CIDRS.map(cidr => `keep ${cidr}`), "masquerade rest"];
 
-/** What happens to counters in a kernel. `others` is what other programs do. */
+/** An event that changes counters in the kernel; those of `others` are foreign. */
 type Event =
   | { readonly do: "connect"; readonly key: string; readonly times: number }
   | { readonly do: "read" | "others flush" | "others copy" | "others restore" | "switch" }
   | { readonly do: "others reset"; readonly key: string }
   | { readonly do: "write"; readonly cidrs: readonly string[]; readonly kept: readonly string[] };
 
-/** A kernel with two writers, of which one is at work, and the connections that were made. */
+/** A kernel with two writers, one of them active, and the connections so far. */
 class Kernel {
   readonly counts: [Map<string, number>, Map<string, number>] = [new Map(), new Map()];
   readonly made = new Map<string, number>();
@@ -94,14 +94,16 @@ class Kernel {
     return this.counts[this.writer];
   }
 
-  /** Increases whenever rules are made anew. */
+  /** Increases whenever rules are recreated. */
   #identity = 0;
 
-  /** @param tells whether it tells which object counts, as nft does and iptables does not */
-  constructor(readonly tells: boolean) {}
+  /** @param identifies whether the kernel identifies the counting object, as nft does and iptables does not */
+  constructor(readonly identifies: boolean) {}
 
   get plan() {
-    const counters = countersOf(this.now).map(it => (this.tells ? { ...it, identity: this.identity } : it));
+    const counters = countersOf(this.now).map(it =>
+      this.identifies ? { ...it, identity: this.identity } : it,
+    );
     return { writer: `${this.writer}`, counters };
   }
 
@@ -109,13 +111,13 @@ class Kernel {
     return `${this.writer} ${this.#identity}`;
   }
 
-  /** What another program does that makes rules anew, with the counts of its copy. */
+  /** Another program recreates the rules with the counts of its copy. */
   restore(): void {
     for (const [key, count] of this.copy) if (this.now.has(key)) this.now.set(key, count);
     this.#identity += 1;
   }
 
-  /** What another program does that makes a counter anew, or sets it to zero. */
+  /** Another program resets a counter. */
   reset(key: string): void {
     if (this.now.has(key)) this.now.set(key, 0);
   }
@@ -127,15 +129,15 @@ class Kernel {
     this.made.set(key, (this.made.get(key) ?? 0) + times);
   }
 
-  /** @param kept the keys that keep what they counted */
+  /** @param kept the keys whose counts survive the write */
   write(cidrs: readonly string[], kept: readonly string[]): Counter[] {
     const keys = KEYS.filter(key => key === "masquerade rest" || cidrs.some(cidr => key.endsWith(cidr)));
     const before = this.now;
     const after = new Map(keys.map(key => [key, kept.includes(key) ? (before.get(key) ?? 0) : 0]));
     this.counts[this.writer] = after;
     this.#identity += 1;
-    // A copy that is older than a write of ours may hold more than there is; without identities nobody can tell.
-    if (!this.tells) this.copy = new Map();
+    // A copy that is older than a write of ours may hold higher counts; without identities this cannot be detected.
+    if (!this.identifies) this.copy = new Map();
     return countersOf(after);
   }
 }
@@ -166,9 +168,9 @@ const others: fc.Arbitrary<Event>[] = [
   fc.record({ do: fc.constant("others reset" as const), key }),
 ];
 
-/** Lets it all happen, with a reading behind each event, and says what of the totals is wrong. */
-function faults(events: readonly Event[], tells: boolean, exactly: boolean): string[] {
-  const kernel = new Kernel(tells);
+/** Replays events and returns the errors of the totals. `exactly`: reads after each event and expects exact counts. */
+function faults(events: readonly Event[], identifies: boolean, exactly: boolean): string[] {
+  const kernel = new Kernel(identifies);
   const totals = new Totals();
   const write = (cidrs: readonly string[], kept: readonly string[]) => {
     totals.read(kernel.plan);
@@ -215,20 +217,24 @@ function faults(events: readonly Event[], tells: boolean, exactly: boolean): str
   return wrong;
 }
 
-test("whatever we write, all connections are counted once", () => {
+test("with own writes only, every connection is counted exactly once", () => {
   fc.assert(
-    fc.property(fc.array(fc.oneof(...ours), { maxLength: 30 }), fc.boolean(), (events, tells) => {
-      expect(faults(events, tells, true)).toEqual([]);
+    fc.property(fc.array(fc.oneof(...ours), { maxLength: 30 }), fc.boolean(), (events, identifies) => {
+      expect(faults(events, identifies, true)).toEqual([]);
     }),
     { numRuns: 1000 },
   );
 });
 
-test("whatever others do, no count goes back, and none counts anything twice", () => {
+test("with foreign changes, no count goes back and none counts twice", () => {
   fc.assert(
-    fc.property(fc.array(fc.oneof(...ours, ...others), { maxLength: 30 }), fc.boolean(), (events, tells) => {
-      expect(faults(events, tells, false)).toEqual([]);
-    }),
+    fc.property(
+      fc.array(fc.oneof(...ours, ...others), { maxLength: 30 }),
+      fc.boolean(),
+      (events, identifies) => {
+        expect(faults(events, identifies, false)).toEqual([]);
+      },
+    ),
     { numRuns: 1000 },
   );
 });

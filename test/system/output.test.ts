@@ -60,9 +60,9 @@ test("while the reader stalls, lines are lost but never torn, and the log counts
   log.info("end");
   const lines = (long + drain(ends.free)).replaceAll(/^\S+ /gm, "").split("\n");
   expect(lines).toEqual([
-    "WARN  log lines were lost because their reader stalled lost=3",
+    "WARN  log lines lost because the reader stalled lost=3",
     `INFO  after long=${"y".repeat(100_000)}`,
-    "WARN  log lines were lost because their reader stalled lost=1",
+    "WARN  log lines lost because the reader stalled lost=1",
     "INFO  end",
     "",
   ]);
