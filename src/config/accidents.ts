@@ -10,8 +10,8 @@ export function templateProblem(text: Text): ConfigError | undefined {
   return {
     severity: "error",
     at: text.at(offset),
-    what: 'an unrendered template, of Helm or the like: "{{"',
-    remedy: 'render it first, as with "helm template"',
+    what: 'an unrendered template (Helm or similar): "{{"',
+    remedy: 'render it first, for example with "helm template"',
   };
 }
 
@@ -70,11 +70,11 @@ export function withoutSuspects(text: string): string {
 function described(character: string): Pick<Suspect, "what" | "remedy"> {
   const code = `U+${(character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}`;
   if (/\p{Z}/u.test(character)) {
-    const what = `${NAMES[character] ?? "another kind of blank"} (${code}) where a blank belongs`;
-    return { what, remedy: "replace it by a blank" };
+    const what = `${NAMES[character] ?? "an unusual space"} (${code}) instead of a space`;
+    return { what, remedy: "replace it with a space" };
   }
   const instead = REPLACEMENTS.find(([pattern]) => pattern.test(character))?.[1];
-  if (instead) return { what: `the character ${character} (${code})`, remedy: `replace it by ${instead}` };
+  if (instead) return { what: `the character ${character} (${code})`, remedy: `replace it with ${instead}` };
   return { what: `${NAMES[character] ?? "an invisible character"} (${code})`, remedy: "remove it" };
 }
 
@@ -127,12 +127,12 @@ export function indentationProblem(text: Text, refused: number): ConfigError | u
 }
 
 function misfit(text: Text, offset: number, indent: number): ConfigError {
-  const blanks = indent === 1 ? "1 blank" : `${indent} blanks`;
+  const spaces = indent === 1 ? "1 space" : `${indent} spaces`;
   return {
     severity: "error",
     at: text.at(offset),
-    what: `this line is indented by ${blanks}, which fits no line above`,
-    remedy: "indent all entries of a list, and all keys, alike",
+    what: `this line is indented by ${spaces}, which matches no line above`,
+    remedy: "give all entries of a list, and all keys, the same indentation",
   };
 }
 
@@ -144,8 +144,8 @@ export function lookalikeProblem(text: Text): ConfigError | undefined {
   return {
     severity: "error",
     at: text.at(0),
-    what: `looks like ${kind}, which is not a config`,
-    remedy: 'write its CIDRs as a list, as in "nonMasqueradeCIDRs: [10.0.0.0/8]"',
+    what: `looks like ${kind}, not a config`,
+    remedy: 'write its CIDRs as a list, for example "nonMasqueradeCIDRs: [10.0.0.0/8]"',
   };
 }
 
@@ -153,13 +153,13 @@ export function lookalikeProblem(text: Text): ConfigError | undefined {
 const SEARCHED = 64 * 1024;
 
 const KINDS: readonly (readonly [what: string, ...marks: RegExp[]])[] = [
-  ["AWS' list of addresses (ip-ranges.json)", key("(ip_prefix|ipv6_prefix)")],
-  ["Google's list of addresses (cloud.json, goog.json)", key("(ipv4Prefix|ipv6Prefix)")],
-  ["Azure's list of addresses (ServiceTags)", key("addressPrefixes")],
-  ["GitHub's list of addresses (api.github.com/meta)", key("hooks"), key("git")],
-  ["Cloudflare's list of addresses", key("(ipv4_cidrs|ipv6_cidrs)")],
-  ["Fastly's list of addresses", key("addresses"), key("ipv6_addresses")],
-  ["Oracle Cloud's list of addresses", key("regions"), key("cidrs")],
+  ["AWS's IP ranges (ip-ranges.json)", key("(ip_prefix|ipv6_prefix)")],
+  ["Google's IP ranges (cloud.json, goog.json)", key("(ipv4Prefix|ipv6Prefix)")],
+  ["Azure's IP ranges (ServiceTags)", key("addressPrefixes")],
+  ["GitHub's IP ranges (api.github.com/meta)", key("hooks"), key("git")],
+  ["Cloudflare's IP ranges", key("(ipv4_cidrs|ipv6_cidrs)")],
+  ["Fastly's IP ranges", key("addresses"), key("ipv6_addresses")],
+  ["Oracle Cloud's IP ranges", key("regions"), key("cidrs")],
   ["a kubeconfig", key("clusters"), key("contexts")],
   ["a CNI plugin's config", key("cniVersion")],
   ["Docker's daemon.json", key("(registry-mirrors|log-driver|default-address-pools|insecure-registries)")],

@@ -72,8 +72,8 @@ const EMPTY: Opened = { known: new Map(), problems: [] };
 
 function open(text: Text, root: Node): Opened {
   if (root.kind !== "mapping") {
-    const what = `expected keys with values, found ${describe(root)}`;
-    const error = errorAt(root.at, what, 'write as in "nonMasqueradeCIDRs: [10.0.0.0/8]"');
+    const what = `expected a mapping of keys to values, found ${describe(root)}`;
+    const error = errorAt(root.at, what, 'write, for example, "nonMasqueradeCIDRs: [10.0.0.0/8]"');
     return { ...EMPTY, problems: [lookalikeProblem(text) ?? error] };
   }
   const { known, unknown, problems } = findKeys(root);
@@ -87,14 +87,14 @@ function noConfig(text: Text, root: Mapping, unknown: readonly Entry[]): Problem
   const wrapper = unknown.find(({ value }) => holdsConfig(value));
   if (wrapper) {
     const { key, value } = wrapper;
-    const inside = value.kind === "mapping" ? "inside of" : "a text inside of";
-    const remedy = `remove the wrapper "${key.text}:", so that the keys of the config are the outermost`;
+    const inside = value.kind === "mapping" ? "inside" : "a string inside";
+    const remedy = `remove "${key.text}:" and move its keys to the top level`;
     return [errorAt(key.at, `the config is ${inside} ${quote(key.text)}`, remedy, key.text)];
   }
   const lookalike = lookalikeProblem(text);
   if (lookalike) return [lookalike];
-  const remedy = "write a config, or leave the file empty for the defaults";
-  return [errorAt(root.at, "no known key, so this is not a config", remedy), ...unknown.map(unknownKey)];
+  const remedy = "add a key, or leave the file empty to use the defaults";
+  return [errorAt(root.at, "not a config: no known key", remedy), ...unknown.map(unknownKey)];
 }
 
 /** Whether a value looks like a config, as keys or as a text. */
@@ -143,7 +143,7 @@ function problemOf(key: string, node: Node, issue: v.BaseIssue<unknown>): Config
   const expected = EXPECTED[issue.type] ?? issue.expected;
   const what = failureOf(issue)?.what ?? `expected ${expected}, found ${describe(inner)}`;
   const quoted = issue.type === "array" && inner.kind === "scalar" && /^\s*\[.*\]\s*$/s.test(inner.text);
-  return errorAt(inner.at, what, quoted ? "leave out the quotes" : issue.message, path);
+  return errorAt(inner.at, what, quoted ? "remove the quotes" : issue.message, path);
 }
 
 /** What valibot expects, by the types of its issues. */
@@ -151,9 +151,9 @@ const EXPECTED: Readonly<Record<string, string>> = {
   array: "a list",
   boolean: "true or false",
   integer: "a whole number",
-  min_value: "a number of 1 or more",
+  min_value: "a positive number",
   number: "a number",
-  string: "text",
+  string: "a string",
 };
 
 function errorAt(at: Position, what: string, remedy: string, key?: string): ConfigError {

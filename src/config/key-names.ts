@@ -67,7 +67,7 @@ function capitals({ key }: Entry, name: KeyName): ConfigWarning {
     name: "key-capitals",
     at: key.at,
     key: key.text,
-    what: "the key has other capitals than usual",
+    what: "unusual capitalization",
     remedy: `write ${quote(name)}`,
   };
 }
@@ -80,7 +80,7 @@ export function unknownKey({ key }: Entry): ConfigWarning {
     name: "unknown-key",
     at: key.at,
     key: key.text,
-    what: "not a known key",
+    what: "unknown key",
     remedy: meant ? `did you mean ${quote(meant)}?` : `the keys are ${KEY_NAMES.join(", ")}`,
   };
 }

@@ -69,7 +69,7 @@ function list<T>(
   about: Omit<About<readonly Located<T>[]>, "merge">,
 ): Key<readonly Located<T>[]> {
   const schema = (enableIPv6: boolean) =>
-    v.nullable(v.array(entry(enableIPv6), `write a list as in "[${example}]"`));
+    v.nullable(v.array(entry(enableIPv6), `write a list, for example "[${example}]"`));
   return {
     ...about,
     schema,
@@ -99,7 +99,7 @@ function preferring<T>(isBetter: (second: T, first: T) => boolean) {
 }
 
 function boolean(about: Omit<About<Located<boolean>>, "merge" | "default">): Key<Located<boolean>> {
-  return scalar(v.boolean("write true or false, without quotes"), {
+  return scalar(v.boolean("write true or false without quotes"), {
     ...about,
     default: "`false`",
     merge: preferring((second, first) => second && !first),
@@ -108,7 +108,7 @@ function boolean(about: Omit<About<Located<boolean>>, "merge" | "default">): Key
 
 function cidr(enableIPv6: boolean) {
   return v.pipe(
-    v.string('write a CIDR as in "10.0.0.0/8"'),
+    v.string('write a CIDR, for example "10.0.0.0/8"'),
     v.examples(["10.0.0.0/8", "2001:db8::/32"]),
     parsedBy(text => {
       const parsed = Cidr.parse(text);
@@ -126,20 +126,20 @@ function cidrs(about: Omit<About<readonly Located<Cidr>[]>, "merge" | "limited">
 }
 
 const INTERFACE = v.pipe(
-  v.string('write the name of an interface as in "eth0"'),
+  v.string('write an interface name, for example "eth0"'),
   v.examples(["eth0", "eth*"]),
   parsedBy(parseInterfaceName),
 );
 
 const INTERVAL = v.pipe(
   v.string(({ input }) =>
-    typeof input === "number" ? `did you mean "${input}s"?` : 'write it with its unit, as in "60s"',
+    typeof input === "number" ? `did you mean "${input}s"?` : 'add a unit, for example "60s"',
   ),
   v.examples(["60s", "1h30m"]),
   parsedBy(parseResyncInterval),
 );
 
-const POSITIVE = "write a whole number of 1 or more, without quotes";
+const POSITIVE = "write a positive whole number without quotes";
 
 /** The keys in the order of the docs: first those of ip-masq-agent, then our own. */
 const TABLE = {

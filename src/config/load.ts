@@ -49,7 +49,7 @@ export async function parseConfig(sources: Sources, options: LoadOptions): Promi
 
 function missingPath({ missing, path }: Sources, { missing: severity }: LoadOptions): Problem[] {
   if (!missing || !severity) return [];
-  const about = { at: { file: path }, remedy: "correct the path, or create the file" };
+  const about = { at: { file: path }, remedy: "fix the path, or create the file" };
   return severity === "error"
     ? [{ severity, ...about, what: "does not exist" }]
     : [{ severity, name: "path-missing", ...about, what: "does not exist, so the defaults apply" }];
@@ -113,7 +113,7 @@ function familyWarnings(path: string, config: Config, enableIPv6: boolean): Conf
     const at = list?.[0]?.at ?? { file: path };
     const what = `${list ? "the list" : "the default list"} has no ${ip}, so Pod-to-Pod ${ip} is masqueraded`;
     const remedy = list
-      ? `add the ${ip} CIDRs of Pods, Services and nodes, as in "${example}"`
+      ? `add the ${ip} CIDRs of Pods, Services and nodes, for example "${example}"`
       : `set nonMasqueradeCIDRs to the default ranges and "${example}"`;
     warnings.push({ severity: "warning", name, at, key: "nonMasqueradeCIDRs", what, remedy });
   }

@@ -68,7 +68,7 @@ function choose(
     }
     if (more.length === 0) return named;
     const what = `${more.length + 1} ConfigMaps are named ${quote(name)}`;
-    return { what, remedy: "give a manifest with one of them" };
+    return { what, remedy: "use a manifest with one of them" };
   }
   if (others.length === 0) return only;
   const usual = all.filter(it => it.name === USUAL_NAME);
@@ -78,13 +78,13 @@ function choose(
   return fits
     ? {
         what: `several ConfigMaps hold a config: ${names(fitting)}`,
-        remedy: "choose one by --configmap=NAME",
+        remedy: "choose one with --configmap=NAME",
       }
     : { what: `no ConfigMap holds a config: ${names(all)}`, remedy: DATA };
 }
 
 const USUAL_NAME = "ip-masq-agent";
-const DATA = 'put the config under "data" of a ConfigMap, with the key "config"';
+const DATA = 'put the config into "data" of a ConfigMap, under the key "config"';
 
 function holdsConfig({ root }: ConfigMap): boolean {
   const data = valueAt(root, "data");
@@ -101,8 +101,8 @@ function notReadInDirectory(key: Scalar): Problem {
     name: "file-not-read",
     at: key.at,
     key: `data.${key.text}`,
-    what: "the agent does not read this key where the ConfigMap is mounted as a directory",
-    remedy: 'name the key "config"',
+    what: "the agent does not read this key when the ConfigMap is mounted as a directory",
+    remedy: 'rename the key to "config"',
   };
 }
 
@@ -118,22 +118,22 @@ function configsOf(text: Text, { name, root }: ConfigMap): Found {
   const others = entries.filter(it => !read.includes(it));
   if (read.length === 0) {
     const keys = others.map(({ key }) => quote(key.text)).join(", ");
-    return refused(data.at, `no key of the ConfigMap ${quote(name)} is read as a config: ${keys}`, DATA);
+    return refused(data.at, `no key of the ConfigMap ${quote(name)} is named like a config: ${keys}`, DATA);
   }
   const configs: Text[] = [];
   const problems: Problem[] = [];
   for (const { key, value } of read.toSorted((a, b) => (a.key.text < b.key.text ? -1 : 1))) {
     if (value.kind === "scalar") configs.push(within(text, value));
     else {
-      const what = `a ${value.kind}, where a ConfigMap has text`;
-      const remedy = `write "${key.text}: |" and the config below, indented`;
+      const what = `a ${value.kind}, but ConfigMaps hold strings`;
+      const remedy = `write "${key.text}: |" and indent the config below it`;
       problems.push({ severity: "error", at: value.at, key: `data.${key.text}`, what, remedy });
     }
   }
   if (named.length === 0 && read[0]) problems.push(notReadInDirectory(read[0].key));
   for (const { key } of others) {
-    const about = { at: key.at, key: `data.${key.text}`, what: "not read, because of the name" };
-    const remedy = 'name the key "config", "config.yaml" or "ip-masq-agent"';
+    const about = { at: key.at, key: `data.${key.text}`, what: "not read because of the name" };
+    const remedy = 'rename the key to "config", "config.yaml" or "ip-masq-agent"';
     problems.push({ severity: "warning", name: "file-not-read", ...about, remedy });
   }
   return { configs, problems };

@@ -33,7 +33,7 @@ function limitErrors(documents: readonly ConfigDocument[], { cidrLimit }: Config
     const places = documents.flatMap(({ entries }): readonly Position[] => entries.get(key) ?? []);
     const at = places[limit];
     if (!at) return [];
-    const what = `${places.length} entries, where cidrLimit allows ${limit}`;
+    const what = `${places.length} entries exceed the cidrLimit of ${limit}`;
     const remedy = `set "cidrLimit: ${places.length}", or remove entries`;
     return [{ severity: "error", at, key, what, remedy }];
   });
@@ -47,8 +47,8 @@ function nullListWarnings(documents: readonly ConfigDocument[], config: Config):
   return documents.flatMap(({ nullList: at }): ConfigWarning[] => {
     if (!at) return [];
     const key = "nonMasqueradeCIDRs";
-    const what = "a key without a value, so everything but link-local is masqueraded";
-    const remedy = "list what is not, or write [] if that is meant";
+    const what = "no value, so everything except link-local is masqueraded";
+    const remedy = "list CIDRs, or write [] if this is intended";
     return [{ severity: "warning", name: "everything-masqueraded", at, key, what, remedy }];
   });
 }

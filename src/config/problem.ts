@@ -36,24 +36,36 @@ interface About {
  * --allow=NAME`. A comment applies to its own line and the next one, or to the whole file if the warning is about it.
  */
 export const WARNINGS = {
-  "path-missing": { about: "file", means: "nothing is at the path that was given" },
+  "path-missing": { about: "file", means: "the given path does not exist" },
   "file-not-read": {
     about: "file",
-    means: "a file of the directory, or a key of the ConfigMap, is not read",
+    means: "a file in the directory, or a key of the ConfigMap, is not read",
   },
-  "unknown-key": { about: "line", means: "a key is not known, and does nothing" },
-  "key-capitals": { about: "line", means: "a key is spelt with other capitals than usual" },
-  "interval-raised": { about: "line", means: "a resyncInterval under 1s counts as 1s" },
-  "frequent-resync": { about: "line", means: "a resyncInterval is so short that it wastes CPU" },
-  "everything-kept": { about: "file", means: "the list holds every address of a family" },
-  "everything-masqueraded": { about: "line", means: "the list is a key without a value" },
-  "no-private-range": { about: "file", means: "the list holds no range that Pods use" },
-  "ipv4-masqueraded": { about: "file", means: "the list holds no IPv4: Pod-to-Pod IPv4 is masqueraded" },
-  "ipv6-masqueraded": { about: "file", means: "the list holds no IPv6: Pod-to-Pod IPv6 is masqueraded" },
-  "redundant-link-local": { about: "line", means: "an entry is link-local, which is not masqueraded anyway" },
-  "exception-without-effect": { about: "line", means: "an exception lies in no non-masquerade CIDR" },
-  "yaml-warning": { about: "line", means: "the YAML parser warns of something" },
-  "unknown-allowance": { about: "line", means: "a comment accepts a warning that does not exist" },
+  "unknown-key": { about: "line", means: "an unknown key, which has no effect" },
+  "key-capitals": { about: "line", means: "a key with unusual capitalization" },
+  "interval-raised": { about: "line", means: "a resyncInterval under 1s, which counts as 1s" },
+  "frequent-resync": { about: "line", means: "a resyncInterval so short that it wastes CPU" },
+  "everything-kept": { about: "file", means: "the list contains all addresses of a family" },
+  "everything-masqueraded": { about: "line", means: "the list has no value, so everything is masqueraded" },
+  "no-private-range": { about: "file", means: "the list contains no address range that Pods use" },
+  "ipv4-masqueraded": {
+    about: "file",
+    means: "the list has no IPv4 CIDR, so Pod-to-Pod IPv4 is masqueraded",
+  },
+  "ipv6-masqueraded": {
+    about: "file",
+    means: "the list has no IPv6 CIDR, so Pod-to-Pod IPv6 is masqueraded",
+  },
+  "redundant-link-local": {
+    about: "line",
+    means: "a link-local entry without effect, since link-local is not masqueraded anyway",
+  },
+  "exception-without-effect": {
+    about: "line",
+    means: "an entry of masqueradeCIDRs outside all non-masquerade CIDRs",
+  },
+  "yaml-warning": { about: "line", means: "a warning of the YAML parser" },
+  "unknown-allowance": { about: "line", means: "a comment or flag accepts a warning that does not exist" },
 } as const satisfies Readonly<Record<string, { readonly about: "file" | "line"; readonly means: string }>>;
 
 export type WarningName = keyof typeof WARNINGS;
@@ -112,8 +124,8 @@ function unknownName(name: string, at: Position): ConfigWarning {
     severity: "warning",
     name: "unknown-allowance",
     at,
-    what: `${quote(name)} is not the name of a warning`,
-    remedy: meant ? `did you mean ${quote(meant)}?` : "copy the name from the end of the warning's line",
+    what: `${quote(name)} is not a warning name`,
+    remedy: meant ? `did you mean ${quote(meant)}?` : "copy the name in brackets at the end of the warning",
   };
 }
 

@@ -80,7 +80,7 @@ export function timedOut(path: string, milliseconds: number): Problem {
     severity: "error",
     at: { file: path },
     what: `config cannot be read (timed out after ${formatDuration(milliseconds)})`,
-    remedy: "check the file system that it lies on: its server or daemon does not answer",
+    remedy: "check its file system: the server or daemon behind it does not respond",
   };
 }
 
@@ -90,8 +90,13 @@ async function readSteady(path: string): Promise<Sources> {
     if (look.steady) return look;
     await Bun.sleep(pause);
   }
-  const remedy = "wait until the program that writes it is done, then try again";
-  return refusal(path, { severity: "error", at: { file: path }, what: "changes while it is read", remedy });
+  const remedy = "try again when its writer is done";
+  return refusal(path, {
+    severity: "error",
+    at: { file: path },
+    what: "keeps changing while it is read",
+    remedy,
+  });
 }
 
 /** Pauses after looks that were not steady. */
@@ -135,7 +140,7 @@ class Reader {
       const found = await stat(path);
       if (found.isDirectory()) await this.#readDirectory(path);
       else if (found.isFile()) await this.#readFile(path, path);
-      else this.#refuse(path, "is neither a file nor a directory", "give the path of a file");
+      else this.#refuse(path, "is not a file or directory", "use the path of a file");
     } catch (error) {
       if (codeOf(error) === "ENOENT") {
         this.missing = true;
@@ -181,9 +186,9 @@ class Reader {
       name: "file-not-read",
       at: { file: directory },
       what: nothing
-        ? `no file here has the name of a config, so the defaults apply; found: ${listed}${more}`
-        : `not read, because of the name: ${listed}${more}`,
-      remedy: 'name a config "config", "config.yaml" or "ip-masq-agent"',
+        ? `no file here is named like a config, so the defaults apply; found: ${listed}${more}`
+        : `not read because of the name: ${listed}${more}`,
+      remedy: 'name configs "config", "config.yaml" or "ip-masq-agent"',
     });
   }
 
@@ -200,7 +205,7 @@ class Reader {
 
   async #readFile(path: string, own: string): Promise<void> {
     const content = await readRegularFile(path, this.#bytesLeft);
-    if (!content) return this.#refuse(path, "is not a file any more", "give the path of a file");
+    if (!content) return this.#refuse(path, "is no longer a file", "use the path of a file");
     const { length } = content.bytes;
     const fits = length <= this.#bytesLeft;
     this.#bytesLeft = Math.max(this.#bytesLeft - length, 0);
@@ -208,8 +213,8 @@ class Reader {
       const digest = Bun.SHA256.hash(content.bytes, "hex");
       this.files.push({ path, own, ...content, digest, empty: length === 0 });
     } else {
-      const what = `has more than ${MOST_BYTES / MIB} MiB`;
-      this.#refuse(path, what, "make it smaller: is it a config at all?");
+      const what = `is larger than ${MOST_BYTES / MIB} MiB`;
+      this.#refuse(path, what, "check that it is a config");
     }
   }
 
@@ -219,19 +224,15 @@ class Reader {
 
   #refuseFor(path: string, error: unknown): void {
     const code = codeOf(error) ?? messageOf(error);
-    this.#refuse(
-      path,
-      `cannot be read (${code})`,
-      REMEDIES[code] ?? "look at the path and what is mounted there",
-    );
+    this.#refuse(path, `cannot be read (${code})`, REMEDIES[code] ?? "check the path and its file system");
   }
 }
 
 const MOST_NAMED = 5;
 
 const REMEDIES: Readonly<Record<string, string>> = {
-  EACCES: "give the agent's user the right to read it",
-  ELOOP: "a symbolic link leads back to itself: correct it",
-  ENOENT: "a symbolic link leads nowhere: correct or remove it",
-  ENOTDIR: "a part of the path is a file: correct the path",
+  EACCES: "give the agent permission to read it",
+  ELOOP: "fix the symbolic link: it leads to itself",
+  ENOENT: "fix or remove the broken symbolic link",
+  ENOTDIR: "fix the path: a part of it is a file",
 };

@@ -17,8 +17,8 @@ export function decode(file: string, bytes: Uint8Array): Text | Problem {
     return {
       severity: "error",
       at: wholeText(file, validStart(bytes)).at(Number.POSITIVE_INFINITY),
-      what: "a byte that is not UTF-8",
-      remedy: "save the file in UTF-8",
+      what: "invalid UTF-8",
+      remedy: "save the file as UTF-8",
     };
   }
   const text = wholeText(file, content);
@@ -140,7 +140,7 @@ export function tooManyElements(at: Position, entries: string): ConfigError {
   return {
     severity: "error",
     at,
-    what: `${entries} entries in all lists together, but ${MOST_ELEMENTS} are allowed`,
-    remedy: "unite CIDRs that lie side by side, or remove some",
+    what: `${entries} entries in all lists together exceed the limit of ${MOST_ELEMENTS}`,
+    remedy: "merge adjacent CIDRs, or remove some",
   };
 }

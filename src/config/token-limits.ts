@@ -60,16 +60,16 @@ export class TokenLimits {
       this.#empty = undefined;
       if (++this.#documents > limits.documents) {
         return limits.documents === 1
-          ? this.#problem("more than one document", 'remove the line "---" and one of the documents', start)
-          : this.#problem(`more than ${limits.documents} documents`, "give fewer of them", start);
+          ? this.#problem("more than one YAML document", 'remove one of them and its "---" line', start)
+          : this.#problem(`more than ${limits.documents} documents`, "split the file", start);
       }
     }
     if (type === "tag") {
-      const remedy = "put the word that begins with an exclamation mark in quotes, or remove it";
-      return this.#problem(`a tag, ${quote(token)}`, remedy);
+      const remedy = 'quote the word that starts with "!", or remove it';
+      return this.#problem(`a YAML tag, ${quote(token)}`, remedy);
     }
     if (type === "alias" && ++this.#aliases > MOST_ALIASES) {
-      return this.#problem(`more than ${MOST_ALIASES} uses of aliases`, "write the values out");
+      return this.#problem(`more than ${MOST_ALIASES} uses of aliases`, "write out the values");
     }
     if (token.length > limits.scalar && (type === "scalar" || isQuoted(type))) {
       return this.#problem(`a value of more than ${limits.scalar / 1024} KiB`, "write a shorter one");
@@ -84,7 +84,7 @@ export class TokenLimits {
     return this.#problem(
       `more than a config of ${limits.entries} entries needs`,
       limits.entries < MOST_ENTRIES
-        ? 'state how many CIDRs a list may have, as in "cidrLimit: 100000", or remove what is not a config'
+        ? 'raise the limit, for example with "cidrLimit: 100000", or remove what does not belong here'
         : "remove entries",
     );
   }
@@ -92,7 +92,7 @@ export class TokenLimits {
   #nest(type: CST.TokenType | null): ConfigError | undefined {
     this.#nesting.add(type, this.#offset - this.#lineStart);
     if (this.#nesting.depth <= this.limits.depth) return undefined;
-    return this.#problem(`nested deeper than ${this.limits.depth} levels`, "remove the inner levels");
+    return this.#problem(`nested more than ${this.limits.depth} levels deep`, "remove levels");
   }
 
   #problem(what: string, remedy: string, offset = this.#offset): ConfigError {

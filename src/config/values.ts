@@ -37,8 +37,8 @@ export function duplicateKey(key: Scalar, first: Scalar): ConfigError {
     severity: "error",
     at: key.at,
     key: key.text,
-    what: `given twice, first${spelling} in line ${first.at.line}`,
-    remedy: "remove one of the two",
+    what: `duplicate key, first${spelling} on line ${first.at.line}`,
+    remedy: "remove one of them",
   };
 }
 

@@ -91,7 +91,7 @@ function cause(text: Text, line = 0): Problem[] | undefined {
     return misfit && [misfit];
   }
   const at = text.at(tab.index + tab[0].indexOf("\t"));
-  return [{ severity: "error", at, what: "a tab in the indentation", remedy: "indent with blanks" }];
+  return [{ severity: "error", at, what: "a tab in the indentation", remedy: "indent with spaces" }];
 }
 
 function about(text: Text, { pos, code, message }: YAMLError): Omit<ConfigError, "severity"> {
@@ -103,14 +103,14 @@ function about(text: Text, { pos, code, message }: YAMLError): Omit<ConfigError,
 }
 
 const REMEDIES: { readonly [code in ErrorCode]?: string } = {
-  BAD_COLLECTION_TYPE: "indent all entries of a list or mapping alike",
-  BAD_DQ_ESCAPE: "write the backslash twice, or use single quotes",
-  BAD_INDENT: "indent what belongs together alike",
-  BAD_SCALAR_START: "put the value in quotes",
-  BLOCK_AS_IMPLICIT_KEY: "begin a new line, or put a value with a colon in quotes",
+  BAD_COLLECTION_TYPE: "give all entries of a list or mapping the same indentation",
+  BAD_DQ_ESCAPE: "double the backslash, or use single quotes",
+  BAD_INDENT: "give lines of the same level the same indentation",
+  BAD_SCALAR_START: "quote the value",
+  BLOCK_AS_IMPLICIT_KEY: "start a new line, or quote a value with a colon",
   MISSING_CHAR: "add it",
   MULTILINE_IMPLICIT_KEY: "write the key and its colon on one line",
-  TAB_AS_INDENT: "put blanks in place of the tab",
+  TAB_AS_INDENT: "replace the tab with spaces",
 };
 
 function buildTree(text: Text, document: YamlDocument): { root: Node | undefined; problems: Problem[] } {
@@ -179,8 +179,8 @@ class TreeBuilder {
   #merge(value: Node, into: Map<string, Entry>): void {
     for (const source of value.kind === "list" ? value.items : [value]) {
       if (source.kind !== "mapping") {
-        const what = `the merge key "${MERGE}" with something else than a mapping`;
-        this.#refuse(source.at, what, 'give it the alias of a mapping, as in "<<: *base"');
+        const what = `the merge key "${MERGE}" without a mapping`;
+        this.#refuse(source.at, what, 'give it an alias of a mapping, for example "<<: *base"');
         return;
       }
       for (const [name, entry] of source.entries) {
@@ -193,7 +193,7 @@ class TreeBuilder {
     const key = isAlias(source) ? undefined : this.build(source);
     const at = this.text.at(source.range[0]);
     if (key?.kind !== "scalar") {
-      this.#refuse(at, "a key that is not text", "write the key as a plain word");
+      this.#refuse(at, "a key that is not a string", "write the key as a plain word");
       return undefined;
     }
     return key;
@@ -203,9 +203,9 @@ class TreeBuilder {
     const anchored = this.#anchors.get(name);
     if (!anchored) {
       if (this.#anchors.has(name)) {
-        this.#refuse(at, `the alias ${quote(`*${name}`)} contains itself`, "write the value out");
+        this.#refuse(at, `the alias ${quote(`*${name}`)} contains itself`, "write out the value");
       } else {
-        const remedy = `set the anchor "&${name}" in front of a value before it`;
+        const remedy = `define "&${name}" on an earlier value`;
         this.#refuse(at, `the alias ${quote(`*${name}`)} has no anchor`, remedy);
       }
       return undefined;
@@ -214,7 +214,7 @@ class TreeBuilder {
     this.#aliases += 1 + anchored.aliases;
     if (this.#aliases <= MOST_ALIASES) return anchored.node;
     if (before <= MOST_ALIASES) {
-      this.#refuse(at, `more than ${MOST_ALIASES} uses of aliases`, "write the values out");
+      this.#refuse(at, `more than ${MOST_ALIASES} uses of aliases`, "write out the values");
     }
     return undefined;
   }

@@ -57,8 +57,8 @@ export class Cidr {
     const length = text.slice(slash + 1);
     if (!/^(0|[1-9]\d{0,2})$/.test(length) || Number(length) > bits) {
       return {
-        what: `"${text}" has the prefix length "${length}"`,
-        remedy: `write a whole number from 0 to ${bits} behind the slash`,
+        what: `"${text}" has the invalid prefix length "${length}"`,
+        remedy: `use a prefix length from 0 to ${bits}`,
       };
     }
     const block = parseCidr(text);
@@ -97,7 +97,7 @@ export class Cidr {
 /** Reads a literal address as strictly as {@link Cidr.parse} does. */
 export function parseAddress(text: string): Address | ParseFailure {
   if (text.includes("%")) {
-    return { what: `"${text}" has a zone`, remedy: "leave out the percent sign and the zone behind it" };
+    return { what: `"${text}" has a zone`, remedy: 'remove the "%" and the zone after it' };
   }
   const version = isIP(text);
   if (version === 0) return { what: `"${text}" is not an IP address`, remedy: addressRemedy(text) };
@@ -105,7 +105,7 @@ export function parseAddress(text: string): Address | ParseFailure {
   if (version === 6 && start >> 32n === 0xffffn) {
     return {
       what: `"${text}" is an IPv4-mapped IPv6 address`,
-      remedy: "write the IPv4 address itself",
+      remedy: "write the IPv4 address",
     };
   }
   return { family: version === 4 ? "ip" : "ip6", text, value: start };
@@ -118,8 +118,8 @@ export function withLength(address: string): string {
 
 function addressRemedy(text: string): string {
   const tidy = text.trim().replace(/(^|\.)0+(?=\d)/g, "$1");
-  if (tidy !== text && isIP(tidy)) return `did you mean "${tidy}", without leading zeros and blanks?`;
-  return "write four octets as in 10.0.0.0, or an IPv6 address as in fd00::";
+  if (tidy !== text && isIP(tidy)) return `did you mean "${tidy}", without leading zeros and spaces?`;
+  return "write an IPv4 address such as 10.0.0.0 or an IPv6 address such as fd00::";
 }
 
 /**
@@ -163,22 +163,22 @@ function isPlain(text: string): boolean {
 function accident(text: string): ParseFailure | undefined {
   const [, first = "", last = ""] = /^([^-\s]+)\s*-\s*([^-\s]+)$/.exec(text) ?? [];
   if (isIP(first) !== 0 && isIP(first) === isIP(last)) {
-    return { what: `"${text}" is a range of addresses`, remedy: "write the CIDRs that it is made of" };
+    return { what: `"${text}" is an address range`, remedy: "write it as CIDRs" };
   }
   // An entry that is indented more than the one before it continues that one: "A - B".
   const parts = text.split(/[\s,;]+(?:-\s+)?/).filter(Boolean);
   if (parts.length > 1 && parts.every(it => isIP(it.replace(/\/.*/, "")))) {
     const count = parts.length === 2 ? "two CIDRs" : `${parts.length} CIDRs`;
-    return { what: `"${text}" is ${count} in one entry`, remedy: "make an entry of each" };
+    return { what: `"${text}" is ${count} in one entry`, remedy: "give each its own entry" };
   }
   if (/\$[{(\w]|<%|\{%/.test(text)) {
-    return { what: `"${text}" is an unreplaced variable`, remedy: "write the CIDR itself" };
+    return { what: `"${text}" contains an unexpanded variable`, remedy: "write the CIDR" };
   }
   const [, address = "", mask = ""] = /^([\d.]+)\/([\d.]+\.[\d.]+)$/.exec(text) ?? [];
   const prefix = prefixOf(mask);
   if (isIP(address) === 4 && prefix !== undefined) {
     return {
-      what: `"${text}" has a mask for a prefix length`,
+      what: `"${text}" has a netmask instead of a prefix length`,
       remedy: `did you mean "${address}/${prefix}"?`,
     };
   }

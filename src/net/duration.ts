@@ -31,7 +31,7 @@ export function parseDuration(text: string): number | ParseFailure {
     if (!part) {
       return {
         what: `"${text}" is not a duration`,
-        remedy: 'write numbers with the units h, m, s, ms, as in "60s" or "1h30m"',
+        remedy: 'write numbers with units, for example "60s" or "1h30m"',
       };
     }
     nanoseconds += Number(part[1]) * (NANOSECONDS[part[2] ?? ""] ?? Number.NaN);

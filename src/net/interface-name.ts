@@ -8,22 +8,22 @@ export function parseInterfaceName(text: string): string | ParseFailure {
   if (text.startsWith("!")) {
     return {
       what: `${quote(text)}: negated interfaces are not supported yet`,
-      remedy: "name the interfaces that connections are masqueraded on",
+      remedy: "list the interfaces to masquerade on",
     };
   }
   const [, own, peer] = /^([^@]+)@(\S+)$/.exec(text) ?? [];
   if (own !== undefined) {
     return {
-      what: `${quote(text)} is an interface as "ip link" prints it, with its peer ${quote(`${peer}`)}`,
+      what: `${quote(text)} is an interface name with its peer ${quote(`${peer}`)}`,
       remedy: `did you mean ${quote(own)}?`,
     };
   }
   const name = text.endsWith("*") ? text.slice(0, -1) : text;
   if (name === "" && text !== "") {
-    return { what: `${quote(text)} stands for every interface`, remedy: 'leave "outputInterfaces" away' };
+    return { what: `${quote(text)} matches every interface`, remedy: 'remove "outputInterfaces"' };
   }
   if (name.includes("*")) {
-    return { what: `${quote(text)} has a "*" that is not its end`, remedy: 'write a prefix as in "eth*"' };
+    return { what: `${quote(text)} has a "*" before its end`, remedy: 'write a prefix such as "eth*"' };
   }
   if (name.endsWith("+")) {
     return {
@@ -34,14 +34,14 @@ export function parseInterfaceName(text: string): string | ParseFailure {
   const bytes = new TextEncoder().encode(text).length;
   if (bytes > LONGEST_NAME) {
     return {
-      what: `${quote(text)} is longer than the kernel allows`,
-      remedy: `write at most ${LONGEST_NAME} bytes`,
+      what: `${quote(text)} is too long for the kernel`,
+      remedy: `use at most ${LONGEST_NAME} bytes`,
     };
   }
   if (name === "" || name === "." || name === ".." || FORBIDDEN.test(name)) {
     return {
-      what: `${quote(text)} is not the name of an interface`,
-      remedy: 'write a name as in "eth0", or a prefix as in "eth*"',
+      what: `${quote(text)} is not an interface name`,
+      remedy: 'write a name such as "eth0" or a prefix such as "eth*"',
     };
   }
   return text;

@@ -16,8 +16,8 @@ export function parseListen(text: string): Listen | "nowhere" | ParseFailure {
   const known = address === "" || isIP(address) === (six === undefined ? 4 : 6);
   if (digits === undefined || Number(digits) > 65535 || !known) {
     return {
-      what: `"${text}" is not an address with a port`,
-      remedy: 'write it as in "127.0.0.1:9469", "[::1]:9469" or ":9469"',
+      what: `"${text}" is not an address and port`,
+      remedy: 'write, for example, "127.0.0.1:9469", "[::1]:9469" or ":9469"',
     };
   }
   return { address, port: Number(digits) };

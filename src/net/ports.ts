@@ -28,12 +28,12 @@ export function parsePortRanges(text: string): readonly PortRange[] | ParseFailu
     const last = Number(match?.[2] ?? match?.[1]);
     if (!match || first < 1 || last > 65535) {
       return {
-        what: `"${part}" is not a port or a range of ports`,
-        remedy: 'write ports from 1 to 65535 as in "1024-29999,32768-65535"',
+        what: `"${part}" is not a port or port range`,
+        remedy: 'write ports from 1 to 65535, for example "1024-29999,32768-65535"',
       };
     }
     if (first > last) {
-      return { what: `"${part}" ends before it begins`, remedy: `did you mean "${last}-${first}"?` };
+      return { what: `"${part}" ends before it starts`, remedy: `did you mean "${last}-${first}"?` };
     }
     ranges.push({ first, last });
   }

@@ -75,7 +75,7 @@ export function decide(policy: Policy, connection: Connection): Decision {
   if (exceptions.length > 0) return decided("masquerade", "masquerade-cidr", destination, exceptions);
   const kept = around(nonMasquerade, destination);
   if (kept.length > 0) return decided("keep", "non-masquerade-cidr", destination, kept);
-  return decided("masquerade", "outbound", `${destination.text} is in no non-masquerade CIDR`);
+  return decided("masquerade", "outbound", `${destination.text} is not in a non-masquerade CIDR`);
 }
 
 /** @param why a sentence, or the address that is in `entries` */

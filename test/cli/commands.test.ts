@@ -69,14 +69,14 @@ describe("check", () => {
       "CidrLimit: 5\n",
       [],
       0,
-      'c:1:1: warning: CidrLimit: the key has other capitals than usual; write "cidrLimit" [key-capitals]\n',
+      'c:1:1: warning: CidrLimit: unusual capitalization; write "cidrLimit" [key-capitals]\n',
     ],
     [
       "odd",
       "CidrLimit: 5\n",
       ["--strict"],
       1,
-      'c:1:1: warning: CidrLimit: the key has other capitals than usual; write "cidrLimit" [key-capitals]\n',
+      'c:1:1: warning: CidrLimit: unusual capitalization; write "cidrLimit" [key-capitals]\n',
     ],
     [
       "hasty",
@@ -97,7 +97,7 @@ describe("check", () => {
       "cidrLimit: 0\n",
       [],
       1,
-      "c:1:12: cidrLimit: expected a number of 1 or more, found 0; write a whole number of 1 or more, without quotes\n",
+      "c:1:12: cidrLimit: expected a positive number, found 0; write a positive whole number without quotes\n",
     ],
   ])("a %s config", async (_what, config, flags, exitCode, stdout) => {
     await using folder = await Folder.create({ c: config });
@@ -124,7 +124,7 @@ test("check of an empty directory", async () => {
 });
 
 describe("a given path that does not exist is an error", () => {
-  const LINE = "/none: does not exist; correct the path, or create the file\n";
+  const LINE = "/none: does not exist; fix the path, or create the file\n";
   test.each([
     ["check", "--config=/none", 1],
     ["render", "--config=/none", 1],

@@ -31,7 +31,7 @@ describe("wrong usage exits with 64 and a remedy", () => {
     ["check --resync-interval=1.5", '--resync-interval: "1.5" has no unit; did you mean "1.5s"?'],
     [
       "check --to-ports=0",
-      '--to-ports: "0" is not a port or a range of ports; write ports from 1 to 65535 as in "1024-29999,32768-65535"',
+      '--to-ports: "0" is not a port or port range; write ports from 1 to 65535, for example "1024-29999,32768-65535"',
     ],
     ["check --masq-chain=counter", '--masq-chain: "counter" is a reserved word; choose another name'],
     ["check --masq-chain=POSTROUTING", '--masq-chain: "POSTROUTING" is a reserved word; choose another name'],
@@ -60,7 +60,7 @@ describe("wrong usage exits with 64 and a remedy", () => {
     const { stderr, exitCode } = await ipmasq(["check"], environment);
     expect(exitCode).toBe(64);
     expect(stderr).toBe(
-      'ipmasq: unknown environment variable IPMASQ_ENABLE_IPV; did you mean IPMASQ_ENABLE_IPV6?\nipmasq: IPMASQ_TO_PORTS: "x" is not a port or a range of ports; write ports from 1 to 65535 as in "1024-29999,32768-65535"\n',
+      'ipmasq: unknown environment variable IPMASQ_ENABLE_IPV; did you mean IPMASQ_ENABLE_IPV6?\nipmasq: IPMASQ_TO_PORTS: "x" is not a port or port range; write ports from 1 to 65535, for example "1024-29999,32768-65535"\n',
     );
   });
 });

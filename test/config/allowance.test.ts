@@ -21,30 +21,30 @@ describe("a comment accepts a warning", () => {
       "resyncInterval: 500ms\n# ipmasq: allow interval-raised\n",
       [`c:1:17: ${SHORT}`],
     ],
-    ["not of another name", "resyncInterval: 500ms # ipmasq: allow unknown-key\n", [`c:1:17: ${SHORT}`]],
+    ["not for another warning", "resyncInterval: 500ms # ipmasq: allow unknown-key\n", [`c:1:17: ${SHORT}`]],
     [
-      "anywhere, if it is about the file",
+      "anywhere, if the warning is about the file",
       "a: 1 # ipmasq: allow unknown-key\n\nnonMasqueradeCIDRs: [fd00::/8]\nenableIPv6: true\n# ipmasq: allow ipv4-masqueraded",
       [],
     ],
     [
-      "but no error",
+      "but not an error",
       "cidrLimit: 0 # ipmasq: allow unknown-key\n",
       [
-        "c:1:12: cidrLimit: expected a number of 1 or more, found 0; write a whole number of 1 or more, without quotes",
+        "c:1:12: cidrLimit: expected a positive number, found 0; write a positive whole number without quotes",
       ],
     ],
     [
-      "in a ConfigMap, by its own lines",
+      "in a ConfigMap, on the lines of the config",
       "kind: ConfigMap\ndata:\n  config: |\n    resyncInterval: 500ms # ipmasq: allow interval-raised\n",
       [],
     ],
     [
-      "if that exists",
+      "only if the name exists",
       "# ipmasq: allow interval-risen, x\nresyncInterval: 5m\n",
       [
-        'c:1:17: warning: "interval-risen" is not the name of a warning; did you mean "interval-raised"? [unknown-allowance]',
-        'c:1:17: warning: "x" is not the name of a warning; copy the name from the end of the warning\'s line [unknown-allowance]',
+        'c:1:17: warning: "interval-risen" is not a warning name; did you mean "interval-raised"? [unknown-allowance]',
+        'c:1:17: warning: "x" is not a warning name; copy the name in brackets at the end of the warning [unknown-allowance]',
       ],
     ],
   ])("%s", async (_what, config, lines) => {
@@ -61,14 +61,14 @@ describe("check", () => {
     return { names: [...stdout.matchAll(/\[([\w-]+)\]$/gm)].map(([, name]) => name), exitCode };
   };
 
-  test("names each warning, and --strict makes it an error", async () => {
+  test("prints the name of each warning, and --strict makes warnings errors", async () => {
     expect(await check(config)).toEqual({
       names: ["everything-kept", "frequent-resync", "unknown-key"],
       exitCode: 1,
     });
   });
 
-  test("--allow accepts them, all or some", async () => {
+  test("--allow accepts some or all warnings", async () => {
     expect(await check(config, `--allow=${names}`)).toEqual({ names: [], exitCode: 0 });
     expect(await check(config, "--allow=everything-kept,unknown-key")).toEqual({
       names: ["frequent-resync"],
@@ -76,7 +76,7 @@ describe("check", () => {
     });
   });
 
-  test("so do comments, for advice too", async () => {
+  test("comments accept lint warnings too", async () => {
     const commented = `${config}# ipmasq: allow everything-kept\n`
       .replace("5s", "5s # ipmasq: allow frequent-resync")
       .replace("[]", "[] # ipmasq: allow unknown-key");
@@ -87,7 +87,7 @@ describe("check", () => {
     expect(await check("{}", "--allow=everything")).toEqual({ names: ["unknown-allowance"], exitCode: 1 });
   });
 
-  test("of the default config has nothing to say, whatever flags a manifest has", async () => {
+  test("finds nothing in the default config, with any flags of our manifests", async () => {
     expect(await check("")).toEqual({ names: [], exitCode: 0 });
     expect(await check("", "--nomasq-all-reserved-ranges", "--to-ports=1024-29999")).toEqual({
       names: [],
@@ -103,7 +103,7 @@ describe("check", () => {
     ["nonMasqueradeCIDRs: []", []],
     ["nonMasqueradeCIDRs: [10.0.0.0/8]\nsourceCIDRs: [10.244.0.0/16]", []],
     ["sourceCIDRs: [10.244.0.0/16, fd00:10:244::/56]", ["ipv6-masqueraded"]],
-  ])("with --enable-ipv6 looks at each family: %j", async (text, expected) => {
+  ])("with --enable-ipv6 checks each family: %j", async (text, expected) => {
     expect(await check(text, "--enable-ipv6")).toEqual({
       names: expected,
       exitCode: expected.length > 0 ? 1 : 0,

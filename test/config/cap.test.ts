@@ -2,10 +2,10 @@ import { expect, test } from "bun:test";
 import { MOST_ELEMENTS } from "../../src/config/text.ts";
 import { Folder } from "./folder.ts";
 
-/** Reading that many takes its time on a machine that others use too. */
+/** Milliseconds. Reading so many CIDRs is slow on a busy machine. */
 const LIMIT_MS = 30_000;
 
-const END = `entries in all lists together, but ${MOST_ELEMENTS} are allowed; unite CIDRs that lie side by side, or remove some`;
+const END = `entries in all lists together exceed the limit of ${MOST_ELEMENTS}; merge adjacent CIDRs, or remove some`;
 const LIMIT = `cidrLimit: ${MOST_ELEMENTS}\n`;
 const ALL = Array.from(
   { length: MOST_ELEMENTS },
@@ -16,29 +16,29 @@ const half = MOST_ELEMENTS / 2;
 
 test.each<[string, Record<string, string>, string[]]>([
   [
-    "as many as there may be",
+    "the maximum",
     { a: `${LIMIT}${lines("sourceCIDRs", half)}`, b: LIMIT + lines("masqueradeCIDRs", half) },
     [],
   ],
   [
-    "one more in two lists",
+    "one too many, in two lists",
     { a: `${LIMIT}${lines("sourceCIDRs", half)}${lines("masqueradeCIDRs", half)}outputInterfaces: [eth0]\n` },
     [`d/ip-masq-a: ${MOST_ELEMENTS + 1} ${END}`],
   ],
   [
-    "one more in two files",
+    "one too many, in two files",
     { a: `${LIMIT}${lines("sourceCIDRs", half)}`, b: LIMIT + lines("masqueradeCIDRs", half + 1) },
     [`d/ip-masq-a: ${MOST_ELEMENTS + 1} ${END}`],
   ],
   [
-    "more by aliases",
+    "too many through aliases",
     {
       a: `${LIMIT}masqueradeCIDRs: &a [${ALL.slice(0, 26_000).join(",")}]\nsourceCIDRs: *a\nnonMasqueradeCIDRs: *a\nnonMasqueradeSourceCIDRs: *a\n`,
     },
     [`d/ip-masq-a: 104000 ${END}`],
   ],
   [
-    "more than a parser should see",
+    "too many to parse",
     { a: `${LIMIT}nonMasqueradeCIDRs: [${ALL.join(",")},${ALL.join(",")}]\n` },
     [expect.stringMatching(new RegExp(`d/ip-masq-a:2:\\d+: about ${2 * MOST_ELEMENTS} ${END}$`))],
   ],

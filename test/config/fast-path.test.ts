@@ -7,7 +7,7 @@ import { parseYaml } from "../../src/config/yaml.ts";
 
 const LIMITS = configLimits("");
 
-/** What the YAML parser makes of a text; undefined if it has anything to say against it. */
+/** The result of the YAML parser; undefined if it finds a problem. */
 function byYaml(content: string) {
   const text = wholeText("config", content);
   const { roots, problems } = parseYaml(text, LIMITS);
@@ -21,7 +21,7 @@ test.each([
   "nonMasqueradeCIDRs:\n- 10.0.0.0/8\n- fd00::/8\nmasqLinkLocalIPv6: true",
   "# ours\n\nnonMasqueradeCIDRs: # all\n\n  # first\n  -   '10.0.0.0/8'   # second\n# third\n  - \"eth*\"\n\n\n",
   "cidrLimit: 100\n   # behind it\noutputInterfaces:\n    - eth0\n    - wg-1\n",
-])("%j is read without the YAML parser", content => {
+])("the fast path reads %j", content => {
   expect(fast(content)).toEqual(byYaml(content));
 });
 
@@ -46,11 +46,11 @@ test.each([
   " masqLinkLocal: true\n",
   "---\nmasqLinkLocal: true\n",
   "masqLinkLocal: true # 設定\n",
-])("%j is left to the YAML parser", content => {
+])("the fast path leaves %j to the YAML parser", content => {
   expect(fast(content)).toBeUndefined();
 });
 
-test("a text of more lines than the limits allow is left to the YAML parser", () => {
+test("the fast path leaves texts with too many lines to the YAML parser", () => {
   const list = (entries: number) => `nonMasqueradeCIDRs:\n${"- a\n".repeat(entries)}`;
   expect(fast(list(0.8 * LIMITS.entries - 1))).toBeDefined();
   expect(fast(list(0.8 * LIMITS.entries))).toBeUndefined();
@@ -58,7 +58,7 @@ test("a text of more lines than the limits allow is left to the YAML parser", ()
   expect(fast(keys)).toEqual(byYaml(keys));
 });
 
-/** What is said of a text that holds real keys; a comment that is no ASCII has the YAML parser read it. */
+/** Everything that reading a config returns. A comment that is not ASCII makes the YAML parser read it. */
 const said = async (content: string) => {
   const document = await openConfigDocument(wholeText("config", content));
   const { problems, config, entries, nullList, allowances } = document.read(document.enableIPv6);
@@ -114,7 +114,7 @@ const texts = fc
   .array(lines, { maxLength: 6 })
   .map(all => `${all.map(parts => parts.flat().join("")).join("\n")}`);
 
-test("what is read without the YAML parser means what the parser says", () => {
+test("the fast path returns the same as the YAML parser", () => {
   let read = 0;
   fc.assert(
     fc.property(texts, content => {
@@ -180,7 +180,7 @@ const realLines = fc.oneof(
   fc.tuple(fc.constantFrom("# ipmasq: allow key-capitals", "", "---")),
 );
 
-test("what is said of a config does not depend on which of the two reads it", async () => {
+test("problems and values do not depend on whether the fast path or the YAML parser reads a config", async () => {
   let read = 0;
   await fc.assert(
     fc.asyncProperty(fc.array(realLines, { maxLength: 5 }), async all => {

@@ -22,7 +22,7 @@ export class Folder implements AsyncDisposable {
     return loadConfig(join(this.path, name), options);
   }
 
-  /** What is printed of a config's problems, with paths as seen from the folder. */
+  /** The printed problems of a config, with paths relative to the folder. */
   async problems(name: string, options: Partial<LoadOptions> = {}): Promise<string[]> {
     const { problems } = await this.load(name, options);
     return formatProblems(problems).map(line => line.replaceAll(`${this.path}/`, ""));
@@ -33,7 +33,7 @@ export class Folder implements AsyncDisposable {
   }
 }
 
-/** What is printed of a config that is the file `c`. */
+/** The printed problems of a config in the file `c`. */
 export async function problemsOf(
   content: string | Uint8Array,
   options: Partial<LoadOptions> = {},

@@ -5,14 +5,11 @@ import { Folder } from "./folder.ts";
 
 const MIB = 1024 * 1024;
 
-/**
- * What a config may cost more than an empty one does. The promise is half a second; a machine that others use too
- * gets twice as much.
- */
+/** The most CPU time and memory that a config may take beyond an empty one. The target is 500 ms; a busy machine gets twice that. */
 const MOST_CPU_MS = 1000;
 const MOST_BYTES = 100 * MIB;
 
-/** Files that ask for as much as they can, mostly of 4 MiB. */
+/** Files that demand as much as possible, most of them 4 MiB long. */
 const files: Record<string, string | Uint8Array> = {
   empty: "",
   "200,000 opening brackets": "[".repeat(200_000),
@@ -37,7 +34,7 @@ const files: Record<string, string | Uint8Array> = {
   "one plain value of many lines": filled("a\n"),
   "one quoted value": `"${filled("a")}"`,
   "one quoted value of escapes": `"${filled("\\x41")}"`,
-  "one quoted value that is not ended": `"${filled("\\\n")}`,
+  "one quoted value without an end": `"${filled("\\\n")}`,
   "one literal block": `a: |\n${filled(" a\n")}`,
   "one folded block": `a: >\n${filled(" a\n")}`,
   "quotes alone": filled("'"),
@@ -58,7 +55,7 @@ const files: Record<string, string | Uint8Array> = {
   "names in an allowance": `# ipmasq: allow${filled(" a")}`,
   directives: filled("%YAML 1.2\n"),
   "stars and dashes": filled("-*&!|>"),
-  "bytes of no text": new Uint8Array(4 * MIB - 1).map((_, i) => (i * 7919) >> 3),
+  "binary data": new Uint8Array(4 * MIB - 1).map((_, i) => (i * 7919) >> 3),
   "byte order marks": filled("\uFEFF"),
   "other alphabets": filled("設定"),
   emoji: filled("😀"),
@@ -84,7 +81,7 @@ test.each(Object.keys(files))("%s", async name => {
   expect(bytes - empty.bytes).toBeLessThan(MOST_BYTES);
 });
 
-/** Processor time in milliseconds and memory in bytes, of a whole process. */
+/** CPU time in milliseconds and memory in bytes of a whole process. */
 async function cost(name: string) {
   const child = Bun.spawn([BINARY, "check", `--config=${join(folder.path, slug(name))}`], { stderr: "pipe" });
   const output = (await child.stdout.text()) + (await child.stderr.text());

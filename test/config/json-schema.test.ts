@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { jsonSchemas } from "../../src/inspect/json-schema.ts";
 
-test("the JSON Schema has every key, with its type and what it means", () => {
+test("the JSON Schema has every key, with its type and description", () => {
   const { properties = {}, ...rest } = jsonSchemas().config;
   expect(rest).toEqual({
     $schema: "http://json-schema.org/draft-07/schema#",

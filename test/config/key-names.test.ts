@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { meantKey } from "../../src/config/key-names.ts";
 
-/** Words of a meaning, and words that are misspelt. */
+/** Words with the same meaning as a key, and misspelt keys. */
 const MEANT: Readonly<Record<string, string>> = {
   nonMasqueradeCIDRs:
     "nonMasqueradeCIDR nonMasquaradeCIDRs monMasqueradeCIDRs noMasqueradeCIDRs nonmasqueradecidr nonMasqCIDRs nonMasqueradeDestinations noMasqCIDRs nonMasqueradedRanges excludeCIDRs excludedCIDRs excludeSnatCidrs snatExclude SNATExcludeCIDRs exemptCIDRs keepCIDRs bypassCIDRs non-masquerade-cidrs non_masquerade_cidrs skipMasqueradeCIDRs doNotMasquerade unmasqueradedCIDRs noNatCIDRs ignoreSubnets",
@@ -20,8 +20,8 @@ const MEANT: Readonly<Record<string, string>> = {
   enableIPv6: "ipv6 ipv6Enabled enableIP6 useIPv6 enable-ipv6 dualStack",
 };
 
-describe.each(Object.entries(MEANT))("%s is what is meant", (key, words) => {
-  test.each(words.split(" "))("by %s", word => {
+describe.each(Object.entries(MEANT))("%s is suggested", (key, words) => {
+  test.each(words.split(" "))("for %s", word => {
     expect<string | undefined>(meantKey(word)).toBe(key);
   });
 });
@@ -37,12 +37,12 @@ test.each([
   "namespace",
   "apiVersion",
   "ipv6CIDRs",
-])("nothing is meant by %s", word => {
+])("nothing is suggested for %s", word => {
   expect(meantKey(word)).toBeUndefined();
 });
 
-/** The opposite of what is written would be the worst advice. */
-test("no word that says no is ever a key that says yes, or the reverse", () => {
+/** The opposite of the intended key would be the worst suggestion. */
+test("the suggestion never has the opposite meaning", () => {
   const no = [
     "non",
     "no",

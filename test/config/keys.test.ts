@@ -11,27 +11,25 @@ const ON = "enableIPv6: true\nmasqueradeCIDRs: [fd00::/8]\nnonMasqueradeCIDRs: [
 describe("enableIPv6", () => {
   test.each<[string, Record<string, string>, boolean | undefined, Family[], string[]]>([
     ["in the config", { a: ON }, undefined, ["ip", "ip6"], []],
-    ["of any of several files", { a: "masqueradeCIDRs: [fd00:1::/32]", b: ON }, undefined, ["ip", "ip6"], []],
-    ["that is false", { a: "enableIPv6: false" }, undefined, ["ip"], []],
-    ["is no flag that was not given", { a: "{}" }, undefined, ["ip"], []],
+    ["in one of several files", { a: "masqueradeCIDRs: [fd00:1::/32]", b: ON }, undefined, ["ip", "ip6"], []],
+    ["set to false", { a: "enableIPv6: false" }, undefined, ["ip"], []],
+    ["that is missing, without the flag", { a: "{}" }, undefined, ["ip"], []],
     ["with the flag", { a: "enableIPv6: false\nnonMasqueradeCIDRs: []" }, true, ["ip", "ip6"], []],
     ["against the flag", { a: ON }, false, [], [`d/ip-masq-a:2:19: masqueradeCIDRs[0]: ${SIX}`]],
     [
-      "in small letters",
+      "in lower case",
       { a: "enableipv6: true\nnonMasqueradeCIDRs: []" },
       undefined,
       ["ip", "ip6"],
-      [
-        'd/ip-masq-a:1:1: warning: enableipv6: the key has other capitals than usual; write "enableIPv6" [key-capitals]',
-      ],
+      ['d/ip-masq-a:1:1: warning: enableipv6: unusual capitalization; write "enableIPv6" [key-capitals]'],
     ],
     [
-      "that is no boolean",
+      "that is not a boolean",
       { a: 'enableIPv6: "true"\nnonMasqueradeCIDRs: [10.0.0.1/8, fd00::/8]' },
       undefined,
       [],
       [
-        'd/ip-masq-a:1:13: enableIPv6: expected true or false, found "true"; write true or false, without quotes',
+        'd/ip-masq-a:1:13: enableIPv6: expected true or false, found "true"; write true or false without quotes',
         'd/ip-masq-a:2:22: nonMasqueradeCIDRs[0]: "10.0.0.1/8" has host bits set; did you mean "10.0.0.0/8"?',
         `d/ip-masq-a:2:34: nonMasqueradeCIDRs[1]: ${SIX}`,
       ],
@@ -48,7 +46,7 @@ describe("enableIPv6", () => {
 });
 
 describe("nonMasqueradeSourceCIDRs", () => {
-  const CAPITALS = "the key has other capitals than usual; write";
+  const CAPITALS = "unusual capitalization; write";
   test.each<[string, string[]]>([
     ["nonMasqueradeSourceCIDRs", []],
     ["nonMasqueradeSrcCIDRs", []],
@@ -79,12 +77,12 @@ describe("nonMasqueradeSourceCIDRs", () => {
     expect(from(0x0af40802n, "10.244.8.2").verdict).toBe("masquerade");
   });
 
-  test("under both names is given twice", async () => {
+  test("under both names is a duplicate", async () => {
     await using folder = await Folder.create({
       c: "nonMasqueradeSourceCIDRs: []\nnonMasqueradeSrcCIDRs: []\n",
     });
     expect(await folder.problems("c")).toEqual([
-      'c:2:1: nonMasqueradeSrcCIDRs: given twice, first as "nonMasqueradeSourceCIDRs" in line 1; remove one of the two',
+      'c:2:1: nonMasqueradeSrcCIDRs: duplicate key, first as "nonMasqueradeSourceCIDRs" on line 1; remove one of them',
     ]);
   });
 });

@@ -7,17 +7,17 @@ const map = (name: string, data: string) =>
 const GOOD = map("good", "  config: |\n    cidrLimit: 5\n");
 const OTHER = "apiVersion: apps/v1\nkind: DaemonSet\nmetadata:\n  name: ip-masq-agent\n";
 
-describe("positions are those of the manifest", () => {
+describe("positions refer to the manifest", () => {
   test.each([
     ["a literal block", map("a", "  config: |\n    nonMasqueradeCIDRs:\n      - 10.0.0.1/8\n"), "c:8:9"],
-    ["one that is stripped", map("a", "  config: |-\n    nonMasqueradeCIDRs: [10.0.0.1/8]"), "c:7:26"],
+    ["a stripped one", map("a", "  config: |-\n    nonMasqueradeCIDRs: [10.0.0.1/8]"), "c:7:26"],
     [
-      "one that begins with empty lines",
+      "one that starts with empty lines",
       map("a", "  config: |\n\n\n    nonMasqueradeCIDRs: [10.0.0.1/8]\n"),
       "c:9:26",
     ],
     [
-      "one with its indentation stated",
+      "one with explicit indentation",
       map("a", "  config: |2\n     # x\n    nonMasqueradeCIDRs: [10.0.0.1/8]\n"),
       "c:8:26",
     ],
@@ -27,7 +27,7 @@ describe("positions are those of the manifest", () => {
       "c:8:9",
     ],
     [
-      "the only key, whatever it is called",
+      "the only key, with any name",
       map("a", "  ip-masq-agent: |\n    nonMasqueradeCIDRs: [10.0.0.1/8]\n"),
       "c:7:26",
     ],
@@ -65,7 +65,7 @@ describe("positions are those of the manifest", () => {
 });
 
 describe("which ConfigMap", () => {
-  const REMEDY = 'put the config under "data" of a ConfigMap, with the key "config"';
+  const REMEDY = 'put the config into "data" of a ConfigMap, under the key "config"';
   const two = `${GOOD}---\n${map("bad", "  config: |\n    cidrLimit: x\n")}`;
   test.each([
     ["none", OTHER, undefined, [`c: no ConfigMap in the manifest; ${REMEDY}`]],
@@ -73,10 +73,10 @@ describe("which ConfigMap", () => {
       "one with several keys",
       map("a", "  x: y\n  z: y\n"),
       undefined,
-      [`c:6:3: no key of the ConfigMap "a" is read as a config: "x", "z"; ${REMEDY}`],
+      [`c:6:3: no key of the ConfigMap "a" is named like a config: "x", "z"; ${REMEDY}`],
     ],
     [
-      "one beside others that do not fit",
+      "one next to others that do not fit",
       `${OTHER}---\n${GOOD}---\n${map("a", "  x: y\n  z: y\n")}`,
       undefined,
       [],
@@ -85,27 +85,22 @@ describe("which ConfigMap", () => {
       "several",
       two,
       undefined,
-      ['c: several ConfigMaps hold a config: "good", "bad"; choose one by --configmap=NAME'],
+      ['c: several ConfigMaps hold a config: "good", "bad"; choose one with --configmap=NAME'],
     ],
-    ["the one that is named", two, "good", []],
+    ["the named one", two, "good", []],
     [
-      "a wrong one that is named",
+      "a named one with an error",
       two,
       "bad",
-      ['c:15:16: cidrLimit: expected a number, found "x"; write a whole number of 1 or more, without quotes'],
+      ['c:15:16: cidrLimit: expected a number, found "x"; write a positive whole number without quotes'],
     ],
-    ["a name that none has", two, "x", ['c: no ConfigMap is named "x"; choose one of "good", "bad"']],
-    [
-      "a name where there is no manifest",
-      "cidrLimit: 5\n",
-      "x",
-      [`c: no ConfigMap in the manifest; ${REMEDY}`],
-    ],
+    ["an unknown name", two, "x", ['c: no ConfigMap is named "x"; choose one of "good", "bad"']],
+    ["a name without a manifest", "cidrLimit: 5\n", "x", [`c: no ConfigMap in the manifest; ${REMEDY}`]],
     [
       "the one named ip-masq-agent, if several hold a config",
       `${GOOD}---\n${map("ip-masq-agent", "  config: |\n    cidrLimit: x\n")}`,
       undefined,
-      ['c:15:16: cidrLimit: expected a number, found "x"; write a whole number of 1 or more, without quotes'],
+      ['c:15:16: cidrLimit: expected a number, found "x"; write a positive whole number without quotes'],
     ],
     [
       "the only one with a known key, in a list as kubectl prints it",
@@ -125,13 +120,13 @@ describe("which ConfigMap", () => {
       [],
     ],
     [
-      "a ConfigMapList, whose items leave out their kind",
+      "a ConfigMapList, whose items have no kind",
       `kind: ConfigMapList\nitems:\n- metadata: {name: a}\n  data: {config: "cidrLimit: 5"}\n`,
       undefined,
       [],
     ],
     [
-      "none of several with a known key",
+      "several without a known key",
       `${map("a", "  x: y\n")}---\n${map("b", "  x: y\n")}`,
       undefined,
       [`c: no ConfigMap holds a config: "a", "b"; ${REMEDY}`],
@@ -149,18 +144,18 @@ describe("which ConfigMap", () => {
       [`c:1:1: the ConfigMap "a" has no "data", only "binaryData"; ${REMEDY}`],
     ],
     [
-      "one with a mapping for text",
+      "one with a mapping instead of a string",
       map("a", "  config:\n    cidrLimit: 5\n"),
       undefined,
       [
-        'c:7:5: data.config: a mapping, where a ConfigMap has text; write "config: |" and the config below, indented',
+        'c:7:5: data.config: a mapping, but ConfigMaps hold strings; write "config: |" and indent the config below it',
       ],
     ],
     [
-      "a name that two have",
+      "a name of two ConfigMaps",
       `${GOOD}---\n${GOOD}`,
       "good",
-      ['c: 2 ConfigMaps are named "good"; give a manifest with one of them'],
+      ['c: 2 ConfigMaps are named "good"; use a manifest with one of them'],
     ],
   ])("%s", async (_what, manifest, configMap, lines) => {
     expect(await problemsOf(manifest, { configMap })).toEqual(lines);
@@ -175,34 +170,34 @@ describe("which ConfigMap", () => {
     },
   );
 
-  test("its only key is read, with a warning if the agent would pass it over in a directory", async () => {
+  test("its only key is read, with a warning if the agent would skip it in a directory", async () => {
     expect(await problemsOf(map("a", "  foo.yaml: |\n    nonMasqueradeCIDRs: [10.0.0.0/8]\n"))).toEqual([
-      'c:6:3: warning: data.foo.yaml: the agent does not read this key where the ConfigMap is mounted as a directory; name the key "config" [file-not-read]',
+      'c:6:3: warning: data.foo.yaml: the agent does not read this key when the ConfigMap is mounted as a directory; rename the key to "config" [file-not-read]',
     ]);
   });
 
-  test("keys that are read are merged, and the others warned of", async () => {
+  test("keys named like configs are merged; others are warnings", async () => {
     const data = "  ip-masq-b: |\n    cidrLimit: 70\n  config: 'cidrLimit: 65'\n  extra: 'cidrLimit: 90'\n";
     await using folder = await Folder.create({ c: map("a", data) });
     expect(await folder.problems("c")).toEqual([
-      'c:9:3: warning: data.extra: not read, because of the name; name the key "config", "config.yaml" or "ip-masq-agent" [file-not-read]',
+      'c:9:3: warning: data.extra: not read because of the name; rename the key to "config", "config.yaml" or "ip-masq-agent" [file-not-read]',
     ]);
     const loaded = await folder.load("c");
     expect(loaded.ok && loaded.config.cidrLimit?.value).toBe(70);
   });
 
-  test("a config with a key or a comment about a kind is no manifest", async () => {
+  test("a config with a nested key or a comment named kind is not a manifest", async () => {
     expect(await problemsOf("cidrLimit: 5 # kind: x\n")).toEqual([]);
     const nested = await problemsOf("cidrLimit: 5\nnotes: {kind: x}\n");
-    expect(nested).toEqual([expect.stringContaining("c:2:1: warning: notes: not a known key")]);
+    expect(nested).toEqual([expect.stringContaining("c:2:1: warning: notes: unknown key")]);
   });
 
-  test("a config that is no manifest is read as ever", async () => {
+  test("a plain config is read as a config", async () => {
     expect(await problemsOf("cidrLimit: 5\n")).toEqual([]);
   });
 });
 
-test("the config is that of the ConfigMap", async () => {
+test("the config of the ConfigMap is used", async () => {
   await using folder = await Folder.create({ c: `${OTHER}---\n${GOOD}` });
   const loaded = await folder.load("c");
   expect(loaded.ok && loaded.config.cidrLimit).toEqual({

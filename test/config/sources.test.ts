@@ -10,10 +10,10 @@ import { Folder } from "./folder.ts";
 const ONE = "nonMasqueradeCIDRs: [10.0.0.0/8]\nresyncInterval: 5m\nmasqLinkLocal: true\n";
 const TWO =
   "nonMasqueradeCIDRs: [10.0.0.0/8, 192.0.2.0/24]\nresyncInterval: 2m\ncidrLimit: 70\nmasqLinkLocal: false\n";
-const RENAME = 'name a config "config", "config.yaml" or "ip-masq-agent" [file-not-read]';
+const RENAME = 'name configs "config", "config.yaml" or "ip-masq-agent" [file-not-read]';
 
 describe("a directory", () => {
-  test("has its files merged, in name order", async () => {
+  test("is read file by file in name order, and merged", async () => {
     await using folder = await Folder.create({
       "d/ip-masq-b": ONE,
       "d/ip-masq-a": TWO,
@@ -33,16 +33,16 @@ describe("a directory", () => {
     expect(sourceCIDRs).toBeUndefined();
   });
 
-  test("has its limit counted over all files, as they were written", async () => {
+  test("is limited by the entries of all files, as written", async () => {
     const many = (from: number) =>
       `sourceCIDRs: [${Array.from({ length: 40 }, (_, i) => `10.${from + i}.0.0/16`).join(", ")}]\n`;
     await using folder = await Folder.create({ "d/ip-masq-a": many(0), "d/ip-masq-b": many(20) });
     expect(await folder.problems("d")).toEqual([
-      'd/ip-masq-b:1:351: sourceCIDRs: 80 entries, where cidrLimit allows 64; set "cidrLimit: 80", or remove entries',
+      'd/ip-masq-b:1:351: sourceCIDRs: 80 entries exceed the cidrLimit of 64; set "cidrLimit: 80", or remove entries',
     ]);
   });
 
-  test("tells the problems of all its files", async () => {
+  test("reports the problems of all files", async () => {
     await using folder = await Folder.create({
       "d/ip-masq-a": "cidrLimit: x",
       "d/ip-masq-b": "a: b: c",
@@ -54,7 +54,7 @@ describe("a directory", () => {
     ]);
   });
 
-  test("as kubelet makes it is followed through its links", async () => {
+  test("with kubelet's symbolic links is followed", async () => {
     await using folder = await Folder.create({ "d/..1/ip-masq-agent": TWO });
     await symlink("..1", join(folder.path, "d/..data"));
     await symlink("..data/ip-masq-agent", join(folder.path, "d/ip-masq-agent"));
@@ -65,7 +65,7 @@ describe("a directory", () => {
   });
 
   test.each(["config", "config.yaml", "config.yml", "config.json", "ip-masq-agent", "ip-masqx"])(
-    "has %p read",
+    "includes %p",
     async name => {
       await using folder = await Folder.create({ [`d/${name}`]: TWO });
       const loaded = await folder.load("d");
@@ -74,7 +74,7 @@ describe("a directory", () => {
     },
   );
 
-  test("without a file of such a name is the defaults, with a warning if there are others", async () => {
+  test("without a config file means the defaults, with a warning if it has other files", async () => {
     await using folder = await Folder.create({
       "d/masq": ONE,
       "d/Config": ONE,
@@ -84,13 +84,13 @@ describe("a directory", () => {
     });
     const found = '"Config", "config.yaml~", "ip-masq.d", "masq"';
     expect(await folder.problems("d")).toEqual([
-      `d: warning: no file here has the name of a config, so the defaults apply; found: ${found}; ${RENAME}`,
+      `d: warning: no file here is named like a config, so the defaults apply; found: ${found}; ${RENAME}`,
     ]);
     expect(await folder.load("d")).toMatchObject({ ok: true, config: {} });
     expect(await folder.problems("hidden")).toEqual([]);
   });
 
-  test("has a warning of what was probably meant and is not read", async () => {
+  test("has a warning about files that look like configs but are not read", async () => {
     await using folder = await Folder.create({
       "d/config": ONE,
       "d/README": "x",
@@ -103,14 +103,14 @@ describe("a directory", () => {
       "volume/..data": "x",
     });
     const line = (name: string, names: string) =>
-      `${name}: warning: not read, because of the name: ${names}; ${RENAME}`;
+      `${name}: warning: not read because of the name: ${names}; ${RENAME}`;
     expect(await folder.problems("d")).toEqual([line("d", '"ip-masq.d", "values.yaml"')]);
     expect(await folder.problems("volume")).toEqual([line("volume", '"masq"')]);
   });
 });
 
 describe("a path", () => {
-  test("where nothing is means the defaults", async () => {
+  test("that does not exist means the defaults", async () => {
     await using folder = await Folder.create({});
     expect(await folder.load("missing/file")).toEqual({
       ok: true,
@@ -121,9 +121,9 @@ describe("a path", () => {
     });
   });
 
-  test("that is no file is refused", async () => {
+  test("that is not a file is refused", async () => {
     await using folder = await Folder.create({ file: "" });
-    const remedies = "is neither a file nor a directory; give the path of a file";
+    const remedies = "is not a file or directory; use the path of a file";
     expect(Bun.spawnSync(["mkfifo", join(folder.path, "fifo")]).exitCode).toBe(0);
     const server = Bun.listen({ unix: join(folder.path, "socket"), socket: { data() {} } });
     expect(await folder.problems("fifo")).toEqual([`fifo: ${remedies}`]);
@@ -131,23 +131,23 @@ describe("a path", () => {
     expect(await folder.problems("../../dev/zero")).toEqual([`/dev/zero: ${remedies}`]);
     server.stop();
     expect(await folder.problems("file/x")).toEqual([
-      "file/x: cannot be read (ENOTDIR); a part of the path is a file: correct the path",
+      "file/x: cannot be read (ENOTDIR); fix the path: a part of it is a file",
     ]);
   });
 
-  test("that leads in a circle, or nowhere, is refused", async () => {
+  test("with a circular or broken symbolic link is refused", async () => {
     await using folder = await Folder.create({ "d/x": "" });
     await symlink("circle", join(folder.path, "circle"));
     await symlink("nowhere", join(folder.path, "d/ip-masq-a"));
     expect(await folder.problems("circle")).toEqual([
-      "circle: cannot be read (ELOOP); a symbolic link leads back to itself: correct it",
+      "circle: cannot be read (ELOOP); fix the symbolic link: it leads to itself",
     ]);
     expect(await folder.problems("d")).toEqual([
-      "d/ip-masq-a: cannot be read (ENOENT); a symbolic link leads nowhere: correct or remove it",
+      "d/ip-masq-a: cannot be read (ENOENT); fix or remove the broken symbolic link",
     ]);
   });
 
-  test("of more than 4 MiB is refused", async () => {
+  test("with more than 4 MiB is refused", async () => {
     const mebibytes = (count: number) => Buffer.alloc(count * 1024 * 1024, "#");
     await using folder = await Folder.create({
       a: mebibytes(4),
@@ -155,13 +155,13 @@ describe("a path", () => {
       "d/ip-masq-1": mebibytes(3),
       "d/ip-masq-2": mebibytes(2),
     });
-    const what = "has more than 4 MiB; make it smaller: is it a config at all?";
+    const what = "is larger than 4 MiB; check that it is a config";
     expect(await folder.problems("a")).toEqual([]);
     expect(await folder.problems("b")).toEqual([`b: ${what}`]);
     expect(await folder.problems("d")).toEqual([`d/ip-masq-2: ${what}`]);
   });
 
-  test("that may not be read is refused", async () => {
+  test("without read permission is refused", async () => {
     await using folder = await Folder.create({ secret: ONE });
     await chmod(join(folder.path, "secret"), 0);
     await chmod(folder.path, 0o755);
@@ -170,11 +170,11 @@ describe("a path", () => {
       const { problems } = await readSources(${JSON.stringify(join(folder.path, "secret"))});
       console.log(problems[0]?.what + "; " + problems[0]?.remedy);`;
     const { stdout } = Bun.spawnSync([process.execPath, "-e", script]);
-    expect(`${stdout}`).toBe("cannot be read (EACCES); give the agent's user the right to read it\n");
+    expect(`${stdout}`).toBe("cannot be read (EACCES); give the agent permission to read it\n");
   });
 });
 
-test("a file that changes while it is read is a problem in the end", async () => {
+test("a file that keeps changing is a problem after some retries", async () => {
   await using folder = await Folder.create({ c: Buffer.alloc(3 * 1024 * 1024, "#") });
   let writing = true;
   const reading = folder.problems("c").finally(() => {
@@ -184,15 +184,13 @@ test("a file that changes while it is read is a problem in the end", async () =>
     appendFileSync(join(folder.path, "c"), "#");
     await new Promise(resolve => setImmediate(resolve));
   }
-  expect(await reading).toEqual([
-    "c: changes while it is read; wait until the program that writes it is done, then try again",
-  ]);
+  expect(await reading).toEqual(["c: keeps changing while it is read; try again when its writer is done"]);
 });
 
-describe("a file system that hangs", () => {
+describe("a file system that does not respond", () => {
   if (HangingFileSystem.missing) absent(HangingFileSystem.missing);
   else
-    test("is a problem in the end, for every read", async () => {
+    test("is a problem after a timeout, for every read", async () => {
       await using folder = await Folder.create({ "d/c": ONE, c: ONE });
       const hanging = await HangingFileSystem.mount(join(folder.path, "d"));
       const [first, second] = await Promise.all(
@@ -208,7 +206,7 @@ describe("a file system that hangs", () => {
     });
 });
 
-test("the digest changes with names, contents and problems, and with nothing else", async () => {
+test("the digest changes only with names, contents and problems", async () => {
   await using folder = await Folder.create({ "a/ip-masq": ONE, "b/ip-masq": TWO, "c/x": "", "c/y": "" });
   const digest = async (name: string) => (await readSources(join(folder.path, name))).digest;
   const all = await Promise.all(["a", "a/ip-masq", "b", "c", "missing"].map(digest));

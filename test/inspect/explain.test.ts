@@ -100,7 +100,7 @@ test("for people", () => {
     explanationText(explain(meant, question("10.244.1.2 203.0.113.7", { out: "eth1" })), meant, "nftables"),
   ).toEqual([
     "10.244.1.2 to 203.0.113.7: gets the node's address (masquerade)",
-    "  because  203.0.113.7 is in no non-masquerade CIDR",
+    "  because  203.0.113.7 is not in a non-masquerade CIDR",
     '  rule     "outbound traffic", the last rule of chain IP-MASQ-AGENT, masqueraded in chain outbound',
     "  ports    its source port is one of 1024-2000",
     "  if       203.0.113.7 is not an address of the node itself, nor a broadcast address of its networks",

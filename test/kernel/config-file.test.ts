@@ -90,7 +90,7 @@ describe("a file system that hangs under the config", () => {
       expect([await http("/healthz"), await http("/readyz")]).toEqual(["200", "200"]);
       expect(await check).toEqual({
         exitCode: 1,
-        stdout: `${OTHER_FOLDER}/config: config cannot be read (timed out after 5s); check the file system that it lies on: its server or daemon does not answer\n`,
+        stdout: `${OTHER_FOLDER}/config: config cannot be read (timed out after 5s); check its file system: the server or daemon behind it does not respond\n`,
         stderr: "",
       });
       await other.release();

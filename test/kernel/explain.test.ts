@@ -41,7 +41,7 @@ test.each(WRITERS)(
     expect((await explain("203.0.113.7")).slice(0, 3)).toEqual([
       "203.0.113.7: keeps its address",
       "  because  no rule of ours in the kernel decides it",
-      "  config   DIFFERS: gets the node's address (masquerade); 203.0.113.7 is in no non-masquerade CIDR",
+      "  config   DIFFERS: gets the node's address (masquerade); 203.0.113.7 is not in a non-masquerade CIDR",
     ]);
     await lab.node.output([BINARY, "run", "--once", ...flags]);
     const kept = await explain("10.244.1.2", "10.1.2.3");
@@ -56,7 +56,7 @@ test.each(WRITERS)(
       "203.0.113.7: keeps its address",
       `  because  ${rule}`,
       "  in       chain IP-MASQ-AGENT, which found it in 203.0.113.0/24",
-      "  config   DIFFERS: gets the node's address (masquerade); 203.0.113.7 is in no non-masquerade CIDR",
+      "  config   DIFFERS: gets the node's address (masquerade); 203.0.113.7 is not in a non-masquerade CIDR",
       "  if       203.0.113.7 is not an address of the node itself, nor a broadcast address of its networks",
       "  if       no outgoing IPsec policy applies",
       "",

@@ -71,7 +71,7 @@ test("the agent warns of a path that was given and does not exist, and of a fami
   const agent = RunningAgent.start(lab.node, ["--config=/run/binary/none", "--enable-ipv6"]);
   const lines = (await agent.log.until("rules applied")).join("\n");
   expect(lines).toContain(
-    "WARN  /run/binary/none: does not exist, so the defaults apply; correct the path, or create the file [path-missing]",
+    "WARN  /run/binary/none: does not exist, so the defaults apply; fix the path, or create the file [path-missing]",
   );
   expect(lines).toContain("so Pod-to-Pod IPv6 is masqueraded");
   expect(await agent.end()).toBe(0);
@@ -95,7 +95,7 @@ describe("a config that is refused leaves the kernel as it is", () => {
     ["a config without a known key", "prefixes: []\n", "1:1: no known key"],
     ["a key twice", "cidrLimit: 5\ncidrLimit: 5\n", "2:1: cidrLimit: given twice"],
     ["a list where a string belongs", "resyncInterval: [60s]\n", "1:17: resyncInterval: "],
-    ["two documents", "cidrLimit: 5\n---\ncidrLimit: 5\n", "2:1: more than one document"],
+    ["two documents", "cidrLimit: 5\n---\ncidrLimit: 5\n", "2:1: more than one YAML document"],
     [
       "an alias bomb",
       `a: &a [x]\nb: &b [${Array(60).fill("*a")}]\nc: [*b, *b]\n`,

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { formatDuration, parseDuration } from "../../src/net/duration.ts";
 
-/** What time.ParseDuration makes of them, in milliseconds. */
+/** Results of Go's time.ParseDuration, in milliseconds. */
 test.each([
   ["0", 0],
   ["-0", 0],
@@ -24,7 +24,7 @@ test.each([
   expect(parseDuration(text)).toBeCloseTo(milliseconds, 9);
 });
 
-const WRITE = 'write numbers with the units h, m, s, ms, as in "60s" or "1h30m"';
+const WRITE = 'write numbers with units, for example "60s" or "1h30m"';
 test.each([
   ["60", '"60" has no unit', 'did you mean "60s"?'],
   ["1.5", '"1.5" has no unit', 'did you mean "1.5s"?'],
@@ -56,7 +56,7 @@ test.each([
   expect(formatDuration(milliseconds)).toBe(text);
 });
 
-test("what is printed is read back", () => {
+test("formatted durations parse to the same value", () => {
   const durations = fc.integer({ min: -(2 ** 40), max: 2 ** 40 });
   fc.assert(fc.property(durations, it => expect(parseDuration(formatDuration(it))).toBeCloseTo(it, 3)));
 });

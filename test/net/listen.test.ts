@@ -12,7 +12,7 @@ test.each([
   expect(formatListen(listen)).toBe(text);
 });
 
-test("an empty one is nowhere", () => {
+test("an empty text means nowhere", () => {
   expect(parseListen("")).toBe("nowhere");
 });
 
@@ -28,7 +28,7 @@ test.each([
   ":",
 ])("%s is refused", text => {
   expect(parseListen(text)).toEqual({
-    what: `"${text}" is not an address with a port`,
-    remedy: 'write it as in "127.0.0.1:9469", "[::1]:9469" or ":9469"',
+    what: `"${text}" is not an address and port`,
+    remedy: 'write, for example, "127.0.0.1:9469", "[::1]:9469" or ":9469"',
   });
 });

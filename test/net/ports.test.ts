@@ -17,16 +17,16 @@ test.each([
   expect(portCount(parsed)).toBe(count);
 });
 
-const WRITE = 'write ports from 1 to 65535 as in "1024-29999,32768-65535"';
+const WRITE = 'write ports from 1 to 65535, for example "1024-29999,32768-65535"';
 test.each([
-  ["", '"" is not a port or a range of ports', WRITE],
-  ["0-10", '"0-10" is not a port or a range of ports', WRITE],
-  ["65536", '"65536" is not a port or a range of ports', WRITE],
-  ["1024-", '"1024-" is not a port or a range of ports', WRITE],
-  ["1024:2048", '"1024:2048" is not a port or a range of ports', WRITE],
-  ["80, 443", '" 443" is not a port or a range of ports', WRITE],
-  ["80,", '"" is not a port or a range of ports', WRITE],
-  ["2048-1024", '"2048-1024" ends before it begins', 'did you mean "1024-2048"?'],
+  ["", '"" is not a port or port range', WRITE],
+  ["0-10", '"0-10" is not a port or port range', WRITE],
+  ["65536", '"65536" is not a port or port range', WRITE],
+  ["1024-", '"1024-" is not a port or port range', WRITE],
+  ["1024:2048", '"1024:2048" is not a port or port range', WRITE],
+  ["80, 443", '" 443" is not a port or port range', WRITE],
+  ["80,", '"" is not a port or port range', WRITE],
+  ["2048-1024", '"2048-1024" ends before it starts', 'did you mean "1024-2048"?'],
 ])("%p is refused", (text, what, remedy) => {
   expect(parsePortRanges(text)).toEqual({ what, remedy });
 });

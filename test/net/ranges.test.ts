@@ -14,7 +14,7 @@ import {
 
 const of = (...texts: string[]) => rangesOf(texts.map(Cidr.literal));
 
-test("CIDRs as ranges: sorted, united where they touch", () => {
+test("CIDRs as ranges are sorted, and adjacent ones merged", () => {
   expect(of()).toEqual([]);
   expect(of("10.0.0.0/31")).toEqual([[0x0a000000n, 0x0a000001n]]);
   expect(of("10.0.0.2/31", "10.0.0.0/31", "10.0.0.1/32")).toEqual([[0x0a000000n, 0x0a000003n]]);
@@ -22,14 +22,14 @@ test("CIDRs as ranges: sorted, united where they touch", () => {
   expect(of("8000::/1", "::/1")).toEqual(every("ip6"));
 });
 
-test("what is in both, and what is in one alone", () => {
+test("intersection and difference", () => {
   expect(intersection(of("10.0.0.0/8"), of("10.1.0.0/16", "11.0.0.0/8"))).toEqual(of("10.1.0.0/16"));
   expect(difference(of("10.0.0.0/30"), of("10.0.0.1/32"))).toEqual(of("10.0.0.0/32", "10.0.0.2/31"));
   expect(difference(of("10.0.0.0/8"), of("0.0.0.0/0"))).toEqual([]);
   expect(difference(every("ip6"), of("8000::/1"))).toEqual(of("::/1"));
 });
 
-test("a range as CIDRs", () => {
+test("a range splits into CIDRs", () => {
   const texts = (family: "ip" | "ip6", first: bigint, last: bigint) =>
     cidrsBetween(family, first, last).map(({ text }) => text);
   expect(texts("ip", 0x0a000000n, 0x0a000005n)).toEqual(["10.0.0.0/30", "10.0.0.4/31"]);
@@ -38,7 +38,7 @@ test("a range as CIDRs", () => {
   expect(texts("ip6", 1n, 2n)).toEqual(["::1/128", "::2/128"]);
 });
 
-/** Ranges among the first 32 addresses, and the numbers in them. */
+/** Ranges of the first 32 addresses, and the numbers in them. */
 const small = fc
   .array(fc.tuple(fc.integer({ min: 0, max: 31 }), fc.integer({ min: 0, max: 31 })), { maxLength: 6 })
   .map(pairs => united(pairs.map(([a, b]) => [BigInt(Math.min(a, b)), BigInt(Math.max(a, b))])));
@@ -49,7 +49,7 @@ function members(ranges: Ranges): number[] {
   );
 }
 
-test("they are the operations on sets", () => {
+test("ranges behave like sets", () => {
   fc.assert(
     fc.property(small, small, (a, b) => {
       const [inA, inB] = [members(a), members(b)];

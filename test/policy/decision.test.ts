@@ -4,7 +4,7 @@ import { decide } from "../../src/policy/decision.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import { policy } from "../policies.ts";
 
-/** What the policy says of a connection to `to`, as `VERDICT: REASON [WITHIN]`. */
+/** The verdict on a connection to `to`, as `VERDICT: REASON [WITHIN]`. */
 function said(
   of: Policy,
   to: string,
@@ -37,11 +37,11 @@ test("the defaults", () => {
   expect(said(defaults, "172.16.0.0")).toBe(
     "keep: 172.16.0.0 is in the non-masquerade CIDR 172.16.0.0/12 (default)",
   );
-  expect(said(defaults, "172.32.0.0")).toBe("masquerade: 172.32.0.0 is in no non-masquerade CIDR");
+  expect(said(defaults, "172.32.0.0")).toBe("masquerade: 172.32.0.0 is not in a non-masquerade CIDR");
   expect(said(defaults, "169.254.1.1")).toBe(
     "keep: 169.254.1.1 is in the non-masquerade CIDR 169.254.0.0/16 (default)",
   );
-  expect(said(defaults, "100.64.0.1")).toBe("masquerade: 100.64.0.1 is in no non-masquerade CIDR");
+  expect(said(defaults, "100.64.0.1")).toBe("masquerade: 100.64.0.1 is not in a non-masquerade CIDR");
   expect(said(defaults, "8.8.8.8", { local: true })).toBe("keep: 8.8.8.8 is an address of the node itself");
   expect(said(defaults, "2001:db8::1")).toBe("keep: IPv6 is not masqueraded without --enable-ipv6");
 });
@@ -52,12 +52,12 @@ test("the reserved ranges", () => {
     "keep: 100.64.0.1 is in the non-masquerade CIDR 100.64.0.0/10 (--nomasq-all-reserved-ranges)",
   );
   expect(said(policy({ keep: ["10.0.0.0/8"] }, { nomasqAllReservedRanges: true }), "100.64.0.1")).toBe(
-    "masquerade: 100.64.0.1 is in no non-masquerade CIDR",
+    "masquerade: 100.64.0.1 is not in a non-masquerade CIDR",
   );
 });
 
-test("a list in the config replaces the default one, and link-local has a switch of its own", () => {
-  expect(said(policy({ keep: [] }), "10.0.0.1")).toBe("masquerade: 10.0.0.1 is in no non-masquerade CIDR");
+test("a list in the config replaces the default one, but not link-local", () => {
+  expect(said(policy({ keep: [] }), "10.0.0.1")).toBe("masquerade: 10.0.0.1 is not in a non-masquerade CIDR");
   expect(said(policy({ keep: [] }), "169.254.0.1")).toStartWith("keep");
   expect(said(policy({ masqLinkLocal: true }), "169.254.0.1")).toStartWith("masquerade");
   expect(said(policy({}, { enableIPv6: true }), "fe80::1")).toStartWith("keep");
@@ -66,14 +66,14 @@ test("a list in the config replaces the default one, and link-local has a switch
   );
 });
 
-test("the narrowest CIDR decides, and wider ones are named", () => {
+test("the narrowest CIDR decides, and wider ones are listed", () => {
   const nested = policy({ keep: ["10.0.0.0/8", "10.1.2.0/24", "10.1.0.0/16"] });
   expect(said(nested, "10.1.2.3")).toBe(
     "keep: 10.1.2.3 is in the non-masquerade CIDR 10.1.2.0/24 (/config:3) [10.1.0.0/16,10.0.0.0/8]",
   );
 });
 
-test("exceptions beat both lists, sources and interfaces beat exceptions", () => {
+test("exceptions override both lists; sources and interfaces override exceptions", () => {
   const all = policy({
     keep: ["10.0.0.0/8"],
     masquerade: ["10.96.0.0/12", "169.254.169.254/32"],
@@ -95,7 +95,7 @@ test("exceptions beat both lists, sources and interfaces beat exceptions", () =>
   expect(said(all, "10.97.0.1", { ...pod, out: "ens5" })).toStartWith("masquerade");
 });
 
-test("sources of one family leave the other alone", () => {
+test("with sources of one family, the other family is kept", () => {
   const ipv4Only = policy({ sources: ["10.244.0.0/16"] }, { enableIPv6: true });
   expect(said(ipv4Only, "2001:db8::1", { from: "fd00::1" })).toBe("keep: sourceCIDRs has no IPv6 CIDR");
 });
