@@ -92,8 +92,8 @@ describe("a config that is refused leaves the kernel as it is", () => {
     ["2001:db8::/32", list("2001:db8::/32"), "3:5: nonMasqueradeCIDRs[1]: "],
     ["65 CIDRs", `nonMasqueradeCIDRs: [${many}]\n`, "1:908: nonMasqueradeCIDRs: "],
     ["resyncInterval: 60", "resyncInterval: 60\n", "1:17: resyncInterval: "],
-    ["a config without a known key", "prefixes: []\n", "1:1: no known key"],
-    ["a key twice", "cidrLimit: 5\ncidrLimit: 5\n", "2:1: cidrLimit: given twice"],
+    ["a config without a known key", "prefixes: []\n", "1:1: not a config: no known key"],
+    ["a key twice", "cidrLimit: 5\ncidrLimit: 5\n", "2:1: cidrLimit: duplicate key"],
     ["a list where a string belongs", "resyncInterval: [60s]\n", "1:17: resyncInterval: "],
     ["two documents", "cidrLimit: 5\n---\ncidrLimit: 5\n", "2:1: more than one YAML document"],
     [
