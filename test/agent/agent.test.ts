@@ -259,7 +259,7 @@ describe("a family that fails", () => {
 
 describe("while another agent holds the node lock", () => {
   const STANDBY =
-    "another agent is active on this node (pid 812, ipmasq 0.1.0, since 2026-11-26T08:15:00.000Z); remove one of them";
+    "another agent is active on this node (pid 812, ipmasq 0.1.0, since 2026-11-26T08:15:00.000Z); remove one of the two";
 
   test("it writes nothing and says so once, and is active as soon as the lock is free", async () => {
     const agent = new FakeAgent();

@@ -29,7 +29,7 @@ test.each<[string, string[]]>([
   [
     "nonMasqueradeCIDRs:\n  - 128.0.0.0/1\n  - 0.0.0.0/1\n",
     [
-      "2:5: warning: nonMasqueradeCIDRs: the list holds all of 0.0.0.0/0, so none of it is ever masqueraded but masqueradeCIDRs; name what is inside your network only [everything-kept]",
+      "2:5: warning: nonMasqueradeCIDRs: the list holds all of 0.0.0.0/0, so none of it is ever masqueraded but masqueradeCIDRs; name what is inside of your network only [everything-kept]",
     ],
   ],
   [

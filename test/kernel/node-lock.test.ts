@@ -43,7 +43,7 @@ test.each([
     const before = await rules();
     const second = start("second", ...(two?.flags ?? []));
     expect((await second.log.until(STANDS_BY)).at(-1)).toMatch(
-      / \(pid \d+, ipmasq \d+\.\d+\.\d+, since \S+Z\); remove one of them$/,
+      / \(pid \d+, ipmasq \d+\.\d+\.\d+, since \S+Z\); remove one of the two$/,
     );
     // Tries again, in which two active ones would have changed each other's rules.
     second.program.kill("SIGHUP");
