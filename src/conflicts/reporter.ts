@@ -1,6 +1,7 @@
 import type { Backend } from "../backends/backend.ts";
 import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
+import { LastSaid } from "../system/last-said.ts";
 import { type Conflict, conflictText, exposedText, some } from "./conflict.ts";
 
 interface State {
@@ -20,7 +21,7 @@ interface Log {
 /** Looks for conflicts when foreign rules change, and logs each conflict once. It never fails and never delays a sync. */
 export class ConflictReporter {
   readonly #logged = new Set<string>();
-  #loggedUnread = false;
+  readonly #unread = new LastSaid();
   /** When the last look began, by a monotonic clock. */
   #lastLook = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
@@ -76,12 +77,8 @@ export class ConflictReporter {
     this.state.conflicts = conflicts;
     this.#warn(conflicts.filter(({ harmless }) => !harmless));
     const [first] = unread;
-    if (first === undefined || this.#loggedUnread) return;
-    this.#loggedUnread = true;
-    this.log.warn("cannot read some foreign rules; conflicts may be missing", {
-      first,
-      all: unread.length,
-    });
+    if (first === undefined || !this.#unread.isNews(UNREAD)) return;
+    this.log.warn(UNREAD, { first, all: unread.length });
   }
 
   #warn(conflicts: readonly Conflict[]): void {
@@ -105,5 +102,6 @@ export class ConflictReporter {
   }
 }
 
+const UNREAD = "cannot read some foreign rules; conflicts may be missing";
 const MOST_WARNINGS = 5;
 const WAITS = { settled: 1000, between: 60_000 };
