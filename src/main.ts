@@ -63,11 +63,12 @@ function commandNamed(name: string): Command {
   const command = commands.find(it => it.name === name);
   if (command) return command;
   const dashes = missingDashes(name, everyFlag);
-  if (dashes) throw new UsageError(`unexpected argument "${name}"; ${dashes}`);
+  if (dashes) throw new UsageError(`unexpected argument "${name}"`, dashes);
   const names = commands.map(it => it.name);
   const match = closestMatch(name, names);
   throw new UsageError(
-    `unknown command "${name}"; ${match ? `did you mean "${match}"?` : 'see "ipmasq --help"'}`,
+    `unknown command "${name}"`,
+    match ? `did you mean "${match}"?` : 'see "ipmasq --help"',
   );
 }
 
@@ -79,12 +80,12 @@ function refuseForeign(
 ): void {
   if (first !== undefined && placeholder === undefined) {
     const remedy = missingDashes(first, everyFlag) ?? `\`${name}\` accepts only flags`;
-    throw new UsageError(`unexpected argument "${first}"; ${remedy}`);
+    throw new UsageError(`unexpected argument "${first}"`, remedy);
   }
   for (const [flag, { by }] of flags) {
     if (flag in sharedFlags || flag in own) continue;
     const owners = commands.filter(it => flag in it.flags).map(it => `\`${it.name}\``);
-    throw new UsageError(`${by} is not a flag of \`${name}\`; use it with ${anyOf(owners)}`);
+    throw new UsageError(`${by} is not a flag of \`${name}\``, `use it with ${anyOf(owners)}`);
   }
 }
 

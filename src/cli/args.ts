@@ -1,10 +1,15 @@
 import { closestMatch } from "../system/closest-match.ts";
+import { withRemedy } from "../system/errors.ts";
 import { type FlagTable, type FlagValue, noteOf } from "./flag.ts";
 import { AGENT_FLAGS } from "./flags.ts";
 
 /** The command line or environment is wrong. The message is for the user; the exit code is 64, as in sysexits(3). */
 export class UsageError extends Error {
   override readonly name = "UsageError";
+
+  constructor(what: string, remedy = "") {
+    super(withRemedy({ what, remedy }));
+  }
 }
 
 export interface ParsedArgs {
@@ -41,13 +46,14 @@ export function parseArgs(argv: readonly string[], table: FlagTable): ParsedArgs
     const { placeholder } = noteOf(table[name] ?? AGENT_FLAGS.config);
     if (placeholder === undefined) {
       if (negated && value !== undefined)
-        throw new UsageError(`--${written} takes no value; leave out "=${value}"`);
+        throw new UsageError(`--${written} takes no value`, `leave out "=${value}"`);
       if (value === undefined && left[0] !== undefined && BOOLEAN.test(left[0]))
-        throw new UsageError(`unexpected argument "${left[0]}"; write --${name}=${left[0]}`);
+        throw new UsageError(`unexpected argument "${left[0]}"`, `write --${name}=${left[0]}`);
       flags.set(name, { text: negated ? "false" : (value ?? "true"), by: `--${name}` });
     } else {
       const text = value ?? left.shift();
-      if (text === undefined) throw new UsageError(`--${name} needs a value; write --${name}=${placeholder}`);
+      if (text === undefined)
+        throw new UsageError(`--${name} needs a value`, `write --${name}=${placeholder}`);
       flags.set(name, { text, by: `--${name}` });
     }
   }
@@ -73,6 +79,7 @@ function lookUp(written: string, table: FlagTable): { name: string; negated: boo
   }
   const meant = closestMatch(name, Object.keys(table));
   throw new UsageError(
-    `unknown flag --${written}; ${meant ? `did you mean --${meant}?` : 'see "ipmasq --help"'}`,
+    `unknown flag --${written}`,
+    meant ? `did you mean --${meant}?` : 'see "ipmasq --help"',
   );
 }

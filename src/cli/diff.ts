@@ -32,7 +32,7 @@ export const diff = command({
   examples: ["ipmasq diff", "ipmasq diff --from=old.yaml --to=new.yaml"],
   async run({ from, to, configmap }, flags) {
     if ((from === "") !== (to === ""))
-      throw new UsageError("--from and --to must be used together; write both or neither");
+      throw new UsageError("--from and --to must be used together", "write both or neither");
     try {
       return from === "" ? await withKernel(flags, configmap) : await ofConfigs(flags, configmap, from, to);
     } catch (error) {

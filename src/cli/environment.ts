@@ -41,9 +41,7 @@ export const BUN_VARIABLES = ["BUN_BE_BUN", "BUN_OPTIONS", "BUN_INSPECT", "BUN_I
 export function refuseBunVariables(environment: Environment): void {
   const set = BUN_VARIABLES.filter(name => name !== "BUN_BE_BUN" && environment[name]);
   if (set.length === 0) return;
-  throw new UsageError(
-    set.length === 1
-      ? `environment variable ${set[0]} can run other code inside the agent; unset it`
-      : `environment variables ${set.join(" and ")} can run other code inside the agent; unset them`,
-  );
+  const [variables, them] = set.length === 1 ? ["variable", "it"] : ["variables", "them"];
+  const what = `environment ${variables} ${set.join(" and ")} can run other code inside the agent`;
+  throw new UsageError(what, `unset ${them}`);
 }

@@ -4,7 +4,7 @@ import { type Address, parseAddress } from "../net/cidr.ts";
 import type { ParseFailure } from "../net/parse-failure.ts";
 import { PROTOCOLS } from "../net/protocol.ts";
 import type { Policy } from "../policy/policy.ts";
-import { messageOf, withRemedy } from "../system/errors.ts";
+import { messageOf } from "../system/errors.ts";
 import { printableJson, printableLines } from "../system/printable.ts";
 import { UsageError } from "./args.ts";
 import { backendFor } from "./backend.ts";
@@ -109,7 +109,7 @@ function answerLines(
 
 async function linesOfInput(): Promise<string[]> {
   if (process.stdin.isTTY) {
-    throw new UsageError("missing address; write one, such as `ipmasq explain 203.0.113.7`");
+    throw new UsageError("missing address", "write one, such as `ipmasq explain 203.0.113.7`");
   }
   try {
     return (await Bun.stdin.text()).split("\n");
@@ -120,15 +120,14 @@ async function linesOfInput(): Promise<string[]> {
 
 function question(addresses: readonly string[], common: Omit<Question, "source" | "destination">): Question {
   const [first, second, surplus] = addresses;
-  if (surplus !== undefined) throw new UsageError(`unexpected argument "${surplus}"; write SRC DST or DST`);
-  if (first === undefined) throw new UsageError("missing address; write SRC DST or DST");
+  if (surplus !== undefined) throw new UsageError(`unexpected argument "${surplus}"`, "write SRC DST or DST");
+  if (first === undefined) throw new UsageError("missing address", "write SRC DST or DST");
   const destination = address(second ?? first);
   if (second === undefined) return { destination, ...common };
   const source = address(first);
   if (source.family !== destination.family) {
-    throw new UsageError(
-      `${source.text} and ${destination.text} are of different families; write two addresses of one family`,
-    );
+    const what = `${source.text} and ${destination.text} are of different families`;
+    throw new UsageError(what, "write two addresses of one family");
   }
   return { source, destination, ...common };
 }
@@ -137,7 +136,7 @@ function address(text: string): Address {
   const parsed = parseAddress(text);
   if (!("what" in parsed)) return parsed;
   const remedy = /[g-z]/i.test(text) ? "write an address, because names are not resolved" : parsed.remedy;
-  throw new UsageError(withRemedy({ what: parsed.what, remedy }));
+  throw new UsageError(parsed.what, remedy);
 }
 
 function parsePort(text: string): number | ParseFailure {
