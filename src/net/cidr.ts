@@ -3,13 +3,13 @@ import { normalizeCidr, parseCidr } from "cidr-tools";
 import { withRemedy } from "../system/errors.ts";
 import type { ParseFailure } from "./parse-failure.ts";
 
-/** An address family, by the names that nft gives them. */
+/** An address family, named as in nft. */
 export type Family = "ip" | "ip6";
 
 /** Length of an address in bits. */
 export const BITS = { ip: 32, ip6: 128 } as const satisfies Record<Family, number>;
 
-/** A single address. Made by {@link parseAddress} only. */
+/** A single address. Only {@link parseAddress} makes one. */
 export interface Address {
   readonly family: Family;
   readonly text: string;
@@ -17,8 +17,8 @@ export interface Address {
 }
 
 /**
- * A block of addresses. Only {@link Cidr.parse} makes one, so that whoever holds a `Cidr` need not check it
- * again, and `cidr-tools`, which computes without validating, never sees text that was not checked.
+ * A valid block of addresses. Only {@link Cidr.parse} makes one, so a `Cidr` needs no more checks, and `cidr-tools`, which
+ * does not validate, only gets checked text.
  */
 export class Cidr {
   private constructor(
@@ -34,14 +34,14 @@ export class Cidr {
   ) {}
 
   /**
-   * Reads `address/length`: four decimal octets without leading zeros, or an IPv6 address without zone that
-   * is not an IPv4-mapped one; all bits behind the prefix zero.
+   * Parses `address/length`. The address has four decimal octets without leading zeros, or is an IPv6 address without a
+   * zone and not IPv4-mapped. All bits after the prefix are zero.
    */
   static parse(text: string): Cidr | ParseFailure {
-    return isPlain(text) ? Cidr.#parsePlain(text) : (accident(text) ?? Cidr.#parsePlain(text));
+    return isUsual(text) ? Cidr.#parse(text) : (commonMistake(text) ?? Cidr.#parse(text));
   }
 
-  static #parsePlain(text: string): Cidr | ParseFailure {
+  static #parse(text: string): Cidr | ParseFailure {
     const slash = text.indexOf("/");
     if (slash < 0) {
       const address = parseAddress(text);
@@ -76,7 +76,7 @@ export class Cidr {
     );
   }
 
-  /** A CIDR that stands in the code. Throws if it is none. */
+  /** A CIDR that is written in the code. Throws if it is invalid. */
   static literal(text: string): Cidr {
     const cidr = Cidr.parse(text);
     if (cidr instanceof Cidr) return cidr;
@@ -94,7 +94,7 @@ export class Cidr {
   }
 }
 
-/** Reads a literal address as strictly as {@link Cidr.parse} does. */
+/** Parses an address as strictly as {@link Cidr.parse}. */
 export function parseAddress(text: string): Address | ParseFailure {
   if (text.includes("%")) {
     return { what: `"${text}" has a zone`, remedy: 'remove the "%" and the zone after it' };
@@ -111,7 +111,7 @@ export function parseAddress(text: string): Address | ParseFailure {
   return { family: version === 4 ? "ip" : "ip6", text, value: start };
 }
 
-/** The text of an address, or of a CIDR, with its prefix length. It is not checked. */
+/** Adds the prefix length to the text of an address; returns a CIDR unchanged. Does not validate. */
 export function withLength(address: string): string {
   return address.includes("/") ? address : `${address}/${BITS[address.includes(":") ? "ip6" : "ip"]}`;
 }
@@ -123,8 +123,8 @@ function addressRemedy(text: string): string {
 }
 
 /**
- * Splits CIDRs of one family into those that no other contains, and those that lie inside one of them.
- * The order given is kept; of equal ones the first counts. Takes n log n steps.
+ * Separates CIDRs of one family into effective ones and redundant ones, which lie inside an effective one. Keeps the
+ * order. Of equal CIDRs the first one is effective. Takes n log n time.
  */
 export function separateRedundant<T extends { readonly cidr: Cidr }>(
   items: readonly T[],
@@ -148,24 +148,24 @@ export function separateRedundant<T extends { readonly cidr: Cidr }>(
   return { effective, redundant };
 }
 
-/** Order by family, then by first address, the wider block before those that it contains. */
+/** Orders by family, then by first address, then the wider block first. */
 export function compareCidrs(a: Cidr, b: Cidr): number {
   if (a.family !== b.family) return a.family === "ip" ? -1 : 1;
   if (a.first !== b.first) return a.first < b.first ? -1 : 1;
   return a.prefix - b.prefix;
 }
 
-function isPlain(text: string): boolean {
+function isUsual(text: string): boolean {
   return /^[\da-fA-F.:]+\/\d{1,3}$/.test(text);
 }
 
-/** Common mistakes in place of a CIDR, each with its cause. */
-function accident(text: string): ParseFailure | undefined {
+/** The error for a common mistake, with its cause. */
+function commonMistake(text: string): ParseFailure | undefined {
   const [, first = "", last = ""] = /^([^-\s]+)\s*-\s*([^-\s]+)$/.exec(text) ?? [];
   if (isIP(first) !== 0 && isIP(first) === isIP(last)) {
     return { what: `"${text}" is an address range`, remedy: "write it as CIDRs" };
   }
-  // An entry that is indented more than the one before it continues that one: "A - B".
+  // In YAML, an entry with more indentation than the previous one continues it: "A - B".
   const parts = text.split(/[\s,;]+(?:-\s+)?/).filter(Boolean);
   if (parts.length > 1 && parts.every(it => isIP(it.replace(/\/.*/, "")))) {
     const count = parts.length === 2 ? "two CIDRs" : `${parts.length} CIDRs`;
@@ -185,7 +185,7 @@ function accident(text: string): ParseFailure | undefined {
   return undefined;
 }
 
-/** The length of a prefix that a mask such as 255.255.0.0 stands for. */
+/** The prefix length of a netmask such as 255.255.0.0. */
 function prefixOf(mask: string): number | undefined {
   if (isIP(mask) !== 4) return undefined;
   const bits = mask

@@ -11,12 +11,12 @@ const NANOSECONDS: Record<string, number> = {
   h: 3600e9,
 };
 
-/** The largest duration that Go can hold: 2^63 - 1 nanoseconds, about 292 years. */
+/** Go's largest duration: 2^63 - 1 nanoseconds, about 292 years. */
 const MAX_NANOSECONDS = 2 ** 63;
 
 /**
- * Reads a duration as Go's `time.ParseDuration` does (`60s`, `1h30m`, `1.5h`, `-2m500ms`, `0`).
- * Returns milliseconds, with a fraction where there is one.
+ * Parses a duration like Go's `time.ParseDuration` (`60s`, `1h30m`, `1.5h`, `-2m500ms`, `0`). Returns milliseconds, which
+ * may have a fraction.
  */
 export function parseDuration(text: string): number | ParseFailure {
   const sign = /^[-+]/.exec(text)?.[0] ?? "";
@@ -43,7 +43,7 @@ export function parseDuration(text: string): number | ParseFailure {
   return ((sign === "-" ? -1 : 1) * nanoseconds) / 1e6;
 }
 
-/** Milliseconds as Go prints a duration: `1m0s`, `1h30m0s`, `1.5s`, `500ms`. */
+/** Formats milliseconds like a Go duration: `1m0s`, `1h30m0s`, `1.5s`, `500ms`. */
 export function formatDuration(milliseconds: number): string {
   if (milliseconds < 0) return `-${formatDuration(-milliseconds)}`;
   if (milliseconds === 0) return "0s";

@@ -1,14 +1,14 @@
 import { isIP } from "node:net";
 import type { ParseFailure } from "./parse-failure.ts";
 
-/** Where a server listens. */
+/** The address and port of a server. */
 export interface Listen {
-  /** An address; every one of this machine's if empty. */
+  /** Empty for all addresses of the machine. */
   readonly address: string;
   readonly port: number;
 }
 
-/** Reads `127.0.0.1:9469`, `[::1]:9469`, or `:9469` for all addresses; "nowhere" for nothing. */
+/** Parses `127.0.0.1:9469`, `[::1]:9469`, or `:9469` for all addresses. An empty text means "nowhere". */
 export function parseListen(text: string): Listen | "nowhere" | ParseFailure {
   if (text === "") return "nowhere";
   const [, six, four = "", digits] = /^(?:\[([^\]]+)\]|([^:[]*)):(\d{1,5})$/.exec(text) ?? [];
@@ -23,7 +23,7 @@ export function parseListen(text: string): Listen | "nowhere" | ParseFailure {
   return { address, port: Number(digits) };
 }
 
-/** As users write it. */
+/** The text that {@link parseListen} reads. */
 export function formatListen({ address, port }: Listen): string {
   return `${isIP(address) === 6 ? `[${address}]` : address}:${port}`;
 }

@@ -1,24 +1,24 @@
 import type { ParseFailure } from "./parse-failure.ts";
 
-/** Ports from `first` to `last`, both included. */
+/** Ports from `first` to `last`, inclusive. */
 export interface PortRange {
   readonly first: number;
   readonly last: number;
 }
 
-/** How many ports the ranges hold. */
+/** The number of ports in all ranges. */
 export function portCount(ranges: readonly PortRange[]): number {
   return ranges.reduce((sum, range) => sum + range.last - range.first + 1, 0);
 }
 
-/** As users write them: `1024-29999,32768`. */
+/** Formats ranges as in `1024-29999,32768`. */
 export function formatPortRanges(ranges: readonly PortRange[]): string {
   return ranges.map(formatPortRange).join(",");
 }
 
 /**
- * Reads a list as in `1024-29999,32768-65535`: ports from 1 to 65535. Returns the ranges in ascending order.
- * Overlapping ranges are united, since ip-masq-agent accepts them.
+ * Parses a list of ports from 1 to 65535, as in `1024-29999,32768-65535`. Returns ranges in ascending order. Overlapping
+ * ranges are merged, since ip-masq-agent accepts them.
  */
 export function parsePortRanges(text: string): readonly PortRange[] | ParseFailure {
   const ranges: PortRange[] = [];
@@ -48,7 +48,7 @@ export function parsePortRanges(text: string): readonly PortRange[] | ParseFailu
   return disjoint;
 }
 
-/** `1024-29999`, or `8080` for a single port. */
+/** Formats `1024-29999`, or `8080` for a single port. */
 export function formatPortRange({ first, last }: PortRange): string {
   return first === last ? `${first}` : `${first}-${last}`;
 }

@@ -4,7 +4,6 @@ import { BITS, Cidr, type Family } from "./cidr.ts";
 export type Ranges = readonly Range[];
 type Range = readonly [first: bigint, last: bigint];
 
-/** No address. */
 export const NONE: Ranges = [];
 
 const EVERY: Readonly<Record<Family, Ranges>> = {
@@ -12,17 +11,17 @@ const EVERY: Readonly<Record<Family, Ranges>> = {
   ip6: [[0n, 2n ** BigInt(BITS.ip6) - 1n]],
 };
 
-/** Every address of a family. */
+/** All addresses of a family. */
 export function every(family: Family): Ranges {
   return EVERY[family];
 }
 
-/** The addresses that are in one of the CIDRs, which are of one family. */
+/** The addresses of CIDRs of one family. */
 export function rangesOf(cidrs: readonly Cidr[]): Ranges {
   return united(cidrs.map(({ first, last }) => [first, last]));
 }
 
-/** The addresses that are in one of the ranges, in any order. */
+/** The addresses of ranges, which may overlap and have any order. */
 export function united(ranges: readonly Range[]): Ranges {
   const sorted = ranges.toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
   const result: [bigint, bigint][] = [];
@@ -35,7 +34,7 @@ export function united(ranges: readonly Range[]): Ranges {
   return result;
 }
 
-/** The addresses that are in both. Takes as many steps as there are ranges. */
+/** The addresses in both. Takes linear time. */
 export function intersection(some: Ranges, others: Ranges): Ranges {
   const result: Range[] = [];
   for (let i = 0, j = 0; ; ) {
@@ -51,7 +50,7 @@ export function intersection(some: Ranges, others: Ranges): Ranges {
   }
 }
 
-/** The addresses of the first that are not in the second. Takes as many steps as there are ranges. */
+/** The addresses in the first but not in the second. Takes linear time. */
 export function difference(some: Ranges, others: Ranges): Ranges {
   const result: Range[] = [];
   let j = 0;
@@ -68,7 +67,7 @@ export function difference(some: Ranges, others: Ranges): Ranges {
   return result;
 }
 
-/** Whether some address of the first is not in the second. Seldom takes more steps than the number of ranges has bits. */
+/** Whether an address of the first is not in the second. Usually takes logarithmic time. */
 export function hasOutside(some: Ranges, others: Ranges): boolean {
   return some.some(([first, last]) => {
     for (let from = first; from <= last; ) {
@@ -80,7 +79,7 @@ export function hasOutside(some: Ranges, others: Ranges): boolean {
   });
 }
 
-/** The index of the first range that does not end before an address. */
+/** The index of the first range that ends at or after an address. */
 function at(ranges: Ranges, address: bigint): number {
   let low = 0;
   let high = ranges.length;
@@ -93,7 +92,7 @@ function at(ranges: Ranges, address: bigint): number {
   return low;
 }
 
-/** The fewest CIDRs that hold a range of addresses. */
+/** The fewest CIDRs that together are a range of addresses. */
 export function cidrsBetween(family: Family, first: bigint, last: bigint): Cidr[] {
   const cidrs: Cidr[] = [];
   for (let from = first; from <= last; ) {

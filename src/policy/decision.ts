@@ -98,7 +98,7 @@ const LISTS: { readonly [rule in Step]?: string } = {
   "non-masquerade-source-cidr": "non-masquerade source",
 };
 
-/** Whether a name matches one of the patterns, where `eth*` stands for all names that begin with eth. */
+/** Whether a name matches one of the patterns, where `eth*` stands for all names that start with eth. */
 function leavesBy(patterns: readonly string[], name: string): boolean {
   return patterns.some(it => (it.endsWith("*") ? name.startsWith(it.slice(0, -1)) : name === it));
 }

@@ -15,53 +15,52 @@ export interface Entry {
   readonly origin: Origin;
 }
 
-/** CIDRs of one family. An address is in the list if it is in one of `effective`. */
+/** CIDRs of one family. */
 export interface CidrList {
-  /** Those that lie in no other, in the order of the config. */
+  /** CIDRs outside all others, in the order of the config. They contain all addresses of the list. */
   readonly effective: readonly Entry[];
-  /** Those that lie in one of `effective`: shown to people, never sent to a kernel. */
+  /** CIDRs inside an effective one. They are shown to users, but not written to the kernel. */
   readonly redundant: readonly { readonly item: Entry; readonly by: Entry }[];
 }
 
-/** What is meant for the connections of one address family. */
+/** The policy for connections of one address family. */
 export interface FamilyPolicy {
   readonly family: Family;
-  /** Only connections from here are ever masqueraded; undefined: from anywhere. */
+  /** Only connections from these sources are ever masqueraded; undefined: from any source. */
   readonly sources: CidrList | undefined;
-  /** Connections from here are never masqueraded, whatever the other lists hold. */
+  /** Connections from these sources are never masqueraded; overrides the other lists. */
   readonly nonMasqueradeSources: CidrList;
-  /** Destinations that are masqueraded even if `nonMasquerade` holds them. */
+  /** Destinations that are masqueraded even inside `nonMasquerade`. */
   readonly masquerade: CidrList;
-  /** Destinations that keep the Pod's address. */
+  /** Destinations of kept connections. */
   readonly nonMasquerade: CidrList;
 }
 
 /**
- * What config, flags and defaults mean together. Plain data; no backend is known here.
+ * What config, flags and defaults mean together, as plain data for any backend.
  *
- * A connection to an address of the node itself, to multicast or broadcast, or under an outgoing IPsec policy is never
- * masqueraded; nor is one from `nonMasqueradeSources`, from outside of `sources`, or that leaves by none of
- * `outputInterfaces`. Of the others, connections to `masquerade` are masqueraded, those to `nonMasquerade` are not, and
- * the rest are masqueraded.
+ * A connection is kept if it goes to the node itself, to multicast or broadcast, or under an outgoing IPsec policy; if it
+ * comes from `nonMasqueradeSources` or from outside `sources`; or if it leaves by another interface than
+ * `outputInterfaces`. All others are masqueraded, except to destinations in `nonMasquerade` but not in `masquerade`.
  */
 export interface Policy {
-  /** `ip`, then `ip6` if it is enabled; fewer where a part of the policy is meant. */
+  /** `ip`, then `ip6` if enabled; only one in a {@link partOf part} of a policy. */
   readonly families: readonly FamilyPolicy[];
   /** The families of the whole policy. */
   readonly enabled: readonly Family[];
-  /** Interface names, each with `*` at its end if it is a prefix; undefined: by any. */
+  /** Interface names; prefixes end with `*`; undefined: any interface. */
   readonly outputInterfaces: readonly string[] | undefined;
-  /** The chain that holds the verdicts. */
+  /** The name of the main chain. */
   readonly chain: string;
-  /** Whether the kernel picks source ports at random rather than keeping them where it can. */
+  /** Whether the kernel chooses source ports at random, instead of keeping free ones. */
   readonly randomFully: boolean;
-  /** The source ports that tcp, udp and sctp get, ascending and disjoint; undefined: any. */
+  /** Source ports for tcp, udp and sctp, ascending and disjoint; undefined: any. */
   readonly toPorts: readonly PortRange[] | undefined;
 }
 
 /** The flags that a policy depends on. */
 export interface PolicyFlags {
-  /** Undefined if the config is to say. */
+  /** Undefined if the config decides. */
   readonly enableIPv6: boolean | undefined;
   readonly masqChain: string;
   readonly nomasqAllReservedRanges: boolean;
@@ -69,7 +68,7 @@ export interface PolicyFlags {
   readonly toPorts: readonly PortRange[] | undefined;
 }
 
-/** What `config` and `flags` mean. `config` was checked: it holds IPv6 CIDRs only if IPv6 is on. */
+/** The policy of a config and flags. The config has IPv6 CIDRs only if IPv6 is enabled. */
 export function policyOf(config: Config, flags: PolicyFlags): Policy {
   const enableIPv6 = flags.enableIPv6 ?? config.enableIPv6?.value ?? false;
   const families: Family[] = enableIPv6 ? ["ip", "ip6"] : ["ip"];
@@ -97,7 +96,7 @@ export function policyOf(config: Config, flags: PolicyFlags): Policy {
   };
 }
 
-/** The part of a policy that is about one of its families. */
+/** A policy for only one of its families. */
 export function partOf(policy: Policy, family: Family): Policy {
   return { ...policy, families: policy.families.filter(it => it.family === family) };
 }
@@ -123,7 +122,7 @@ function known(origin: Origin, ...texts: string[]): Entry[] {
 const DEFAULT: Origin = { kind: "default" };
 const RESERVED: Origin = { kind: "flag", flag: "nomasq-all-reserved-ranges" };
 
-/** Link-local addresses come first, as ip-masq-agent has them. RFC 3927 and RFC 4291. */
+/** Link-local addresses come first, as in ip-masq-agent. RFC 3927 and RFC 4291. */
 function linkLocal(config: Config): Entry[] {
   return [
     ...(config.masqLinkLocal?.value ? [] : known(DEFAULT, "169.254.0.0/16")),
