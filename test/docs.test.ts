@@ -142,7 +142,7 @@ describe("statuses quoted in the pages are what `ipmasq status` prints", () => {
     inSync: true,
     since: "2026-11-25T03:04:05.678Z",
     config: "/etc/config/ip-masq-agent",
-    kernel: "holds all CIDRs of the agent",
+    kernel: "has all CIDRs of the agent",
     policy: { chain: "IP-MASQ-AGENT", families: ["ip"], randomFully: true },
     cidrs: [
       { cidr: "169.254.0.0/16", family: "ip", verdict: "keep", origin: { default: true }, ...count(0) },

@@ -64,11 +64,11 @@ async function readStatus(flags: AgentFlags): Promise<Status> {
   const { listen } = flags;
   let name = agentSocketPath(flags["runtime-dir"]);
   let answer = await askOverSocket(name);
-  if (answer === "nobody" && listen !== "nowhere") {
+  if (answer === "unreachable" && listen !== "nowhere") {
     name = formatListen(listen);
     answer = await askOverHttp(listen);
   }
-  if (answer === "nobody") return statusFromKernel(flags);
+  if (answer === "unreachable") return statusFromKernel(flags);
   if (!(answer instanceof Error)) return checkedAgainstKernel(answer, flags["masq-chain"]);
   const status = await statusFromKernel(flags);
   const useless = `${name} answers, but ${answer.message}; check whether it is another program or an agent that hangs`;
@@ -77,16 +77,16 @@ async function readStatus(flags: AgentFlags): Promise<Status> {
 
 /** The answer, checked against the rules of the backend that it names. */
 async function checkedAgainstKernel(answer: Status, chain: string): Promise<Status> {
-  const { besideKernel } = await import("../inspect/kernel-view.ts");
+  const { checkedAgainst } = await import("../inspect/kernel-view.ts");
   try {
     const backends = await everyBackend(chain);
     const backend = backends.find(it => it.name === answer.backend && it.writer === answer.writer);
     if (!backend)
-      return besideKernel(answer, { unreadable: `${answer.writer ?? "its writer"} is not available here` });
-    return besideKernel(answer, { held: await backend.actual(answer.policy?.families) });
+      return checkedAgainst({ unreadable: `${answer.writer ?? "its writer"} is not available here` }, answer);
+    return checkedAgainst({ actual: await backend.actual(answer.policy?.families) }, answer);
   } catch (error) {
     if (!(error instanceof ProgramError)) throw error;
-    return besideKernel(answer, { unreadable: error.message });
+    return checkedAgainst({ unreadable: error.message }, answer);
   }
 }
 

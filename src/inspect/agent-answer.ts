@@ -1,25 +1,25 @@
 import * as v from "valibot";
 import { Status } from "./status.ts";
 
-/** More than a status of 200,000 CIDRs with origins and counters takes. */
+/** A status of 200,000 CIDRs with origins and counters is shorter. */
 const MOST_BYTES = 64 * 1024 * 1024;
 
-/** Why an answer is not the status of an agent. */
+/** The answer is not the status of an agent; the message says why. */
 export class AnswerError extends Error {
   override readonly name = "AnswerError";
 }
 
 /**
- * Reads the status that an agent sends as JSON over any transport. Nothing in it is trusted: reading ends after `most`
- * bytes, and it must match Status. Its texts may still contain control characters.
+ * Reads an untrusted status as JSON, over any transport. Its texts may contain control characters.
  *
- * @throws AnswerError if it is too long, no JSON, or no Status; and what reading the bytes throws
+ * @param most the most bytes to read
+ * @throws AnswerError if it is too long, not JSON, or not a Status; and what reading the bytes throws
  */
 export async function readStatus(bytes: AsyncIterable<Uint8Array>, most = MOST_BYTES): Promise<Status> {
   return readJson(bytes, Status, most);
 }
 
-/** As {@link readStatus}, but what `schema` describes. */
+/** As {@link readStatus}, for any schema. */
 export async function readJson<const Schema extends v.GenericSchema>(
   bytes: AsyncIterable<Uint8Array>,
   schema: Schema,

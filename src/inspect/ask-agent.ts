@@ -5,75 +5,76 @@ import { codeOf, messageOf } from "../system/errors.ts";
 import { AnswerError, readJson, readStatus } from "./agent-answer.ts";
 import type { Status } from "./status.ts";
 
-/** From the request to the end of the answer. */
+/** Limits the time from the request to the end of the answer. */
 const ANSWER_MS = 3000;
-/** Of the answer's head: status line and headers. */
+/** Limits the status line and headers of an answer. */
 const MOST_HEAD_BYTES = 16 * 1024;
 
 /**
- * Asks the agent that serves HTTP at an address of this machine, directly: `fetch` would obey HTTP_PROXY.
+ * Asks the agent that serves HTTP at an address of this machine. Ignores HTTP_PROXY, unlike `fetch`.
  *
- * @returns the agent's status; "nobody" if nothing listens there; or the reason why the answer is unusable
+ * @param timeout milliseconds
+ * @returns the status of the agent; "unreachable" if nothing listens there; or why the answer is unusable
  */
 export function askOverHttp(
   { address, port }: Listen,
-  patience = ANSWER_MS,
-): Promise<Status | "nobody" | AnswerError> {
+  timeout = ANSWER_MS,
+): Promise<Status | "unreachable" | AnswerError> {
   const host = OWN_ADDRESS[address] ?? address;
-  return ask(connect({ host, port }), "/status", readStatus, patience);
+  return ask(connect({ host, port }), "/status", readStatus, timeout);
 }
 
-/** As {@link askOverHttp}, but the agent that holds the node lock, by its Unix socket. */
+/** As {@link askOverHttp}, for the agent that holds the node lock, through its Unix socket. */
 export function askOverSocket(
   socket: string,
-  patience = ANSWER_MS,
-): Promise<Status | "nobody" | AnswerError> {
-  return ask(connect({ path: socket }), "/status", readStatus, patience);
+  timeout = ANSWER_MS,
+): Promise<Status | "unreachable" | AnswerError> {
+  return ask(connect({ path: socket }), "/status", readStatus, timeout);
 }
 
-/** What an agent says of itself over the Unix socket. */
+/** The identity of an agent, as it sends it through its Unix socket. */
 export const Identity = v.object({
   version: v.string(),
-  /** When the agent started, in the form of ISO 8601. */
+  /** When the agent started, as in ISO 8601. */
   since: v.string(),
 });
 export type Identity = v.InferOutput<typeof Identity>;
 
-/** Asks the agent that holds the node lock who it is; for the result see {@link askOverHttp}. */
+/** Asks the agent that holds the node lock for its identity. Returns as {@link askOverHttp}. */
 export function askIdentity(
   socket: string,
-  patience = ANSWER_MS,
-): Promise<Identity | "nobody" | AnswerError> {
+  timeout = ANSWER_MS,
+): Promise<Identity | "unreachable" | AnswerError> {
   const read = (bytes: AsyncIterable<Uint8Array>) => readJson(bytes, Identity, MOST_HEAD_BYTES);
-  return ask(connect({ path: socket }), "/agent", read, patience);
+  return ask(connect({ path: socket }), "/agent", read, timeout);
 }
 
 async function ask<Answer>(
   socket: Socket,
   path: string,
   read: (bytes: AsyncIterable<Uint8Array>) => Promise<Answer>,
-  patience: number,
-): Promise<Answer | "nobody" | AnswerError> {
+  timeout: number,
+): Promise<Answer | "unreachable" | AnswerError> {
   const deadline = setTimeout(
-    () => socket.destroy(new AnswerError(`it did not end within ${patience / 1000} s`)),
-    patience,
+    () => socket.destroy(new AnswerError(`it was not complete within ${timeout / 1000} s`)),
+    timeout,
   );
   try {
     socket.write(`GET ${path} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
     return await read(body(socket));
   } catch (error) {
     if (error instanceof AnswerError) return error;
-    return NOBODY.has(codeOf(error) ?? "")
-      ? "nobody"
-      : new AnswerError(`the connection broke off: ${messageOf(error)}`);
+    return UNREACHABLE.has(codeOf(error) ?? "")
+      ? "unreachable"
+      : new AnswerError(`the connection was lost: ${messageOf(error)}`);
   } finally {
     clearTimeout(deadline);
     socket.destroy();
   }
 }
 
-/** Codes of errors if nothing listens, or this process may not connect. */
-const NOBODY = new Set([
+/** Error codes if nothing listens, or if this process may not connect. */
+const UNREACHABLE = new Set([
   "ECONNREFUSED",
   "EADDRNOTAVAIL",
   "ENETUNREACH",
@@ -83,14 +84,14 @@ const NOBODY = new Set([
   "EPERM",
 ]);
 
-/** Where to ask an agent that listens on all addresses. */
+/** The address to ask if the agent listens on all addresses. */
 const OWN_ADDRESS: Readonly<Record<string, string>> = {
   "": "127.0.0.1",
   "0.0.0.0": "127.0.0.1",
   "::": "::1",
 };
 
-/** The body of an HTTP answer: as long as its head states, or to the end of the connection. */
+/** Yields the body of an HTTP answer, up to its Content-Length or to the end of the connection. */
 async function* body(socket: Socket): AsyncGenerator<Uint8Array> {
   let head = Buffer.alloc(0);
   let left: number | undefined;
@@ -108,14 +109,12 @@ async function* body(socket: Socket): AsyncGenerator<Uint8Array> {
     if (left <= 0) return;
   }
   if (left === undefined) throw new AnswerError(NO_HTTP);
-  if (Number.isFinite(left)) throw new AnswerError("the connection broke off");
+  if (Number.isFinite(left)) throw new AnswerError("the connection was lost");
 }
 
-const NO_HTTP = "it is not an answer of ipmasq's HTTP server";
+const NO_HTTP = "it is not an HTTP answer of ipmasq";
 
-/**
- * The length of the body from its head; infinite if not stated. Throws AnswerError if it is not an answer with a body.
- */
+/** Returns the Content-Length, or infinity if there is none. Throws AnswerError unless the answer has a body. */
 function lengthIn(head: string): number {
   if (!/^HTTP\/1\.[01] 200 /.test(head)) throw new AnswerError(NO_HTTP);
   const length = /^content-length: *(\d+) *$/im.exec(head)?.[1];

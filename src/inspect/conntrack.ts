@@ -1,14 +1,14 @@
 import { readFile } from "node:fs/promises";
 
-/** How full the node's table of connections is. */
+/** The fill level of the node's conntrack table. */
 export interface Conntrack {
   readonly entries: number;
   readonly limit: number;
-  /** Connections that found no place, or no free port, since the node started; undefined if the kernel hides it. */
+  /** Connections dropped since boot because the table was full or no source port was free; undefined if unknown. */
   readonly insertFailed?: number;
 }
 
-/** Asks the kernel. Undefined if it tracks no connections. */
+/** Reads it from the kernel. Undefined if the kernel does not track connections. */
 export async function readConntrack(): Promise<Conntrack | undefined> {
   const [entries, limit, statistics] = await Promise.all([
     read("/proc/sys/net/netfilter/nf_conntrack_count"),
@@ -23,7 +23,7 @@ export async function readConntrack(): Promise<Conntrack | undefined> {
   };
 }
 
-/** A line of names, then one of hexadecimal counts for each processor. */
+/** The file has a line of names, then a line of hexadecimal counts for each processor. */
 function insertFailed(statistics: string): number {
   const [names = [], ...processors] = statistics
     .trim()

@@ -3,10 +3,10 @@ import type { FamilyPolicy, Policy } from "../policy/policy.ts";
 import type { Explanation } from "./explain.ts";
 
 /**
- * The explanation for people: the verdict first, in words.
+ * Returns an explanation as text, with the verdict first.
  *
- * @param policy the one that `it` explains
- * @param backend whose chains are named
+ * @param policy the explained policy
+ * @param backend names its chains
  */
 export function explanationText(it: Explanation, policy: Policy, backend: keyof typeof CHAINS): string[] {
   if (it.live) return liveText(it, it.live);
@@ -15,7 +15,7 @@ export function explanationText(it: Explanation, policy: Policy, backend: keyof 
     `  because  ${it.reason}`,
     ...(it.within.length > 0 ? [`  within   ${it.within.join(", ")}`] : []),
     `  rule     ${ruleText(it, policy, backend)}`,
-    ...(it.sourcePorts === undefined ? [] : [`  ports    its source port is one of ${it.sourcePorts}`]),
+    ...(it.sourcePorts === undefined ? [] : [`  ports    its source port becomes one of ${it.sourcePorts}`]),
     ...it.assuming.map(assumption => `  if       ${assumption}`),
   ];
 }
@@ -26,13 +26,11 @@ function liveText(
 ): string[] {
   return [
     `${parties(it)}: ${VERDICTS[verdict]}`,
-    rule === undefined ? "  because  no rule of ours in the kernel decides it" : `  because  ${rule}`,
-    ...(chain === undefined
-      ? []
-      : [`  in       chain ${chain}${cidr === undefined ? "" : `, which found it in ${cidr}`}`]),
-    agrees ? "  config   says the same" : `  config   DIFFERS: ${VERDICTS[it.verdict]}; ${it.reason}`,
+    rule === undefined ? "  because  no rule of ipmasq in the kernel matches it" : `  because  ${rule}`,
+    ...(chain === undefined ? [] : [`  in       chain ${chain}${cidr === undefined ? "" : `, by ${cidr}`}`]),
+    agrees ? "  config   agrees" : `  config   DIFFERS: ${VERDICTS[it.verdict]}; ${it.reason}`,
     ...it.assuming.map(assumption => `  if       ${assumption}`),
-    ...conflicts.map(conflict => `  BUT      ${conflict} may ${CONTRADICTS[verdict]} it; see ipmasq status`),
+    ...conflicts.map(conflict => `  BUT      ${conflict} may ${CONTRADICTS[verdict]} it; run ipmasq status`),
   ];
 }
 
@@ -45,10 +43,10 @@ function parties({ source, destination }: Explanation): string {
 const VERDICTS = {
   keep: "keeps its address",
   masquerade: "gets the node's address (masquerade)",
-  unknown: "unknown: a rule in our chains is not understood",
+  unknown: "unknown: a rule in the chains of ipmasq is not understood",
 } as const;
 
-/** What explains it in one line, for lists. */
+/** Returns an explanation in one line. */
 export function explanationLine(it: Explanation): string {
   if (it.live) {
     const { verdict, rule = "no rule", agrees } = it.live;
@@ -58,23 +56,23 @@ export function explanationLine(it: Explanation): string {
   return `${parties(it).replace(" to ", " ")}\t${it.verdict}\t${it.reason}${assuming}`;
 }
 
-/** The chains in which the rules of one family are. */
+/** The chains with the rules of one family. */
 interface Chains {
-  /** The base chain, whose rules exclude the node itself. */
+  /** The base chain, which excludes the node itself. */
   readonly base: string;
   /** The chain that checks sources and output interfaces. */
-  readonly gate: string;
+  readonly check: string;
   /** The chain that checks destinations. */
   readonly verdict: string;
-  /** Where masquerading happens. */
+  /** The chain that masquerades. */
   readonly outbound: string;
 }
 
-/** See `ruleset` of each backend. */
+/** As `ruleset` of each backend writes them. */
 const CHAINS = {
   nftables: ({ chain }: Policy, { masquerade }: FamilyPolicy): Chains => ({
     base: "postrouting",
-    gate: "postrouting",
+    check: "postrouting",
     verdict: chain,
     outbound: masquerade.effective.length > 0 ? "outbound" : chain,
   }),
@@ -83,7 +81,7 @@ const CHAINS = {
     const verdict = sources || outputInterfaces ? verdicts : chain;
     return {
       base: "POSTROUTING",
-      gate: chain,
+      check: chain,
       verdict,
       outbound: masquerade.effective.length > 0 ? outbound : verdict,
     };
@@ -97,30 +95,30 @@ const FRONT: ReadonlySet<Explanation["rule"]> = new Set([
   "non-masquerade-source-cidr",
 ]);
 
-/** The rule that decides, as one finds it in the kernel. */
+/** The deciding rule, as the kernel has it. */
 function ruleText({ rule, destination }: Explanation, policy: Policy, backend: keyof typeof CHAINS): string {
   const of = destination.includes(":") ? "ip6" : "ip";
   const family = policy.families.find(it => it.family === of);
-  // iptables has these rules also if sourceCIDRs has no CIDR of the family.
+  // iptables has these rules even if sourceCIDRs has no CIDR of the family.
   const front = backend === "iptables" && FRONT.has(rule);
   if (!family || (family.sources?.effective.length === 0 && !front))
-    return "none: ipmasq masquerades no connection of this family";
-  const { base, gate, verdict, outbound } = CHAINS[backend](policy, family);
+    return "none: ipmasq does not masquerade this family";
+  const { base, check, verdict, outbound } = CHAINS[backend](policy, family);
   const masquerading = outbound === verdict ? "" : `, masqueraded in chain ${outbound}`;
   switch (rule) {
     case "local":
-      return `none: chain ${base} excludes destinations that are the node's own`;
+      return `none: chain ${base} excludes addresses of the node`;
     case "source":
-      return `none: chain ${gate} requires a source in sourceCIDRs`;
+      return `none: chain ${check} requires a source in sourceCIDRs`;
     case "output-interface":
-      return `none: chain ${gate} requires one of the outputInterfaces`;
+      return `none: chain ${check} requires one of the outputInterfaces`;
     case "broadcast":
       if (backend === "nftables") return `none: chain ${base} excludes broadcast`;
-      return `"broadcast is never masqueraded" in chain ${gate}`;
+      return `"broadcast is never masqueraded" in chain ${check}`;
     case "multicast":
-      return `"multicast is never masqueraded" in chain ${gate}`;
+      return `"multicast is never masqueraded" in chain ${check}`;
     case "ipsec":
-      return `"traffic under an IPsec policy is never masqueraded" in chain ${gate}`;
+      return `"traffic under an IPsec policy is never masqueraded" in chain ${check}`;
     case "non-masquerade-source-cidr":
       return `"non-masquerade sources" in chain ${policy.chain}`;
     case "masquerade-cidr":

@@ -9,15 +9,15 @@ import { DECISION_STEPS, type Decision, decide } from "../policy/decision.ts";
 import type { Policy } from "../policy/policy.ts";
 import { OriginJson, originJson } from "./origin.ts";
 
-/** A connection that somebody asks about. What is not known is left out. */
+/** A connection to explain. Unknown properties are left out. */
 export interface Question {
   readonly source?: Address;
   readonly destination: Address;
   readonly protocol?: Protocol;
   readonly port?: number;
-  /** The interface it leaves by. */
+  /** The output interface. */
   readonly out?: string;
-  /** Whether the destination is an address of the node; loopback ones are of every node. */
+  /** Whether the destination is an address of the node. If left out, only loopback addresses count. */
   readonly local?: boolean;
   /** Whether the destination is a broadcast address of one of the node's networks. */
   readonly broadcast?: boolean;
@@ -25,11 +25,13 @@ export interface Question {
 
 /** What `explain --output=json` prints for each connection. Its keys stay from version to version. */
 export const Explanation = v.object({
-  verdict: v.pipe(v.picklist(VERDICTS), v.description("keep: with the Pod's own address")),
+  verdict: v.pipe(v.picklist(VERDICTS), v.description("keep: the connection keeps its source address")),
   reason: v.pipe(v.string(), v.description("a sentence")),
   rule: v.picklist(DECISION_STEPS),
-  cidr: v.optional(v.pipe(v.string(), v.description("the narrowest CIDR that decided"))),
-  within: v.pipe(v.array(v.string()), v.description("wider CIDRs of the same list, the narrowest first")),
+  cidr: v.optional(
+    v.pipe(v.string(), v.description("the narrowest CIDR that contains the deciding address")),
+  ),
+  within: v.pipe(v.array(v.string()), v.description("wider CIDRs of the same list, narrowest first")),
   origin: v.optional(OriginJson),
   source: v.optional(v.string()),
   destination: v.string(),
@@ -38,30 +40,30 @@ export const Explanation = v.object({
   out: v.optional(v.string()),
   assuming: v.pipe(
     v.array(v.string()),
-    v.description("what was not said of the connection, and was taken to be so"),
+    v.description("assumptions about unknown properties of the connection"),
   ),
   live: v.optional(
     v.object({
       verdict: v.picklist([...VERDICTS, "unknown"]),
-      agrees: v.pipe(v.boolean(), v.description("whether the config says the same")),
-      rule: v.pipe(v.optional(v.string()), v.description("that decided, as nft or iptables shows it")),
+      agrees: v.pipe(v.boolean(), v.description("whether the config gives the same verdict")),
+      rule: v.pipe(v.optional(v.string()), v.description("the deciding rule, as nft or iptables shows it")),
       chain: v.optional(v.string()),
       cidr: v.optional(v.string()),
       conflicts: v.pipe(
         v.array(v.string()),
         v.description(
-          "foreign rules that may masquerade a connection that our rules keep, or exempt one that our rules masquerade",
+          "foreign rules that may masquerade the connection although ours keep it, or exempt it although ours masquerade it",
         ),
       ),
     }),
   ),
   sourcePorts: v.optional(
-    v.pipe(v.string(), v.description("of --to-ports, if the connection gets one of these")),
+    v.pipe(v.string(), v.description("those of --to-ports, if they apply to the connection")),
   ),
 });
 export type Explanation = v.InferOutput<typeof Explanation>;
 
-/** What happens to a connection by the policy, and why. Asks no kernel. */
+/** Explains what the policy does with a connection. Does not ask the kernel. */
 export function explain(policy: Policy, question: Question): Explanation {
   const {
     source,
@@ -99,9 +101,9 @@ export function explain(policy: Policy, question: Question): Explanation {
 }
 
 /**
- * The same, with what the kernel's rules do.
+ * Explains what the policy and the rules in the kernel do with a connection.
  *
- * @param kernel all that any agent of ours left there
+ * @param kernel the rules of all our backends in the kernel
  * @param conflicts of foreign rules with the policy
  */
 export function explainLive(
@@ -134,7 +136,7 @@ export function explainLive(
   };
 }
 
-/** Whether a foreign rule may decide the other way about a connection. */
+/** Whether a foreign rule may give a connection another verdict. */
 function contradicts(
   it: Conflict,
   verdict: TraceResult["verdict"],
@@ -155,7 +157,7 @@ function contradicts(
 
 const NO_RULES: TraceResult = { verdict: "keep" };
 
-/** RFC 1122 and RFC 4291: addresses of every node. */
+/** Addresses of every node: RFC 1122, RFC 4291. */
 const LOOPBACK = ["127.0.0.0/8", "::1/128"].map(Cidr.literal);
 
 function hasPorts(protocol: Protocol | undefined): boolean {
@@ -163,19 +165,19 @@ function hasPorts(protocol: Protocol | undefined): boolean {
 }
 
 function ordinary({ family, text }: Address): string {
-  if (family === "ip6") return `${text} is not an address of the node itself`;
-  return `${text} is not an address of the node itself, nor a broadcast address of its networks`;
+  if (family === "ip6") return `${text} is not an address of the node`;
+  return `${text} is not an address of the node, and not a broadcast address of its networks`;
 }
 
-/** What masquerading depends on and was not said; all else keeps its address. */
+/** Unknown properties that masquerading depends on, with the values that are assumed. */
 function assumptions({ families, outputInterfaces }: Policy, question: Question, said: Decision): string[] {
   if (said.verdict === "keep") return [];
   const family = families.find(it => it.family === question.destination.family);
   const sources = family?.sources;
   const spared = family && family.nonMasqueradeSources.effective.length > 0;
   return [
-    ...(spared && !question.source ? ["its source is none of the nonMasqueradeSourceCIDRs"] : []),
-    ...(sources && !question.source ? ["its source is one of the sourceCIDRs"] : []),
+    ...(spared && !question.source ? ["its source is not in nonMasqueradeSourceCIDRs"] : []),
+    ...(sources && !question.source ? ["its source is in sourceCIDRs"] : []),
     ...(outputInterfaces && question.out === undefined
       ? [`it leaves by ${outputInterfaces.join(" or ")}`]
       : []),

@@ -1,37 +1,37 @@
-/** Names of interfaces: those that `name` covers, without those that an entry of `but` covers. */
+/** The interface names that `name` covers, except those that an entry of `except` covers. */
 export interface InterfaceSet {
-  /** A name, or the beginning of names with `*` behind it; `*` alone is every name. */
+  /** A name, or a prefix of names that ends in `*`; `*` alone covers every name. */
   readonly name: string;
-  /** Names and beginnings inside of `name`, none inside of another. */
-  readonly but: readonly string[];
+  /** Names and prefixes that `name` covers. No entry covers another. */
+  readonly except: readonly string[];
 }
 
-/** Every name. */
+/** Covers every name. */
 export const ANY_INTERFACE: readonly string[] = ["*"];
 
-/** Whether all that `inner` stands for is in `outer`: two names or beginnings lie in each other or apart, as CIDRs do. */
+/** Whether `outer` covers all names that `inner` covers. Like CIDRs, two patterns never overlap partly. */
 function covers(outer: string, inner: string): boolean {
   return outer === inner || (outer.endsWith("*") && inner.startsWith(outer.slice(0, -1)));
 }
 
-/** Those of the names and beginnings that lie in no other, each once. */
+/** Removes duplicates and patterns that another one covers. */
 function outermost(names: readonly string[]): string[] {
   return [...new Set(names)].filter(name => !names.some(it => it !== name && covers(it, name)));
 }
 
-/** What `names` stand for and `others` do not. */
+/** The names that `names` cover and `others` do not. */
 export function interfacesWithout(names: readonly string[], others: readonly string[]): InterfaceSet[] {
   return outermost(names)
     .filter(name => !others.some(it => covers(it, name)))
-    .map(name => ({ name, but: outermost(others.filter(it => covers(name, it))) }));
+    .map(name => ({ name, except: outermost(others.filter(it => covers(name, it))) }));
 }
 
 /** Whether an interface's name is in the set. */
-export function isInterfaceIn({ name, but }: InterfaceSet, interfaceName: string): boolean {
-  return covers(name, interfaceName) && !but.some(it => covers(it, interfaceName));
+export function isInterfaceIn({ name, except }: InterfaceSet, interfaceName: string): boolean {
+  return covers(name, interfaceName) && !except.some(it => covers(it, interfaceName));
 }
 
-/** As in `eth* but eth0, eth1*`. */
-export function formatInterfaceSet({ name, but }: InterfaceSet): string {
-  return but.length === 0 ? name : `${name} but ${but.join(", ")}`;
+/** As in `eth* except eth0, eth1*`. */
+export function formatInterfaceSet({ name, except }: InterfaceSet): string {
+  return except.length === 0 ? name : `${name} except ${except.join(", ")}`;
 }

@@ -1,15 +1,15 @@
 import type { Status } from "./status.ts";
 
+/** The rules in the kernel, one per line, of the backend and families of a status; or why they cannot be read. */
+export type KernelRules = { readonly actual: readonly string[] } | { readonly unreadable: string };
+
 /**
- * Whether the kernel agrees with a status that reports the rules in force. It compares only CIDRs, so it needs neither
- * the agent's flags nor its config.
- *
- * @param held the rules in the kernel, of the status's backend and families, a line each
- * @returns undefined if it agrees, else what is missing
+ * Returns what the kernel lacks of the rules that an agent reports; undefined if nothing. Compares only CIDRs, so it
+ * needs neither flags nor config of the agent.
  */
-function kernelDisagrees(status: Status, held: readonly string[]): string | undefined {
-  if (held.length === 0) return "the kernel holds no rules of ipmasq";
-  const words = new Set(held.flatMap(line => line.match(/[0-9a-f.:]+(?:\/\d+)?/g) ?? []));
+function missingIn(actual: readonly string[], status: Status): string | undefined {
+  if (actual.length === 0) return "the kernel has no rules of ipmasq";
+  const words = new Set(actual.flatMap(line => line.match(/[0-9a-f.:]+(?:\/\d+)?/g) ?? []));
   const missing = status.cidrs.filter(
     ({ cidr, coveredBy }) => coveredBy === undefined && !words.has(cidr) && !words.has(withoutPrefix(cidr)),
   );
@@ -18,19 +18,16 @@ function kernelDisagrees(status: Status, held: readonly string[]): string | unde
   return `the kernel's rules lack ${first?.cidr}${others.length > 0 ? ` and ${others.length} more CIDRs` : ""}`;
 }
 
-/** The status together with what the kernel holds. */
-export function besideKernel(
-  status: Status,
-  look: { readonly held: readonly string[] } | { readonly unreadable: string },
-): Status {
-  if ("unreadable" in look) return { ...status, kernel: `not read: ${look.unreadable}` };
-  const wrong = kernelDisagrees(status, look.held);
-  if (wrong === undefined) return { ...status, kernel: "holds all CIDRs of the agent" };
-  if (!status.inSync) return { ...status, kernel: wrong };
-  return { ...status, inSync: false, why: `the agent says in sync, but ${wrong}`, kernel: wrong };
+/** Checks the status that an agent reports against the kernel's rules. */
+export function checkedAgainst(kernel: KernelRules, status: Status): Status {
+  if ("unreadable" in kernel) return { ...status, kernel: `not read: ${kernel.unreadable}` };
+  const missing = missingIn(kernel.actual, status);
+  if (missing === undefined) return { ...status, kernel: "has all CIDRs of the agent" };
+  if (!status.inSync) return { ...status, kernel: missing };
+  return { ...status, inSync: false, why: `the agent reports in sync, but ${missing}`, kernel: missing };
 }
 
-/** A CIDR of one address without its length, as some tools print it. */
+/** Some tools print the CIDR of a single address without its length. */
 function withoutPrefix(cidr: string): string {
   return cidr.replace(/\/(32|128)$/, "");
 }

@@ -6,7 +6,7 @@ import { formatDuration } from "../net/duration.ts";
 import type { Policy } from "../policy/policy.ts";
 
 /**
- * Advice on a config without errors.
+ * Returns warnings about a valid config whose effect is probably not intended.
  *
  * @param policy the policy of config and flags
  */
@@ -33,41 +33,33 @@ const PRIVATE = [
   "198.18.0.0/15",
 ];
 
-/** 5,000 nodes that do so each second are a load of their own; and changes are seen without it. */
+/** Shorter intervals add load and no benefit: changes trigger a sync at once. */
 const SHORTEST_MS = 10_000;
 
 function everything({ nonMasqueradeCIDRs: list = [] }: Config): ConfigWarning[] {
   const all = mergeCidr(texts(list)).filter(it => it === "0.0.0.0/0" || it === "::/0");
   return all.flatMap(whole => {
     const first = list.find(({ value }) => containsCidr(whole, value.text));
-    const what = `the list holds all of ${whole}, so none of it is ever masqueraded but masqueradeCIDRs`;
+    const what = `the list covers all of ${whole}, so only masqueradeCIDRs are masqueraded`;
     return first
-      ? [
-          warning(
-            "everything-kept",
-            first,
-            "nonMasqueradeCIDRs",
-            what,
-            "name what is inside of your network only",
-          ),
-        ]
+      ? [warning("everything-kept", first, "nonMasqueradeCIDRs", what, "list only CIDRs inside your network")]
       : [];
   });
 }
 
-/** An empty list is taken as intent, and a list without IPv4 has a warning of its own. */
+/** An empty list is intended. A list without IPv4 has a warning of its own. */
 function withoutPrivate({ nonMasqueradeCIDRs: list = [] }: Config): ConfigWarning[] {
   const ipv4 = list.filter(({ value }) => value.family === "ip");
   const [first] = ipv4;
   if (!first || overlapCidr(texts(ipv4), PRIVATE)) return [];
-  const what = "the list holds no private range, so Pods reach one another with the node's address";
+  const what = "the list has no private range, so traffic between Pods gets the node's address";
   return [
     warning(
       "no-private-range",
       first,
       "nonMasqueradeCIDRs",
       what,
-      "add the CIDRs of Pods, Services and nodes, or write [] if that is meant",
+      "add the CIDRs of Pods, Services and nodes, or write [] if this is intended",
     ),
   ];
 }
@@ -84,8 +76,8 @@ function linkLocal({
   return list.flatMap(entry => {
     const around = always.find(it => containsCidr(it, entry.value.text));
     if (around === undefined) return [];
-    const what = `${entry.value} adds nothing: ${around} is not masqueraded anyway`;
-    return [warning("redundant-link-local", entry, "nonMasqueradeCIDRs", what, "leave it out")];
+    const what = `${entry.value} has no effect: ${around} is never masqueraded by default`;
+    return [warning("redundant-link-local", entry, "nonMasqueradeCIDRs", what, "remove it")];
   });
 }
 
@@ -94,20 +86,20 @@ function withoutEffect({ masqueradeCIDRs = [] }: Config, { families }: Policy): 
   return masqueradeCIDRs
     .filter(({ value }) => !overlapCidr(value.text, kept))
     .map(entry => {
-      const what = `${entry.value} is in no non-masquerade CIDR, so it is masqueraded anyway`;
+      const what = `${entry.value} has no effect: it is not inside a non-masquerade CIDR`;
       return warning(
         "exception-without-effect",
         entry,
         "masqueradeCIDRs",
         what,
-        "leave it out, or look for a typo",
+        "remove it, or look for a typo",
       );
     });
 }
 
 function shortInterval({ resyncInterval: interval }: Config): ConfigWarning[] {
   if (!interval || interval.value >= SHORTEST_MS) return [];
-  const what = `every ${formatDuration(interval.value)} is often: changes are seen at once without it`;
+  const what = `${formatDuration(interval.value)} is short: changes are applied at once without it`;
   return [
     warning(
       "frequent-resync",

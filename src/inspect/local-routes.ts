@@ -3,16 +3,14 @@ import { networkInterfaces } from "node:os";
 import { type Address, Cidr } from "../net/cidr.ts";
 import { isBroadcastOf, isNodeAddress } from "./node-addresses.ts";
 
-/** The types of destinations by the kernel's routes, which `fib daddr type` and addrtype use. */
+/** The types of addresses in the kernel's routes, as `fib daddr type` and addrtype see them. */
 export interface AddressTypes {
-  /**
-   * Whether packets to the address stay on the node. Includes addresses of interfaces that are down, and whole blocks.
-   */
+  /** Whether packets to the address stay on the node. Includes whole blocks, and addresses of interfaces that are down. */
   isLocal(address: Address): boolean;
   isBroadcast(address: Address): boolean;
 }
 
-/** Reads the kernel's routes; if /proc lacks them, uses the addresses of interfaces that are up. */
+/** Reads the kernel's routes. If /proc lacks them, uses the addresses of interfaces that are up. */
 export async function readAddressTypes(): Promise<AddressTypes> {
   const [ip, ip6] = await Promise.all(
     ["/proc/net/fib_trie", "/proc/net/ipv6_route"].map(path => readFile(path, "utf8").catch(() => undefined)),
@@ -37,11 +35,11 @@ interface Route {
   readonly type: string;
 }
 
-function cidrsOf(routes: readonly Route[], wanted: "LOCAL" | "BROADCAST"): Cidr[] {
-  return routes.flatMap(({ cidr, type }) => (type === wanted ? cidr : []));
+function cidrsOf(routes: readonly Route[], wantedType: "LOCAL" | "BROADCAST"): Cidr[] {
+  return routes.flatMap(({ cidr, type }) => (type === wantedType ? cidr : []));
 }
 
-/** Reads /proc/net/fib_trie: a line `|-- ADDRESS`, then a line `/LENGTH SCOPE TYPE` for each of its routes. */
+/** Parses /proc/net/fib_trie: after each line `|-- ADDRESS`, a line `/LENGTH SCOPE TYPE` for each route. */
 export function parseFibTrie(text: string): Route[] {
   let address = "";
   return text.split("\n").flatMap(line => {
@@ -54,7 +52,7 @@ export function parseFibTrie(text: string): Route[] {
 /** RTF_LOCAL of linux/ipv6_route.h. */
 const RTF_LOCAL = 0x80000000;
 
-/** Reads /proc/net/ipv6_route: hexadecimal columns, of which the first two are the destination and the ninth the flags. */
+/** Parses /proc/net/ipv6_route: hexadecimal columns; the first two are the destination, the ninth the flags. */
 export function parseIPv6Routes(text: string): Route[] {
   return text.split("\n").flatMap(line => {
     const [address = "", length = "", , , , , , , flags = ""] = line.trim().split(/\s+/);

@@ -1,7 +1,7 @@
 import type { NetworkInterfaceInfo } from "node:os";
 import { type Address, BITS, parseAddress } from "../net/cidr.ts";
 
-/** As `networkInterfaces` of node:os returns them. */
+/** The result of `networkInterfaces` of node:os. */
 export type NodeInterfaces = Readonly<
   Record<string, readonly Pick<NetworkInterfaceInfo, "address" | "cidr">[] | undefined>
 >;
@@ -10,11 +10,11 @@ export type NodeInterfaces = Readonly<
 export interface NodeAddress {
   readonly interface: string;
   readonly address: Address;
-  /** Length of the network's prefix in bits; undefined if it is not known. */
+  /** Prefix length of the network; undefined if unknown. */
   readonly prefix: number | undefined;
 }
 
-/** The node's addresses. A zone, as in `fe80::1%eth0`, is left out. */
+/** Returns the node's addresses without zones, such as `%eth0` in `fe80::1%eth0`. */
 export function nodeAddresses(interfaces: NodeInterfaces): NodeAddress[] {
   return Object.entries(interfaces).flatMap(([name, all = []]) =>
     all.flatMap(({ address: text, cidr }) => {
@@ -26,17 +26,17 @@ export function nodeAddresses(interfaces: NodeInterfaces): NodeAddress[] {
   );
 }
 
-/** Tells whether an address is one of the node's, however it is spelled. */
+/** Returns a test for addresses of the node, in any spelling. */
 export function isNodeAddress(interfaces: NodeInterfaces): (address: Address) => boolean {
   const key = ({ family, value }: Address) => `${family} ${value}`;
   const own = new Set(nodeAddresses(interfaces).map(({ address }) => key(address)));
   return address => own.has(key(address));
 }
 
-/** Tells whether an address is the broadcast address of one of the node's networks. */
+/** Returns a test for broadcast addresses of the node's networks. */
 export function isBroadcastOf(interfaces: NodeInterfaces): (address: Address) => boolean {
   const all = nodeAddresses(interfaces).flatMap(({ address, prefix }) => {
-    // A network of two addresses or one has none (RFC 3021).
+    // Networks of one or two addresses have no broadcast address (RFC 3021).
     if (address.family !== "ip" || prefix === undefined || prefix > 30) return [];
     return [address.value | ((1n << BigInt(BITS.ip - prefix)) - 1n)];
   });

@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import type { Origin } from "../policy/policy.ts";
 
-/** Where a CIDR comes from, for programs. */
+/** The origin of a CIDR as JSON. */
 export const OriginJson = v.union([
   v.object({ file: v.string(), line: v.number(), column: v.number() }),
   v.object({ default: v.literal(true) }),

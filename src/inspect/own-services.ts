@@ -3,18 +3,18 @@ import { networkInterfaces } from "node:os";
 import type { Policy } from "../policy/policy.ts";
 import { type NodeInterfaces, nodeAddresses } from "./node-addresses.ts";
 
-/** What is read of a node, by paths under /proc and /sys. */
+/** Access to the files of a node under /proc and /sys. */
 export interface NodeFiles {
   readonly interfaces: NodeInterfaces;
-  /** A file's text; empty if it cannot be read. */
+  /** Returns the text of a file; empty if it cannot be read. */
   read(path: string): Promise<string>;
-  /** The names in a directory; none if it cannot be read. */
+  /** Returns the names in a directory; empty if it cannot be read. */
   list(path: string): Promise<readonly string[]>;
 }
 
 /**
- * A note on services of the node itself that masquerading may disturb because `sourceCIDRs` is not set: their source
- * ports change, or their address becomes another one of the node's. Undefined if there are none. Throws nothing.
+ * Returns a note on services of the node itself that masquerading may disturb if `sourceCIDRs` is not set: it can change
+ * their source port, or their address to another one of the node's. Undefined if there are none. Throws nothing.
  */
 export async function ownServicesNote(
   policy: Policy,
@@ -29,7 +29,7 @@ export async function ownServicesNote(
     ...severalAddresses(files.interfaces),
   ];
   if (found.length === 0) return undefined;
-  return `sourceCIDRs is not set, so connections of the node itself are masqueraded too: ${found.join(", ")} may get other source ports or addresses; set sourceCIDRs to the CIDRs of Pods or clients`;
+  return `sourceCIDRs is not set, so connections of the node itself are masqueraded as well: ${found.join(", ")} may get other source ports or addresses; set sourceCIDRs to the CIDRs of Pods or clients`;
 }
 
 async function wireGuard({ read, list }: NodeFiles): Promise<string[]> {
@@ -40,7 +40,7 @@ async function wireGuard({ read, list }: NodeFiles): Promise<string[]> {
     .map(name => `WireGuard (${name})`);
 }
 
-/** UDP ports of services that send from them to peers who expect that port: RFC 7296, RFC 2131. */
+/** UDP ports of services whose peers expect this source port: RFC 7296, RFC 2131. */
 const SERVICES: Readonly<Record<number, string>> = { 500: "IKE", 4500: "IKE", 67: "DHCP" };
 
 async function udpServices({ read }: NodeFiles): Promise<string[]> {
@@ -51,18 +51,18 @@ async function udpServices({ read }: NodeFiles): Promise<string[]> {
   return [...new Set(found)];
 }
 
-/** Raw sockets of IP protocol 112, which the kernel lists in place of a port. RFC 9568. */
+/** VRRP uses raw sockets of IP protocol 112 (RFC 9568); the kernel lists the protocol in place of a port. */
 async function vrrp({ read }: NodeFiles): Promise<string[]> {
   return localPorts(await read("/proc/net/raw")).includes(112) ? ["VRRP"] : [];
 }
 
-/** The ports of sockets that are bound and not connected. */
+/** The ports of bound sockets that are not connected. */
 function localPorts(table: string): number[] {
   const lines = table.matchAll(/^\s*\d+: [\dA-F]+:([\dA-F]{4}) 0+:0000 /gm);
   return Array.from(lines, ([, port = ""]) => Number.parseInt(port, 16));
 }
 
-/** Masquerading replaces a source by the first address of the interface. */
+/** Masquerading replaces a source address by the first address of the interface. */
 function severalAddresses(interfaces: NodeInterfaces): string[] {
   const counts = new Map<string, number>();
   for (const { interface: name, address } of nodeAddresses(interfaces))
@@ -71,10 +71,7 @@ function severalAddresses(interfaces: NodeInterfaces): string[] {
   return [...counts].filter(([, count]) => count > 1).map(([name]) => `more than one address of ${name}`);
 }
 
-/**
- * The loopback interface, and those of kube-proxy and of the node-local DNS cache, whose addresses are not used as
- * sources.
- */
+/** Loopback, kube-proxy's and the node-local DNS cache's interfaces: their addresses are not used as sources. */
 const SERVICE_INTERFACE = /^(lo|kube-ipvs\d+|nodelocaldns)$/;
 
 function here(): NodeFiles {

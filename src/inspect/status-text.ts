@@ -5,12 +5,12 @@ import { printable } from "../system/printable.ts";
 import type { OriginJson } from "./origin.ts";
 import type { Status } from "./status.ts";
 
-/** As many CIDRs are shown on a screen; the JSON has all. */
+/** The most CIDRs on the screen; the JSON has all. */
 const MOST_CIDRS = 40;
 const MOST_PROBLEMS = 10;
 const MOST_CONFLICTS = 5;
 
-/** A status on one screen, in lines that a terminal only shows, whatever the status holds. */
+/** Returns a status as lines for one screen, without control characters. */
 export function statusText(status: Status): string[] {
   return lines(status).map(printable);
 }
@@ -34,7 +34,7 @@ function lines(status: Status): string[] {
     `${inSync ? "in sync" : "NOT in sync"}${moment}${why === undefined ? "" : `: ${why}`}`,
     "",
     ...facts({
-      asked:
+      "reported by":
         status.from === "agent"
           ? `the agent, version ${status.version}`
           : "kernel and config; no agent answers",
@@ -51,14 +51,14 @@ function lines(status: Status): string[] {
   ];
 }
 
-/** The last ones, which are current; the first may be of the past. */
+/** The last problems are the current ones. */
 function problemLines(problems: readonly string[]): string[] {
   const earlier = problems.length - MOST_PROBLEMS;
-  const note = earlier > 0 ? [`  ${earlier} earlier ones; --output=json has all`] : [];
+  const note = earlier > 0 ? [`  ${earlier} earlier problems; --output=json has all`] : [];
   return [...note, ...problems.slice(-MOST_PROBLEMS).map(it => `  ${it}`)];
 }
 
-/** Those that are harmless are only named. */
+/** Harmless conflicts are only named. */
 function conflictLines({ conflicts }: Status): string[] {
   const harmful = conflicts.filter(({ harmless }) => !harmless);
   const others = conflicts
@@ -83,7 +83,7 @@ function facts(all: Readonly<Record<string, string>>): string[] {
 }
 
 function conntrackText({ entries, limit, insertFailed }: NonNullable<Status["conntrack"]>): string {
-  const failed = insertFailed === undefined ? "" : `; ${insertFailed} found no place`;
+  const failed = insertFailed === undefined ? "" : `; ${insertFailed} dropped`;
   return `${entries} of ${limit} connections (${Math.round((100 * entries) / limit)} %)${failed}`;
 }
 
@@ -118,7 +118,7 @@ function originText(origin: OriginJson): string {
   return formatOrigin("flag" in origin ? { kind: "flag", ...origin } : { kind: "file", ...origin });
 }
 
-/** Columns as kubectl has them, numbers to the right. */
+/** Returns columns like kubectl, with numbers aligned to the right. */
 function columns(rows: readonly (readonly string[])[]): string[] {
   const widths = rows.reduce<number[]>(
     (most, row) => row.map((cell, i) => Math.max(cell.length, most[i] ?? 0)),

@@ -10,28 +10,28 @@ import { OriginJson, originJson } from "./origin.ts";
 const Count = v.object({
   connections: v.pipe(
     v.number(),
-    v.description("that our rules saw since they were made, or since the agent started"),
+    v.description("connections that our rules decided since they were written, or since the agent started"),
   ),
-  bytes: v.pipe(v.number(), v.description("of the first packets of these connections")),
+  bytes: v.pipe(v.number(), v.description("bytes in the first packets of these connections")),
 });
 
 const FamilyName = v.picklist(["ip", "ip6"]);
 
-/** What `status --output=json` prints, and what the agent serves at /status. Its keys stay from version to version. */
+/** The output of `status --output=json` and of the agent at /status. Keys stay from version to version. */
 export const Status = v.object({
   from: v.pipe(
     v.picklist(["agent", "kernel"]),
-    v.description("who was asked: a running agent, or kernel and config"),
+    v.description("agent: the active agent answered; kernel: kernel and config were read"),
   ),
   version: v.string(),
   backend: v.optional(v.string()),
   writer: v.optional(v.string()),
-  reason: v.pipe(v.optional(v.string()), v.description("why it is that backend")),
+  reason: v.pipe(v.optional(v.string()), v.description("why this backend was chosen")),
   inSync: v.boolean(),
-  since: v.pipe(v.optional(v.string()), v.description("when that became so, as far as the agent knows")),
+  since: v.pipe(v.optional(v.string()), v.description("when inSync last changed")),
   why: v.pipe(v.optional(v.string()), v.description("why it is not in sync")),
   config: v.string(),
-  kernel: v.pipe(v.optional(v.string()), v.description("what the kernel holds, if an agent was asked")),
+  kernel: v.pipe(v.optional(v.string()), v.description("whether the kernel has the agent's CIDRs")),
   policy: v.optional(PolicySummary),
   cidrs: v.array(
     v.object({
@@ -45,7 +45,7 @@ export const Status = v.object({
   ),
   outbound: v.pipe(
     v.array(v.object({ family: FamilyName, ...Count.entries })),
-    v.description("what is in none of the CIDRs, and is masqueraded"),
+    v.description("masqueraded connections to destinations outside of all CIDRs"),
   ),
   conntrack: v.optional(
     v.object({ entries: v.number(), limit: v.number(), insertFailed: v.optional(v.number()) }),
@@ -53,7 +53,7 @@ export const Status = v.object({
   conflicts: v.pipe(
     v.array(Conflict),
     v.description(
-      "foreign rules that change source addresses, or exempt connections from that; harmless ones last",
+      "foreign rules that change source addresses or exempt connections from that; harmless ones last",
     ),
   ),
   notes: v.pipe(v.optional(v.array(v.string())), v.description("information that is not a problem")),
@@ -61,18 +61,18 @@ export const Status = v.object({
 });
 export type Status = v.InferOutput<typeof Status>;
 
-/** What was counted. Bytes are those of the first packets. */
+/** Counted connections, and the bytes of their first packets. */
 export type Counted = Pick<Counter, "connections" | "bytes">;
 
-/** Finds what was counted with a verdict because of a CIDR, or because of none. */
+/** Returns the counts of a verdict by a CIDR, or outside of all CIDRs. */
 export type CountOf = (family: Family, verdict: Verdict, cidr?: string) => Counted | undefined;
 
-/** By what counts are found. */
+/** The key of a count in maps. */
 export function keyOf(family: Family, verdict: Verdict, cidr = ""): string {
   return `${family} ${verdict} ${cidr}`;
 }
 
-/** What of a status follows from a policy and from what was counted. */
+/** Returns the parts of a status that follow from policy and counters. */
 export function policyStatus(
   policy: Policy,
   counters: readonly Counter[],
@@ -82,7 +82,7 @@ export function policyStatus(
   return { ...policySummary(policy, count), cidrs: [...statusCidrs(policy, count)] };
 }
 
-/** The same without the CIDRs, of which there may be many. */
+/** Returns the same without the CIDRs, which may be many. */
 export function policySummary(policy: Policy, count: CountOf): Required<Pick<Status, "policy" | "outbound">> {
   return {
     policy: summarizePolicy(policy),
@@ -90,7 +90,7 @@ export function policySummary(policy: Policy, count: CountOf): Required<Pick<Sta
   };
 }
 
-/** The CIDRs of a policy, one after the other. */
+/** Yields the CIDRs of a policy. */
 export function* statusCidrs(policy: Policy, count: CountOf): Generator<Status["cidrs"][number]> {
   for (const { family, masquerade, nonMasquerade } of policy.families) {
     yield* rowsOf(family, masquerade, "masquerade", count);

@@ -1,9 +1,9 @@
 import { createTwoFilesPatch, FILE_HEADERS_ONLY } from "diff";
 
-/** More changed lines than that are not compared with one another: it would take seconds. */
+/** Texts with more changed lines are not compared line by line, which would take seconds. */
 const MOST_EDITS = 2000;
 
-/** A unified diff of two texts, given as lines; empty if they are the same. */
+/** Returns a unified diff of two texts, given as lines; empty if they are the same. */
 export function unified(
   [oldName, newName]: readonly [string, string],
   before: readonly string[],
@@ -24,7 +24,7 @@ export function unified(
   return patch ?? replaced(oldName, newName, before, after);
 }
 
-/** The diff of texts that have next to nothing in common. */
+/** Replaces the whole text. */
 function replaced(
   oldName: string,
   newName: string,

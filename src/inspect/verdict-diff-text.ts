@@ -2,10 +2,10 @@ import type { Verdict } from "../net/verdict.ts";
 import { formatInterfaceSet } from "./interface-set.ts";
 import { complement, type SettingChange, simplified, type VerdictChange } from "./verdict-diff.ts";
 
-/** The most entries on one line, for lists that limit where a change applies. */
+/** The most entries of a list that did not change; it stands on one line. */
 const MOST_ON_A_LINE = 8;
 
-/** The changes as text. The part that changed is listed in full, one entry per line. */
+/** Returns the changes as text. The list that changed is complete, with one entry per line. */
 export function verdictDiffText(
   changes: readonly VerdictChange[],
   settings: readonly SettingChange[],
@@ -26,13 +26,13 @@ function changeText({ family, before, after, because, to, from, by }: VerdictCha
       ...shorter(simplified(family, to), simplified(family, complement(family, to))),
     },
     { part: "from" as const, label: "from", ...shorter(from, complement(family, from)) },
-    { part: "by" as const, label: "by", but: false, list: interfaces.join() === "*" ? [] : interfaces },
+    { part: "by" as const, label: "by", except: false, list: interfaces.join() === "*" ? [] : interfaces },
   ];
   return [
     `${name} connections that were ${PARTICIPLES[before]} and will be ${PARTICIPLES[after]}:`,
-    ...parts.flatMap(({ part, label, but, list }) => {
+    ...parts.flatMap(({ part, label, except, list }) => {
       if (list.length === 0) return part === "to" ? ["  to    any address"] : [];
-      const lead = `  ${label.padEnd(6)}${but ? "any but " : ""}`;
+      const lead = `  ${label.padEnd(6)}${except ? "all except " : ""}`;
       if (part !== because) return [`${lead}${inline(list)}`];
       return list.map((entry, i) => `${i === 0 ? lead : " ".repeat(lead.length)}${entry}`);
     }),
@@ -41,14 +41,14 @@ function changeText({ family, before, after, because, to, from, by }: VerdictCha
 
 const PARTICIPLES: Readonly<Record<Verdict, string>> = { keep: "kept", masquerade: "masqueraded" };
 
-/** The shorter description of addresses, by inclusion or exclusion; an empty list is every address. */
+/** Describes addresses by inclusion or by exclusion, whichever is shorter. An excluded empty list is every address. */
 function shorter(
   cidrs: readonly string[],
   others: readonly string[],
-): { but: boolean; list: readonly string[] } {
+): { except: boolean; list: readonly string[] } {
   return others.length < cidrs.length || others.length === 0
-    ? { but: true, list: others }
-    : { but: false, list: cidrs };
+    ? { except: true, list: others }
+    : { except: false, list: cidrs };
 }
 
 function inline(list: readonly string[]): string {

@@ -6,14 +6,14 @@ import { describePolicy, summarizePolicy } from "../policy/describe.ts";
 import type { CidrList, FamilyPolicy, Policy } from "../policy/policy.ts";
 import { ANY_INTERFACE, type InterfaceSet, interfacesWithout } from "./interface-set.ts";
 
-/** Connections whose verdict changes: those to one of `to`, from one of `from`, that leave by one of `by`. */
+/** Connections whose verdict changes: to one of `to`, from one of `from`, and by one of `by`. */
 export interface VerdictChange {
   readonly family: Family;
   readonly before: Verdict;
   readonly after: Verdict;
-  /** The property that separates these connections from those whose verdict stays. */
+  /** The property that tells these connections from those whose verdict stays. */
   readonly because: "to" | "from" | "by";
-  /** Disjoint CIDRs, as few as can be, in ascending order; `from` too. */
+  /** Disjoint CIDRs in ascending order, as few as possible. The same holds for `from`. */
   readonly to: readonly string[];
   readonly from: readonly string[];
   readonly by: readonly InterfaceSet[];
@@ -26,10 +26,7 @@ export interface SettingChange {
   readonly after: string;
 }
 
-/**
- * The connections whose verdict differs between two policies, in disjoint groups. It compares the meaning of policies:
- * the result is empty if no connection tells them apart.
- */
+/** Returns the connections whose verdict differs between two policies, in disjoint groups; empty if there are none. */
 export function verdictDiff(before: Policy, after: Policy): VerdictChange[] {
   return FAMILIES.flatMap(family => {
     const [old, now] = [masqueraded(before, family), masqueraded(after, family)];
@@ -40,7 +37,7 @@ export function verdictDiff(before: Policy, after: Policy): VerdictChange[] {
   });
 }
 
-/** The settings that differ and decide how connections are masqueraded, not which. */
+/** Returns the changed settings that affect how connections are masqueraded, not which. */
 export function settingChanges(before: Policy, after: Policy): SettingChange[] {
   const old = new Map(settingsOf(before));
   return settingsOf(after).flatMap(([setting, text]) => {
@@ -54,7 +51,7 @@ function settingsOf(policy: Policy): (readonly [label: string, text: string])[] 
   return facts.filter(({ setting }) => setting).map(({ label, text }) => [label, text]);
 }
 
-/** Destinations that no policy masquerades, the smallest blocks first. */
+/** Destinations that no policy masquerades, the smallest CIDRs first. */
 const NEVER: Readonly<Record<Family, readonly string[]>> = {
   ip: [...BROADCAST, MULTICAST.ip].map(({ text }) => text),
   ip6: [MULTICAST.ip6.text],
@@ -62,14 +59,14 @@ const NEVER: Readonly<Record<Family, readonly string[]>> = {
 
 const FAMILIES = ["ip", "ip6"] as const;
 
-/** All connections to one of `to`, from one of `from`, by one of `by`. A policy masquerades such a product. */
+/** All connections to one of `to`, from one of `from`, by one of `by`: what a policy masquerades of a family. */
 interface Product {
   readonly to: readonly string[];
   readonly from: readonly string[];
   readonly by: readonly string[];
 }
 
-/** What the policy masquerades of a family; undefined if nothing. See `verdict`. */
+/** Returns what the policy masquerades of a family, as `decide` does; undefined if nothing. */
 function masqueraded(policy: Policy, family: Family): Product | undefined {
   const found = policy.families.find(it => it.family === family);
   if (!found) return undefined;
@@ -89,7 +86,7 @@ function destinations({ family, masquerade, nonMasquerade }: FamilyPolicy): stri
 
 type Part = Pick<VerdictChange, "because" | "to" | "from" | "by">;
 
-/** The part of a product that is not in another, as up to three disjoint parts. */
+/** Returns the part of a product that is not in another, as up to three disjoint parts. */
 function without(all: Product | undefined, other: Product | undefined): Part[] {
   if (!all) return [];
   const by = interfacesWithout(all.by, []);
@@ -114,14 +111,14 @@ function both(cidrs: readonly string[], others: readonly string[]): string[] {
 
 const EVERYTHING: Readonly<Record<Family, readonly string[]>> = { ip: ["0.0.0.0/0"], ip6: ["::/0"] };
 
-/** The addresses of a family that are in none of some CIDRs. */
+/** Returns the addresses of a family outside of some CIDRs. */
 export function complement(family: Family, cidrs: readonly string[]): string[] {
   return minus(EVERYTHING[family], cidrs);
 }
 
 /**
- * Destinations in as few CIDRs as possible, ignoring multicast and broadcast, which no policy masquerades: 240.0.0.0/4
- * rather than all of it except 255.255.255.255.
+ * Returns destinations in as few CIDRs as possible. Ignores multicast and broadcast, which no policy masquerades:
+ * 240.0.0.0/4 instead of all of it except 255.255.255.255.
  */
 export function simplified(family: Family, destinations: readonly string[]): string[] {
   let found = minus(destinations, NEVER[family]);

@@ -90,7 +90,7 @@ describe("check", () => {
       "resyncInterval: 5s\n",
       ["--strict"],
       1,
-      "c:1:17: warning: resyncInterval: every 5s is often: changes are seen at once without it; write at least 10s [frequent-resync]\n",
+      "c:1:17: warning: resyncInterval: 5s is short: changes are applied at once without it; write at least 10s [frequent-resync]\n",
     ],
     [
       "wrong",

@@ -25,7 +25,7 @@ afterEach(() => {
   server.close();
 });
 
-/** Asks a server that answers as it is told. */
+/** Asks a server that sends the given answer. */
 async function asked(answer: (socket: Socket) => void, patience?: number) {
   server = createServer(socket => {
     sockets.push(socket.on("error", () => {}));
@@ -38,7 +38,7 @@ async function asked(answer: (socket: Socket) => void, patience?: number) {
   return askOverHttp({ address: "127.0.0.1", port: address.port }, patience);
 }
 
-test("an agent's status is taken, in whatever pieces it comes", async () => {
+test("a status is read in pieces of any size", async () => {
   const text = OK + JSON.stringify(STATUS);
   expect(await asked(socket => socket.end(text))).toEqual(STATUS);
   expect(
@@ -52,17 +52,17 @@ test("an agent's status is taken, in whatever pieces it comes", async () => {
   ).toEqual(STATUS);
 });
 
-test("an answer ends where it says, and one that ends before is none", async () => {
+test("an answer ends at its Content-Length; a shorter one is refused", async () => {
   const json = JSON.stringify(STATUS);
   const withLength = (length: number) =>
     OK.replace("\r\n\r\n", `\r\nContent-Length: ${length}\r\n\r\n${json}`);
   expect(await asked(socket => socket.write(withLength(json.length)))).toEqual(STATUS);
   expect(`${await asked(socket => socket.end(withLength(json.length + 1)))}`).toContain(
-    "the connection broke off",
+    "the connection was lost",
   );
 });
 
-test("no proxy is asked, whatever the environment says", async () => {
+test("proxies in the environment are ignored", async () => {
   const saved = { ...process.env };
   Object.assign(process.env, { HTTP_PROXY: "http://127.0.0.1:1", http_proxy: "http://127.0.0.1:1" });
   try {
@@ -73,40 +73,44 @@ test("no proxy is asked, whatever the environment says", async () => {
   }
 });
 
-test("where nobody listens there is nobody", async () => {
+test("an agent that does not listen is unreachable", async () => {
   const answer = await asked(socket => socket.end());
   expect(answer).toBeInstanceOf(AnswerError);
   const address = server.address();
   if (address === null || typeof address === "string") throw new Error("no address");
   server.close();
-  expect(await askOverHttp({ address: "127.0.0.1", port: address.port })).toBe("nobody");
+  expect(await askOverHttp({ address: "127.0.0.1", port: address.port })).toBe("unreachable");
 });
 
 test.each([
-  ["says nothing at all", "", "it is not an answer of ipmasq's HTTP server"],
-  ["speaks something else", "SSH-2.0-OpenSSH_9.2\r\n\r\n", "it is not an answer of ipmasq's HTTP server"],
-  ["knows no status", "HTTP/1.1 404 Not Found\r\n\r\n{}", "it is not an answer of ipmasq's HTTP server"],
-  ["has a head without an end", `HTTP/1.1 200 OK\r\n${"a: b\r\n".repeat(5000)}`, "it is not an answer of"],
+  ["says nothing at all", "", "it is not an HTTP answer of ipmasq"],
+  ["speaks something else", "SSH-2.0-OpenSSH_9.2\r\n\r\n", "it is not an HTTP answer of ipmasq"],
+  ["knows no status", "HTTP/1.1 404 Not Found\r\n\r\n{}", "it is not an HTTP answer of ipmasq"],
+  [
+    "has a head without an end",
+    `HTTP/1.1 200 OK\r\n${"a: b\r\n".repeat(5000)}`,
+    "it is not an HTTP answer of",
+  ],
   ["answers with a page", `${OK}<html>`, "it is not JSON"],
   ["answers with other JSON", `${OK}{"inSync":true}`, "it is not a status: from: "],
-])("what %s is no agent", async (_what, text, why) => {
+])("a server that %s is not an agent", async (_what, text, why) => {
   const answer = await asked(socket => socket.end(text));
   expect(answer).toBeInstanceOf(AnswerError);
   expect(`${answer}`).toContain(why);
 });
 
-test("an answer that does not end is waited for no longer than its deadline", async () => {
+test("an answer that does not end is refused at the deadline", async () => {
   const began = performance.now();
   const answer = await asked(socket => {
     socket.write(OK);
     const trickle = setInterval(() => socket.write(" "), 10);
     socket.on("close", () => clearInterval(trickle));
   }, 200);
-  expect(`${answer}`).toContain("it did not end within 0.2 s");
+  expect(`${answer}`).toContain("it was not complete within 0.2 s");
   expect(performance.now() - began).toBeWithin(190, 2000);
 });
 
-test("an answer without an end is read no further than its limit", async () => {
+test("an endless answer is read up to the limit", async () => {
   let read = 0;
   async function* endless() {
     for (;;) {
@@ -119,12 +123,12 @@ test("an answer without an end is read no further than its limit", async () => {
   expect(read).toBeLessThanOrEqual(101_000);
 });
 
-test("no text of an answer reaches a terminal as it is", async () => {
+test("the texts of an answer reach a terminal without control characters", async () => {
   const evil = "\x1b[2J\x9b31m\u202e";
   const answer = await asked(socket =>
     socket.end(OK + JSON.stringify({ ...STATUS, version: evil, config: evil, problems: [evil], why: evil })),
   );
-  if (answer === "nobody" || answer instanceof Error) throw new Error(`${answer}`);
+  if (answer === "unreachable" || answer instanceof Error) throw new Error(`${answer}`);
   expect(answer.config).toBe(evil);
   expect(statusText(answer).join("")).not.toMatch(/[\p{Cc}\p{Cf}]/u);
 });

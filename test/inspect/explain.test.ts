@@ -51,9 +51,9 @@ test.each([
       rule: "outbound",
       sourcePorts: "1024-2000",
       assuming: [
-        "its source is one of the sourceCIDRs",
+        "its source is in sourceCIDRs",
         "it leaves by eth*",
-        "203.0.113.7 is not an address of the node itself, nor a broadcast address of its networks",
+        "203.0.113.7 is not an address of the node, and not a broadcast address of its networks",
         "no outgoing IPsec policy applies",
       ],
     },
@@ -77,7 +77,7 @@ test.each([
   expect(explain(policy(short, flags), question(text))).toMatchObject(expected as object);
 });
 
-test("what is said of a connection is not assumed", () => {
+test("known properties are not assumed", () => {
   const meant = policy(short, { ...flags, enableIPv6: false });
   const all = question("10.244.1.2 203.0.113.7", { out: "eth0", local: false, protocol: "icmp", port: 7 });
   const said = explain(meant, all);
@@ -88,7 +88,7 @@ test("what is said of a connection is not assumed", () => {
   expect(explain(meant, question("2001:db8::1"))).toMatchObject({ verdict: "keep", rule: "family" });
 });
 
-test("for people", () => {
+test("as text", () => {
   const meant = policy(short, flags);
   expect(explanationText(explain(meant, question("10.1.2.3")), meant, "nftables")).toEqual([
     "10.1.2.3: keeps its address",
@@ -102,8 +102,8 @@ test("for people", () => {
     "10.244.1.2 to 203.0.113.7: gets the node's address (masquerade)",
     "  because  203.0.113.7 is not in a non-masquerade CIDR",
     '  rule     "outbound traffic", the last rule of chain IP-MASQ-AGENT, masqueraded in chain outbound',
-    "  ports    its source port is one of 1024-2000",
-    "  if       203.0.113.7 is not an address of the node itself, nor a broadcast address of its networks",
+    "  ports    its source port becomes one of 1024-2000",
+    "  if       203.0.113.7 is not an address of the node, and not a broadcast address of its networks",
     "  if       no outgoing IPsec policy applies",
   ]);
   const rule = (to: string, backend: "nftables" | "iptables") =>
@@ -120,7 +120,7 @@ test("for people", () => {
   );
 });
 
-/** What each backend writes for a policy, as rules that can be followed. */
+/** The rules that each backend writes for a policy, ready to trace. */
 const RENDERED: Readonly<Record<"nftables" | "iptables", (policy: Policy) => TraceableRuleset[]>> = {
   nftables: policy => ruleset(policy).map(traceableRuleset),
   iptables: policy =>
@@ -135,7 +135,7 @@ const RENDERED: Readonly<Record<"nftables" | "iptables", (policy: Policy) => Tra
     }),
 };
 
-/** Every shape that a ruleset may have. */
+/** Policies for every shape of a ruleset. */
 const SHAPES: readonly Short[] = [undefined, ["10.244.0.0/16", "fd00::/8"], ["fd00::/8"]].flatMap(sources =>
   [undefined, ["eth0", "wg*"]].flatMap(interfaces =>
     [undefined, ["10.96.0.0/12", "fd00:96::/32"]].flatMap(masquerade =>
@@ -152,7 +152,7 @@ const SHAPES: readonly Short[] = [undefined, ["10.244.0.0/16", "fd00::/8"], ["fd
 
 const SOURCES = { ip: ["10.244.0.2", "10.244.7.2", "192.0.2.2"], ip6: ["fd00::2", "2001::2"] };
 
-/** Addresses that no node has. */
+/** Destinations that are never an address of a node. */
 const GROUPS = ["224.0.0.251", "255.255.255.255", "ff02::fb"];
 
 const QUESTIONS = [
@@ -171,7 +171,7 @@ const QUESTIONS = [
   ),
 );
 
-/** What a gate looks at that no rule names. */
+/** Conditions that a rule checks before it enters the chain of verdicts. */
 const CONDITIONS: Partial<Record<Explanation["rule"], string>> = {
   local: "local",
   broadcast: "broadcast",
@@ -182,45 +182,49 @@ const CONDITIONS: Partial<Record<Explanation["rule"], string>> = {
 const NAMED =
   /^ {2}rule {5}"([^"]+)"(?: in|, the last rule of) chain (\S+?)(?:, masqueraded in chain (\S+))?$/;
 
-describe.each(["nftables", "iptables"] as const)("the rule and chain that are named are %s' own", backend => {
-  test.each(
-    SHAPES.flatMap(short => [
-      { short, flags: {} },
-      { short, flags: { enableIPv6: true, toPorts: [{ first: 80, last: 90 }], masqChain: "M-OUT" } },
-    ]),
-  )("%j", ({ short, flags }) => {
-    const meant = policy(short, flags);
-    const rendered = RENDERED[backend](meant);
-    for (const asked of QUESTIONS) {
-      const explanation = explain(meant, asked);
-      const [text = ""] = explanationText(explanation, meant, backend).filter(it => it.startsWith("  rule "));
-      const rules = rendered.find(({ family }) => family === asked.destination.family);
-      const fate = rules && trace(rules, asked);
-      const about = `${asked.source?.text} ${asked.destination.text} ${text}`;
-      expect(fate?.verdict ?? "keep", about).toBe(explanation.verdict);
-      const [, why, named = "", outbound = named] = NAMED.exec(text) ?? [];
-      if (why === undefined) {
-        expect(fate?.rule, about).toBeUndefined();
-        const gate = /chain (\S+) (?:excludes|requires)/.exec(text)?.[1];
-        const needed = CONDITIONS[explanation.rule];
-        if (gate === undefined)
-          expect(text).toEndWith("none: ipmasq masquerades no connection of this family");
-        else if (needed === undefined) throw new Error(about);
-        else {
-          const conditions = (rules?.chains.get(gate) ?? [])
-            .filter(({ action }) => action.does === "jump" || action.does === "goto")
-            .map(it => it.conditions.map<string>(({ on }) => on));
-          expect(conditions, about).not.toEqual([]);
-          for (const all of conditions) expect(all, about).toContain(needed);
+describe.each(["nftables", "iptables"] as const)(
+  "explain names the rules and chains that %s writes",
+  backend => {
+    test.each(
+      SHAPES.flatMap(short => [
+        { short, flags: {} },
+        { short, flags: { enableIPv6: true, toPorts: [{ first: 80, last: 90 }], masqChain: "M-OUT" } },
+      ]),
+    )("%j", ({ short, flags }) => {
+      const meant = policy(short, flags);
+      const rendered = RENDERED[backend](meant);
+      for (const asked of QUESTIONS) {
+        const explanation = explain(meant, asked);
+        const [text = ""] = explanationText(explanation, meant, backend).filter(it =>
+          it.startsWith("  rule "),
+        );
+        const rules = rendered.find(({ family }) => family === asked.destination.family);
+        const result = rules && trace(rules, asked);
+        const about = `${asked.source?.text} ${asked.destination.text} ${text}`;
+        expect(result?.verdict ?? "keep", about).toBe(explanation.verdict);
+        const [, why, named = "", outbound = named] = NAMED.exec(text) ?? [];
+        if (why === undefined) {
+          expect(result?.rule, about).toBeUndefined();
+          const check = /chain (\S+) (?:excludes|requires)/.exec(text)?.[1];
+          const needed = CONDITIONS[explanation.rule];
+          if (check === undefined) expect(text).toEndWith("none: ipmasq does not masquerade this family");
+          else if (needed === undefined) throw new Error(about);
+          else {
+            const conditions = (rules?.chains.get(check) ?? [])
+              .filter(({ action }) => action.does === "jump" || action.does === "goto")
+              .map(it => it.conditions.map<string>(({ on }) => on));
+            expect(conditions, about).not.toEqual([]);
+            for (const all of conditions) expect(all, about).toContain(needed);
+          }
+        } else {
+          // With nftables, an earlier check may keep a source away from its rule.
+          if (explanation.rule !== "non-masquerade-source-cidr" || result?.rule)
+            expect(result?.chain, about).toBe(outbound);
+          const all = rules?.chains.get(named) ?? [];
+          const holds = (it: { text: string } | undefined) => it?.text.includes(`"ip-masq-agent: ${why}"`);
+          expect(text.includes("last rule") ? holds(all.at(-1)) : all.some(holds), about).toBe(true);
         }
-      } else {
-        // In nftables a gate may have kept a spared source away from its rule.
-        if (explanation.rule !== "non-masquerade-source-cidr" || fate?.rule)
-          expect(fate?.chain, about).toBe(outbound);
-        const all = rules?.chains.get(named) ?? [];
-        const holds = (it: { text: string } | undefined) => it?.text.includes(`"ip-masq-agent: ${why}"`);
-        expect(text.includes("last rule") ? holds(all.at(-1)) : all.some(holds), about).toBe(true);
       }
-    }
-  });
-});
+    });
+  },
+);

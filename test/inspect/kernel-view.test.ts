@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { besideKernel } from "../../src/inspect/kernel-view.ts";
+import { checkedAgainst } from "../../src/inspect/kernel-view.ts";
 import { policyStatus, type Status } from "../../src/inspect/status.ts";
 import { policy } from "../policies.ts";
 
@@ -25,27 +25,27 @@ const iptables = ["10.96.0.0/12", "169.254.0.0/16", "10.0.0.0/8", "192.0.2.1"].m
 test.each([
   ["a set", nftables],
   ["a chain", iptables],
-])("a kernel that holds every effective CIDR in %s agrees", (_where, held) => {
-  expect(besideKernel(status, { held })).toEqual({ ...status, kernel: "holds all CIDRs of the agent" });
+])("a kernel with every effective CIDR in %s agrees", (_where, actual) => {
+  expect(checkedAgainst({ actual }, status)).toEqual({ ...status, kernel: "has all CIDRs of the agent" });
 });
 
 test.each([
-  ["nothing", [], "the kernel holds no rules of ipmasq"],
+  ["nothing", [], "the kernel has no rules of ipmasq"],
   ["one less", nftables.slice(0, 3), "the kernel's rules lack 192.0.2.1/32"],
   ["a longer address", [...nftables.slice(0, 3), "192.0.2.10/32"], "the kernel's rules lack 192.0.2.1/32"],
   ["another policy", ["10.0.0.0/8"], "the kernel's rules lack 10.96.0.0/12 and 2 more CIDRs"],
-])("an agent that says in sync is not believed beside a kernel with %s", (_what, held, kernel) => {
-  expect(besideKernel(status, { held })).toMatchObject({
+])("an agent that reports in sync is not believed if the kernel has %s", (_what, actual, kernel) => {
+  expect(checkedAgainst({ actual }, status)).toMatchObject({
     inSync: false,
-    why: `the agent says in sync, but ${kernel}`,
+    why: `the agent reports in sync, but ${kernel}`,
     kernel,
   });
   const failed = { ...status, inSync: false, why: "no nft" };
-  expect(besideKernel(failed, { held })).toEqual({ ...failed, kernel });
+  expect(checkedAgainst({ actual }, failed)).toEqual({ ...failed, kernel });
 });
 
-test("a kernel that may not be read is said to be so, and the agent's word stands", () => {
-  expect(besideKernel(status, { unreadable: "nft: not permitted" })).toEqual({
+test("if the kernel cannot be read, the status says so and the agent's report stands", () => {
+  expect(checkedAgainst({ unreadable: "nft: not permitted" }, status)).toEqual({
     ...status,
     kernel: "not read: nft: not permitted",
   });

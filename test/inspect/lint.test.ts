@@ -17,38 +17,38 @@ test.each<[string, string[]]>([
   [
     "nonMasqueradeCIDRs: [192.0.2.0/24, fd00:1::/32]",
     [
-      "1:22: warning: nonMasqueradeCIDRs: the list holds no private range, so Pods reach one another with the node's address; add the CIDRs of Pods, Services and nodes, or write [] if that is meant [no-private-range]",
+      "1:22: warning: nonMasqueradeCIDRs: the list has no private range, so traffic between Pods gets the node's address; add the CIDRs of Pods, Services and nodes, or write [] if this is intended [no-private-range]",
     ],
   ],
   [
     "nonMasqueradeCIDRs: [192.0.2.0/24]",
     [
-      "1:22: warning: nonMasqueradeCIDRs: the list holds no private range, so Pods reach one another with the node's address; add the CIDRs of Pods, Services and nodes, or write [] if that is meant [no-private-range]",
+      "1:22: warning: nonMasqueradeCIDRs: the list has no private range, so traffic between Pods gets the node's address; add the CIDRs of Pods, Services and nodes, or write [] if this is intended [no-private-range]",
     ],
   ],
   [
     "nonMasqueradeCIDRs:\n  - 128.0.0.0/1\n  - 0.0.0.0/1\n",
     [
-      "2:5: warning: nonMasqueradeCIDRs: the list holds all of 0.0.0.0/0, so none of it is ever masqueraded but masqueradeCIDRs; name what is inside of your network only [everything-kept]",
+      "2:5: warning: nonMasqueradeCIDRs: the list covers all of 0.0.0.0/0, so only masqueradeCIDRs are masqueraded; list only CIDRs inside your network [everything-kept]",
     ],
   ],
   [
     "nonMasqueradeCIDRs: [10.0.0.0/8, 169.254.169.254/32]",
     [
-      "1:34: warning: nonMasqueradeCIDRs: 169.254.169.254/32 adds nothing: 169.254.0.0/16 is not masqueraded anyway; leave it out [redundant-link-local]",
+      "1:34: warning: nonMasqueradeCIDRs: 169.254.169.254/32 has no effect: 169.254.0.0/16 is never masqueraded by default; remove it [redundant-link-local]",
     ],
   ],
   ["nonMasqueradeCIDRs: [10.0.0.0/8, 169.254.0.0/16]\nmasqLinkLocal: true", []],
   [
     "masqueradeCIDRs: [192.168.7.0/24, 203.0.113.0/24]",
     [
-      "1:35: warning: masqueradeCIDRs: 203.0.113.0/24 is in no non-masquerade CIDR, so it is masqueraded anyway; leave it out, or look for a typo [exception-without-effect]",
+      "1:35: warning: masqueradeCIDRs: 203.0.113.0/24 has no effect: it is not inside a non-masquerade CIDR; remove it, or look for a typo [exception-without-effect]",
     ],
   ],
   [
     "resyncInterval: 5s",
     [
-      "1:17: warning: resyncInterval: every 5s is often: changes are seen at once without it; write at least 10s [frequent-resync]",
+      "1:17: warning: resyncInterval: 5s is short: changes are applied at once without it; write at least 10s [frequent-resync]",
     ],
   ],
 ])("%s", async (text, expected) => {

@@ -50,13 +50,13 @@ ${none} 00 ${none} 00 ${none} ffffffff 00000001 00000000 00200200       lo
   ]);
 });
 
-test("an address is local if the kernel takes it for its own", async () => {
+test("an address is local if the kernel has a local route to it", async () => {
   await ip("link add odd0 type veth peer name odd1");
   await ip("address add 198.51.100.9/24 dev odd0");
   await ip("link set odd0 up"); // without a carrier: its peer is down
   await ip("route add local 203.0.113.0/24 dev lo");
   await ip("address add fd00:9::1/128 dev lo");
-  // The kernel makes routes of IPv6 addresses a moment later.
+  // The kernel adds routes of IPv6 addresses a moment later.
   while (!(await ip("-6 route show table local")).stdout.includes("fd00:9::1 "));
   const { isLocal, isBroadcast } = await readAddressTypes();
   const local = ["198.51.100.9", "203.0.113.77", "127.1.2.3", "FD00:9:0::1", "::1"];

@@ -58,7 +58,7 @@ test("zones and unknown networks", () => {
   ]);
 });
 
-test("the networks of Pods' bridges are found in either spelling", () => {
+test("the networks of Pod bridges are found in any spelling", () => {
   expect(podProblems(policy({}, { enableIPv6: true }), INTERFACES).map(it => it.split(" looks")[0])).toEqual([
     "100.64.1.0/24 on cni0",
     "2001:db8::/64 on cni0",

@@ -22,7 +22,7 @@ const QUIET = node({
 });
 
 const NOTE = (what: string) =>
-  `sourceCIDRs is not set, so connections of the node itself are masqueraded too: ${what} may get other source ports or addresses; set sourceCIDRs to the CIDRs of Pods or clients`;
+  `sourceCIDRs is not set, so connections of the node itself are masqueraded as well: ${what} may get other source ports or addresses; set sourceCIDRs to the CIDRs of Pods or clients`;
 
 test.each([
   ["WireGuard (wg0)", node({ "/sys/class/net/wg0/uevent": "DEVTYPE=wireguard\nINTERFACE=wg0\n" })],
@@ -55,12 +55,12 @@ test.each([
   expect(await ownServicesNote(policy(), files)).toBe(NOTE(what));
 });
 
-test("nothing without such services, nor where sources are restricted", async () => {
+test("no note without such services, or if sources are restricted", async () => {
   expect(await ownServicesNote(policy(), QUIET)).toBeUndefined();
   const wireGuard = node({ "/sys/class/net/wg0/uevent": "DEVTYPE=wireguard\n" });
   expect(await ownServicesNote(policy({ sources: ["10.244.0.0/16"] }), wireGuard)).toBeUndefined();
 });
 
-test("what cannot be read is not there", async () => {
+test("unreadable files count as missing", async () => {
   expect(await ownServicesNote(policy(), node({}))).toBeUndefined();
 });

@@ -34,7 +34,7 @@ const common: Status = {
   problems: [],
 };
 
-test("of each CIDR what was counted, or what covers it", () => {
+test("each CIDR has its counts, or the CIDR that covers it", () => {
   expect(policyStatus(meant, counters)).toEqual({
     policy: {
       chain: "IP-MASQ-AGENT",
@@ -58,10 +58,10 @@ function at(line: number) {
   return { file: "/config", line, column: 5 };
 }
 
-test("for people, on one screen", () => {
+test("as text, on one screen", () => {
   expect(statusText(common).join("\n")).toBe(`in sync since 2026-01-02 03:04:05 UTC
 
-asked         the agent, version 1.2.3
+reported by   the agent, version 1.2.3
 backend       nftables, by nft: --backend=nftables
 config        /config
 chain         IP-MASQ-AGENT
@@ -69,7 +69,7 @@ source ports  1024-2000
 random ports  yes
 sources       only 10.244.0.0/16
 interfaces    only eth*
-conntrack     5 of 10 connections (50 %); 7 found no place
+conntrack     5 of 10 connections (50 %); 7 dropped
 
 CIDR            VERDICT        CONNECTIONS  BYTES  FROM
 10.96.0.0/12    masquerade               1     60  /config:2
@@ -79,7 +79,7 @@ CIDR            VERDICT        CONNECTIONS  BYTES  FROM
 all other IPv4  masquerade               3    180`);
 });
 
-test("what is wrong comes first, and last", () => {
+test("the reason is in the first line, problems are in the last ones", () => {
   const { policy: _, backend: __, ...rest } = common;
   const lines = statusText({
     ...rest,
@@ -90,7 +90,7 @@ test("what is wrong comes first, and last", () => {
     problems: ["a", "b"],
   });
   expect(lines[0]).toBe("NOT in sync since 2026-01-02 03:04:05 UTC: no nft");
-  expect(lines).toContain("backend    none");
+  expect(lines).toContain("backend      none");
   expect(lines.slice(-3)).toEqual(["problems", "  a", "  b"]);
 });
 
@@ -109,7 +109,7 @@ test("notes come before problems", () => {
   ]);
 });
 
-test("conflicts, with what to do; those that are harmless are only named", () => {
+test("conflicts have their effect and remedy, harmless ones only their owner", () => {
   const rule: Conflict = {
     owner: "flannel",
     tool: "iptables-nft",
@@ -159,7 +159,7 @@ test("conflicts, with what to do; those that are harmless are only named", () =>
   ]);
 });
 
-test("a long list ends somewhere", () => {
+test("a long list is cut", () => {
   const many = policy({ keep: Array.from({ length: 1000 }, (_, i) => `10.${i >> 8}.${i & 255}.0/24`) });
   const lines = statusText({ ...common, ...policyStatus(many, []) });
   expect(lines.length).toBeLessThan(60);

@@ -3,12 +3,12 @@ import { unified } from "../../src/inspect/unified.ts";
 
 const names = ["kernel", "config"] as const;
 
-test("nothing of what is the same", () => {
+test("the diff of equal texts is empty", () => {
   expect(unified(names, [], [])).toBe("");
   expect(unified(names, ["a", "b"], ["a", "b"])).toBe("");
 });
 
-test("three lines around what differs", () => {
+test("three lines of context", () => {
   const lines = ["1", "2", "3", "4", "5", "6", "7", "8", "9"];
   expect(unified(names, lines, lines.with(4, "five"))).toBe(`--- kernel
 +++ config
@@ -24,11 +24,11 @@ test("three lines around what differs", () => {
 `);
 });
 
-test("all of what comes new", () => {
+test("a new text is added whole", () => {
   expect(unified(names, [], ["a"])).toBe("--- kernel\n+++ config\n@@ -0,0 +1,1 @@\n+a\n");
 });
 
-test("texts of 100,000 lines that have nothing in common are not compared for long", () => {
+test("texts of 100,000 different lines are compared in little time", () => {
   const before = Array.from({ length: 100_000 }, (_, i) => `old ${i}`);
   const after = Array.from({ length: 100_000 }, (_, i) => `new ${i}`);
   const lines = unified(names, before, after).split("\n");

@@ -9,7 +9,7 @@ import type { Policy } from "../../src/policy/policy.ts";
 import { boundaries, interfaceName, type Wanted, wanted } from "../arbitraries.ts";
 import { policy, type Short } from "../policies.ts";
 
-const DEFAULTS = "any but 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16";
+const DEFAULTS = "all except 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16";
 
 test.each<[string, Short, Short, string]>([
   ["nothing", { keep: ["10.0.0.0/8"] }, { keep: ["10.0.0.0/8"] }, "The same connections are masqueraded."],
@@ -79,7 +79,7 @@ IPv4 connections that were masqueraded and will be kept:
     { sources: ["10.244.0.0/16"], spared: ["10.244.128.0/17"] },
     `IPv4 connections that were masqueraded and will be kept:
   to    ${DEFAULTS}
-  from  any but 10.244.0.0/17`,
+  from  all except 10.244.0.0/17`,
   ],
   [
     "interfaces",
@@ -98,14 +98,14 @@ IPv4 connections that were masqueraded and will be kept:
     { interfaces: ["eth*", "wg0"] },
     `IPv4 connections that were masqueraded and will be kept:
   to    ${DEFAULTS}
-  by    * but eth*, wg0`,
+  by    * except eth*, wg0`,
   ],
   [
     "everything at once",
     { keep: [], sources: ["10.1.0.0/16"], interfaces: ["eth*"], masqLinkLocal: true },
     { keep: ["10.0.0.0/8"], sources: ["10.1.1.0/24"], interfaces: ["eth0", "wg0"], masqLinkLocal: true },
     `IPv4 connections that were kept and will be masqueraded:
-  to    any but 10.0.0.0/8
+  to    all except 10.0.0.0/8
   from  10.1.1.0/24
   by    wg0
 IPv4 connections that were masqueraded and will be kept:
@@ -113,7 +113,7 @@ IPv4 connections that were masqueraded and will be kept:
   from  10.1.0.0/16
   by    eth*
 IPv4 connections that were masqueraded and will be kept:
-  to    any but 10.0.0.0/8
+  to    all except 10.0.0.0/8
   from  10.1.0.0/24
         10.1.2.0/23
         10.1.4.0/22
@@ -124,9 +124,9 @@ IPv4 connections that were masqueraded and will be kept:
         10.1.128.0/17
   by    eth*
 IPv4 connections that were masqueraded and will be kept:
-  to    any but 10.0.0.0/8
+  to    all except 10.0.0.0/8
   from  10.1.1.0/24
-  by    eth* but eth0`,
+  by    eth* except eth0`,
   ],
 ])("%s", (_name, before, after, expected) => {
   const [old, now] = [policy(before), policy(after)];
@@ -134,7 +134,7 @@ IPv4 connections that were masqueraded and will be kept:
   expect(lines.join("\n")).toBe(expected);
 });
 
-test("IPv6 that is enabled", () => {
+test("enabling IPv6", () => {
   const text = verdictDiffText(
     verdictDiff(policy(), policy({ sources: ["fd00::/8"] }, { enableIPv6: true })),
     [],
@@ -142,9 +142,9 @@ test("IPv6 that is enabled", () => {
   expect(text).toEqual(
     [
       "IPv4 connections that were masqueraded and will be kept:",
-      `  to    ${DEFAULTS.replaceAll(", ", "\n                ")}`,
+      `  to    ${DEFAULTS.replaceAll(", ", "\n                   ")}`,
       "IPv6 connections that were kept and will be masqueraded:",
-      "  to    any but fe80::/10",
+      "  to    all except fe80::/10",
       "  from  fd00::/8",
     ].flatMap(line => line.split("\n")),
   );
@@ -157,23 +157,20 @@ test.each<[string[], string[], string[]]>([
   [[], ["224.0.0.0/3"], ["to    240.0.0.0/4"]],
   [[], ["0.0.0.0/0"], ["to    any address"]],
   [["0.0.0.0/1", "192.0.0.0/2"], ["0.0.0.0/0"], ["to    128.0.0.0/2"]],
-  [["10.0.0.0/8", "224.0.0.0/3"], ["0.0.0.0/0"], ["to    any but 10.0.0.0/8", "240.0.0.0/4"]],
-])(
-  "%j, then %j: blocks with multicast and broadcast in them are as the config has them",
-  (before, after, to) => {
-    const meant = (keep: string[]) => policy({ keep, masqLinkLocal: true });
-    const text = verdictDiffText(verdictDiff(meant(before), meant(after)), []);
-    expect(text.slice(1).map(line => line.trim())).toEqual(to);
-  },
-);
+  [["10.0.0.0/8", "224.0.0.0/3"], ["0.0.0.0/0"], ["to    all except 10.0.0.0/8", "240.0.0.0/4"]],
+])("%j, then %j: CIDRs with multicast and broadcast are printed as in the config", (before, after, to) => {
+  const meant = (keep: string[]) => policy({ keep, masqLinkLocal: true });
+  const text = verdictDiffText(verdictDiff(meant(before), meant(after)), []);
+  expect(text.slice(1).map(line => line.trim())).toEqual(to);
+});
 
-test("multicast and broadcast, which are kept by every policy", () => {
+test("multicast and broadcast, which every policy keeps", () => {
   const all = ["10.0.0.0/8", "224.0.0.0/24", "255.255.255.255/32", "ff02::/16"];
   const flags = { enableIPv6: true };
   expect(verdictDiff(policy({ keep: ["10.0.0.0/8"] }, flags), policy({ keep: all }, flags))).toEqual([]);
 });
 
-test("long lists that did not change are cut, what changed is not", () => {
+test("only lists that did not change are cut", () => {
   const many = Array.from({ length: 20 }, (_, i) => `10.${2 * i}.0.0/16`);
   const text = verdictDiffText(
     verdictDiff(policy({ keep: [], sources: many }), policy({ keep: many, sources: many })),
@@ -183,7 +180,7 @@ test("long lists that did not change are cut, what changed is not", () => {
   expect(text.at(-1)).toEndWith(" 10.14.0.0/16 and 12 more");
 });
 
-test("what does not change who is masqueraded is named apart", () => {
+test("settings that change no verdict are listed separately", () => {
   const after = policy({}, { masqChain: "M", randomFully: false, toPorts: [{ first: 1024, last: 2000 }] });
   const lines = verdictDiffText(verdictDiff(policy(), after), settingChanges(policy(), after));
   expect(lines).toEqual([
@@ -195,7 +192,7 @@ test("what does not change who is masqueraded is named apart", () => {
   expect(settingChanges(policy(), policy({ keep: [] }))).toEqual([]);
 });
 
-/** Names at which sets of interfaces may differ. */
+/** Names that tell sets of interfaces apart. */
 function probes(names: readonly string[]): string[] {
   return [...new Set(names.flatMap(it => [it.replace(/\*$/, ""), it.replace(/\*$/, "~")])), "~"];
 }
@@ -226,7 +223,7 @@ function address(text: string): Address {
   return parsed;
 }
 
-/** Addresses on both sides of every boundary that the policies have in one of their lists. */
+/** Addresses on both sides of every boundary in a list of the policies. */
 function near(policies: readonly Policy[], of: "to" | "from"): Address[] {
   const lists = policies.flatMap(({ families }) =>
     families.flatMap(it =>
@@ -238,7 +235,7 @@ function near(policies: readonly Policy[], of: "to" | "from"): Address[] {
   return [...new Map([...all, ...others].map(it => [it.text, it])).values()];
 }
 
-/** Tells of a connection whether it is among those of the change. */
+/** Returns a test for connections of a change. */
 function membership(
   change: VerdictChange,
 ): (connection: Required<Pick<Connection, "destination" | "source" | "out">>) => boolean {
@@ -250,7 +247,7 @@ function membership(
     change.by.some(it => isInterfaceIn(it, out));
 }
 
-/** Pairs of policies of which many differ in one key only. */
+/** Pairs of policies. Many differ in one key only. */
 function pairs(): fc.Arbitrary<readonly [Policy, Policy]> {
   const any = wanted({ sources: [], interfaces: fc.constantFrom("eth0", "eth1", "eth*", "e*", "wg0") });
   const built = ({ short, flags }: Wanted) => policy(short, flags);
@@ -266,7 +263,7 @@ function pairs(): fc.Arbitrary<readonly [Policy, Policy]> {
 
 const KEYS = ["keep", "masquerade", "sources", "spared", "interfaces", "masqLinkLocal"] as const;
 
-test("the verdict of a connection changes just where it is said, for any two policies", () => {
+test("for any two policies, the diff has exactly the connections whose verdict changes", () => {
   let told = 0;
   const property = fc.property(pairs(), fc.nat(), ([before, after], draw) => {
     const said = verdictDiff(before, after).map(change => ({ ...change, holds: membership(change) }));

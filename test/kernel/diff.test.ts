@@ -171,10 +171,10 @@ IPv4 connections that were masqueraded and will be kept:
     expect(exitCode).toBe(1);
     expect(stdout).toEndWith(`
 IPv4 connections that were kept and will be masqueraded:
-  to    any but 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16
+  to    all except 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16
   by    eth1
 IPv4 connections that were masqueraded and will be kept:
-  to    any but 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16
+  to    all except 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16
   by    eth0
 `);
   }

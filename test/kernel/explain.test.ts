@@ -40,24 +40,21 @@ test.each(WRITERS)(
     await prepare(lab);
     expect((await explain("203.0.113.7")).slice(0, 3)).toEqual([
       "203.0.113.7: keeps its address",
-      "  because  no rule of ours in the kernel decides it",
+      "  because  no rule of ipmasq in the kernel matches it",
       "  config   DIFFERS: gets the node's address (masquerade); 203.0.113.7 is not in a non-masquerade CIDR",
     ]);
     await lab.node.output([BINARY, "run", "--once", ...flags]);
     const kept = await explain("10.244.1.2", "10.1.2.3");
     expect(kept[0]).toBe("10.244.1.2 to 10.1.2.3: keeps its address");
     expect(kept[1]).toMatch(/^ {2}because {2}.*(@non-masquerade-a return|-d 10.0.0.0\/8 .*-j RETURN)/);
-    expect(kept.slice(2, 4)).toEqual([
-      "  in       chain IP-MASQ-AGENT, which found it in 10.0.0.0/8",
-      "  config   says the same",
-    ]);
+    expect(kept.slice(2, 4)).toEqual(["  in       chain IP-MASQ-AGENT, by 10.0.0.0/8", "  config   agrees"]);
     await lab.node.output(command.split(" "));
     expect(await explain("203.0.113.7")).toEqual([
       "203.0.113.7: keeps its address",
       `  because  ${rule}`,
-      "  in       chain IP-MASQ-AGENT, which found it in 203.0.113.0/24",
+      "  in       chain IP-MASQ-AGENT, by 203.0.113.0/24",
       "  config   DIFFERS: gets the node's address (masquerade); 203.0.113.7 is not in a non-masquerade CIDR",
-      "  if       203.0.113.7 is not an address of the node itself, nor a broadcast address of its networks",
+      "  if       203.0.113.7 is not an address of the node, and not a broadcast address of its networks",
       "  if       no outgoing IPsec policy applies",
       "",
     ]);
@@ -73,7 +70,7 @@ test.each(WRITERS)(
       "MASQUERADE",
     ]);
     expect((await explain("10.1.2.3")).slice(-2)).toEqual([
-      "  BUT      unknown: -A POSTROUTING -d 10.0.0.0/8 -j MASQUERADE (iptables-nft, table ip nat, chain POSTROUTING) may catch it; see ipmasq status",
+      "  BUT      unknown: -A POSTROUTING -d 10.0.0.0/8 -j MASQUERADE (iptables-nft, table ip nat, chain POSTROUTING) may catch it; run ipmasq status",
       "",
     ]);
     for (const address of ["198.51.100.2", "2001:DB8:0:0::2"]) {
@@ -84,7 +81,7 @@ test.each(WRITERS)(
       "224.0.0.251: keeps its address",
       expect.stringContaining("multicast is never masqueraded"),
       expect.stringMatching(/^ {2}in {7}chain (postrouting|IP-MASQ-AGENT)/),
-      "  config   says the same",
+      "  config   agrees",
       "",
     ]);
     await lab.node.output("ip address add 192.0.2.1/24 dev eth1".split(" "));
@@ -109,7 +106,7 @@ test("explain --live says what of the kernel cannot be read", async () => {
   const argv = [...nft.environment, BINARY, "explain", "--live", "203.0.113.7"];
   const { exitCode, stdout, stderr } = await lab.node.run(argv);
   expect(exitCode).toBe(0);
-  expect(stdout).toContain("no rule of ours in the kernel decides it");
+  expect(stdout).toContain("no rule of ipmasq in the kernel matches it");
   expect(stderr).toMatch(
     /^ipmasq: rules not read: ip: nft .*crashed.*\nipmasq: rules not read: ip6: nft .*crashed.*\n$/,
   );

@@ -181,7 +181,7 @@ describe("cleanup", () => {
     const [refused, status] = await Promise.all([ipmasq("cleanup"), ipmasq("status", "--listen=")]);
     expect(refused.exitCode).toBe(1);
     expect(refused.stderr).toMatch(/\(pid \d+, which does not answer\)/);
-    expect(status.stdout).toContain("it did not end within 3 s");
+    expect(status.stdout).toContain("it was not complete within 3 s");
     const second = start("none");
     await second.log.until("which does not answer");
     expect(performance.now() - began).toBeLessThan(10_000);

@@ -104,11 +104,11 @@ test("an answer that says in sync is not believed beside a kernel without rules,
   await new Lines(impostor.stdout).until("listening");
   expect(await status()).toMatchObject({
     exitCode: 1,
-    status: { inSync: false, why: "the agent says in sync, but the kernel holds no rules of ipmasq" },
+    status: { inSync: false, why: "the agent reports in sync, but the kernel has no rules of ipmasq" },
   });
   const { stdout } = await lab.node.run([BINARY, "status"]);
   expect(stdout).toStartWith(
-    "NOT in sync: the agent says in sync, but the kernel holds no rules of ipmasq\n",
+    "NOT in sync: the agent reports in sync, but the kernel has no rules of ipmasq\n",
   );
   expect(stdout).toContain("problems\n  \\u{1b}[2J\n");
   impostor.kill();
@@ -146,7 +146,7 @@ test("rules are looked for in the chain that the flags name, whatever else is in
   const server = lab.node.spawn(["bun", "-e", OTHER_SERVER, JSON.stringify(claim)], { stdout: "pipe" });
   await new Lines(server.stdout).until("listening");
   expect((await status("--masq-chain=OURS")).status).toMatchObject({
-    kernel: "holds all CIDRs of the agent",
+    kernel: "has all CIDRs of the agent",
   });
   server.kill();
   await server.exited;
@@ -173,7 +173,7 @@ test("Pods whose CIDR is not in the list are among the problems", async () => {
   );
   const { problems } = (await status()).status;
   expect(problems).toEqual([
-    "100.64.7.0/24 on cni0 looks like the Pods of this node, and connections to them are masqueraded; add their CIDR to nonMasqueradeCIDRs",
+    "100.64.7.0/24 on cni0 looks like a Pod network of this node, but connections to it are masqueraded; add the Pod CIDR to nonMasqueradeCIDRs",
     ...CAUTION,
   ]);
   await batch(["link delete cni0"], "-n", "node");
