@@ -3,9 +3,9 @@ import { RunningAgent } from "../../lab/agent.ts";
 import { Lab } from "../../lab/lab.ts";
 import { WRITERS } from "../../lab/writers.ts";
 
-/** Of each writer. `npm run test:faults` takes five minutes of each. */
+/** Duration per writer. `npm run test:faults` sets five minutes. */
 const SECONDS = Number(process.env.CONTESTED_SECONDS ?? 6);
-/** The bound that is promised, in milliseconds. */
+/** The longest interval between repairs, in milliseconds. */
 const MOST_APART = 2000;
 
 let lab: Lab;
@@ -14,7 +14,7 @@ beforeEach(async () => {
 });
 afterEach(() => lab.close());
 
-/** Each prints what it flushes, and leaves other programs hardly any time in between. */
+/** Commands that print the rules and flush them, almost without a gap in between. */
 const LIST_AND_FLUSH: Readonly<Record<string, string>> = {
   nftables: "printf 'list ruleset\\nflush ruleset\\n' | nft -i",
   "iptables-nft": "printf 'list ruleset\\nflush ruleset\\n' | nft -i",
@@ -22,7 +22,7 @@ const LIST_AND_FLUSH: Readonly<Record<string, string>> = {
     "flock /run/xtables.lock sh -c 'export XTABLES_LOCKFILE=/run/other.lock; iptables-legacy -t nat -S; iptables-legacy -t nat -F'",
 };
 
-/** Flushes everything ten times a second, and says each time whether it found rules of ours. */
+/** Flushes all rules ten times a second, and prints each time whether ipmasq's rules existed. */
 const flush = (writer: string) => `
 while sleep 0.1; do
   case $(${LIST_AND_FLUSH[writer]} 2>/dev/null) in *masquerade*|*MASQUERADE*) echo found;; *) echo none;; esac
@@ -30,7 +30,7 @@ done`;
 
 const writers = process.env.CONTESTED_SECONDS ? WRITERS : WRITERS.slice(0, 1);
 test.each(writers)(
-  "rules that another program flushes ten times a second are back after two seconds each time: $name",
+  "rules that another program flushes ten times a second are back within two seconds each time: $name",
   async ({ name, flags, prepare }) => {
     await prepare(lab);
     const agent = await RunningAgent.started(lab.node, ["--config=/run/none", ...flags]);
@@ -49,7 +49,7 @@ test.each(writers)(
     const longest = gaps.longest();
     process.stderr.write(`${gaps.found} repairs in ${SECONDS} s, at most ${longest} ms apart\n`);
     expect(longest).toBeLessThanOrEqual(MOST_APART);
-    expect(gaps.found).toBeWithin(SECONDS / 3, 2 * SECONDS); // no more often than needed
+    expect(gaps.found).toBeWithin(SECONDS / 3, 2 * SECONDS); // not more often than needed
     expect(await agent.end()).toBe(0);
     const later = (await agent.log.all()).filter(line => /WARN|ERROR/.test(line));
     expect(later).toEqual([]);
@@ -57,10 +57,10 @@ test.each(writers)(
   1000 * SECONDS + 60_000,
 );
 
-/** A flush ends within this time, in milliseconds; what it takes longer it waited for the processor, as the agent did. */
+/** The duration of a flush, in milliseconds. Longer ones waited for the CPU, as the agent did, and count as this. */
 const ROUND_MS = 200;
 
-/** How long the rules were away, in rounds of the flusher. */
+/** How long the rules were missing, in rounds of the flusher. */
 class Gaps {
   found = 0;
   #last = performance.now();

@@ -14,28 +14,28 @@ import { HttpClients, KINDS } from "../http-clients.ts";
 import { CrashingNft } from "./crashing-nft.ts";
 import { FOREIGN, STATES } from "./neighbours.ts";
 
-/** For all writers together. `npm run test:faults` sets 600. */
+/** Duration for all writers together. `npm run test:faults` sets 600. */
 const SECONDS = Number(process.env.FAULTS_SECONDS ?? 20);
-/** The same seed draws the same faults, though the kernel's answers may come in another order. */
+/** The same seed produces the same faults, but the kernel's answers can arrive in another order. */
 const SEED = Number(process.env.FAULTS_SEED ?? Math.floor(Math.random() * 2 ** 31));
 
 const KEPT = "10.1.2.3";
 const OUTBOUND = "203.0.113.7";
 
-/** A file system of its own in the empty /run of lab/isolate, which can be filled. */
+/** A file system in the empty /run of lab/isolate, which a fault fills. */
 const DISK = "/run/faults";
-/** Of its own, so that only the config hangs. */
+/** A separate directory, so that only the config hangs. */
 const FOLDER = `${DISK}/config`;
 const CONFIG = `${FOLDER}/ip-masq-agent`;
 const PORT = 9469;
-/** An agent is stuck for up to 15 s by an nft that hangs, so that is drawn once in so many milliseconds. */
+/** The minimum interval between hangs of nft; each blocks the agent for up to 15 s. */
 const HANG_EVERY_MS = 40_000;
-/** How long is waited now and then until our rules are right again, in milliseconds. */
+/** How long the test sometimes waits for correct rules, in milliseconds. */
 const HEALING_MS = 1500;
-/** A call of an nft that hung may have to be given up first. */
+/** The final wait, in milliseconds. A call of nft that hangs can delay the repair. */
 const RECOVERY_MS = 25_000;
 
-/** All keep KEPT, none keeps OUTBOUND, and each keeps one address that no other one does. */
+/** Valid configs. All keep KEPT, none keeps OUTBOUND, and each keeps one address that the others do not. */
 const GOOD = [
   { only: "192.0.2.1", text: "nonMasqueradeCIDRs: [10.0.0.0/8, 192.0.2.0/24]\n" },
   { only: "198.18.0.1", text: "nonMasqueradeCIDRs: [198.18.0.0/15, 10.1.0.0/16, 172.16.0.0/12]\n" },
@@ -48,13 +48,13 @@ const WRONG = [
   "\u0000",
 ];
 
-/** It chooses what works; the others are bound to one backend. */
+/** The agent chooses a backend that works; the other writers select one by flag. */
 const AUTO: Writer = { name: "auto", flags: [], prepare: async () => {} };
 
 const trixie = await debianTools("trixie");
 
 let lab: Lab;
-/** In the only folder where the agent finds programs. */
+/** The nft in the agent's PATH, which has only this folder. */
 let nft: CrashingNft;
 const gone = () => `${nft.folder}-gone`;
 beforeEach(async () => {
@@ -68,7 +68,7 @@ beforeEach(async () => {
       for (const variant of ["", "-nft", "-legacy"]) await provide(`${family}${variant}${suffix}`);
     }
   }
-  await provide("sleep"); // for an nft that hangs
+  await provide("sleep"); // used by an nft that hangs
 });
 afterEach(async () => {
   await lab.close();
@@ -81,7 +81,7 @@ async function provide(program: string): Promise<void> {
 }
 
 test.each([...WRITERS, AUTO].map((writer, i) => [writer.name, writer, SEED + i] as const))(
-  `random faults (seed ${SEED}) end in sync, without a wrong verdict of ours: %s`,
+  `random faults (seed ${SEED}) end in sync, without a wrong verdict by ipmasq: %s`,
   async (_name, writer, seed) => {
     const seconds = SECONDS / 4;
     const world = await World.create(writer);
@@ -94,8 +94,8 @@ test.each([...WRITERS, AUTO].map((writer, i) => [writer.name, writer, SEED + i] 
       if (performance.now() > end) break;
       await FAULTS[name]?.(world, pause);
       await Bun.sleep(pause);
-      // In between all programs work, and there is time to heal: what is exposed all the time proves nothing.
-      if (pause % 5 === 0) await world.mend();
+      // Sometimes all programs work again and the agent has time to repair: constant exposure would prove nothing.
+      if (pause % 5 === 0) await world.endFaults();
       await world.look(pause % 5 < 2 ? HEALING_MS : 0);
     }
     await world.recover();
@@ -105,7 +105,7 @@ test.each([...WRITERS, AUTO].map((writer, i) => [writer.name, writer, SEED + i] 
   1000 * SECONDS + 60_000,
 );
 
-/** What goes wrong. Each is over when it returns, but for what `recover` mends. */
+/** The faults. Each ends when it returns, except what `recover` repairs. */
 const FAULTS: Readonly<Record<string, (world: World, random: number) => Promise<void>>> = {
   "change config": (world, random) => world.save(GOOD[random % GOOD.length]?.text ?? ""),
   "change config again": (world, random) => world.save(GOOD[(random + 1) % GOOD.length]?.text ?? ""),
@@ -179,19 +179,19 @@ const FAULTS: Readonly<Record<string, (world: World, random: number) => Promise<
   },
 };
 
-/** An agent, whoever is against it, and connections whose verdict never changes. */
+/** An agent, the programs that disturb it, and connections whose verdict never changes. */
 class World {
   readonly counts: Record<string, number> = {};
   agent: Bun.Subprocess;
-  /** A signal before that may come before the agent can know of it, and then ends it. */
+  /** When the agent handles signals. An earlier signal can kill it. */
   up = 0;
-  /** Wrong verdicts up to the last time that our rules were right again after somebody had changed them. */
+  /** Wrong verdicts until the rules were last seen correct after another program had changed them. */
   #excused = 0;
-  /** Whether somebody changed our rules, and they were not seen right since. */
+  /** Whether another program changed the rules and they were not seen correct since. */
   #exposed = false;
   /** Whether nft crashes. */
   #broken = false;
-  /** When our rules were last seen right after a change, and for how long no wrong verdict was excused. */
+  /** When the rules were last seen correct after a change, and how long no wrong verdict was excused. */
   #healed = performance.now();
   #watched = 0;
   #nextHang = performance.now();
@@ -228,17 +228,17 @@ class World {
     return lab.node.spawn(command, { stderr: Bun.file(`${DISK}/log`) });
   }
 
-  /** Saves a config as kubelet does, if there is space for it. */
+  /** Saves a config as kubelet does, if the disk has space. */
   async save(config: string): Promise<void> {
     try {
       await save(CONFIG, config);
       this.count("configs saved");
     } catch {
-      this.count("configs not saved for want of space");
+      this.count("configs not saved, disk full");
     }
   }
 
-  /** Writes a config in two pieces, of which the first one masquerades everything. */
+  /** Writes a config in two parts; the first alone masquerades everything. */
   async write(config: string, pause: number): Promise<void> {
     const half = config.indexOf("[");
     const file = await open(CONFIG, "w");
@@ -248,16 +248,16 @@ class World {
       await file.write(config.slice(half));
       this.count("configs written in place");
     } catch {
-      // Half of it stays. An agent that was told nothing of that, as it did not run, would take it for whole.
+      // Half of the config stays. An agent that was not running meanwhile would consider it complete.
       await rm(`${DISK}/filling`, { force: true });
       await save(CONFIG, config);
-      this.count("configs cut off for want of space");
+      this.count("configs truncated, disk full");
     } finally {
       await file.close();
     }
   }
 
-  /** Has the file system of the config hang for some milliseconds, and our rules flushed meanwhile. */
+  /** Makes the config's file system hang for some milliseconds, and flushes the rules meanwhile. */
   async hang(milliseconds: number): Promise<void> {
     if (HangingFileSystem.missing) return;
     const hanging = await HangingFileSystem.mount(FOLDER);
@@ -267,7 +267,7 @@ class World {
     this.count("times that the config hung");
   }
 
-  /** Changes our rules. What verdicts are given until they are right again is not our fault. */
+  /** Changes the agent's rules. Wrong verdicts are excused until the rules are correct again. */
   async tamper(...commands: string[][]): Promise<void> {
     if (!this.#exposed) {
       await this.#nothingWrong();
@@ -276,23 +276,23 @@ class World {
     this.#exposed = true;
     for (const command of commands) await lab.node.run(command);
     await this.writer.prepare(lab);
-    this.count("times that our rules were changed");
+    this.count("times that the rules were changed");
   }
 
-  /** Changes our rules, if the agent has an nft that can bring them in order again. */
+  /** Changes the agent's rules if its nft can repair them. */
   async tamperIfRepairable(...commands: string[][]): Promise<void> {
     if (this.#broken || !existsSync(nft.folder)) return;
     await this.tamper(...commands);
   }
 
-  /** Has nft crash from now on, or work again. */
+  /** Makes nft crash from now on, or work again. */
   async break(mode: "crash" | "crash beside newer"): Promise<void> {
     this.#broken = !this.#broken;
     await nft.become(this.#broken ? mode : "ok");
-    this.count(`times that nft began to ${mode}`);
+    this.count(`times that nft started to ${mode}`);
   }
 
-  /** Has calls of nft that begin within some milliseconds hang. A short run has no time for that. */
+  /** Makes nft hang for some milliseconds. Short runs skip this. */
   async hangNft(milliseconds: number): Promise<void> {
     const now = performance.now();
     const soon = now < this.#nextHang || this.#ends - now < HANG_EVERY_MS / 2;
@@ -304,7 +304,7 @@ class World {
     this.count("times that nft hung");
   }
 
-  /** Restarts the agent; one that chooses its backend has time to move back to nft first, which it tries after 10 s. */
+  /** Restarts the agent. If it chooses its backend, it first gets time to move back to nft, which it tries after 10 s. */
   async restartIfOld(signal: "SIGKILL" | "SIGTERM"): Promise<void> {
     if (this.writer === AUTO && performance.now() < this.up + 30_000) return;
     await this.restart(signal);
@@ -319,8 +319,8 @@ class World {
     this.count(signal);
   }
 
-  /** Has all programs work, and the disk have space. */
-  async mend(): Promise<void> {
+  /** Makes all programs work again and frees the disk. */
+  async endFaults(): Promise<void> {
     await rename(gone(), nft.folder).catch(() => {});
     await nft.become("ok");
     this.#broken = false;
@@ -329,9 +329,9 @@ class World {
   }
 
   /**
-   * Sees whether our rules are right again. The agent must not have ended by itself.
+   * Checks whether the rules are correct again, and that the agent has not ended by itself.
    *
-   * @param patience how long is waited for that, in milliseconds
+   * @param patience how long to wait for correct rules, in milliseconds
    */
   async look(patience = 0): Promise<void> {
     expect(this.agent.exitCode, `exit code, seed ${SEED}`).toBe(null);
@@ -341,19 +341,19 @@ class World {
       if (performance.now() > end) return;
       await Bun.sleep(20);
     }
-    await Bun.sleep(20); // what is on its way arrives
+    await Bun.sleep(20); // until packets in flight arrive
     this.#excused = await this.#wrong();
     this.#exposed = false;
     this.#healed = performance.now();
     this.count("heals seen");
   }
 
-  /** Mends everything that is not the agent's business, and sees that the agent does the rest. */
+  /** Ends all faults and checks that the agent recovers. */
   async recover(): Promise<void> {
-    await this.mend();
+    await this.endFaults();
     const [, good] = GOOD;
     await this.save(good.text);
-    // One that writes in place of nft tries that again after up to five minutes, and others' leftovers are looked for.
+    // A restart, because a fallback retries nft only after up to five minutes, and to remove leftovers.
     await this.restart("SIGTERM");
     const began = performance.now();
     while (!((await right()) && (await owner(good.only)) === "pod")) {
@@ -362,7 +362,7 @@ class World {
     }
     await this.look();
     await Bun.sleep(2000);
-    // An exemption that had no effect when the agent chose its backend may have one for a choice that is made now.
+    // The agent's backend and the one that `diff` would choose now can differ because of an exemption.
     const choices =
       this.writer === AUTO ? [["--backend=nftables"], ["--backend=iptables"]] : [this.writer.flags];
     const diffs = choices.map(flags => lab.node.run([BINARY, "diff", `--config=${CONFIG}`, ...flags]));

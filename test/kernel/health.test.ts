@@ -10,7 +10,7 @@ import { run } from "../../src/system/program.ts";
 import { HttpClients } from "../http-clients.ts";
 import { describeTools } from "./backends-under-test.ts";
 
-/** In the empty /run of lab/isolate, in whose own namespace the agent is at work here. */
+/** lab/isolate mounts an empty /run. The agent runs in the namespace of lab/isolate itself. */
 const CONFIG = "/run/health/ip-masq-agent";
 const TOOLS = "/run/health/tools";
 const ONLY_TOOLS = ["env", `PATH=${TOOLS}`];
@@ -29,9 +29,9 @@ afterEach(async () => {
 });
 
 /**
- * Returns the URL that it serves.
+ * Starts the agent and returns its URL.
  *
- * @param through a command line that runs the one behind it
+ * @param through a command that runs the command after it
  */
 async function start(through: readonly string[] = []): Promise<string> {
   agent = Bun.spawn([...through, BINARY, `--config=${CONFIG}`, "--listen=127.0.0.1:0"], {
@@ -44,12 +44,12 @@ async function start(through: readonly string[] = []): Promise<string> {
   return `http://${/listen=(\S+)/.exec(serving)?.[1]}`;
 }
 
-/** Has the agent find one nft, and nothing else. */
+/** Makes one nft the only program in the agent's PATH. */
 async function provide(nft: string): Promise<void> {
   await save(`${TOOLS}/nft`, `#!/bin/sh\nexec ${nft} "$@"\n`, 0o755);
 }
 
-/** What there is to see of the config and of the kernel. */
+/** The state of config and kernel in the agent's answers. */
 async function state(url: string) {
   const ready = await fetch(`${url}/readyz`);
   const metrics = await (await fetch(`${url}/metrics`)).text();
@@ -66,7 +66,7 @@ async function state(url: string) {
 
 type State = Awaited<ReturnType<typeof state>>;
 
-/** The same once it is as it should become: what is served may be a second old. */
+/** The same, once it has the expected values: responses can be a second old. */
 async function stateWith(url: string, isSo: (now: State) => boolean): Promise<State> {
   let now = await state(url);
   await until(async () => {
@@ -76,7 +76,7 @@ async function stateWith(url: string, isSo: (now: State) => boolean): Promise<St
   return now;
 }
 
-test("readiness, metrics, page and log agree about a config that becomes wrong, and right again", async () => {
+test("readiness, metrics, page and log agree when a config becomes invalid and valid again", async () => {
   await save(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8]\n");
   const url = await start();
   const before = await state(url);
@@ -102,7 +102,7 @@ test("readiness, metrics, page and log agree about a config that becomes wrong, 
   });
 });
 
-test("an agent that never had a good config is alive, but not ready", async () => {
+test("an agent that never had a valid config is alive, but not ready", async () => {
   await save(CONFIG, "cidrLimit: no\n");
   const url = await start();
   expect((await fetch(`${url}/healthz`)).status).toBe(200);
@@ -115,7 +115,7 @@ test("an agent that never had a good config is alive, but not ready", async () =
   expect(await output(["nft", "list", "ruleset"])).toBe("");
 });
 
-test("an agent without anything to write with says so, and begins when there is something", async () => {
+test("an agent without nft and iptables reports it, and starts to work once one is installed", async () => {
   await mkdir(TOOLS);
   const url = await start(ONLY_TOOLS);
   expect((await fetch(`${url}/healthz`)).status).toBe(200);
@@ -129,7 +129,7 @@ test("an agent without anything to write with says so, and begins when there is 
   expect(await stateWith(url, it => it.inSync === 1)).toMatchObject({ ready: [200, "ok"], accepted: 1 });
 });
 
-test("an agent without CAP_NET_ADMIN says what is missing, once, and is not ready", async () => {
+test("an agent without CAP_NET_ADMIN logs the missing capability once and is not ready", async () => {
   const url = await start(["setpriv", "--bounding-set=-net_admin", "--inh-caps=-all"]);
   expect(await state(url)).toMatchObject({
     ready: [503, expect.stringMatching(/not permitted.*; run as root, or with the capability NET_ADMIN$/)],
@@ -138,17 +138,17 @@ test("an agent without CAP_NET_ADMIN says what is missing, once, and is not read
   });
   const again = 'ipmasq_syncs_total{trigger="signal",result="failed"}';
   await until(async () => {
-    agent.kill("SIGHUP"); // one that comes beside another trigger does not count as a signal
+    agent.kill("SIGHUP"); // one that arrives with another trigger does not count as a signal
     await Bun.sleep(200);
     return (await (await fetch(`${url}/metrics`)).text()).includes(again);
   });
   agent.kill("SIGTERM");
-  // start() has read the one line of the sync; the look at foreign rules has one too.
+  // start() has read the line of the sync; the search for conflicts logs one too.
   const lines = (await log.all()).filter(line => line.includes("NET_ADMIN"));
   expect(lines.filter(line => !line.includes("cannot read some foreign rules"))).toEqual([]);
 });
 
-test("an agent whose sync hangs ends within a second, and leaves nobody who watches", async () => {
+test("an agent whose sync hangs ends within a second and leaves no monitor running", async () => {
   await mkdir(TOOLS);
   await provide("/usr/sbin/nft");
   await start(["env", `PATH=${TOOLS}:/usr/bin:/bin`]);
@@ -162,7 +162,7 @@ test("an agent whose sync hangs ends within a second, and leaves nobody who watc
   await until(async () => !existsSync(`/proc/${monitor}`));
 });
 
-test("a program that keeps removing our rules is named, and repairs slow down", async () => {
+test("the agent names a program that keeps removing its rules, and slows down repairs", async () => {
   const url = await start();
   let named: string[] | undefined;
   void log.until("rules are contested").then(lines => {
@@ -170,7 +170,7 @@ test("a program that keeps removing our rules is named, and repairs slow down", 
   });
   while (!named) {
     await until(async () => (await output(["nft", "list", "ruleset"])).includes("masquerade"));
-    await Bun.sleep(50); // what deletes them before they are read back makes the sync fail instead
+    await Bun.sleep(50); // if the rules are deleted before they are verified, the sync fails instead
     await run(["nft", "delete table ip ip-masq-agent"]);
   }
   expect(named.at(-1)).toMatch(/ by="nft \(pid \d+\)" repairs=\d+$/);
@@ -179,7 +179,7 @@ test("a program that keeps removing our rules is named, and repairs slow down", 
   await until(async () => (await output(["nft", "list", "ruleset"])).includes("masquerade"));
 }, 20_000);
 
-test("SIGTERM while the backend is chosen ends the agent at once, and a second one does no harm", async () => {
+test("SIGTERM during the choice of the backend ends the agent at once; a second one has no effect", async () => {
   await mkdir(TOOLS);
   await provide("/usr/bin/sleep 5; true");
   agent = Bun.spawn(["env", `PATH=${TOOLS}:/usr/bin:/bin`, BINARY, `--config=${CONFIG}`], {
@@ -194,7 +194,7 @@ test("SIGTERM while the backend is chosen ends the agent at once, and a second o
   expect((await log.all()).map(line => line.replace(/^\S+ /, ""))).toEqual(["INFO  agent stopped"]);
 });
 
-test("SIGHUP that comes often while there is nothing to write with leaves no trace but tries", async () => {
+test("frequent SIGHUPs without nft and iptables cause only retries", async () => {
   await mkdir(TOOLS);
   const url = await start(ONLY_TOOLS);
   const tries = async () => {
@@ -229,7 +229,7 @@ test("a conflict is logged once and counted", async () => {
   await until(async () => (await metrics()).includes("ipmasq_conflicts 0\n"));
 });
 
-test("whoever takes all connections does not keep the agent from its work", async () => {
+test("clients that use all connections do not stop the agent", async () => {
   const url = await start(["prlimit", "--nofile=100"]);
   const flood = Array.from({ length: 150 }, () => {
     const socket = connect(Number(new URL(url).port), "127.0.0.1");
@@ -237,7 +237,7 @@ test("whoever takes all connections does not keep the agent from its work", asyn
     socket.write("GET / HTTP/1.1\r\nHost: a\r\n");
     return socket;
   });
-  // Those that are too many are closed, of which some of them never hear that they were connected.
+  // The agent closes surplus connections, some before the client sees them as connected.
   await Promise.all(
     flood.map(socket => new Promise(resolve => socket.once("connect", resolve).once("close", resolve))),
   );
@@ -248,7 +248,7 @@ test("whoever takes all connections does not keep the agent from its work", asyn
   for (const socket of flood) socket.destroy();
 }, 20_000);
 
-test("a thousand clients that read nothing keep it neither from repairs nor from probes, and cost little", async () => {
+test("a thousand clients that read nothing delay neither repairs nor probes, and cost little memory", async () => {
   const list = Array.from({ length: 2000 }, (_, i) => `10.${i >> 8}.${i & 255}.0/24`);
   await save(CONFIG, `cidrLimit: 2000\nnonMasqueradeCIDRs: [${list.join(", ")}]\n`);
   const url = await start();
@@ -273,10 +273,10 @@ test("a thousand clients that read nothing keep it neither from repairs nor from
   await Promise.all(clients.map(it => it.stop()));
 }, 20_000);
 
-describeTools("nft that is replaced by another one while the agent runs", ["bullseye", "trixie"], tools => {
+describeTools("an nft that is replaced while the agent runs", ["bullseye", "trixie"], tools => {
   const [old = "", newer = ""] = tools.map(({ nft }) => nft.join(" "));
 
-  test("is used from then on; one that is too old changes nothing", async () => {
+  test("is used at once, unless it is too old", async () => {
     await mkdir(TOOLS);
     await provide("/usr/sbin/nft");
     const url = await start(ONLY_TOOLS);
@@ -300,7 +300,7 @@ describeTools("nft that is replaced by another one while the agent runs", ["bull
   });
 });
 
-/** The programs that a process has started and that still run, in the order of their start. */
+/** The child processes of a process, in the order of their start. */
 async function childrenOf(pid: number): Promise<number[]> {
   const threads = await readdir(`/proc/${pid}/task`);
   const lists = threads.map(thread => readFile(`/proc/${pid}/task/${thread}/children`, "utf8"));

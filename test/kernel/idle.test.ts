@@ -5,7 +5,7 @@ import { Lab } from "../../lab/lab.ts";
 import { Lines } from "../../lab/lines.ts";
 import { WRITERS } from "../../lab/writers.ts";
 
-/** In the empty /run of lab/isolate. */
+/** lab/isolate mounts an empty /run. */
 const FOLDER = "/run/idle";
 const CONFIG = `${FOLDER}/ip-masq-agent`;
 const STARTED = `${FOLDER}/started`;
@@ -28,7 +28,7 @@ function variants(family: string): string[] {
   );
 }
 
-/** What a sync that finds nothing to do starts, by writer. */
+/** The programs that a sync without changes runs, by writer. */
 const STARTS: Readonly<Record<string, readonly string[]>> = {
   nftables: ["nft -j list table ip ip-masq-agent", "nft -j list table ip6 ip-masq-agent"],
   "iptables-nft": ["iptables-nft", "ip6tables-nft"].flatMap(program =>
@@ -59,14 +59,14 @@ test.each(WRITERS)(
       for (let i = 0; i < count; i++) lines.push(...(await started.until(expected[0] ?? "")));
       return lines;
     };
-    // At first it looks for foreign rules, and again at what it wrote itself.
+    // The first syncs also search for conflicts and verify the agent's own write.
     while ((await resyncs(2)).some(line => !expected.includes(line)));
     const monitor = lab.node.spawn(["nft", "monitor"]);
     await resyncs(1);
     const lines = await resyncs(3);
     monitor.kill();
     expect(await monitor.stdout.text()).toBe("");
-    // In any order, and cut off in the middle of a resync at both ends.
+    // In any order; the first and the last resync may be incomplete.
     expect(new Set(lines)).toEqual(new Set(expected));
     for (const it of expected) expect(lines.filter(line => line === it).length, it).toBeWithin(2, 5);
     expect(await agent.end()).toBe(0);

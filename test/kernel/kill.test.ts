@@ -6,18 +6,18 @@ import { save } from "../../lab/save.ts";
 import { WRITERS } from "../../lab/writers.ts";
 import { ROUNDS } from "../rounds.ts";
 
-/** In the empty /run of lab/isolate. */
+/** lab/isolate mounts an empty /run. */
 const CONFIG = "/run/kill/ip-masq-agent";
 const KEPT = "10.1.2.3";
 const OUTBOUND = "203.0.113.7";
 
-/** Of each config an address that only it keeps. Both keep KEPT and neither keeps OUTBOUND. */
+/** For each config, an address that only it keeps. Both keep KEPT, and OUTBOUND is masqueraded. */
 const CONFIGS = [
   { kept: "192.0.2.1", text: "nonMasqueradeCIDRs: [10.0.0.0/8, 192.0.2.0/24, 100.64.0.0/10]\n" },
   { kept: "198.18.0.1", text: "nonMasqueradeCIDRs: [198.18.0.0/15, 10.1.0.0/16, 172.16.0.0/12]\n" },
 ] as const;
 
-/** An emulated machine (test/long/kernels) has time for fewer. */
+/** An emulated machine (test/long/kernels) runs fewer rounds. */
 const KILLS = Number(process.env.KILLS ?? 50 * ROUNDS);
 
 let lab: Lab;
@@ -36,7 +36,7 @@ test.each(WRITERS)(
     await prepare(lab);
     const began = performance.now();
     await (await RunningAgent.started(lab.node, argv)).end("SIGKILL");
-    // A change of the config takes about as long: natively 50 ms, under emulation 1 s.
+    // About as long as a config change takes: 50 ms, or 1 s under emulation.
     const start = performance.now() - began;
     const load = await lab.load({ destinations: [KEPT, OUTBOUND], flowsPerSecond: 5000 });
     const seen = new Set<number>();
@@ -47,7 +47,7 @@ test.each(WRITERS)(
       await Bun.sleep(1.4 * start * Math.random());
       await agent.end("SIGKILL");
       const look = () => Promise.all(CONFIGS.map(async it => (await owner(it.kept)) === "pod"));
-      // A program that the agent had started goes on without it, and may write between two connections.
+      // A program that the agent started continues without it, and can write between two connections.
       const [first, second] = await look();
       const kept = first === second ? await look() : [first, second];
       expect(kept.toSorted(), `after kill ${i}`).toEqual([false, true]);
@@ -75,8 +75,7 @@ async function owner(to: string): Promise<string> {
 }
 
 /**
- * All lines of the node's rules, without counts, whichever letter a set's name ends in, and in whatever order the
- * chains were made.
+ * All lines of the node's rules, without counters and set generations, independent of the order of the chains.
  */
 async function everything(): Promise<string[]> {
   const ruleset = await lab.node.output(["nft", "-s", "list", "ruleset"]);

@@ -5,7 +5,7 @@ import { Lab } from "../../lab/lab.ts";
 import { save } from "../../lab/save.ts";
 import { WRITERS } from "../../lab/writers.ts";
 
-/** In the empty /run of lab/isolate. */
+/** lab/isolate mounts an empty /run. */
 const FOLDER = "/run/lock";
 const RUNTIME = "/run/ipmasq";
 const STANDS_BY = "standing by: another agent is active on this node";
@@ -45,7 +45,7 @@ test.each([
     expect((await second.log.until(STANDS_BY)).at(-1)).toMatch(
       / \(pid \d+, ipmasq \d+\.\d+\.\d+, since \S+Z\); remove one of the two$/,
     );
-    // Tries again, in which two active ones would have changed each other's rules.
+    // Two active agents would change each other's rules during this time.
     second.program.kill("SIGHUP");
     const once = await ipmasq("run", "--once", `--config=${FOLDER}/second`, ...(two?.flags ?? []));
     expect(once).toMatchObject({
@@ -63,7 +63,7 @@ test.each([
   20_000,
 );
 
-test("one that stands by is alive, not ready, and ends at once", async () => {
+test("a standby agent is alive, not ready, and ends at once", async () => {
   const first = start("none");
   await first.log.until("policy in force");
   const other = start("none", "--listen=127.0.0.1:9470");
@@ -84,7 +84,7 @@ test("agents of different network namespaces are active at the same time", async
   expect([await first.end(), await other.end()]).toEqual([0, 0]);
 });
 
-test("one whose config was never right does not keep another one from being active, and stands by when it is", async () => {
+test("an agent that never had a valid config lets another one become active, and then stands by", async () => {
   await writeFile(`${FOLDER}/first`, "cidrLimit: 0\n");
   const first = start("first");
   await first.log.until("config rejected, no rules are written");
@@ -97,12 +97,12 @@ test("one whose config was never right does not keep another one from being acti
   expect(await first.end()).toBe(0);
 });
 
-test("an active one that has lost its lock to another one stands by", async () => {
+test("an active agent that lost its lock to another one stands by", async () => {
   await keep("first", "10.0.0.0/8");
   await keep("second", "203.0.113.0/24");
   const first = start("first");
   await first.log.until("policy in force");
-  first.program.kill("SIGSTOP"); // else it might see the loss first, and take the lock again
+  first.program.kill("SIGSTOP"); // otherwise it could notice the loss first and take the lock again
   await rm(RUNTIME, { recursive: true });
   const second = start("second");
   await second.log.until("policy in force");
@@ -114,7 +114,7 @@ test("an active one that has lost its lock to another one stands by", async () =
   expect((await ipmasq("status", "--listen=")).stdout).toContain("203.0.113.0/24");
 });
 
-describe("--cleanup-on-exit leaves the rules of the active agent alone when it ends", () => {
+describe("--cleanup-on-exit keeps the rules of the active agent", () => {
   test.each([
     ["one that stands by", "cidrLimit: 5\n", STANDS_BY],
     ["one whose config was never right", "cidrLimit: 0\n", "config rejected, no rules are written"],
@@ -133,7 +133,7 @@ describe("--cleanup-on-exit leaves the rules of the active agent alone when it e
     expect(await rules()).toBe(before);
   });
 
-  test("one that has lost its lock to another one", async () => {
+  test("by an agent that lost its lock to another one", async () => {
     const first = start("none", "--cleanup-on-exit");
     await first.log.until("policy in force");
     first.program.kill("SIGSTOP");
@@ -149,7 +149,7 @@ describe("--cleanup-on-exit leaves the rules of the active agent alone when it e
 });
 
 describe("cleanup", () => {
-  test("refuses while an agent is active, and names it", async () => {
+  test("refuses while an agent is active and names it", async () => {
     const agent = start("none");
     await agent.log.until("policy in force");
     const before = await rules();
@@ -173,7 +173,7 @@ describe("cleanup", () => {
     });
   });
 
-  test("and status do not hang where the active agent does", async () => {
+  test("and status do not hang if the active agent hangs", async () => {
     const agent = start("none");
     await agent.log.until("policy in force");
     agent.program.kill("SIGSTOP");
@@ -198,23 +198,23 @@ test("status asks the active agent over the socket", async () => {
   expect(JSON.parse(status.stdout)).toMatchObject({ from: "agent", inSync: true, config: `${FOLDER}/first` });
 });
 
-test("another user than root is told to be root", async () => {
+test("an ordinary user gets the advice to run as root", async () => {
   if (process.env.LAB_USER) return;
   await mkdir(RUNTIME, { mode: 0o700 });
-  const nobody = ["setpriv", "--reuid=65534", "--clear-groups", BINARY, "run", "--once"];
-  const { stderr } = await lab.node.run(nobody);
+  const ordinary = ["setpriv", "--reuid=65534", "--clear-groups", BINARY, "run", "--once"];
+  const { stderr } = await lab.node.run(ordinary);
   expect(said(stderr.split("\n"))).toContain(
     `WARN  no node lock: a second agent on this node would not stand by directory=${RUNTIME} error="it belongs to user 0" remedy="run as root, or set --runtime-dir to a directory of this user"`,
   );
 });
 
-describe("without a directory of its own", () => {
+describe("without a usable runtime directory", () => {
   test.each([
     ["others can write to it", () => mkdir(RUNTIME).then(() => chmod(RUNTIME, 0o777))],
     ["it belongs to user 65534", () => mkdir(RUNTIME).then(() => chown(RUNTIME, 65534, 65534))],
     ["it is not a directory", () => mkdir(`${FOLDER}/x`).then(() => symlink(`${FOLDER}/x`, RUNTIME))],
     ["it is not a directory", () => writeFile(RUNTIME, "")],
-  ])("there is no lock, which is said once: %s", async (why, prepare) => {
+  ])("the agent has no lock, which it logs once: %s", async (why, prepare) => {
     if (process.env.LAB_USER && why.includes("65534")) return;
     await prepare();
     await keep("first", "10.0.0.0/8");
@@ -236,8 +236,8 @@ describe("without a directory of its own", () => {
 const UNPRIVILEGED = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
 
 describe("an unprivileged process", () => {
-  test("that has the old name and the HTTP port keeps no agent from being active", async () => {
-    if (process.env.LAB_USER) return; // there is no other user in a namespace of one
+  test("with the old socket name and the HTTP port does not stop an agent from becoming active", async () => {
+    if (process.env.LAB_USER) return; // this user namespace has only one user
     const take = `Bun.listen({ unix: "\\0ipmasq", socket: { data() {} } });
       Bun.serve({ port: 9469, hostname: "127.0.0.1", fetch: () => new Response("ok") }); console.log("taken")`;
     const other = lab.node.spawn([...UNPRIVILEGED, process.execPath, "-e", take]);
@@ -246,12 +246,12 @@ describe("an unprivileged process", () => {
     const agent = start("first", "--listen=127.0.0.1:9469");
     await agent.log.until("policy in force");
     expect(await owner("203.0.113.7")).toBe("pod");
-    // The port's answer is not taken for the agent's.
+    // `status` does not believe the answer from the port.
     expect((await ipmasq("status")).stdout).toContain("203.0.113.0/24");
     expect(await agent.end()).toBe(0);
   });
 
-  test("cannot take the lock, keep an agent from it, or answer in its place", async () => {
+  test("cannot take the lock, block it for an agent, or answer instead of the agent", async () => {
     if (process.env.LAB_USER) return;
     const agent = start("none");
     await agent.log.until("policy in force");
@@ -264,7 +264,7 @@ describe("an unprivileged process", () => {
       `mkdir ${RUNTIME}/x`,
       `ln -s /tmp ${RUNTIME}/agent.sock`,
     ];
-    // As kubelet makes the directory, which lets others look into it.
+    // Kubelet creates the directory with this mode, which lets other users read it.
     const ask = `Bun.connect({ unix: process.argv.at(-1), socket: { data() {} } }).then(() => process.exit(0), () => process.exit(1))`;
     ways.push(`${process.execPath} -e '${ask}' ${RUNTIME}/agent-*.sock`);
     await chmod(RUNTIME, 0o755);
@@ -272,8 +272,8 @@ describe("an unprivileged process", () => {
       const { exitCode } = await lab.node.run([...UNPRIVILEGED, "sh", "-c", way]);
       expect([way, exitCode === 0]).toEqual([way, false]);
     }
-    expect((await lab.node.run(["sh", "-c", ways.at(-1) ?? ""])).exitCode).toBe(0); // root can
-    // With one's own directory one has one's own lock, and still no right to write rules.
+    expect((await lab.node.run(["sh", "-c", ways.at(-1) ?? ""])).exitCode).toBe(0); // works for root
+    // With another runtime directory, a process has another lock, but still no permission to write rules.
     await mkdir(`${FOLDER}/own`);
     await chown(`${FOLDER}/own`, 65534, 65534);
     const own = [...UNPRIVILEGED, BINARY, "run", "--once", `--runtime-dir=${FOLDER}/own`];
@@ -283,7 +283,7 @@ describe("an unprivileged process", () => {
   });
 });
 
-/** Takes the lock as an agent does, and says so. */
+/** A program that takes the lock as an agent does, and prints that it did. */
 const CONTENDER = `
   import { NodeLock } from "${import.meta.dir}/../../src/agent/node-lock.ts";
   const log = { error() {}, warn: console.error, info() {}, debug() {} };
@@ -293,7 +293,7 @@ const CONTENDER = `
   setInterval(() => {}, 1000);
 `;
 
-test("of 20 agents that start at once and are killed, one is active at any time, and soon after each kill", async () => {
+test("of 20 agents that start together and are killed, one is active at any time, and soon after each kill", async () => {
   await writeFile(`${FOLDER}/contender.ts`, CONTENDER);
   const alive = new Set<Bun.Subprocess>();
   let active: Bun.Subprocess | undefined;
@@ -328,12 +328,12 @@ test("of 20 agents that start at once and are killed, one is active at any time,
     await next.promise;
     waits.push(performance.now() - began);
   }
-  await Bun.sleep(600); // every other one has looked once more
+  await Bun.sleep(600); // every other agent has checked the lock once more
   await next.promise;
   expect(Math.max(...waits)).toBeLessThan(2000);
 }, 60_000);
 
-/** A program for `bun -e` that prints what is at a URL. */
+/** A program for `bun -e` that prints the response from a URL. */
 const ASK = "process.stdout.write(await (await fetch(process.argv.at(-1))).text())";
 
 function keep(name: string, cidr: string): Promise<void> {

@@ -8,7 +8,7 @@ import { Firewalld } from "../debian/firewalld.ts";
 import { absent } from "../programs.ts";
 import { foreignChains } from "./foreign-chains.ts";
 
-/** In the empty /run of lab/isolate. */
+/** lab/isolate mounts an empty /run. */
 const CONFIG = "/run/reload/ip-masq-agent";
 const KEPT = "10.1.2.3";
 const OUTBOUND = "203.0.113.7";
@@ -22,7 +22,7 @@ beforeEach(async () => {
 });
 afterEach(() => lab.close());
 
-/** A whole table as another program would load it: what is not in it goes. */
+/** A table as another program loads it; rules outside it are deleted. */
 const FOREIGN_TABLE = `*nat
 :PREROUTING ACCEPT [0:0]
 :INPUT ACCEPT [0:0]
@@ -46,7 +46,7 @@ describe.each(WRITERS)("$name", ({ name, flags, prepare }) => {
   const program = name === "nftables" ? "iptables" : name;
 
   test.each(Object.keys(RELOADS))(
-    "%s heals, and nobody else's rules are harmed",
+    "%s is repaired, and foreign rules stay unchanged",
     async reload => {
       const run = async () => {
         for (const argv of RELOADS[reload]?.(program) ?? []) await lab.node.output(argv);
@@ -79,7 +79,7 @@ describe("firewalld", () => {
       (["nftables", "iptables"] as const).map(it => ({ ...writer, it })),
     );
     test.each(pairs)(
-      "with $it reloads, starts and ends beside $name",
+      "with $it reloads, starts and stops beside $name",
       async ({ it, flags, prepare }) => {
         await prepare(lab);
         const firewalld = await Firewalld.start(lab.node, firewalldRoot, it);
@@ -100,7 +100,7 @@ describe("firewalld", () => {
   }
 });
 
-/** Rules of somebody else, by nft and by both iptables. */
+/** Foreign rules, written by nft and by both variants of iptables. */
 async function theirs(): Promise<void> {
   await lab.node.output([
     "nft",
@@ -123,7 +123,7 @@ async function theirs(): Promise<void> {
   }
 }
 
-/** Returns when connections get the right verdicts, 10 seconds at most, and for a while longer. */
+/** Waits until connections get the right verdicts, for at most 10 seconds, and that they keep them for a while. */
 async function settled(): Promise<void> {
   const owner = (to: string) => lab.ownerSeen({ protocol: "udp", to });
   const right = async () => (await owner(KEPT)) === "pod" && (await owner(OUTBOUND)) === "node";
