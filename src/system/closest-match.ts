@@ -1,7 +1,6 @@
 /**
- * The known word that a misspelt word was probably meant to be, ignoring case; undefined if no word is close. Close
- * means at most one typo in three letters. A typo is a letter too many, a letter too few, a wrong letter, or two
- * neighbours swapped.
+ * The known word closest to a misspelt word, ignoring case; undefined if no word is close. Close means at most one typo
+ * per three letters. A typo is one letter added, removed or changed, or two neighbours swapped.
  *
  * `fastest-levenshtein` counts a swap as two typos, so "chekc" would not suggest "check".
  *

@@ -59,7 +59,7 @@ export function failureKind(error: unknown): FailureKind | undefined {
 
 /** Limits for a program. If it exceeds one, it is killed together with its child processes. */
 export interface RunLimits {
-  /** Milliseconds. */
+  /** In milliseconds. */
   readonly deadline?: number | undefined;
   /** The maximum length of its output, in bytes. */
   readonly mostOutput?: number | undefined;
