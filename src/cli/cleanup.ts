@@ -8,7 +8,7 @@ export const cleanup = command({
   name: "cleanup",
   summary: "remove all rules of ipmasq and ip-masq-agent",
   description:
-    "Removes every rule that ipmasq or ip-masq-agent created, in nftables and in both variants of iptables. Refuses while an agent is active, because the agent would restore its rules. If the agent runs with --masq-chain or --runtime-dir, pass the same values. New connections then leave with the Pod's address. Existing masqueraded connections continue only if another NAT rule is in use, such as kube-proxy's; otherwise the kernel stops translating them, and they break.",
+    "Removes every rule that ipmasq or ip-masq-agent created, in nftables and in both variants of iptables. Refuses while an agent is active, because the agent would restore its rules. If the agent runs with --masq-chain or --runtime-dir, pass the same values. After a cleanup, new connections leave with the Pod's address. Existing masqueraded connections continue only if another NAT rule is in use, such as kube-proxy's; otherwise the kernel stops translating them, and they break.",
   flags: {
     "dry-run": toggle("print what would be removed, without removing it", "false"),
     force: toggle("remove the rules even while an agent is active", "false"),
