@@ -5,10 +5,10 @@ import { describeMachine, describeRun, markdown, type Run, type Table } from "..
 
 const DOCS = join(import.meta.dirname, "../../docs");
 
-/** A table of what a suite found, and the single figures behind it. */
+/** A table of results, and the raw figures. */
 export interface Measured extends Table {
   readonly title: string;
-  /** How it was found, for the reader of the table. */
+  /** How the results were measured, for readers of the table. */
   readonly how: string;
   readonly raw: unknown;
 }

@@ -2,28 +2,28 @@ import type { Lab } from "../../../lab/lab.ts";
 import { type DebianTools, debianTools } from "../../debian/tools.ts";
 import { CrashingNft } from "../../kernel/crashing-nft.ts";
 
-/** The suite whose nft crashes beside a set that a newer one declared by `type`, and suites with a newer one. */
+/** The suite whose nft crashes on sets that a newer nft declared by `type`, and suites with a newer nft. */
 export const OLD = "bookworm";
 export const NEWER = ["trixie", "forky"];
 
-/** The crashes that begin and end while an agent runs. */
+/** A way to make nft crash, and work again, while an agent runs. */
 export interface Failure {
   readonly name: string;
-  /** The backend that writes in place of nft. */
+  /** The writer to which the agent moves. */
   readonly fallback: "iptables-nft" | "iptables-legacy";
-  /** The beginning of a command line that runs the agent with this nft. */
+  /** The command that runs the agent with this nft; the agent's arguments follow. */
   readonly environment: readonly string[];
-  /** From now on nft crashes. */
+  /** Makes nft crash from now on. */
   begin(): Promise<unknown>;
-  /** The same, and in that moment another program deletes the agent's table. */
+  /** Makes nft crash at the moment in which another program deletes the agent's table. */
   beginAndFlush(): Promise<unknown>;
-  /** From now on nft works. */
+  /** Makes nft work again. */
   end(): Promise<unknown>;
 }
 
 const TABLE = "ip ip-masq-agent";
 
-/** An nft that crashes on everything but `list chains`. */
+/** An nft that crashes except on `list chains`. */
 export async function wrapped(lab: Lab, fallback: Failure["fallback"]): Promise<Failure> {
   const nft = await CrashingNft.create();
   return {

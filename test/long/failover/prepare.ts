@@ -1,4 +1,4 @@
-/** Fetches the versions of nft that are tried beside one another. */
+/** Downloads the versions of nft that the suite combines. */
 import { debianTools } from "../../debian/tools.ts";
 import { NEWER, OLD } from "./failures.ts";
 

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 
 /**
- * Configs as somebody may write them who means harm or just errs: from nearly right ones, over text that is torn
- * apart and put together again, to bytes that are no text, of up to 4 MiB and a little more.
+ * Malicious and mistaken configs: nearly valid ones, text that is cut and recombined, and random bytes, up to slightly
+ * more than 4 MiB.
  */
 export function configs(count: number, seed: number): Uint8Array[] {
   const distinct = new Map<string, Uint8Array>();
@@ -73,7 +73,7 @@ const VALUES = {
   ),
 };
 
-/** A key with a value that mostly fits it; one in a while with any value, or under a wrong name. */
+/** A key with a value that usually fits; sometimes with any value or a wrong name. */
 const entry = fc
   .tuple(
     fc.constantFrom(...(Object.keys(KEYS) as (keyof typeof KEYS)[])),
@@ -86,7 +86,7 @@ const entry = fc
     return value.map(it => [written, it] as const);
   });
 
-/** Without anything wrong. */
+/** Valid configs. */
 const cidrs = fc.array(rightCidr, { maxLength: 20 });
 const right = fc.record(
   {
@@ -124,7 +124,7 @@ function block(key: string, value: unknown): string {
   return `${key}:\n${value.map(it => `  - ${typeof it === "string" ? it : JSON.stringify(it)}\n`).join("")}`;
 }
 
-/** What means something to YAML, to a terminal, or to whoever cuts text into lines. */
+/** Texts with a meaning in YAML, for a terminal, or when text is split into lines. */
 const NASTY = [
   ..."[]{}&*!|>'\"%@`#?:-,\t\r\n\\",
   ...[
@@ -158,7 +158,7 @@ const NASTY = [
   ],
 ];
 
-/** One change to a text: a part of it taken away, doubled many times, or replaced by something nasty. */
+/** A change to a text: a part is removed, repeated many times, or replaced by a malicious text. */
 const mutation = fc
   .tuple(
     fc.double({ min: 0, max: 1, noNaN: true }),

@@ -1,6 +1,6 @@
 import { connect, type Socket } from "node:net";
 
-/** Something that comes in over HTTP and means no good. */
+/** A malicious use of HTTP. */
 export interface Attack {
   readonly name: string;
   run(url: URL): Promise<Outcome>;
@@ -8,7 +8,7 @@ export interface Attack {
 
 interface Outcome {
   readonly requests: number;
-  /** Of statuses how many of each there were, and of connections that were closed without one. */
+  /** The number of responses per status, and of connections that were closed without a response. */
   readonly answers: string;
 }
 
@@ -82,7 +82,7 @@ const BROKEN: readonly (string | Buffer)[] = [
   Buffer.from(Array.from({ length: 4096 }, (_, i) => (i * 7919) % 256)),
 ];
 
-/** Connections that are all opened at once, each told what to send; over when all are closed, or after 15 s. */
+/** Opens connections together and sends on each; ends when all are closed, or after 15 s. */
 function raw(name: string, count: number, send: (socket: Socket, i: number) => Promise<void>): Attack {
   return {
     name,
@@ -94,7 +94,7 @@ function raw(name: string, count: number, send: (socket: Socket, i: number) => P
           socket.on("data", data => {
             if (got.length < 100) got += data.toString("latin1");
           });
-          socket.on("error", () => {}); // a reset is an answer too
+          socket.on("error", () => {}); // a reset counts as a response
           const closed = new Promise(resolve => socket.on("close", resolve));
           void send(socket, i).catch(() => {});
           await Promise.race([closed, Bun.sleep(15_000)]);

@@ -8,16 +8,16 @@ import { userland } from "./userland.ts";
 
 const PROJECT = join(import.meta.dirname, "../../..");
 
-/** Where in a guest the project lies. */
+/** The project's directory in the guest. */
 const HOME = "ipmasq";
 
-/** Of a kernel's modules, those that a network out of namespaces may need. */
+/** The kernel modules that the network lab can need. */
 const MODULES = /^(modules\.|kernel\/(net|lib|crypto|arch)\/|kernel\/drivers\/net\/veth\.)/;
 
-/** Of the userland, what the lab has no use for: two thirds of it. */
+/** The parts of the userland that the lab does not need, two thirds of it. */
 const UNUSED = /^usr\/(share|lib\/x86_64-linux-gnu\/(perl|gconv))/;
 
-/** The first and only root file system of a guest: a userland, the kernel's modules, the project, and Bun. */
+/** A guest's root file system: userland, kernel modules, the project, and Bun. */
 export async function initramfs(kernel: Kernel): Promise<Uint8Array[]> {
   const places = [
     tree(await userland(), "", path => !UNUSED.test(path)),
@@ -40,7 +40,7 @@ export async function initramfs(kernel: Kernel): Promise<Uint8Array[]> {
   return [...cpio(withParents([...empty, ...entries]))];
 }
 
-/** Puts in front of each path the directories that it lies in, once each. */
+/** Inserts the parent directories before each path, once each. */
 function* withParents(entries: Iterable<Entry>): Generator<Entry> {
   const seen = new Set<string>(["."]);
   function* parents(path: string): Generator<Entry> {
@@ -55,7 +55,7 @@ function* withParents(entries: Iterable<Entry>): Generator<Entry> {
   }
 }
 
-/** The packages that the project needs to run, and what these need. */
+/** The runtime dependencies of the project, with their dependencies. */
 async function dependencies(): Promise<string[]> {
   const found = new Set<string>();
   const add = async (name: string): Promise<void> => {
@@ -69,7 +69,7 @@ async function dependencies(): Promise<string[]> {
   return [...found];
 }
 
-/** What lies in a directory and is wanted, to be put under `to`. */
+/** The wanted files of a directory, as entries below `to`. */
 async function tree(
   from: string,
   to: string,

@@ -6,10 +6,10 @@ import { CHECKS } from "./guest/checks.ts";
 import { KERNEL_SUITES, kernelOf } from "./kernels.ts";
 import { Machine } from "./machine.ts";
 
-/** What all guests may take together, in seconds: several times what they take where nothing else runs. */
+/** Timeout of all guests together, in seconds: several times their duration on an idle machine. */
 const LIMIT = 1800;
 
-/** A line of guest/main.ts. */
+/** A result line of guest/main.ts. */
 const Found = v.object({
   name: v.string(),
   ok: v.boolean(),
@@ -24,20 +24,20 @@ interface Column {
   readonly found: v.InferOutput<typeof Found>[];
 }
 
-/** What was found, kernel by kernel. */
+/** The results by kernel. */
 const columns: Column[] = [];
 
 const machines = new Map<string, Machine>();
 
 const began = performance.now();
 
-/** At the same time: none of them keeps two cores busy all the time. */
+/** The machines run at the same time, because none keeps two cores busy all the time. */
 beforeAll(async () => {
   for (const suite of KERNEL_SUITES) machines.set(suite, await Machine.start(await kernelOf(suite), LIMIT));
 }, 60_000);
 afterAll(() => Promise.all([...machines.values()].map(machine => machine.end())));
 
-/** Waits for the line with a mark that the machine writes. Throws with what its console says if it ends before. */
+/** Waits for a line that contains a text. Throws with the console's output if the machine ends first. */
 async function line(suite: string, mark: string): Promise<unknown> {
   const machine = machines.get(suite);
   if (machine === undefined) throw new Error("it did not start");

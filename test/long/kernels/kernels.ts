@@ -5,17 +5,17 @@ import { output } from "../../../lab/output.ts";
 import { unpackPackages } from "../../debian/packages.ts";
 import { depmod } from "./userland.ts";
 
-/** A kernel of Debian's. */
+/** A Debian kernel. */
 export interface Kernel {
-  /** As `uname -r` says. */
+  /** As `uname -r` prints it. */
   readonly release: string;
-  /** The compressed image that a boot loader loads. */
+  /** The compressed image for a boot loader. */
   readonly image: string;
-  /** The directory of the modules, which belongs to `/lib/modules`. */
+  /** The directory of the modules, for `/lib/modules`. */
   readonly modules: string;
 }
 
-/** Of each supported release, the suite that its nodes get their kernel from. */
+/** The suites that provide the kernel of each supported release. */
 export const KERNEL_SUITES = ["bullseye-security", "bookworm-security", "trixie-security"];
 
 /** Returns a suite's kernel for virtual machines; it is downloaded once (20 to 35 MB, 3 s). */
@@ -27,7 +27,7 @@ export async function kernelOf(suite: string): Promise<Kernel> {
   return { release, image: join(top, `root/boot/vmlinuz-${release}`), modules: join(modules, release) };
 }
 
-/** Modules lie in /usr/lib from trixie on; which of them needs which, a script of the package would have noted. */
+/** Finds the modules, which are in /usr/lib since trixie, and runs depmod as the package's script would. */
 async function finish(top: string): Promise<void> {
   const root = join(top, "root");
   if (existsSync(join(root, "usr/lib/modules"))) {

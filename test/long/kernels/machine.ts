@@ -6,7 +6,7 @@ import { loaderOf } from "../../debian/tools.ts";
 import { initramfs } from "./initramfs.ts";
 import type { Kernel } from "./kernels.ts";
 
-/** Two cores, so that packets pass while rules change; and no page tables of five levels, which cost time. */
+/** Two cores, so that packets pass while rules change; without five-level page tables, which are slow. */
 const HARDWARE = [
   "-cpu",
   "max,la57=off",
@@ -20,14 +20,14 @@ const HARDWARE = [
 ];
 
 /**
- * A kernel that panics reboots at once, which ends the emulator. Where it does not trust the processor's clock it asks
- * an emulated device for the time, for which all cores stop.
+ * On a panic, the kernel reboots at once, which ends the emulator. The kernel must trust the processor's clock: reading
+ * an emulated clock device stops all cores.
  */
 const KERNEL_COMMAND_LINE = "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable";
 
-/** A machine that is emulated, with a kernel of Debian's and the project in its memory. */
+/** An emulated machine with a Debian kernel and the project in its initramfs. */
 export class Machine {
-  /** What it writes to its second serial port. */
+  /** The lines from its second serial port. */
   readonly results: Lines;
 
   private constructor(
@@ -37,7 +37,7 @@ export class Machine {
     this.results = new Lines(emulator.stdout);
   }
 
-  /** Starts it, with its files in the empty /run of lab/isolate. It ends by itself, or after so many seconds. */
+  /** Starts a machine with its files in the empty /run of lab/isolate. It ends by itself, or after a timeout in seconds. */
   static async start(kernel: Kernel, seconds: number): Promise<Machine> {
     const folder = await mkdtemp("/run/machine-");
     const initrd = join(folder, "initrd");
@@ -54,7 +54,7 @@ export class Machine {
     return new Machine(program, folder);
   }
 
-  /** The last lines that its kernel, and the programs in it, wrote to the console. */
+  /** The last lines on its console. */
   async said(lines = 40): Promise<string> {
     const text = await readFile(consoleIn(this.folder), "utf8").catch(() => "");
     return text.trimEnd().split(/\r?\n/).slice(-lines).join("\n");
@@ -67,7 +67,7 @@ export class Machine {
   }
 }
 
-/** The command line of an emulator that needs no help of this machine's hardware; it is downloaded once (37 MB, 3 s). */
+/** The command of an emulator without hardware acceleration; it is downloaded once (37 MB, 3 s). */
 export async function emulator(): Promise<string[]> {
   const root = join(await unpackPackages("qemu", "trixie", ["qemu-system-x86"]), "root");
   const { loader, libraries } = await loaderOf(root);

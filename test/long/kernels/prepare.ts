@@ -1,4 +1,4 @@
-/** Fetches what the suite boots, outside of `lab/isolate`, where there is a network. */
+/** Downloads the kernels and the emulator. Runs outside `lab/isolate`, with network access. */
 
 import { messageOf } from "../../../src/system/errors.ts";
 import { KERNEL_SUITES, kernelOf } from "./kernels.ts";

@@ -2,36 +2,36 @@ import { kubeProxyIptables, kubeProxyNft } from "./kube-proxy.ts";
 import type { Start } from "./neighbour.ts";
 import { cniPlugins, firewalld, ipMasqAgent, masquerader, secondAgent } from "./programs.ts";
 
-/** In the empty /run of lab/isolate. */
+/** lab/isolate mounts an empty /run. */
 export const FOLDER = "/run/neighbours";
 export const CONFIG = `${FOLDER}/ip-masq-agent`;
-/** For a second agent. */
+/** The config of a second agent. */
 export const OTHER_CONFIG = `${FOLDER}/other`;
 
-/** Of our agent. */
+/** Flags of the agent. */
 export const FLAGS = ["--enable-ipv6"];
 
-/** As ip-masq-agent has them: as ours are, but for IPv6, or not. */
+/** CIDRs of ip-masq-agent: the agent's IPv4 CIDRs, or fewer. */
 const SAME_CIDRS = ["10.0.0.0/8", "192.168.0.0/16"];
 const OTHER_CIDRS = ["10.0.0.0/8"];
 
-/** A neighbour, and what is expected of it and of us. */
+/** A neighbour with the expected results. */
 export interface Case {
   readonly neighbour: string;
   readonly start: Start;
-  /** Names of WRITERS: what ours writes with. */
+  /** The names of the agent's writers. */
   readonly beside: readonly string[];
-  /** Whether our config stays as it is. */
+  /** Whether the agent's config stays unchanged. */
   readonly still?: true;
-  /** What our agent's log has to say in the end. */
+  /** A text that the agent's log must contain at the end. */
   readonly says?: string;
-  /** How often ours may repair its rules at most; any number if left out. */
+  /** The maximum number of repairs; without it, any number is accepted. */
   readonly repairs?: number;
-  /** It takes everybody's rules away, and until ours are there again nothing is masqueraded. */
+  /** Whether it deletes all programs' rules; until the repair, nothing is masqueraded. */
   readonly flushes?: true;
-  /** What became of its rules, where it is not meant to keep them. */
+  /** What happened to its rules, if it is not supposed to keep them. */
   readonly harm?: string;
-  /** It is there to be seen to do harm. */
+  /** Whether it is a control, which must cause wrong verdicts. */
   readonly control?: true;
 }
 
@@ -92,12 +92,12 @@ export const CASES: readonly Case[] = [
   },
   {
     neighbour: "ip-masq-agent with the same CIDRs",
-    // Its chain has no rules for IPsec, multicast and broadcast.
+    // Its chain lacks the rules for IPsec, multicast and broadcast.
     start: ipMasqAgent("iptables-nft", SAME_CIDRS),
     beside: ["iptables-nft"],
     still: true,
     says: "another ip-masq-agent is running; remove it",
-    harm: "its chain is ours",
+    harm: "ipmasq replaces its chain",
   },
   {
     neighbour: "ip-masq-agent with fewer CIDRs",
@@ -113,7 +113,7 @@ export const CASES: readonly Case[] = [
     beside: ["iptables-nft"],
     still: true,
     says: "another ip-masq-agent is running; remove it",
-    harm: "its chain is ours",
+    harm: "ipmasq replaces its chain",
   },
   {
     neighbour: "control: masquerades a kept address",

@@ -1,9 +1,9 @@
 import type { Start } from "./neighbour.ts";
 
-/** Of services: as many as a small cluster has. */
+/** Number of services, as in a small cluster. */
 const SERVICES = 100;
 
-/** One that is for outside, and by that way ends inside; and one whose connections are to be masqueraded. */
+/** An external address that leads to an internal endpoint, and one whose connections kube-proxy masquerades. */
 const REDIRECTED = "203.0.113.200";
 const MARKED = "10.96.0.10";
 const EFFECTS = [
@@ -18,7 +18,7 @@ interface Service {
   readonly marked: boolean;
 }
 
-/** The n-th state of a cluster, in which some services differ from those of the one before. */
+/** The n-th state of a cluster; some services differ from the previous state. */
 function services(n: number): Service[] {
   const changing = Array.from({ length: SERVICES }, (_, i) => ({
     name: `SVC${i}`,
@@ -34,7 +34,7 @@ function services(n: number): Service[] {
   ];
 }
 
-/** kube-proxy in its mode nftables: a table of its own, whose maps and chains each sync changes in one transaction. */
+/** kube-proxy in nftables mode: each sync changes the maps and chains of its table in one transaction. */
 export const kubeProxyNft: Start = async lab => {
   const write = (text: string) => lab.node.output(["nft", "-f", "-"], { input: text });
   let before: readonly Service[] = [];
@@ -62,7 +62,7 @@ export const kubeProxyNft: Start = async lab => {
     );
     before = now;
   };
-  /** As it does when it starts. */
+  /** As kube-proxy does at start. */
   const anew = async () => {
     await write("add table ip kube-proxy\ndelete table ip kube-proxy\n");
     before = [];
@@ -102,7 +102,7 @@ add rule ip kube-proxy nat-prerouting jump services
 add rule ip kube-proxy nat-output jump services
 add rule ip kube-proxy nat-postrouting jump masquerading`;
 
-/** kube-proxy in its mode iptables: chains KUBE-*, which iptables-restore --noflush writes at each sync. */
+/** kube-proxy in iptables mode: each sync writes the chains KUBE-* with iptables-restore --noflush. */
 export function kubeProxyIptables(program: "iptables-nft" | "iptables-legacy"): Start {
   return async lab => {
     let before: readonly Service[] = [];

@@ -1,15 +1,15 @@
 import type { Lab } from "../../../lab/lab.ts";
 import type { Expectation } from "../../kernel/expectations.ts";
 
-/** A program on our node that writes rules of its own all the time. */
+/** A program that writes its own rules on the node all the time. */
 export interface Neighbour {
-  /** Does once what it does again and again; `n` counts from 0. */
+  /** Runs one round of its work; `n` counts from 0. */
   work(n: number): Promise<unknown>;
-  /** Milliseconds from one beginning to the next. */
+  /** Milliseconds from the start of a round to the next. */
   readonly every: number;
-  /** Has it bring its rules into the state in which they were after its start. */
+  /** Makes it restore the rules that it had after its start. */
   settle(): Promise<unknown>;
-  /** What its rules do to connections from the Pod; nothing of ours does the same. */
+  /** The effects of its rules on connections from the Pod; no rule of ipmasq has the same effect. */
   readonly effects: readonly Expectation[];
 }
 

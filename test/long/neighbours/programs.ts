@@ -1,4 +1,4 @@
-/** Neighbours that are programs of Debian's, another agent of ours, and ip-masq-agent. */
+/** Neighbours: Debian programs, another ipmasq, and ip-masq-agent. */
 import { RunningAgent } from "../../../lab/agent.ts";
 import type { Lab } from "../../../lab/lab.ts";
 import { type Chroot, debianChroot, type ProgramName } from "../../debian/chroot.ts";
@@ -7,8 +7,8 @@ import { upstreamAgentSync } from "../../kernel/upstream-agent.ts";
 import type { Start } from "./neighbour.ts";
 
 /**
- * firewalld, which reads its rules anew. That takes away everybody's rules of iptables, so it is not done again before
- * our agent takes the time before for an accident.
+ * firewalld, which reloads its rules. Because that deletes all programs' iptables rules, the interval is long enough for
+ * the agent not to consider its rules contested.
  */
 export function firewalld(backend: "nftables" | "iptables"): Start {
   return async lab => {
@@ -20,7 +20,7 @@ export function firewalld(backend: "nftables" | "iptables"): Start {
   };
 }
 
-/** The CNI plugins bridge, with ipMasq, and portmap: one Pod stays, others come and go. */
+/** The CNI plugins bridge, with ipMasq, and portmap: one Pod stays, others start and stop. */
 export const cniPlugins: Start = async lab => {
   const program = await programOf("cni-plugins");
   await Container.create(lab, program, 0);
@@ -32,7 +32,7 @@ export const cniPlugins: Start = async lab => {
   };
 };
 
-/** A Pod of a container runtime's, with a port of the node. */
+/** A Pod of a container runtime with a port of the node. */
 class Container {
   private constructor(
     readonly process: Bun.Subprocess,
@@ -105,7 +105,7 @@ export function secondAgent(flags: readonly string[]): Start {
   };
 }
 
-/** ip-masq-agent, whose minute takes a second here. */
+/** ip-masq-agent, which syncs every second here instead of every minute. */
 export function ipMasqAgent(program: string, keep: readonly string[]): Start {
   return async lab => {
     const sync = () => upstreamAgentSync(lab.node, program, keep);
@@ -113,7 +113,7 @@ export function ipMasqAgent(program: string, keep: readonly string[]): Start {
   };
 }
 
-/** Whoever masquerades what we keep, for a moment once a second. */
+/** A control that masquerades kept connections for a moment every second. */
 export const masquerader: Start = async lab => {
   const table =
     "table ip theirs { chain c { type nat hook postrouting priority 90; ip daddr 10.1.0.0/16 masquerade; }; }";

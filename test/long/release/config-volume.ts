@@ -1,13 +1,13 @@
 import { mkdir, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
-/** A folder as kubelet makes it of a ConfigMap with the key config: what it holds changes at once, when the link `..data` is renamed. */
+/** A ConfigMap volume with the key config, as kubelet creates it: renaming the link `..data` changes all its files at once. */
 export class ConfigVolume {
   #saved = 0;
 
   private constructor(readonly path: string) {}
 
-  /** In a folder that is there; a config that is there too gives way to this one. */
+  /** Creates the volume in an existing folder, and replaces its config. */
   static async create(path: string, config: string): Promise<ConfigVolume> {
     const volume = new ConfigVolume(path);
     await volume.save(config);

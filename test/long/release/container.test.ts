@@ -22,7 +22,7 @@ import { type Container, Podman } from "./podman.ts";
 
 const KEPT = "10.1.2.3";
 const OUTBOUND = "203.0.113.7";
-/** Of a test and of what goes before it, on a machine that is busy: podman alone takes a second or less for each. */
+/** Timeout of a test and its preparation on a busy machine; podman takes up to a second for each. */
 const LIMIT_MS = 60_000;
 setDefaultTimeout(LIMIT_MS);
 
@@ -33,7 +33,7 @@ const { metadata, spec } = await podTemplate();
 const [manifest] = spec.containers;
 const CAPABILITIES = manifest.securityContext.capabilities.add;
 
-/** As kubelet would have a node run the container of the manifest; podman's own seccomp profile is in force. */
+/** The options with which kubelet would run the manifest's container, with podman's default seccomp profile. */
 const CONFINED = [
   "--read-only",
   "--read-only-tmpfs=false",
@@ -47,7 +47,7 @@ let lab: Lab;
 const start = (...argv: string[]): Container => podman.start(lab.node, "agent", argv);
 const owner = (to: string) => lab.ownerSeen({ protocol: "tcp", to });
 
-/** What kubelet would see of a probe. */
+/** The result of a probe, as kubelet sees it. */
 const probe = ({ httpGet: { host, port, path } }: Probe) =>
   lab.node.output([
     process.execPath,
@@ -64,7 +64,7 @@ const probes = async () =>
     ),
   );
 
-/** What the kernel holds a container's first process to. */
+/** The restrictions of a container's first process. */
 async function confinement(name: string) {
   const pid = (await podman.output(["inspect", "--format={{.State.Pid}}", name])).trim();
   const status = await Bun.file(`/proc/${pid}/status`).text();
@@ -101,7 +101,7 @@ function tests(archive: string): void {
   }, LIMIT_MS);
 
   describe.each(WRITERS)("the image, with $name", ({ name, flags, prepare }) => {
-    test("does its work with what the manifest gives it, follows a ConfigMap, and ends when it is asked to", async () => {
+    test("works with the manifest's privileges, follows a ConfigMap, and stops on request", async () => {
       await prepare(lab);
       const volume = await ConfigVolume.create(await mkdtemp("/run/config-"), "");
       const mounts = [`--volume=${volume.path}:/etc/config/ip-masq-agent:ro`, `--volume=${LOCK}:${LOCK}`];
@@ -123,9 +123,10 @@ function tests(archive: string): void {
     });
   });
 
-  test("applies and repairs beside a set that a newer nft declared by its type, which older ones crash on", async () => {
+  test("applies and repairs rules beside a set that a newer nft declared by its type", async () => {
     const [old, newest] = await Promise.all(["bullseye", "forky"].map(debianTools));
-    if (!old || "missing" in old || !newest || "missing" in newest) throw new Error("no tools of Debian's");
+    if (!old || "missing" in old || !newest || "missing" in newest)
+      throw new Error("Debian's nft is missing");
     const foreign = "add table ip other; add set ip other s { type ipv4_addr; }";
     await lab.node.output([...newest.nft, foreign]);
     const crash = lab.node.spawn([...old.nft, "list", "tables"], { stderr: "ignore" });
@@ -139,7 +140,7 @@ function tests(archive: string): void {
     expect([await owner(KEPT), await owner(OUTBOUND)]).toEqual(["pod", "node"]);
   });
 
-  test("with the arguments of ip-masq-agent's manifests it makes their chain", async () => {
+  test("writes ip-masq-agent's chain with the arguments of its manifests", async () => {
     const agent = start(...AS_IN_MANIFEST, IMAGE, "--masq-chain=IP-MASQ", "--nomasq-all-reserved-ranges");
     await agent.log.until("rules applied");
     expect(await lab.node.output(["nft", "list", "chain", "ip", "ip-masq-agent", "IP-MASQ"])).toContain(
@@ -148,7 +149,7 @@ function tests(archive: string): void {
     expect([await owner(OUTBOUND), await owner("1.2.3.4")]).toEqual(["pod", "node"]);
   });
 
-  test("with --to-ports and IPv6 it finds the names of protocols, and the ports are taken", async () => {
+  test("supports --to-ports and IPv6, which need /etc/protocols", async () => {
     const agent = start(...AS_IN_MANIFEST, IMAGE, "--enable-ipv6", "--to-ports=1024-1033");
     await agent.log.until("rules applied");
     for (const to of [OUTBOUND, "2001:db8:1::7"]) {
@@ -158,7 +159,7 @@ function tests(archive: string): void {
     }
   });
 
-  describe("it says what is missing", () => {
+  describe("reports what is missing", () => {
     test("without NET_ADMIN", async () => {
       const agent = start(...CONFINED, IMAGE);
       await agent.log.until("run as root, or with the capability NET_ADMIN");
@@ -167,7 +168,7 @@ function tests(archive: string): void {
       expect(await agent.stop()).toBe(0);
     });
 
-    test("with iptables-legacy and nowhere to write its lock", async () => {
+    test("with iptables-legacy and no lock file", async () => {
       await lab.node.output(["iptables-legacy", "-t", "mangle", "-N", "KUBE-IPTABLES-HINT"]);
       const agent = start(...AS_IN_MANIFEST, IMAGE, "--backend=iptables");
       await agent.log.until("mount the node's /run/xtables.lock");
@@ -183,13 +184,13 @@ function tests(archive: string): void {
       },
     );
 
-    test("to who has it run a shell", async () => {
+    test("when asked to run a shell", async () => {
       const agent = start(IMAGE, "sh", "-c", "id");
       expect(await agent.exited).toBe(64);
     });
   });
 
-  test("the Pod of the manifest comes up, follows its ConfigMap, and ends when it is asked to", async () => {
+  test("the manifest's Pod starts, follows its ConfigMap, and stops on request", async () => {
     const pod = { apiVersion: "v1", kind: "Pod", metadata: { ...metadata, name: "pod" }, spec };
     const configMap = {
       apiVersion: "v1",
@@ -199,7 +200,7 @@ function tests(archive: string): void {
     };
     await writeFile("/run/pod.yaml", stringify(pod));
     await writeFile("/run/configmap.yaml", stringify(configMap));
-    // Complains that without systemd it cannot make timers for the probes, which are kubelet's business, and goes on.
+    // Podman warns that it cannot create timers for the probes without systemd. Kubelet runs probes itself.
     await lab.node.output(
       podman.command(["kube", "play", "--configmap=/run/configmap.yaml", "/run/pod.yaml"]),
     );
@@ -212,7 +213,7 @@ function tests(archive: string): void {
     expect(await probes()).toEqual({ "/healthz": 200, "/readyz": 200 });
     expect([await owner(KEPT), await owner(OUTBOUND)]).toEqual(["pod", "node"]);
 
-    // Podman writes a ConfigMap's volume once; from here on it is as kubelet has it.
+    // Podman writes a ConfigMap volume once; this replaces it with one that changes as kubelet's.
     const volume = await podman.output(["volume", "inspect", "--format={{.Mountpoint}}", "ip-masq-agent"]);
     await ConfigVolume.create(volume.trim(), "nonMasqueradeCIDRs: [203.0.113.0/24]\n");
     await log.until("rules applied");

@@ -13,7 +13,7 @@ import { Podman } from "./podman.ts";
 import { emulator } from "./roots.ts";
 
 const BINARIES: Record<Architecture, string> = { amd64: "ipmasq-linux-x64", arm64: "ipmasq-linux-arm64" };
-/** Of a test and of what goes before it, on a machine that is busy. */
+/** Timeout of a test and its preparation on a busy machine. */
 const LIMIT_MS = 60_000;
 setDefaultTimeout(LIMIT_MS);
 
@@ -51,7 +51,7 @@ function contents(architecture: Architecture, archive: string): void {
     await using podman = await Podman.create(archive);
     [about] = v.parse(Inspected, JSON.parse(await podman.output(["image", "inspect", IMAGE])));
     await podman.unpack(IMAGE, root);
-    // Whoever runs the image makes these.
+    // The container runtime creates these.
     for (const path of ["run/.containerenv", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab"])
       await rm(join(root, path), { force: true });
     files = (await output(["find", root, "-type", "f", "-printf", "%P\n"])).trim().split("\n").sort();
@@ -62,7 +62,7 @@ function contents(architecture: Architecture, archive: string): void {
   const packages = async () =>
     (await readdir(join(root, "var/lib/dpkg/status.d"))).filter(it => !it.endsWith(".md5sums")).sort();
 
-  test("says what it is, and what it runs", async () => {
+  test("has the expected labels and entrypoint", async () => {
     expect(about).toMatchObject({
       Architecture: architecture,
       User: "0:0",
@@ -79,13 +79,13 @@ function contents(architecture: Architecture, archive: string): void {
     });
   });
 
-  test("has the binary of the release", async () => {
+  test("contains the release's binary", async () => {
     const sums = await readFile(join(DIST, "SHA256SUMS"), "utf8");
     const sum = new Bun.CryptoHasher("sha256").update(await Bun.file(join(root, "usr/bin/ipmasq")).bytes());
     expect(sums).toContain(`${sum.digest("hex")}  ${BINARIES[architecture]}\n`);
   });
 
-  test("has no programs but the binary, nft, and both iptables", async () => {
+  test("contains only the binary, nft and both variants of iptables as programs", async () => {
     const executable = await output(["find", root, "-type", "f", "-perm", "/111", "-printf", "%P\n"]);
     const programs = executable
       .trim()
@@ -94,7 +94,7 @@ function contents(architecture: Architecture, archive: string): void {
     expect(programs.sort()).toEqual(["usr/bin/ipmasq", ...TOOLS]);
   });
 
-  test("has no files but those that packages answer for, and a few of its own", async () => {
+  test("contains only files of packages and a few of its own", async () => {
     const records = files.filter(it => it.endsWith(".md5sums"));
     const sums = (await Promise.all(records.map(read))).join("");
     const checked = await output(["sh", "-c", 'cd "$0" && md5sum --check --strict --quiet -', root], sums);
@@ -110,7 +110,7 @@ function contents(architecture: Architecture, archive: string): void {
     expect(rest).toEqual(own.map(it => `usr/${it}`));
   });
 
-  test("has an nft that does not crash beside a newer one", async () => {
+  test("contains an nft that does not crash beside a newer one", async () => {
     const versions = ["nftables", "libnftables1"].map(async name => {
       const { Version } = parseControl(await read(`var/lib/dpkg/status.d/${name}`));
       return /^[\d.]+/.exec(Version)?.[0] ?? "0.0.0";
@@ -119,7 +119,7 @@ function contents(architecture: Architecture, archive: string): void {
       expect(Bun.semver.order(it, "1.1.3")).toBeGreaterThanOrEqual(0);
   });
 
-  test("has the licence of everything, in full", async () => {
+  test("contains all licences in full", async () => {
     for (const name of await packages()) {
       const text = await read(`usr/share/doc/${name}/copyright`);
       for (const [, path = ""] of text.matchAll(
@@ -132,7 +132,7 @@ function contents(architecture: Architecture, archive: string): void {
       expect(binary).toContain(it);
   });
 
-  test("has a bill of materials that names each package", async () => {
+  test("contains a bill of materials with every package", async () => {
     const { components } = v.parse(Bom, JSON.parse(await read("usr/share/doc/ipmasq/ipmasq.cdx.json")));
     const debian = components.filter(it => it.purl.startsWith("pkg:deb/"));
     const recorded = (await packages()).map(async name => {
@@ -145,7 +145,7 @@ function contents(architecture: Architecture, archive: string): void {
     expect(npm).toEqual(expect.arrayContaining(["bun", "cidr-tools", "consola", "valibot", "yaml"]));
   });
 
-  test("has less than 20 MB that are not Bun's, and nothing that nobody answers for", async () => {
+  test("is less than 20 MB larger than Bun, and every file belongs to a component", async () => {
     const table = await output(["bun", "container/sizes.ts", root]);
     const sizes = new Map(
       Array.from(table.matchAll(/^\| (.+) \| ([\d,]+) \|$/gm), ([, what = "", size = ""]) => [
@@ -157,10 +157,10 @@ function contents(architecture: Architecture, archive: string): void {
     expect((sizes.get("all") ?? 0) - bun).toBeWithin(1000, 20_000);
   });
 
-  test("tells nothing of where it was built", async () => {
+  test("contains no trace of the build machine", async () => {
     const uris = await output(["apt-get", "--print-uris", "update"]).catch(() => "");
     const hosts = Array.from(uris.matchAll(/^'\w+:\/\/([^/]+)\//gm), ([, host = ""]) => host);
-    // Debian's own host is named in Debian's packages.
+    // Debian's packages name their own build host.
     for (const host of [
       ...hosts.filter(it => !it.endsWith("debian.org")),
       ".npmrc",
@@ -172,7 +172,7 @@ function contents(architecture: Architecture, archive: string): void {
       ).toBe("");
   });
 
-  test("has programs and modules that find all that they link to", async () => {
+  test("contains all libraries that its programs and modules link to", async () => {
     const other = architecture === ARCHITECTURE ? undefined : await emulator("arm64");
     if (other !== undefined && "missing" in other) throw new Error(other.missing);
     const loader = (

@@ -10,33 +10,33 @@ import { mirrorsOf } from "../../debian/apt.ts";
 import { CACHE, cached } from "../../debian/cache.ts";
 import type { Missing } from "../../debian/tools.ts";
 
-/** The image's name, as the manifests have it. */
+/** The image's name in the manifests. */
 export const IMAGE = `localhost/ipmasq:${version}`;
 
-/** As Debian and OCI name them. */
+/** Architectures by Debian's and OCI's names. */
 export const ARCHITECTURES = ["amd64", "arm64"] as const;
 export type Architecture = (typeof ARCHITECTURES)[number];
 
-/** Of this machine. */
+/** The architecture of this machine. */
 export const ARCHITECTURE: Architecture = process.arch === "arm64" ? "arm64" : "amd64";
 
 /** The Debian release of the image: the default of `container/Dockerfile`. */
 const SUITE = "trixie";
 
-/** What stands for both base images of `container/Dockerfile`: Debian with npm. */
+/** Replaces both base images of `container/Dockerfile`: Debian with npm. */
 const BASE = `localhost/base:${SUITE}`;
 
-/** With a storage of its own. */
+/** buildah with its own storage. */
 const BUILDAH = [
   "buildah",
   `--root=${join(CACHE, "containers/storage")}`,
   `--runroot=${join(CACHE, "containers/run")}`,
 ];
 
-/** Debian's certificates of authorities, where the base looks for them. */
+/** The file of CA certificates in the base. */
 const AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt";
 
-/** Returns where `buildImages` left the image, as an OCI archive. */
+/** The path of the image that `buildImages` built, an OCI archive. */
 export function builtImage(architecture: Architecture): string | Missing {
   const archive = archiveOf(architecture);
   return existsSync(archive)
@@ -49,8 +49,8 @@ function archiveOf(architecture: Architecture): string {
 }
 
 /**
- * Builds the image for each architecture from `container/Dockerfile` as it is, of the commit that dist/ is of, with
- * Debian's buildah (80 s). Needs root, a network, and the programs of `scripts/containers`.
+ * Builds the image for each architecture from the unchanged `container/Dockerfile` and the commit of dist/, with Debian's
+ * buildah (80 s). Needs root, network access, and the programs of `scripts/containers`.
  */
 export async function buildImages(): Promise<void> {
   const scratch = await mkdtemp(join(tmpdir(), "ipmasq-image-"));
@@ -60,7 +60,7 @@ export async function buildImages(): Promise<void> {
     await Bun.write(npmrc, `registry=${registry}\ncafile=${AUTHORITIES}\n`);
     await importBase();
     for (const architecture of ARCHITECTURES) await buildImage(architecture, npmrc);
-    // What the second build had from the first; 0.8 GB for every change of a source, if they were kept.
+    // Removes the layers that the builds share, which would add 0.8 GB for every change of a source.
     await finished([...BUILDAH, "rmi", "--prune"]);
   } finally {
     await rm(scratch, { recursive: true });
@@ -70,7 +70,7 @@ export async function buildImages(): Promise<void> {
 async function buildImage(architecture: Architecture, npmrc: string): Promise<void> {
   const archive = archiveOf(architecture);
   await rm(archive, { force: true });
-  // Debian 12's buildah does not know BUILDPLATFORM by itself. Its usual isolation is for whoever may mount a /proc.
+  // Debian 12's buildah does not set BUILDPLATFORM. Its default isolation needs permission to mount /proc.
   await finished([
     ...[...BUILDAH, "build", "--layers", "--pull=never", "--isolation=chroot", "--network=host"],
     ...[`--platform=linux/${architecture}`, `--build-arg=BUILDPLATFORM=linux/${ARCHITECTURE}`],
@@ -81,13 +81,13 @@ async function buildImage(architecture: Architecture, npmrc: string): Promise<vo
   await finished([...BUILDAH, "push", "--quiet", IMAGE, `oci-archive:${archive}:${IMAGE}`]);
 }
 
-/** The commit that the binaries of a release say that they are of. */
+/** The commit in the release's binaries. */
 async function commitOfDist(): Promise<string> {
   const name = `ipmasq-linux-${process.arch}`;
   return /commit ([^,]+),/.exec(await output([join(DIST, name), "version"]))?.[1] ?? "unknown";
 }
 
-/** Makes the base an image, once. */
+/** Imports the base as an image, once. */
 async function importBase(): Promise<void> {
   const { exitCode } = await run([...BUILDAH, "inspect", "--type=image", BASE]);
   if (exitCode === 0) return;
@@ -96,7 +96,7 @@ async function importBase(): Promise<void> {
   await output([...BUILDAH, "commit", "--quiet", "--rm", container, BASE]);
 }
 
-/** A file system of Debian's with npm, which knows the authorities that npm on this machine trusts (40 s, 420 MB). */
+/** A Debian root with npm, with the CA certificates that npm trusts on this machine (40 s, 420 MB). */
 async function base(): Promise<string> {
   const directory = await cached(`containers/base-${SUITE}`, async directory => {
     const own = process.env.NODE_EXTRA_CA_CERTS;
@@ -118,7 +118,7 @@ async function base(): Promise<string> {
   return join(directory, "base.tar");
 }
 
-/** Runs a program that may take minutes. Throws Error with all that it printed if it fails. */
+/** Runs a program that can take minutes. Throws Error with its output if it fails. */
 async function finished(argv: readonly string[]): Promise<void> {
   const child = Bun.spawn([...argv], { stdio: ["ignore", "pipe", "pipe"] });
   const printed = await Promise.all([child.stdout.text(), child.stderr.text()]);

@@ -2,13 +2,13 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { parseAllDocuments } from "yaml";
 
-/** The rendered manifest, which users apply. */
+/** The rendered manifest. */
 const MANIFEST = join(import.meta.dir, "../../../deploy/kubernetes/ip-masq-agent.yaml");
 
 const Probe = v.object({ httpGet: v.object({ host: v.string(), port: v.number(), path: v.string() }) });
 export type Probe = v.InferOutput<typeof Probe>;
 
-/** What of a Pod's template is looked at; all else stays as it is. */
+/** The parts of a Pod template that tests read; all others are kept unchanged. */
 const Template = v.looseObject({
   metadata: v.looseObject({}),
   spec: v.looseObject({
@@ -35,7 +35,7 @@ const DaemonSet = v.looseObject({
   spec: v.looseObject({ template: Template }),
 });
 
-/** The Pod's template in the manifest. */
+/** The manifest's Pod template. */
 export async function podTemplate(): Promise<Template> {
   const documents = parseAllDocuments(await Bun.file(MANIFEST).text()).map(it => it.toJS());
   const all = documents.filter(it => v.is(v.looseObject({ kind: v.literal("DaemonSet") }), it));

@@ -7,9 +7,9 @@ import type { Missing } from "../../debian/tools.ts";
 const SUITE = "bookworm";
 
 /**
- * Returns the root of a small node that has musl, beside the glibc of its nft and iptables. musl's Bun also needs GCC's
- * C++ library for musl, which neither Debian nor npm has: it is compiled here, once, from Debian's sources of GCC
- * (180 MB, 70 s of a core); the compiler is thrown away afterwards.
+ * Returns the root of a small node with musl next to the glibc of its nft and iptables. Bun for musl also needs
+ * libstdc++ for musl, which neither Debian nor npm has: it is compiled once, from Debian's sources of GCC (180 MB, 70 s
+ * on one core); the compiler is deleted afterwards.
  */
 export function muslRoot(): Promise<Chroot | Missing> {
   return suiteChroot("root-musl", SUITE, ["nftables", "iptables", "musl"], async root => {
@@ -29,8 +29,8 @@ const COMPILER = [
 ];
 
 /**
- * GCC's own unwinder, as Debian has it, only knows glibc; LLVM's asks for nothing but one function of glibc's hardening.
- * The libc is not linked: whoever loads this has it.
+ * Debian's build of GCC's unwinder needs glibc; LLVM's needs only one function of glibc's hardening. The library does not
+ * link libc, because the program that loads it does.
  */
 const COMPILE = `
   ln -s gawk /usr/bin/awk

@@ -5,10 +5,10 @@ import { isIsolated, type Namespace } from "../../../lab/namespace.ts";
 import { output } from "../../../lab/output.ts";
 import { CACHE } from "../../debian/cache.ts";
 
-/** In the empty /run of lab/isolate: the machine's own podman, if there is one, knows nothing of these containers. */
+/** In the empty /run of lab/isolate, invisible to the machine's own podman. */
 const RUN = "/run/podman";
 
-/** What the defaults of Debian 12 ask of a machine that a container does not have: crun, systemd, more open files. */
+/** Replaces Debian 12's defaults, which need crun, systemd and more open files than a container has. */
 const SETTINGS = `
   [containers]
   default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
@@ -18,13 +18,13 @@ const SETTINGS = `
   events_logger = "none"
 `;
 
-/** Podman with a storage of its own, in which there is one image. Needs `lab/isolate` around it, as root. */
+/** Podman with its own storage and one image. Runs inside `lab/isolate`, as root. */
 export class Podman implements AsyncDisposable {
   private constructor(private readonly root: string) {}
 
   /** @param archive the image, as an OCI archive */
   static async create(archive: string): Promise<Podman> {
-    if (!isIsolated()) throw new Error("containers belong into namespaces of their own: lab/isolate");
+    if (!isIsolated()) throw new Error("containers must run inside lab/isolate");
     await mkdir(RUN, { recursive: true });
     await Bun.write(join(RUN, "containers.conf"), SETTINGS);
     const podman = new Podman(await mkdtemp(join(CACHE, "containers/podman-")));
@@ -32,25 +32,25 @@ export class Podman implements AsyncDisposable {
     return podman;
   }
 
-  /** The command line that runs podman; in a network namespace, that one is "the host's" to it. */
+  /** The command that runs podman. Its host network is the network namespace that it runs in. */
   command(argv: readonly string[]): string[] {
     const settings = ["env", `CONTAINERS_CONF=${RUN}/containers.conf`];
     return [...settings, "podman", `--root=${this.root}`, `--runroot=${RUN}/containers`, ...argv];
   }
 
-  /** Runs podman, which has to succeed, and returns what it prints. */
+  /** Runs podman and returns its output. Throws if it fails. */
   output(argv: readonly string[]): Promise<string> {
     return output(this.command(argv));
   }
 
-  /** Unpacks the file system of an image. */
+  /** Unpacks an image's file system. */
   async unpack(image: string, directory: string): Promise<void> {
     const container = (await this.output(["create", "--pull=never", image])).trim();
     await output(["sh", "-ec", '"$@" | tar -x -C "$0"', directory, ...this.command(["export", container])]);
     await this.output(["rm", container]);
   }
 
-  /** Starts a container on a node; its rules may not be in the kernel yet. */
+  /** Starts a container on a node, without waiting for its rules. */
   start(node: Namespace, name: string, argv: readonly string[]): Container {
     return new Container(this, node, name, argv);
   }
@@ -78,12 +78,12 @@ export class Container {
     this.log = new Lines(this.#program.stderr);
   }
 
-  /** Its exit code, when it has ended. */
+  /** Resolves with its exit code when it ends. */
   get exited(): Promise<number> {
     return this.#program.exited;
   }
 
-  /** Asks it to end, and ends it by force after a second. Returns its exit code: 137 if it took force. */
+  /** Stops it, after a second by SIGKILL. Returns its exit code, 137 after SIGKILL. */
   async stop(): Promise<number> {
     await this.podman.output(["stop", "--time=1", this.name]);
     return this.exited;

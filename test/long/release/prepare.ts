@@ -1,4 +1,4 @@
-/** What the tests of a release have to get where there is a network: the binaries, the image, and where to run them. */
+/** Builds the binaries and the image, and downloads the roots to run them in. Needs network access. */
 import { $ } from "bun";
 import { buildImages } from "./image.ts";
 import { muslRoot } from "./musl.ts";

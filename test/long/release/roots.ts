@@ -5,21 +5,21 @@ import { type Chroot, suiteChroot } from "../../debian/chroot.ts";
 import { unpackPackages } from "../../debian/packages.ts";
 import type { Missing } from "../../debian/tools.ts";
 
-/** The suites of Debian whose roots a binary is tried in, from the oldest glibc that can be had to the newest. */
+/** The Debian suites whose roots run the binary, from the oldest available glibc to the newest. */
 export const ROOT_SUITES = ["bullseye", "bookworm", "trixie", "forky"] as const;
 
-/** Returns the root of a small node: the glibc of a suite, its nft and its iptables (15 MB, 5 s). */
+/** Returns the root of a small node with the glibc, nft and iptables of a suite (15 MB, 5 s). */
 export function nodeRoot(suite: (typeof ROOT_SUITES)[number]): Promise<Chroot | Missing> {
   return suiteChroot(`root-${suite}`, suite, ["nftables", "iptables"]);
 }
 
-/** A way to run programs for another processor. */
+/** Runs programs for another processor. */
 export interface Emulator {
-  /** The command line that runs `argv` here, with the files of this machine. What it starts itself is not emulated. */
+  /** The command that runs `argv` with the files of this machine. Its child processes are not emulated. */
   command(argv: readonly string[]): string[];
 }
 
-/** The processors that there are emulators for. An x64 that has SSE4.2 and nothing newer is a Nehalem, of 2008. */
+/** The emulated processors. The x64 is a Nehalem of 2008, which has SSE4.2 but no newer extensions. */
 const EMULATORS = {
   arm64: { architecture: "arm64", command: ["qemu-aarch64-static"] },
   Nehalem: { architecture: "amd64", command: ["qemu-x86_64-static", "-cpu", "Nehalem"] },
@@ -29,7 +29,7 @@ export type Processor = keyof typeof EMULATORS;
 
 export const PROCESSORS: readonly Processor[] = ["arm64", "Nehalem"];
 
-/** Returns what runs programs for a processor and glibc: qemu and the libc of Debian 12 (30 MB, 10 s). */
+/** Returns an emulator for a processor: qemu with the glibc of Debian 12 (30 MB, 10 s). */
 export async function emulator(processor: Processor): Promise<Emulator | Missing> {
   const { architecture, command } = EMULATORS[processor];
   const [program, ...options] = command;
@@ -45,7 +45,7 @@ export async function emulator(processor: Processor): Promise<Emulator | Missing
   }
 }
 
-/** The package has emulators of 40 processors, of 5 to 20 MB each. */
+/** The package contains emulators of 40 processors, 5 to 20 MB each. */
 async function onlyOurs(top: string): Promise<void> {
   await mkdir(join(top, "bin"));
   for (const { command } of Object.values(EMULATORS)) {

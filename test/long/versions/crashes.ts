@@ -2,13 +2,13 @@ import type { Lab } from "../../../lab/lab.ts";
 import { renderText } from "../../../src/backends/nftables/render.ts";
 import { policy } from "../../policies.ts";
 
-/** A call of nft, and what it reads on standard input. */
+/** A call of nft with its standard input. */
 interface Call {
   readonly argv: readonly string[];
   readonly input?: string;
 }
 
-/** A call without input, as one would type it. */
+/** A call without input, from its command line. */
 function typed(words: string): Call {
   return { argv: words.split(" ") };
 }
@@ -22,7 +22,7 @@ const OURS = { family: "ip", table: "ip-masq-agent", chain: "IP-MASQ-AGENT" };
 const RULE = { ...OURS, expr: [{ accept: null }] };
 const ELEMENT = { family: "ip", table: "ip-masq-agent", name: "non-masquerade-a", elem: ["192.0.2.1"] };
 
-/** What an agent has to do with nft, by what it is for the reader of the table. */
+/** The agent's calls of nft, by their name in the table. */
 export const CALLS: Readonly<Record<string, Call>> = {
   "`--version`": typed("--version"),
   "`list tables`": typed("list tables"),
@@ -41,7 +41,7 @@ export const CALLS: Readonly<Record<string, Call>> = {
   "`flush ruleset`": json({ flush: { ruleset: null } }),
 };
 
-/** How the other table's set or map is declared. */
+/** Declarations of a set or map in another table. */
 export const DECLARATIONS = {
   type: "set ip other s { type ipv4_addr; }",
   "map type": "map ip other s { type ipv4_addr : verdict; }",
@@ -49,10 +49,10 @@ export const DECLARATIONS = {
   typeof: "set ip other s { typeof ip daddr; }",
 } as const;
 
-/** How long a monitor is looked at, in seconds: it reads the whole ruleset when it starts. */
+/** How long the monitor runs, in seconds. It reads the whole ruleset at start. */
 const MONITOR = "0.5";
 
-/** Returns which of the calls end by a signal when `writer` made our table and another one, by their names. */
+/** Returns the names of the calls that end by a signal after `writer` has written ipmasq's table and another one. */
 export async function crashing(
   lab: Lab,
   writer: readonly string[],

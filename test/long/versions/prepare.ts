@@ -1,4 +1,4 @@
-/** Fetches nft and iptables of all suites of the matrix. */
+/** Downloads nft and iptables of all suites. */
 import { debianTools } from "../../debian/tools.ts";
 import { MATRIX } from "./suites.ts";
 

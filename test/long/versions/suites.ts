@@ -1,2 +1,2 @@
-/** Debian's suites, the oldest first. */
+/** Debian suites, oldest first. */
 export const MATRIX = ["bullseye", "bookworm", "trixie", "forky", "sid"];

@@ -9,13 +9,13 @@ import { keepResults } from "../compatibility.ts";
 import { CALLS, crashing, type DECLARATIONS } from "./crashes.ts";
 import { MATRIX } from "./suites.ts";
 
-/** A version under the name that it has in the table. */
+/** A version with its name in the table. */
 interface Named extends Version {
   readonly name: string;
 }
 
 const CASES = EXPECTATIONS.map(([, wanted, expected]) => [wanted, expected] as const);
-/** By udp and by tcp. */
+/** Over UDP and TCP. */
 const CONNECTIONS = 2 * CASES.reduce((sum, [, expected]) => sum + expected.length, 0);
 
 const suites = await Promise.all(MATRIX.map(toolsOf));
@@ -34,8 +34,8 @@ afterAll(async () => {
 });
 
 matrix("nftables", nfts);
-// kubernetes/kubernetes issue 136786. The tests above would see it if a set of ours were declared by its type.
-test("a set or map that nft 1.1.3 or later declares by its type makes nft 0.9.8 and 1.0.6 crash", async () => {
+// kubernetes/kubernetes issue 136786. If ipmasq declared a set by its type, the tests above would fail.
+test("nft 0.9.8 and 1.0.6 crash on sets and maps that nft 1.1.3 or later declares by type", async () => {
   const crashed = async (
     writer: { readonly nft: readonly string[] },
     declaration: keyof typeof DECLARATIONS,
@@ -46,13 +46,13 @@ test("a set or map that nft 1.1.3 or later declares by its type makes nft 0.9.8 
   };
   const [oldest, old, writer, newest] = nfts;
   if (!oldest || !old || !writer || !newest) throw new Error("fewer than four versions of nft");
-  const nobody = Object.fromEntries(nfts.map(({ name }) => [name, []]));
-  for (const older of [oldest, old]) expect(await crashed(older, "type")).toEqual(nobody);
+  const none = Object.fromEntries(nfts.map(({ name }) => [name, []]));
+  for (const older of [oldest, old]) expect(await crashed(older, "type")).toEqual(none);
   const by = await crashed(writer, "type");
   expect(await crashed(newest, "type")).toEqual(by);
   expect(await crashed(newest, "map type")).toEqual(by);
-  expect(await crashed(newest, "concatenation")).toEqual(nobody);
-  expect(await crashed(newest, "typeof")).toEqual(nobody);
+  expect(await crashed(newest, "concatenation")).toEqual(none);
+  expect(await crashed(newest, "typeof")).toEqual(none);
   expect(by).toMatchObject({ [writer.name]: [], [newest.name]: [] });
   for (const { name } of [oldest, old]) expect(by[name]).toContain("`add rule`");
   measured.push({
@@ -74,7 +74,7 @@ for (const variant of ["iptables-nft", "iptables-legacy"] as const) {
   );
 }
 
-/** A test of each version with each other one, itself too, and a table of how they went. */
+/** Tests each version with every version, itself included, and stores the results as a table. */
 function matrix(backend: string, versions: readonly Named[]): void {
   const cells = new Map<string, string>();
   const writers = versions.filter(({ refusal }) => refusal === undefined);
@@ -82,7 +82,7 @@ function matrix(backend: string, versions: readonly Named[]): void {
 
   describe(backend, () => {
     test.each(pairs)(
-      "what $writer.name writes $reader.name reads",
+      "$reader.name reads the rules of $writer.name",
       async ({ writer, reader }) => {
         const cell = `${writer.name} ${reader.name}`;
         cells.set(cell, "**fails**");
@@ -92,7 +92,7 @@ function matrix(backend: string, versions: readonly Named[]): void {
       60_000,
     );
 
-    // Not for the others: iptables-nft warns of tables of iptables-legacy, and to look at one brings it in.
+    // Only for iptables-legacy: reading its tables creates them, and iptables-nft warns about them.
     if (backend === "iptables-legacy") {
       afterEach(async () => {
         for (const program of ["iptables-legacy", "ip6tables-legacy"]) {
@@ -124,7 +124,7 @@ async function toolsOf(suite: string): Promise<{ tools: DebianTools; nft: string
   return { tools, nft: `${tools.version} (${suite})`, iptables: `${iptables} (${suite})` };
 }
 
-/** Without those of a suite that has the same version as the one before. */
+/** Leaves out suites with the same version as the previous one. */
 function unique<T extends { readonly name: string }>(versions: readonly T[]): T[] {
   const number = (version: T | undefined) => version?.name.split(" ")[0];
   return versions.filter((it, i) => number(it) !== number(versions[i - 1]));

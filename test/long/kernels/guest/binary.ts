@@ -1,4 +1,4 @@
-/** What the built binary does on the node while new connections go through it, by each writer. */
+/** Checks of the built binary with each writer, while new connections pass the node. */
 
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
@@ -9,18 +9,18 @@ import { WRITERS, type Writer } from "../../../../lab/writers.ts";
 import { iptablesTampering, NFT_TAMPERING } from "../../../kernel/tampering.ts";
 import { type Finding, judged } from "./finding.ts";
 
-/** New flows a second, over all destinations: what an emulated machine sustains while it does other things. */
+/** New flows per second to all destinations, which an emulated machine sustains while it does other work. */
 export const RATE = 4000;
 
-/** No check takes longer, so that the load lasts as long as what it is there for. */
+/** Duration of the load in seconds, longer than any check. */
 const LOAD = { flowsPerSecond: RATE, seconds: 900 };
 
-/** In the empty /run of lab/isolate. */
+/** lab/isolate mounts an empty /run. */
 const CONFIG = "/run/guest/ip-masq-agent";
 const KEPT = "10.1.2.3";
 const OUTBOUND = "203.0.113.7";
 
-/** All keep KEPT and none keeps OUTBOUND; hardly anything else of the first two is the same. */
+/** Configs. All keep KEPT, and OUTBOUND is masqueraded; the first two have almost nothing else in common. */
 const ONE = "nonMasqueradeCIDRs: [10.0.0.0/8, 192.0.2.0/24, 100.64.0.0/10]\n";
 const OTHER = "nonMasqueradeCIDRs: [198.18.0.0/15, 10.1.0.0/16, 172.16.0.0/12, 10.128.0.0/9]\n";
 
@@ -28,7 +28,7 @@ const CHANGES = 50;
 const INSTALLS = 2;
 const SWITCHES = 6;
 
-/** Saves one config after the other. */
+/** Saves the configs in turn. */
 export async function changes(writer: Writer): Promise<Finding> {
   await using lab = await labFor(writer);
   const agent = await RunningAgent.started(lab.node, argv(writer));
@@ -41,7 +41,7 @@ export async function changes(writer: Writer): Promise<Finding> {
   return judged(`${CHANGES} changes`, kept, outbound);
 }
 
-/** Puts the rules where there are none, again and again. Before, nothing masquerades OUTBOUND. */
+/** Installs the rules repeatedly. Before each installation, nothing masquerades OUTBOUND. */
 export async function installs(writer: Writer): Promise<Finding> {
   await using lab = await labFor(writer);
   const load = await lab.load({ destinations: [KEPT], ...LOAD });
@@ -53,7 +53,7 @@ export async function installs(writer: Writer): Promise<Finding> {
   return judged(`${INSTALLS} installs`, kept);
 }
 
-/** Takes rules away, or adds to them, and waits until the agent says that it repaired them. */
+/** Removes or adds rules, and waits until the agent reports the repair. */
 export async function repairs(writer: Writer): Promise<Finding> {
   await using lab = await labFor(writer);
   await saveConfig("nonMasqueradeCIDRs: [10.0.0.0/8]\n");
@@ -70,7 +70,7 @@ export async function repairs(writer: Writer): Promise<Finding> {
   return judged(`${commands.length} repairs`, kept);
 }
 
-/** Ends the agent and starts it with another writer, which takes over. */
+/** Restarts the agent with another writer. */
 export async function switches(): Promise<Finding> {
   const [first, ...next] = Array.from({ length: SWITCHES + 1 }, (_, i) => WRITERS[i % WRITERS.length]);
   if (first === undefined) throw new Error("there are no writers");
@@ -88,7 +88,7 @@ export async function switches(): Promise<Finding> {
   return judged(`${SWITCHES} switches`, kept, outbound);
 }
 
-/** Removes what each writer made, among rules of others. */
+/** Removes the rules of each writer among foreign rules. */
 export async function cleanup(): Promise<Finding> {
   await using lab = await Lab.create();
   const theirs = ["-t", "nat", "-A", "POSTROUTING", "-s", "172.17.0.0/16", "-j", "MASQUERADE"];
@@ -126,7 +126,7 @@ function argv({ flags }: Writer): string[] {
   return [`--config=${CONFIG}`, ...flags];
 }
 
-/** An agent repairs five times at once before it takes it for a fight; legacy rules it looks at every 5 s. */
+/** Fewer than the agent repairs before it considers the rules contested. */
 function tampering({ name }: Writer): readonly (readonly string[])[] {
   if (name === "nftables") return NFT_TAMPERING.slice(0, 5).map(command => ["nft", command]);
   return iptablesTampering(name).slice(0, name === "iptables-legacy" ? 2 : 5);
@@ -141,7 +141,7 @@ async function owner(lab: Lab, to: string): Promise<string> {
   return lab.ownerSeen({ protocol: "udp", to });
 }
 
-/** The writers that have rules of ours in the node's kernel. */
+/** The writers with ipmasq's rules in the node's kernel. */
 async function holders(lab: Lab): Promise<string[]> {
   const nft = await lab.node.output(["nft", "list", "tables"]);
   const saved = await Promise.all(VARIANTS.map(variant => lab.node.output([`${variant}-save`, "-t", "nat"])));
@@ -151,7 +151,7 @@ async function holders(lab: Lab): Promise<string[]> {
   ];
 }
 
-/** All rules of the node, without counts. */
+/** All rules of the node, without counters. */
 async function everything(lab: Lab): Promise<string> {
   const rules = [
     await lab.node.output(["nft", "-s", "list", "ruleset"]),

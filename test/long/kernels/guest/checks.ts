@@ -11,7 +11,7 @@ export interface Check {
   run(): Promise<Finding>;
 }
 
-/** What is tried on each kernel, in this order. */
+/** The checks on each kernel, in this order. */
 export const CHECKS: readonly Check[] = [
   ...WRITERS.map(writer => ({ name: `first install, ${writer.name}`, run: () => installs(writer) })),
   ...WRITERS.map(writer => ({ name: `config change, ${writer.name}`, run: () => changes(writer) })),
@@ -24,7 +24,7 @@ export const CHECKS: readonly Check[] = [
   ...Object.values(CONTROLS).map(it => ({ name: `control: ${it.title}`, run: () => control(it) })),
 ];
 
-/** What of `test/kernel/packets.test.ts` fits into the time: each key of the config, both families, and port ranges. */
+/** The part of `test/kernel/packets.test.ts` that fits the time: each config key, both families, and port ranges. */
 const PACKETS = [
   "the defaults$",
   "masqueradeCIDRs, which beat non",
@@ -47,7 +47,7 @@ function packets(writer: string): Promise<Finding> {
   return suite("./test/kernel/packets.test.ts", pattern, tests => `passes, ${tests} policies`);
 }
 
-/** A control that does nothing wrong is no failure of ours, but a clean result beside it means less. */
+/** A control without wrong verdicts does not fail, but makes ipmasq's results less significant. */
 async function control(it: Control): Promise<Finding> {
   await using lab = await Lab.create();
   const changes = 60;

@@ -1,15 +1,15 @@
 import type { Tally } from "../../../../lab/load.ts";
 
-/** What a check found. */
+/** The result of a check. */
 export interface Finding {
   readonly ok: boolean;
-  /** In a few words, for a table. */
+  /** The result in a few words, for a table. */
   readonly cell: string;
-  /** The numbers behind it, or what a person needs to understand why it is not so. */
+  /** The raw figures, or the details of a failure. */
   readonly raw: unknown;
 }
 
-/** Judges flows of which those to `kept` were to keep their address, and those to `outbound` to be masqueraded. */
+/** Judges flows: those to `kept` must keep their address, those to `outbound` must be masqueraded. */
 export function judged(during: string, kept: Tally | undefined, outbound?: Tally): Finding {
   const tallies = [kept, outbound].filter(it => it !== undefined);
   const arrived = sum(tallies.map(({ sent, lost }) => sent - lost));

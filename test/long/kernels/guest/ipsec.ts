@@ -1,4 +1,4 @@
-/** What becomes of packets under an IPsec policy, on kernels that have ESP. */
+/** Checks packets under an IPsec policy, on kernels with ESP. */
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { BINARY } from "../../../../lab/agent.ts";
@@ -8,13 +8,13 @@ import { LINKS } from "../../../../lab/topology.ts";
 import type { Writer } from "../../../../lab/writers.ts";
 import type { Finding } from "./finding.ts";
 
-/** In the empty /run of lab/isolate. */
+/** lab/isolate mounts an empty /run. */
 const CONFIG = "/run/guest/ip-masq-agent";
 
 const TUNNELLED = { ip: "203.0.113.7", ip6: "2001:db8:1::7" };
 const PLAIN = { ip: "192.0.2.7", ip6: "2001:db8:2::7" };
 
-/** A tunnel of each family from the node to the server outside takes what Pods send to some networks. */
+/** In each family, a tunnel from the node to the outside server carries the Pods' traffic to some networks. */
 export async function ipsec(writer: Writer): Promise<Finding> {
   await using lab = await Lab.create();
   await writer.prepare(lab);
@@ -24,14 +24,14 @@ export async function ipsec(writer: Writer): Promise<Finding> {
     const to = [TUNNELLED.ip, TUNNELLED.ip6, PLAIN.ip, PLAIN.ip6];
     return await Promise.all(to.map(it => lab.ownerSeen({ protocol: "udp", to: it }).catch(() => "nobody")));
   };
-  // Without ours: a rule that does not ask for policies takes the packets out of the tunnel.
+  // Control: a rule that ignores policies masquerades the packets, which then miss the tunnel.
   for (const family of ["ip", "ip6"]) {
     const rule = "chain c { type nat hook postrouting priority 100; masquerade; }";
     await lab.node.output(["nft", "-f", "-"], { input: `table ${family} control { ${rule}; }` });
   }
   const control = await owners();
   for (const family of ["ip", "ip6"]) await lab.node.output(["nft", "delete", "table", family, "control"]);
-  await Bun.sleep(2000); // until what is tracked of the control is forgotten
+  await Bun.sleep(2000); // until conntrack has forgotten the control's connections
   await mkdir(dirname(CONFIG), { recursive: true });
   await save(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8]\nmasqueradeCIDRs: [203.0.113.0/24]\n");
   const agent = [BINARY, "run", "--once", `--config=${CONFIG}`, "--enable-ipv6", ...writer.flags];
@@ -50,7 +50,7 @@ export async function ipsec(writer: Writer): Promise<Finding> {
   };
 }
 
-/** ESP from the node to the server outside, for what is sent from one network to another. */
+/** ESP from the node to the outside server, for traffic between two networks. */
 async function tunnel(lab: Lab, family: "ip" | "ip6", from: string, to: string): Promise<void> {
   const [src, dst] = [LINKS.outside.near[family], LINKS.outside.far[family]];
   const ends = ["src", src, "dst", dst];

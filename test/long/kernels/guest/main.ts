@@ -1,4 +1,4 @@
-/** The checks in a guest: tells what they find, a line of JSON each, to the second serial port. */
+/** Runs the checks in a guest, and writes each result as a line of JSON to the second serial port. */
 import { appendFile } from "node:fs/promises";
 import { release } from "node:os";
 import { versionOf } from "../../../../lab/output.ts";

@@ -3,13 +3,13 @@ import type { Finding } from "./finding.ts";
 
 const REPORT = "/tmp/report.xml";
 
-/** For a test that does not say itself how long it may take: a guest is ten times slower than a real machine. */
+/** Timeout of tests without their own. A guest is ten times slower than a real machine. */
 const LIMIT_MS = 60_000;
 
 /**
- * Runs the tests of a file whose names fit a pattern.
+ * Runs the tests of a file whose names match a pattern.
  *
- * @param inWords what it means that so many tests passed
+ * @param inWords describes the number of passed tests
  */
 export async function suite(
   file: string,
