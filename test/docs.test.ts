@@ -138,7 +138,7 @@ describe("statuses quoted in the pages are what `ipmasq status` prints", () => {
     version: "0.1.0",
     backend: "nftables",
     writer: "nft",
-    reason: "nft is installed and the kernel accepts the rules",
+    reason: "nft 1.1.3 is installed and the kernel accepts the ruleset",
     inSync: true,
     since: "2026-11-25T03:04:05.678Z",
     config: "/etc/config/ip-masq-agent",

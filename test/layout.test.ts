@@ -1,5 +1,7 @@
 import { expect, test } from "bun:test";
 import { join, relative } from "node:path";
+import { BACKENDS } from "../src/backends/backends.ts";
+import { AGENT_FLAGS } from "../src/cli/flags.ts";
 
 const SRC = join(import.meta.dir, "../src");
 
@@ -39,13 +41,42 @@ test("each backend knows nothing of the other", async () => {
   expect(across).toEqual([]);
 });
 
+test("a backend is a folder and one line in the list of backends", async () => {
+  const named: string[] = [];
+  for await (const { file, target } of imports("**/*.ts")) {
+    const folder = folderOfBackend(target);
+    if (folder !== undefined && folderOfBackend(file) !== folder) named.push(`${file} imports ${target}`);
+  }
+  const folders = BACKENDS.map(({ name }) => `backends/backends.ts imports backends/${name}/${name}.ts`);
+  expect(named.sort()).toEqual(folders.sort());
+});
+
+function folderOfBackend(file: string): string | undefined {
+  return /^backends\/([^/]+)\/[^/]+$/.exec(file)?.[1];
+}
+
+/** Flags that iptables has, too. */
+const SHARED_FLAGS = ["random-fully", "to-ports", "log-level"];
+const FLAGS = Object.keys(AGENT_FLAGS).filter(flag => !SHARED_FLAGS.includes(flag));
+/** The names of our table, chain and program, and the agent's flags. */
+const OURS = new RegExp(String.raw`\bip-?masq\b|--(?:${FLAGS.join("|")})\b`, "gi");
+
+test.each([
+  "run ipmasq cleanup",
+  'const TABLE = "ip-masq-agent";',
+  "start the agent with --backend=nftables",
+])("a driver that knows ipmasq would be found: %s", text => {
+  expect(text.match(OURS)).toHaveLength(1);
+});
+
 test("a driver knows its tool, and no policy", async () => {
   const found: string[] = [];
   for await (const { file, target } of imports("{nft,xtables}/*.ts")) {
     if (/^(policy|config)\//.test(target)) found.push(`${file} imports ${target}`);
   }
   for await (const file of new Bun.Glob("{nft,xtables}/*.ts").scan(SRC)) {
-    if (/ip-masq|IP-MASQ/.test(await Bun.file(join(SRC, file)).text())) found.push(file);
+    const words = (await Bun.file(join(SRC, file)).text()).match(OURS) ?? [];
+    found.push(...words.map(word => `${file}: ${word}`));
   }
   expect(found).toEqual([]);
 });

@@ -1,6 +1,7 @@
-import { FAMILIES, NotAppliedError, type Watcher } from "../backends/backend.ts";
+import { NotAppliedError, type Watcher } from "../backends/backend.ts";
 import type { Failover, Move } from "../backends/failover.ts";
 import { type FamilyFailure, familyText, type Synced } from "../backends/sync.ts";
+import { FAMILIES } from "../net/cidr.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { AgentState, SyncRecord } from "../observe/agent-state.ts";
 import type { Log } from "../observe/log.ts";

@@ -2,63 +2,104 @@ import type { Cidr, Family } from "../net/cidr.ts";
 import type { TraceableRuleset } from "../net/trace.ts";
 import type { Verdict } from "../net/verdict.ts";
 import type { Policy } from "../policy/policy.ts";
-import type { ProgramError } from "../system/program.ts";
+import type { Host } from "../system/host.ts";
+
+/** The kernel tables that hold the rules of a backend. Two writers of one place write the same rules. */
+export type Place = "own table" | "nat of nf_tables" | "nat of xtables";
 
 /**
- * Brings a policy into the kernel and keeps an eye on it. Holds no memory of what it did: everything is
- * learned by reading, so a new process goes on where another one was killed.
+ * Puts the rules of policies into the kernel with one writer. A backend keeps no record of its writes: it reads the
+ * kernel each time, so a new process continues where a killed one stopped. All methods throw ProgramError.
  */
 export interface Backend {
-  readonly name: "nftables" | "iptables";
-  /** What it writes with: nft, iptables-nft or iptables-legacy. */
+  /** As in `--backend`. */
+  readonly name: string;
+  /** The program that writes: nft, iptables-nft or iptables-legacy. */
   readonly writer: string;
-  /** Where its rules are. Two writers of one place write the same rules. */
-  readonly place: "own table" | "nat of nf_tables" | "nat of xtables";
-  /** What programs and kernel cannot do here, and the consequence, a sentence each; known after the first plan. */
+  readonly place: Place;
+  /** What program or kernel cannot do, with the consequence, one sentence each. Known after the first plan. */
   readonly limits?: readonly string[];
-  /** Reads what the kernel holds of ours, of the families of `policy`, and compares. Writes nothing. */
+  /** The version of the program, once it is known. */
+  readonly version?: string | undefined;
+  /** Compares the desired rules of a policy with the actual ones, in the families of the policy. Writes nothing. */
   plan(policy: Policy): Promise<Plan>;
+  /** A text that changes with the actual rules of a policy. To be cheap, it may leave out elements of sets. */
+  glance(policy: Policy): Promise<string>;
+  /** Asks program and kernel to test the rules of a policy. Writes nothing. Throws ProgramError if they refuse. */
+  check(policy: Policy): Promise<void>;
   /**
    * Reports changes in the kernel until it is stopped.
    *
-   * @param polls whether it looks at the rules instead of relying on nft's events: an nft that hangs reports none
+   * @param look for polling where the kernel reports no changes
+   * @param polls poll in any case, because an nft that hangs reports nothing
    */
-  watch(watcher: Watcher, polls?: boolean): Watch;
-  /** The error of a write with details that take longer to determine. Call it when the error is reported. */
+  watch(watcher: Watcher, look: Look, polls?: boolean): Watch;
+  /** The error of a write with details that take longer to find. Call it when the error is reported. */
   explained?(error: unknown): Promise<unknown>;
-  /** Why program or kernel would not take the rules of a policy now; undefined if they would. Writes nothing. */
-  probe(policy: Policy): Promise<ProgramError | undefined>;
   /**
    * Whether rules bind kept connections to their own address, so that a later NAT chain cannot change it. `enforceKept`
-   * switches that from the next plan on. It is needed while rules of another backend of ours cannot be removed.
+   * turns this on and off from the next plan on. Needed while rules of another backend cannot be removed.
    */
   readonly enforcesKept?: boolean;
-  enforceKept?(claim: boolean): void;
-  /** What the kernel holds of ours, as rules that can be followed; nothing of a family in which there is none. */
+  enforceKept?(enforce: boolean): void;
+  /** The actual rules, to trace packets through; nothing for a family without rules. */
   rules(families: readonly Family[]): Promise<readonly TraceableRuleset[]>;
-  /** What any agent of ours ever put into the kernel by this writer and is still there, a line each. */
+  /** All rules of any ip-masq-agent that this writer can read, one per line, of both families by default. */
   actual(families?: readonly Family[]): Promise<readonly string[]>;
-  /** Takes everything away that any agent of ours ever put into the kernel; says what that was. */
+  /** Removes the rules that `actual` lists. Returns what it removed. */
   remove(families?: readonly Family[]): Promise<readonly string[]>;
 }
 
-/** What is looked through for rules of ours, if nothing else is said. */
-export const FAMILIES: readonly Family[] = ["ip", "ip6"];
+/**
+ * What the rest of ipmasq needs to know about a backend before a writer is chosen. Each is a folder and one line in
+ * `backends.ts`.
+ */
+export interface BackendKind {
+  /** As in `--backend`. */
+  readonly name: string;
+  /** The program that it needs, for people. */
+  readonly program: string;
+  /**
+   * Whether a foreign rule that exempts a connection in table `nat` also exempts it from the rules of this backend, as
+   * with ip-masq-agent. `--backend=auto` avoids a backend without this if there are such rules.
+   */
+  readonly preservesExemptions: boolean;
+  /** A backend for each installed writer, preferred ones first. */
+  writers(host: Host, chain?: string): Promise<readonly Backend[]>;
+  /** Chooses among these writers. Throws ProgramError if the backend cannot work without one of them. */
+  choose(host: Host, writers: readonly Backend[]): Promise<WriterChoice>;
+  /**
+   * The rules of a policy as documents for an empty kernel, by `--format` of `ipmasq render`. Formats whose documents
+   * have one family take `family`.
+   */
+  readonly documents: Readonly<Record<string, (policy: Policy, family: Family) => string>>;
+  /** The rules of a policy, one per line, as the tools of this backend print them, without the origins of CIDRs. */
+  desired(policy: Policy): string[];
+}
 
-/** What the kernel holds beside what a policy wants, as it was when it was read. */
+export interface WriterChoice {
+  readonly backend: Backend;
+  readonly reason: string;
+}
+
+/** A limit of a backend whose rules cannot match packets under an IPsec policy. */
+export const NO_IPSEC =
+  "the kernel cannot match packets under an IPsec policy; they are masqueraded like all others";
+
+/** The desired and the actual rules of a policy, at the time of reading. */
 export interface Plan {
-  /** Rules as people read them, a line each, in a form in which equal rules are equal text. */
+  /** One line per rule, as people read them. Equal rules are equal text. */
   readonly actual: readonly string[];
   readonly desired: readonly string[];
   readonly inSync: boolean;
   /** Identifies the counters: each writer has its own in the kernel. */
   readonly writer: string;
   readonly counters: readonly Counter[];
-  /** A known problem of the program that writes, as a sentence; undefined if there is none. */
+  /** A known problem of the writer, as a sentence. */
   readonly caution?: string | undefined;
   /**
-   * Writes the differences such that each packet is judged by the old rules or by the new ones. Returns the values that
-   * the counters then start from: zero for rules and sets that are rewritten, or the counts that were kept.
+   * Writes the differences. Each packet is judged either by the old rules or by the new ones. Returns the counters at
+   * that moment: zero for rewritten rules and sets, or the counts that were kept.
    */
   apply(): Promise<readonly Counter[]>;
 }
@@ -66,28 +107,29 @@ export interface Plan {
 /** Receives each reading of the kernel's counters and each write, in order. */
 export interface Tally {
   read(plan: Pick<Plan, "writer" | "counters">): void;
-  /** @param counters the values they start from after a write */
+  /** @param counters their values after the write */
   wrote(plan: Pick<Plan, "writer">, counters: readonly Counter[]): void;
 }
 
-/** How many connections got a verdict since the rule was made. A NAT chain sees the first packet of each. */
+/** The number of connections with a verdict since the rule was made. A NAT chain sees the first packet of each. */
 export interface Counter {
   readonly family: Family;
   readonly verdict: Verdict;
-  /** The CIDR that decided; undefined for the rest, which is in none. */
+  /** The CIDR that decided; undefined for connections outside of all CIDRs. */
   readonly cidr: Cidr | undefined;
   readonly connections: number;
-  /** Of those first packets. */
+  /** The size of the first packets. */
   readonly bytes: number;
-  /** The kernel object that counts, where known. An object that is made again has another identity. */
+  /** The kernel object that counts, if known. An object that is made again has another identity. */
   readonly identity?: string;
 }
 
 /** Receives changes in the kernel. */
 export interface Watcher {
   /**
-   * Our rules changed, perhaps by our own write; with the program that changed them, as in `firewalld (pid 812)`, if
-   * known.
+   * Our rules changed, perhaps by our own write.
+   *
+   * @param by the program that changed them, as in `firewalld (pid 812)`, if known
    */
   changed(by?: string): void;
   /** Changes may be seen late from now on, with the reason as a sentence; undefined: no longer. */
@@ -95,18 +137,26 @@ export interface Watcher {
   /**
    * Foreign rules changed, as far as the kernel tells.
    *
-   * @param where a chain, as in `ip nat POSTROUTING`, or a table that went, as in `ip nat`; undefined if a base chain is
-   *   new that may translate source addresses
+   * @param where a chain, as in `ip nat POSTROUTING`, or a deleted table, as in `ip nat`; undefined for a new base chain
+   *   that may translate source addresses
    */
   foreign(where: string | undefined): void;
 }
 
-/** Something that goes on until it is stopped. */
+/** How to look at the rules of the last plan where the kernel reports no changes. */
+export interface Look {
+  /** As {@link Backend.glance}. */
+  glance(): Promise<string>;
+  /** The same plan with the kernel as it is now; undefined if there was no plan. */
+  plan(): Promise<Pick<Plan, "inSync">> | undefined;
+}
+
+/** Something that runs until it is stopped. */
 export interface Watch {
   stop(): void;
 }
 
-/** The kernel does not hold what was written to it, though the program that wrote it said so. */
+/** The writer reported success, but the kernel does not have the rules. */
 export class NotAppliedError extends Error {
   override readonly name = "NotAppliedError";
 
@@ -115,7 +165,7 @@ export class NotAppliedError extends Error {
     const unexpected = plan.actual.filter(line => !plan.desired.includes(line));
     const first = (missing[0] ?? unexpected[0] ?? "").trim();
     super(
-      `the kernel does not hold what was written: ${missing.length} lines are missing and ${unexpected.length} are unexpected; the first is "${first}"`,
+      `the rules in the kernel differ right after the write: ${missing.length} lines are missing, ${unexpected.length} are unexpected; the first is "${first}"`,
     );
   }
 }

@@ -1,73 +1,81 @@
 import type { Policy } from "../policy/policy.ts";
 import { HOST, type Host } from "../system/host.ts";
 import { ProgramError } from "../system/program.ts";
-import { allCommands, chooseCommands } from "../xtables/variant.ts";
-import type { Backend } from "./backend.ts";
-import { IptablesBackend } from "./iptables/backend.ts";
-import { NftNatBackend } from "./iptables/nft-backend.ts";
+import type { Backend, BackendKind, WriterChoice } from "./backend.ts";
+import { BACKENDS, type BackendName } from "./backends.ts";
 import { MigratingBackend } from "./migrating-backend.ts";
-import { NftablesBackend } from "./nftables/backend.ts";
-
-/** What the rules are written with, and why. */
-export interface Chosen {
-  readonly backend: MigratingBackend;
-  readonly reason: string;
-  /** What would be chosen if its program did not fail now, and how it fails. */
-  readonly preferred?: MigratingBackend;
-  readonly failure?: string;
-  /** All that `--backend` allows, the chosen one included; preferred ones first. */
-  readonly alternatives: readonly MigratingBackend[];
-  /** The nftables backend, where nft is installed. */
-  readonly nftables: Backend | undefined;
-}
 
 export interface ChooseOptions {
-  readonly requested: "auto" | "nftables" | "iptables";
-  /** What has to be written, for `auto` to try. */
+  readonly requested: "auto" | BackendName;
+  /** The policy that `auto` asks the kernel to test. */
   readonly policy: Policy;
-  readonly programs?: Host;
+  readonly host?: Host;
   /**
-   * Why only iptables preserves exemptions by foreign rules; undefined if there are none that matter. `auto` calls it
-   * while it probes nft. It throws nothing and takes 2 s at most.
+   * Why exemptions by foreign rules need a backend that preserves them; undefined without such exemptions. `auto` calls
+   * this while it tests a backend. It must not throw, and takes 2 s at most.
    */
   readonly exemption?: () => Promise<string | undefined>;
 }
 
-/** A backend, without its alternatives. */
-interface Choice {
-  readonly backend: Backend;
+/** The chosen backend, and why it was chosen. */
+export interface Chosen {
+  readonly backend: MigratingBackend;
   readonly reason: string;
-  /** A better one whose program fails now, and how. */
-  readonly failing?: Backend;
+  /** The backend that would be chosen if its program worked, and how its program fails. */
+  readonly preferred?: MigratingBackend;
   readonly failure?: string;
-  /** Whether its program hangs: then it is not called again here. */
-  readonly hangs?: boolean;
+  /** All backends that `--backend` allows, preferred ones first. */
+  readonly alternatives: readonly MigratingBackend[];
+  /**
+   * The backend whose table is judged after table `nat`: as long as it has rules, they also decide about connections
+   * that the rules of another backend keep.
+   */
+  readonly ownTable: Backend | undefined;
 }
 
-/** Chooses what the rules are written with. Throws ProgramError if there is nothing to write them with. */
+/**
+ * Chooses the backend. `--backend=auto` takes the first one that is installed, that the kernel accepts, and that
+ * preserves the exemptions of foreign rules. The last one needs no test: its syncs report what is wrong.
+ *
+ * Throws ProgramError if no backend is available.
+ */
 export async function chooseBackend(options: ChooseOptions): Promise<Chosen> {
-  const { programs = HOST, policy, requested } = options;
-  const all = await everyBackend(policy.chain, programs);
-  const { backend, reason, failing, failure, hangs } = await choose(options, programs, all);
-  const keepers = new Map(all.map(it => [it, new MigratingBackend(it, all)]));
-  const chosen = keepers.get(backend) ?? new MigratingBackend(backend, all);
-  const preferred = failing && keepers.get(failing);
-  const nftables = all.find(it => it.name === "nftables");
-  if (failing && nftables === failing && (hangs || (await mayRemain(failing)))) chosen.enforceKept(true);
-  const allowed = [...keepers].flatMap(([it, keeper]) =>
-    requested === "auto" || it.name === requested ? [keeper] : [],
-  );
+  const { host = HOST, policy, requested } = options;
+  const candidates = await candidatesOn(host, policy.chain);
+  const allowed = candidates.filter(({ kind }) => requested === "auto" || kind.name === requested);
+  const { chosen, broken, reasons } = await firstUsable(allowed, options, host);
+  const all = candidates.flatMap(({ writers }) => writers);
+  const migrating = new Map(all.map(it => [it, new MigratingBackend(it, all)]));
+  const backend = migrating.get(chosen) ?? new MigratingBackend(chosen, all);
+  const preferred = broken && migrating.get(broken.backend);
+  if (broken && (await mayDecideLater(broken))) backend.enforceKept(true);
   return {
-    backend: chosen,
-    reason,
+    backend,
+    reason: [...(requested === "auto" ? [] : [`--backend=${requested}`]), ...reasons].join("; "),
     ...(preferred && { preferred }),
-    ...(failure !== undefined && { failure }),
-    alternatives: allowed,
-    nftables,
+    ...(broken && { failure: broken.error.message }),
+    alternatives: allowed.flatMap(({ writers }) => writers.flatMap(it => migrating.get(it) ?? [])),
+    ownTable: all.find(isOwnTable),
   };
 }
 
-/** Whether rules of a backend may be in the kernel: they are there, or reading fails. */
+/** All backends that may have written rules of ours, preferred ones first. */
+export async function everyBackend(chain?: string, host: Host = HOST): Promise<Backend[]> {
+  return (await candidatesOn(host, chain)).flatMap(({ writers }) => writers);
+}
+
+/** The error with which program or kernel refuse the rules of a policy; undefined if they accept them. */
+export async function refusalOf(backend: Backend, policy: Policy): Promise<ProgramError | undefined> {
+  try {
+    await backend.check(policy);
+    return undefined;
+  } catch (error) {
+    if (error instanceof ProgramError) return error;
+    throw error;
+  }
+}
+
+/** Whether the kernel may have rules of a backend: there are some, or reading fails. */
 export async function mayRemain(backend: Backend): Promise<boolean> {
   try {
     return (await backend.actual()).length > 0;
@@ -76,60 +84,74 @@ export async function mayRemain(backend: Backend): Promise<boolean> {
   }
 }
 
-/**
- * All backends that could have written rules of ours, preferred ones first.
- *
- * @param chain the agent's chain, if not the default one
- */
-export async function everyBackend(chain?: string, programs: Host = HOST): Promise<Backend[]> {
-  const tools = await allCommands(programs);
-  const byIptables = tools.map(it => new IptablesBackend(it, chain));
-  if (!programs.has("nft")) return byIptables;
-  const byNft = new NftNatBackend(programs, chain);
-  return [
-    new NftablesBackend(programs.argv("nft")),
-    ...byIptables.filter(({ place }) => place === byNft.place),
-    byNft, // for the same table, if iptables cannot read it
-    ...byIptables.filter(({ place }) => place !== byNft.place),
-  ];
+/** A backend and those of its writers that are installed. */
+interface Candidate {
+  readonly kind: BackendKind;
+  readonly writers: readonly Backend[];
 }
 
-async function choose(
-  { requested, policy, exemption }: ChooseOptions,
-  programs: Host,
-  all: readonly Backend[],
-): Promise<Choice> {
-  const nftables = all.find(({ name }) => name === "nftables");
-  if (requested === "iptables") return iptables(programs, all, "--backend=iptables");
-  if (requested === "nftables") {
-    // Without nft the sync says that it is not installed.
-    return { backend: nftables ?? new NftablesBackend(), reason: "--backend=nftables" };
-  }
-  if (!nftables) return iptables(programs, all, "nft is not installed");
-  const [refusal, exempted] = await Promise.all([nftables.probe(policy), exemption?.()]);
-  if (refusal === undefined && exempted !== undefined) return iptables(programs, all, exempted);
-  if (refusal === undefined) {
-    return { backend: nftables, reason: "nft is installed and the kernel accepts the rules" };
-  }
-  // iptables would be refused as well; the sync says so, and what to do.
-  if (refusal.kind === "not-permitted") return { backend: nftables, reason: "nft is installed" };
-  const choice = await iptables(programs, all, `nft refuses the rules: ${refusal.message}`);
-  const hangs = refusal.kind === "timed-out";
-  if (!hangs && refusal.kind !== "crashed") return choice;
-  return { ...choice, failing: nftables, failure: refusal.message, hangs };
+async function candidatesOn(host: Host, chain: string | undefined): Promise<Candidate[]> {
+  return Promise.all(BACKENDS.map(async kind => ({ kind, writers: await kind.writers(host, chain) })));
 }
 
-async function iptables(programs: Host, all: readonly Backend[], reason: string): Promise<Choice> {
-  const choice = await chooseCommands(programs);
-  const written = (writer: string) => all.find(it => it.name === "iptables" && it.writer === writer);
-  const byTools = choice && written(choice.tools.variant);
-  if (byTools) return { backend: byTools, reason: `${reason}; ${choice.reason}` };
-  const byNft = written("nft");
-  if (byNft) return { backend: byNft, reason: `${reason}; iptables is not installed` };
-  throw new ProgramError(
-    "not-found",
-    "iptables",
-    "neither iptables nor nft is installed",
-    "install nftables or iptables",
-  );
+/** A backend whose program fails. */
+interface Broken {
+  readonly backend: Backend;
+  readonly error: ProgramError;
+}
+
+interface Selection {
+  readonly chosen: Backend;
+  readonly reasons: readonly string[];
+  /** A preferred backend that is not used only because its program fails now. */
+  readonly broken: Broken | undefined;
+}
+
+async function firstUsable(
+  candidates: readonly Candidate[],
+  { policy, exemption }: ChooseOptions,
+  host: Host,
+): Promise<Selection> {
+  const reasons: string[] = [];
+  let broken: Broken | undefined;
+  const select = ({ backend, reason }: WriterChoice, ...more: string[]): Selection => ({
+    chosen: backend,
+    reasons: [...reasons, reason, ...more].filter(it => it !== ""),
+    broken,
+  });
+  for (const { kind, writers } of candidates.slice(0, -1)) {
+    if (writers.length === 0) {
+      reasons.push(`${kind.program} is not installed`);
+      continue;
+    }
+    const choice = await kind.choose(host, writers);
+    const [error, exempted] = await Promise.all([
+      refusalOf(choice.backend, policy),
+      kind.preservesExemptions ? undefined : exemption?.(),
+    ]);
+    const { writer, version } = choice.backend;
+    const program = version === undefined ? writer : `${writer} ${version}`;
+    if (!error && exempted === undefined) {
+      return select(choice, `${program} is installed and the kernel accepts the ruleset`);
+    }
+    // Without the permission the other backends fail, too. The sync reports it with a remedy.
+    if (error?.kind === "not-permitted") return select(choice, `${program} is installed`);
+    reasons.push(error ? `${writer} cannot load the ruleset: ${error.message}` : `${exempted}`);
+    if (error?.kind === "crashed" || error?.kind === "timed-out")
+      broken ??= { backend: choice.backend, error };
+  }
+  const last = candidates.at(-1);
+  if (!last) throw new RangeError("no backend to choose from");
+  return select(await last.kind.choose(host, last.writers));
+}
+
+/** Whether rules of a broken backend may decide about connections after those of the chosen one. */
+async function mayDecideLater({ backend, error }: Broken): Promise<boolean> {
+  // A program that hangs is not called again.
+  return isOwnTable(backend) && (error.kind === "timed-out" || (await mayRemain(backend)));
+}
+
+/** Whether a backend writes to our own table, which is judged after table `nat`. */
+export function isOwnTable({ place }: Pick<Backend, "place">): boolean {
+  return place === "own table";
 }

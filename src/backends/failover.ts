@@ -3,44 +3,44 @@ import { messageOf } from "../system/errors.ts";
 import { type FailureKind, failureKind } from "../system/program.ts";
 import { retryDelay } from "../system/timing.ts";
 import type { Plan, Tally, Watch, Watcher } from "./backend.ts";
-import { type Chosen, mayRemain } from "./choose.ts";
+import { type Chosen, isOwnTable, mayRemain, refusalOf } from "./choose.ts";
 import type { Leftovers, MigratingBackend } from "./migrating-backend.ts";
 import type { Synced } from "./sync.ts";
 
-/** That another backend writes the rules from now on. */
+/** A change of the backend that writes the rules. */
 export interface Move {
   readonly from: string;
   readonly to: string;
   readonly reason: string;
-  /** Why the preferred backend does not write; undefined if it does. */
+  /** Why the preferred backend does not write the rules; undefined if it does. */
   readonly fallback: string | undefined;
 }
 
 /**
- * The chosen backend and, when its program fails at run time, another one that works. The rules stay in force through
- * the move: the new ones are written before the old ones go. The chosen one is tried again after 10 s, later each time,
- * and takes over when it works.
+ * Syncs with the preferred backend or, while its program fails, with another one that works. The rules stay in force
+ * during a move: the new ones are written before the old ones are removed. The preferred backend is tried again after
+ * 10 s, then at growing intervals, and replaces the other one when it works.
  */
 export class Failover {
   #active: MigratingBackend;
-  /** The backend whose rules must stay: the active one, or during a move the next one. */
+  /** The backend whose rules must stay: the active one; during a move, the next one. */
   #owner: MigratingBackend;
   readonly #preferred: MigratingBackend;
-  /** Consecutive syncs that the active backend failed. */
+  /** Consecutive failed syncs of the active backend. */
   #failures = 0;
-  /** Backends that failed and were not seen to work since. */
+  /** Backends that have not worked since they failed. */
   readonly #failing = new Set<MigratingBackend>();
-  /** When the preferred backend is tried again, by a monotonic clock, and how often it failed in a row. */
+  /** The monotonic time of the next try of the preferred backend, and its consecutive failures. */
   #nextTry = 0;
   #tries = 0;
   #watcher: Watcher | undefined;
   #watch: Watch | undefined;
-  /** Whether the next difference is our own doing, and no drift. */
+  /** Whether the next difference is the result of our own change, not drift. */
   #rewrites = false;
 
   /**
-   * @param several how many failures in a row make it move, for kinds of failure that may be a coincidence
-   * @param pauses between tries of a preferred backend that fails, and for its answer
+   * @param several consecutive failures after which it moves, for kinds of failure that may be temporary
+   * @param pauses between tries of the preferred backend
    */
   constructor(
     readonly chosen: Chosen,
@@ -53,7 +53,7 @@ export class Failover {
     if (this.#isFallback) this.#failed(this.#preferred);
   }
 
-  get name(): MigratingBackend["name"] {
+  get name(): string {
     return this.#active.name;
   }
 
@@ -70,7 +70,7 @@ export class Failover {
     return this.#isFallback ? Math.max(this.#nextTry - performance.now(), 0) : undefined;
   }
 
-  /** As {@link MigratingBackend.sync}, by the backend that works. */
+  /** As {@link MigratingBackend.sync}, with a backend that works. Throws if none does. */
   async sync(policy: Policy, tally?: Tally, patience?: number): Promise<Synced & { readonly moved?: Move }> {
     const back = this.retry === 0 ? await this.#moveBack(policy, tally) : undefined;
     if (back) return back;
@@ -96,9 +96,9 @@ export class Failover {
   async tidy(policy: Policy): Promise<Leftovers> {
     const active = this.#active;
     const tidied = await active.tidy(policy, () => this.#owner === active);
-    const { nftables } = this.chosen;
-    if (active.enforcesKept && nftables && !(await mayRemain(nftables)) && this.#owner === active) {
-      // No old table is left that could decide about kept connections.
+    const { ownTable } = this.chosen;
+    if (active.enforcesKept && ownTable && !(await mayRemain(ownTable)) && this.#owner === active) {
+      // The table that could decide later about kept connections is gone.
       active.enforceKept(false);
       this.#rewrites = true;
       this.#watcher?.changed();
@@ -131,8 +131,8 @@ export class Failover {
     const rank = (it: MigratingBackend) => Number(this.#failing.has(it));
     for (const next of this.chosen.alternatives.toSorted((a, b) => rank(a) - rank(b))) {
       if (next === from) continue;
-      const nftables = [...this.#failing].some(it => it.name === "nftables");
-      next.enforceKept(nftables && next.name !== "nftables");
+      const ownTableFails = [...this.#failing].some(it => isOwnTable(it.backend));
+      next.enforceKept(ownTableFails && !isOwnTable(next.backend));
       try {
         this.#owner = next;
         const synced = await next.sync(policy, tally);
@@ -160,7 +160,7 @@ export class Failover {
     this.#tries++;
     this.#setNextTry();
     const slow = Bun.sleep(this.pauses.probe).then(() => "slow" as const);
-    if ((await Promise.race([preferred.probe(policy), slow])) !== undefined) return undefined;
+    if ((await Promise.race([refusalOf(preferred.backend, policy), slow])) !== undefined) return undefined;
     preferred.enforceKept(false);
     this.#owner = preferred;
     try {
@@ -193,17 +193,17 @@ export class Failover {
     this.#failing.delete(backend);
     if (!this.#watcher) return;
     this.#watch?.stop();
-    this.#watcher.lost(undefined); // it was about the other backend's events
+    this.#watcher.lost(undefined); // the report was about the other backend
     this.#watch = backend.watch(this.#watcher, this.#isFallback);
   }
 }
 
-/** Milliseconds. */
+/** In milliseconds. */
 interface Pauses {
-  /** Between tries of a preferred backend: a program that crashes leaves a line in the kernel's log. */
+  /** Between tries of the preferred backend, the first and the longest. Each crash of a program adds a line to the kernel's log. */
   readonly first: number;
   readonly last: number;
-  /** How long a sync waits for the program that is tried again; it takes 20 when it works. */
+  /** How long a sync waits for the test of the preferred backend. It takes 20. */
   readonly probe: number;
 }
 
@@ -211,9 +211,7 @@ const PAUSES: Pauses = { first: 10_000, last: 300_000, probe: 2000 };
 
 const SEVERAL = 3;
 
-/**
- * Whether the program itself fails, so that another one may succeed. A refusal may be due to the state of the kernel.
- */
+/** Whether the program itself fails, so that another one may work. A refusal may have its cause in the kernel. */
 function isFailing(kind: FailureKind | undefined, persists: boolean): boolean {
   switch (kind) {
     case "crashed":

@@ -1,31 +1,32 @@
-import type { Family } from "../net/cidr.ts";
+import { FAMILIES, type Family } from "../net/cidr.ts";
 import type { TraceableRuleset } from "../net/trace.ts";
 import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
-import type { ProgramError } from "../system/program.ts";
-import { type Backend, FAMILIES, type Plan, type Tally, type Watch, type Watcher } from "./backend.ts";
-import { inEachPlace, isHarmless, type PlaceFailure } from "./places.ts";
+import type { Backend, Look, Plan, Tally, Watch, Watcher } from "./backend.ts";
+import { inEachPlace, isHarmless, type PlaceFailure } from "./removal.ts";
 import { type Synced, sync } from "./sync.ts";
 
-/** What other backends left, or this one in a family that is no longer enabled. */
+/** Rules that other backends wrote, or this one in a family that is no longer enabled. */
 export interface Leftovers {
-  /** A line each. */
+  /** One line per rule or removal. */
   readonly lines: readonly string[];
-  /** Why some could not be read or removed, a sentence each. */
+  /** Why some could not be read or removed, one sentence each. */
   readonly failures: readonly string[];
 }
 
 /**
- * A backend that takes over from the others: once its own rules are in force, `tidy` removes what they left. That
- * cannot fail or delay a sync, and each place and family is read and cleaned on its own.
+ * A backend that replaces the others: once its own rules are in force, `tidy` removes theirs. That neither fails nor
+ * delays a sync: each place and family is read and cleaned on its own.
  */
 export class MigratingBackend {
-  readonly name: Backend["name"];
+  readonly name: string;
   readonly writer: string;
   /** The backends whose rules are in other places. */
   readonly #others: readonly Backend[];
+  /** The policy of the last plan that could be read. A family that fails is not in it, so polling leaves it alone. */
+  #planned: Policy | undefined;
 
-  /** @param all backends, the one that takes over among them or not */
+  /** @param all every backend that may have written rules */
   constructor(
     readonly backend: Backend,
     all: readonly Backend[],
@@ -39,15 +40,22 @@ export class MigratingBackend {
     return this.backend.limits ?? [];
   }
 
-  plan(policy: Policy): Promise<Plan> {
-    return this.backend.plan(policy);
+  async plan(policy: Policy): Promise<Plan> {
+    const plan = await this.backend.plan(policy);
+    this.#planned = policy;
+    return plan;
   }
 
+  /** As {@link sync}. */
   sync(policy: Policy, tally?: Tally, patience?: number): Promise<Synced> {
-    return sync(this.backend, policy, tally, patience);
+    return sync(this, policy, tally, patience);
   }
 
-  /** What `tidy` would remove. Throws nothing. */
+  explained(error: unknown): Promise<unknown> {
+    return this.backend.explained?.(error) ?? Promise.resolve(error);
+  }
+
+  /** The rules that `tidy` would remove. Throws nothing. */
   leftovers(policy: Policy): Promise<Leftovers> {
     return this.#each(policy, (backend, families) => backend.actual(families));
   }
@@ -55,7 +63,7 @@ export class MigratingBackend {
   /**
    * Removes leftovers. Call it when the rules of the policy are in force. Throws nothing.
    *
-   * @param mayRemove whether this backend is still the writer: another one may have taken over meanwhile
+   * @param mayRemove whether this backend still writes the rules: another one may have replaced it meanwhile
    */
   tidy(policy: Policy, mayRemove: () => boolean = () => true): Promise<Leftovers> {
     return this.#each(policy, async (backend, families) => {
@@ -68,21 +76,22 @@ export class MigratingBackend {
     return this.backend.enforcesKept ?? false;
   }
 
-  enforceKept(claim: boolean): void {
-    this.backend.enforceKept?.(claim);
+  enforceKept(enforce: boolean): void {
+    this.backend.enforceKept?.(enforce);
   }
 
   watch(watcher: Watcher, polls?: boolean): Watch {
-    return this.backend.watch(watcher, polls);
-  }
-
-  probe(policy: Policy): Promise<ProgramError | undefined> {
-    return this.backend.probe(policy);
+    const { backend } = this;
+    const look: Look = {
+      glance: async () => (this.#planned ? backend.glance(this.#planned) : ""),
+      plan: () => this.#planned && backend.plan(this.#planned),
+    };
+    return backend.watch(watcher, look, polls);
   }
 
   /**
-   * The rules of all backends in the kernel, since an old one may still decide, and why some could not be read. Throws
-   * what reading throws if no family of this backend can be read.
+   * The actual rules of all backends, since old ones may still decide, and why some could not be read. Throws
+   * ProgramError if no family of this backend can be read.
    */
   async rules(
     families: readonly Family[],
@@ -112,7 +121,7 @@ export class MigratingBackend {
   }
 }
 
-/** Those that may hide rules. */
+/** The failures that may hide rules. */
 function sentences(failures: readonly PlaceFailure[]): string[] {
   return failures.filter(it => !isHarmless(it)).map(({ family, error }) => `${family}: ${messageOf(error)}`);
 }

@@ -4,18 +4,18 @@ import { messageOf } from "../system/errors.ts";
 import { failureKind } from "../system/program.ts";
 import { type Backend, type Counter, NotAppliedError, type Plan, type Tally } from "./backend.ts";
 
-/** What reads and compares the rules of a policy. */
+/** Reads and compares the rules of a policy. */
 type Planner = Pick<Backend, "plan" | "explained">;
 
-/** What a sync found and did. */
+/** The result of a sync. */
 export interface Synced {
-  /** The kernel's rules before. */
+  /** The rules before the sync. */
   readonly before: Plan;
-  /** What is in the kernel now: the very same object if nothing was written. */
+  /** The rules after it: the same object as `before` if nothing was written. */
   readonly after: Plan;
-  /** The families that could not be brought into the kernel, while another one was. */
+  /** The families whose sync failed, while the other one succeeded. */
   readonly failures: readonly FamilyFailure[];
-  /** Whether the difference is the agent's own doing. */
+  /** Whether the agent itself caused the difference, so it is not drift. */
   readonly expected?: boolean;
 }
 
@@ -25,37 +25,37 @@ export interface FamilyFailure {
 }
 
 /**
- * Makes the kernel hold what `policy` wants. Writes only if something differs, and then reads back what was written; if
- * something else wrote at the same moment, it tries again. If both families together fail, each is tried alone.
+ * Makes the actual rules equal the desired ones. Writes only if they differ, and verifies each write. Tries again if
+ * another program wrote at the same moment. If both families together fail, tries each family alone.
  *
- * Throws ProgramError, and NotAppliedError if the rules are still not there, if that is so of every family.
+ * If every family fails: throws ProgramError, or NotAppliedError if another program undoes each write.
  *
- * @param tally receives all readings and writes, also those of a sync that fails
- * @param patience milliseconds for which writes are repeated that another program prevents or undoes
+ * @param tally receives all readings and writes, also those of a failed sync
+ * @param patience milliseconds during which writes are repeated if another program prevents or undoes them
  */
 export async function sync(backend: Planner, policy: Policy, tally?: Tally, patience = 0): Promise<Synced> {
-  const { done, failures } = await apart(policy, part => syncAll(backend, part, tally, patience));
+  const { done, failures } = await byFamily(policy, part => syncAll(backend, part, tally, patience));
   const before = joined(done.map(it => it.before));
   const changed = done.some(it => it.before !== it.after);
   return { before, after: changed ? joined(done.map(it => it.after)) : before, failures };
 }
 
-/** Why rules of a family are not in the kernel, as a sentence. */
+/** The failure of a family, as a sentence. */
 export function familyText({ family, error }: FamilyFailure): string {
   return `${family === "ip" ? "IPv4" : "IPv6"} rules are not in force: ${messageOf(error)}`;
 }
 
-/** What a sync would change, and the families that cannot be read. Throws if no family can. */
+/** The plan of a sync, and the families that cannot be read. Throws if no family can be read. */
 export async function planned(
   backend: Planner,
   policy: Policy,
 ): Promise<{ readonly plan: Plan; readonly failures: readonly FamilyFailure[] }> {
-  const { done, failures } = await apart(policy, part => backend.plan(part));
+  const { done, failures } = await byFamily(policy, part => backend.plan(part));
   return { plan: joined(done), failures };
 }
 
-/** Works on a policy as a whole and, if that fails, on each family alone, unless a program hung. */
-async function apart<T>(
+/** Works on the whole policy and, if that fails, on each family alone, except after a program hung. */
+async function byFamily<T>(
   policy: Policy,
   work: (part: Policy) => Promise<T>,
 ): Promise<{ done: T[]; failures: FamilyFailure[] }> {
@@ -77,7 +77,7 @@ async function apart<T>(
   }
 }
 
-/** Plans of one family each as one. */
+/** Joins plans of one family each. */
 function joined(plans: readonly Plan[]): Plan {
   const [only, ...more] = plans;
   if (only && more.length === 0) return only;
@@ -102,22 +102,22 @@ async function syncAll(
   tally: Tally | undefined,
   patience: number,
 ): Promise<{ before: Plan; after: Plan }> {
-  const spare = isLong(policy) ? () => Bun.gc(true) : () => {};
+  const freeMemory = isLong(policy) ? () => Bun.gc(true) : () => {};
   const began = performance.now();
   const within = (ms: number) => performance.now() - began < ms;
-  spare();
+  freeMemory();
   const before = await backend.plan(policy);
   tally?.read(before);
   let after = before;
   for (let tries = 1; !after.inSync && (tries <= MOST_TRIES || within(patience)); tries++) {
-    spare();
+    freeMemory();
     const { actual } = after;
     const failure = await failureOf(write(after, tally));
-    spare();
+    freeMemory();
     after = await backend.plan(policy);
     tally?.read(after);
     if (!failure) continue;
-    // If another program changed the rules meanwhile, the next try may succeed.
+    // Another program may have changed the rules meanwhile. Then the next try may succeed.
     const again = isRefusal(failure.error) && within(Math.max(QUICK_MS, patience));
     const changed = !Bun.deepEquals(actual, after.actual);
     if ((again || changed) && (tries < MOST_TRIES || within(patience))) continue;
@@ -130,8 +130,8 @@ async function syncAll(
 const MOST_TRIES = 3;
 
 /**
- * Milliseconds within which a refused write is repeated although the kernel's rules did not change: another program may
- * have deleted sets that had just been built.
+ * Milliseconds during which a refused write is repeated even if the actual rules did not change: another program may have
+ * deleted a set that had just been built.
  */
 const QUICK_MS = 100;
 
@@ -155,9 +155,9 @@ async function failureOf(work: Promise<void>): Promise<{ readonly error: unknown
 }
 
 /**
- * Whether it pays to collect garbage before each program that has the whole list in its own memory. Measured with nft,
- * agent and nft together, while a running agent changes one CIDR: of 10,000 in 157 MB rather than 219, of 100,000 in
- * 0.84 GB rather than 1.28.
+ * Whether to collect garbage before each program that loads the whole list into its own memory. Measured for agent and
+ * nft together, while a running agent changes one CIDR: 157 MB instead of 219 with 10,000 CIDRs, 0.84 GB instead of 1.28
+ * with 100,000.
  */
 function isLong({ families }: Policy): boolean {
   return families.some(

@@ -1,11 +1,10 @@
 import { monitor } from "../nft/monitor.ts";
 import { LastSaid } from "../system/last-said.ts";
-import type { Watch, Watcher } from "./backend.ts";
+import type { Look, Watch, Watcher } from "./backend.ts";
 import { TABLE } from "./ownership.ts";
-import { type Look, poll } from "./poll.ts";
 
 /**
- * Reports changes in the kernel by `nft monitor`. While no monitor listens, our own rules are polled.
+ * Reports changes in the kernel by `nft monitor`. While the monitor does not run, polls our own rules.
  *
  * @param nft how nft is called
  * @param ours tests lines of `nft monitor`, such as `delete element ip nat s { 10.0.0.0/8 }`
@@ -17,7 +16,7 @@ export function watchTransactions(
   { changed, lost, foreign }: Watcher,
 ): Watch {
   const said = new LastSaid();
-  const tell = (why: string | undefined) => {
+  const report = (why: string | undefined) => {
     if (said.isNews(why)) lost(why);
   };
   let touched = false;
@@ -38,14 +37,14 @@ export function watchTransactions(
     },
     listening() {
       stopPolling();
-      tell(undefined);
-      changed(); // perhaps, before it listened
+      report(undefined);
+      changed(); // perhaps, before the monitor listened
     },
     failed(why) {
       touched = false;
-      if (!polling) changed(); // perhaps, since it ended
+      if (!polling) changed(); // perhaps, after the monitor ended
       polling ??= poll(look, changed);
-      tell(`nft monitor fails (${why}), so the rules are checked each second`);
+      report(`lost the nftables event stream (nft monitor: ${why}); checking the rules every second`);
     },
   });
   return {
@@ -56,7 +55,7 @@ export function watchTransactions(
   };
 }
 
-/** The place of a change of rules that may be foreign, from a line of the monitor; undefined for other lines. */
+/** Where rules changed that may be foreign, from a line of the monitor; undefined for other lines. */
 export function foreignChange(line: string): { readonly where: string | undefined } | undefined {
   const [, verb, kind, family = "", table = "", chain] = CHANGE.exec(line) ?? [];
   if (kind === undefined || (table === TABLE && family !== "inet")) return undefined;
@@ -67,3 +66,50 @@ export function foreignChange(line: string): { readonly where: string | undefine
 
 const CHANGE = /^(add|insert|replace|delete) (rule|chain|table) (\S+) (\S+)(?: (\S+))?/;
 const BASE = /^add chain .*\btype nat hook postrouting\b/;
+
+/** Milliseconds between looks. A look at the rules of one family takes 3 to 10 ms of processor time. */
+export const POLL_MS = 1000;
+
+/** A slow look, as at a large table of iptables-legacy, delays the next one by this factor at most. */
+const LONGEST_DELAY = 3;
+
+/**
+ * Finds changes by looking at the rules. Calls `changed` for each look that finds drift. If looks start to fail, calls it
+ * once, so that a sync reports the reason.
+ */
+export function poll({ glance, plan }: Look, changed: () => void, every = POLL_MS): Watch {
+  /** The text at the last look that found no drift. */
+  let inSyncText: string | undefined;
+  /** True at first: the sync that began at the same time reports its own failure. */
+  let failing = true;
+  let stopped = false;
+  let timer: Timer | undefined;
+  const hasDrift = async () => {
+    const text = await glance();
+    if (text !== inSyncText && (await plan())?.inSync === false) return true;
+    inSyncText = text;
+    return false;
+  };
+  const look = async () => {
+    const began = performance.now();
+    let needsSync: boolean;
+    try {
+      needsSync = await hasDrift();
+      failing = false;
+    } catch {
+      needsSync = !failing;
+      failing = true;
+    }
+    if (stopped) return;
+    if (needsSync) changed();
+    const took = performance.now() - began;
+    timer = setTimeout(look, Math.min(Math.max(every, 10 * took), LONGEST_DELAY * every));
+  };
+  void look();
+  return {
+    stop() {
+      stopped = true;
+      clearTimeout(timer);
+    },
+  };
+}

@@ -1,8 +1,5 @@
-import { desiredLines, prefixed } from "../backends/iptables/restore.ts";
-import { ruleset as iptablesRuleset } from "../backends/iptables/ruleset.ts";
-import { ruleset } from "../backends/nftables/ruleset.ts";
+import { BACKENDS } from "../backends/backends.ts";
 import { familyText, planned } from "../backends/sync.ts";
-import { tableText } from "../nft/text.ts";
 import type { Policy } from "../policy/policy.ts";
 import { printable, printableLines } from "../system/printable.ts";
 import { ProgramError } from "../system/program.ts";
@@ -75,21 +72,9 @@ async function ofConfigs(flags: AgentFlags, configmap: string, from: string, to:
   return { ...shown(patch, patch === "" ? [] : ["", ...meaning]), stderr };
 }
 
-/** Lines of rules as the backend's own tools show them, without what only says where a CIDR came from. */
-function rulesFor(backend: AgentFlags["backend"]): (policy: Policy) => string[] {
-  if (backend === "iptables") {
-    return policy =>
-      policy.families.flatMap(family =>
-        prefixed(family.family, desiredLines(iptablesRuleset(policy, family))),
-      );
-  }
-  return policy =>
-    ruleset(policy).flatMap(table =>
-      tableText({
-        ...table,
-        sets: table.sets.map(set => ({ ...set, elements: set.elements.map(({ value }) => ({ value })) })),
-      }),
-    );
+/** The rules of a policy as the tools of a backend print them, of nftables with `auto`. */
+function rulesFor(requested: AgentFlags["backend"]): (policy: Policy) => string[] {
+  return (BACKENDS.find(({ name }) => name === requested) ?? BACKENDS[0]).desired;
 }
 
 function shown(patch: string, lines: readonly string[] = []): Outcome {

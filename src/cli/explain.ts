@@ -1,6 +1,5 @@
-import { FAMILIES } from "../backends/backend.ts";
 import type { Explanation, Question } from "../inspect/explain.ts";
-import { type Address, parseAddress } from "../net/cidr.ts";
+import { type Address, FAMILIES, parseAddress } from "../net/cidr.ts";
 import type { ParseFailure } from "../net/parse-failure.ts";
 import { PROTOCOLS } from "../net/protocol.ts";
 import type { Policy } from "../policy/policy.ts";

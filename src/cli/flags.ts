@@ -1,4 +1,5 @@
 /** The flags that all commands accept. Parser, environment variables and help are derived from these tables. */
+import { BACKENDS } from "../backends/backends.ts";
 import { parseChainName } from "../backends/ownership.ts";
 import { parseResyncInterval, raisedInterval } from "../net/duration.ts";
 import { parseListen } from "../net/listen.ts";
@@ -10,7 +11,7 @@ import { choice, type FlagValue, flag, ignored, type Parse, toggle } from "./fla
 /** The flags of the agent. Every command accepts them, and each has an environment variable `IPMASQ_…`. */
 export const AGENT_FLAGS = {
   config: flag("PATH", "config file or directory", parsePath("config"), "/etc/config/ip-masq-agent"),
-  backend: choice(["auto", "nftables", "iptables"], "backend that writes the rules", "auto"),
+  backend: choice(["auto", ...BACKENDS.map(({ name }) => name)], "backend that writes the rules", "auto"),
   "enable-ipv6": toggle("masquerade IPv6 too; overrides the config"),
   "masq-chain": flag("NAME", "name of the chain with the rules", parseChainName, "IP-MASQ-AGENT"),
   "nomasq-all-reserved-ranges": toggle(

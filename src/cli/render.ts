@@ -1,15 +1,11 @@
-import { FAMILIES } from "../backends/backend.ts";
-import { renderRestore } from "../backends/iptables/render.ts";
-import { renderJson, renderText } from "../backends/nftables/render.ts";
+import { BACKENDS } from "../backends/backends.ts";
+import { FAMILIES } from "../net/cidr.ts";
 import { command } from "./command.ts";
 import { choice } from "./flag.ts";
 import { configFlags, readPolicy } from "./policy.ts";
 
-const RENDERERS = {
-  nft: renderText,
-  "nft-json": renderJson,
-  "iptables-restore": renderRestore,
-};
+/** Renderers by output format. */
+const DOCUMENTS = new Map(BACKENDS.flatMap(({ documents }) => Object.entries(documents)));
 
 export const render = command({
   name: "render",
@@ -17,7 +13,7 @@ export const render = command({
   description:
     "Prints the rules that the agent would write to an empty kernel, as input for nft -f -, nft -j -f - or iptables-restore. Runs no other program and needs no privileges. The config may be a Kubernetes manifest with a ConfigMap.",
   flags: {
-    format: choice(["nft-json", "nft", "iptables-restore"], "output format", "nft"),
+    format: choice([...DOCUMENTS.keys()], "output format", "nft"),
     family: choice(FAMILIES, "render only this family; iptables-restore needs one (default ip)"),
     ...configFlags,
   },
@@ -32,7 +28,7 @@ export const render = command({
     if (!policy) return { stderr, exitCode: 1 };
     const families = policy.families.filter(it => family === undefined || it.family === family);
     const notes = families.length > 0 ? [] : ["IPv6 is not enabled; use --enable-ipv6"];
-    const render = RENDERERS[format];
-    return { stdout: render({ ...policy, families }, family ?? "ip"), stderr, notes, exitCode: 0 };
+    const stdout = DOCUMENTS.get(format)?.({ ...policy, families }, family ?? "ip") ?? "";
+    return { stdout, stderr, notes, exitCode: 0 };
   },
 });

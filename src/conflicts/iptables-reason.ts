@@ -41,7 +41,7 @@ export async function exemptionKeptByIptables(
     const found = exemptions(hooks, ourSide(await policy(), "nftables"));
     if (found.length === 0) return undefined;
     const choice = await chooseCommands(programs);
-    const tool = choice?.tools.variant ?? "nft";
+    const tool = choice?.commands.variant ?? "nft";
     const first = found.find(it => it.tool === tool);
     const does = first?.certain ? "exempts" : "may exempt";
     return first && `"${first.rule}" ${does} ${exempted(first)}; only iptables preserves that`;

@@ -6,6 +6,8 @@ import type { ParseFailure } from "./parse-failure.ts";
 /** An address family, named as in nft. */
 export type Family = "ip" | "ip6";
 
+export const FAMILIES: readonly Family[] = ["ip", "ip6"];
+
 /** Length of an address in bits. */
 export const BITS = { ip: 32, ip6: 128 } as const satisfies Record<Family, number>;
 

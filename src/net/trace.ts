@@ -3,50 +3,50 @@ import { isBroadcast, isMulticast } from "./group-address.ts";
 import type { PortRange } from "./ports.ts";
 import type { Verdict } from "./verdict.ts";
 
-/** The kernel's rules of one family, by any writer, in a form that can be followed. */
+/** The kernel's rules of one family, in a form that packets can be traced through. */
 export interface TraceableRuleset {
   readonly family: Family;
-  /** The chain in which a connection begins. */
+  /** The chain where a packet starts. */
   readonly base: string;
   readonly chains: ReadonlyMap<string, readonly TraceableRule[]>;
 }
 
-/** A rule in the kernel, as far as it is understood. */
+/** A rule in the kernel, as far as its meaning is known. */
 export interface TraceableRule {
-  /** As its own tool shows it. */
+  /** As nft or iptables prints it. */
   readonly text: string;
-  /** All of them have to be so. */
+  /** All of them must hold. */
   readonly conditions: readonly Condition[];
   readonly action: Action;
 }
 
-/** What must hold, or with `not`, must not hold. Random matches are assumed to match. */
+/** A condition; with `not`, its opposite. Random matches are assumed to match. */
 export type Condition =
   | { readonly on: "destination" | "source"; readonly not: boolean; readonly cidrs: readonly Cidr[] }
   | { readonly on: "out" | "protocol"; readonly not: boolean; readonly names: readonly string[] }
   /** The destination port of protocols that have ports. */
   | { readonly on: "port"; readonly not: boolean; readonly ports: readonly PortRange[] }
   | { readonly on: (typeof DESTINATION_TYPES)[number] | "ipsec"; readonly not: boolean }
-  /** Whether those bits of the packet's mark that are in `mask` are `value`. */
+  /** Whether the bits of the packet's mark in `mask` equal `value`. */
   | { readonly on: "mark"; readonly not: boolean; readonly value: number; readonly mask: number }
   | { readonly on: "family"; readonly not: boolean; readonly family: Family }
   | { readonly on: "chance" }
   | { readonly on: "unknown" };
 
-/** Types of addresses besides unicast that packets are sent to. */
+/** Types of destination addresses besides unicast. */
 export const DESTINATION_TYPES = ["local", "broadcast", "multicast"] as const;
 
 /**
- * `accept` also stands for other ways to end, `snat` for any other address than masquerading gives, and `bind` for
- * translating a connection to the very address that it has, so that no later rule translates it.
+ * `accept` stands for every end without translation, `snat` for translation to an address that is not masquerading's,
+ * and `bind` for translation to the same address, which keeps later rules from translating the connection.
  */
 export type Action =
   | { readonly does: "masquerade" | "snat" | "bind" | "return" | "accept" | "nothing" | "unknown" }
   | { readonly does: "jump" | "goto"; readonly to: string };
 
 /**
- * The first packet of a connection. A property that is left out matches rules that masquerade, and does not match rules
- * that only spare a connection.
+ * The first packet of a connection. An unknown property is assumed to match rules that masquerade, and not to match
+ * rules that exempt a connection.
  */
 export interface Packet {
   readonly destination: Address;
@@ -54,7 +54,7 @@ export interface Packet {
   readonly protocol?: string;
   /** The destination port. */
   readonly port?: number;
-  /** The interface that it leaves by. */
+  /** The output interface. */
   readonly out?: string;
   /** Whether the destination is an address of the node itself. */
   readonly local?: boolean;
@@ -64,35 +64,35 @@ export interface Packet {
   readonly ipsec?: boolean;
 }
 
-/** What rules do to a packet. */
+/** The verdict of rules about a packet. */
 export interface TraceResult {
-  /** `unknown` if it depends on a rule that is not understood. */
+  /** `unknown` if it depends on a rule whose meaning is not known. */
   readonly verdict: Verdict | "unknown";
-  /** What decided, unless no rule did. */
+  /** Where it was decided; undefined if no rule decided. */
   readonly chain?: string;
   readonly rule?: TraceableRule;
-  /** The block that the deciding rule, or the one that led to it, found the destination in. */
+  /** The CIDR with the destination, in the deciding rule or in the rule that led there. */
   readonly cidr?: Cidr;
 }
 
-/** Follows a packet through the rules. */
+/** Traces a packet through the rules. */
 export function trace({ base, chains }: TraceableRuleset, packet: Packet): TraceResult {
-  return walk(chains, base, packet, undefined, 0).fate;
+  return walk(chains, base, packet, undefined, 0).result;
 }
 
 /** The kernel allows 16 jumps. */
 const MOST_JUMPS = 16;
 
-/** Where a packet leaves a chain, and its fate if no later rule decides otherwise. */
+/** The result of one chain: final if `ended`, otherwise valid unless a later rule decides. */
 function walk(
   chains: TraceableRuleset["chains"],
   chain: string,
   packet: Packet,
   found: Cidr | undefined,
   depth: number,
-): { readonly ended: boolean; readonly fate: TraceResult } {
-  if (depth > MOST_JUMPS) return { ended: true, fate: { verdict: "unknown", chain } };
-  let fate: TraceResult = { verdict: "keep" };
+): { readonly ended: boolean; readonly result: TraceResult } {
+  if (depth > MOST_JUMPS) return { ended: true, result: { verdict: "unknown", chain } };
+  let result: TraceResult = { verdict: "keep" };
   for (const rule of chains.get(chain) ?? []) {
     const { conditions, action } = rule;
     const matched = matchesAll(conditions, packet, action.does !== "return" && action.does !== "accept");
@@ -100,24 +100,24 @@ function walk(
     const cidr = blockOf(rule, packet) ?? found;
     const here = { chain, rule, ...(cidr && { cidr }) };
     if (matched === undefined || action.does === "unknown" || action.does === "snat") {
-      return { ended: true, fate: { verdict: "unknown", ...here } };
+      return { ended: true, result: { verdict: "unknown", ...here } };
     }
     if (action.does === "jump" || action.does === "goto") {
       const inner = walk(chains, action.to, packet, cidr, depth + 1);
       if (inner.ended || action.does === "goto") return inner;
-      fate = inner.fate;
+      result = inner.result;
     } else {
       const verdict = action.does === "masquerade" ? "masquerade" : "keep";
-      return { ended: action.does !== "return", fate: { verdict, ...here } };
+      return { ended: action.does !== "return", result: { verdict, ...here } };
     }
   }
-  return { ended: false, fate };
+  return { ended: false, result };
 }
 
 /**
- * Undefined if one is not understood and none of the others is known not to be so.
+ * Whether all conditions hold; undefined if that depends on one whose meaning is not known.
  *
- * @param otherwise the result of conditions on properties that the packet leaves out
+ * @param otherwise the result of conditions on unknown properties of the packet
  */
 function matchesAll(
   conditions: readonly Condition[],
@@ -135,7 +135,7 @@ function matches(condition: Condition, packet: Packet, otherwise: boolean): bool
       return true;
     case "unknown":
       return undefined;
-    case "mark": // packets have none unless a foreign rule gives them one
+    case "mark": // packets have no mark unless a foreign rule sets one
       return ((condition.value & condition.mask) === 0) !== condition.not;
     case "multicast":
     case "broadcast":
@@ -173,7 +173,7 @@ function isNamed(pattern: string, name: string): boolean {
   return pattern.endsWith("*") ? name.startsWith(pattern.slice(0, -1)) : name === pattern;
 }
 
-/** The block in which the rule finds the destination. */
+/** The CIDR of the rule that has the destination. */
 function blockOf({ conditions }: TraceableRule, { destination }: Packet): Cidr | undefined {
   return conditions
     .flatMap(it => (it.on === "destination" && !it.not ? it.cidrs : []))

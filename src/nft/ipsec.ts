@@ -1,31 +1,31 @@
 import type { Family } from "../net/cidr.ts";
 import { type FailureKind, failureKind } from "../system/program.ts";
 import type { Command, Statement } from "./json.ts";
-import type { Nft } from "./nft.ts";
 import type { Rule } from "./table.ts";
+import type { NftTransactions } from "./transactions.ts";
 
-/** Matches packets under an outgoing IPsec policy, as `rt ipsec exists`. */
+/** Matches packets under an outgoing IPsec policy: `rt ipsec exists`. */
 export const UNDER_IPSEC: Statement = { match: { op: "==", left: { rt: { key: "ipsec" } }, right: true } };
 
-/** Whether rules can match packets under an IPsec policy; asks nft and kernel once. */
+/** Whether rules can match packets under an IPsec policy. Asks nft and the kernel once. */
 export class IpsecSupport {
   #answer: Promise<boolean> | undefined;
 
-  constructor(readonly nft: Nft) {}
+  constructor(readonly transactions: NftTransactions) {}
 
   /**
-   * Never rejects: if the question fails, the write of the rules reports why.
+   * Never rejects: if nft fails, the write of the rules reports why.
    *
-   * @param held rules that the kernel has taken
+   * @param accepted rules that the kernel has accepted
    */
-  async has(held: readonly Pick<Rule, "expr">[]): Promise<boolean> {
-    if (held.some(({ expr }) => expr.some(it => Bun.deepEquals(it, UNDER_IPSEC)))) this.found();
+  async has(accepted: readonly Pick<Rule, "expr">[]): Promise<boolean> {
+    if (accepted.some(({ expr }) => expr.some(it => Bun.deepEquals(it, UNDER_IPSEC)))) this.confirm();
     this.#answer ??= this.#ask();
     return this.#answer;
   }
 
-  /** To be called when rules that match them were taken. */
-  found(): void {
+  /** Call it when the kernel has accepted rules with this match. */
+  confirm(): void {
     this.#answer = Promise.resolve(true);
   }
 
@@ -36,7 +36,7 @@ export class IpsecSupport {
 
   async #refusal(matches: readonly Statement[]): Promise<FailureKind | undefined> {
     try {
-      await this.nft.check(probe("ip", matches));
+      await this.transactions.check(probe("ip", matches));
       return undefined;
     } catch (error) {
       return failureKind(error) ?? "crashed";
@@ -44,13 +44,13 @@ export class IpsecSupport {
   }
 }
 
-/** Whether program or kernel refused, as opposed to a question that failed. */
+/** Whether nft or the kernel refused the rules; other kinds say nothing about the rules. */
 export function isRefusal(kind: FailureKind | undefined): boolean {
   return kind === "unsupported" || kind === "refused" || kind === "not-found";
 }
 
-/** A table that no one has: the commands are only checked. */
-const TABLE = "ipmasq-probe";
+/** The commands are only checked, so this table never exists. */
+const TABLE = "capability-probe";
 
 function probe(family: Family, matches: readonly Statement[]): Command[] {
   const chain = { family, table: TABLE, name: "postrouting" };

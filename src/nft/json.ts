@@ -1,7 +1,7 @@
 /**
- * libnftables-json(5), as much of it as ipmasq sends or reads. What nft may answer in several ways is one
- * way here: a single flag is a list of one. What is not ours and not known becomes `{ unknown }`, which is
- * compared and shown, and never sent.
+ * The part of libnftables-json(5) that this program sends or reads. Where nft has several spellings, the parsed form
+ * has one: a single flag is a list of one. Everything else becomes `{ unknown }`, which is compared and shown, but
+ * never sent.
  */
 import * as v from "valibot";
 import type { Family } from "../net/cidr.ts";
@@ -19,7 +19,6 @@ const Flags = v.pipe(
 
 const AddressFamily = v.picklist(["ip", "ip6"]);
 
-/** Of tables. We have none in `inet`; others do. */
 const TableFamily = v.picklist(["ip", "ip6", "inet"]);
 
 const Prefix = v.strictObject({ prefix: v.strictObject({ addr: v.string(), len: v.number() }) });
@@ -28,7 +27,7 @@ const Range = v.strictObject({
   range: v.tuple([v.union([v.string(), v.number()]), v.union([v.string(), v.number()])]),
 });
 
-/** What a match compares: the left side of one. */
+/** The left side of a match. */
 const Selector = v.union([
   v.strictObject({ payload: v.strictObject({ protocol: AddressFamily, field: v.string() }) }),
   v.strictObject({ meta: v.strictObject({ key: v.string() }) }),
@@ -40,7 +39,7 @@ const Selector = v.union([
   Unknown,
 ]);
 
-/** A value: a literal, `@set`, or a list of literals; true for what exists. */
+/** The right side of a match: a literal, `@set`, or a list of literals; `true` for "exists". */
 const Value = v.union([
   v.string(),
   v.number(),
@@ -96,11 +95,11 @@ const NamedSet = v.object({
   table: v.string(),
   name: v.string(),
   handle: v.optional(v.number()),
-  /** A data type, or an expression of which the set takes the type. */
+  /** A data type, or an expression whose type the set has. */
   type: v.union([v.string(), v.object({ typeof: Selector }), Unknown]),
   flags: v.optional(Flags),
   elem: v.optional(v.array(SetElement)),
-  /** What each element carries. */
+  /** Statements that each element has, such as a counter. */
   stmt: v.optional(v.array(Statement)),
 });
 
@@ -123,7 +122,7 @@ const Rule = v.object({
   expr: v.array(Statement),
 });
 
-/** An object that ipmasq never makes: a map, a flowtable, a named counter. */
+/** An object of another kind: a map, a flowtable, a named counter. */
 const Other = v.pipe(
   v.record(v.string(), v.object({ family: v.string(), table: v.string(), name: v.string() })),
   v.transform(it => {
@@ -132,7 +131,7 @@ const Other = v.pipe(
   }),
 );
 
-/** One object of what nft lists. */
+/** One object in a listing of nft. */
 const NftObject = v.union([
   v.object({ metainfo: v.object({ version: v.string() }) }),
   v.object({ table: Table }),
@@ -143,10 +142,10 @@ const NftObject = v.union([
   Unknown,
 ]);
 
-/** What `nft -j list` prints. */
+/** The output of `nft -j list`. */
 export const Listing = v.pipe(v.string(), v.parseJson(), v.object({ nftables: v.array(NftObject) }));
 
-/** A chain that hangs in a hook, as nft lists it without rules. */
+/** A base chain, as nft lists it without rules. */
 export const BaseChain = v.pipe(
   v.string(),
   v.parseJson(),
@@ -172,7 +171,7 @@ export type SetElement = v.InferOutput<typeof SetElement>;
 export type NamedSet = v.InferOutput<typeof NamedSet>;
 export type NftObject = v.InferOutput<typeof NftObject>;
 
-/** A command that ipmasq sends. */
+/** A command that can be sent. */
 export type Command =
   | { add: { table: v.InferOutput<typeof Table> } }
   | { add: { set: NamedSet } }

@@ -1,22 +1,22 @@
 import { messageOf } from "../system/errors.ts";
 import { retryDelay } from "../system/timing.ts";
 
-/** Receives what `nft monitor` prints. */
+/** Receives events of `nft monitor`. */
 export interface MonitorEvents {
   /** A change, such as `delete element ip nat s { 10.0.0.0/8 }`; cut off after 256 characters. */
   change(line: string): void;
-  /** The changes so far were one transaction, made by a program such as `firewalld (pid 812)`. */
+  /** The changes so far were one transaction of a program such as `firewalld (pid 812)`. */
   committed(by: string): void;
-  /** The monitor listens now. It may have missed earlier changes. */
+  /** The monitor is listening. It may have missed earlier changes. */
   listening(): void;
-  /** The monitor ended and will be started again; with the reason. */
+  /** The monitor ended for this reason and will be restarted. */
   failed(why: string): void;
 }
 
 /**
- * Runs `nft monitor` until it is stopped, and starts it again when it ends.
+ * Runs `nft monitor` until `stop`, and restarts it when it ends.
  *
- * Reads text because the JSON of `nft -j monitor` does not say which process made a transaction.
+ * Reads text because the JSON of `nft -j monitor` does not name the process behind a transaction.
  *
  * @param argv how nft is called
  */
@@ -58,24 +58,24 @@ export function monitor(argv: readonly string[], events: MonitorEvents): { stop(
 
 type Monitor = Bun.Subprocess<"ignore", "pipe", "ignore">;
 
-/** By then a started monitor listens; it does not report that. */
+/** A monitor does not report when it starts to listen. After this time it does. */
 const SETTLED_MS = 1000;
 const SHORTEST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 60_000;
 
 /**
- * Bytes that a monitor may print before it is replaced: its memory grows with what other programs load (60,000
- * elements: 3 MB of text, and 43 MB of memory).
+ * A monitor is replaced after it has printed this many bytes, because its memory grows with each object that other
+ * programs load (60,000 elements: 3 MB of text, 43 MB of memory).
  */
 const MOST_BYTES = 1024 * 1024;
 
-/** Characters of a line that suffice to identify its object: a set's line may have megabytes. */
+/** Characters of a line that are kept: they identify the object, and the line of a set may have megabytes. */
 const LINE_START = 256;
 
-/** What ends a transaction. */
+/** The line that ends a transaction. */
 const GENERATION = /^# new generation \d+ by process (\d+) \((.*)\)$/;
 
-/** Reads until the monitor ends, or has printed too much; then it is killed between two transactions. */
+/** Reads until the monitor ends. A monitor that has printed too much is killed between two transactions. */
 async function read(monitor: Monitor, events: MonitorEvents): Promise<"ended" | "too much output"> {
   const decoder = new TextDecoder();
   let rest = "";

@@ -5,33 +5,33 @@ import type { Count, NamedSet, NftObject, SetElement, Statement } from "./json.t
 export interface Table {
   readonly family: Family;
   readonly name: string;
-  /** The kernel's unique number for it, if it was read from the kernel. */
+  /** The kernel's unique number of the table, if it was read from the kernel. */
   readonly handle?: number;
-  /** Flags of the table itself: `dormant` switches it off. */
+  /** Such as `dormant`, which switches the table off. */
   readonly flags: readonly string[];
-  /** In order of their names. */
+  /** Sorted by name. */
   readonly sets: readonly AddressSet[];
-  /** Base chains first, then in order of their names. */
+  /** Base chains first, then sorted by name. */
   readonly chains: readonly Chain[];
-  /** Objects of other kinds, as far as nft can delete them. */
+  /** Objects of other kinds that nft can delete. */
   readonly others: readonly { readonly kind: string; readonly name: string }[];
 }
 
 export interface AddressSet {
   readonly name: string;
-  /** The kernel's number for it within its table, if it was read from the kernel. */
+  /** The kernel's number within the table, if it was read from the kernel. */
   readonly handle?: number;
-  /** `daddr` or `saddr`: what of a packet is looked up in it. A set of anything else has its type in nft's words. */
+  /** The field of a packet that is looked up, `daddr` or `saddr`; for other sets, the type as nft prints it. */
   readonly of: string;
   readonly flags: readonly string[];
-  /** Whether each element counts the packets that matched it. */
+  /** Whether each element counts its matches. */
   readonly counting: boolean;
-  /** In order of their addresses. */
+  /** Sorted by address. */
   readonly elements: readonly Element[];
 }
 
 export interface Element {
-  /** A CIDR, or the element in nft's words if it is none. */
+  /** A CIDR; for other elements, the text that nft prints. */
   readonly value: Cidr | string;
   readonly comment?: string;
   readonly count?: Count;
@@ -39,7 +39,7 @@ export interface Element {
 
 export interface Chain {
   readonly name: string;
-  /** For a base chain, where it is hooked in. */
+  /** Of a base chain. */
   readonly hook?: {
     readonly type: string;
     readonly hook: string;
@@ -51,18 +51,18 @@ export interface Chain {
 
 export interface Rule {
   readonly comment?: string;
-  /** The kernel's number for it within its table, if it was read from the kernel. */
+  /** The kernel's number within the table, if it was read from the kernel. */
   readonly handle?: number;
   readonly expr: readonly Statement[];
 }
 
-/** What a set's elements are compared with: `daddr` or `saddr`. */
+/** The field of a packet that a set's elements are compared with: `daddr` or `saddr`. */
 export type FieldOf = (setName: string) => string;
 
 /**
- * Builds a table from what nft listed. Undefined if the table is not in the list.
+ * Builds a table from a listing. Undefined if the listing has no table.
  *
- * @param fieldOf for sets declared by a plain type, whose listing does not say what is looked up in them
+ * @param fieldOf for sets declared by a plain type, whose listing does not name the field
  */
 export function tableOf(
   family: Family,
@@ -108,9 +108,8 @@ export function tableOf(
 }
 
 /**
- * Kinds of objects that nft takes away again when it is asked to by JSON. Others (`ct timeout`, `synproxy`, `ct
- * expectation`) it refuses, or fails an assertion, or deletes the whole table in their place (1.1.3). They do nothing
- * unless a rule uses them.
+ * Kinds of objects that nft can delete by JSON. For others (`ct timeout`, `synproxy`, `ct expectation`) it refuses,
+ * fails an assertion, or deletes the whole table instead (1.1.3). They have no effect unless a rule uses them.
  */
 const DELETABLE = new Set(["map", "counter", "quota", "limit", "ct helper"]);
 
@@ -149,7 +148,7 @@ function element(sent: SetElement): Element {
   return { value: typeof sent === "object" && "unknown" in sent ? sent.unknown : block(sent) };
 }
 
-/** nft prints a block as a prefix, as a range, or, if it is one address, bare. */
+/** nft prints a block as a prefix, as a range or, for a single address, without a length. */
 function block(value: Exclude<SetElement, { elem: unknown } | { unknown: string }>): Cidr | string {
   if (typeof value === "string") return cidr(value, bits(value));
   if ("prefix" in value) return cidr(value.prefix.addr, value.prefix.len);
@@ -171,7 +170,7 @@ function cidr(address: string, prefix: number): Cidr | string {
   return parsed instanceof Cidr ? parsed : `${address}/${prefix}`;
 }
 
-/** Order of addresses; what is no CIDR comes last. */
+/** Sorts elements by address. Elements that are not CIDRs come last. */
 export function byAddress(a: Element, b: Element): number {
   if (a.value instanceof Cidr && b.value instanceof Cidr) return compareCidrs(a.value, b.value);
   if (a.value instanceof Cidr) return -1;

@@ -2,8 +2,8 @@ import type { Selector, Statement, Value } from "./json.ts";
 import type { AddressSet, Chain, Element, Rule, Table } from "./table.ts";
 
 /**
- * A table as `nft -f` reads it, one line an element or rule, without what changes by itself (counts,
- * handles). Two tables are the same if their texts are.
+ * A table in nft's syntax, one line per element and rule, without counts and handles. Tables with equal text are
+ * equivalent.
  */
 export function tableText(table: Table): string[] {
   return [
@@ -18,7 +18,7 @@ export function tableText(table: Table): string[] {
   ];
 }
 
-/** A set as `nft -f` reads it. It takes its type from what is looked up: see the note on versions in nft.ts. */
+/** A set in nft's syntax, declared by `typeof`; see version.ts for why. */
 export function setText(set: AddressSet, family: string): string[] {
   return [
     `set ${set.name} {`,
@@ -53,7 +53,7 @@ function elementText({ value, comment }: Element): string {
   return `${value}${commentText(comment)}`;
 }
 
-/** A rule as `nft -f` reads it, without its counts. */
+/** A rule in nft's syntax, without its counts. */
 export function ruleText({ expr, comment }: Rule): string {
   return expr.map(statementText).join(" ") + commentText(comment);
 }
@@ -82,7 +82,7 @@ function statementText(statement: Statement): string {
 
 function selectorText(selector: Selector): string {
   if ("payload" in selector) return `${selector.payload.protocol} ${selector.payload.field}`;
-  // nft lists these keys without the word meta, and takes them so.
+  // nft lists and accepts this key without the word meta.
   if ("meta" in selector) return selector.meta.key === "oifname" ? "oifname" : `meta ${selector.meta.key}`;
   if ("rt" in selector) return `rt ${selector.rt.key}`;
   if ("fib" in selector) return `fib ${selector.fib.flags.join(" . ")} ${selector.fib.result}`;
@@ -100,7 +100,7 @@ function valueText(value: Value): string {
   return value.unknown;
 }
 
-/** Members of an anonymous set are listed without quotes. */
+/** nft lists members of an anonymous set without quotes. */
 function memberText(value: Exclude<Value, { set: unknown }>): string {
   return typeof value === "string" ? value : valueText(value);
 }

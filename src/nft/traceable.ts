@@ -12,7 +12,7 @@ import type { Selector, Statement, Value } from "./json.ts";
 import type { Rule, Table } from "./table.ts";
 import { ruleText } from "./text.ts";
 
-/** A table as rules that can be followed, from its base chain at postrouting on. A dormant table has no rules. */
+/** A table as rules to trace packets through, starting in its base chain at postrouting. A dormant table has no rules. */
 export function traceableRuleset({
   family,
   flags,
@@ -24,7 +24,7 @@ export function traceableRuleset({
     byName.get(name)?.elements.flatMap(({ value }) => (value instanceof Cidr ? value : []));
   const base = chains.find(({ hook }) => hook?.hook === "postrouting");
   const awake = flags.includes("dormant") ? [] : chains;
-  // nft 1.0.6 prints other flags as one that is not there.
+  // nft 1.0.6 prints other flags wrongly, so their effect is not known.
   const odd = flags.filter(flag => flag !== "dormant").map(flag => opaque(`flags ${flag}`));
   return {
     family,
@@ -42,12 +42,12 @@ export function traceableRuleset({
   };
 }
 
-/** A property of a table or chain that affects verdicts like a rule that is not understood. */
+/** A property of a table or chain that may change verdicts, as a rule with an unknown effect. */
 function opaque(text: string): TraceableRule {
   return { text, conditions: [], action: { does: "unknown" } };
 }
 
-/** The blocks of a set, if all of it is blocks. */
+/** The CIDRs of a set; undefined if it has other elements. */
 export type Blocks = (set: string) => readonly Cidr[] | undefined;
 
 function traceableRule(rule: Rule, blocks: Blocks): TraceableRule {
@@ -55,7 +55,7 @@ function traceableRule(rule: Rule, blocks: Blocks): TraceableRule {
   return { text: ruleText(rule), conditions, action };
 }
 
-/** What statements mean. One that is not known may be a condition of those behind it. */
+/** The conditions and the action of a rule. An unknown statement may be a condition for the statements after it. */
 export function meaningOf(
   statements: readonly Statement[],
   blocks: Blocks,
@@ -73,7 +73,7 @@ export function meaningOf(
   return { conditions, action: { does: odd ? "unknown" : "nothing" } };
 }
 
-/** Statements that neither match nor end: they log, or mark. `xt` is how nft shows what iptables wrote. */
+/** Statements that neither match nor decide, such as `log`. nft shows extensions of iptables as `xt`. */
 const IDLE =
   /^\{"(log|mangle|notrack)":|^\{"xt":\{"type":"(match","name":"comment|target","name":"(LOG|MARK|TRACE))"/;
 
@@ -167,7 +167,7 @@ function compared(left: Selector, right: Value, not: boolean, blocks: Blocks): C
     : undefined;
 }
 
-/** As `meta nfproto` and `meta protocol` have them. */
+/** The values of `meta nfproto` and `meta protocol`. */
 const FAMILY_NAMES: Readonly<Record<string, Family>> = { ipv4: "ip", ip: "ip", ipv6: "ip6", ip6: "ip6" };
 
 /** The bits of the packet's mark that are compared; undefined if the selector is not the mark. */

@@ -1,22 +1,22 @@
 import { ProgramError } from "../system/program.ts";
 
-/** How a set is declared: by its data type, or by what is looked up in it. */
+/** How a set is declared: by its data type, or by the expression that is looked up in it. */
 export type Declaration = "type" | "typeof";
 
-/** What an nft of some version can do. */
+/** The features of a version of nft. */
 export interface Features {
   readonly version: string;
   /**
-   * A set that nft 1.1.3 or later declares by `type` makes nft 0.9.8 to 1.0.9 on the same node crash when
-   * it lists anything (kubernetes/kubernetes issue 136786). One that is declared by `typeof` does not, but
-   * nft before 1.1.2 cannot read that from JSON.
+   * If nft 1.1.3 or later declares a set by `type`, nft 0.9.8 to 1.0.9 on the same node crash whenever they list
+   * anything (kubernetes/kubernetes issue 136786). `typeof` avoids that, but nft before 1.1.2 cannot read it from
+   * JSON.
    */
   readonly declaration: Declaration;
-  /** Whether the counters of elements are listed back. */
+  /** Whether nft lists the counters of elements. */
   readonly elementCounters: boolean;
 }
 
-/** Throws ProgramError for a version that is not supported. */
+/** The features of a version. Throws ProgramError if the version is too old. */
 export function featuresOf(version: string): Features {
   if (before(version, "1.0.2")) {
     throw new ProgramError(
@@ -34,9 +34,9 @@ export function featuresOf(version: string): Features {
 }
 
 /**
- * Whether an nft of that version crashes when a newer nft on the node declared a set or a map by its type. Source:
- * measured, 0.9.8 and 1.0.6 do, 1.1.3 and 1.1.7 do not (`npm run test:versions`); for 1.0.7 to 1.0.9
- * kubernetes/kubernetes issue 136786.
+ * Whether this version of nft crashes if a newer nft on the node declared a set or a map by its type. Measured: 0.9.8
+ * and 1.0.6 crash, 1.1.3 and 1.1.7 do not (`npm run test:versions`). For 1.0.7 to 1.0.9: kubernetes/kubernetes issue
+ * 136786.
  */
 export function crashesBesideNewer(version: string): boolean {
   return before(version, "1.1.0");

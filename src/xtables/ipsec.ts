@@ -2,29 +2,29 @@ import type { Family } from "../net/cidr.ts";
 import type { IptablesCommands } from "./commands.ts";
 import type { Saved } from "./save.ts";
 
-/** Whether rules can match packets under an IPsec policy; asks iptables and kernel once per family. */
+/** Whether rules can match packets under an IPsec policy. Asks iptables and the kernel once per family. */
 export class IpsecSupport {
   readonly #answers = new Map<Family, Promise<boolean>>();
-  /** Whether the answer was no for some family. */
+  /** Whether a family cannot. */
   isMissing = false;
 
-  constructor(readonly tools: IptablesCommands) {}
+  constructor(readonly commands: IptablesCommands) {}
 
-  /** Never rejects: if the question fails, the write of the rules reports why. */
+  /** Never rejects: if iptables fails, the write of the rules reports why. */
   async has(family: Family, saved: Saved): Promise<boolean> {
     const known = this.#answers.get(family);
     if (known) return known;
-    const held = [...saved.chains.values()].some(rules => rules.some(({ rule }) => rule.includes("--pol")));
-    const answer = held ? Promise.resolve(true) : this.#ask(family);
+    const isUsed = [...saved.chains.values()].some(rules => rules.some(({ rule }) => rule.includes("--pol")));
+    const answer = isUsed ? Promise.resolve(true) : this.#ask(family);
     this.#answers.set(family, answer);
     if (!(await answer)) this.isMissing = true;
     return answer;
   }
 
-  /** No only if this rule is refused and a rule without the match is not. */
+  /** False only if a rule with the match is refused and one without it is accepted. */
   async #ask(family: Family): Promise<boolean> {
     const accepts = (match: string) =>
-      this.tools.test(family, `*nat\n-A POSTROUTING ${match}-j RETURN\nCOMMIT\n`).then(
+      this.commands.test(family, `*nat\n-A POSTROUTING ${match}-j RETURN\nCOMMIT\n`).then(
         () => true,
         () => false,
       );

@@ -1,6 +1,6 @@
 import { Cidr, withLength } from "../net/cidr.ts";
 
-/** A rule in iptables' words, behind `-A CHAIN`: `["-d", "10.0.0.0/8", "-j", "RETURN"]`. */
+/** The arguments of a rule after `-A CHAIN`: `["-d", "10.0.0.0/8", "-j", "RETURN"]`. */
 export type Rule = readonly string[];
 
 /** The rule as iptables-save prints it and iptables-restore reads it. */
@@ -8,7 +8,7 @@ export function ruleText(rule: Rule): string {
   return rule.map(quoted).join(" ");
 }
 
-/** Reads what `ruleText` or iptables-save wrote. */
+/** Parses the output of `ruleText` or iptables-save. */
 export function parseRule(text: string): Rule {
   return [...text.matchAll(/"((?:[^"\\]|\\.)*)"|(\S+)/g)].map(
     ([, inQuotes, bare]) => inQuotes?.replace(/\\(.)/g, "$1") ?? bare ?? "",
@@ -16,9 +16,9 @@ export function parseRule(text: string): Rule {
 }
 
 /**
- * The rule in a form in which rules that mean the same are the same text, whichever variant and version of
- * iptables printed it: options in a fixed order, no `-m`, a bare address with its prefix length, `+` for a
- * prefix of a name, probabilities in as many digits as the kernel's 31 bits tell apart.
+ * The rule in normal form: equivalent rules have equal text, for all variants and versions of iptables. Options have a
+ * fixed order, `-m` is left out, single addresses have a prefix length, and probabilities are rounded to the kernel's
+ * precision.
  */
 export function normalText(rule: Rule): string {
   const parts: string[][] = [];
@@ -39,7 +39,7 @@ export function normalText(rule: Rule): string {
     .join(" ");
 }
 
-/** The value behind an option, as it is written in `iptables-save`, if the rule has it. */
+/** The value of an option as iptables-save prints it; undefined if the rule lacks the option. */
 export function optionOf(rule: Rule, option: string): string | undefined {
   const at = rule.indexOf(option);
   return at < 0 ? undefined : rule[at + 1];
@@ -54,10 +54,10 @@ const LONG: Readonly<Record<string, string>> = {
   "--out-interface": "-o",
 };
 
-/** Addresses that iptables-save leaves out, because they say nothing. */
+/** Addresses that match everything. iptables-save leaves them out. */
 const EVERYTHING = new Set(["0.0.0.0/0", "::/0"]);
 
-/** The kernel keeps a probability in 31 bits, which are nine digits. */
+/** The kernel keeps a probability in 31 bits: nine digits. */
 const PROBABILITY_DIGITS = 8;
 
 function normalOption([option = "", ...values]: string[]): string[] {
@@ -77,12 +77,12 @@ function quoted(word: string): string {
   return /^[\w./:,!+*@%=-]+$/.test(word) ? word : `"${word.replace(/["\\]/g, "\\$&")}"`;
 }
 
-/** The chain or target that the rule leads to. */
+/** The chain or the target of a rule. */
 export function targetOf(rule: Rule): string | undefined {
   return optionOf(rule, "-j") ?? optionOf(rule, "-g");
 }
 
-/** The rule in its normal form, whatever its comment says. */
+/** The rule in normal form without its comment. */
 export function effectText(rule: Rule): string {
   const at = rule.indexOf("--comment");
   return normalText(at < 0 ? rule : rule.toSpliced(at, 2));

@@ -1,14 +1,14 @@
 import { parseRule, type Rule } from "./rule.ts";
 
-/** The built-in chain that our jump is in. */
+/** The built-in chain of table `nat` for source NAT. */
 export const POSTROUTING = "POSTROUTING";
 
-/** What table `nat` holds, or those of its chains that were read. */
+/** The chains of table `nat`, as far as they were read. */
 export interface Saved {
   readonly chains: ReadonlyMap<string, readonly Counted[]>;
 }
 
-/** A rule, and how many packets and bytes it matched. */
+/** A rule with the packets and bytes that it matched. */
 export interface Counted {
   readonly rule: Rule;
   readonly packets: number;
@@ -18,7 +18,7 @@ export interface Counted {
 /** Reads one chain of table `nat`; undefined if it does not exist. */
 export type ReadChain = (chain: string) => Promise<readonly Counted[] | undefined>;
 
-/** Reads what `iptables-save -c` prints. What stands there of other tables is passed over. */
+/** Parses the output of `iptables-save -c`. Ignores other tables than `nat`. */
 export function parseSaved(text: string): Saved {
   const chains = new Map<string, Counted[]>();
   let table: string | undefined;
@@ -34,8 +34,8 @@ export function parseSaved(text: string): Saved {
 }
 
 /**
- * Reads what `iptables -S CHAIN -v` prints of one chain: `-c PACKETS BYTES` stands in each rule, in front of the target.
- * In a comment these words would be in quotes.
+ * Parses the output of `iptables -S CHAIN -v`: each rule has `-c PACKETS BYTES` before its target. In a comment these
+ * words would be in quotes.
  */
 export function parseChain(text: string, chain: string): Counted[] {
   const begin = `-A ${chain} `;

@@ -3,7 +3,7 @@ import { parsePortRanges } from "../net/ports.ts";
 import { type Action, type Condition, DESTINATION_TYPES, type TraceableRule } from "../net/trace.ts";
 import { type Rule, ruleText } from "./rule.ts";
 
-/** A rule of iptables as one that can be followed. */
+/** A rule of iptables to trace packets through. */
 export function traceableRule(chain: string, rule: Rule): TraceableRule {
   const conditions: Condition[] = [];
   let action: Action = { does: "nothing" };
@@ -12,7 +12,7 @@ export function traceableRule(chain: string, rule: Rule): TraceableRule {
     if (option === "-j" || option === "-g") action = actionOf(option, value);
     else if (option === "--to" && EVERYTHING.has(value)) action = { does: "bind" };
     else if (action.does === "nothing" && !WITHOUT_EFFECT.has(option)) {
-      conditions.push(condition(option, value, not)); // what stands behind the target belongs to it
+      conditions.push(condition(option, value, not)); // options after the target belong to the target
     }
   }
   return { text: `-A ${chain} ${ruleText(rule)}`, conditions, action };
@@ -24,7 +24,7 @@ interface Option {
   readonly not: boolean;
 }
 
-/** A rule by its options. Some have no value, some two (`--tcp-flags SYN,ACK SYN`). */
+/** The options of a rule. Some have no value, some have two (`--tcp-flags SYN,ACK SYN`). */
 function optionsOf(rule: Rule): Option[] {
   const options: { option: string; values: string[]; not: boolean }[] = [];
   let not = false;
@@ -44,10 +44,10 @@ function optionsOf(rule: Rule): Option[] {
 /** Options whose value may be any text. */
 const TEXTS = new Set(["--comment", "--log-prefix", "--nflog-prefix"]);
 
-/** What `NETMAP --to` leaves every address as it is. */
+/** Values of `NETMAP --to` that leave every address unchanged. */
 const EVERYTHING = new Set(["0.0.0.0/0", "::/0"]);
 
-/** Options that only introduce others, and those of targets that do not end the packet's way. */
+/** Options that only introduce others, and options of targets that do not decide. */
 const WITHOUT_EFFECT = new Set([
   ...["-m", "--comment", "--mode", "--dir", "--set-xmark", "--set-mark", "--or-mark"],
   ...["--log-prefix", "--log-level", "--nflog-group"],
@@ -63,7 +63,7 @@ function actionOf(option: "-j" | "-g", target: string): Action {
   return TERMINAL.has(target) ? { does: "unknown" } : { does: "jump", to: target };
 }
 
-/** Targets of extensions that end the way of a packet through table nat, and those behind which it goes on. */
+/** Targets of extensions after which a packet leaves table nat, and targets after which it continues. */
 const TERMINAL = new Set(["DNAT", "REDIRECT", "DROP", "QUEUE", "NFQUEUE"]);
 const IDLE = new Set(["LOG", "NFLOG", "MARK", "CONNMARK", "TRACE", "CT"]);
 

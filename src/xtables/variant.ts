@@ -1,37 +1,37 @@
-import type { Family } from "../net/cidr.ts";
+import { FAMILIES } from "../net/cidr.ts";
 import type { Host } from "../system/host.ts";
 import { failureKind, type RunLimits, run } from "../system/program.ts";
 import { IptablesCommands, type Variant } from "./commands.ts";
 
-/** The iptables that a node's own components use, and why it is taken to be that one. */
+/** The iptables that the components of a node use, and the reason for this choice. */
 export interface Choice {
-  readonly tools: IptablesCommands;
+  readonly commands: IptablesCommands;
   readonly reason: string;
 }
 
 /**
- * Finds out which variant of iptables to write with, as kubernetes-sigs' iptables-wrappers does: where there are
- * two, by the chains that kubelet leaves as a hint, and else by the number of rules. Undefined if there is none.
+ * Chooses the variant of iptables to write with, as kubernetes-sigs' iptables-wrappers does: if two are installed, by
+ * kubelet's hint chains, otherwise by the number of rules. Undefined if iptables is not installed.
  */
-export async function chooseCommands(programs: Host): Promise<Choice | undefined> {
-  const all = await allCommands(programs);
+export async function chooseCommands(host: Host): Promise<Choice | undefined> {
+  const all = await allCommands(host);
   const [first, second] = all;
   if (!first) return undefined;
-  if (!second) return { tools: first, reason: `${first.variant} is the only iptables installed` };
-  for (const tools of all) {
-    const hint = HINT.exec(await saved(tools, "mangle"))?.[1];
-    if (hint !== undefined) return { tools, reason: `kubelet's chain ${hint} is in ${tools.variant}` };
+  if (!second) return { commands: first, reason: `${first.variant} is the only iptables installed` };
+  for (const commands of all) {
+    const hint = HINT.exec(await saved(commands, "mangle"))?.[1];
+    if (hint !== undefined) return { commands, reason: `kubelet's chain ${hint} is in ${commands.variant}` };
   }
   const [nft = 0, legacy = 0] = await Promise.all(all.map(countRules));
   const [inNft, inLegacy] = [nft, legacy].map(it => (it > MOST_COUNTED ? `over ${MOST_COUNTED}` : `${it}`));
   const reason = `iptables-nft has ${inNft} rules, iptables-legacy ${inLegacy}`;
-  return { tools: legacy > nft ? second : first, reason };
+  return { commands: legacy > nft ? second : first, reason };
 }
 
-/** The rules in all tables of one variant; infinite if they are more than have to be counted. */
-async function countRules(tools: IptablesCommands): Promise<number> {
+/** The number of rules in all tables of one variant; infinite above MOST_COUNTED. */
+async function countRules(commands: IptablesCommands): Promise<number> {
   try {
-    const text = await saved(tools, undefined, LIMITS);
+    const text = await saved(commands, undefined, LIMITS);
     const rules = text.match(/^-/gm)?.length ?? 0;
     return rules > MOST_COUNTED ? Number.POSITIVE_INFINITY : rules;
   } catch (error) {
@@ -46,33 +46,32 @@ const MOST_COUNTED = 10_000;
 const LIMITS: RunLimits = { mostOutput: 2 * 1024 * 1024, deadline: 2000 };
 
 /**
- * Those variants that are there, iptables-nft first.
+ * The installed variants, iptables-nft first.
  *
  * @param limits of each run that reads rules
  */
-export async function allCommands(programs: Host, limits: RunLimits = {}): Promise<IptablesCommands[]> {
+export async function allCommands(host: Host, limits: RunLimits = {}): Promise<IptablesCommands[]> {
   const suffixed = (["iptables-nft", "iptables-legacy"] as const)
-    .filter(variant => programs.has(variant))
+    .filter(variant => host.has(variant))
     .map(
       variant =>
-        new IptablesCommands(variant, variant.slice("iptables".length), true, programs, undefined, limits),
+        new IptablesCommands(variant, variant.slice("iptables".length), true, host, undefined, limits),
     );
-  if (suffixed.length > 0 || !programs.has("iptables")) return suffixed;
-  const { stdout } = await run([...programs.argv("iptables"), "--version"], limits);
+  if (suffixed.length > 0 || !host.has("iptables")) return suffixed;
+  const { stdout } = await run([...host.argv("iptables"), "--version"], limits);
   const variant: Variant = stdout.includes("nf_tables") ? "iptables-nft" : "iptables-legacy";
-  return [new IptablesCommands(variant, "", knowsRandomFully(stdout), programs, undefined, limits)];
+  return [new IptablesCommands(variant, "", knowsRandomFully(stdout), host, undefined, limits)];
 }
 
 const HINT = /^:(KUBE-IPTABLES-HINT|KUBE-KUBELET-CANARY)\b/m;
 
-/** `--random-fully` is there from 1.6.2 on. */
+/** iptables has `--random-fully` since 1.6.2. */
 function knowsRandomFully(version: string): boolean {
   const [, major = 0, minor = 0, patch = 0] = /v(\d+)\.(\d+)\.(\d+)/.exec(version)?.map(Number) ?? [];
   return major * 10_000 + minor * 100 + patch >= 10_602;
 }
 
-/** What iptables-save prints of both families; of one table, or of all that are in use. */
-async function saved(tools: IptablesCommands, table?: string, limits?: RunLimits): Promise<string> {
-  const families: readonly Family[] = ["ip", "ip6"];
-  return (await Promise.all(families.map(family => tools.print(family, table, limits)))).join("\n");
+/** The output of iptables-save for both families, of one table or of all tables in use. */
+async function saved(commands: IptablesCommands, table?: string, limits?: RunLimits): Promise<string> {
+  return (await Promise.all(FAMILIES.map(family => commands.print(family, table, limits)))).join("\n");
 }

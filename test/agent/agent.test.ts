@@ -173,10 +173,10 @@ describe("when the program of its backend fails", () => {
       agent.backends.nft.become("crashed");
       const tries: number[] = [];
       const began = performance.now();
-      const probe = agent.backends.nft.probe.bind(agent.backends.nft);
-      agent.backends.nft.probe = () => {
+      const check = agent.backends.nft.check.bind(agent.backends.nft);
+      agent.backends.nft.check = () => {
         tries.push(performance.now() - began);
-        return probe();
+        return check();
       };
       agent.requestSync();
       await agent.pass(151_000);

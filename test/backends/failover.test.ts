@@ -69,10 +69,10 @@ test("what a watch was said to have lost is not kept for the next one", async ()
   const lost: (string | undefined)[] = [];
   failover.watch({ changed: () => {}, lost: why => lost.push(why), foreign: () => {} });
   await failover.sync(policy());
-  nft.watchers[0]?.lost("nft monitor fails");
+  nft.watchers[0]?.lost("lost the event stream");
   nft.become("crashed");
   await failover.sync(policy());
-  expect(lost).toStrictEqual(["nft monitor fails", undefined]);
+  expect(lost).toStrictEqual(["lost the event stream", undefined]);
   expect(iptables.watchers).toHaveLength(1);
 });
 

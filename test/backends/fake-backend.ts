@@ -1,7 +1,7 @@
-import { type Backend, FAMILIES, type Plan, type Watcher } from "../../src/backends/backend.ts";
+import type { Backend, Plan, Watcher } from "../../src/backends/backend.ts";
 import type { Chosen } from "../../src/backends/choose.ts";
 import { MigratingBackend } from "../../src/backends/migrating-backend.ts";
-import type { Family } from "../../src/net/cidr.ts";
+import { FAMILIES, type Family } from "../../src/net/cidr.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import { type FailureKind, ProgramError } from "../../src/system/program.ts";
 
@@ -64,9 +64,13 @@ export class FakeBackend implements Backend {
     return { stop: () => this.watchers.splice(this.watchers.indexOf(watcher), 1) };
   }
 
-  async probe(): Promise<ProgramError | undefined> {
+  async check(): Promise<void> {
     const [kind] = this.fails.values();
-    return kind && new ProgramError(kind, this.writer, kind, "");
+    if (kind) throw new ProgramError(kind, this.writer, kind, "");
+  }
+
+  async glance({ families }: Policy): Promise<string> {
+    return (await this.actual(families.map(({ family }) => family))).join();
   }
 
   async rules(): Promise<[]> {
@@ -102,7 +106,7 @@ export function fakes() {
   const all = [nft, iptables, legacy];
   const alternatives = all.map(it => new MigratingBackend(it, all));
   const [backend = new MigratingBackend(nft, all)] = alternatives;
-  const chosen: Chosen = { backend, reason: "a test", alternatives, nftables: nft };
+  const chosen: Chosen = { backend, reason: "a test", alternatives, ownTable: nft };
   /** All rules in the kernel, as sorted lines. */
   const kernel = () =>
     all.flatMap(({ writer, kernel }) => [...kernel.values()].map(it => `${writer}: ${it}`)).toSorted();

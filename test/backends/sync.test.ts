@@ -39,7 +39,8 @@ class Memory implements Backend {
   }
 
   watch = () => ({ stop: () => {} });
-  probe = async () => undefined;
+  check = async () => {};
+  glance = async () => "";
   rules = async () => [];
   actual = async () => this.#actual;
   remove = async () => [];

@@ -41,7 +41,7 @@ describe("wrong usage exits with 64 and a remedy", () => {
     ],
     ['check --masq-chain="IP-MASQ"', '--masq-chain: "IP-MASQ" contains quotes; did you mean IP-MASQ?'],
     ["check --v=high", '--v: "high" is not a level; write a whole number'],
-    ["render --format=xml", '--format: "xml" is not a valid value; write nft-json, nft or iptables-restore'],
+    ["render --format=xml", '--format: "xml" is not a valid value; write nft, nft-json or iptables-restore'],
   ])("ipmasq %s", async (line, message) => {
     expect(await ipmasq(line.split(" "))).toEqual({
       stdout: "",

@@ -91,7 +91,7 @@ describe("each backend and family is cleaned up apart", () => {
     const { exitCode, stdout, stderr } = await cleanup(`${TOOLS}:`);
     expect(exitCode).toBe(1);
     expect(stderr).toMatch(
-      /^ipmasq: rules may be left in ip, by iptables-legacy: iptables-legacy-restore .*\n$/,
+      /^ipmasq: rules may remain in ip, by iptables-legacy: iptables-legacy-restore .*\n$/,
     );
     expect(stdout).toContain("removed table ip6 ip-masq-agent\n");
     expect(stdout).toMatch(/removed \d+ rules of iptables-legacy in table ip6 nat\n/);
@@ -122,7 +122,7 @@ test("a table of others that iptables cannot read is no reason to fail", async (
   await once("--backend=nftables");
   const { exitCode, stdout, stderr } = await cleanup();
   expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: "removed table ip ip-masq-agent\n" });
-  expect(stderr).toStartWith("ipmasq: could not look at ip, by iptables-nft: ");
+  expect(stderr).toStartWith("ipmasq: cannot read ip, by iptables-nft: ");
   expect(stderr).toEndWith(", which iptables cannot read\n");
   expect(await sh("nft list ruleset")).toContain('oifname "eth9"');
 });

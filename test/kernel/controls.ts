@@ -1,5 +1,5 @@
 import type { Lab } from "../../lab/lab.ts";
-import { renderText } from "../../src/backends/nftables/render.ts";
+import { renderText } from "../../src/backends/nftables/nftables.ts";
 import { policy } from "../policies.ts";
 
 /** A way to change rules that is known to judge packets by half of them, on some kernels at least. */

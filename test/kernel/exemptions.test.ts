@@ -37,7 +37,7 @@ async function ipmasq(wanted: "auto" | "nftables" | "iptables") {
   const { backend, reason } = await chooseBackend({
     requested: wanted,
     policy: MEANT,
-    programs: programsOf(lab),
+    host: programsOf(lab),
     exemption,
   });
   await sync(backend, MEANT);

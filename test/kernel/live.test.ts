@@ -147,8 +147,8 @@ describeBackends(({ open, tampering }) => {
 
 /** A backend without another one in its place. */
 function only(backend: Backend): Chosen {
-  const takeover = new MigratingBackend(backend, []);
-  return { backend: takeover, reason: "the only one", alternatives: [takeover], nftables: undefined };
+  const migrating = new MigratingBackend(backend, []);
+  return { backend: migrating, reason: "the only one", alternatives: [migrating], ownTable: undefined };
 }
 
 async function owner(to: string): Promise<ReturnType<Lab["owner"]>> {

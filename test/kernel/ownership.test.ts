@@ -31,7 +31,7 @@ const restore = (variant: string, rules: string) =>
 /** Brings a policy into force, as `run --once` does. */
 async function once(wanted: (typeof WANTED)[number], chain = "IP-MASQ-AGENT", enableIPv6 = false) {
   const meant = policy({}, { masqChain: chain, enableIPv6 });
-  const { backend } = await chooseBackend({ requested: wanted, policy: meant, programs: programsOf(lab) });
+  const { backend } = await chooseBackend({ requested: wanted, policy: meant, host: programsOf(lab) });
   const synced = await backend.sync(meant);
   return { ...(await backend.tidy(meant)), synced, backend };
 }
@@ -128,7 +128,7 @@ describe("beside a rule that nft wrote into table nat", () => {
     const chosen = await chooseBackend({
       requested: "iptables",
       policy: policy(),
-      programs: programsOf(lab),
+      host: programsOf(lab),
     });
     const { moved } = await new Failover(chosen).sync(policy());
     expect(moved).toMatchObject({ from: "iptables-nft", to: "nft" });

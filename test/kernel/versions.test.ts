@@ -5,7 +5,7 @@ import { Lab } from "../../lab/lab.ts";
 import { Lines } from "../../lab/lines.ts";
 import { output } from "../../lab/output.ts";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
-import { renderJson } from "../../src/backends/nftables/render.ts";
+import { renderJson } from "../../src/backends/nftables/nftables.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { policy } from "../policies.ts";
 import { describeTools } from "./backends-under-test.ts";

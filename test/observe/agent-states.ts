@@ -9,7 +9,7 @@ export function agentState(): AgentState {
   state.backend = {
     backend: "nftables",
     writer: "nft",
-    reason: "nft is installed and the kernel accepts the rules",
+    reason: "nft 1.1.3 is installed and the kernel accepts the ruleset",
     fallback: false,
   };
   return state;

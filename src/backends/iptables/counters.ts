@@ -1,28 +1,39 @@
-import type { Cidr, Family } from "../../net/cidr.ts";
+import { Cidr, type Family } from "../../net/cidr.ts";
+import { optionOf, targetOf } from "../../xtables/rule.ts";
+import type { Counted } from "../../xtables/save.ts";
 import type { Counter } from "../backend.ts";
+import { isExemption, ownChainNames } from "../ownership.ts";
+import { isOurs } from "./own-chains.ts";
 
-/** A rule of ours with what the kernel counted by it. */
+/** A rule of ours with its counts. */
 export interface CountedRule {
-  /** The destination that it names, if it does. */
+  /** The destination of the rule. */
   readonly cidr: Cidr | undefined;
-  /** The chain that it is in, and its target: a chain, RETURN, NETMAP or MASQUERADE. */
   readonly chain: string;
+  /** A chain, RETURN, NETMAP or MASQUERADE. */
   readonly target: string | undefined;
   readonly packets: number;
   readonly bytes: number;
-  /** The kernel's number for the rule, where it is known. */
+  /** The kernel's number of the rule, if it is known. */
   readonly handle?: number;
 }
 
 /**
- * The counts of verdicts. A rule with a destination counts for that CIDR. The rest is counted by the rule that leads to
- * the masquerading chain, or by the masquerading rules if there is no such chain.
+ * The counters of a policy's chains. A rule with a destination counts for that CIDR. Other connections are counted by
+ * the rule that leads to the masquerading chain, or by the masquerading rules without such a chain.
  *
- * @param outbound the chain that masquerades where several rules need it
+ * @param rulesOf the rules of a chain that count
+ * @param chain the chain of the policy
  */
-export function counters(family: Family, rules: readonly CountedRule[], outbound: string): Counter[] {
+export function counters(
+  family: Family,
+  rulesOf: (chain: string) => readonly CountedRule[],
+  chain: string,
+): Counter[] {
+  const names = ownChainNames(chain);
+  const outbound = names.at(-1);
   const found = new Map<string, Counter>();
-  for (const { cidr, chain, target, packets, bytes, handle } of rules) {
+  for (const { cidr, chain, target, packets, bytes, handle } of names.flatMap(rulesOf)) {
     const keeps = (target === "RETURN" || target === "NETMAP") && cidr !== undefined;
     const masquerades = target === outbound || (target === "MASQUERADE" && chain !== outbound);
     if (!keeps && !masquerades) continue;
@@ -37,4 +48,20 @@ export function counters(family: Family, rules: readonly CountedRule[], outbound
     });
   }
   return [...found.values()];
+}
+
+/** The counters in rules that iptables-save prints, or that iptables-restore writes. */
+export function savedCounters(
+  family: Family,
+  chains: ReadonlyMap<string, readonly Counted[]>,
+  chain: string,
+): Counter[] {
+  const rulesOf = (name: string) =>
+    (chains.get(name) ?? []).flatMap(({ rule, packets, bytes }): CountedRule[] => {
+      if (!isOurs(rule) || isExemption(optionOf(rule, "--comment"))) return [];
+      const cidr = Cidr.parse(optionOf(rule, "-d") ?? "");
+      const destination = cidr instanceof Cidr ? cidr : undefined;
+      return [{ chain: name, target: targetOf(rule), cidr: destination, packets, bytes }];
+    });
+  return counters(family, rulesOf, chain);
 }

@@ -4,20 +4,20 @@ import { COMMENT } from "../ownership.ts";
 import type { Chain, Ruleset } from "./ruleset.ts";
 
 /**
- * Packets with one of these marks are masqueraded by foreign rules: by default those of kube-proxy (hairpin, NodePort)
- * and of the CNI plugin portmap (hostPort).
+ * Packets with one of these marks are masqueraded by kube-proxy (hairpin, NodePort) and by the CNI plugin portmap
+ * (hostPort), with their default settings.
  */
 const MARKS = ["0x4000/0x4000", "0x2000/0x2000"];
 
 /**
- * The ruleset with kept connections bound to their own address, so that a later NAT chain, such as a table of ours that
- * a crashing nft cannot remove, does not change it. NETMAP onto every address maps each address to itself, and keeps
+ * The ruleset with kept connections bound to their own address, so that a later NAT chain cannot change it, such as that
+ * of our own table while nft crashes and cannot remove it. NETMAP to all addresses maps each address to itself and keeps
  * ports (measured with both variants, iptables 1.8.9, kernel 6.18).
  *
- * @param gated whether the first chain restricts sources or interfaces
+ * @param hasGate whether the first chain checks sources or interfaces
  */
-export function enforceKept({ family, jump, chains }: Ruleset, gated: boolean): Ruleset {
-  const [first, ...others] = chains.map(chain => claimIn(chain, family));
+export function enforceKept({ family, jump, chains }: Ruleset, hasGate: boolean): Ruleset {
+  const [first, ...others] = chains.map(chain => boundIn(chain, family));
   if (!first) return { family, jump, chains };
   const marked = MARKS.map(mark =>
     commented(
@@ -26,7 +26,7 @@ export function enforceKept({ family, jump, chains }: Ruleset, gated: boolean): 
       ["-j", "RETURN"],
     ),
   );
-  const rest = gated ? [commented("sources and interfaces that are kept", [], netmap(family))] : [];
+  const rest = hasGate ? [commented("sources and interfaces that are kept", [], netmap(family))] : [];
   return {
     family,
     jump,
@@ -34,11 +34,11 @@ export function enforceKept({ family, jump, chains }: Ruleset, gated: boolean): 
   };
 }
 
-function claimIn({ name, rules }: Chain, family: Family): Chain {
-  const claimed = rules.map(rule =>
+function boundIn({ name, rules }: Chain, family: Family): Chain {
+  const bound = rules.map(rule =>
     optionOf(rule, "-j") === "RETURN" ? [...rule.slice(0, -2), ...netmap(family)] : rule,
   );
-  return { name, rules: claimed };
+  return { name, rules: bound };
 }
 
 function netmap(family: Family): Rule {

@@ -1,14 +1,14 @@
-import type { Family } from "../../net/cidr.ts";
+import { Cidr, type Family, withLength } from "../../net/cidr.ts";
 import { UNDER_IPSEC } from "../../nft/ipsec.ts";
-import type { Statement } from "../../nft/json.ts";
+import type { NftObject, Statement } from "../../nft/json.ts";
 import type { Rule } from "../../nft/table.ts";
-import { optionOf, type Rule as Words } from "../../xtables/rule.ts";
+import { type Rule as Arguments, optionOf } from "../../xtables/rule.ts";
 
-/** A rule of ours in nft's terms. Knows the options that `ruleset` uses, and throws TypeError for others. */
-export function nftRule(family: Family, words: Words): Rule {
+/** A rule of ours for nft. Throws TypeError for an option that `ruleset` does not use. */
+export function nftRule(family: Family, args: Arguments): Rule {
   let comment = "";
   const expr: Statement[] = [];
-  const left = words.filter(word => word !== "-m");
+  const left = args.filter(word => word !== "-m");
   let op: Op = "==";
   for (let option = left.shift(); option !== undefined; option = left.shift()) {
     if (MODULES.has(option) || option === "--random-fully") continue;
@@ -19,10 +19,10 @@ export function nftRule(family: Family, words: Words): Rule {
     const value = left.shift() ?? "";
     if (option === "--comment") comment = value;
     else if (option === "-j" && value === "MASQUERADE") {
-      expr.push(COUNTER, masquerade(optionOf(words, "--to-ports"), words.includes("--random-fully")));
+      expr.push(COUNTER, masquerade(optionOf(args, "--to-ports"), args.includes("--random-fully")));
     } else if (option === "-j" && value === "RETURN") {
-      // Of rules that keep, only those with a destination count.
-      expr.push(...(words.includes("-d") ? [COUNTER] : []), { return: null });
+      // Among rules that keep, only those with a destination count.
+      expr.push(...(args.includes("-d") ? [COUNTER] : []), { return: null });
     } else expr.push(...statements(family, option, value, op));
     op = "==";
   }
@@ -74,8 +74,8 @@ function match(op: string, left: Match["left"], right: Match["right"]): Statemen
   return { match: { op, left, right } };
 }
 
-/** A match of a block of addresses; nft lists one that is a single address without its length. */
-export function address(family: Family, field: string, cidr: string): Statement {
+/** A match of a CIDR. nft lists a single address without its length. */
+function address(family: Family, field: string, cidr: string): Statement {
   const [addr = "", length] = cidr.split("/");
   const whole = Number(length) === (family === "ip" ? 32 : 128);
   return match(
@@ -90,4 +90,47 @@ function masquerade(ports: string | undefined, randomFully: boolean): Statement 
   const [first, last] = ports?.split("-").map(Number) ?? [];
   if (first === undefined) return { masquerade: randomFully ? flags : null };
   return { masquerade: { port: last === undefined ? first : { range: [first, last] }, ...flags } };
+}
+
+/** A rule in the kernel. */
+export type ActualRule = Rule & { readonly chain: string; readonly handle: number };
+
+/** A rule from a listing, with addresses as we write them: nft lists `::100:0` as `::1.0.0.0`. */
+export function actualRule({
+  chain,
+  comment,
+  expr,
+  handle = 0,
+}: Extract<NftObject, { rule: unknown }>["rule"]): ActualRule {
+  return { chain, expr: expr.map(normal), handle, ...(comment ? { comment } : {}) };
+}
+
+function normal(statement: Statement): Statement {
+  const matched = addressOf(statement);
+  return matched ? address(matched.cidr.family, matched.field, matched.cidr.text) : statement;
+}
+
+/** The CIDR of destinations that a rule matches, if it has one. */
+export function destinationOf({ expr }: Pick<Rule, "expr">): Cidr | undefined {
+  return expr.map(addressOf).find(it => it?.field === "daddr")?.cidr;
+}
+
+/** The CIDR that a statement matches, if it has one. */
+function addressOf(statement: Statement): { field: string; cidr: Cidr } | undefined {
+  if (!("match" in statement) || statement.match.op !== "==") return undefined;
+  const { left, right } = statement.match;
+  if (!("payload" in left)) return undefined;
+  const single = typeof right === "string" ? withLength(right) : "";
+  const prefix = typeof right === "object" && "prefix" in right ? right.prefix : undefined;
+  const cidr = Cidr.parse(prefix ? `${prefix.addr}/${prefix.len}` : single);
+  return cidr instanceof Cidr ? { field: left.payload.field, cidr } : undefined;
+}
+
+/** The chain that a rule leads to. */
+export function targetOf({ expr }: Pick<Rule, "expr">): string | undefined {
+  for (const it of expr) {
+    if ("jump" in it) return it.jump.target;
+    if ("goto" in it) return it.goto.target;
+  }
+  return undefined;
 }

@@ -1,6 +1,8 @@
 import { optionOf, type Rule, targetOf } from "../../xtables/rule.ts";
 import { POSTROUTING, type ReadChain, type Saved } from "../../xtables/save.ts";
-import { isOurComment } from "../ownership.ts";
+import type { Look, Watch, Watcher } from "../backend.ts";
+import { isOurComment, ownChainNames } from "../ownership.ts";
+import { watchTransactions } from "../watch.ts";
 
 /** Whether a rule is ours by its comment; see {@link isOurComment}. */
 export function isOurs(rule: Rule): boolean {
@@ -8,8 +10,8 @@ export function isOurs(rule: Rule): boolean {
 }
 
 /**
- * POSTROUTING and the chains that may be ours, as table `nat` has them: those named, those that rules of an
- * ip-masq-agent in POSTROUTING lead to, and those that these lead to.
+ * POSTROUTING and the chains of table `nat` that may be ours: those with the given names, those that rules of an
+ * ip-masq-agent in POSTROUTING lead to, and the chains that these lead to.
  */
 export async function readOwnChains(read: ReadChain, names: readonly string[]): Promise<Saved> {
   const chains = await walkChains(read, names, rules =>
@@ -19,8 +21,8 @@ export async function readOwnChains(read: ReadChain, names: readonly string[]): 
 }
 
 /**
- * Reads POSTROUTING, the chains named, and all that `targets` finds in those. Reads chain by chain, so the cost does
- * not depend on foreign rules.
+ * Reads POSTROUTING, the chains with the given names, and all chains that `targets` finds in them. Reads one chain at a
+ * time, so the cost does not depend on foreign rules.
  */
 export async function walkChains<Rules>(
   read: (chain: string) => Promise<Rules | undefined>,
@@ -28,9 +30,9 @@ export async function walkChains<Rules>(
   targets: (rules: Rules) => readonly string[],
 ): Promise<Map<string, Rules>> {
   const chains = new Map<string, Rules>();
-  const asked = new Set<string>();
+  const seen = new Set<string>();
   for (let next = [...new Set([POSTROUTING, ...names])]; next.length > 0; ) {
-    for (const name of next) asked.add(name);
+    for (const name of next) seen.add(name);
     const found = await Promise.all(next.map(async name => ({ name, rules: await read(name) })));
     const all = new Set<string>();
     for (const { name, rules } of found) {
@@ -38,12 +40,12 @@ export async function walkChains<Rules>(
       chains.set(name, rules);
       for (const target of targets(rules)) all.add(target);
     }
-    next = [...all].filter(name => !asked.has(name));
+    next = [...all].filter(name => !seen.has(name));
   }
   return chains;
 }
 
-/** The chain that a rule leads to, if the rule or the chain's name is one of an ip-masq-agent's. */
+/** The chain that a rule leads to, if the rule or the name of the chain is an ip-masq-agent's. */
 export function ownTarget(target: string | undefined, isOurs: boolean): string[] {
   if (target === undefined || TARGETS.has(target)) return [];
   return isOurs || target.startsWith("IP-MASQ") ? [target] : [];
@@ -51,3 +53,20 @@ export function ownTarget(target: string | undefined, isOurs: boolean): string[]
 
 /** Targets of our rules that are not chains. */
 const TARGETS: ReadonlySet<string> = new Set(["RETURN", "ACCEPT", "MASQUERADE", "NETMAP"]);
+
+/**
+ * Reports transactions that may have changed our chains or the jump to them, in tables `nat` of nftables. Ignores other
+ * chains of these tables, which kube-proxy changes often.
+ */
+export function watchNat(nft: readonly string[], chain: string, look: Look, watcher: Watcher): Watch {
+  const chains = [POSTROUTING, ...ownChainNames(chain)];
+  const ours = {
+    test(line: string): boolean {
+      const [, kind, chain = ""] = NAT.exec(line) ?? [];
+      return kind === "table" || (kind !== undefined && chains.includes(chain));
+    },
+  };
+  return watchTransactions(nft, ours, look, watcher);
+}
+
+const NAT = /^\w+ (table|chain|rule) ip6? nat(?:\s+(\S+)|$)/;

@@ -5,11 +5,11 @@ import type { FamilyPolicy, Policy } from "../../policy/policy.ts";
 import type { Rule } from "../../xtables/rule.ts";
 import { COMMENT, helperChains } from "../ownership.ts";
 
-/** What we own of table `nat` in one family: chains of ours, and one rule in POSTROUTING. */
+/** Our part of table `nat` in one family: our chains, and one rule in POSTROUTING. */
 export interface Ruleset {
   readonly family: Family;
   readonly jump: Rule;
-  /** The policy's own chain first. */
+  /** The policy's chain is the first one. */
   readonly chains: readonly Chain[];
 }
 
@@ -18,23 +18,23 @@ export interface Chain {
   readonly rules: readonly Rule[];
 }
 
-/** What iptables and the kernel can do, as far as a ruleset depends on it. */
+/** The abilities of iptables and kernel that a ruleset depends on. */
 interface Abilities {
-  /** Whether iptables knows `--random-fully`, as it does from 1.6.2 on. */
+  /** Whether iptables has `--random-fully`: since 1.6.2. */
   readonly randomFully: boolean;
-  /** Whether rules can match packets under an IPsec policy: a kernel without xfrm refuses them. */
+  /** Whether rules can match packets under an IPsec policy. A kernel without xfrm refuses such rules. */
   readonly ipsec: boolean;
 }
 
-/** Of iptables and kernel where they are not asked. */
+/** The defaults if iptables and kernel are not asked. */
 const ALL: Abilities = { randomFully: true, ipsec: true };
 
 /**
- * The rules that a policy wants in one family: one chain, as ip-masq-agent has it. What ip-masq-agent does not know
- * takes further chains: sources and interfaces one for the verdicts behind them, exceptions one for the masquerading
- * that two rules then need.
+ * The desired rules of a policy in one family: one chain, as ip-masq-agent has it. Features that ip-masq-agent lacks need
+ * helper chains: with `sourceCIDRs` or `outputInterfaces`, the verdicts are in a chain of their own; with
+ * `masqueradeCIDRs`, two rules lead to a chain that masquerades.
  *
- * The exemptions come first. They cannot be in POSTROUTING: a RETURN there would also end NAT for foreign rules.
+ * Exemptions come first. They cannot be in POSTROUTING, because a RETURN there would also skip foreign rules.
  */
 export function ruleset(policy: Policy, family: FamilyPolicy, abilities = ALL): Ruleset {
   const { randomFully, ipsec } = abilities;
@@ -64,13 +64,21 @@ export function ruleset(policy: Policy, family: FamilyPolicy, abilities = ALL): 
   };
 }
 
+/** The names of the chains in a desired ruleset. */
+export function chainNames({ chain, outputInterfaces }: Policy, family: FamilyPolicy): string[] {
+  const [verdictChain, outboundChain] = helperChains(chain);
+  const hasGate = family.sources !== undefined || outputInterfaces !== undefined;
+  const hasExceptions = family.masquerade.effective.length > 0;
+  return [chain, ...(hasGate ? [verdictChain] : []), ...(hasExceptions ? [outboundChain] : [])];
+}
+
 /** The rule that ip-masq-agent appends to POSTROUTING, word for word. */
 function jumpTo(chain: string): Rule {
   const why = `ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom ${chain} chain`;
   return rule([], why, ["-m", "addrtype", "!", "--dst-type", "LOCAL"], ["-j", chain]);
 }
 
-/** What is never masqueraded, whatever the policy says. IPv6 has no broadcast. */
+/** Traffic that is never masqueraded. IPv6 has no broadcast. */
 function exemptions(family: Family, ipsec: boolean): Rule[] {
   const never = (what: string, ...match: string[]) =>
     rule([], `${what} is never masqueraded`, match, ["-j", "RETURN"]);
@@ -83,7 +91,7 @@ function exemptions(family: Family, ipsec: boolean): Rule[] {
   ];
 }
 
-/** Undefined if every source and interface goes. */
+/** The rules that check sources and interfaces; undefined if the policy allows all. */
 function gatesOf({ outputInterfaces }: Policy, { sources }: FamilyPolicy, to: string): Rule[] | undefined {
   if (!sources && !outputInterfaces) return undefined;
   const from = sources ? sources.effective.map(({ cidr }) => ["-s", cidr.text]) : [[]];
@@ -94,8 +102,8 @@ function gatesOf({ outputInterfaces }: Policy, { sources }: FamilyPolicy, to: st
 }
 
 /**
- * Several port ranges get connections in proportion to their ports: each rule takes its share of what the
- * rules before it left, and the last takes the rest.
+ * Distributes connections over several port ranges in proportion to their size: each rule takes its share of the
+ * connections that earlier rules left, and the last rule takes the rest.
  */
 function masquerades({ randomFully, toPorts = [] }: Policy, known: boolean): Rule[] {
   const random = randomFully && known ? ["--random-fully"] : [];
@@ -113,12 +121,12 @@ function masquerades({ randomFully, toPorts = [] }: Policy, known: boolean): Rul
   return [...ported, rule([], "outbound traffic", [], ["-j", "MASQUERADE", ...random])];
 }
 
-/** A rule with its parts in the order in which iptables-save prints them. */
+/** A rule with its options in the order of iptables-save. */
 function rule(addresses: Rule, why: string, match: Rule, target: Rule): Rule {
   return [...addresses, "-m", "comment", "--comment", `${COMMENT}${why}`, ...match, ...target];
 }
 
-/** As the kernel keeps it, in 31 bits, and as iptables prints that. */
+/** A probability with the kernel's precision of 31 bits, as iptables prints it. */
 function probability(share: number): string {
   return (Math.round(share * 2 ** 31) / 2 ** 31).toFixed(11);
 }

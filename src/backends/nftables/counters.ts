@@ -8,9 +8,9 @@ import { OUTBOUND } from "./ruleset.ts";
 const NONE: Count = { packets: 0, bytes: 0 };
 
 /**
- * The counts of verdicts. For CIDRs the set elements count, or the rule if elements have no counters. The rest is
- * counted by the rule that leads to masquerading, or by the masquerading rules if there is no such rule. Tables that
- * were not read from the kernel have zero counts.
+ * The counters of a table. A CIDR is counted by its set element, or by the rule if elements have no counters. Other
+ * connections are counted by the rule that leads to masquerading, or by the masquerading rules without one. A
+ * table that was not read from the kernel has zero counts.
  */
 export function counters({ family, handle, sets, chains }: Table): Counter[] {
   const byName = new Map(sets.map(set => [set.name, set]));
@@ -34,7 +34,7 @@ export function counters({ family, handle, sets, chains }: Table): Counter[] {
   for (const { name, hook, rules } of chains) {
     if (hook) continue;
     for (const rule of rules.filter(isOurs)) {
-      const { verdict, counted, set: setName } = decision(rule);
+      const { verdict, counted, set: setName } = decisionOf(rule);
       if (!verdict) continue;
       const set = byName.get(setName ?? "");
       if (set?.counting && !seen.has(set)) {
@@ -51,13 +51,13 @@ function isOurs({ comment = "" }: Rule): boolean {
   return comment.startsWith(COMMENT);
 }
 
-/** Whether the rules that lead to its chain already counted the same connections. */
+/** Whether the rules that lead to its chain count the same connections. */
 function isCountedBefore({ expr }: Rule, chain: string): boolean {
   return chain === OUTBOUND && expr.some(it => "masquerade" in it);
 }
 
-/** A rule's verdict, its count, and the set in which it looks up destinations. */
-function decision({ expr }: Rule): { verdict?: Counter["verdict"]; counted?: Count; set?: string } {
+/** The verdict of a rule, its count, and the set of its destinations. */
+function decisionOf({ expr }: Rule): { verdict?: Counter["verdict"]; counted?: Count; set?: string } {
   const keeps = expr.some(it => "return" in it);
   const masquerades = expr.some(it => "masquerade" in it || "goto" in it);
   if (!keeps && !masquerades) return {};

@@ -20,41 +20,39 @@ import {
 } from "../../policy/policy.ts";
 import { COMMENT, TABLE } from "../ownership.ts";
 
-/** Names of the sets. In the kernel each has a letter behind it, see slots.ts. */
+/** Names of the sets. In the kernel a letter follows, see generations.ts. */
 const NON_MASQUERADE = "non-masquerade";
 const MASQUERADE = "masquerade";
 const SOURCE = "source";
 const NON_MASQUERADE_SOURCE = "non-masquerade-source";
 
-/** What the elements of one of our sets are compared with. */
+/** The field of a packet that is looked up in one of our sets. */
 export function fieldOf(setName: string): string {
   return [SOURCE, NON_MASQUERADE_SOURCE].some(name => setName.startsWith(name)) ? "saddr" : "daddr";
 }
 
-/** The base chain, and the chain that masquerades where two rules need the same. */
+/** The base chain, and the chain that masquerades if two rules lead to it. */
 const POSTROUTING = "postrouting";
 export const OUTBOUND = "outbound";
 
-/** One after 100, the priority of kube-proxy, CNI plugins and iptables. */
+/** After kube-proxy, CNI plugins and iptables (100). */
 const PRIORITY = 101;
 
-/**
- * The longest comment on a rule or an element, in bytes: nft takes 128 and the kernel keeps a final NUL.
- */
+/** The longest comment on a rule or an element, in bytes. nft accepts 128, and the kernel stores a final NUL. */
 const COMMENT_BYTES = 127;
 
-/** What nft and kernel can do, as far as a ruleset depends on it. */
+/** The abilities of nft and kernel that a ruleset depends on. */
 export interface Abilities {
-  /** Whether elements can have counters: nft lists them back from 1.0.6 on. */
+  /** Whether elements can have counters. nft lists them since 1.0.6. */
   readonly elementCounters: boolean;
-  /** Whether rules can match packets under an IPsec policy: a kernel without xfrm refuses them. */
+  /** Whether rules can match packets under an IPsec policy. A kernel without xfrm refuses such rules. */
   readonly ipsec: boolean;
 }
 
-/** Of nft and kernel where they are not asked. */
+/** The defaults if nft and kernel are not asked. */
 const ALL: Abilities = { elementCounters: true, ipsec: true };
 
-/** The tables that a policy wants, one for each of its families. */
+/** The desired tables of a policy, one per family. */
 export function ruleset(policy: Policy, abilities = ALL): Table[] {
   return policy.families.map(family => ({
     family: family.family,
@@ -85,9 +83,15 @@ function element({ cidr, origin }: Entry): Element {
   return { value: cidr, comment: comment(formatOrigin(origin)) };
 }
 
-/** False if `sourceCIDRs` names sources, but none of this family. */
+/** False if `sourceCIDRs` has sources, but only of the other family. */
 function masqueradesAny({ sources }: FamilyPolicy): boolean {
   return sources === undefined || sources.effective.length > 0;
+}
+
+/** The names of the chains in a desired table. */
+export function chainNames({ chain }: Policy, family: FamilyPolicy): string[] {
+  if (!masqueradesAny(family)) return [POSTROUTING];
+  return [POSTROUTING, chain, ...(family.masquerade.effective.length > 0 ? [OUTBOUND] : [])];
 }
 
 function chains(policy: Policy, family: FamilyPolicy, { elementCounters, ipsec }: Abilities): Chain[] {
@@ -132,8 +136,8 @@ function chains(policy: Policy, family: FamilyPolicy, { elementCounters, ipsec }
 }
 
 /**
- * Traffic that is never masqueraded. Multicast is matched by address: that is equivalent to `fib daddr type`, cheaper,
- * and for IPv6 does not depend on a route.
+ * Traffic that is never masqueraded. Multicast is matched by address: that is equivalent to `fib daddr type` and cheaper,
+ * and for IPv6 it does not depend on a route.
  */
 function exemptions(family: Family, ipsec: boolean): Rule[] {
   const never = (what: string, matches: Statement) =>
@@ -149,9 +153,9 @@ function exemptions(family: Family, ipsec: boolean): Rule[] {
 }
 
 /**
- * What may be masqueraded at all goes to the policy's chain. One rule an interface: a list of names with prefixes would
- * be an anonymous interval set, and those answer no look-up while they are new. A name that another one covers gets no
- * rule: a connection that returns from the chain would enter it again and be counted twice.
+ * Jumps to the policy's chain for all connections that may be masqueraded. Each interface has its own rule: a list of
+ * names with prefixes would be an anonymous interval set, which finds nothing at first. A name that another one
+ * covers has no rule: a connection that returns from the chain would enter it again and be counted twice.
  */
 function jumps({ chain, outputInterfaces, enabled }: Policy, { family, sources }: FamilyPolicy): Rule[] {
   const also = enabled.filter(it => it !== family);
@@ -167,8 +171,8 @@ function jumps({ chain, outputInterfaces, enabled }: Policy, { family, sources }
 }
 
 /**
- * Excludes the node itself and, for IPv4, broadcast: one look-up finds both and takes 3 % of the cost of a new
- * connection (measured on kernel 6.18). For IPv6 the type depends on a route, and broadcast does not exist.
+ * Excludes the node itself and, for IPv4, broadcast, with one lookup: 3 % of the cost of a new connection (measured on
+ * kernel 6.18). For IPv6 the type depends on a route, and broadcast does not exist.
  */
 function notToNode(family: Family): Statement {
   return family === "ip" ? match("==", DESTINATION_TYPE, "unicast") : match("!=", DESTINATION_TYPE, "local");
@@ -179,8 +183,9 @@ function isOutermost(name: string, _at: number, names: readonly string[]): boole
 }
 
 /**
- * Several port ranges get connections in proportion to their ports: each rule draws among the ports that
- * are left, and the last takes what comes to it. nft's map from numgen to port ranges lists as `1024-0`.
+ * Distributes connections over several port ranges in proportion to their size: each rule takes its share of the
+ * connections that earlier rules left, and the last rule takes the rest. (nft lists a map from numgen to port ranges
+ * wrongly, as `1024-0`.)
  */
 function masquerades({ randomFully, toPorts = [] }: Policy): Rule[] {
   const flags = randomFully ? ["fully-random"] : undefined;
@@ -221,7 +226,7 @@ function rule(why: string, ...expr: Statement[]): Rule {
   return { comment: comment(`${COMMENT}${why}`), expr };
 }
 
-/** nft cannot load again what it lists with a double quote, and refuses what is too long: the end says most. */
+/** nft cannot load its own listing of a double quote, and refuses long comments. The end of a path says most. */
 function comment(text: string): string {
   const printable = text.replace(/[^ !#-~]/g, "?");
   return printable.length <= COMMENT_BYTES ? printable : `...${printable.slice(3 - COMMENT_BYTES)}`;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
+import { renderRestore } from "../../../src/backends/iptables/iptables.ts";
 import { isOurs } from "../../../src/backends/iptables/own-chains.ts";
-import { renderRestore } from "../../../src/backends/iptables/render.ts";
 import { desiredLines, restoreInput } from "../../../src/backends/iptables/restore.ts";
 import { ruleset } from "../../../src/backends/iptables/ruleset.ts";
 import type { Policy } from "../../../src/policy/policy.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { renderJson, renderText } from "../../../src/backends/nftables/render.ts";
+import { renderJson, renderText } from "../../../src/backends/nftables/nftables.ts";
 import { ruleset } from "../../../src/backends/nftables/ruleset.ts";
 import { tableText } from "../../../src/nft/text.ts";
 import { policy } from "../../policies.ts";

@@ -1,5 +1,5 @@
 import type { Lab } from "../../../lab/lab.ts";
-import { renderText } from "../../../src/backends/nftables/render.ts";
+import { renderText } from "../../../src/backends/nftables/nftables.ts";
 import { policy } from "../../policies.ts";
 
 /** A call of nft with its standard input. */

@@ -2,28 +2,30 @@ import { Cidr } from "../../net/cidr.ts";
 import type { Command, SetElement } from "../../nft/json.ts";
 import type { AddressSet, Chain, Element, Table } from "../../nft/table.ts";
 import { setText } from "../../nft/text.ts";
+import type { NftTransactions } from "../../nft/transactions.ts";
 import type { Declaration } from "../../nft/version.ts";
-import { namesInUse, withLetters } from "./slots.ts";
+import { TABLE } from "../ownership.ts";
+import { GENERATIONS, generationName, setsInUse, withGenerations } from "./generations.ts";
 
 /**
- * The commands that lead from what the kernel holds to what is desired, in two steps. The first builds sets that no rule
- * uses yet, and may be sent in several transactions; the second, a single transaction, rewrites the rules to use them
- * and deletes what is no longer needed.
+ * The commands that turn the actual table into the desired one, in two steps. `build` makes sets that no rule uses yet;
+ * it may be sent as several transactions. `swap` is one transaction: it rewrites the rules to use these sets, and deletes
+ * the objects that are no longer needed.
  */
-export interface Swap {
+export interface Transition {
   readonly build: readonly Command[];
   readonly swap: readonly Command[];
-  /** The table as it then is, with the counts of the sets that it keeps. */
+  /** The resulting table, with the counts of the sets that it keeps. */
   readonly table: Table;
 }
 
 /**
  * @param desired the table with its sets under their plain names
- * @param actual what the kernel has, as it was read; undefined if there is no such table
+ * @param actual as it was read from the kernel; undefined if there is none
  */
-export function swapTo(desired: Table, actual: Table | undefined, declaration: Declaration): Swap {
+export function transition(desired: Table, actual: Table | undefined, declaration: Declaration): Transition {
   const { name } = desired;
-  const { table, fresh } = placed(desired, actual);
+  const { table, fresh } = inKernel(desired, actual);
   const kept = (set: AddressSet) => actual?.sets.find(({ name }) => name === set.name) ?? set;
   const sets = actual?.sets ?? [];
   const chains = actual?.chains ?? [];
@@ -46,9 +48,9 @@ export function swapTo(desired: Table, actual: Table | undefined, declaration: D
     swap: [
       addTable,
       ...chains.map(({ name }): Command => ({ flush: { chain: named(name) } })),
-      // Elements of a map may refer to chains and to named counters, quotas and the like.
+      // Elements of a map may refer to chains, named counters and quotas.
       ...others.filter(isMap).map(({ kind, name }) => drop(kind, name)),
-      ...chains.filter(it => !fits(it, table)).map(({ name }) => drop("chain", name)),
+      ...chains.filter(it => !canStay(it, table)).map(({ name }) => drop("chain", name)),
       ...table.chains.map(({ name, hook }): Command => ({ add: { chain: { ...named(name), ...hook } } })),
       ...table.chains.flatMap(chain => addRules(chain, table, name)),
       ...sets
@@ -59,40 +61,37 @@ export function swapTo(desired: Table, actual: Table | undefined, declaration: D
   };
 }
 
-/** The table as it will stand in the kernel, and those of its sets that have to be built for it. */
-function placed(desired: Table, actual: Table | undefined): { table: Table; fresh: AddressSet[] } {
-  const inUse = actual ? namesInUse(actual) : new Set<string>();
-  const letters = new Map<string, string>();
+/** The desired table under its names in the kernel, and its sets that do not exist there yet. */
+function inKernel(desired: Table, actual: Table | undefined): { table: Table; fresh: AddressSet[] } {
+  const inUse = actual ? setsInUse(actual) : new Set<string>();
+  const generations = new Map<string, string>();
   const reused = new Set<string>();
   for (const set of desired.sets) {
-    const names = LETTERS.map(letter => ({ letter, name: `${set.name}-${letter}` }));
-    const same = names.filter(({ name }) => holds(actual, { ...set, name }));
-    const kept = same.find(({ name }) => inUse.has(name)) ?? same[0];
+    const all = GENERATIONS.map(generation => ({ generation, name: generationName(set.name, generation) }));
+    const equal = all.filter(({ name }) => hasSet(actual, { ...set, name }));
+    const kept = equal.find(({ name }) => inUse.has(name)) ?? equal[0];
     if (kept) reused.add(kept.name);
-    letters.set(set.name, (kept ?? names.find(({ name }) => !inUse.has(name)))?.letter ?? "a");
+    generations.set(set.name, (kept ?? all.find(({ name }) => !inUse.has(name)))?.generation ?? "a");
   }
-  const table = withLetters(desired, letters);
+  const table = withGenerations(desired, generations);
   return { table, fresh: table.sets.filter(({ name }) => !reused.has(name)) };
 }
 
-/** Two suffice for our own changes; the others are for foreign rules that refer to our sets. */
-const LETTERS = [..."abcdefghijklmnopqrstuvwxyz"];
-
-function holds(actual: Table | undefined, desired: AddressSet): boolean {
+function hasSet(actual: Table | undefined, desired: AddressSet): boolean {
   const found = actual?.sets.find(({ name }) => name === desired.name);
   if (!actual || !found || found.elements.length !== desired.elements.length) return false;
   return setText(found, actual.family).join() === setText(desired, actual.family).join();
 }
 
-/** Whether a chain can stay, emptied: where a base chain is hooked in cannot be changed in place. */
-function fits({ name, hook }: Chain, { chains }: Table): boolean {
+/** Whether a chain can stay: the hook of a base chain cannot be changed. */
+function canStay({ name, hook }: Chain, { chains }: Table): boolean {
   const desired = chains.find(chain => chain.name === name);
   return desired !== undefined && Bun.deepEquals(desired.hook, hook);
 }
 
 /**
- * The elements come with the set: for a command that adds elements nft first reads all sets of the table from the
- * kernel, those in use too, which costs it half as much again (measured with 10,000 elements, nft 1.0.6 to 1.1.7).
+ * Adds a set with its elements. For a command that only adds elements, nft first reads all sets of the table from the
+ * kernel, which costs half as much again (measured with 10,000 elements, nft 1.0.6 to 1.1.7).
  */
 function addSet(set: AddressSet, { family }: Table, declaration: Declaration, table: string): Command {
   const typed = family === "ip" ? "ipv4_addr" : "ipv6_addr";
@@ -121,4 +120,30 @@ function addRules({ name, rules }: Chain, { family }: Table, table: string): Com
   return rules.map(({ comment, expr }) => ({
     add: { rule: { family, table, chain: name, ...(comment ? { comment } : {}), expr: [...expr] } },
   }));
+}
+
+/** The table that has our rules while our own table is replaced. */
+export const REPLACEMENT = `${TABLE}-next`;
+
+/**
+ * Replaces our table as a whole, whatever its state. At each moment one complete table decides: the rules move to another
+ * table while ours is deleted, and back. If it throws ProgramError, one of the two decides.
+ */
+export async function replaceTable(
+  nft: NftTransactions,
+  desired: Table,
+  declaration: Declaration,
+): Promise<void> {
+  const there = transition({ ...desired, name: REPLACEMENT }, undefined, declaration);
+  const back = transition(desired, undefined, declaration);
+  await nft.commit(dropTable(desired, REPLACEMENT));
+  await nft.build(there.build);
+  await nft.commit([...there.swap, ...dropTable(desired, TABLE)]);
+  await nft.build(back.build);
+  await nft.commit([...back.swap, ...dropTable(desired, REPLACEMENT)]);
+}
+
+/** Commands that delete a table if it exists. */
+export function dropTable({ family }: Pick<Table, "family">, name: string): Command[] {
+  return [{ add: { table: { family, name } } }, { delete: { table: { family, name } } }];
 }

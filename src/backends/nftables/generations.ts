@@ -1,0 +1,60 @@
+/**
+ * Rules never look up addresses in a set while it changes: kernels before 6.18 would miss some of them. A changed set is
+ * built as a new generation under the same name with another letter, and then the rules refer to it. In the kernel
+ * `non-masquerade` is `non-masquerade-a` or `non-masquerade-b`.
+ */
+import type { Statement } from "../../nft/json.ts";
+import type { Rule, Table } from "../../nft/table.ts";
+
+/** Two suffice for our own changes. The others are for sets that foreign rules refer to. */
+export const GENERATIONS = [..."abcdefghijklmnopqrstuvwxyz"];
+
+/** The name of a set in the kernel. */
+export function generationName(set: string, generation: string): string {
+  return `${set}-${generation}`;
+}
+
+/** The table with each set under its plain name. If a set has several generations, only the used one is renamed. */
+export function withoutGenerations(table: Table): Table {
+  const used = setsInUse(table);
+  const plain = (name: string) => name.replace(/-[a-z]$/, "");
+  const isOnly = (name: string) => table.sets.filter(set => plain(set.name) === plain(name)).length === 1;
+  return renamed(table, name => (used.has(name) || isOnly(name) ? plain(name) : name));
+}
+
+/**
+ * The table with each set under its name in the kernel.
+ *
+ * @param generationOf by plain name; the first generation for other sets
+ */
+export function withGenerations(table: Table, generationOf: ReadonlyMap<string, string>): Table {
+  return renamed(table, name => generationName(name, generationOf.get(name) ?? "a"));
+}
+
+/** The sets that rules of this table refer to. */
+export function setsInUse(table: Table): ReadonlySet<string> {
+  const text = JSON.stringify(table.chains);
+  return new Set(table.sets.map(({ name }) => name).filter(name => text.includes(`@${name}"`)));
+}
+
+function renamed(table: Table, rename: (name: string) => string): Table {
+  return {
+    ...table,
+    sets: table.sets.map(set => ({ ...set, name: rename(set.name) })),
+    chains: table.chains.map(chain => ({
+      ...chain,
+      rules: chain.rules.map(rule => renamedInRule(rule, rename)),
+    })),
+  };
+}
+
+function renamedInRule(rule: Rule, rename: (name: string) => string): Rule {
+  return { ...rule, expr: rule.expr.map(statement => renamedInStatement(statement, rename)) };
+}
+
+function renamedInStatement(statement: Statement, rename: (name: string) => string): Statement {
+  if (!("match" in statement)) return statement;
+  const { right } = statement.match;
+  if (typeof right !== "string" || !right.startsWith("@")) return statement;
+  return { match: { ...statement.match, right: `@${rename(right.slice(1))}` } };
+}

@@ -1,0 +1,60 @@
+import { type FailureKind, ProgramError } from "../system/program.ts";
+import type { Command } from "./json.ts";
+
+/** A run of nft that did not do what it was asked for. */
+export interface Failed {
+  readonly argv: readonly string[];
+  readonly exitCode: number;
+  readonly stderr: string;
+}
+
+/** Whether nft says that the object it should list does not exist. */
+export function isMissing({ exitCode, stderr }: Failed): boolean {
+  return exitCode === 1 && stderr.includes("No such file or directory");
+}
+
+/** The error for a failed run, with nft's own message. */
+export function failure({ argv, exitCode, stderr }: Failed): ProgramError {
+  const said = stderr
+    .split("\n")
+    .map(line => line.replace(/^internal:0:0-0: /, "").trim())
+    .filter(line => line !== "");
+  const what = [...new Set(said)].join(" ") || `exit code ${exitCode}`;
+  const kind = KINDS.find(([pattern]) => pattern.test(what))?.[1] ?? "refused";
+  return new ProgramError(kind, argv.join(" "), what, REMEDIES[kind] ?? "", exitCode);
+}
+
+/** The texts of strerror(3), which nft prints in the C locale. */
+const KINDS: readonly (readonly [said: RegExp, kind: FailureKind])[] = [
+  [/not permitted|Permission denied/, "not-permitted"],
+  [/Message too long/, "too-large"],
+  [/No such file|not supported|Protocol error|[Ff]amily not supported/, "unsupported"],
+  [/resource busy/, "busy"],
+  [/Cannot allocate memory|No buffer space|Too many open files/, "exhausted"],
+];
+
+const REMEDIES: { readonly [kind in FailureKind]?: string } = {
+  "not-permitted": "run as root, or with the capability NET_ADMIN",
+  unsupported: "the kernel may lack a module: check lsmod for nf_tables, nft_masq, nft_fib, nft_numgen",
+};
+
+/** The error for output of nft that cannot be parsed. */
+export function unexpectedOutput(argv: readonly string[], why: string, exitCode: number): ProgramError {
+  const what = `printed unexpected output: ${why}`;
+  return new ProgramError(
+    "incompatible",
+    argv.join(" "),
+    what,
+    "please report this with the version of nft",
+    exitCode,
+  );
+}
+
+/** The same error with the command that was refused. */
+export function blaming(
+  { kind, command, what, remedy, exitCode }: ProgramError,
+  blamed?: Command,
+): ProgramError {
+  const at = blamed ? ` (at ${JSON.stringify(blamed).slice(0, 200)})` : "";
+  return new ProgramError(kind, command, what + at, remedy, exitCode);
+}

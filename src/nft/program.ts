@@ -1,0 +1,51 @@
+import { deadlineFor, type RunLimits, run } from "../system/program.ts";
+import { type Failed, failure, isMissing } from "./errors.ts";
+
+/** The output of a run of nft. */
+export interface Answer {
+  readonly argv: readonly string[];
+  readonly exitCode: number;
+  readonly stdout: string;
+}
+
+/** Runs nft once per request, with a deadline that fits the amount of text. */
+export class NftProgram {
+  /** The longest text sent or printed so far, in bytes: the next listing may be as long. */
+  #size = 0;
+
+  /**
+   * @param argv how nft is called, as in `["nft"]`
+   * @param limits of each run that lists something
+   */
+  constructor(
+    readonly argv: readonly string[],
+    readonly limits: RunLimits,
+  ) {}
+
+  /** Lists something. Undefined if the object does not exist. Throws ProgramError. */
+  async list(options: readonly string[], input?: string): Promise<Answer | undefined> {
+    const argv = [...this.argv, ...options];
+    const deadline = deadlineFor(this.#size);
+    const { exitCode, stdout, stderr } = await run(argv, { deadline, ...this.limits, input });
+    this.#size = Math.max(this.#size, stdout.length);
+    const failed = { argv, exitCode, stderr };
+    if (isMissing(failed)) return undefined;
+    if (exitCode !== 0 || stderr.replaceAll(UNPRINTABLE, "") !== "") throw failure(failed);
+    return { argv, exitCode, stdout };
+  }
+
+  /**
+   * Sends a document of commands. Returns how it failed; undefined if it did not. Throws ProgramError if nft cannot run.
+   *
+   * nft up to 1.0.9 exits with 0 even if it cannot read its input, so any text on standard error is a failure.
+   */
+  async send(document: string, ...options: string[]): Promise<Failed | undefined> {
+    const argv = [...this.argv, ...options, "-j", "-f", "-"];
+    this.#size = Math.max(this.#size, document.length);
+    const { exitCode, stderr } = await run(argv, { input: document, deadline: deadlineFor(document.length) });
+    return exitCode === 0 && stderr === "" ? undefined : { argv, exitCode, stderr };
+  }
+}
+
+/** Printed for a foreign rule that has no form in JSON (`jump { … }`). The rule is then listed in nft's syntax. */
+const UNPRINTABLE = /^warning: stmt ops \w+ have no json callback\n?/gm;

@@ -1,0 +1,105 @@
+import { failureKind, ProgramError } from "../system/program.ts";
+import { blaming, failure } from "./errors.ts";
+import type { Command } from "./json.ts";
+import type { NftProgram } from "./program.ts";
+
+/** Changes the kernel's ruleset by documents of commands. Each document is one transaction. */
+export class NftTransactions {
+  readonly #program: NftProgram;
+  /**
+   * The most elements in one transaction. Without CAP_NET_ADMIN in the initial user namespace, net.core.wmem_max (208 kB
+   * by default) limits a netlink message: 5,000 elements with counter and comment exceed it (EMSGSIZE), 1,000 with the
+   * longest comments do not (measured on kernel 6.18).
+   */
+  #elementsAtOnce = Number.POSITIVE_INFINITY;
+  /** The commands behind each error that was thrown. */
+  readonly #attempted = new WeakMap<ProgramError, readonly Command[]>();
+
+  constructor(program: NftProgram) {
+    this.#program = program;
+  }
+
+  /** Sends commands that may be spread over several transactions: each set comes before its elements. */
+  async build(commands: readonly Command[]): Promise<void> {
+    if (commands.length === 0) return;
+    try {
+      for (const batch of batches(commands, this.#elementsAtOnce)) await this.attempt(batch);
+    } catch (error) {
+      if (failureKind(error) !== "too-large" || this.#elementsAtOnce === FEW_ELEMENTS) throw error;
+      this.#elementsAtOnce = FEW_ELEMENTS;
+      await this.build(commands);
+    }
+  }
+
+  /** Sends commands as one transaction: either all take effect, or none does. Throws ProgramError. */
+  async commit(commands: readonly Command[]): Promise<void> {
+    try {
+      await this.attempt(commands);
+    } catch (error) {
+      throw await this.explained(error);
+    }
+  }
+
+  /** As `commit`, without the search for the refused command. */
+  async attempt(commands: readonly Command[]): Promise<void> {
+    const failed = await this.#program.send(documentOf(commands));
+    if (!failed) return;
+    const error = failure(failed);
+    this.#attempted.set(error, commands);
+    throw error;
+  }
+
+  /** Tests commands without applying them. Throws ProgramError if nft or the kernel refuses them. */
+  async check(commands: readonly Command[]): Promise<void> {
+    const failed = await this.#program.send(documentOf(commands), "--check");
+    if (failed) throw failure(failed);
+  }
+
+  /** The error of `attempt` or `build` with the command that was refused. Finding it takes several runs of nft. */
+  async explained(error: unknown): Promise<unknown> {
+    const commands = error instanceof ProgramError ? this.#attempted.get(error) : undefined;
+    if (!(error instanceof ProgramError) || commands === undefined) return error;
+    return blaming(error, await this.#refused(commands));
+  }
+
+  /**
+   * The command that was refused. nft does not name it, so this looks for the shortest sequence of first commands that
+   * is refused, by bisection with --check: the last command of that sequence is the cause.
+   */
+  async #refused(commands: readonly Command[]): Promise<Command | undefined> {
+    let accepted = 0;
+    let refused = commands.length;
+    while (refused - accepted > 1) {
+      const middle = (accepted + refused) >> 1;
+      if (await this.#program.send(documentOf(commands.slice(0, middle)), "--check")) refused = middle;
+      else accepted = middle;
+    }
+    return commands[refused - 1];
+  }
+}
+
+const FEW_ELEMENTS = 1000;
+
+/** Commands as a libnftables-json document. */
+export function documentOf(commands: readonly Command[]): string {
+  return JSON.stringify({ nftables: [{ metainfo: { json_schema_version: 1 } }, ...commands] });
+}
+
+function batches(commands: readonly Command[], elementsAtOnce: number): Command[][] {
+  const parts = commands.flatMap(command => split(command, elementsAtOnce));
+  if (!Number.isFinite(elementsAtOnce)) return [parts];
+  return parts.map(part => [part]);
+}
+
+/** Splits the creation of a long set: the first elements come with the set, the others in commands of their own. */
+function split(command: Command, elementsAtOnce: number): Command[] {
+  if (!("add" in command && "set" in command.add)) return [command];
+  const { set } = command.add;
+  const { family, table, name, elem = [] } = set;
+  if (elem.length <= elementsAtOnce) return [command];
+  const parts: Command[] = [{ add: { set: { ...set, elem: elem.slice(0, elementsAtOnce) } } }];
+  for (let i = elementsAtOnce; i < elem.length; i += elementsAtOnce) {
+    parts.push({ add: { element: { family, table, name, elem: elem.slice(i, i + elementsAtOnce) } } });
+  }
+  return parts;
+}
