@@ -84,7 +84,6 @@ export class AgentState {
   #ended = performance.now();
   /** When the current sync began, by the same clock. */
   #began: number | undefined;
-  readonly #listeners: ((sync: SyncRecord) => void)[] = [];
 
   /** @param startedAt when the agent started, in milliseconds since 1970 */
   constructor(
@@ -108,13 +107,6 @@ export class AgentState {
     this.stats.add(sync);
     this.syncs.push(sync);
     if (this.syncs.length > MOST_KEPT) this.syncs.shift();
-    for (const listener of this.#listeners) listener(sync);
-  }
-
-  /** Calls `listener` with the syncs so far that are still kept, then with each new one. */
-  onSync(listener: (sync: SyncRecord) => void): void {
-    this.syncs.forEach(listener);
-    this.#listeners.push(listener);
   }
 
   /**

@@ -9,7 +9,7 @@ import { parseConfig } from "../../src/config/load.ts";
 import type { Sources } from "../../src/config/sources.ts";
 import { createLog } from "../../src/observe/log.ts";
 import { fakes } from "../backends/fake-backend.ts";
-import { agentState } from "../observe/agent-states.ts";
+import { agentState, onSync } from "../observe/agent-states.ts";
 import { DEFAULT_FLAGS } from "../policies.ts";
 
 /** A config that a test sets. */
@@ -113,7 +113,7 @@ export class FakeAgent {
       log: this.log,
       lock: this.lock,
     });
-    this.state.onSync(({ trigger, result }) =>
+    onSync(this.state, ({ trigger, result }) =>
       this.#syncs.push(`${Math.round(performance.now() - this.#start)} ms ${trigger}: ${result}`),
     );
   }

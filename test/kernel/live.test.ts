@@ -12,7 +12,7 @@ import { Failover } from "../../src/backends/failover.ts";
 import { MigratingBackend } from "../../src/backends/migrating-backend.ts";
 import type { SyncRecord } from "../../src/observe/agent-state.ts";
 import { createLog } from "../../src/observe/log.ts";
-import { agentState } from "../observe/agent-states.ts";
+import { agentState, onSync } from "../observe/agent-states.ts";
 import { DEFAULT_FLAGS } from "../policies.ts";
 import { describeBackends } from "./backends-under-test.ts";
 
@@ -181,11 +181,9 @@ class Life {
 
   /** The next sync that ends so, and if it is given, for that reason. */
   next(result: SyncRecord["result"], trigger?: SyncRecord["trigger"]): Promise<SyncRecord> {
-    const known = new Set(this.state.syncs);
     return new Promise(resolve => {
-      this.state.onSync(sync => {
-        if (!known.has(sync) && sync.result === result && (trigger ?? sync.trigger) === sync.trigger)
-          resolve(sync);
+      onSync(this.state, sync => {
+        if (sync.result === result && (trigger ?? sync.trigger) === sync.trigger) resolve(sync);
       });
     });
   }

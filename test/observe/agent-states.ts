@@ -15,6 +15,15 @@ export function agentState(): AgentState {
   return state;
 }
 
+/** Calls `listener` after each sync from now on. */
+export function onSync(state: AgentState, listener: (sync: SyncRecord) => void): void {
+  const ended = state.syncEnded.bind(state);
+  state.syncEnded = sync => {
+    ended(sync);
+    listener(sync);
+  };
+}
+
 /** A sync of 15 ms. */
 export function synced(
   result: SyncRecord["result"],
