@@ -4,7 +4,10 @@ import { readFile } from "node:fs/promises";
 export interface Conntrack {
   readonly entries: number;
   readonly limit: number;
-  /** Connections dropped since boot because the table was full or no source port was free; undefined if unknown. */
+  /**
+   * Connections dropped since boot because their entry could not be inserted, usually because no source port was free;
+   * undefined if unknown. Connections that find the table full are not included (nf_conntrack_core.c counts `drop`).
+   */
   readonly insertFailed?: number;
 }
 

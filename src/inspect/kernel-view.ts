@@ -11,7 +11,7 @@ function missingIn(actual: readonly string[], status: Status): string | undefine
   if (actual.length === 0) return "the kernel has no rules of ipmasq";
   const words = new Set(actual.flatMap(line => line.match(/[0-9a-f.:]+(?:\/\d+)?/g) ?? []));
   const missing = status.cidrs.filter(
-    ({ cidr, coveredBy }) => coveredBy === undefined && !words.has(cidr) && !words.has(withoutPrefix(cidr)),
+    ({ cidr, inside }) => inside === undefined && !words.has(cidr) && !words.has(withoutPrefix(cidr)),
   );
   if (missing.length === 0) return undefined;
   const [first, ...others] = missing;

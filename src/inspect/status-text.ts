@@ -90,9 +90,9 @@ function conntrackText({ entries, limit, insertFailed }: NonNullable<Status["con
 function table({ cidrs, outbound }: Status): string[] {
   const rows = cidrs
     .slice(0, MOST_CIDRS)
-    .map(({ cidr, verdict, coveredBy, connections, bytes, origin }) => [
+    .map(({ cidr, verdict, inside, connections, bytes, origin }) => [
       cidr,
-      coveredBy === undefined ? verdict : `in ${coveredBy}`,
+      inside === undefined ? verdict : `in ${inside}`,
       number(connections),
       number(bytes),
       originText(origin),

@@ -25,8 +25,12 @@ export const Status = v.object({
   ),
   version: v.string(),
   backend: v.optional(v.string()),
-  writer: v.optional(v.string()),
+  writer: v.pipe(v.optional(v.string()), v.description("the program that the backend writes with")),
   reason: v.pipe(v.optional(v.string()), v.description("why this backend was chosen")),
+  fallback: v.pipe(
+    v.optional(v.boolean()),
+    v.description("whether it replaces a preferred backend that fails; only from a running agent"),
+  ),
   inSync: v.boolean(),
   since: v.pipe(v.optional(v.string()), v.description("when inSync last changed")),
   why: v.pipe(v.optional(v.string()), v.description("why it is not in sync")),
@@ -39,7 +43,10 @@ export const Status = v.object({
       family: FamilyName,
       verdict: v.picklist(VERDICTS),
       origin: OriginJson,
-      coveredBy: v.optional(v.string()),
+      inside: v.pipe(
+        v.optional(v.string()),
+        v.description("the CIDR of the same list that makes this one redundant"),
+      ),
       ...v.partial(Count).entries,
     }),
   ),
@@ -119,7 +126,7 @@ function* rowsOf(
     const { cidr, origin } = item;
     yield {
       ...{ cidr: cidr.text, family, verdict, origin: originJson(origin) },
-      coveredBy: by.cidr.text,
+      inside: by.cidr.text,
     };
   }
 }

@@ -48,7 +48,7 @@ test("each CIDR has its counts, or the CIDR that covers it", () => {
       { cidr: "10.96.0.0/12", family: "ip", verdict: "masquerade", origin: at(2), connections: 1, bytes: 60 },
       { cidr: "169.254.0.0/16", family: "ip", verdict: "keep", origin: { default: true } },
       { cidr: "10.0.0.0/8", family: "ip", verdict: "keep", origin: at(2), connections: 12, bytes: 720 },
-      { cidr: "10.1.0.0/16", family: "ip", verdict: "keep", origin: at(3), coveredBy: "10.0.0.0/8" },
+      { cidr: "10.1.0.0/16", family: "ip", verdict: "keep", origin: at(3), inside: "10.0.0.0/8" },
     ],
     outbound: [{ family: "ip", connections: 3, bytes: 180 }],
   });

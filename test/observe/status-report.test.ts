@@ -14,7 +14,7 @@ test("current problems are shown after many failed syncs", async () => {
   const lines = statusText(await statusReport(state));
   expect(lines.slice(lines.indexOf("problems"))).toEqual([
     "problems",
-    "  3 earlier ones; --output=json has all",
+    "  3 earlier problems; --output=json has all",
     ...Array.from({ length: 9 }, (_, i) => `  2026-01-02T03:04:06.000Z failed: failure ${i + 3}`),
     "  iptables-nft writes the rules because nft fails",
   ]);
