@@ -1,6 +1,6 @@
 import { BINARY } from "../lab/agent.ts";
 
-/** Runs the built binary to its end, in an environment that holds nothing but PATH and what is given. */
+/** Runs the built binary in an environment with only PATH and the given variables. */
 export async function ipmasq(argv: readonly string[], environment: Record<string, string> = {}) {
   const child = Bun.spawn([BINARY, ...argv], {
     stdin: "ignore",

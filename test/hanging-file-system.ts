@@ -2,8 +2,8 @@ import { accessSync, constants } from "node:fs";
 import { output } from "../lab/output.ts";
 
 /**
- * A file system that answers no request until it is released: FUSE without a server. It is mounted over a directory,
- * so what was read there before hangs from then on.
+ * A file system that never answers until it is released: FUSE without a server. It is mounted over a directory, whose
+ * files then hang.
  */
 export class HangingFileSystem {
   readonly #holder: Bun.Subprocess<"pipe", "pipe", "inherit">;
@@ -15,7 +15,7 @@ export class HangingFileSystem {
     this.#holder = holder;
   }
 
-  /** Why none can be mounted here; undefined if it can. */
+  /** The reason why it cannot be mounted here; undefined if it can. */
   static get missing(): string | undefined {
     try {
       accessSync("/dev/fuse", constants.R_OK | constants.W_OK);
@@ -30,11 +30,11 @@ export class HangingFileSystem {
     const script = `exec 3<>/dev/fuse; mount -i -t fuse -o ${options} hanging ${path} && echo mounted; read line`;
     const holder = Bun.spawn(["sh", "-c", script], { stdin: "pipe", stdout: "pipe", stderr: "inherit" });
     const { value } = await holder.stdout.getReader().read();
-    if (!value) throw new Error(`no file system could be mounted on ${path}`);
+    if (!value) throw new Error(`cannot mount a file system on ${path}`);
     return new HangingFileSystem(path, holder);
   }
 
-  /** Ends it: what waits for it fails, and what lay there before is there again. */
+  /** Unmounts it: pending requests fail, and the directory is visible again. */
   async release(): Promise<void> {
     await output(["umount", "-l", this.path]);
     this.#holder.stdin.end();

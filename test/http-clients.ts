@@ -4,7 +4,7 @@ import type { Namespace } from "../lab/namespace.ts";
 
 const HOST = "HTTP/1.1\r\nHost: a\r\n";
 
-/** What each client sends when it has connected, and then each second. */
+/** The texts that a client sends after it has connected, and then every second. */
 const SENT = {
   "send nothing": ["", ""],
   "send a header every second": [`GET / ${HOST}`, "a: b\r\n"],
@@ -21,15 +21,15 @@ export type Kind = keyof typeof SENT;
 export const KINDS = Object.keys(SENT).filter(isKind);
 
 /**
- * Clients on loopback, in a process of their own, that read nothing and are back 200 ms after they are let go.
+ * Clients on loopback in a separate process. They read nothing, and reconnect 200 ms after they are disconnected.
  */
 export class HttpClients {
   private constructor(readonly program: Bun.Subprocess<"pipe", "pipe", "inherit">) {}
 
   /**
-   * Returns when each of them has been connected once, or has tried for five seconds.
+   * Starts clients, and waits until each has connected once or tried for five seconds.
    *
-   * @param place the namespace that they are in, if not that of the caller
+   * @param place their namespace; by default the caller's
    */
   static async start(port: number, count: number, kind: Kind, place?: Namespace): Promise<HttpClients> {
     const argv = [process.execPath, import.meta.path, `${port}`, `${count}`, kind];
@@ -58,7 +58,7 @@ function work(port: number, count: number, [first, later]: readonly [string, str
   const open = () => {
     const socket = connect({ host: "127.0.0.1", port });
     let beat: Timer | undefined;
-    socket.on("error", () => {}); // a reset is a close too
+    socket.on("error", () => {}); // a reset counts as a close
     socket.on("connect", () => {
       socket.pause();
       socket.write(first);

@@ -7,11 +7,11 @@ export interface Counts {
 /**
  * Returns how many tests a run of `bun test` passed, failed and skipped.
  *
- * A run that broke off has no report, or one without its failure: it counts as failed once at least. So does each file
- * that it should have run and that has no test in the report.
+ * An aborted run has no report, or one without its failure: it counts as at least one failure. So does each file without
+ * a test in the report.
  *
- * @param report in JUnit's format; empty if there is none
- * @param files that have to be in the report
+ * @param report in JUnit's format; empty if the run wrote none
+ * @param files the files that must be in the report
  */
 export function testCounts(report: string, exitCode: number, files: readonly string[]): Counts {
   const found = /<testsuites [^>]*?tests="(\d+)"[^>]*?failures="(\d+)"[^>]*?skipped="(\d+)"/.exec(report);
@@ -22,7 +22,7 @@ export function testCounts(report: string, exitCode: number, files: readonly str
   return { passed: all - failures - skipped, failed: broken ? Math.max(failed, 1) : failed, skipped };
 }
 
-/** The files of which there are tests in a report. */
+/** The files with tests in a report. */
 function reportedFiles(report: string): Set<string> {
   return new Set(Array.from(report.matchAll(/<testsuite [^>]*?file="([^"]+)"/g), ([, file = ""]) => file));
 }

@@ -5,7 +5,7 @@ import { AGENT_FLAGS } from "../src/cli/flags.ts";
 
 const SRC = join(import.meta.dir, "../src");
 
-/** From the top down: a file imports from its own layer and from those behind it. */
+/** From top to bottom: a file imports only from its own layer and from lower ones. */
 const LAYERS = [
   "main.ts",
   "cli",
@@ -30,7 +30,7 @@ test("imports run downwards only", async () => {
   expect(upward).toEqual([]);
 });
 
-test("each backend knows nothing of the other", async () => {
+test("backends do not import each other", async () => {
   const across: string[] = [];
   for await (const { file, target } of imports("backends/*/*.ts")) {
     const [, own] = file.split("/");
@@ -69,7 +69,7 @@ test.each([
   expect(text.match(OURS)).toHaveLength(1);
 });
 
-test("a driver knows its tool, and no policy", async () => {
+test("drivers know neither the policy nor the names of ipmasq's rules", async () => {
   const found: string[] = [];
   for await (const { file, target } of imports("{nft,xtables}/*.ts")) {
     if (/^(policy|config)\//.test(target)) found.push(`${file} imports ${target}`);
@@ -81,7 +81,7 @@ test("a driver knows its tool, and no policy", async () => {
   expect(found).toEqual([]);
 });
 
-/** Files that run a program or parse a text, and so may look at what it printed. */
+/** Files that run a program or parse a text, and may inspect its output. */
 const DRIVERS = /^(system|nft|xtables)\//;
 const TEXTS = "(?:message|what|remedy|stderr)";
 const SEARCHES = [
@@ -90,7 +90,7 @@ const SEARCHES = [
   new RegExp(String.raw`\.${TEXTS} ===? "`),
 ];
 
-test("nothing outside a driver decides by the text of an error", async () => {
+test("only drivers inspect the text of errors", async () => {
   const found: string[] = [];
   for await (const file of new Bun.Glob("**/*.ts").scan(SRC)) {
     if (DRIVERS.test(file)) continue;
@@ -109,11 +109,11 @@ test.each([
   expect(SEARCHES.some(it => it.test(line))).toBe(true);
 });
 
-/** Where a moment is kept for people to read. */
+/** Timestamps for people. */
 const TIMESTAMP = /\b(at|since): Date\.now\(\)|const at = Date\.now\(\)/;
 const SETTABLE = /\bDate\.now\(\)|\bnew Date\(\)/;
 
-test("durations are measured by a clock that cannot be set", async () => {
+test("durations are measured with a monotonic clock", async () => {
   const found: string[] = [];
   for await (const file of new Bun.Glob("**/*.ts").scan(SRC)) {
     const lines = (await Bun.file(join(SRC, file)).text()).split("\n");

@@ -1,16 +1,16 @@
 import type { Address } from "../src/net/cidr.ts";
 
-/** As the kernel has it: of a network of the node, or of any. */
+/** Whether the destination is a broadcast address, of a network of the node or of any network. */
 export function isBroadcast({ destination, broadcast = false }: Packet): boolean {
   return broadcast || ["255.255.255.255", "0.0.0.0"].includes(destination.text);
 }
 
-/** The first packet of a connection that is about to leave the node. */
+/** The first packet of a connection that leaves the node. */
 export interface Packet {
   readonly protocol: "tcp" | "udp" | "icmp";
   readonly source: Address;
   readonly destination: Address;
-  /** The interface it leaves by. */
+  /** The output interface. */
   readonly out: string;
   /** Whether the destination is a broadcast address of one of the node's networks. */
   readonly broadcast?: boolean;

@@ -10,9 +10,9 @@ export const DEFAULT_FLAGS: PolicyFlags = {
   toPorts: undefined,
 };
 
-/** A config in short: lists of CIDRs as text, where entry i of a list stands on line i + 2 of the file. */
+/** A short form of a config. Entry i of a list is on line i + 2 of the file. */
 export interface Short {
-  /** `/config` if left out. */
+  /** By default `/config`. */
   file?: string;
   keep?: readonly string[];
   masquerade?: readonly string[];
@@ -23,7 +23,7 @@ export interface Short {
   masqLinkLocalIPv6?: boolean;
 }
 
-/** The policy of a config in short and of flags that differ from the default ones. */
+/** The policy of a short config and of flags that differ from the defaults. */
 export function policy(short: Short = {}, flags: Partial<PolicyFlags> = {}): Policy {
   return policyOf(config(short), { ...DEFAULT_FLAGS, ...flags });
 }

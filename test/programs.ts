@@ -1,10 +1,10 @@
 import { test } from "bun:test";
 import { type Chroot, debianChroot, type ProgramName } from "./debian/chroot.ts";
 
-/** Where a program cannot be had, a test that needs it is skipped; but there it fails. */
-const ALL_MUST_BE_HAD = process.env.CI === "true";
+/** If set, tests whose programs are missing fail instead of being skipped. */
+const MISSING_FAILS = process.env.CI === "true";
 
-/** A test with a program of Debian's, or one in its place that says why the program cannot be had. */
+/** A test with a Debian program. If the program is missing, it reports the reason. */
 export async function programTest(
   name: ProgramName,
   what: string,
@@ -16,9 +16,9 @@ export async function programTest(
   else test(what, () => body(program), timeout);
 }
 
-/** A test that is skipped, or fails if everything must be had, for want of something. */
+/** Skips a test, or fails with CI=true, because something is missing. */
 export function absent(why: string): void {
-  test.skipIf(!ALL_MUST_BE_HAD)(why, () => {
+  test.skipIf(!MISSING_FAILS)(why, () => {
     throw new Error(why);
   });
 }

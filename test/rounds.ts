@@ -1,2 +1,2 @@
-/** How many times as much as in `npm test` is drawn at random and repeated. `npm run test:faults` sets 4. */
+/** Factor for the number of random cases and repetitions. `npm run test:faults` sets 4. */
 export const ROUNDS = Number(process.env.ROUNDS ?? 1);

@@ -7,23 +7,22 @@ import { messageOf } from "../../src/system/errors.ts";
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 export interface DownloadOptions {
-  /** As Debian names it; that of this machine if left out. */
+  /** Debian's name of the architecture; by default this machine's. */
   readonly architecture?: string;
-  /** Packages without what they depend on. */
+  /** Packages to download without their dependencies. */
   readonly alone?: readonly string[];
-  /** Metapackages, of each of which only the package that it stands for is wanted, alone. */
+  /** Metapackages, to download only the package that each depends on first. */
   readonly targetsOf?: readonly string[];
 }
 
 /**
- * Downloads packages of a Debian suite, and all that they depend on, from the mirror that this machine uses.
- * The apt behind it has its state in `directory`: it needs no root, and neither asks what is installed here nor
- * changes it.
+ * Downloads packages of a Debian suite with their dependencies, from this machine's mirror. apt keeps its state in
+ * `directory`: it needs no root, and ignores the packages installed on this machine.
  *
- * @param suite `bookworm`, say, or `bookworm-security`
- * @param directory an empty one, by its absolute path
- * @returns the directory that the .deb files are in
- * @throws Error if this machine knows no mirror, or none that has the suite
+ * @param suite for example `bookworm` or `bookworm-security`
+ * @param directory the absolute path of an empty directory
+ * @returns the directory of the .deb files
+ * @throws Error if this machine has no mirror with the suite
  */
 export async function downloadPackages(
   suite: string,
@@ -55,10 +54,10 @@ export async function downloadPackages(
       failure = messageOf(error);
     }
   }
-  throw new Error(`${suite} cannot be had from where this machine has its packages: ${failure}`);
+  throw new Error(`no package source of this machine has ${suite}: ${failure}`);
 }
 
-/** The first package that a metapackage depends on. */
+/** The first dependency of a metapackage. */
 async function targetOf(metapackage: string, cache: readonly string[]): Promise<string> {
   const depends = await output([...cache, "depends", "--important", metapackage]);
   const target = /Depends: (\S+)/.exec(depends)?.[1];
@@ -67,8 +66,8 @@ async function targetOf(metapackage: string, cache: readonly string[]): Promise<
 }
 
 /**
- * The archives that this machine's apt knows: of releases, those with a suite that has no dash in its name; of their
- * security updates, those with one that ends so.
+ * The archives of this machine's apt: for releases, those with a suite without a dash; for security updates, those with
+ * a suite that ends in `-security`.
  */
 export async function mirrorsOf(suite: string, emptyLists: string): Promise<string[]> {
   const options = [`Dir::State::lists=${emptyLists}`, "Debug::NoLocking=true"].flatMap(set => ["-o", set]);
@@ -78,7 +77,7 @@ export async function mirrorsOf(suite: string, emptyLists: string): Promise<stri
   return [...new Set(Array.from(releases, match => match[1] ?? ""))];
 }
 
-/** Read after the machine's own, which may name a proxy, a default release, and programs to run afterwards. */
+/** Overrides parts of the machine's settings, which can contain a default release and hooks. Its proxy stays. */
 function configuration(directory: string, architecture?: string): string {
   const foreign =
     architecture && `APT::Architecture "${architecture}"; APT::Architectures { "${architecture}"; };`;

@@ -3,22 +3,22 @@ import { mkdir, mkdtemp, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { isIsolated } from "../../lab/namespace.ts";
 
-/** What is downloaded and built once. */
+/** The directory for downloads and builds. */
 export const CACHE = join(import.meta.dirname, "../../.cache");
 
 /**
- * Makes a directory in `.cache` of this repository, once: an attempt that fails leaves nothing there, and of several
- * at the same time one counts.
+ * Creates a directory in this repository's `.cache`, once. A failed attempt leaves nothing; if several run at the same
+ * time, one wins.
  *
- * @param name its path in there
- * @param make fills an empty directory, which gets that name when it is full
+ * @param name its path in `.cache`
+ * @param make fills an empty directory, which gets its name when it is complete
  * @returns its absolute path
- * @throws what `make` throws, and Error where there is no network to make it by
+ * @throws what `make` throws, and Error in lab/isolate, which has no network
  */
 export async function cached(name: string, make: (directory: string) => Promise<void>): Promise<string> {
   const path = join(CACHE, name);
   if (existsSync(path)) return path;
-  if (isIsolated()) throw new Error("not here yet, and lab/isolate has no network");
+  if (isIsolated()) throw new Error("not downloaded yet, and lab/isolate has no network");
   await mkdir(dirname(path), { recursive: true });
   const scratch = await mkdtemp(`${dirname(path)}/.${name.replaceAll("/", "-")}-`);
   try {
@@ -26,7 +26,7 @@ export async function cached(name: string, make: (directory: string) => Promise<
     await mkdir(directory);
     await make(directory);
     await rename(directory, path).catch(error => {
-      if (!existsSync(path)) throw error; // else somebody else was faster
+      if (!existsSync(path)) throw error; // otherwise another process was faster
     });
   } finally {
     await rm(scratch, { recursive: true, force: true });

@@ -5,10 +5,10 @@ import { messageOf } from "../../src/system/errors.ts";
 import { unpackPackages } from "./packages.ts";
 import type { Missing } from "./tools.ts";
 
-/** Debian 12, without what is installed on this machine: its programs see no other files. */
+/** Suite of the roots; their programs see no files of this machine. */
 const SUITE = "bookworm";
 
-/** What programs of others the tests use, and the packages that bring them. */
+/** Programs that tests use, with their Debian packages. */
 const PROGRAMS = {
   "cni-plugins": ["containernetworking-plugins", "iptables"],
   chromium: ["chromium", "fonts-dejavu-core"],
@@ -23,28 +23,28 @@ export type ProgramName = keyof typeof PROGRAMS;
 
 export const PROGRAM_NAMES = Object.keys(PROGRAMS) as readonly ProgramName[];
 
-/** The root of a file system in which a program of Debian's runs. */
+/** A root file system in which a Debian program runs. */
 export interface Chroot {
   readonly root: string;
   /**
-   * The command line that runs `argv` in there: with the /proc, /dev and /sys of this machine, an empty /run and /tmp,
-   * and what it writes elsewhere is gone when it ends. Needs `lab/isolate` around it.
+   * The command that runs `argv` in this root, with the machine's /proc, /dev and /sys and an empty /run and /tmp. Files
+   * that it writes elsewhere are lost when it ends. Must run inside `lab/isolate`.
    *
-   * @param visible a directory of this machine that is in there too, by its absolute path
+   * @param visible the absolute path of a directory of this machine to make visible
    */
   command(argv: readonly string[], visible?: string): string[];
 }
 
-/** Returns the root of a program; it is downloaded once (40 to 215 MB, 3 s). */
+/** Returns the root of a program, which is downloaded once (40 to 215 MB, 3 s). */
 export function debianChroot(name: ProgramName): Promise<Chroot | Missing> {
   return suiteChroot(name, SUITE, PROGRAMS[name]);
 }
 
 /**
- * Returns a root with packages of a suite of Debian's; they are downloaded once.
+ * Returns a root with packages of a Debian suite, which are downloaded once.
  *
- * @param name of the root, among all
- * @param finish adds to the root what else it needs
+ * @param name a unique name
+ * @param finish completes the root
  */
 export async function suiteChroot(
   name: string,
@@ -69,8 +69,8 @@ export async function suiteChroot(
 }
 
 /**
- * What base packages and the packages' scripts would have done, as far as it is missed: the links of a merged /usr,
- * users and groups, and names for iptables.
+ * Does the part of base packages and package scripts that programs need: the links of a merged /usr, users and groups,
+ * and names for iptables.
  */
 async function configure(top: string): Promise<void> {
   const root = join(top, "root");
@@ -96,7 +96,7 @@ async function configure(top: string): Promise<void> {
   }
 }
 
-/** Each is a group too. */
+/** Users, each with a group of the same name. */
 const USERS = [
   ["root", 0],
   ["dip", 30],

@@ -1,6 +1,6 @@
 /**
- * Fetches the programs of Debian's that the tests use and that are not here yet: `bun test/debian/fetch.ts`, outside of
- * `lab/isolate`, where there is a network.
+ * `bun test/debian/fetch.ts`: downloads the Debian programs that tests use, unless they exist. Needs network access, so it
+ * must run outside `lab/isolate`.
  */
 
 import { KUBERNETES_SUITES, kubernetesRelease } from "../deploy/kubernetes.ts";

@@ -2,7 +2,7 @@ import { Lines } from "../../lab/lines.ts";
 import type { Namespace } from "../../lab/namespace.ts";
 import type { Chroot } from "./chroot.ts";
 
-/** firewalld at work, with a message bus of its own. */
+/** A running firewalld with its own message bus. */
 export class Firewalld {
   readonly #lines: Lines;
 
@@ -10,7 +10,7 @@ export class Firewalld {
     this.#lines = new Lines(shell.stdout);
   }
 
-  /** Returns when its rules are there. */
+  /** Starts it and waits for its rules. */
   static async start(node: Namespace, chroot: Chroot, backend: "nftables" | "iptables"): Promise<Firewalld> {
     const shell = node.spawn(chroot.command(["/bin/sh", "-c", SERVE, backend]), { stdin: "pipe" });
     const firewalld = new Firewalld(shell);
@@ -27,7 +27,7 @@ export class Firewalld {
       throw new Error(`firewall-cmd ${words.join(" ")}: ${said.join("\n")}`);
   }
 
-  /** Its rules go with it. */
+  /** Stops it, which deletes its rules. */
   async stop(): Promise<void> {
     this.shell.stdin.end();
     await this.shell.exited;

@@ -5,14 +5,13 @@ import { type DownloadOptions, downloadPackages } from "./apt.ts";
 import { cached } from "./cache.ts";
 
 /**
- * Unpacks packages of a Debian suite, and all that they depend on, into `root` of a directory of their own in
- * `.cache/debian` of this repository; no script of theirs is run. That is done once: an attempt that fails leaves
- * nothing there.
+ * Unpacks packages of a Debian suite with their dependencies into `root` of a directory in this repository's
+ * `.cache/debian`, once, without running their scripts. A failed attempt leaves nothing.
  *
- * @param name of that directory
- * @param finish adds to it what else it needs
+ * @param name the name of the directory
+ * @param finish completes the directory
  * @returns the directory
- * @throws Error if they are not here yet and cannot be had
+ * @throws Error if the packages cannot be downloaded
  */
 export function unpackPackages(
   name: string,

@@ -5,35 +5,34 @@ import { output } from "../../lab/output.ts";
 import { messageOf } from "../../src/system/errors.ts";
 import { unpackPackages } from "./packages.ts";
 
-/** nft and iptables as another Debian suite has them. They run beside those of this machine, with libraries of their own. */
+/** nft and iptables of another Debian suite, with their own libraries. */
 export interface DebianTools {
   readonly suite: string;
-  /** Of nft, as in `1.1.3`. */
+  /** The version of nft, for example `1.1.3`. */
   readonly version: string;
-  /** The command line that nft's arguments follow. */
+  /** The command of nft, without arguments. */
   readonly nft: readonly string[];
   /**
-   * A directory to put in front of PATH: nft, and each of iptables, ip6tables, iptables-save and so on in both
-   * variants (iptables-nft-save, iptables-legacy-save) and, being the nft one, under its plain name.
+   * A directory to prepend to PATH. It contains nft and the iptables programs of both variants, such as
+   * iptables-nft-save and iptables-legacy-save; the plain names are the nft variant.
    */
   readonly wrapper: string;
-  /** Where the packages are unpacked. */
+  /** The root of the unpacked packages. */
   readonly root: string;
 }
 
-/** Why there are no tools, for a person. */
+/** The reason why tools are missing, for people. */
 export interface Missing {
   readonly missing: string;
 }
 
-/** The suites whose nft and iptables the tests use. */
+/** The suites whose nft and iptables tests use. */
 export const SUITES = ["bullseye", "trixie", "forky"];
 
 const PACKAGES = ["nftables", "iptables"];
 
 /**
- * Returns the tools of a suite, by its name or `sid`. They are downloaded once (15 MB, 5 s) and take 20 to
- * 32 MB.
+ * Returns the tools of a suite, which are downloaded once (15 MB, 5 s; 20 to 32 MB on disk).
  */
 export async function debianTools(suite: string): Promise<DebianTools | Missing> {
   try {
@@ -47,7 +46,7 @@ export async function debianTools(suite: string): Promise<DebianTools | Missing>
   }
 }
 
-/** The dynamic loader of the suite's libc, and where it is to look for libraries. */
+/** The dynamic loader of a root, and the path of its libraries. */
 export async function loaderOf(root: string): Promise<{ loader: string; libraries: string }> {
   const loaders = ["lib", "usr/lib"].map(async directory => {
     const cwd = join(root, directory);
@@ -61,7 +60,7 @@ export async function loaderOf(root: string): Promise<{ loader: string; librarie
   return { loader, libraries: ["lib", "usr/lib"].map(lib => join(root, lib, platform)).join(":") };
 }
 
-/** Scripts that find what they run from where they are, so that the repository can be moved. */
+/** Writes wrapper scripts with relative paths, so that the repository can be moved. */
 async function writeWrappers(top: string): Promise<void> {
   const { loader, libraries } = await loaderOf(join(top, "root"));
   const extensions = join(top, "root/usr/lib", basename(dirname(loader)), "xtables");
@@ -76,7 +75,7 @@ async function writeWrappers(top: string): Promise<void> {
   }
 }
 
-/** A command's name, then what it runs: a program, and the first argument that tells it what to be. */
+/** Names of commands, each with its program and a first argument that selects the applet. */
 type Command = [name: string, program: string, ...argument: string[]];
 
 function commands(): Command[] {
