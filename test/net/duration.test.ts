@@ -39,7 +39,7 @@ test.each([
   ["--1s", '"--1s" is not a duration', WRITE],
   ["1e3s", '"1e3s" is not a duration', WRITE],
   ["2562048h", '"2562048h" is longer than 292 years', "write a shorter one"],
-])("%p is none", (text, what, remedy) => {
+])("%p is not a duration", (text, what, remedy) => {
   expect(parseDuration(text)).toEqual({ what, remedy });
 });
 

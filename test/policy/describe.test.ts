@@ -23,7 +23,7 @@ test("every restriction is described", () => {
   ]);
 });
 
-test("sources of another family are none", () => {
+test("sources of only the other family are shown as none", () => {
   expect(words({ sources: ["fd00::/8"] })).toContain("sources: none");
 });
 

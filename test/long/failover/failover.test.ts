@@ -8,31 +8,31 @@ import { save } from "../../../lab/save.ts";
 import { keepResults } from "../compatibility.ts";
 import { besideNewer, type Failure, NEWER, wrapped } from "./failures.ts";
 
-/** How often nft begins to crash in the moment of a flush. Results are kept of whole runs only. */
+/** How often nft starts to crash at the moment of a flush. Only results of full runs are stored. */
 const WHOLE_ROUNDS = 3;
 const ROUNDS = Number(process.env.FAILOVER_ROUNDS ?? WHOLE_ROUNDS);
 const CHANGES = 6;
 const REPAIRS = 4;
-/** New connections a second. */
+/** New connections per second. */
 const RATE = 2000;
-/** Milliseconds in which the rules have to be right. Without nft monitor they are looked at each second. */
+/** Time limit for correct rules, in milliseconds. Without nft monitor, the agent polls every second. */
 const LIMIT_MS = 4000;
-/** After so long what was written is not looked at once more; flushes come at ever another time between two looks. */
+/** Milliseconds after which the agent no longer verifies its own write. The flushes vary in time between two polls. */
 const REST_MS = 1500;
 
-/** In the empty /run of lab/isolate. */
+/** lab/isolate mounts an empty /run. */
 const FOLDER = "/run/failover";
 const CONFIG = `${FOLDER}/ip-masq-agent`;
-/** Kept by every config here, and by none. */
+/** Addresses that every config keeps, and that none keeps. */
 const KEPT = "192.0.2.1";
 const OUTBOUND = "198.51.100.7";
-/** Kept by one config each. */
+/** Addresses that one config each keeps. */
 const PLACES = ["10.1.2.3", "203.0.113.7"] as const;
 const CIDRS = ["10.0.0.0/8", "203.0.113.0/24"] as const;
 const ALWAYS = { [KEPT]: "pod", [OUTBOUND]: "node" };
 
 interface Found {
-  /** Milliseconds, each measured until verdicts are right. */
+  /** Milliseconds until verdicts are correct. */
   readonly changed: number;
   readonly changes: readonly number[];
   readonly repairs: readonly number[];
@@ -41,7 +41,7 @@ interface Found {
   readonly missed: readonly number[];
   /** Milliseconds until nft writes again. */
   readonly back: readonly number[];
-  /** Connections with the wrong address: at the move to the other backend, and at those back. */
+  /** Connections with the wrong address: at the move to the fallback, and at the moves back. */
   readonly wrong: readonly [away: number, back: number];
   readonly sent: number;
 }
@@ -89,7 +89,7 @@ test.each(CASES)(
   "case %#: an nft that begins to crash $order is replaced, and takes over again when it works",
   async ({ order, failure: make }) => {
     const failure = await make();
-    // As kubelet does.
+    // As kubelet creates it.
     if (failure.fallback === "iptables-legacy") await run("iptables-legacy -t mangle -N KUBE-IPTABLES-HINT");
     const it = await tried(failure, order === "before it starts");
     found.push({ name: `${failure.name}, ${order}`, fallback: failure.fallback, ...it });
@@ -97,13 +97,13 @@ test.each(CASES)(
     expect(it.wrong).toEqual([0, 0]);
     for (const ms of [it.changed, ...it.changes, ...it.repairs, ...it.flushes])
       expect(ms).toBeLessThan(LIMIT_MS);
-    // The count would have seen a wrong address.
+    // Control: the count detects a wrong address.
     for (const count of it.missed) expect(count).toBeGreaterThan(0);
   },
   240_000,
 );
 
-/** One agent through all that is measured. */
+/** Measures one agent in all situations. */
 async function tried(failure: Failure, atStart: boolean): Promise<Found> {
   await keep(0);
   let { log } = start(failure);
@@ -133,7 +133,7 @@ async function tried(failure: Failure, atStart: boolean): Promise<Found> {
     await keep(i % 2);
     return await seen;
   });
-  // The table that nft cannot remove holds the first config, so only what tells the second from it needs the repair.
+  // nft cannot remove the table with the first config, so only verdicts that differ from it need the repair.
   const repairs = await each(REPAIRS, async i => {
     await Bun.sleep(REST_MS + (1000 * i) / REPAIRS);
     await run(`${failure.fallback} -t nat -F`);
@@ -169,10 +169,10 @@ async function tried(failure: Failure, atStart: boolean): Promise<Found> {
 
 const run = (line: string) => lab.node.output(["sh", "-c", line]);
 
-/** Saves the config that keeps this one of {@link PLACES}. */
+/** Saves the config that keeps one of {@link PLACES}. */
 const keep = (place: number) => save(CONFIG, `nonMasqueradeCIDRs: [192.0.2.0/24, ${CIDRS[place]}]\n`);
 
-/** The verdicts that tell this config from the other one. */
+/** The verdicts that distinguish this config from the other one. */
 function kept(place: number): Record<string, string> {
   return Object.fromEntries(PLACES.map((to, i) => [to, i === place ? "pod" : "node"]));
 }
@@ -189,17 +189,17 @@ async function right(expected: Readonly<Record<string, string>>): Promise<boolea
   return (await Promise.all(Object.entries(expected).map(seen))).every(Boolean);
 }
 
-/** Milliseconds from now until all verdicts are those. */
+/** Milliseconds until all verdicts have the given values. */
 async function until(expected: Readonly<Record<string, string>>): Promise<number> {
   const began = performance.now();
   while (!(await right(expected))) {
     if (performance.now() - began > 30_000) throw new Error("the verdicts are not right after 30 s");
-    await Bun.sleep(1); // new connections all the time would be a load of their own
+    await Bun.sleep(1); // without a pause, these connections would be a load of their own
   }
   return performance.now() - began;
 }
 
-/** How many connections of the load had the wrong address up to now. */
+/** The number of connections with a wrong address so far. */
 async function wrong(): Promise<number> {
   const [kept, outbound] = (await load?.tally()) ?? [];
   if (!kept || !outbound) throw new Error("there is no load");

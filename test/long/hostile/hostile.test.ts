@@ -18,18 +18,18 @@ import { ATTACKS, type Attack } from "./requests.ts";
 
 const WHOLE = 1000;
 const COUNT = Number(process.env.HOSTILE_CONFIGS ?? WHOLE);
-/** The same seed draws the same configs. */
+/** The same seed generates the same configs. */
 const SEED = Number(process.env.HOSTILE_SEED ?? Math.floor(Math.random() * 2 ** 31));
 const all = configs(COUNT, SEED);
 
-/** In the empty /run of lab/isolate, in whose own network namespace the agent is at work here. */
+/** lab/isolate mounts an empty /run. The agent runs in the network namespace of lab/isolate itself. */
 const FOLDER = "/run/hostile";
 const CONFIG = `${FOLDER}/ip-masq-agent`;
 const FLAGS = { ...DEFAULT_FLAGS, enableIPv6: true };
 const MIB = 1024 * 1024;
-/** Seconds of processor time that a config may take. */
+/** The maximum CPU time per config, in seconds. */
 const MOST_CPU = 1;
-/** What the agent may have resident at most. */
+/** The maximum resident memory of the agent. */
 const MOST_BYTES = 200 * MIB;
 
 const measured: Measured[] = [];
@@ -49,7 +49,7 @@ afterAll(async () => {
   if (measured.length === 6 && COUNT === WHOLE) await keepResults("hostile", measured);
 });
 
-test(`check of ${COUNT} configs (seed ${SEED}) crashes nowhere, and costs little`, async () => {
+test(`check of ${COUNT} configs (seed ${SEED}) never crashes, and costs little`, async () => {
   const places = new Places(2);
   const costs = await Promise.all(
     all.map(async (config, i) => {
@@ -82,7 +82,7 @@ test(`check of ${COUNT} configs (seed ${SEED}) crashes nowhere, and costs little
   });
 }, 600_000);
 
-test(`${COUNT} configs (seed ${SEED}) under a live agent: wrong ones change nothing, right ones are in force`, async () => {
+test(`${COUNT} configs (seed ${SEED}) in a running agent: invalid ones change nothing, valid ones are applied`, async () => {
   await writeFile(CONFIG, "");
   const { pid, log } = await start();
   const backend = new NftablesBackend();
@@ -124,7 +124,7 @@ test(`${COUNT} configs (seed ${SEED}) under a live agent: wrong ones change noth
   expect(await agent?.exited).toBe(0);
 }, 600_000);
 
-test("whatever comes in over HTTP, the agent repairs its rules meanwhile, and answers afterwards", async () => {
+test("malicious HTTP clients stop neither repairs nor later answers", async () => {
   const { pid, url, log } = await start();
   const rows: string[][] = [];
   for (const attack of ATTACKS) {
@@ -151,7 +151,7 @@ test("whatever comes in over HTTP, the agent repairs its rules meanwhile, and an
   expect(peak).toBeLessThan(MOST_BYTES);
 }, 600_000);
 
-/** Takes the abstract name of 0.1.0 and the HTTP port whenever they are free, and answers that all is well. */
+/** Takes the abstract socket name of 0.1.0 and the HTTP port whenever they are free, and answers `ok`. */
 const THIEF = `
   const taken = { name: 0, port: 0 };
   const take = (what, listen) => { try { const it = listen(); taken[what]++; setTimeout(() => it.stop(true), 300); } catch {} };
@@ -161,8 +161,8 @@ const THIEF = `
 `;
 const RESTARTS = 20;
 
-test("an unprivileged process that takes name and port at each restart keeps no policy from being in force", async () => {
-  if (process.env.LAB_USER) return; // there is no other user in a namespace of one
+test("an unprivileged process that takes name and port at each restart stops no policy from being applied", async () => {
+  if (process.env.LAB_USER) return; // this user namespace has only one user
   const unprivileged = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
   const thief = Bun.spawn([...unprivileged, process.execPath, "-e", THIEF], { stdout: "pipe" });
   const takings = new Lines(thief.stdout);
@@ -175,7 +175,7 @@ test("an unprivileged process that takes name and port at each restart keeps no 
     agent = Bun.spawn([BINARY, `--config=${CONFIG}`], { stdio: ["ignore", "ignore", "pipe"] });
     await new Lines(agent.stderr).until("policy in force");
     waits.push(performance.now() - began);
-    // Asks until the sync that wrote the rules has ended.
+    // Repeats until the sync that wrote the rules has ended.
     let status = await run([BINARY, "status", "--output=json"]);
     while (status.exitCode !== 0) status = await run([BINARY, "status", "--output=json"]);
     expect(JSON.parse(status.stdout), `restart ${i}`).toMatchObject({ from: "agent", config: CONFIG });
@@ -195,7 +195,7 @@ test("an unprivileged process that takes name and port at each restart keeps no 
   });
   expect(taken.port).toBeGreaterThan(0);
 }, 120_000);
-/** How many, and how they behave. */
+/** Numbers of clients, and their behaviour. */
 const CLIENTS: readonly (readonly [number, Kind])[] = [
   [1000, "send nothing"],
   [3000, "send nothing"],
@@ -207,18 +207,18 @@ const CLIENTS: readonly (readonly [number, Kind])[] = [
   [1000, "send 1000 requests at once"],
   [1000, "send headers of 1 MB"],
 ];
-/** How long clients go on before memory is read and rules are flushed. */
+/** How long clients run before memory is read and rules are flushed, in milliseconds. */
 const CLIENTS_MS = 5000;
 /**
- * What clients may cost the agent beyond the answer that they share, which reads all counters and takes as much for one
- * client. A resync costs more with long lists, so there is none meanwhile.
+ * The maximum memory increase by clients, without the response that they share, which costs as much for one client. With
+ * long lists a resync costs more, so the test avoids resyncs.
  */
 const MOST_GROWTH = 32 * MIB;
 
 test.each([1000, 100_000])(
   "clients that read nothing keep an agent with %d CIDRs neither from repairs nor from probes",
   async cidrs => {
-    // With link-local there is one more, and the cap is 100,000.
+    // Link-local adds one CIDR, and the limit is 100,000.
     const list = Array.from(
       { length: cidrs - 1 },
       (_, i) => `10.${i >> 15}.${(i >> 7) & 255}.${(2 * i) & 255}/32`,
@@ -236,12 +236,12 @@ test.each([1000, 100_000])(
       return performance.now() - flushed;
     };
     const alone = await repair();
-    await Bun.sleep(1500); // it looks again at what it wrote itself
+    await Bun.sleep(1500); // the agent verifies its own write once more
     const one = await growthOf(pid, async () => void (await (await fetch(`${url}/status`)).text()));
     const rows: string[][] = [];
     const raw: unknown[] = [];
     for (const [count, kind] of CLIENTS) {
-      // Repairs that come soon after one another are put off, and a long list is looked at once more after each.
+      // The agent delays repairs in quick succession, and verifies a long list once more after each.
       await Promise.all([Bun.sleep(10_500), idle(pid)]);
       let clients: HttpClients | undefined;
       let probes: number[] = [];
@@ -261,7 +261,7 @@ test.each([1000, 100_000])(
         ...[repaired, slowest].map(it => `${Math.round(it)} ms`),
         `${Math.round(growth / MIB)} MiB`,
       ]);
-      // Bun lets 512 connections wait to be accepted; when they are too many the kernel tries again after a second.
+      // Bun's backlog is 512 connections; for more, the kernel retries after a second.
       const most = count > 1000 ? 3000 : 1000;
       expect(slowest, `ms for /healthz while ${count} ${kind}`).toBeLessThan(most);
       const asks = kind.includes("request");
@@ -281,15 +281,15 @@ test.each([1000, 100_000])(
   600_000,
 );
 
-/** By how many bytes the memory of a process grows at most while something is done. */
+/** The peak memory increase of a process during some work, in bytes. */
 async function growthOf(pid: number, work: () => Promise<void>): Promise<number> {
-  await writeFile(`/proc/${pid}/clear_refs`, "5"); // VmHWM begins anew
+  await writeFile(`/proc/${pid}/clear_refs`, "5"); // resets VmHWM
   const before = (await memoryOf(pid)).now;
   await work();
   return (await memoryOf(pid)).peak - before;
 }
 
-/** Resolves when an agent has done nothing for two seconds, and runs nothing but its monitor. */
+/** Waits until an agent has been idle for two seconds, with its monitor as the only child process. */
 async function idle(pid: number): Promise<void> {
   for (let quiet = 0; quiet < 4; ) {
     const before = await cpuOf(pid);
@@ -300,7 +300,7 @@ async function idle(pid: number): Promise<void> {
   }
 }
 
-/** How many milliseconds each of many probes took. Throws if one is not answered with 200, be it at the second try. */
+/** The durations of probes, in milliseconds. Throws if one fails, also at its second try. */
 async function probesFor(url: string, duration: number, tries: number): Promise<number[]> {
   const took: number[] = [];
   for (const began = performance.now(); performance.now() - began < duration; await Bun.sleep(50)) {
@@ -318,26 +318,26 @@ async function start(): Promise<{ pid: number; url: string; log: Lines }> {
   agent = Bun.spawn(command, { stdin: "ignore", stdout: "ignore", stderr: "pipe" });
   const log = new Lines(agent.stderr);
   const [serving = ""] = (await log.until("serving metrics and health")).slice(-1);
-  await Bun.sleep(1500); // it looks again at what it wrote itself
+  await Bun.sleep(1500); // the agent verifies its own write once more
   return { pid: agent.pid, url: `http://${/listen=(\S+)/.exec(serving)?.[1]}`, log };
 }
 
-/** Repairs that come more often than five in a row within ten seconds are put off. */
+/** Waits between repairs, because the agent delays them after five within ten seconds. */
 async function calm({ name }: Attack): Promise<void> {
   if (ATTACKS.findIndex(it => it.name === name) % 4 === 3) await Bun.sleep(10_500);
 }
 
-/** Seconds of processor time that a process took. */
+/** The CPU time of a process, in seconds. */
 async function cpuOf(pid: number): Promise<number> {
   const [, after = ""] = (await readFile(`/proc/${pid}/stat`, "utf8")).split(") ");
   const [user = 0, system = 0] = after.split(" ").slice(11, 13).map(Number);
   return (user + system) / TICKS;
 }
 
-/** A second, as /proc counts. */
+/** Clock ticks per second in /proc. */
 const TICKS = 100;
 
-/** Bytes that are resident, and that were at most. */
+/** Resident memory, now and at its peak, in bytes. */
 async function memoryOf(pid: number): Promise<{ now: number; peak: number }> {
   const status = await readFile(`/proc/${pid}/status`, "utf8");
   const value = (name: string) => 1024 * Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1]);

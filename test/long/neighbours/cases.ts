@@ -29,7 +29,7 @@ export interface Case {
   readonly repairs?: number;
   /** Whether it deletes all programs' rules; until the repair, nothing is masqueraded. */
   readonly flushes?: true;
-  /** What happened to its rules, if it is not supposed to keep them. */
+  /** The expected harm to its rules; by default none. */
   readonly harm?: string;
   /** Whether it is a control, which must cause wrong verdicts. */
   readonly control?: true;

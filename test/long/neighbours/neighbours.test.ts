@@ -10,15 +10,15 @@ import { keepResults, keptResults } from "../compatibility.ts";
 import { CASES, CONFIG, FLAGS, FOLDER, OTHER_CONFIG } from "./cases.ts";
 import type { Neighbour } from "./neighbour.ts";
 
-/** How long each neighbour is at work. Results are kept of whole runs only. */
+/** How long each neighbour works, in seconds. Only results of full runs are stored. */
 const WHOLE_SECONDS = 120;
 const SECONDS = Number(process.env.NEIGHBOUR_SECONDS ?? WHOLE_SECONDS);
-/** The agent looks for rules of others once a minute. */
+/** The agent's interval between searches for conflicts, in seconds. */
 const LOOK_SECONDS = 65;
-/** New connections a second. */
+/** New connections per second. */
 const RATE = 2000;
 
-/** Each keeps the first of DESTINATIONS and the third, and no other one. */
+/** Configs. Each keeps the first and the third of DESTINATIONS and masquerades the others. */
 const CONFIGS = [
   "nonMasqueradeCIDRs: [10.0.0.0/8, 192.168.0.0/16, fd00::/8]\n",
   "nonMasqueradeCIDRs: [10.0.0.0/12, 10.96.0.0/12, 192.168.0.0/16, 198.18.0.0/15, fd00:1::/32]\n",
@@ -87,7 +87,7 @@ test.each(cells)(
   1000 * SECONDS + 60_000,
 );
 
-/** Rows of cases that were not run this time are those that were kept before. */
+/** Stores the results. Cases that did not run keep their previous row. */
 afterAll(async () => {
   if (SECONDS !== WHOLE_SECONDS) return;
   const known = [...rows, ...((await keptResults("neighbours"))[0]?.rows ?? [])];
@@ -104,7 +104,7 @@ afterAll(async () => {
   ]);
 });
 
-/** Has the neighbour work until the time is up, and returns how often it did. */
+/** Runs the neighbour until the time is up, and returns the number of its rounds. */
 async function theirWork({ work, every }: Neighbour): Promise<number> {
   const end = performance.now() + 1000 * SECONDS;
   for (let n = 0; ; n++) {
@@ -115,17 +115,17 @@ async function theirWork({ work, every }: Neighbour): Promise<number> {
   }
 }
 
-/** Saves configs until the time is up, and returns how many. */
+/** Saves configs until the time is up, and returns their number. */
 async function ourChanges(): Promise<number> {
   const end = performance.now() + 1000 * SECONDS;
   for (let n = 1; ; n++) {
     if (performance.now() > end) return n - 1;
     await save(CONFIG, CONFIGS[n % 2 === 0 ? 0 : 1]);
-    await Bun.sleep(700); // beside a neighbour that works once a second, at ever another time
+    await Bun.sleep(700); // varies in time against neighbours that work once a second
   }
 }
 
-/** Whether the destination of that place keeps the Pod's address. */
+/** Whether connections to the i-th destination keep the Pod's address. */
 function isKept(place: number): boolean {
   return place % 2 === 0;
 }

@@ -16,12 +16,12 @@ const EMULATORS = await Promise.all(
   PROCESSORS.map(async it => ({ processor: it, qemu: await emulator(it) })),
 );
 
-test("SHA256SUMS has all of them", async () => {
+test("SHA256SUMS lists all binaries", async () => {
   const checked = await output(["sh", "-c", 'cd "$0" && sha256sum --check --strict SHA256SUMS', DIST]);
   expect(checked.trim().split("\n").sort()).toEqual(NAMES.map(it => `${it}: OK`).sort());
 });
 
-test("built again, elsewhere and without a network, they are the same", async () => {
+test("a second build in another directory and without network produces the same bytes", async () => {
   const folder = await mkdtemp(join(tmpdir(), "ipmasq-build-"));
   try {
     const here = join(DIST, "..");
@@ -50,7 +50,7 @@ test.each(["ipmasq-linux-x64", "ipmasq-linux-arm64"])(
 describe("in the root of Debian's", () => {
   const binary = join(DIST, `ipmasq-linux-${process.arch}`);
   for (const { suite, root } of ROOTS) {
-    // nft of bullseye is too old.
+    // bullseye's nft is too old.
     const backend = suite === "bullseye" ? "iptables" : "nftables";
     if ("missing" in root) absent(root.missing);
     else works(suite, root.command([binary], DIST), backend);
@@ -77,7 +77,7 @@ beforeAll(async () => {
 afterAll(() => lab.close());
 afterEach(() => lab.node.output(["nft", "flush", "ruleset"]));
 
-/** The agent starts, syncs, repairs, and ends, and connections have the address that it says. */
+/** Tests that the agent starts, syncs, repairs and stops, and that connections get the right address. */
 function works(where: string, binary: readonly string[], backend: string): void {
   const owner = (to: string) => lab.ownerSeen({ protocol: "tcp", to });
 
@@ -90,7 +90,7 @@ function works(where: string, binary: readonly string[], backend: string): void 
     await agent.log.until("repaired");
     expect(await owner("203.0.113.7")).toBe("node");
     const status = await lab.node.output([...binary, "status"]);
-    expect(status).toMatch(/^in sync( since .*)?\n/); // a root has a /run of its own, without the agent's socket
+    expect(status).toMatch(/^in sync( since .*)?\n/); // the root has its own /run, without the agent's socket
     expect(await agent.end()).toBe(0);
   }, 60_000);
 }

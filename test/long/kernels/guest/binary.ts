@@ -20,7 +20,7 @@ const CONFIG = "/run/guest/ip-masq-agent";
 const KEPT = "10.1.2.3";
 const OUTBOUND = "203.0.113.7";
 
-/** Configs. All keep KEPT, and OUTBOUND is masqueraded; the first two have almost nothing else in common. */
+/** Configs. All keep KEPT and masquerade OUTBOUND; the first two differ in almost all other CIDRs. */
 const ONE = "nonMasqueradeCIDRs: [10.0.0.0/8, 192.0.2.0/24, 100.64.0.0/10]\n";
 const OTHER = "nonMasqueradeCIDRs: [198.18.0.0/15, 10.1.0.0/16, 172.16.0.0/12, 10.128.0.0/9]\n";
 
