@@ -22,6 +22,8 @@ export interface ConfigEvents {
   changed(): void;
   /** Changes may be noticed late from now on. */
   lost(reason: string): void;
+  /** Files are incomplete now, or complete again. */
+  incomplete(isIncomplete: boolean): void;
   /** A file has been written for a long time. */
   writing(): void;
   /** A file may be incomplete because its file system was full. */
@@ -185,12 +187,14 @@ export class ConfigReader {
 
   #note(pending: Pending | undefined): void {
     if (!pending) {
+      if (this.#pendingSince !== undefined) this.events.incomplete(false);
       this.#pendingSince = undefined;
       this.#truncated = undefined;
       this.#writing.isNews(undefined);
       return;
     }
     this.#answer();
+    if (this.#pendingSince === undefined) this.events.incomplete(true);
     const { truncated } = pending;
     if (truncated !== undefined && truncated !== this.#truncated) this.events.truncated(truncated);
     this.#truncated = truncated;

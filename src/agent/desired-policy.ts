@@ -45,6 +45,7 @@ export class DesiredPolicy {
     this.#source = open({
       changed: () => this.#changed(),
       lost: reason => log.warn("lost the file change events; config changes may apply late", { reason }),
+      incomplete: isIncomplete => this.#incomplete(isIncomplete),
       writing: () => log.warn("config is being written; waiting for it to be complete", { config }),
       truncated: file =>
         log.warn("config may be truncated, its file system is full; last good policy stays active", {
@@ -110,6 +111,15 @@ export class DesiredPolicy {
     this.isNew = true;
     this.interval = this.settings.resyncInterval ?? loaded.config.resyncInterval?.value ?? RESYNC_MS;
     this.state.interval = this.interval;
+  }
+
+  /** Lets `status` show that a newer config is not complete yet. */
+  #incomplete(isIncomplete: boolean): void {
+    const { warnings } = this.state;
+    const { config } = this.settings;
+    if (isIncomplete)
+      warnings.set("config", `${config}: still being written or cut off; ${this.#consequence}`);
+    else warnings.delete("config");
   }
 
   get #consequence(): string {

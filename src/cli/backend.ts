@@ -1,5 +1,14 @@
 import { Backoff } from "../agent/backoff.ts";
-import { type ChooseOptions, type Chosen, chooseBackend } from "../backends/choose.ts";
+import { agentSocketPath } from "../agent/node-lock.ts";
+import {
+  type ChooseOptions,
+  type Chosen,
+  chooseBackend,
+  everyBackend,
+  isOwnTable,
+  mayRemain,
+} from "../backends/choose.ts";
+import { MigratingBackend } from "../backends/migrating-backend.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { AgentState } from "../observe/agent-state.ts";
 import type { Log } from "../observe/log.ts";
@@ -10,10 +19,36 @@ import { ProgramError } from "../system/program.ts";
 import { aborted } from "../system/timing.ts";
 import type { AgentFlags } from "./command.ts";
 
-/** Chooses the backend for a command that runs once. Throws ProgramError if none is available. */
-export function backendFor(flags: AgentFlags, policy: Policy): Promise<Chosen> {
+/**
+ * Chooses the backend for a command that runs once. With `--backend=auto` it is the backend of the active agent, if there
+ * is one. Throws ProgramError if none is available.
+ */
+export async function backendFor(
+  flags: AgentFlags,
+  policy: Policy,
+): Promise<Pick<Chosen, "backend" | "reason">> {
+  const used = flags.backend === "auto" ? await backendOfAgent(flags, policy) : undefined;
+  if (used) return used;
   const exemption = exemptionFinder(policy.chain, async () => policy);
   return chooseBackend({ requested: flags.backend, policy, exemption });
+}
+
+/** The backend that the active agent uses; undefined if no agent answers, or its program is not available here. */
+async function backendOfAgent(
+  flags: AgentFlags,
+  { chain }: Policy,
+): Promise<Pick<Chosen, "backend" | "reason"> | undefined> {
+  const { askIdentity } = await import("../inspect/ask-agent.ts");
+  const agent = await askIdentity(agentSocketPath(flags["runtime-dir"]));
+  if (agent === "unreachable" || agent instanceof Error || !agent.writer) return undefined;
+  const all = await everyBackend(chain);
+  const used = all.find(it => it.name === agent.backend && it.writer === agent.writer);
+  if (!used) return undefined;
+  const backend = new MigratingBackend(used, all);
+  const ownTable = all.find(isOwnTable);
+  if (agent.fallback && ownTable && used !== ownTable && (await mayRemain(ownTable)))
+    backend.enforceKept(true);
+  return { backend, reason: "the active agent uses it" };
 }
 
 /**

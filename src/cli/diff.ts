@@ -47,11 +47,13 @@ async function withKernel(flags: AgentFlags, configmap: string): Promise<Outcome
   const { actual, desired } = plan;
   const { lines, failures: unread } = await backend.leftovers(policy);
   const { unified } = await import("../inspect/unified.ts");
+  const { otherBackendNotes } = await import("../inspect/other-backends.ts");
+  const others = lines.length > 0 ? await otherBackendNotes(backend.backend, policy.chain) : [];
   const diff = shown(unified(["kernel", "config"], [...actual, ...lines], desired));
   return {
     ...diff,
     stderr,
-    notes: [...failures.map(familyText), ...unread],
+    notes: [...failures.map(familyText), ...unread, ...others],
     exitCode: failures.length > 0 ? TROUBLE : diff.exitCode,
   };
 }

@@ -7,6 +7,7 @@ import { feedWatchdog } from "../agent/watchdog.ts";
 import { type ChooseOptions, chooseBackend, everyBackend } from "../backends/choose.ts";
 import { Failover } from "../backends/failover.ts";
 import { ConflictReporter } from "../conflicts/reporter.ts";
+import type { Identity } from "../inspect/ask-agent.ts";
 import type { Listen } from "../net/listen.ts";
 import { AgentState } from "../observe/agent-state.ts";
 import type { EndpointOptions } from "../observe/endpoints.ts";
@@ -45,8 +46,6 @@ interface Setup {
   readonly state: AgentState;
   readonly settings: Settings;
   readonly choice: ChooseOptions;
-  /** The answer to other processes that ask who holds the node lock. */
-  readonly identity: { readonly version: string; readonly since: string };
 }
 
 function setupOf(flags: AgentFlags, once: boolean): Setup {
@@ -67,20 +66,26 @@ function setupOf(flags: AgentFlags, once: boolean): Setup {
     async () => (await readPolicy(flags, "")).policy ?? policy,
     error => log.debug("exemptions not read", { error }),
   );
-  const identity = { version: BUILD.version, since: new Date(at).toISOString() };
   return {
     flags,
     log,
     state,
     settings,
     choice: { requested: flags.backend, policy, exemption },
-    identity,
   };
 }
 
+/** The identity that the agent sends through its socket. */
+function identityOf({ startedAt, backend }: AgentState): Identity {
+  const since = new Date(startedAt).toISOString();
+  if (!backend) return { version: BUILD.version, since };
+  const { backend: name, writer, fallback } = backend;
+  return { version: BUILD.version, since, backend: name, writer, fallback };
+}
+
 /** Runs one sync. Returns the exit code. */
-async function syncOnce({ flags, log, state, settings, choice, identity }: Setup): Promise<number> {
-  const lock = new NodeLock(flags["runtime-dir"], log, { "/agent": () => identity });
+async function syncOnce({ flags, log, state, settings, choice }: Setup): Promise<number> {
+  const lock = new NodeLock(flags["runtime-dir"], log, { "/agent": () => identityOf(state) });
   const backend = new Failover(await chooseBackend(choice), 1);
   const desired = new DesiredPolicy(settings, state, log);
   const agent = new Agent({ desired, backend, state, log, lock });
@@ -93,13 +98,13 @@ async function syncOnce({ flags, log, state, settings, choice, identity }: Setup
 }
 
 /** Runs the agent until SIGTERM or SIGINT. */
-async function runAgent({ flags, log, state, settings, choice, identity }: Setup): Promise<void> {
+async function runAgent({ flags, log, state, settings, choice }: Setup): Promise<void> {
   const { stop, wake } = handleSignals();
   const conflicts = new ConflictReporter(state, log);
   const look = () => conflicts.look();
   let agent: Agent | undefined;
   const lock = new NodeLock(flags["runtime-dir"], log, {
-    "/agent": () => identity,
+    "/agent": () => identityOf(state),
     "/status": async () => {
       const { statusReport } = await import("../observe/status-report.ts");
       const counted = agent

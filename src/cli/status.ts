@@ -116,7 +116,12 @@ async function statusFromKernel(flags: AgentFlags): Promise<Status> {
     const inSync = plan.inSync && failures.length === 0;
     problems.push(...failures.map(familyText), ...(plan.caution ? [plan.caution] : []), ...backend.limits);
     const { ownServicesNote } = await import("../inspect/own-services.ts");
+    const { otherBackendNotes } = await import("../inspect/other-backends.ts");
     const note = await ownServicesNote(policy);
+    const notes = [
+      ...(await otherBackendNotes(backend.backend, policy.chain)),
+      ...(note === undefined ? [] : [note]),
+    ];
     const { conflicts, unread } = await findConflicts(policy, backend.name);
     return {
       ...common,
@@ -127,7 +132,7 @@ async function statusFromKernel(flags: AgentFlags): Promise<Status> {
       ...(inSync ? {} : { why: "the rules in the kernel differ from the config; run ipmasq diff" }),
       ...policyStatus(policy, counters),
       conflicts: [...conflicts],
-      ...(note !== undefined && { notes: [note] }),
+      ...(notes.length > 0 && { notes }),
       problems: [...problems, ...unread.map(it => `foreign rules not read: ${it}`)],
     };
   } catch (error) {

@@ -37,6 +37,12 @@ export const Identity = v.object({
   version: v.string(),
   /** When the agent started, as in ISO 8601. */
   since: v.string(),
+  /** The backend that it uses; undefined until one is chosen. */
+  backend: v.optional(v.string()),
+  /** The program that the backend writes with. */
+  writer: v.optional(v.string()),
+  /** Whether the backend replaces a preferred one that fails. */
+  fallback: v.optional(v.boolean()),
 });
 export type Identity = v.InferOutput<typeof Identity>;
 

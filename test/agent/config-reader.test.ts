@@ -35,6 +35,8 @@ afterEach(async () => {
 class Seen {
   readonly texts: string[] = [];
   readonly reports: string[] = [];
+  /** Whether a newer config is incomplete. */
+  isIncomplete = false;
   readonly reader: ConfigReader;
   #more = Promise.withResolvers<void>();
 
@@ -51,6 +53,9 @@ class Seen {
           this.#next();
         },
         lost: report,
+        incomplete: isIncomplete => {
+          this.isIncomplete = isIncomplete;
+        },
         writing: () => report("writing"),
         truncated: file => report(`truncated: ${file.slice(folder.length + 1)}`),
         hung: deadline => report(deadline === undefined ? "answers" : `hangs for ${deadline} ms`),
@@ -226,10 +231,12 @@ describe("a config written in place", () => {
     await seen.reported("writing");
     await Bun.sleep(200);
     expect(seen.texts).toEqual([]);
+    expect(seen.isIncomplete).toBe(true);
     writing = false;
     await written;
     await seen.until("cidrLimit: 7\n");
     expect(seen.reports).toEqual(["writing"]);
+    expect(seen.isIncomplete).toBe(false);
   }, 15_000);
 
   test("is used on a small disk with free space", async () => {
@@ -267,8 +274,10 @@ describe("a config written in place", () => {
       await unlink(join(disk, "large"));
       await Bun.sleep(1.5 * SHORT_MS);
       expect(seen.texts).toEqual([]);
+      expect(seen.isIncomplete).toBe(true);
       await writeFile(path, text);
       await seen.until(text);
+      expect(seen.isIncomplete).toBe(false);
       expect(seen.reports).toEqual(["truncated: disk/config"]);
     } finally {
       seen.reader.stop();

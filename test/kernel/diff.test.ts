@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { mkdir, rm, writeFile } from "node:fs/promises";
-import { BINARY } from "../../lab/agent.ts";
+import { BINARY, RunningAgent } from "../../lab/agent.ts";
 import { Lab } from "../../lab/lab.ts";
 import { WRITERS } from "../../lab/writers.ts";
 import { SUITES } from "../debian/tools.ts";
@@ -116,6 +116,22 @@ describeTools("tools of other Debian suites", SUITES.slice(1), tools => {
       expect(await ipmasq(["diff", ...flags], wrapper)).toEqual({ exitCode: 0, stdout: "", stderr: "" });
     },
   );
+});
+
+test("with --backend=auto it compares with the backend of the active agent", async () => {
+  await ipmasq(["run", "--once", "--backend=iptables"]);
+  const { exitCode, stderr } = await ipmasq(["diff"]);
+  expect({ exitCode, stderr }).toEqual({
+    exitCode: 1,
+    stderr: expect.stringMatching(
+      /^ipmasq: chain IP-MASQ-AGENT of table nat \(iptables-\w+\) is in force as well/,
+    ),
+  });
+  const agent = RunningAgent.start(lab.node, ["--backend=iptables", `--config=${CONFIG}`]);
+  await agent.log.until("policy in force");
+  expect(await ipmasq(["diff"])).toEqual({ exitCode: 0, stdout: "", stderr: "" });
+  expect((await ipmasq(["diff", "--backend=nftables"])).exitCode).toBe(1);
+  expect(await agent.end()).toBe(0);
 });
 
 test("what cannot be told exits with 2", async () => {

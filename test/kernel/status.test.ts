@@ -179,6 +179,33 @@ test("Pods whose CIDR is not in the list are among the problems", async () => {
   await batch(["link delete cni0"], "-n", "node");
 });
 
+test("a config that is still being written is among the problems of an agent", async () => {
+  const agent = lab.node.spawn([BINARY, `--config=${CONFIG}`], { stderr: "pipe" });
+  await new Lines(agent.stderr).until("serving metrics and health");
+  const writer = lab.node.spawn([
+    "sh",
+    "-c",
+    `exec 3>${CONFIG}; echo nonMasqueradeCIDRs: >&3; exec sleep 60`,
+  ]);
+  const warning = `${CONFIG}: still being written or cut off; last good policy stays active`;
+  const isShown = async () => (await status()).status.problems.includes(warning);
+  while (!(await isShown())) await Bun.sleep(20);
+  writer.kill();
+  await writer.exited;
+  while (await isShown()) await Bun.sleep(20);
+  agent.kill();
+  await agent.exited;
+}, 20_000);
+
+test("the rules of another backend are in a note", async () => {
+  await lab.node.output([BINARY, "run", "--once", "--backend=iptables", `--config=${CONFIG}`]);
+  const { notes = [] } = (await status()).status;
+  expect(notes[0]).toMatch(
+    /^chain IP-MASQ-AGENT of table nat \(iptables-\w+\) is in force as well until an agent removes it; to compare with it, use --backend=iptables$/,
+  );
+  expect((await status("--backend=iptables")).status.notes?.join() ?? "").not.toContain("in force as well");
+});
+
 test("it is printed again and again with --watch, until SIGINT", async () => {
   const watching = lab.node.spawn([BINARY, "status", "--watch", "--output=json"]);
   const lines = new Lines(watching.stdout);
