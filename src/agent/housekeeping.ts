@@ -15,7 +15,7 @@ export class Housekeeping {
   #done: Promise<void> = Promise.resolve();
 
   constructor(
-    readonly backend: Pick<Failover, "tidy">,
+    readonly backend: Pick<Failover, "removeLeftovers">,
     readonly warnings: Warnings,
     readonly log: Log,
   ) {}
@@ -33,7 +33,7 @@ export class Housekeeping {
   }
 
   async #removeLeftovers(policy: Policy): Promise<void> {
-    const { lines, failures } = await this.backend.tidy(policy);
+    const { lines, failures } = await this.backend.removeLeftovers(policy);
     if (lines.length > 0) this.log.info("leftover rules removed", { removed: lines.join(", ") });
     const message = failures.length > 0 ? `leftover rules may remain: ${failures.join("; ")}` : undefined;
     this.warnings.set("leftovers", message);

@@ -17,7 +17,7 @@ export interface Backend {
   /** The program that writes: nft, iptables-nft or iptables-legacy. */
   readonly writer: string;
   readonly place: Place;
-  /** What program or kernel cannot do, with the consequence, one sentence each. Known after the first plan. */
+  /** Missing abilities of program or kernel, with the consequence, one sentence each. Known after the first plan. */
   readonly limits?: readonly string[];
   /** The version of the program, once it is known. */
   readonly version?: string | undefined;
@@ -147,7 +147,7 @@ export interface Watcher {
 export interface Look {
   /** As {@link Backend.glance}. */
   glance(): Promise<string>;
-  /** The same plan with the kernel as it is now; undefined if there was no plan. */
+  /** The same plan, read again; undefined without a plan. */
   plan(): Promise<Pick<Plan, "inSync">> | undefined;
 }
 

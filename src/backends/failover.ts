@@ -71,11 +71,11 @@ export class Failover {
   }
 
   /** As {@link MigratingBackend.sync}, with a backend that works. Throws if none does. */
-  async sync(policy: Policy, tally?: Tally, patience?: number): Promise<Synced & { readonly moved?: Move }> {
+  async sync(policy: Policy, tally?: Tally, retryFor?: number): Promise<Synced & { readonly moved?: Move }> {
     const back = this.retry === 0 ? await this.#moveBack(policy, tally) : undefined;
     if (back) return back;
     try {
-      const synced = await this.#active.sync(policy, tally, patience);
+      const synced = await this.#active.sync(policy, tally, retryFor);
       this.#failures = 0;
       const expected = this.#rewrites;
       this.#rewrites = false;
@@ -93,9 +93,9 @@ export class Failover {
     return this.#active.plan(policy);
   }
 
-  async tidy(policy: Policy): Promise<Leftovers> {
+  async removeLeftovers(policy: Policy): Promise<Leftovers> {
     const active = this.#active;
-    const tidied = await active.tidy(policy, () => this.#owner === active);
+    const removed = await active.removeLeftovers(policy, () => this.#owner === active);
     const { ownTable } = this.chosen;
     if (active.enforcesKept && ownTable && !(await mayRemain(ownTable)) && this.#owner === active) {
       // The table that could decide later about kept connections is gone.
@@ -103,7 +103,7 @@ export class Failover {
       this.#rewrites = true;
       this.#watcher?.changed();
     }
-    return tidied;
+    return removed;
   }
 
   watch(watcher: Watcher): Watch {

@@ -15,7 +15,7 @@ export interface Leftovers {
 }
 
 /**
- * A backend that replaces the others: once its own rules are in force, `tidy` removes theirs. That neither fails nor
+ * A backend that replaces the others: once its own rules are in force, `removeLeftovers` removes theirs. That neither fails nor
  * delays a sync: each place and family is read and cleaned on its own.
  */
 export class MigratingBackend {
@@ -47,15 +47,15 @@ export class MigratingBackend {
   }
 
   /** As {@link sync}. */
-  sync(policy: Policy, tally?: Tally, patience?: number): Promise<Synced> {
-    return sync(this, policy, tally, patience);
+  sync(policy: Policy, tally?: Tally, retryFor?: number): Promise<Synced> {
+    return sync(this, policy, tally, retryFor);
   }
 
   explained(error: unknown): Promise<unknown> {
     return this.backend.explained?.(error) ?? Promise.resolve(error);
   }
 
-  /** The rules that `tidy` would remove. Throws nothing. */
+  /** The rules that `removeLeftovers` would remove. Throws nothing. */
   leftovers(policy: Policy): Promise<Leftovers> {
     return this.#each(policy, (backend, families) => backend.actual(families));
   }
@@ -65,7 +65,7 @@ export class MigratingBackend {
    *
    * @param mayRemove whether this backend still writes the rules: another one may have replaced it meanwhile
    */
-  tidy(policy: Policy, mayRemove: () => boolean = () => true): Promise<Leftovers> {
+  removeLeftovers(policy: Policy, mayRemove: () => boolean = () => true): Promise<Leftovers> {
     return this.#each(policy, async (backend, families) => {
       const found = await backend.actual(families);
       return found.length > 0 && mayRemove() ? backend.remove(families) : [];

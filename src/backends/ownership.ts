@@ -6,7 +6,7 @@ import type { ParseFailure } from "../net/parse-failure.ts";
 /** The name of our nftables table, in each family. */
 export const TABLE = "ip-masq-agent";
 
-/** The default chain of ip-masq-agent and ipmasq. It is ours, whatever rules it has. */
+/** The default chain of ip-masq-agent and ipmasq. It is ours even with other rules in it. */
 export const DEFAULT_CHAIN = "IP-MASQ-AGENT";
 
 /** The start of the comment on every rule of ip-masq-agent and ipmasq. */

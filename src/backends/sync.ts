@@ -31,10 +31,10 @@ export interface FamilyFailure {
  * If every family fails: throws ProgramError, or NotAppliedError if another program undoes each write.
  *
  * @param tally receives all readings and writes, also those of a failed sync
- * @param patience milliseconds during which writes are repeated if another program prevents or undoes them
+ * @param retryFor milliseconds during which writes are repeated if another program prevents or undoes them
  */
-export async function sync(backend: Planner, policy: Policy, tally?: Tally, patience = 0): Promise<Synced> {
-  const { done, failures } = await byFamily(policy, part => syncAll(backend, part, tally, patience));
+export async function sync(backend: Planner, policy: Policy, tally?: Tally, retryFor = 0): Promise<Synced> {
+  const { done, failures } = await byFamily(policy, part => syncAll(backend, part, tally, retryFor));
   const before = joined(done.map(it => it.before));
   const changed = done.some(it => it.before !== it.after);
   return { before, after: changed ? joined(done.map(it => it.after)) : before, failures };
@@ -100,7 +100,7 @@ async function syncAll(
   backend: Planner,
   policy: Policy,
   tally: Tally | undefined,
-  patience: number,
+  retryFor: number,
 ): Promise<{ before: Plan; after: Plan }> {
   const freeMemory = isLong(policy) ? () => Bun.gc(true) : () => {};
   const began = performance.now();
@@ -109,7 +109,7 @@ async function syncAll(
   const before = await backend.plan(policy);
   tally?.read(before);
   let after = before;
-  for (let tries = 1; !after.inSync && (tries <= MOST_TRIES || within(patience)); tries++) {
+  for (let tries = 1; !after.inSync && (tries <= MOST_TRIES || within(retryFor)); tries++) {
     freeMemory();
     const { actual } = after;
     const failure = await failureOf(write(after, tally));
@@ -118,9 +118,9 @@ async function syncAll(
     tally?.read(after);
     if (!failure) continue;
     // Another program may have changed the rules meanwhile. Then the next try may succeed.
-    const again = isRefusal(failure.error) && within(Math.max(QUICK_MS, patience));
+    const again = isRefusal(failure.error) && within(Math.max(QUICK_MS, retryFor));
     const changed = !Bun.deepEquals(actual, after.actual);
-    if ((again || changed) && (tries < MOST_TRIES || within(patience))) continue;
+    if ((again || changed) && (tries < MOST_TRIES || within(retryFor))) continue;
     throw (await backend.explained?.(failure.error)) ?? failure.error;
   }
   if (!after.inSync) throw new NotAppliedError(after);

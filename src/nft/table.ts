@@ -39,7 +39,7 @@ export interface Element {
 
 export interface Chain {
   readonly name: string;
-  /** Of a base chain. */
+  /** For base chains only. */
   readonly hook?: {
     readonly type: string;
     readonly hook: string;

@@ -4,10 +4,10 @@ import { MigratingBackend } from "../../src/backends/migrating-backend.ts";
 import { policy } from "../policies.ts";
 import { FakeBackend, fakes } from "./fake-backend.ts";
 
-/** The preferred backend is tried again at each sync. */
+/** Each sync tries the preferred backend again. */
 const PAUSES = { first: 0, last: 0, probe: 1000 };
 
-test("a backend that fails is replaced by the next one that works, and takes over again", async () => {
+test("the next backend that works replaces one that fails, until that works again", async () => {
   const { nft, iptables, legacy, chosen } = fakes();
   const failover = new Failover(chosen, 3, PAUSES);
   await failover.sync(policy());
@@ -28,11 +28,11 @@ test("a backend that fails is replaced by the next one that works, and takes ove
     fallback: undefined,
   });
   expect(legacy.kernel.size).toBe(1);
-  await failover.tidy(policy());
+  await failover.removeLeftovers(policy());
   expect(legacy.kernel.size).toBe(0);
 });
 
-test("a fallback that fails in turn is no reason to call the preferred backend a fallback", async () => {
+test("the preferred backend is not called a fallback after the fallback fails", async () => {
   const { nft, iptables, legacy, chosen } = fakes();
   const failover = new Failover(chosen, 3, { ...PAUSES, first: 60_000, last: 60_000 });
   await failover.sync(policy());
@@ -47,7 +47,7 @@ test("a fallback that fails in turn is no reason to call the preferred backend a
   expect(failover.retry).toBeUndefined();
 });
 
-test("a backend that failed before is tried after those that did not", async () => {
+test("backends that failed before are tried last", async () => {
   const { nft, iptables, chosen } = fakes();
   const failover = new Failover(chosen, 3, { ...PAUSES, first: 60_000, last: 60_000 });
   await failover.sync(policy());
@@ -63,7 +63,7 @@ test("a backend that failed before is tried after those that did not", async () 
   expect(asked).toBe(0);
 });
 
-test("what a watch was said to have lost is not kept for the next one", async () => {
+test("the next watch does not inherit the report of a lost event stream", async () => {
   const { nft, iptables, chosen } = fakes();
   const failover = new Failover(chosen, 3, PAUSES);
   const lost: (string | undefined)[] = [];
@@ -76,7 +76,7 @@ test("what a watch was said to have lost is not kept for the next one", async ()
   expect(iptables.watchers).toHaveLength(1);
 });
 
-test("leftovers that are found late are not removed by a backend that no longer writes", async () => {
+test("a backend that no longer writes does not remove leftovers that it finds late", async () => {
   const { nft, iptables, chosen } = fakes();
   const failover = new Failover(chosen, 3, PAUSES);
   await failover.sync(policy());
@@ -84,25 +84,25 @@ test("leftovers that are found late are not removed by a backend that no longer 
   await failover.sync(policy());
   const { promise, resolve } = Promise.withResolvers<void>();
   nft.hangs = promise;
-  const tidied = failover.tidy(policy());
+  const removed = failover.removeLeftovers(policy());
   nft.become("ok");
   expect((await failover.sync(policy())).moved?.to).toBe("nft");
   resolve();
-  await tidied;
+  await removed;
   expect([...nft.kernel.keys()]).toEqual(["ip"]);
   expect([...iptables.kernel.keys()]).toEqual(["ip"]);
 });
 
-test("a place that cannot hold rules, or that another writer could read, is no reason for a warning", async () => {
+test("places that do not support rules, or that another writer can read, cause no warning", async () => {
   const { nft, iptables, legacy } = fakes();
   const byNft = new FakeBackend("iptables", "nft", iptables.place);
-  const takeover = new MigratingBackend(nft, [nft, iptables, byNft, legacy]);
+  const migrating = new MigratingBackend(nft, [nft, iptables, byNft, legacy]);
   legacy.become("unsupported");
   iptables.become("incompatible");
-  expect(await takeover.leftovers(policy())).toEqual({ lines: [], failures: [] });
+  expect(await migrating.leftovers(policy())).toEqual({ lines: [], failures: [] });
   byNft.kernel.set("ip", "a rule");
-  expect(await takeover.tidy(policy())).toEqual({ lines: ["nft ip"], failures: [] });
+  expect(await migrating.removeLeftovers(policy())).toEqual({ lines: ["nft ip"], failures: [] });
   byNft.become("crashed", "ip6");
   const failures = ["ip6: iptables-nft: incompatible", "ip6: nft: crashed"];
-  expect(await takeover.leftovers(policy())).toEqual({ lines: [], failures });
+  expect(await migrating.leftovers(policy())).toEqual({ lines: [], failures });
 });

@@ -4,9 +4,9 @@ import { sync } from "../../src/backends/sync.ts";
 import { type FailureKind, failureKind, ProgramError } from "../../src/system/program.ts";
 import { policy } from "../policies.ts";
 
-const WANTED = ["rule"];
+const DESIRED = ["rule"];
 
-/** Rules in memory, whose writes end as they are told to. */
+/** Rules in memory, with writes that fail or succeed as a test wants. */
 class Memory implements Backend {
   readonly name = "nftables";
   readonly writer = "nft";
@@ -14,15 +14,15 @@ class Memory implements Backend {
   writes = 0;
   #actual: readonly string[] = [];
 
-  /** @param write throws, or returns what is actual after a write; called with the number of the write */
+  /** @param write throws, or returns the actual rules after a write; called with the number of the write */
   constructor(readonly write: (number: number) => readonly string[]) {}
 
   async plan(): Promise<Plan> {
     const actual = this.#actual;
     return {
       actual,
-      desired: WANTED,
-      inSync: actual === WANTED,
+      desired: DESIRED,
+      inSync: actual === DESIRED,
       writer: "nft",
       counters: [],
       apply: async () => {
@@ -52,11 +52,11 @@ const fails = (kind: FailureKind) => {
 const desired = policy({ keep: ["10.0.0.0/8"] });
 
 test.each<FailureKind>(["unsupported", "refused", "busy"])(
-  "what was %s is written again at once, though everything looks as before: it may have been deleted meanwhile",
+  "a write that was %s is tried again at once, even if the actual rules did not change",
   async kind => {
-    const memory = new Memory(number => (number < 3 ? fails(kind) : WANTED));
+    const memory = new Memory(number => (number < 3 ? fails(kind) : DESIRED));
     const { before, after } = await sync(memory, desired);
-    expect([before.actual, after.actual, memory.writes]).toEqual([[], WANTED, 3]);
+    expect([before.actual, after.actual, memory.writes]).toEqual([[], DESIRED, 3]);
   },
 );
 
@@ -65,20 +65,20 @@ test.each<[FailureKind, number]>([
   ["crashed", 1],
   ["timed-out", 1],
   ["not-permitted", 1],
-])("a write that is always %s is tried %d times, and then explained", async (kind, writes) => {
+])("a write that is always %s is tried %d times, then the error is explained", async (kind, writes) => {
   const memory = new Memory(() => fails(kind));
   const error = await sync(memory, desired).catch(error => error);
   expect([failureKind(error), memory.writes]).toEqual([kind, writes]);
   expect(error.message).toBe("nft: explained");
 });
 
-test("rules that are undone are written again three times, or for as long as there is patience", async () => {
-  const undone = () => new Memory(number => (number < 6 ? [`foreign ${number}`] : WANTED));
+test("rules that another program removes are written three times, or until the time for retries is over", async () => {
+  const undone = () => new Memory(number => (number < 6 ? [`foreign ${number}`] : DESIRED));
   expect((await sync(undone(), desired).catch(error => error)).name).toBe("NotAppliedError");
   expect((await sync(undone(), desired, undefined, 10_000)).after.inSync).toBe(true);
 });
 
-test("patience for writes that fail ends", async () => {
+test("failing writes are not tried longer than that", async () => {
   const memory = new Memory(() => fails("busy"));
   const began = performance.now();
   expect(failureKind(await sync(memory, desired, undefined, 20).catch(error => error))).toBe("busy");

@@ -9,11 +9,11 @@ test.each([
   ["delete chain ip t c", "ip t c"],
   ["delete table inet t", "inet t"],
   ["add rule inet ip-masq-agent c masquerade", "inet ip-masq-agent c"],
-])("%s is a change of %s", (line, where) => {
+])("%s changes %s", (line, where) => {
   expect(foreignChange(line)).toEqual({ where });
 });
 
-test("a new base chain may be anywhere", () => {
+test("a new base chain may have any name", () => {
   const line = "add chain ip t c { type nat hook postrouting priority srcnat; policy accept; }";
   expect(foreignChange(line)).toEqual({ where: undefined });
 });
@@ -27,6 +27,6 @@ test.each([
   "add rule ip ip-masq-agent postrouting masquerade",
   "delete table ip6 ip-masq-agent",
   "# new generation 12 by process 34 (nft)",
-])("%s is none", line => {
+])("%s does not change foreign rules", line => {
   expect(foreignChange(line)).toBe(undefined);
 });

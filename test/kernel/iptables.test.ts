@@ -305,7 +305,7 @@ test("switches between all backends under load judge no connection wrongly, leav
     const [wanted, programs] = ways[i % ways.length] ?? ways[0];
     const { backend } = await choose(wanted, programs);
     await sync(backend, policy({}, { enableIPv6: true }));
-    expect((await backend.tidy(policy({}, { enableIPv6: true }))).failures).toEqual([]);
+    expect((await backend.removeLeftovers(policy({}, { enableIPv6: true }))).failures).toEqual([]);
     const elsewhere = (await everyBackend(undefined, programsOf(lab))).filter(it => it.name !== backend.name);
     expect((await Promise.all(elsewhere.map(it => it.actual()))).flat()).toEqual([]);
     await readable();

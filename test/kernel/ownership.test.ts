@@ -33,7 +33,7 @@ async function once(wanted: (typeof WANTED)[number], chain = "IP-MASQ-AGENT", en
   const meant = policy({}, { masqChain: chain, enableIPv6 });
   const { backend } = await chooseBackend({ requested: wanted, policy: meant, host: programsOf(lab) });
   const synced = await backend.sync(meant);
-  return { ...(await backend.tidy(meant)), synced, backend };
+  return { ...(await backend.removeLeftovers(meant)), synced, backend };
 }
 
 const GKE = `:IP-MASQ - [0:0]

@@ -97,7 +97,7 @@ describeBackends(({ open, reads, snapshot, tampering }) => {
     for (let i = 0; i < 8; i++) {
       await Promise.allSettled([sync(first, i % 3 === 0 ? both : one), sync(second, other)]);
       await sync(first, one);
-      await new MigratingBackend(first, []).tidy(one);
+      await new MigratingBackend(first, []).removeLeftovers(one);
       expect(await owner(KEPT)).toBe("pod");
       expect(await owner(OUTBOUND)).toBe("node");
       await sync(second, other);
@@ -150,9 +150,9 @@ describeBackends(({ open, reads, snapshot, tampering }) => {
     const withoutIPv6 = await snapshot(lab);
     await sync(backend, both);
     await sync(open(lab), policy());
-    const takeover = new MigratingBackend(open(lab), []);
-    expect((await takeover.leftovers(policy())).lines).not.toEqual([]);
-    expect((await takeover.tidy(policy())).lines).not.toEqual([]);
+    const migrating = new MigratingBackend(open(lab), []);
+    expect((await migrating.leftovers(policy())).lines).not.toEqual([]);
+    expect((await migrating.removeLeftovers(policy())).lines).not.toEqual([]);
     expect(normal(await snapshot(lab))).toEqual(normal(withoutIPv6));
   });
 

@@ -68,7 +68,7 @@ describeBackends(({ open, judge, renderings, snapshot, tampering }) => {
       const property = fc.asyncProperty(random, async ({ short, flags }) => {
         const meant = policy(short, { ...flags, toPorts: undefined }); // few ports are soon all in use
         await sync(backend, meant);
-        await new MigratingBackend(backend, []).tidy(meant); // of a family that the policy before had
+        await new MigratingBackend(backend, []).removeLeftovers(meant); // of a family that the policy before had
         const packets = udp(destinations(meant).filter(isAnswered), POD_ADDRESSES, wayTo);
         expect(disagreements(meant, packets, await Promise.all(packets.map(seen)))).toEqual([]);
         const kernel = await backend.rules(meant.families.map(({ family }) => family));

@@ -8,6 +8,6 @@ test.each([
   ["1.1.3", false],
   ["1.1.7", false],
   ["1.2", false],
-])("nft %s crashes beside a newer one: %p", (version, crashes) => {
+])("nft %s crashes beside a newer nft: %p", (version, crashes) => {
   expect(crashesBesideNewer(version)).toBe(crashes);
 });

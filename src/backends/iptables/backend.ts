@@ -37,7 +37,7 @@ export class IptablesBackend implements Backend {
   #canEnforce = true;
 
   /**
-   * @param chain the agent's chain, which is ours whatever rules it has
+   * @param chain the agent's chain, which is ours even with other rules in it
    * @param pollInterval for iptables-legacy, in milliseconds
    */
   constructor(

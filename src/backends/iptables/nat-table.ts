@@ -18,7 +18,7 @@ export class NatTable {
   readonly #commands: IptablesCommands;
   readonly #chain: string;
 
-  /** @param chain the agent's chain, which is ours whatever rules it has */
+  /** @param chain the agent's chain, which is ours even with other rules in it */
   constructor(commands: IptablesCommands, chain: string) {
     this.#commands = commands;
     this.#chain = chain;

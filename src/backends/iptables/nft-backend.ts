@@ -25,7 +25,7 @@ export class NftNatBackend implements Backend {
   readonly #ipsec: IpsecSupport;
   #limits: readonly string[] = [];
 
-  /** @param chain the agent's chain, which is ours whatever rules it has */
+  /** @param chain the agent's chain, which is ours even with other rules in it */
   constructor(
     host: Host,
     readonly chain = DEFAULT_CHAIN,

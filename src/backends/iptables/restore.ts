@@ -6,16 +6,15 @@ import { isOurs } from "./own-chains.ts";
 import type { Chain, Ruleset } from "./ruleset.ts";
 
 /**
- * What `iptables-restore --noflush --counters` has to be given so that table `nat` holds what is desired and nothing
- * else of ip-masq-agent's or ours; undefined if it does. Chains that differ are rewritten, with the counts of the
- * rules that stay. Rules go by what they do, whatever ip-masq-agent says in their comments: it may still be there, and
- * would write them again. All of it takes effect at once.
+ * The input of `iptables-restore --noflush --counters` that turns the actual rules of ip-masq-agent and ipmasq into the
+ * desired ones, atomically; undefined if they are equal. Rewrites chains that differ, and keeps the counts of rules that
+ * stay. Compares rules of ours without their comments: a running ip-masq-agent would write its comments again.
  *
- * @param desired undefined to take everything away
- * @param own the chain that the agent is to have, if everything is to go
+ * @param desired undefined to remove all rules
+ * @param own the agent's chain, to remove all rules
  */
 export function restoreInput(saved: Saved, desired: Ruleset | undefined, own?: string): string | undefined {
-  const chains = (desired?.chains ?? []).filter(chain => !isActual(saved, chain));
+  const chains = (desired?.chains ?? []).filter(chain => !hasDesired(saved, chain));
   const leftovers = leftoverChains(saved, desired, own);
   const { right, wrong } = jumps(saved, desired, leftovers);
   const jump = desired && !right ? [`[0:0] -A ${POSTROUTING} ${ruleText(desired.jump)}`] : [];
@@ -36,21 +35,21 @@ export function restoreInput(saved: Saved, desired: Ruleset | undefined, own?: s
   ].join("\n");
 }
 
-/** The rules of ip-masq-agent's and ours, a line each; what means the same as in `desired` in the words of that. */
+/** The actual rules of ip-masq-agent and ipmasq, one per line. Rules equivalent to desired ones have their spelling. */
 export function actualLines(saved: Saved, desired: Ruleset | undefined, own?: string): string[] {
   const leftovers = leftoverChains(saved, desired, own);
   const names = [...(desired?.chains.map(({ name }) => name) ?? []), ...leftovers];
   const { right, wrong } = jumps(saved, desired, leftovers);
-  let words: ReadonlyMap<string, Rule> | undefined;
-  const desiredWords = () =>
+  let spellings: ReadonlyMap<string, Rule> | undefined;
+  const desiredSpellings = () =>
     new Map(desired?.chains.flatMap(({ rules }) => rules.map(it => [normalText(it), it])));
   return [
     ...names.flatMap(name => {
       const chain = desired?.chains.find(it => it.name === name);
-      if (chain && isActual(saved, chain)) return chain.rules.map(rule => line(name, rule));
-      words ??= desiredWords();
+      if (chain && hasDesired(saved, chain)) return chain.rules.map(rule => line(name, rule));
+      spellings ??= desiredSpellings();
       return (saved.chains.get(name) ?? []).map(({ rule }) =>
-        line(name, words?.get(normalText(rule)) ?? rule),
+        line(name, spellings?.get(normalText(rule)) ?? rule),
       );
     }),
     ...(right && desired ? [line(POSTROUTING, desired.jump)] : []),
@@ -58,7 +57,7 @@ export function actualLines(saved: Saved, desired: Ruleset | undefined, own?: st
   ];
 }
 
-/** The rules that are desired, a line each. */
+/** The desired rules, one per line. */
 export function desiredLines({ chains, jump }: Ruleset): string[] {
   return [
     ...chains.flatMap(({ name, rules }) => rules.map(rule => line(name, rule))),
@@ -66,12 +65,12 @@ export function desiredLines({ chains, jump }: Ruleset): string[] {
   ];
 }
 
-/** The rules of POSTROUTING that lead to chains of ip-masq-agent's or ours. */
+/** The rules of POSTROUTING that lead to chains of ip-masq-agent or ipmasq. */
 export function jumpsOf(saved: Saved, own?: string): Rule[] {
   return jumps(saved, undefined, leftoverChains(saved, undefined, own)).wrong;
 }
 
-/** Lines of rules as one would type them. */
+/** Lines of rules as commands. */
 export function prefixed(family: Family, lines: readonly string[]): string[] {
   const program = family === "ip" ? "iptables" : "ip6tables";
   return lines.map(line => `${program} -t nat ${line}`);
@@ -81,35 +80,35 @@ function line(chain: string, rule: Rule): string {
   return `-A ${chain} ${ruleText(rule)}`;
 }
 
-function isActual(saved: Saved, { name, rules }: Chain): boolean {
+function hasDesired(saved: Saved, { name, rules }: Chain): boolean {
   const actual = saved.chains.get(name);
   return actual?.length === rules.length && actual.every(({ rule }, i) => isSame(rule, rules[i] ?? []));
 }
 
-/** The rules of a chain with the counts that equal ones have. */
+/** The rules of a desired chain with the counts of equal actual rules. */
 function counted(saved: Saved, { name, rules }: Chain): Counted[] {
-  const actual = new Map(saved.chains.get(name)?.map(it => [meaning(it.rule), it]));
+  const actual = new Map(saved.chains.get(name)?.map(it => [equivalence(it.rule), it]));
   return rules.map(rule => {
-    const { packets, bytes } = actual.get(meaning(rule)) ?? { packets: 0, bytes: 0 };
+    const { packets, bytes } = actual.get(equivalence(rule)) ?? { packets: 0, bytes: 0 };
     return { rule, packets, bytes };
   });
 }
 
-/** The chains that are desired, with the counts that their rules begin with when `restoreInput` was restored. */
+/** The desired chains with their counts right after `restoreInput` was restored. */
 export function restored(saved: Saved, { chains }: Ruleset): ReadonlyMap<string, readonly Counted[]> {
   return new Map(
     chains.map(chain => {
-      const actual = isActual(saved, chain) ? saved.chains.get(chain.name) : undefined;
+      const actual = hasDesired(saved, chain) ? saved.chains.get(chain.name) : undefined;
       return [chain.name, actual ?? counted(saved, chain)] as const;
     }),
   );
 }
 
 /**
- * Chains that ip-masq-agent or we made under another name, or for what is desired no more: those of which each rule is
- * recognisably ours, empty ones that a jump of ours leads to, and those of the policy's own names.
+ * Chains of ip-masq-agent and ipmasq that are not desired: those with the names of our chains, those whose rules are all
+ * recognisably ours, and empty ones that a jump of ours leads to.
  *
- * @param own the chain that the agent is to have, if nothing is desired
+ * @param own the agent's chain, if `desired` is undefined
  */
 function leftoverChains(saved: Saved, desired: Ruleset | undefined, own?: string): string[] {
   const names = new Set(desired?.chains.map(({ name }) => name));
@@ -130,7 +129,7 @@ function jumpsTo(saved: Saved, chain: string): Rule[] {
   return rules.map(({ rule }) => rule).filter(rule => targetOf(rule) === chain);
 }
 
-/** The jump that may stay, if there is one, and those that may not. */
+/** The jump to our chains that stays, and those that go. */
 function jumps(
   saved: Saved,
   desired: Ruleset | undefined,
@@ -140,24 +139,24 @@ function jumps(
   const all = chains.flatMap(name => jumpsTo(saved, name));
   const fitting = all.filter(rule => desired && effectText(rule) === effectText(desired.jump));
   const ours = fitting.find(rule => desired && normalText(rule) === normalText(desired.jump));
-  const right = fitting.find(isIncumbents) ?? ours ?? fitting[0];
+  const right = fitting.find(isUpstreamJump) ?? ours ?? fitting[0];
   return { right, wrong: all.filter(rule => rule !== right) };
 }
 
-/** Whether rules are the same to us. Mostly they are word for word, which is told in a fraction of the time. */
+/** Whether rules are equivalent. Most are equal word for word, which is much faster to find out. */
 function isSame(one: Rule, other: Rule): boolean {
   return (
     (one.length === other.length && one.every((word, i) => word === other[i])) ||
-    meaning(one) === meaning(other)
+    equivalence(one) === equivalence(other)
   );
 }
 
-/** Rules for which this is the same are the same to us. */
-function meaning(rule: Rule): string {
+/** A text that is equal for equivalent rules. */
+function equivalence(rule: Rule): string {
   return isOurs(rule) ? effectText(rule) : normalText(rule);
 }
 
-/** ip-masq-agent puts the comment of its jump into quotes, which become part of it, and appends one if it sees none. */
-function isIncumbents(jump: Rule): boolean {
+/** ip-masq-agent puts the comment of its jump into quotes, which become part of it, and appends a jump if that is missing. */
+function isUpstreamJump(jump: Rule): boolean {
   return optionOf(jump, "--comment")?.startsWith(`"${COMMENT}`) ?? false;
 }

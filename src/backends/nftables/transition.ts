@@ -21,7 +21,7 @@ export interface Transition {
 
 /**
  * @param desired the table with its sets under their plain names
- * @param actual as it was read from the kernel; undefined if there is none
+ * @param actual as it was read from the kernel; undefined if it does not exist
  */
 export function transition(desired: Table, actual: Table | undefined, declaration: Declaration): Transition {
   const { name } = desired;
@@ -126,7 +126,7 @@ function addRules({ name, rules }: Chain, { family }: Table, table: string): Com
 export const REPLACEMENT = `${TABLE}-next`;
 
 /**
- * Replaces our table as a whole, whatever its state. At each moment one complete table decides: the rules move to another
+ * Replaces our table as a whole, in any state. At each moment one complete table decides: the rules move to another
  * table while ours is deleted, and back. If it throws ProgramError, one of the two decides.
  */
 export async function replaceTable(

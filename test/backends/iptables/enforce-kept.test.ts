@@ -10,11 +10,11 @@ import { ruleText } from "../../../src/xtables/rule.ts";
 import { traceableRule } from "../../../src/xtables/traceable.ts";
 import { policy } from "../../policies.ts";
 
-const claimed = (meant: Policy, gated: boolean) =>
-  meant.families.map(family => enforceKept(ruleset(meant, family), gated));
+const enforced = (meant: Policy, hasGate: boolean) =>
+  meant.families.map(family => enforceKept(ruleset(meant, family), hasGate));
 
-test("kept connections are bound to their address, but for what others masquerade by a mark", () => {
-  const [rules] = claimed(policy({ keep: ["10.0.0.0/8"], interfaces: ["eth0"], masqLinkLocal: true }), true);
+test("kept connections are bound to their address, except packets with a mark for masquerading", () => {
+  const [rules] = enforced(policy({ keep: ["10.0.0.0/8"], interfaces: ["eth0"], masqLinkLocal: true }), true);
   const lines = rules?.chains.flatMap(({ name, rules }) =>
     rules.map(rule => `${name} ${ruleText(rule).replace(/-m comment --comment "[^"]*" ?/, "")}`),
   );
@@ -31,9 +31,9 @@ test("kept connections are bound to their address, but for what others masquerad
   ]);
 });
 
-test("every rule is recognised as ours, and verdicts are the policy's", () => {
+test("every rule is recognised as ours, and the verdicts are those of the policy", () => {
   const meant = policy({ keep: ["10.0.0.0/8"], masquerade: ["10.96.0.0/12"], sources: ["192.0.2.0/24"] });
-  const [rules] = claimed(meant, true);
+  const [rules] = enforced(meant, true);
   if (!rules) throw new Error("no rules");
   const all = [rules.jump, ...rules.chains.flatMap(it => it.rules)];
   expect(all.filter(rule => !isOurs(rule)).map(ruleText)).toEqual([]);

@@ -6,8 +6,8 @@ import { optionOf, type Rule, targetOf } from "../../../src/xtables/rule.ts";
 import { isBroadcast, type Packet } from "../../packet.ts";
 
 /**
- * What our rules do to a packet, by the meaning that iptables(8) and iptables-extensions(8) give to each option. Of a
- * draw of lots every outcome counts as the lowest.
+ * The verdict of our rules on a packet, as iptables(8) and iptables-extensions(8) define each option. Random matches are
+ * assumed to match.
  */
 export function judge(rulesets: readonly Ruleset[], packet: Packet): Verdict {
   const rules = rulesets.find(({ family }) => family === packet.destination.family);
@@ -64,7 +64,7 @@ function matches(rule: Rule, packet: Packet): boolean {
 }
 
 function isOfType(packet: Packet, not: boolean, type: string | undefined): boolean {
-  if (type === undefined || (type === "LOCAL" && not)) return true; // nothing here goes to the node itself
+  if (type === undefined || (type === "LOCAL" && not)) return true; // no packet here goes to the node itself
   if (type === "MULTICAST" && !not) return /^(22[4-9]|23\d)\.|^ff..:/.test(packet.destination.text);
   if (type === "BROADCAST" && !not) return isBroadcast(packet);
   throw new Error(`what does ${not} ${type} mean?`);
@@ -79,7 +79,7 @@ function isNamed(pattern: string, name: string): boolean {
   return pattern.endsWith("+") ? name.startsWith(pattern.slice(0, -1)) : name === pattern;
 }
 
-/** Compares leading bits, as a kernel would, and not the first and the last address. */
+/** Compares leading bits, as the kernel does, instead of the first and the last address. */
 function holds(text: string | undefined, { value }: Address): boolean {
   if (text === undefined) return true;
   const cidr = Cidr.parse(text);

@@ -4,7 +4,7 @@ import { ruleset } from "../../../src/backends/nftables/ruleset.ts";
 import type { Rule, Table } from "../../../src/nft/table.ts";
 import { policy } from "../../policies.ts";
 
-/** The table as the kernel may have it: each element and each rule that counts has counted one packet more than the last. */
+/** A table with counts: each element and each rule with a counter has one packet more than the one before. */
 function counted(table: Table): Table {
   let packets = 0;
   const next = () => {
@@ -33,7 +33,7 @@ const said = (tables: readonly Table[]) =>
 const short = { keep: ["10.0.0.0/8"], masquerade: ["10.96.0.0/12"], sources: ["10.244.0.0/16"] };
 const flags = { toPorts: [{ first: 1024, last: 2000 }] };
 
-test("elements count what they decide, and the last rule counts the rest", () => {
+test("elements count their CIDRs, and the last rule counts all other connections", () => {
   expect(said(ruleset(policy(short, flags)).map(counted))).toEqual([
     "masquerade 10.96.0.0/12: 1, 60",
     "keep 10.0.0.0/8: 2, 120",
@@ -42,17 +42,17 @@ test("elements count what they decide, and the last rule counts the rest", () =>
   ]);
 });
 
-test("without exceptions the rules that masquerade count the rest together", () => {
+test("without exceptions the masquerading rules together count all other connections", () => {
   const tables = ruleset(policy({ keep: ["10.0.0.0/8"], masqLinkLocal: true }, flags)).map(counted);
   expect(said(tables)).toEqual(["keep 10.0.0.0/8: 1, 60", "masquerade rest: 5, 300"]);
 });
 
-test("where elements do not count, the rules do, and nothing is counted twice", () => {
+test("rules count if elements do not, and no connection is counted twice", () => {
   const tables = ruleset(policy(short, flags), { elementCounters: false, ipsec: true }).map(counted);
   expect(said(tables)).toEqual(["masquerade rest: 4, 240", "keep rest: 2, 120"]);
 });
 
-test("what was not read from the kernel has counted nothing", () => {
+test("a table that was not read from the kernel has zero counts", () => {
   expect(said(ruleset(policy(short, flags)))).toEqual([
     "masquerade 10.96.0.0/12: 0, 0",
     "keep 10.0.0.0/8: 0, 0",
@@ -61,7 +61,7 @@ test("what was not read from the kernel has counted nothing", () => {
   ]);
 });
 
-test("a set that no rule of ours uses, and rules of others, count nothing", () => {
+test("unused sets and foreign rules do not count", () => {
   const [table] = ruleset(policy({ keep: ["10.0.0.0/8"], masqLinkLocal: true })).map(counted);
   if (!table) throw new TypeError("no table");
   const [set] = table.sets;

@@ -4,10 +4,7 @@ import type { Statement } from "../../../src/nft/json.ts";
 import type { AddressSet, Rule, Table } from "../../../src/nft/table.ts";
 import { isBroadcast, type Packet } from "../../packet.ts";
 
-/**
- * What our tables do to a packet, by the meaning that nft(8) gives to each statement. Of a draw of lots every
- * outcome counts as the lowest.
- */
+/** The verdict of our tables on a packet, as nft(8) defines each statement. Random numbers are assumed to be 0. */
 export function judge(tables: readonly Table[], packet: Packet): Verdict {
   const table = tables.find(({ family }) => family === packet.destination.family);
   const based = table?.chains.filter(({ hook }) => hook !== undefined) ?? [];
@@ -15,7 +12,7 @@ export function judge(tables: readonly Table[], packet: Packet): Verdict {
   return masquerades ? "masquerade" : "keep";
 }
 
-/** Whether a chain masquerades the packet; if not, the rules behind a jump to it go on. */
+/** Whether a chain masquerades the packet; otherwise the rules after a jump to the chain continue. */
 function masqueradesIn(table: Table, chain: string, packet: Packet): boolean {
   const found = table.chains.find(({ name }) => name === chain);
   if (!found) throw new Error(`there is no chain ${chain}`);
@@ -36,10 +33,10 @@ type VerdictStatement = Extract<
   { masquerade: unknown } | { return: null } | { goto: unknown } | { jump: unknown }
 >;
 
-/** The verdict of a rule, if all that it matches is so. */
+/** The verdict of a rule if all its matches hold. */
 function verdictOf(expr: Rule["expr"], matched: (match: Match) => boolean): VerdictStatement | undefined {
   for (const statement of expr) {
-    if ("unknown" in statement) throw new Error(`what does ${statement.unknown} mean?`);
+    if ("unknown" in statement) throw new Error(`unknown statement ${statement.unknown}`);
     if ("counter" in statement) continue;
     if (!("match" in statement)) return statement;
     if (!matched(statement.match)) return undefined;
@@ -49,7 +46,7 @@ function verdictOf(expr: Rule["expr"], matched: (match: Match) => boolean): Verd
 
 function matches({ family, sets }: Table, { op, left, right }: Match, packet: Packet): boolean {
   if ("numgen" in left && op === "<" && typeof right === "number") return right > 0;
-  if ("fib" in left && op === "!=" && right === "local") return true; // nothing here goes to the node itself
+  if ("fib" in left && op === "!=" && right === "local") return true; // no packet here goes to the node itself
   if ("fib" in left && op === "==" && right === "unicast" && family === "ip") {
     return !isBroadcast(packet) && !inBlock(Cidr.literal("224.0.0.0/4"), packet.destination);
   }
@@ -68,7 +65,7 @@ function matches({ family, sets }: Table, { op, left, right }: Match, packet: Pa
     const set = sets.find(({ name }) => name === right.slice(1));
     if (set) return holds(set, fieldOf(packet, left.payload, family));
   }
-  throw new Error(`what does ${JSON.stringify({ op, left, right })} mean?`);
+  throw new Error(`unknown match ${JSON.stringify({ op, left, right })}`);
 }
 
 function fieldOf(
@@ -77,7 +74,7 @@ function fieldOf(
   family: Family,
 ) {
   const address = { saddr: source, daddr: destination }[payload.field];
-  if (!address || payload.protocol !== family) throw new Error(`what is ${JSON.stringify(payload)}?`);
+  if (!address || payload.protocol !== family) throw new Error(`unknown payload ${JSON.stringify(payload)}`);
   return address;
 }
 
@@ -85,7 +82,7 @@ function isNamed(pattern: string, name: string): boolean {
   return pattern.endsWith("*") ? name.startsWith(pattern.slice(0, -1)) : name === pattern;
 }
 
-/** Compares leading bits, as a kernel would, and not the first and the last address. */
+/** Compares leading bits, as the kernel does, instead of the first and the last address. */
 function inBlock(cidr: Cidr, { value }: Address): boolean {
   const rest = BigInt((cidr.family === "ip" ? 32 : 128) - cidr.prefix);
   return value >> rest === cidr.first >> rest;
@@ -93,7 +90,7 @@ function inBlock(cidr: Cidr, { value }: Address): boolean {
 
 function holds({ elements }: AddressSet, address: Address): boolean {
   return elements.some(({ value }) => {
-    if (!(value instanceof Cidr)) throw new Error(`${value} is no CIDR`);
+    if (!(value instanceof Cidr)) throw new Error(`${value} is not CIDR`);
     return inBlock(value, address);
   });
 }

@@ -4,7 +4,7 @@ import { ruleset } from "../../../src/backends/nftables/ruleset.ts";
 import { tableText } from "../../../src/nft/text.ts";
 import { policy } from "../../policies.ts";
 
-test("the defaults", () => {
+test("the default policy", () => {
   expect(renderText(policy())).toBe(`\
 table ip ip-masq-agent {
 	set non-masquerade-a {
@@ -32,7 +32,7 @@ table ip ip-masq-agent {
 `);
 });
 
-test("sources that are never masqueraded are looked up first, in a set of their own", () => {
+test("non-masquerade sources are looked up first, in their own set", () => {
   const lines = renderText(
     policy({
       keep: ["10.0.0.0/8"],
@@ -59,7 +59,7 @@ test("sources that are never masqueraded are looked up first, in a set of their 
   ]);
 });
 
-test("everything at once, in both families", () => {
+test("all keys at once, in both families", () => {
   const everything = policy(
     {
       keep: ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.1/32", "fd00::/8"],
@@ -161,7 +161,7 @@ table ip6 ip-masq-agent {
 `);
 });
 
-test("sets that would be empty and rules that would do nothing are not there", () => {
+test("empty sets and rules without effect are left out", () => {
   expect(renderText(policy({ keep: [], masqLinkLocal: true }))).toBe(`\
 table ip ip-masq-agent {
 	chain postrouting {
@@ -175,7 +175,7 @@ table ip ip-masq-agent {
 	}
 }
 `);
-  // Sources are given, but none of IPv4: of IPv4 nothing is ever masqueraded.
+  // All sources are IPv6, so IPv4 is never masqueraded.
   expect(renderText(policy({ sources: ["fd00::/8"] }, { enableIPv6: true }))).toStartWith(`\
 table ip ip-masq-agent {
 	chain postrouting {
@@ -279,13 +279,13 @@ test("as JSON", () => {
   ]);
 });
 
-test("an interface within another one has no rule, so that nothing enters the chain twice", () => {
+test("an interface covered by another one has no rule, so that no packet enters the chain twice", () => {
   const names = ["eth0", "eth*", "e*", "lo", "eth", "wg0*", "wg0"];
   const text = renderText(policy({ interfaces: names }));
   expect(text.match(/oifname \S+/g)).toEqual(['oifname "e*"', 'oifname "lo"', 'oifname "wg0*"']);
 });
 
-test("where nft lists no counters of elements, rules count", () => {
+test("rules count if nft does not list the counters of elements", () => {
   const meant = policy({ keep: ["10.0.0.0/8"], masquerade: ["10.96.0.0/12"] });
   const rules = ruleset(meant, { elementCounters: false, ipsec: true }).flatMap(tableText);
   expect(rules.filter(line => /counter/.test(line)).map(line => line.trim())).toEqual([
@@ -296,7 +296,7 @@ test("where nft lists no counters of elements, rules count", () => {
   ]);
 });
 
-test("where the kernel cannot match IPsec policies, the rest is the same", () => {
+test("without IPsec matches the other rules are the same", () => {
   const all = ruleset(policy({}, { enableIPv6: true })).flatMap(tableText);
   const without = ruleset(policy({}, { enableIPv6: true }), { elementCounters: true, ipsec: false });
   expect(without.flatMap(tableText)).toEqual(all.filter(line => !line.includes("ipsec")));
