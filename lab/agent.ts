@@ -2,13 +2,13 @@ import { join } from "node:path";
 import { Lines } from "./lines.ts";
 import type { Namespace } from "./namespace.ts";
 
-/** Where `npm run build` leaves what it makes. */
+/** The folder that `npm run build` writes to. */
 export const DIST = join(import.meta.dir, "../dist");
 
 /** The binary for this machine. */
 export const BINARY = join(DIST, "ipmasq");
 
-/** The built agent at work on a node, and its log. */
+/** The built agent, running on a node, and its log. */
 export class RunningAgent {
   readonly log: Lines;
 
@@ -17,9 +17,9 @@ export class RunningAgent {
   }
 
   /**
-   * Starts it; its rules may not be in the kernel yet. It serves nothing unless the flags say so.
+   * Starts the agent, without HTTP unless the flags ask for it. Its rules may not be in the kernel yet.
    *
-   * @param command that of another binary, or of one in other surroundings
+   * @param command runs another binary, or runs it in another environment
    */
   static start(
     node: Namespace,
@@ -29,14 +29,14 @@ export class RunningAgent {
     return new RunningAgent(node.spawn([...command, "--listen=", ...flags], { stderr: "pipe" }));
   }
 
-  /** Starts it where there are no rules of ours; returns when they are in the kernel. */
+  /** Starts the agent on a node without its rules, and returns when they are in the kernel. */
   static async started(node: Namespace, flags: readonly string[]): Promise<RunningAgent> {
     const agent = RunningAgent.start(node, flags);
     await agent.log.until("rules applied");
     return agent;
   }
 
-  /** Sends a signal that is to end it, and returns its exit code when it has. */
+  /** Sends a signal and returns the exit code. */
   end(signal: "SIGTERM" | "SIGINT" | "SIGKILL" = "SIGTERM"): Promise<number> {
     this.program.kill(signal);
     return this.program.exited;

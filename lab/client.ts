@@ -1,4 +1,4 @@
-/** The program of the Pod's namespace: sends tokens to servers, each over a connection of its own. */
+/** The program in the Pod: sends tokens to servers, each over a connection of its own. */
 import { connect } from "node:net";
 import * as v from "valibot";
 import { messageOf } from "../src/system/errors.ts";
@@ -6,9 +6,8 @@ import { Attempt, type Refusal } from "./message.ts";
 import { SECONDS } from "./timeouts.ts";
 import { familyOf } from "./topology.ts";
 
-/** Source ports of UDP are taken in turn: a pair of ports that conntrack still knows gets the verdict of then. */
-const FIRST_PORT = 10_000;
-const LAST_PORT = 29_999;
+/** UDP source ports are used in turn: conntrack gives a known pair of ports its old verdict. */
+const [FIRST_PORT, LAST_PORT] = [10_000, 29_999];
 let nextPort = FIRST_PORT;
 
 process.on("message", async (message: unknown) => {
@@ -16,11 +15,7 @@ process.on("message", async (message: unknown) => {
   try {
     await (attempt.protocol === "tcp" ? sendByTcp(attempt) : sendByUdp(attempt));
   } catch (error) {
-    const refusal: Refusal = {
-      token: attempt.token,
-      reason: messageOf(error),
-    };
-    process.send?.(refusal);
+    process.send?.({ token: attempt.token, reason: messageOf(error) } satisfies Refusal);
   }
 });
 process.on("disconnect", () => process.exit());
@@ -38,16 +33,12 @@ function sendByTcp({ token, to, port, from }: Attempt): Promise<void> {
 
 async function sendByUdp({ token, to, port, from }: Attempt): Promise<void> {
   const hostname = from ?? (familyOf(to) === "ip" ? "0.0.0.0" : "::");
-  const socket = await Bun.udpSocket({ hostname, port: takePort() });
+  const ownPort = nextPort;
+  nextPort = ownPort === LAST_PORT ? FIRST_PORT : ownPort + 1;
+  const socket = await Bun.udpSocket({ hostname, port: ownPort });
   try {
     if (!socket.send(token, port, to)) throw new Error("the datagram was not sent");
   } finally {
     socket.close();
   }
-}
-
-function takePort(): number {
-  const port = nextPort;
-  nextPort = port === LAST_PORT ? FIRST_PORT : port + 1;
-  return port;
 }

@@ -3,7 +3,7 @@ import type { Family } from "../src/net/cidr.ts";
 import type { Namespace } from "./namespace.ts";
 import { FAMILIES } from "./topology.ts";
 
-/** Packets that came to one destination from one source. */
+/** Packets that arrived at one destination from one source. */
 export interface Count {
   readonly destination: string;
   readonly source: string;
@@ -14,9 +14,8 @@ export interface Count {
 export type Counted = "pings" | "flows";
 
 /**
- * What a server counts in nft sets before anything else sees a packet: in the hook that connection tracking
- * comes after. The datagrams of the load are dropped there, because an answer, be it only an ICMP error, would
- * cost as much as the load itself.
+ * A server's counts, in nft sets before connection tracking. The datagrams of the load are dropped there, because any
+ * answer, even an ICMP error, would cost as much as the load.
  */
 export class Counters {
   constructor(private readonly server: Namespace) {}
@@ -25,7 +24,7 @@ export class Counters {
     await this.server.output(["nft", "-f", "-"], { input: FAMILIES.map(table).join("") });
   }
 
-  /** Begins anew with nothing counted, in both families. */
+  /** Starts again from 0, in both families. */
   async reset(counted: Counted): Promise<void> {
     const flush = FAMILIES.map(family => `flush set ${family} lab ${counted}`);
     await this.server.output(["nft", flush.join("; ")]);
@@ -34,13 +33,17 @@ export class Counters {
   async read(counted: Counted, family: Family): Promise<Count[]> {
     const json = await this.server.output(["nft", "-j", "list", "set", family, "lab", counted]);
     const { nftables } = v.parse(Listing, JSON.parse(json));
-    return nftables.flatMap(({ set }) => set?.elem ?? []).map(countOf);
+    return nftables
+      .flatMap(({ set }) => set?.elem ?? [])
+      .map(({ elem: { val, counter } }) => {
+        const [destination, source] = val.concat;
+        return { destination, source, packets: counter.packets };
+      });
   }
 }
 
 function table(family: Family): string {
-  const address = family === "ip" ? "ipv4_addr" : "ipv6_addr";
-  const icmp = family === "ip" ? "icmp" : "icmpv6";
+  const [address, icmp] = family === "ip" ? ["ipv4_addr", "icmp"] : ["ipv6_addr", "icmpv6"];
   const key = `{ ${family} daddr . ${family} saddr counter }`;
   return `
     table ${family} lab {
@@ -61,12 +64,7 @@ const Element = v.object({
   }),
 });
 
-/** A metainfo object stands in front of the set. */
+/** The first object is nft's metainfo. */
 const Listing = v.object({
   nftables: v.array(v.object({ set: v.optional(v.object({ elem: v.optional(v.array(Element)) })) })),
 });
-
-function countOf({ elem }: v.InferOutput<typeof Element>): Count {
-  const [destination, source] = elem.val.concat;
-  return { destination, source, packets: elem.counter.packets };
-}

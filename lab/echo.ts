@@ -1,10 +1,9 @@
-import type { Family } from "../src/net/cidr.ts";
 import type { Counters } from "./counters.ts";
 import type { Namespace } from "./namespace.ts";
 import { SECONDS } from "./timeouts.ts";
 import { familyOf } from "./topology.ts";
 
-/** Real pings from the Pod, one at a time, so that whatever a server counts anew is the one under way. */
+/** Real pings from the Pod, one at a time: a count that grows belongs to the current ping. */
 export class Echo {
   #last: Promise<unknown> = Promise.resolve();
   readonly #counted = new Map<string, number>();
@@ -15,9 +14,9 @@ export class Echo {
   ) {}
 
   /**
-   * Sends one echo request. Returns the source addresses that servers saw since the last one.
+   * Sends one echo request. Returns the source addresses that the servers saw since the previous one.
    *
-   * @throws Error with what ping said if it could not send one
+   * @throws Error with ping's message if it could not send
    */
   send(to: string, from: string | undefined): Promise<string[]> {
     const sent = this.#last.then(() => this.#send(to, from));
@@ -27,22 +26,18 @@ export class Echo {
 
   async #send(to: string, from: string | undefined): Promise<string[]> {
     const family = familyOf(to);
-    const version = family === "ip" ? "-4" : "-6";
     const source = from === undefined ? [] : ["-I", from];
+    const version = family === "ip" ? "-4" : "-6";
     const ping = ["ping", version, "-n", "-q", "-c", "1", "-W", `${SECONDS}`, ...source, to];
     const { exitCode, stderr } = await this.pod.run(ping);
-    if (exitCode > 1) throw new Error(stderr.trim()); // 1 is for an answer that did not come
-    return this.#news(family);
-  }
-
-  async #news(family: Family): Promise<string[]> {
+    if (exitCode > 1) throw new Error(stderr.trim()); // 1 means that no answer came
     const counts = (await Promise.all(this.servers.map(server => server.read("pings", family)))).flat();
-    const news = counts.filter(({ destination, source, packets }) => {
+    const grown = counts.filter(({ destination, source, packets }) => {
       const key = `${destination} ${source}`;
-      const grown = packets > (this.#counted.get(key) ?? 0);
+      const before = this.#counted.get(key) ?? 0;
       this.#counted.set(key, packets);
-      return grown;
+      return packets > before;
     });
-    return news.map(({ source }) => source);
+    return grown.map(({ source }) => source);
   }
 }

@@ -1,4 +1,4 @@
-/** The lines that a program prints. They are read as they come, so that it never waits for a reader. */
+/** The lines that a program prints. They are read as they arrive, so the program never waits for a reader. */
 export class Lines {
   readonly #lines: string[] = [];
   #more = Promise.withResolvers<void>();
@@ -9,16 +9,16 @@ export class Lines {
   }
 
   /**
-   * Waits for a line that contains `wanted`, or matches it. Returns it and those before it that were not returned yet.
+   * Waits for a line that contains or matches `wanted`. Returns it after all lines that were not returned yet.
    *
-   * @throws Error if the output ends before
+   * @throws Error if the output ends first
    */
   async until(wanted: string | RegExp): Promise<string[]> {
     const fits = (line: string) => (typeof wanted === "string" ? line.includes(wanted) : wanted.test(line));
     for (;;) {
       const found = this.#lines.findIndex(fits);
       if (found >= 0) return this.#lines.splice(0, found + 1);
-      if (this.#ended) throw new Error(`it ended without "${wanted}":\n${this.#lines.join("\n")}`);
+      if (this.#ended) throw new Error(`the output ended without "${wanted}":\n${this.#lines.join("\n")}`);
       await this.#more.promise;
     }
   }

@@ -5,15 +5,15 @@ import type { Namespace } from "./namespace.ts";
 import { familyOf } from "./topology.ts";
 
 export interface LoadOptions {
-  /** Addresses, as nft prints them. The flows are spread evenly over them. */
+  /** Addresses as nft prints them. The flows are spread evenly over them. */
   readonly destinations: readonly string[];
-  /** All destinations together. */
+  /** Of all destinations together. */
   readonly flowsPerSecond: number;
-  /** When the load ends if nobody stops it; 120 if left out. */
+  /** The load ends after this time, 120 by default, or when it is stopped. */
   readonly seconds?: number;
 }
 
-/** What became of the flows to one destination. */
+/** What happened to the flows to one destination. */
 export interface Tally {
   readonly destination: string;
   readonly sent: number;
@@ -21,23 +21,23 @@ export interface Tally {
   readonly fromPod: number;
   /** Arrived with one of the node's addresses: masqueraded. */
   readonly fromNode: number;
-  /** Arrived with any other address. */
+  /** Arrived with another address. */
   readonly other: number;
-  /** Never arrived. */
+  /** Did not arrive. */
   readonly lost: number;
 }
 
-/** A flow takes less than a millisecond; what has not arrived in this time after the last one is lost. */
+/** A flow takes less than 1 ms. One that has not arrived this long after the last is lost. */
 const DRAIN_MS = 500;
 
-/** Where a load is sent from and counted. */
+/** Where a load starts and where it is counted. */
 interface Place {
   readonly pod: Namespace;
   readonly counters: readonly Counters[];
   owner(address: string): "pod" | "node" | "other";
 }
 
-/** A load of new UDP flows from the Pod, one empty datagram each, which the servers count and drop. */
+/** A load of new UDP flows from the Pod: one empty datagram each, which the servers count and drop. */
 export class Load {
   readonly #sender: Bun.Subprocess;
   readonly #started = Promise.withResolvers<void>();
@@ -49,17 +49,22 @@ export class Load {
     private readonly destinations: readonly string[],
   ) {
     this.#sender = place.pod.spawn([process.execPath, `${import.meta.dirname}/sender.ts`], {
-      ipc: message => this.#told(v.parse(Sent, message)),
+      ipc: message => {
+        const { sent, ended } = v.parse(Sent, message);
+        this.#sent = sent;
+        if (this.sent > 0) this.#started.resolve();
+        if (ended) this.#ended.resolve();
+      },
     });
     this.#sender.exited.then(() => {
-      const dead = new Error("the sender of the load has died");
+      const dead = new Error("the sender of the load ended too early");
       this.#started.reject(dead);
       this.#ended.reject(dead);
     });
-    this.#ended.promise.catch(() => {}); // whoever never stops the load need not hear of it
+    this.#ended.promise.catch(() => {}); // a test may never stop the load
   }
 
-  /** Returns when the first flows are under way. The counters begin anew, so there can be one load at a time. */
+  /** Returns when the first flows are on their way. Resets the counters, so there can be one load at a time. */
   static async start(place: Place, options: LoadOptions): Promise<Load> {
     const { destinations, flowsPerSecond, seconds = 120 } = options;
     await Promise.all(place.counters.map(counters => counters.reset("flows")));
@@ -69,17 +74,17 @@ export class Load {
     return load;
   }
 
-  /** How many flows were sent up to 50 ms ago. */
+  /** The flows sent until 50 ms ago. */
   get sent(): number {
     return this.#sent.reduce((sum, sent) => sum + sent, 0);
   }
 
-  /** Fulfilled when no more flows are sent, because the time is up or the load was stopped. */
+  /** Resolves when the time is up or the load was stopped. */
   get ended(): Promise<void> {
     return this.#ended.promise;
   }
 
-  /** Ends the load and returns what became of its flows, one entry a destination, when all have arrived. */
+  /** Ends the load, waits until its flows have arrived, and returns one tally per destination. */
   async stop(): Promise<Tally[]> {
     if (this.#sender.exitCode === null) this.#sender.send(STOP);
     await this.ended;
@@ -92,27 +97,20 @@ export class Load {
     return tallies;
   }
 
-  /** What became of the flows up to now. As long as the load goes on, what is lost cannot be told. */
+  /** The tallies so far. While the load runs, `lost` includes flows on their way. */
   async tally(): Promise<Tally[]> {
+    const { counters, owner } = this.place;
     const families = [...new Set(this.destinations.map(familyOf))];
-    const readings = this.place.counters.flatMap(counters =>
-      families.map(family => counters.read("flows", family)),
-    );
+    const readings = counters.flatMap(it => families.map(family => it.read("flows", family)));
     const counts = (await Promise.all(readings)).flat();
     return this.destinations.map((destination, i) => {
       const arrived = { pod: 0, node: 0, other: 0 };
       for (const count of counts) {
-        if (count.destination === destination) arrived[this.place.owner(count.source)] += count.packets;
+        if (count.destination === destination) arrived[owner(count.source)] += count.packets;
       }
       const { pod: fromPod, node: fromNode, other } = arrived;
       const sent = this.#sent[i] ?? 0;
       return { destination, sent, fromPod, fromNode, other, lost: sent - fromPod - fromNode - other };
     });
-  }
-
-  #told({ sent, ended }: Sent): void {
-    this.#sent = sent;
-    if (this.sent > 0) this.#started.resolve();
-    if (ended) this.#ended.resolve();
   }
 }

@@ -1,6 +1,7 @@
+/** The messages between the lab and its programs in the namespaces. */
 import * as v from "valibot";
 
-/** What the lab asks of the client in the Pod: to send the token over a connection of its own. */
+/** To the client: send the token over a connection of its own. */
 export const Attempt = v.object({
   token: v.string(),
   protocol: v.picklist(["tcp", "udp"]),
@@ -10,23 +11,21 @@ export const Attempt = v.object({
 });
 export type Attempt = v.InferOutput<typeof Attempt>;
 
-/** What the client answers if it cannot. */
+/** From the client: the connection failed. */
 export const Refusal = v.object({ token: v.string(), reason: v.string() });
 export type Refusal = v.InferOutput<typeof Refusal>;
 
-/** What the lab asks of a server: to take connections at a port, from now on. */
+/** To a server: take connections at a port. */
 export const Listen = v.object({ port: v.number() });
-export type Listen = v.InferOutput<typeof Listen>;
 
-/** What a server answers once it does. */
-export const Listening = v.object({ listening: v.number() });
-export type Listening = v.InferOutput<typeof Listening>;
+/** From a server: it takes connections at the port; or it received a token. */
+export const Report = v.union([
+  v.object({ listening: v.number() }),
+  v.object({ token: v.string(), source: v.string(), port: v.number() }),
+]);
+export type Report = v.InferOutput<typeof Report>;
 
-/** What a server tells of a token that it was sent. */
-export const Sighting = v.object({ token: v.string(), source: v.string(), port: v.number() });
-export type Sighting = v.InferOutput<typeof Sighting>;
-
-/** What the lab asks of the sender of a load: new UDP flows, spread evenly over the destinations. */
+/** To the sender of a load: send new UDP flows, spread evenly over the destinations. */
 export const Order = v.object({
   destinations: v.array(v.string()),
   flowsPerSecond: v.number(),
@@ -34,9 +33,9 @@ export const Order = v.object({
 });
 export type Order = v.InferOutput<typeof Order>;
 
-/** What it tells while it sends, and when it has ended: the flows so far, one number a destination. */
+/** From the sender, while it sends and at the end: the flows so far, one number per destination. */
 export const Sent = v.object({ sent: v.array(v.number()), ended: v.boolean() });
 export type Sent = v.InferOutput<typeof Sent>;
 
-/** What makes it end before its time. */
+/** To the sender: stop early. */
 export const STOP = "stop";

@@ -12,35 +12,28 @@ export function isIsolated(): boolean {
 export class Namespace {
   readonly #started = new Set<Bun.Subprocess>();
 
-  readonly #path: string;
+  constructor(readonly name: string) {}
 
-  constructor(readonly name: string) {
-    this.#path = `/run/netns/${name}`;
-  }
-
-  /** The command line that runs `argv` in here. */
+  /** The command line that runs `argv` in the namespace. */
   command(argv: readonly string[]): string[] {
-    return ["nsenter", `--net=${this.#path}`, ...argv];
+    return ["nsenter", `--net=/run/netns/${this.name}`, ...argv];
   }
 
   /** Runs a program to its end; see {@link run}. */
   run(argv: readonly string[], input?: string): Promise<ProgramResult> {
     return run(this.command(argv), { input }).catch(error => {
-      // A test may be about a program that crashes or is killed.
+      // A test may expect a program to crash or to be killed.
       if (!(error instanceof ProgramError) || error.exitCode === undefined) throw error;
       return { exitCode: error.exitCode, stdout: "", stderr: error.what };
     });
   }
 
-  /** Runs a program that has to succeed and returns its standard output; see {@link output}. */
+  /** Runs a program that must succeed, and returns its standard output; see {@link output}. */
   output(argv: readonly string[], options: { readonly input?: string } = {}): Promise<string> {
     return output(this.command(argv), options.input);
   }
 
-  /**
-   * Starts a program that is killed when the lab closes, if it still runs then. The options are those of
-   * `Bun.spawn`, and so are the defaults: output is piped, errors go to where ours go.
-   */
+  /** Starts a program like `Bun.spawn`; `clear` kills it. */
   spawn<
     const In extends Bun.SpawnOptions.Writable = "ignore",
     const Out extends Bun.SpawnOptions.Readable = "pipe",
@@ -55,7 +48,7 @@ export class Namespace {
     return started;
   }
 
-  /** Kills what runs in here, and what that had started itself. Returns when it is gone. */
+  /** Kills all processes in the namespace, and returns when they have ended. */
   async clear(): Promise<void> {
     const started = [...this.#started];
     for (const program of started) program.kill("SIGKILL");
@@ -67,7 +60,7 @@ export class Namespace {
   }
 
   async #pids(): Promise<number[]> {
-    if (!existsSync(this.#path)) return [];
+    if (!existsSync(`/run/netns/${this.name}`)) return [];
     const [own, listed] = await Promise.all([statusOf("self"), output(["ip", "netns", "pids", this.name])]);
     const statuses = await Promise.all(listed.split("\n").filter(Boolean).map(statusOf));
     return statuses.map(status => pidHere(status, own)).filter(pid => pid !== undefined);
@@ -78,8 +71,8 @@ export class Namespace {
  * Returns the PID to send a signal to, or undefined if the process has ended.
  *
  * `/proc` may belong to an outer PID namespace, and the process to an inner one: `NSpid` lists its PID in each. While
- * the kernel reaps a process it prints 0 there (measured on 6.18), and a signal to 0 or -1 would kill every process of
- * the test run, those outside of the namespaces included.
+ * the kernel reaps a process it prints 0 there (measured on 6.18). A signal to PID 0 or -1 would kill the whole test
+ * run, including processes outside of the namespaces.
  *
  * @param status the process's `/proc/PID/status`
  * @param own `/proc/self/status`
@@ -94,7 +87,7 @@ function nsPids(status: string): string[] {
   return /^NSpid:\t(.+)$/m.exec(status)?.[1]?.split("\t") ?? [];
 }
 
-/** Empty if the process is gone by now. */
+/** Empty if the process has ended. */
 function statusOf(pid: string): Promise<string> {
   return readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
 }
@@ -103,6 +96,6 @@ function kill(pid: number): void {
   try {
     process.kill(pid, "SIGKILL");
   } catch {
-    // gone by itself
+    // It has ended.
   }
 }

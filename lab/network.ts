@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { output } from "./output.ts";
 import { NAMESPACES, type NamespaceName, namespaces, routing, sysctls, veths } from "./topology.ts";
 
-/** Makes the namespaces of `topology.ts` with all that is in them. */
+/** Builds the namespaces of `topology.ts`. */
 export async function buildNetwork(): Promise<void> {
   await batch(namespaces());
   await loadConntrack();
@@ -16,17 +16,16 @@ export async function buildNetwork(): Promise<void> {
   );
 }
 
-/** Whether there is any of it. */
+/** Whether at least a part of it exists. */
 export function isBuilt(): boolean {
   return present().length > 0;
 }
 
-/** Removes what there is of it. */
 export async function removeNetwork(): Promise<void> {
   await batch(present().map(name => `netns delete ${name}`));
 }
 
-/** Runs lines of `ip`, which stops at the first one that fails. */
+/** Runs commands of `ip`; stops at the first that fails. */
 export async function batch(lines: readonly string[], ...options: string[]): Promise<void> {
   await output(["ip", ...options, "-batch", "-"], lines.map(line => `${line}\n`).join(""));
 }
@@ -35,7 +34,7 @@ function present(): NamespaceName[] {
   return NAMESPACES.filter(name => existsSync(`/run/netns/${name}`));
 }
 
-/** The sysctls of connection tracking are not there before its module is, which the first rule for it loads. */
+/** The sysctls of connection tracking come with its module, which the first rule loads. */
 async function loadConntrack(): Promise<void> {
   if (existsSync("/proc/sys/net/netfilter/nf_conntrack_udp_timeout")) return;
   const rule =
@@ -46,8 +45,6 @@ async function loadConntrack(): Promise<void> {
 /** Writes lines of a value and a file under /proc/sys/net, in a namespace. */
 export async function writeSysctls(namespace: string, lines: readonly string[]): Promise<void> {
   const write = 'while read -r value file; do echo "$value" >"/proc/sys/net/$file"; done';
-  await output(
-    ["nsenter", `--net=/run/netns/${namespace}`, "sh", "-ec", write],
-    lines.map(line => `${line}\n`).join(""),
-  );
+  const argv = ["nsenter", `--net=/run/netns/${namespace}`, "sh", "-ec", write];
+  await output(argv, lines.map(line => `${line}\n`).join(""));
 }

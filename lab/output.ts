@@ -1,10 +1,10 @@
 import { ProgramError, run } from "../src/system/program.ts";
 
 /**
- * Runs a program that has to succeed and returns its standard output.
+ * Runs a program that must succeed, and returns its standard output.
  *
- * @param input what it reads on standard input; nothing if left out
- * @throws ProgramError if it cannot be started or exits with anything but 0
+ * @param input its standard input; empty by default
+ * @throws ProgramError if it does not start, or does not exit with 0
  */
 export async function output(argv: readonly string[], input?: string): Promise<string> {
   const { exitCode, stdout, stderr } = await run(argv, { input });

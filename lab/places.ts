@@ -1,4 +1,4 @@
-/** A number of places; who finds none free waits for the next one, in the order of asking. */
+/** Limits how many callers work at once; the others wait in order. */
 export class Places {
   readonly #waiting: (() => void)[] = [];
 

@@ -1,14 +1,14 @@
-/** The program behind a load: sends new UDP flows from the Pod's namespace at a steady rate. */
+/** The program behind a load: sends new UDP flows from the Pod at a steady rate. */
 import * as v from "valibot";
 import { Order, type Sent, STOP } from "./message.ts";
 import { familyOf } from "./topology.ts";
 
-/** With 65,535 ports for each, the same pair of ports returns after 262,140 flows: 13 s at 20,000 a second. */
+/** With 65,535 ports each, a pair of ports returns after 262,140 flows: 13 s at 20,000 per second. */
 const SOCKETS = 4;
 
 /**
- * Flows sent at once to one destination. A server's end of a veth queues 1,000 packets at most, and drops more
- * (net.core.netdev_max_backlog); a sender that was not scheduled for a while must not catch up in one go.
+ * Flows sent at once to one destination. A veth end queues 1,000 packets at most (net.core.netdev_max_backlog), so a
+ * sender that was not scheduled for a while must not catch up in one burst.
  */
 const AT_ONCE = 100;
 
@@ -38,7 +38,7 @@ async function send({ destinations, flowsPerSecond, seconds }: Order): Promise<v
   report(true);
 }
 
-/** Flows to one destination, each with a pair of ports of its own. */
+/** Flows to one destination, each with its own pair of ports. */
 class Stream {
   sent = 0;
 
@@ -53,7 +53,7 @@ class Stream {
     return new Stream(destination, await Promise.all(sockets));
   }
 
-  /** Sends up to so many flows: fewer where the socket's buffer is full or its ports are used up. */
+  /** Sends up to this many flows: fewer if the socket's buffer is full or its ports are used up. */
   send(flows: number): void {
     const round = Math.floor(this.sent / 65_535);
     const firstPort = (this.sent % 65_535) + 1;

@@ -1,21 +1,21 @@
-/** The program of a server namespace: tells the lab from where each token came that it was sent. */
+/** The program in a server namespace: reports the source of each token that it receives. */
 import { createServer } from "node:net";
 import * as v from "valibot";
-import { Listen, type Listening, type Sighting } from "./message.ts";
+import { Listen, type Report } from "./message.ts";
 
 process.on("message", async (message: unknown) => {
   const { port } = v.parse(Listen, message);
   await Promise.all([listenTcp(port), listenUdp(port)]);
-  tell({ listening: port });
+  report({ listening: port });
 });
 process.on("disconnect", () => process.exit());
 
-/** The answer, an end of the stream, shows the client that the way back works too. */
+/** Ending the stream answers the client, which proves that the way back works. */
 function listenTcp(port: number): Promise<void> {
   const server = createServer(socket => {
     const { remoteAddress = "", remotePort = 0 } = socket;
     socket.on("data", token => {
-      tell({ token: token.toString(), source: unmapped(remoteAddress), port: remotePort });
+      report({ token: token.toString(), source: unmapped(remoteAddress), port: remotePort });
       socket.end();
     });
     socket.on("error", () => socket.destroy());
@@ -24,21 +24,16 @@ function listenTcp(port: number): Promise<void> {
 }
 
 async function listenUdp(port: number): Promise<void> {
-  await Bun.udpSocket({
-    hostname: "::",
-    port,
-    socket: {
-      data: (_socket, token, sourcePort, source) =>
-        tell({ token: token.toString(), source: unmapped(source), port: sourcePort }),
-    },
-  });
+  const data = (_socket: unknown, token: Buffer, sourcePort: number, source: string) =>
+    report({ token: token.toString(), source: unmapped(source), port: sourcePort });
+  await Bun.udpSocket({ hostname: "::", port, socket: { data } });
 }
 
-/** A socket that serves both families shows an IPv4 address as ::ffff:192.0.2.1. */
+/** A socket for both families shows IPv4 addresses as ::ffff:192.0.2.1. */
 function unmapped(address: string): string {
   return address.replace(/^::ffff:/, "");
 }
 
-function tell(message: Listening | Sighting): void {
+function report(message: Report): void {
   process.send?.(message);
 }

@@ -1,5 +1,2 @@
-/**
- * Seconds in which a server has to see a connection. One takes less than a millisecond, but in an emulated machine a
- * hundred at once may take longer; LAB_SECONDS says how long there.
- */
+/** Seconds within which a server must see a connection; usually it takes less than 1 ms. Emulated machines set more. */
 export const SECONDS = Number(process.env.LAB_SECONDS ?? 2);

@@ -1,7 +1,7 @@
 import type { Family } from "../src/net/cidr.ts";
 
 /**
- * The lab as data: one Pod, one node, and two servers that answer for the rest of the world.
+ * The lab as data: a Pod, a node, and two servers that answer for the rest of the world.
  *
  *     pod eth0 ───── cali0 node eth0 ───── eth0 inside     10/8, 172.16/12, 192.168/16, 169.254/16, fc00::/7
  *                               eth1 ───── eth0 outside    every other address
@@ -14,18 +14,15 @@ export type ServerName = "inside" | "outside";
 
 export const FAMILIES = ["ip", "ip6"] as const satisfies Family[];
 
-/** One address in each family. */
-export type Addresses = Readonly<Record<Family, string>>;
-
-/** A veth pair. Its other end is `eth0` in the namespace `to`, where everything is routed to the node. */
+/** A veth pair. Its far end is `eth0` in the namespace `to`, which routes everything to the node. */
 interface Link {
   readonly to: Exclude<NamespaceName, "node">;
   /** The interface's name on the node. */
   readonly name: string;
-  /** The node's address on it: the one that masquerading by this interface gives. */
-  readonly near: Addresses;
-  readonly far: Addresses;
-  /** What the node routes to the other end. */
+  /** The node's address on the interface; masquerading uses it. */
+  readonly near: Readonly<Record<Family, string>>;
+  readonly far: Readonly<Record<Family, string>>;
+  /** The node routes these CIDRs to the far end. */
   readonly routes: readonly string[];
 }
 
@@ -58,12 +55,14 @@ export function familyOf(address: string): Family {
   return address.includes(":") ? "ip6" : "ip";
 }
 
-/** Lines for `ip -batch` that make the namespaces. */
+// The functions below return lines for `ip -batch`.
+
+/** Makes the namespaces. */
 export function namespaces(): string[] {
   return NAMESPACES.map(name => `netns add ${name}`);
 }
 
-/** Lines for `ip -batch` that make the veth pairs and put their ends into the namespaces. */
+/** Makes the veth pairs, with their ends in the namespaces. */
 export function veths(): string[] {
   return Object.values(LINKS).map(link => {
     const near = `name ${link.name} netns node address ${mac(link, "near")}`;
@@ -73,8 +72,8 @@ export function veths(): string[] {
 }
 
 /**
- * Lines for `ip -4 -batch` or `ip -6 -batch` in one namespace: addresses, neighbours and routes. The routes are
- * `onlink` because IPv6 refuses others as long as the far end of the veth pair is not up yet.
+ * Sets addresses, neighbours and routes in one namespace. The routes are `onlink`, because IPv6 refuses other routes
+ * until the far end of the veth pair is up.
  */
 export function routing(namespace: NamespaceName, family: Family): string[] {
   if (namespace === "node") {
@@ -91,16 +90,13 @@ export function routing(namespace: NamespaceName, family: Family): string[] {
   return namespace === "pod" ? farEnd : [...farEnd, ...ANY_ADDRESS[family]];
 }
 
-/** Lines for `ip -batch` on the node that route a CIDR to the other end of a link. */
+/** Routes a CIDR to the far end of a link, on the node. */
 export function route(cidr: string, to: Link["to"]): string {
   const link = LINKS[to];
   return `route replace ${cidr} via ${link.far[familyOf(cidr)]} dev ${link.name} onlink`;
 }
 
-/**
- * Lines for `ip -batch` in one namespace that give the Pod one more address and let the node know. With a
- * preferred lifetime of 0 it is used by those only that ask for it.
- */
+/** Gives the Pod another address, and the node its route. A preferred lifetime of 0 keeps it from being a default. */
 export function podAddress(address: string): Record<"pod" | "node", string> {
   const host = familyOf(address) === "ip" ? 32 : 128;
   return {
@@ -109,7 +105,7 @@ export function podAddress(address: string): Record<"pod" | "node", string> {
   };
 }
 
-/** The sysctls of one namespace, as lines of a value and a file under /proc/sys/net. */
+/** The sysctls of a namespace, as lines of a value and a file under /proc/sys/net. */
 export function sysctls(namespace: NamespaceName): string[] {
   return namespace === "node" ? [...EVERYWHERE, ...FORWARDING] : EVERYWHERE;
 }
@@ -123,15 +119,15 @@ function nodeEnd(link: Link, family: Family): string[] {
   ];
 }
 
-/** Fixed, so that neighbours can be written down: without ARP and neighbour discovery, nothing waits for them. */
+/** Fixed, so that neighbours are known in advance: nothing waits for ARP or neighbour discovery. */
 function mac(link: Link, end: "near" | "far"): string {
   return `02:00:00:00:0${Object.keys(LINKS).indexOf(link.to)}:0${end === "near" ? 1 : 2}`;
 }
 
 /**
- * What lets a server take packets for any address and answer them from it, while its answers to any address
- * leave through the node. IPv4 wants the source of an answer to be in the table `local`, so that table is kept
- * from outgoing packets; IPv6 does not ask, but needs the multicast routes of `local` for them.
+ * Lets a server take packets for any address, answer from it, and send its answers through the node. IPv4 needs the
+ * source of an answer in the table `local`, so outgoing packets skip that table. IPv6 does not need this, but outgoing
+ * packets need the multicast routes of `local`.
  */
 const ANY_ADDRESS: Record<Family, string[]> = {
   ip: [
@@ -143,7 +139,7 @@ const ANY_ADDRESS: Record<Family, string[]> = {
   ip6: ["route add local ::/0 dev lo table 100", "rule add preference 10 iif eth0 lookup 100"],
 };
 
-/** Written before there are interfaces, which inherit `default`. */
+/** Written before the interfaces exist; these inherit `default`. */
 const EVERYWHERE = [
   "0 ipv4/conf/all/rp_filter",
   "0 ipv4/conf/default/rp_filter",
@@ -154,9 +150,8 @@ const EVERYWHERE = [
 ];
 
 /**
- * Timeouts in seconds: at 20,000 flows a second a table of 262,144 connections, which holds UDP for 30 s if nobody
- * says otherwise, is full after 13 s. A straggler of a TCP connection that was forgotten already would be taken for
- * a new connection and counted, if conntrack were loose.
+ * Timeouts in seconds. With the default of 30 s for UDP, 20,000 flows per second fill a table of 262,144 connections
+ * in 13 s. With `tcp_loose` a late packet of a forgotten TCP connection would count as a new connection.
  */
 const FORWARDING = [
   "1 ipv4/ip_forward",

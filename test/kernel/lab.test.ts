@@ -197,7 +197,7 @@ describe("namespaces", () => {
   });
 
   test("there is one lab at a time", async () => {
-    await expect(Lab.create()).rejects.toThrow("there is a lab already: close that one first");
+    await expect(Lab.create()).rejects.toThrow("there is a lab already: close it first");
   });
 
   test("closing leaves no namespace and no process", async () => {
@@ -263,7 +263,7 @@ describe("lab/isolate", () => {
 
   test("says what is missing", async () => {
     const nothing = Bun.spawn(["lab/isolate"], { stderr: "pipe" });
-    expect(await nothing.stderr.text()).toBe("lab/isolate: what to run? lab/isolate COMMAND [ARGUMENT…]\n");
+    expect(await nothing.stderr.text()).toBe("lab/isolate: no command given; usage: lab/isolate COMMAND [ARGUMENT…]\n");
     expect(await nothing.exited).toBe(125);
   });
 });
