@@ -1,22 +1,17 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
+import { beforeEach, describe, expect, test } from "bun:test";
+import { symlink, writeFile } from "node:fs/promises";
 import { BINARY, RunningAgent } from "../../lab/agent.ts";
-import { Lab } from "../../lab/lab.ts";
 import { Lines } from "../../lab/lines.ts";
 import { WRITERS } from "../../lab/writers.ts";
+import { freshFolder, labPerTest } from "../lab.ts";
 import { CrashingNft } from "./crashing-nft.ts";
 
 /** In the empty /run of lab/isolate. */
 const TOOLS = "/run/cleanup-tools";
 const OUTBOUND = "203.0.113.7";
 
-let lab: Lab;
-beforeEach(async () => {
-  lab = await Lab.create();
-  await rm(TOOLS, { recursive: true, force: true });
-  await mkdir(TOOLS);
-});
-afterEach(() => lab.close());
+const lab = labPerTest();
+beforeEach(() => freshFolder(TOOLS));
 
 const sh = (line: string) => lab.node.output(["sh", "-c", line]);
 const cleanup = (path = "") => lab.node.run(["env", `PATH=${path}${process.env.PATH}`, BINARY, "cleanup"]);

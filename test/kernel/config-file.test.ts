@@ -1,11 +1,11 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdir, rm, stat, writeFile } from "node:fs/promises";
+import { beforeEach, describe, expect, test } from "bun:test";
+import { mkdir, stat, writeFile } from "node:fs/promises";
 import { BINARY, RunningAgent } from "../../lab/agent.ts";
-import { Lab } from "../../lab/lab.ts";
 import { output } from "../../lab/output.ts";
 import { save } from "../../lab/save.ts";
 import { writersOf } from "../../src/agent/writers.ts";
 import { HangingFileSystem } from "../hanging-file-system.ts";
+import { freshFolder, labPerTest } from "../lab.ts";
 import { absent } from "../programs.ts";
 
 /** In the empty /run of lab/isolate. */
@@ -14,15 +14,12 @@ const CONFIG = `${FOLDER}/ip-masq-agent`;
 const OTHER_FOLDER = "/run/other-config-file";
 const KEPT = "203.0.113.7";
 
-let lab: Lab;
+const lab = labPerTest();
 beforeEach(async () => {
-  lab = await Lab.create();
-  await rm(FOLDER, { recursive: true, force: true });
-  await mkdir(FOLDER);
+  await freshFolder(FOLDER);
   await mkdir(OTHER_FOLDER, { recursive: true });
   await writeFile(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8]\n");
 });
-afterEach(() => lab.close());
 
 /** Empties the file, then writes it in two pieces. Each state is a config that is right. */
 const SLOWLY = `exec 3>${CONFIG}; sleep 0.7; echo nonMasqueradeCIDRs: >&3; sleep 0.7; echo '  - 203.0.113.0/24' >&3; sleep 0.7`;

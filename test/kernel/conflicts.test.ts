@@ -1,5 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
-import { Lab } from "../../lab/lab.ts";
+import { afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { Lines } from "../../lab/lines.ts";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
@@ -9,6 +8,7 @@ import { isOurs } from "../../src/conflicts/own-rules.ts";
 import { readNatHooks } from "../../src/conflicts/read.ts";
 import { type Chroot, debianChroot } from "../debian/chroot.ts";
 import { Firewalld } from "../debian/firewalld.ts";
+import { labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
 import { absent, programTest } from "../programs.ts";
 import { programsOf } from "./backends-under-test.ts";
@@ -24,12 +24,8 @@ const EVERYTHING = ["169.254.0.0/16", "10.0.0.0/8", "192.168.0.0/16"];
 /** A container of docker's. */
 const CONTAINER = "172.17.0.2";
 
-let lab: Lab;
-beforeAll(async () => {
-  lab = await Lab.create();
-  await lab.addPodAddress(CONTAINER);
-});
-afterAll(() => lab.close());
+const lab = labPerFile();
+beforeAll(() => lab.addPodAddress(CONTAINER));
 afterEach(async () => {
   await lab.node.output(["nft", "flush", "ruleset"]);
   await lab.node.output(["sh", "-c", "iptables-legacy -t nat -F; iptables-legacy -t nat -X"]);
@@ -299,7 +295,7 @@ for (const { name, owner, command, config } of PLUGINS) {
       container.kill();
       await lab.node.output(["ip", "link", "delete", "theirs0"]);
       await lab.close();
-      lab = await Lab.create();
+      await lab.open();
       await lab.addPodAddress(CONTAINER);
     },
     20_000,
@@ -341,7 +337,7 @@ await programTest(
     dockerd.kill();
     await dockerd.exited;
     await lab.close();
-    lab = await Lab.create();
+    await lab.open();
     await lab.addPodAddress(CONTAINER);
   },
   30_000,
@@ -372,7 +368,7 @@ await programTest(
     const { source } = await lab.connect({ protocol: "udp", to: "10.1.2.3", from: CONTAINER });
     expect(lab.owner(source)).toBe("node");
     await lab.close();
-    lab = await Lab.create();
+    await lab.open();
     await lab.addPodAddress(CONTAINER);
   },
   30_000,

@@ -1,18 +1,14 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { RunningAgent } from "../../lab/agent.ts";
-import { Lab } from "../../lab/lab.ts";
 import { WRITERS } from "../../lab/writers.ts";
+import { labPerTest } from "../lab.ts";
 
 /** Duration per writer. `npm run test:faults` sets five minutes. */
 const SECONDS = Number(process.env.CONTESTED_SECONDS ?? 6);
 /** The longest interval between repairs, in milliseconds. */
 const MOST_APART = 2000;
 
-let lab: Lab;
-beforeEach(async () => {
-  lab = await Lab.create();
-});
-afterEach(() => lab.close());
+const lab = labPerTest();
 
 /** Commands that print the rules and flush them, almost without a gap in between. */
 const LIST_AND_FLUSH: Readonly<Record<string, string>> = {

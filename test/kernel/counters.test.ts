@@ -1,6 +1,5 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
+import { beforeAll, beforeEach, expect, test } from "bun:test";
 import fc from "fast-check";
-import { Lab } from "../../lab/lab.ts";
 import { LINKS } from "../../lab/topology.ts";
 import type { Backend, Counter } from "../../src/backends/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
@@ -8,6 +7,7 @@ import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
 import { Totals } from "../../src/observe/totals.ts";
 import { type Decision, decide } from "../../src/policy/decision.ts";
 import type { Policy } from "../../src/policy/policy.ts";
+import { labPerFile } from "../lab.ts";
 import { policy, type Short } from "../policies.ts";
 import { describeBackends, nftables } from "./backends-under-test.ts";
 
@@ -16,13 +16,9 @@ const DESTINATIONS = ["10.1.2.3", "10.96.0.1", "172.16.3.4", "203.0.113.7", "fd0
   address,
 );
 
-let lab: Lab;
-beforeAll(async () => {
-  lab = await Lab.create();
-  await lab.addPodAddress("10.244.9.9");
-});
+const lab = labPerFile();
+beforeAll(() => lab.addPodAddress("10.244.9.9"));
 beforeEach(() => flush());
-afterAll(() => lab.close());
 
 /** Policies of all shapes that rulesets have, over CIDRs that hold the destinations. */
 const shapes = fc.record(

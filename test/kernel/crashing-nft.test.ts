@@ -1,15 +1,13 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
-import { Lab } from "../../lab/lab.ts";
+import { beforeEach, expect, test } from "bun:test";
+import { labPerTest } from "../lab.ts";
 import { CrashingNft, type NftMode } from "./crashing-nft.ts";
 
-let lab: Lab;
+const lab = labPerTest();
 let nft: CrashingNft;
 beforeEach(async () => {
-  lab = await Lab.create();
   nft = await CrashingNft.create();
   await lab.node.output(["nft", "add table ip theirs"]);
 });
-afterEach(() => lab.close());
 
 const start = (words: string) =>
   lab.node.spawn([...nft.environment, "nft", ...words.split(" ")], { stdout: "pipe", stderr: "pipe" });

@@ -1,25 +1,17 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { rm, writeFile } from "node:fs/promises";
 import { BINARY, RunningAgent } from "../../lab/agent.ts";
-import { Lab } from "../../lab/lab.ts";
 import { WRITERS } from "../../lab/writers.ts";
 import { SUITES } from "../debian/tools.ts";
+import { freshFolder, labPerFile } from "../lab.ts";
 import { describeTools } from "./backends-under-test.ts";
 
 /** In the empty /run of lab/isolate. */
 const FOLDER = "/run/diff";
 const CONFIG = `${FOLDER}/ip-masq-agent`;
 
-let lab: Lab;
-beforeAll(async () => {
-  lab = await Lab.create();
-});
-afterAll(() => lab.close());
-beforeEach(async () => {
-  await rm(FOLDER, { recursive: true, force: true });
-  await mkdir(FOLDER);
-  await writeFile(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8]\n");
-});
+const lab = labPerFile();
+beforeEach(() => freshFolder(FOLDER, { "ip-masq-agent": "nonMasqueradeCIDRs: [10.0.0.0/8]\n" }));
 afterEach(async () => {
   await lab.node.output([BINARY, "cleanup"]);
   await lab.node.output(["nft", "flush", "ruleset"]);

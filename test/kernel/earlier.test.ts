@@ -1,7 +1,7 @@
-import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
-import { Lab } from "../../lab/lab.ts";
+import { afterEach, expect, test } from "bun:test";
 import { sync } from "../../src/backends/sync.ts";
 import { Totals } from "../../src/observe/totals.ts";
+import { labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
 import { iptables, nftables } from "./backends-under-test.ts";
 
@@ -34,12 +34,8 @@ const IPTABLES = `*nat
 COMMIT
 `;
 
-let lab: Lab;
-beforeAll(async () => {
-  lab = await Lab.create();
-});
+const lab = labPerFile();
 afterEach(() => lab.node.output(["sh", "-c", "nft flush ruleset; iptables-legacy -t nat -F"]));
-afterAll(() => lab.close());
 
 test.each([
   ["nftables", nftables(["nft"]), ["nft", "-f", "-"], NFTABLES],

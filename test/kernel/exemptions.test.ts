@@ -1,13 +1,13 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { afterEach, beforeAll, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import * as v from "valibot";
 import { BINARY } from "../../lab/agent.ts";
-import { Lab } from "../../lab/lab.ts";
 import { chooseBackend } from "../../src/backends/choose.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { findConflicts } from "../../src/conflicts/find.ts";
 import { exemptionKeptByIptables } from "../../src/conflicts/iptables-reason.ts";
 import { Status } from "../../src/inspect/status.ts";
+import { labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
 import { programsOf } from "./backends-under-test.ts";
 import { upstreamAgentSync } from "./upstream-agent.ts";
@@ -18,12 +18,8 @@ const OTHER_POD = "10.244.1.77";
 const VARIANTS = ["iptables-nft", "iptables-legacy"] as const;
 type Variant = (typeof VARIANTS)[number];
 
-let lab: Lab;
-beforeAll(async () => {
-  lab = await Lab.create();
-  await lab.addPodAddress(OTHER_POD);
-});
-afterAll(() => lab.close());
+const lab = labPerFile();
+beforeAll(() => lab.addPodAddress(OTHER_POD));
 
 const sh = (line: string) => lab.node.output(["sh", "-ec", line]);
 const clear = () => sh("nft flush ruleset; iptables-legacy -t nat -F; iptables-legacy -t nat -X");

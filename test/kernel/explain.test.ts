@@ -1,14 +1,10 @@
-import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { afterEach, expect, test } from "bun:test";
 import { BINARY } from "../../lab/agent.ts";
-import { Lab } from "../../lab/lab.ts";
 import { WRITERS } from "../../lab/writers.ts";
+import { labPerFile } from "../lab.ts";
 import { CrashingNft } from "./crashing-nft.ts";
 
-let lab: Lab;
-beforeAll(async () => {
-  lab = await Lab.create();
-});
-afterAll(() => lab.close());
+const lab = labPerFile();
 afterEach(async () => {
   await lab.node.output([BINARY, "cleanup"]);
   await lab.node.output(["nft", "flush", "ruleset"]);

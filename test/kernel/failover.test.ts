@@ -1,12 +1,12 @@
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { writeFile } from "node:fs/promises";
 import { BINARY, RunningAgent } from "../../lab/agent.ts";
-import { Lab } from "../../lab/lab.ts";
 import { save } from "../../lab/save.ts";
 import { IptablesBackend } from "../../src/backends/iptables/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { Totals } from "../../src/observe/totals.ts";
 import { IptablesCommands } from "../../src/xtables/commands.ts";
+import { freshFolder, labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
 import { programsOf } from "./backends-under-test.ts";
 import { CrashingNft, type NftMode } from "./crashing-nft.ts";
@@ -19,16 +19,11 @@ const CONFIG = `${FOLDER}/ip-masq-agent`;
 const KEPT = "192.0.2.1";
 const OUTBOUND = "198.51.100.7";
 
-let lab: Lab;
+const lab = labPerFile();
 let nft: CrashingNft;
 const agents: RunningAgent[] = [];
-beforeAll(async () => {
-  lab = await Lab.create();
-});
-afterAll(() => lab.close());
 beforeEach(async () => {
-  await rm(FOLDER, { recursive: true, force: true });
-  await mkdir(FOLDER);
+  await freshFolder(FOLDER);
   nft = await CrashingNft.create();
 });
 afterEach(async () => {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, readdir, readFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { BINARY } from "../../lab/agent.ts";
 import { Lines } from "../../lab/lines.ts";
@@ -8,6 +8,7 @@ import { output } from "../../lab/output.ts";
 import { save } from "../../lab/save.ts";
 import { run } from "../../src/system/program.ts";
 import { HttpClients } from "../http-clients.ts";
+import { freshFolder } from "../lab.ts";
 import { describeTools } from "./backends-under-test.ts";
 
 /** lab/isolate mounts an empty /run. The agent runs in the namespace of lab/isolate itself. */
@@ -18,10 +19,7 @@ const ONLY_TOOLS = ["env", `PATH=${TOOLS}`];
 let agent: Bun.Subprocess<"ignore", "ignore", "pipe">;
 let log: Lines;
 
-beforeEach(async () => {
-  await rm("/run/health", { recursive: true, force: true });
-  await mkdir("/run/health");
-});
+beforeEach(() => freshFolder("/run/health"));
 afterEach(async () => {
   agent.kill("SIGKILL");
   await agent.exited;

@@ -1,18 +1,17 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { beforeEach, expect, test } from "bun:test";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { BINARY, RunningAgent } from "../../lab/agent.ts";
-import { Lab } from "../../lab/lab.ts";
 import { Lines } from "../../lab/lines.ts";
 import { WRITERS } from "../../lab/writers.ts";
+import { labPerTest } from "../lab.ts";
 
 /** lab/isolate mounts an empty /run. */
 const FOLDER = "/run/idle";
 const CONFIG = `${FOLDER}/ip-masq-agent`;
 const STARTED = `${FOLDER}/started`;
 
-let lab: Lab;
+const lab = labPerTest();
 beforeEach(async () => {
-  lab = await Lab.create();
   await rm(FOLDER, { recursive: true, force: true });
   await mkdir(`${FOLDER}/tools`, { recursive: true });
   for (const program of ["nft", ...["iptables", "ip6tables"].flatMap(variants)]) {
@@ -20,7 +19,6 @@ beforeEach(async () => {
     await writeFile(`${FOLDER}/tools/${program}`, script, { mode: 0o755 });
   }
 });
-afterEach(() => lab.close());
 
 function variants(family: string): string[] {
   return ["-nft", "-legacy"].flatMap(variant =>

@@ -1,7 +1,7 @@
-import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
-import { Lab } from "../../lab/lab.ts";
+import { afterEach, expect, test } from "bun:test";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
+import { labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
 import { describeBackends } from "./backends-under-test.ts";
 
@@ -21,14 +21,10 @@ const WITHOUT_XFRM = [
 
 const wanted = policy({ keep: ["10.0.0.0/8"], masquerade: ["10.96.0.0/12"] }, { enableIPv6: true });
 
-let lab: Lab;
-beforeAll(async () => {
-  lab = await Lab.create();
-});
+const lab = labPerFile();
 afterEach(async () => {
   await lab.node.output(["nft", "flush", "ruleset"]);
 });
-afterAll(() => lab.close());
 
 test("the choice of a backend does not fail for want of them", async () => {
   const through = new NftablesBackend(lab.node.command([...WITHOUT_XFRM, "nft"]));

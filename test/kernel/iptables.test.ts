@@ -1,5 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
-import { Lab } from "../../lab/lab.ts";
+import { afterEach, describe, expect, test } from "bun:test";
 import { Lines } from "../../lab/lines.ts";
 import type { Plan } from "../../src/backends/backend.ts";
 import { chooseBackend, everyBackend } from "../../src/backends/choose.ts";
@@ -8,6 +7,7 @@ import { sync } from "../../src/backends/sync.ts";
 import type { Host } from "../../src/system/host.ts";
 import { IptablesCommands, type Variant } from "../../src/xtables/commands.ts";
 import { chooseCommands } from "../../src/xtables/variant.ts";
+import { labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
 import { programsOf } from "./backends-under-test.ts";
 import { upstreamAgentSync } from "./upstream-agent.ts";
@@ -22,11 +22,7 @@ const COMMENT =
 const NO_DNS =
   "unshare --mount sh -c 'mount --bind /dev/null /etc/resolv.conf && { [ ! -e /etc/networks ] || mount --bind /dev/null /etc/networks; } && exec sh -c \"$0\"'";
 
-let lab: Lab;
-beforeAll(async () => {
-  lab = await Lab.create();
-});
-afterAll(() => lab.close());
+const lab = labPerFile();
 afterEach(async () => {
   await run("nft flush ruleset");
   for (const program of ["iptables-legacy", "ip6tables-legacy"])

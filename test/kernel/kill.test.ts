@@ -1,9 +1,8 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdir, rm } from "node:fs/promises";
+import { beforeEach, expect, test } from "bun:test";
 import { BINARY, RunningAgent } from "../../lab/agent.ts";
-import { Lab } from "../../lab/lab.ts";
 import { save } from "../../lab/save.ts";
 import { WRITERS } from "../../lab/writers.ts";
+import { freshFolder, labPerTest } from "../lab.ts";
 import { ROUNDS } from "../rounds.ts";
 
 /** lab/isolate mounts an empty /run. */
@@ -20,13 +19,8 @@ const CONFIGS = [
 /** An emulated machine (test/long/kernels) runs fewer rounds. */
 const KILLS = Number(process.env.KILLS ?? 50 * ROUNDS);
 
-let lab: Lab;
-beforeEach(async () => {
-  lab = await Lab.create();
-  await rm("/run/kill", { recursive: true, force: true });
-  await mkdir("/run/kill");
-});
-afterEach(() => lab.close());
+const lab = labPerTest();
+beforeEach(() => freshFolder("/run/kill"));
 
 test.each(WRITERS)(
   "kill -9 at any moment of a change leaves one of two valid rulesets: $name",

@@ -263,7 +263,9 @@ describe("lab/isolate", () => {
 
   test("says what is missing", async () => {
     const nothing = Bun.spawn(["lab/isolate"], { stderr: "pipe" });
-    expect(await nothing.stderr.text()).toBe("lab/isolate: no command given; usage: lab/isolate COMMAND [ARGUMENT…]\n");
+    expect(await nothing.stderr.text()).toBe(
+      "lab/isolate: no command given; usage: lab/isolate COMMAND [ARGUMENT…]\n",
+    );
     expect(await nothing.exited).toBe(125);
   });
 });

@@ -1,6 +1,6 @@
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
-import { mkdir, rm } from "node:fs/promises";
-import { Lab } from "../../lab/lab.ts";
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { rm } from "node:fs/promises";
+import type { Lab } from "../../lab/lab.ts";
 import { save } from "../../lab/save.ts";
 import { Agent } from "../../src/agent/agent.ts";
 import { type ConfigEvents, ConfigReader } from "../../src/agent/config-reader.ts";
@@ -12,6 +12,7 @@ import { Failover } from "../../src/backends/failover.ts";
 import { MigratingBackend } from "../../src/backends/migrating-backend.ts";
 import type { SyncRecord } from "../../src/observe/agent-state.ts";
 import { createLog } from "../../src/observe/log.ts";
+import { freshFolder, labPerFile } from "../lab.ts";
 import { agentState, onSync } from "../observe/agent-states.ts";
 import { DEFAULT_FLAGS } from "../policies.ts";
 import { describeBackends } from "./backends-under-test.ts";
@@ -21,18 +22,12 @@ const CONFIG = "/run/live/ip-masq-agent";
 const KEPT = "10.1.2.3";
 const OUTBOUND = "203.0.113.7";
 
-let lab: Lab;
-beforeAll(async () => {
-  lab = await Lab.create();
-});
-afterAll(() => lab.close());
+const lab = labPerFile();
 
 describeBackends(({ open, tampering }) => {
   let life: Life;
   beforeEach(async () => {
-    await rm("/run/live", { recursive: true, force: true });
-    await mkdir("/run/live");
-    await save(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8]\n");
+    await freshFolder("/run/live", { "ip-masq-agent": "nonMasqueradeCIDRs: [10.0.0.0/8]\n" });
     life = new Life(open(lab));
     expect((await life.next("applied")).trigger).toBe("start");
   });

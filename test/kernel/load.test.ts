@@ -1,7 +1,7 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
-import { Lab } from "../../lab/lab.ts";
+import { expect, test } from "bun:test";
 import type { Tally } from "../../lab/load.ts";
 import { sync } from "../../src/backends/sync.ts";
+import { labPerTest } from "../lab.ts";
 import { policy } from "../policies.ts";
 import { ROUNDS } from "../rounds.ts";
 import { describeBackends } from "./backends-under-test.ts";
@@ -18,11 +18,7 @@ const CHANGES = 50 * ROUNDS;
 const one = policy({ keep: ["10.0.0.0/8", "192.0.2.0/24", "100.64.0.0/10"] });
 const other = policy({ keep: ["198.18.0.0/15", "10.1.0.0/16", "172.16.0.0/12", "10.128.0.0/9"] });
 
-let lab: Lab;
-beforeEach(async () => {
-  lab = await Lab.create();
-});
-afterEach(() => lab.close());
+const lab = labPerTest();
 
 describeBackends(
   ({ open }) => {

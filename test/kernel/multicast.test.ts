@@ -1,6 +1,6 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { Lab } from "../../lab/lab.ts";
+import { beforeAll, describe, expect, test } from "bun:test";
 import { sync } from "../../src/backends/sync.ts";
+import { labPerFile } from "../lab.ts";
 import { policy, type Short } from "../policies.ts";
 import { describeBackends } from "./backends-under-test.ts";
 
@@ -24,13 +24,11 @@ const POLICIES: readonly [string, Short][] = [
   ["with interfaces and sources", { interfaces: ["eth1"], sources: ["0.0.0.0/0", "::/0"] }],
 ];
 
-let lab: Lab;
+const lab = labPerFile();
 beforeAll(async () => {
-  lab = await Lab.create();
   await lab.node.output("ip address add 192.0.2.1/24 dev eth1".split(" "));
   await lab.outside.output(["nft", "-f", "-"], { input: SEEN });
 });
-afterAll(() => lab.close());
 
 describeBackends(({ open }) => {
   test.each(POLICIES)("multicast and broadcast keep their source port, %s", async (_name, short) => {

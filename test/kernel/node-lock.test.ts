@@ -1,22 +1,20 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { beforeEach, describe, expect, test } from "bun:test";
 import { chmod, chown, mkdir, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { BINARY, RunningAgent } from "../../lab/agent.ts";
-import { Lab } from "../../lab/lab.ts";
 import { save } from "../../lab/save.ts";
 import { WRITERS } from "../../lab/writers.ts";
+import { labPerTest } from "../lab.ts";
 
 /** lab/isolate mounts an empty /run. */
 const FOLDER = "/run/lock";
 const RUNTIME = "/run/ipmasq";
 const STANDS_BY = "standing by: another agent is active on this node";
 
-let lab: Lab;
+const lab = labPerTest();
 beforeEach(async () => {
-  lab = await Lab.create();
   for (const folder of [FOLDER, RUNTIME]) await rm(folder, { recursive: true, force: true });
   await mkdir(FOLDER);
 });
-afterEach(() => lab.close());
 
 const start = (config: string, ...flags: string[]) =>
   RunningAgent.start(lab.node, [`--config=${FOLDER}/${config}`, ...flags]);

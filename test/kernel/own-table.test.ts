@@ -1,7 +1,7 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
-import { Lab } from "../../lab/lab.ts";
+import { afterEach, describe, expect, test } from "bun:test";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
+import { labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
 import { describeTools } from "./backends-under-test.ts";
 import { STATES } from "./neighbours.ts";
@@ -9,11 +9,7 @@ import { STATES } from "./neighbours.ts";
 const KEPT = "10.1.2.3";
 const OUTBOUND = "203.0.113.7";
 
-let lab: Lab;
-beforeAll(async () => {
-  lab = await Lab.create();
-});
-afterAll(() => lab.close());
+const lab = labPerFile();
 afterEach(() => lab.node.output(["nft", "flush", "ruleset"]));
 
 const owner = (to: string) => lab.ownerSeen({ protocol: "udp", to });

@@ -1,7 +1,7 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
-import { Lab } from "../../lab/lab.ts";
+import { afterEach, describe, expect, test } from "bun:test";
 import { chooseBackend, everyBackend } from "../../src/backends/choose.ts";
 import { Failover } from "../../src/backends/failover.ts";
+import { labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
 import { programsOf } from "./backends-under-test.ts";
 
@@ -10,11 +10,7 @@ const OUTBOUND = "203.0.113.7";
 const VARIANTS = ["iptables-nft", "iptables-legacy"] as const;
 const WANTED = ["nftables", "iptables"] as const;
 
-let lab: Lab;
-beforeAll(async () => {
-  lab = await Lab.create();
-});
-afterAll(() => lab.close());
+const lab = labPerFile();
 afterEach(async () => {
   await run("nft flush ruleset");
   for (const program of ["iptables-legacy", "ip6tables-legacy"])

@@ -1,10 +1,9 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { beforeEach, describe, expect, test } from "bun:test";
 import { RunningAgent } from "../../lab/agent.ts";
-import { Lab } from "../../lab/lab.ts";
 import { WRITERS } from "../../lab/writers.ts";
 import { debianChroot } from "../debian/chroot.ts";
 import { Firewalld } from "../debian/firewalld.ts";
+import { freshFolder, labPerTest } from "../lab.ts";
 import { absent } from "../programs.ts";
 import { foreignChains } from "./foreign-chains.ts";
 
@@ -13,14 +12,8 @@ const CONFIG = "/run/reload/ip-masq-agent";
 const KEPT = "10.1.2.3";
 const OUTBOUND = "203.0.113.7";
 
-let lab: Lab;
-beforeEach(async () => {
-  lab = await Lab.create();
-  await rm("/run/reload", { recursive: true, force: true });
-  await mkdir("/run/reload");
-  await writeFile(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8]\n");
-});
-afterEach(() => lab.close());
+const lab = labPerTest();
+beforeEach(() => freshFolder("/run/reload", { "ip-masq-agent": "nonMasqueradeCIDRs: [10.0.0.0/8]\n" }));
 
 /** A table as another program loads it; rules outside it are deleted. */
 const FOREIGN_TABLE = `*nat

@@ -1,24 +1,16 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { writeFile } from "node:fs/promises";
 import { BINARY, RunningAgent } from "../../lab/agent.ts";
-import { Lab } from "../../lab/lab.ts";
 import { save } from "../../lab/save.ts";
+import { freshFolder, labPerFile } from "../lab.ts";
 import { upstreamAgentSync } from "./upstream-agent.ts";
 
 /** In the empty /run of lab/isolate. */
 const CONFIG = "/run/binary/ip-masq-agent";
 const LIST = ["nft", "-a", "list", "ruleset"];
 
-let lab: Lab;
-beforeAll(async () => {
-  lab = await Lab.create();
-});
-afterAll(() => lab.close());
-beforeEach(async () => {
-  await rm("/run/binary", { recursive: true, force: true });
-  await mkdir("/run/binary");
-  await writeFile(CONFIG, "# the defaults\n");
-});
+const lab = labPerFile();
+beforeEach(() => freshFolder("/run/binary", { "ip-masq-agent": "# the defaults\n" }));
 afterEach(() => lab.node.output(["nft", "flush", "ruleset"]));
 
 const once = () => lab.node.run([BINARY, "run", "--once", `--config=${CONFIG}`]);

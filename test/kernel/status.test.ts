@@ -1,14 +1,14 @@
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { writeFile } from "node:fs/promises";
 import * as v from "valibot";
 import { BINARY } from "../../lab/agent.ts";
-import { Lab } from "../../lab/lab.ts";
 import { Lines } from "../../lab/lines.ts";
 import { batch } from "../../lab/network.ts";
 import { versionOf } from "../../lab/output.ts";
 import { WRITERS } from "../../lab/writers.ts";
 import { Status } from "../../src/inspect/status.ts";
 import { crashesBesideNewer } from "../../src/nft/version.ts";
+import { freshFolder, labPerFile } from "../lab.ts";
 
 /** In the empty /run of lab/isolate. */
 const FOLDER = "/run/status";
@@ -21,16 +21,8 @@ const CAUTION = crashesBesideNewer(await versionOf("nft"))
   ? [expect.stringContaining("crashes if a newer nft on this node")]
   : [];
 
-let lab: Lab;
-beforeAll(async () => {
-  lab = await Lab.create();
-});
-afterAll(() => lab.close());
-beforeEach(async () => {
-  await rm(FOLDER, { recursive: true, force: true });
-  await mkdir(FOLDER);
-  await writeFile(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8]\n");
-});
+const lab = labPerFile();
+beforeEach(() => freshFolder(FOLDER, { "ip-masq-agent": "nonMasqueradeCIDRs: [10.0.0.0/8]\n" }));
 afterEach(async () => {
   await lab.node.output([BINARY, "cleanup"]);
   await lab.node.output(["nft", "flush", "ruleset"]);

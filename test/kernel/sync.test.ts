@@ -1,9 +1,10 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, test } from "bun:test";
 import { readFile, rm } from "node:fs/promises";
-import { Lab } from "../../lab/lab.ts";
+import type { Lab } from "../../lab/lab.ts";
 import { MigratingBackend } from "../../src/backends/migrating-backend.ts";
 import { familyText, sync } from "../../src/backends/sync.ts";
 import { failureKind } from "../../src/system/program.ts";
+import { labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
 import { describeBackends } from "./backends-under-test.ts";
 
@@ -11,11 +12,7 @@ import { describeBackends } from "./backends-under-test.ts";
 const KEPT = "10.1.2.3";
 const OUTBOUND = "203.0.113.7";
 
-let lab: Lab;
-beforeAll(async () => {
-  lab = await Lab.create();
-});
-afterAll(() => lab.close());
+const lab = labPerFile();
 
 describeBackends(({ open, reads, snapshot, tampering }) => {
   afterEach(async () => {

@@ -1,6 +1,5 @@
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
-import { Lab } from "../../lab/lab.ts";
 import { LINKS } from "../../lab/topology.ts";
 import { MigratingBackend } from "../../src/backends/migrating-backend.ts";
 import { sync } from "../../src/backends/sync.ts";
@@ -9,6 +8,7 @@ import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
 import { decide } from "../../src/policy/decision.ts";
 import type { CidrList, FamilyPolicy, Policy } from "../../src/policy/policy.ts";
 import { boundaries, interfaceName, type Wanted, wanted } from "../arbitraries.ts";
+import { labPerFile } from "../lab.ts";
 import type { Packet } from "../packet.ts";
 import { policy } from "../policies.ts";
 import { ROUNDS } from "../rounds.ts";
@@ -33,16 +33,14 @@ const random = wanted({
   interfaces: fc.constantFrom("eth0", "eth1", "eth", "eth*", "eth0*", "e*", "cali0"),
 });
 
-let lab: Lab;
+const lab = labPerFile();
 beforeAll(async () => {
-  lab = await Lab.create();
   for (const { text } of POD_ADDRESSES) if (lab.owner(text) === "other") await lab.addPodAddress(text);
 });
 afterEach(async () => {
   // Also what a backend cannot remove after a failure.
   await lab.node.output(["nft", "flush", "ruleset"]);
 });
-afterAll(() => lab.close());
 
 describeBackends(({ open, judge, renderings, snapshot, tampering }) => {
   describe("on both sides of every boundary", () => {

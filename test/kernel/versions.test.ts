@@ -1,12 +1,12 @@
-import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { afterEach, expect, test } from "bun:test";
 import { mkdtemp, writeFile } from "node:fs/promises";
 import { BINARY } from "../../lab/agent.ts";
-import { Lab } from "../../lab/lab.ts";
 import { Lines } from "../../lab/lines.ts";
 import { output } from "../../lab/output.ts";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { renderJson } from "../../src/backends/nftables/nftables.ts";
 import { sync } from "../../src/backends/sync.ts";
+import { labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
 import { describeTools } from "./backends-under-test.ts";
 import { nftOf, tryPair } from "./pairs.ts";
@@ -29,11 +29,7 @@ const one = policy(
 );
 const other = policy({ keep: ["10.0.0.0/8", "2001:db8::/32"] }, { enableIPv6: true });
 
-let lab: Lab;
-beforeAll(async () => {
-  lab = await Lab.create();
-});
-afterAll(() => lab.close());
+const lab = labPerFile();
 afterEach(() => lab.node.output(["nft", "flush", "ruleset"]));
 
 describeTools("nft that is too old", ["bullseye"], ([tooOld]) => {

@@ -1,10 +1,10 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
-import { mkdir, rm } from "node:fs/promises";
 import { duration, median } from "../../../bench/figure.ts";
 import { BINARY, RunningAgent } from "../../../lab/agent.ts";
 import { Lab } from "../../../lab/lab.ts";
 import type { Load } from "../../../lab/load.ts";
 import { save } from "../../../lab/save.ts";
+import { freshFolder } from "../../lab.ts";
 import { keepResults } from "../compatibility.ts";
 import { besideNewer, type Failure, NEWER, wrapped } from "./failures.ts";
 
@@ -57,10 +57,7 @@ afterAll(async () => {
   await lab.close();
   if (found.length === CASES.length && ROUNDS === WHOLE_ROUNDS) await keepResults("failover", [measured()]);
 });
-beforeEach(async () => {
-  await rm(FOLDER, { recursive: true, force: true });
-  await mkdir(FOLDER);
-});
+beforeEach(() => freshFolder(FOLDER));
 afterEach(async () => {
   await agent?.end("SIGKILL");
   await load?.stop();

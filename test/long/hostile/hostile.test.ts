@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { BINARY } from "../../../lab/agent.ts";
 import { Lines } from "../../../lab/lines.ts";
 import { output } from "../../../lab/output.ts";
@@ -10,6 +10,7 @@ import { loadConfig } from "../../../src/config/load.ts";
 import { policyOf } from "../../../src/policy/policy.ts";
 import { run } from "../../../src/system/program.ts";
 import { HttpClients, type Kind } from "../../http-clients.ts";
+import { freshFolder } from "../../lab.ts";
 import { DEFAULT_FLAGS } from "../../policies.ts";
 import type { Measured } from "../compatibility.ts";
 import { keepResults } from "../compatibility.ts";
@@ -35,10 +36,7 @@ const MOST_BYTES = 200 * MIB;
 const measured: Measured[] = [];
 let agent: Bun.Subprocess<"ignore", "ignore", "pipe"> | undefined;
 
-beforeEach(async () => {
-  await rm(FOLDER, { recursive: true, force: true });
-  await mkdir(FOLDER);
-});
+beforeEach(() => freshFolder(FOLDER));
 afterEach(async () => {
   agent?.kill("SIGKILL");
   await agent?.exited;

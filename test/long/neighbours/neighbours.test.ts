@@ -1,11 +1,11 @@
-import { afterAll, afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { afterAll, beforeEach, expect, test } from "bun:test";
+import { writeFile } from "node:fs/promises";
 import { RunningAgent } from "../../../lab/agent.ts";
-import { Lab } from "../../../lab/lab.ts";
 import type { Tally } from "../../../lab/load.ts";
 import { save } from "../../../lab/save.ts";
 import { WRITERS } from "../../../lab/writers.ts";
 import { foreignChains } from "../../kernel/foreign-chains.ts";
+import { freshFolder, labPerTest } from "../../lab.ts";
 import { keepResults, keptResults } from "../compatibility.ts";
 import { CASES, CONFIG, FLAGS, FOLDER, OTHER_CONFIG } from "./cases.ts";
 import type { Neighbour } from "./neighbour.ts";
@@ -26,15 +26,12 @@ const CONFIGS = [
 const DESTINATIONS = ["10.1.2.3", "203.0.113.7", "fd00:1::7", "2001:db8:1::7"] as const;
 
 const rows: (readonly string[])[] = [];
-let lab: Lab;
+const lab = labPerTest();
 beforeEach(async () => {
-  lab = await Lab.create();
-  await rm(FOLDER, { recursive: true, force: true });
-  await mkdir(FOLDER);
+  await freshFolder(FOLDER);
   await writeFile(OTHER_CONFIG, "nonMasqueradeCIDRs: [203.0.113.0/24]\n");
   await save(CONFIG, CONFIGS[0]);
 });
-afterEach(() => lab.close());
 
 const cells = CASES.flatMap(({ beside, ...it }) => beside.map(writer => ({ ...it, writer })));
 test.each(cells)(

@@ -1,10 +1,10 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, test } from "bun:test";
 import { cp, mkdtemp, readdir, readFile, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DIST, RunningAgent } from "../../../lab/agent.ts";
-import { Lab } from "../../../lab/lab.ts";
 import { output } from "../../../lab/output.ts";
+import { labPerFile } from "../../lab.ts";
 import { absent } from "../../programs.ts";
 import { muslRoot } from "./musl.ts";
 import { emulator, nodeRoot, PROCESSORS, ROOT_SUITES } from "./roots.ts";
@@ -70,11 +70,7 @@ describe("on the emulated processor", () => {
   }
 });
 
-let lab: Lab;
-beforeAll(async () => {
-  lab = await Lab.create();
-});
-afterAll(() => lab.close());
+const lab = labPerFile();
 afterEach(() => lab.node.output(["nft", "flush", "ruleset"]));
 
 /** Tests that the agent starts, syncs, repairs and stops, and that connections get the right address. */
