@@ -1,8 +1,9 @@
-/** `npm run docs`: writes the generated files of docs/, from the code and from stored results. */
+/** `npm run docs`: writes the generated parts of the docs, from the code and from stored results. */
 import { join } from "node:path";
 import { writeReport } from "../bench/report.ts";
 import { jsonSchemas } from "../src/inspect/json-schema.ts";
 import { writeCompatibility } from "../test/long/compatibility.ts";
+import { withKeyTable } from "./config-keys.ts";
 import { metricsPage } from "./metrics.ts";
 
 for (const [name, schema] of Object.entries(jsonSchemas())) {
@@ -10,5 +11,7 @@ for (const [name, schema] of Object.entries(jsonSchemas())) {
   await Bun.write(path, `${JSON.stringify(schema, null, 2)}\n`);
 }
 await Bun.write(join(import.meta.dir, "../docs/metrics.md"), metricsPage());
+const readme = Bun.file(join(import.meta.dir, "../README.md"));
+await Bun.write(readme, withKeyTable(await readme.text()));
 await writeCompatibility();
 await writeReport();

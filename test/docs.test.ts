@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { renderReport } from "../bench/report.ts";
+import { withKeyTable } from "../scripts/config-keys.ts";
 import { metricsPage } from "../scripts/metrics.ts";
 import type { Conflict } from "../src/conflicts/conflict.ts";
 import { ownerOf } from "../src/conflicts/owners.ts";
@@ -31,6 +32,11 @@ test.each(Object.entries(jsonSchemas()))(
     expect(await Bun.file(join(ROOT, `docs/${name}.schema.json`)).json()).toEqual(schema);
   },
 );
+
+test("the README's table of keys matches the code: npm run docs", async () => {
+  const readme = await page("README.md");
+  expect(readme).toBe(withKeyTable(readme));
+});
 
 test("docs/metrics.md matches the metrics in the code: npm run docs", async () => {
   expect(await page("docs/metrics.md")).toBe(metricsPage());

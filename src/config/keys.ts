@@ -15,9 +15,9 @@ export interface Key<V> extends About<V> {
 }
 
 interface About<V> {
-  /** For JSON Schema and docs, in Markdown. */
+  /** Shown in the JSON Schema and in the README, in Markdown. */
   readonly description: string;
-  /** What applies without the key, for JSON Schema and docs, in Markdown. */
+  /** The default, as shown in the JSON Schema and in the README, in Markdown. */
   readonly default: string;
   /** Other names that are accepted without a warning. */
   readonly aliases?: readonly string[];
@@ -145,21 +145,21 @@ const POSITIVE = "write a positive whole number without quotes";
 const TABLE = {
   nonMasqueradeCIDRs: cidrs({
     description:
-      "Destinations that are not masqueraded. With IPv6, list its CIDRs too: the default has only IPv4. An empty list masquerades everything except link-local addresses.",
+      "Destinations that keep the source address. With IPv6, list its CIDRs too: the default has only IPv4. An empty list masquerades everything except link-local addresses.",
     default: "10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16",
     meant: { words: /masq|\bs?nat|cidr|subnet|range|net|destination|\bdst|ips?\b/, rank: 2 },
   }),
   masqLinkLocal: boolean({
-    description: "Masquerade 169.254.0.0/16 too.",
+    description: "Masquerade 169.254.0.0/16.",
     meant: { words: /^(?!.*6).*link ?local/, rank: 0 },
   }),
   masqLinkLocalIPv6: boolean({
-    description: "Masquerade fe80::/10 too.",
+    description: "Masquerade fe80::/10.",
     meant: { words: /link ?local/, rank: 0 },
   }),
   resyncInterval: scalar(INTERVAL, {
     description:
-      "How often a full sync runs even if no change was seen, as a Go duration. Less than `1s` counts as `1s`, with a warning.",
+      "Interval between full syncs, as a Go duration. Changes are applied at once regardless of it. Less than `1s` counts as `1s`, with a warning.",
     default: "`60s`",
     meant: { words: /interval|period|resync|refresh/, rank: 0 },
     merge: preferring((second, first) => second < first),
@@ -170,7 +170,7 @@ const TABLE = {
   }),
   cidrLimit: scalar(v.pipe(v.number(POSITIVE), v.integer(POSITIVE), v.minValue(1, POSITIVE)), {
     description:
-      "The most entries of each list of CIDRs, as a guard against mistakes. All lists together may have 100,000.",
+      "Maximum number of entries per list of CIDRs, as a guard against mistakes. All lists together can have 100,000.",
     default: "`64`",
     meant: { words: /limit|\bmax/, rank: 0 },
     merge: preferring((second, first) => second > first),
@@ -181,20 +181,20 @@ const TABLE = {
     meant: { words: /masq|\bs?nat/, rank: 2 },
   }),
   sourceCIDRs: cidrs({
-    description: "Only connections from these sources are ever masqueraded, for example the Pod CIDRs.",
+    description: "Masquerade only connections from these sources, for example the Pod CIDRs.",
     default: "any source",
     meant: { words: /source|\bsrc/, rank: 1 },
   }),
   nonMasqueradeSourceCIDRs: cidrs({
     description:
-      "Connections from these sources are never masqueraded, whatever the other keys say. `nonMasqueradeSrcCIDRs`, the name in Tencent's TKE, is the same key.",
+      "Never masquerade connections from these sources; overrides all other keys. Tencent TKE's `nonMasqueradeSrcCIDRs` is an alias.",
     default: "none",
     aliases: ["nonMasqueradeSrcCIDRs"],
     meant: { words: /source|\bsrc/, rank: 1 },
   }),
   outputInterfaces: list(() => INTERFACE, "eth0", {
     description:
-      "Only connections that leave by these interfaces are ever masqueraded. `eth*` means all names that start with `eth`.",
+      "Masquerade only connections that leave through these interfaces. `eth*` matches every name that starts with `eth`.",
     default: "any interface",
     meant: {
       words: /interface|iface|device|\bnics?\b/,
@@ -203,7 +203,7 @@ const TABLE = {
     },
   }),
   enableIPv6: boolean({
-    description: "Masquerade IPv6 too. The flag `--enable-ipv6` overrides it.",
+    description: "Masquerade IPv6 too. The flag `--enable-ipv6` takes precedence.",
     meant: { words: /ipv6|dual ?stack/, unless: /cidr|subnet/, rank: 1 },
   }),
 };
