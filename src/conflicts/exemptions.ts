@@ -4,7 +4,7 @@ import type { Policy } from "../policy/policy.ts";
 import { type Conflict, MOST_NAMED } from "./conflict.ts";
 import { type Judged, type Ours, WHOLE } from "./judged.ts";
 import { isNat, type NatHook } from "./nat-hook.ts";
-import { isOwnChain, isOwnName } from "./own-rules.ts";
+import { isOwnChain, isOwnName, sharesNat } from "./own-rules.ts";
 import { isExpected, ownerOfRule } from "./owners.ts";
 import { everything, within } from "./region.ts";
 import { cidrTexts, packetText, ruleFacts } from "./rule-text.ts";
@@ -68,7 +68,7 @@ function exemption(hook: NatHook, arrival: Arrival, judged: Judged, { backend }:
     ...(sources.length > 0 && { sources: sources.slice(0, MOST_NAMED) }),
     ...(only !== undefined && { only }),
     certain,
-    harmless: backend === "iptables", // there the exemption takes effect
+    harmless: sharesNat(backend), // then the exemption takes effect
     remedy: [
       "start the agent with --backend=iptables, where the rule takes effect",
       ...configKeys(arrival, destinations, sources).map(key => `or add ${key}`),

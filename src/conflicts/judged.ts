@@ -32,8 +32,8 @@ export interface Ours {
 
 function judged(family: FamilyPolicy): Judged {
   const all = every(family.family);
-  const spared = listed(family.nonMasqueradeSources);
-  const sources = difference(family.sources ? listed(family.sources) : all, spared);
+  const keptSources = listed(family.nonMasqueradeSources);
+  const sources = difference(family.sources ? listed(family.sources) : all, keptSources);
   const exceptions = listed(family.masquerade);
   const kept = difference(listed(family.nonMasquerade), exceptions);
   const never = rangesOf(NEVER_SENT.filter(cidr => cidr.family === family.family));

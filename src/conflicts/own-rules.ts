@@ -1,7 +1,13 @@
 import type { Backend } from "../backends/backend.ts";
+import { BACKENDS } from "../backends/backends.ts";
 import { isOwnText, ownChainNames, TABLE } from "../backends/ownership.ts";
 import type { Policy } from "../policy/policy.ts";
 import { NAT, type NatHook } from "./nat-hook.ts";
+
+/** Whether a backend writes to table `nat`, as ip-masq-agent does. Then foreign rules there also affect ours. */
+export function sharesNat(backend: Backend["name"] | undefined): boolean {
+  return BACKENDS.some(it => it.name === backend && it.preservesExemptions);
+}
 
 /** Whether a table is ours, in a family of the policy. */
 export function isOwnTable(
@@ -33,5 +39,5 @@ export function isOurs(
 ): (family: NatHook["family"], table: string, chain: string) => boolean {
   return (family, table, chain) =>
     isOwnTable({ family, table }, policy) ||
-    (table === NAT.table && backend === "iptables" && isOwnName(chain, policy));
+    (table === NAT.table && sharesNat(backend) && isOwnName(chain, policy));
 }

@@ -5,7 +5,7 @@ import { type Conflict, MOST_NAMED } from "./conflict.ts";
 import { type Judged, keptWhole, type Ours } from "./judged.ts";
 import { type Caught, leftOut } from "./left-out.ts";
 import { isNat, NAT, type NatHook, OUR_PRIORITY } from "./nat-hook.ts";
-import { isOwnChain, isOwnName } from "./own-rules.ts";
+import { isOwnChain, isOwnName, sharesNat } from "./own-rules.ts";
 import { isExpected, type Owner, ownerOf, ownerOfRule, UNKNOWN } from "./owners.ts";
 import { everything } from "./region.ts";
 import { cidrTexts, markText, ruleFacts } from "./rule-text.ts";
@@ -36,7 +36,7 @@ export function translations(hook: NatHook, ours: Ours, cutShort: (hook: NatHook
   if (hook.tool === "nft" && isExpected(hook.table)) return [unreadTable(hook)];
   const { policy, backend } = ours;
   const own = (chain: string) =>
-    isOwnChain(hook, chain, policy) || (backend === "iptables" && isOwnName(chain, policy));
+    isOwnChain(hook, chain, policy) || (sharesNat(backend) && isOwnName(chain, policy));
   const closed = (chain: string) => own(chain) || isExpected(chain);
   const drafts = new Map<TraceableRule, Draft>();
   const families: readonly Family[] = hook.family === "inet" ? ["ip", "ip6"] : [hook.family];
@@ -155,7 +155,7 @@ function remedyFor({ owner, remedy }: Owner, harmless: boolean): string {
 
 /** Returns whether a rule of the base chain runs before our rules or after them. */
 function order(hook: NatHook, { policy, backend }: Ours): (rule: TraceableRule) => Conflict["runs"] {
-  if (backend === "iptables" && isNat(hook)) {
+  if (sharesNat(backend) && isNat(hook)) {
     const rules = hook.chains.get(hook.base) ?? [];
     const jump = rules.findIndex(({ action }) => "to" in action && isOwnName(action.to, policy));
     const family: Family = hook.family === "ip6" ? "ip6" : "ip";
@@ -166,7 +166,7 @@ function order(hook: NatHook, { policy, backend }: Ours): (rule: TraceableRule) 
     const before = new Set(found.map(({ rule }) => rule));
     return rule => (jump < 0 || before.has(rule) ? "before us" : "after us");
   }
-  const ours = backend === "iptables" ? NAT.prio : OUR_PRIORITY;
+  const ours = sharesNat(backend) ? NAT.prio : OUR_PRIORITY;
   const before = hook.priority < ours || (hook.priority === ours && hook.registeredAfterUs);
   return () => (before ? "before us" : "after us");
 }

@@ -114,15 +114,15 @@ export function explainLive(
 ): Explanation {
   const said = explain(policy, question);
   const local = question.local ?? LOOPBACK.some(it => it.contains(question.destination));
-  const fates = kernel
+  const results = kernel
     .filter(({ family }) => family === question.destination.family)
     .map(rules => trace(rules, { ...question, local }));
-  const fate =
-    fates.find(({ verdict }) => verdict === "masquerade") ??
-    fates.find(({ verdict }) => verdict === "unknown") ??
-    fates.find(({ rule }) => rule) ??
+  const result =
+    results.find(({ verdict }) => verdict === "masquerade") ??
+    results.find(({ verdict }) => verdict === "unknown") ??
+    results.find(({ rule }) => rule) ??
     NO_RULES;
-  const { verdict, rule, chain, cidr } = fate;
+  const { verdict, rule, chain, cidr } = result;
   return {
     ...said,
     live: {
@@ -174,9 +174,9 @@ function assumptions({ families, outputInterfaces }: Policy, question: Question,
   if (said.verdict === "keep") return [];
   const family = families.find(it => it.family === question.destination.family);
   const sources = family?.sources;
-  const spared = family && family.nonMasqueradeSources.effective.length > 0;
+  const hasKeptSources = family && family.nonMasqueradeSources.effective.length > 0;
   return [
-    ...(spared && !question.source ? ["its source is not in nonMasqueradeSourceCIDRs"] : []),
+    ...(hasKeptSources && !question.source ? ["its source is not in nonMasqueradeSourceCIDRs"] : []),
     ...(sources && !question.source ? ["its source is in sourceCIDRs"] : []),
     ...(outputInterfaces && question.out === undefined
       ? [`it leaves by ${outputInterfaces.join(" or ")}`]

@@ -26,7 +26,7 @@ afterEach(() => {
 });
 
 /** Asks a server that sends the given answer. */
-async function asked(answer: (socket: Socket) => void, patience?: number) {
+async function asked(answer: (socket: Socket) => void, timeout?: number) {
   server = createServer(socket => {
     sockets.push(socket.on("error", () => {}));
     socket.once("data", () => answer(socket));
@@ -35,7 +35,7 @@ async function asked(answer: (socket: Socket) => void, patience?: number) {
   await once(server, "listening");
   const address = server.address();
   if (address === null || typeof address === "string") throw new Error("no address");
-  return askOverHttp({ address: "127.0.0.1", port: address.port }, patience);
+  return askOverHttp({ address: "127.0.0.1", port: address.port }, timeout);
 }
 
 test("a status is read in pieces of any size", async () => {

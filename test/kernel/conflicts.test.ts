@@ -14,14 +14,14 @@ import { absent, programTest } from "../programs.ts";
 import { programsOf } from "./backends-under-test.ts";
 
 const meant = policy({ keep: ["10.0.0.0/8", "192.168.0.0/16"] });
-/** Of each of our CIDRs an address that rules below catch. */
+/** An address in each of our CIDRs that the rules below catch. */
 const WITHIN: Readonly<Record<string, string>> = {
   "169.254.0.0/16": "169.254.7.7",
   "10.0.0.0/8": "10.1.2.3",
   "192.168.0.0/16": "192.168.1.1",
 };
 const EVERYTHING = ["169.254.0.0/16", "10.0.0.0/8", "192.168.0.0/16"];
-/** A container of docker's. */
+/** The address of a docker container. */
 const CONTAINER = "172.17.0.2";
 
 const lab = labPerFile();
@@ -43,16 +43,18 @@ async function found(): Promise<Conflict[]> {
 
 interface Case {
   readonly name: string;
-  /** Lines for `sh`, where `$ipt` is iptables on table nat. */
+  /** A script for `sh`; `$ipt` is iptables with table nat. */
   readonly rules: string;
   readonly expected: Partial<Conflict>;
-  /** Whether the rule catches connections to what it exposes; and from where. */
+  /** Whether the rule catches connections to each CIDR that it exposes. */
   readonly caught?: boolean;
+  /** The source of these connections, by default a Pod. */
   readonly from?: string;
-  readonly spared?: string;
+  /** A destination that the rule does not catch. */
+  readonly kept?: string;
 }
 
-/** As these programs write them. */
+/** Rules as the programs write them. */
 const CASES: readonly Case[] = [
   {
     name: "kube-proxy (iptables)",
@@ -67,7 +69,7 @@ const CASES: readonly Case[] = [
       harmless: true,
       runs: "before us",
     },
-    spared: "10.1.2.3",
+    kept: "10.1.2.3",
   },
   {
     name: "kube-proxy (nftables)",
@@ -79,7 +81,7 @@ const CASES: readonly Case[] = [
       chain: "nat-postrouting",
       harmless: true,
     },
-    spared: "10.1.2.3",
+    kept: "10.1.2.3",
   },
   {
     name: "flannel",
@@ -97,6 +99,18 @@ const CASES: readonly Case[] = [
     caught: true,
   },
   {
+    name: "kubelet (kubenet)",
+    rules: `$ipt -A POSTROUTING -m comment --comment "kubenet: SNAT for outbound traffic from cluster" -m addrtype ! --dst-type LOCAL ! -d 10.0.0.0/8 -j MASQUERADE`,
+    expected: {
+      owner: "kubelet (kubenet)",
+      exposes: ["169.254.0.0/16", "192.168.0.0/16"],
+      remedy: "start kubelet with --non-masquerade-cidr=0.0.0.0/0",
+      harmless: false,
+    },
+    caught: true,
+    kept: "10.1.2.3",
+  },
+  {
     name: "a CNI plugin with ipMasq",
     rules: `
       $ipt -N CNI-0123456789abcdef01234567; $ipt -A POSTROUTING -s 10.244.1.2/32 -j CNI-0123456789abcdef01234567
@@ -108,7 +122,7 @@ const CASES: readonly Case[] = [
       harmless: false,
     },
     caught: true,
-    spared: "10.1.2.3",
+    kept: "10.1.2.3",
   },
   {
     name: "docker",
@@ -116,23 +130,23 @@ const CASES: readonly Case[] = [
     expected: { owner: "docker", chain: "POSTROUTING", exposes: EVERYTHING, sources: ["172.17.0.0/16"] },
     caught: true,
     from: CONTAINER,
-    spared: "10.1.2.3",
+    kept: "10.1.2.3",
   },
   {
-    name: "kindnet, whose set holds our CIDRs",
+    name: "kindnet with our CIDRs in its set",
     rules: `nft 'add table inet kindnet-ipmasq; add set inet kindnet-ipmasq noMasqV4 { type ipv4_addr; flags interval; elements = { 10.0.0.0/8, 169.254.0.0/16, 192.168.0.0/16 }; }; add chain inet kindnet-ipmasq postrouting { type nat hook postrouting priority 110; }; add rule inet kindnet-ipmasq postrouting ip daddr @noMasqV4 accept; add rule inet kindnet-ipmasq postrouting masquerade'`,
     expected: { owner: "kindnet", family: "inet", exposes: [], harmless: true, runs: "after us" },
-    spared: "10.1.2.3",
+    kept: "10.1.2.3",
   },
   {
-    name: "SNAT by hand",
+    name: "a manual SNAT rule",
     rules: "$ipt -A POSTROUTING -d 10.1.0.0/16 -o eth0 -j SNAT --to-source 198.51.100.2",
     expected: { owner: "unknown", exposes: ["10.0.0.0/8"], harmless: false },
     caught: true,
-    spared: "10.2.2.3",
+    kept: "10.2.2.3",
   },
   {
-    name: "nft by hand, with an anonymous set",
+    name: "a manual nft rule with an anonymous set",
     rules: `nft 'add table ip mine; add chain ip mine post { type nat hook postrouting priority 150; }; add rule ip mine post ip daddr { 192.168.1.0/24, 203.0.113.0/24 } masquerade'`,
     expected: {
       owner: "unknown",
@@ -142,7 +156,7 @@ const CASES: readonly Case[] = [
       harmless: false,
     },
     caught: true,
-    spared: "192.168.2.1",
+    kept: "192.168.2.1",
   },
   {
     name: "calico (nftables)",
@@ -156,19 +170,19 @@ const CASES: readonly Case[] = [
       harmless: false,
     },
     caught: true,
-    spared: "10.1.2.3",
+    kept: "10.1.2.3",
   },
   {
-    name: "nft by hand, with a map of verdicts",
+    name: "a manual nft rule with a verdict map",
     rules: `nft 'add table ip mine; add chain ip mine there; add rule ip mine there masquerade; add chain ip mine post { type nat hook postrouting priority 90; }; add rule ip mine post ip daddr vmap { 10.1.0.0/16 : jump there }'`,
     expected: { owner: "unknown", chain: "there", exposes: EVERYTHING, certain: false, harmless: false },
-    spared: "10.2.2.3",
+    kept: "10.2.2.3",
   },
   {
-    name: "what is only for the internet",
+    name: "a rule for other destinations only",
     rules: "$ipt -A POSTROUTING -d 203.0.113.0/24 -j MASQUERADE",
     expected: { owner: "unknown", exposes: [], harmless: true },
-    spared: "10.1.2.3",
+    kept: "10.1.2.3",
   },
   {
     name: "another ip-masq-agent",
@@ -182,13 +196,13 @@ const CASES: readonly Case[] = [
       harmless: false,
     },
     caught: true,
-    spared: "10.1.2.3",
+    kept: "10.1.2.3",
   },
 ];
 
 describe.each(["iptables-nft", "iptables-legacy"])("%s", program => {
   const cases = CASES.filter(({ rules }) => program === "iptables-nft" || rules.includes("$ipt"));
-  test.each(cases)("$name", async ({ rules, expected, caught, from, spared }) => {
+  test.each(cases)("$name", async ({ rules, expected, caught, from, kept }) => {
     const tool = rules.includes("$ipt") ? { tool: program as Conflict["tool"] } : {};
     await lab.node.output(["sh", "-ec", `ipt="${program} -t nat"; ${rules}`]);
     const [first, ...more] = await found();
@@ -199,7 +213,7 @@ describe.each(["iptables-nft", "iptables-legacy"])("%s", program => {
     for (const cidr of caught ? (first?.exposes ?? []) : []) {
       expect(await owner(WITHIN[cidr] ?? "", from), cidr).toBe("node");
     }
-    if (spared !== undefined) expect(await owner(spared)).toBe("pod");
+    if (kept !== undefined) expect(await owner(kept)).toBe("pod");
   });
 });
 
@@ -227,7 +241,7 @@ describe("firewalld", () => {
   }
 });
 
-/** What makes the network of a container, with one container that has the address 10.88.0.2. */
+/** Programs that make a container network with one container, 10.88.0.2. */
 const PLUGINS: readonly {
   readonly name: "cni-plugins" | "netavark";
   readonly owner: string;
@@ -280,7 +294,7 @@ const PLUGINS: readonly {
 for (const { name, owner, command, config } of PLUGINS) {
   await programTest(
     name,
-    `the rules that ${name} really makes`,
+    `the rules that ${name} writes`,
     async program => {
       const container = lab.node.spawn(["unshare", "--net", "sh", "-c", "echo begun; exec sleep 60"]);
       await new Lines(container.stdout).until("begun");
@@ -289,7 +303,7 @@ for (const { name, owner, command, config } of PLUGINS) {
       const all = await found();
       const harmful = all.filter(({ harmless }) => !harmless);
       expect(harmful).toMatchObject([{ owner, exposes: EVERYTHING, certain: true }]);
-      await lab.addPodAddress("10.88.0.2"); // in the container's place, for its route is narrower
+      await lab.addPodAddress("10.88.0.2"); // replaces the container: its route is narrower
       const { source } = await lab.connect({ protocol: "udp", to: "10.1.2.3", from: "10.88.0.2" });
       expect(lab.owner(source)).toBe("node");
       container.kill();
@@ -304,7 +318,7 @@ for (const { name, owner, command, config } of PLUGINS) {
 
 await programTest(
   "docker",
-  "the rules that dockerd really makes",
+  "the rules that dockerd writes",
   async docker => {
     const folders = [
       "--data-root=/run/data",
@@ -345,7 +359,7 @@ await programTest(
 
 await programTest(
   "libvirt",
-  "the rules that libvirtd really makes",
+  "the rules that libvirtd writes",
   async libvirt => {
     const network = `<network><name>theirs</name><forward mode="nat"/><bridge name="virbr0"/><ip address="172.17.0.1" netmask="255.255.0.0"/></network>`;
     const start = `
@@ -356,7 +370,7 @@ await programTest(
     kill $!`;
     await lab.node.output(["timeout", "20", ...libvirt.command(["/bin/sh", "-c", start])]);
     const harmful = (await found()).filter(({ harmless }) => !harmless);
-    expect(harmful).toHaveLength(3); // for tcp, udp and the rest
+    expect(harmful).toHaveLength(3); // for tcp, udp and other protocols
     for (const rule of harmful) {
       expect(rule).toMatchObject({
         owner: "libvirt",
@@ -374,17 +388,17 @@ await programTest(
   30_000,
 );
 
-test("nothing, if nobody else translates", async () => {
+test("no conflicts without foreign rules", async () => {
   expect(await found()).toEqual([]);
 });
 
-test("a chain of 10,000 exceptions spares what it names", async () => {
+test("a chain with 10,000 exceptions exposes only other CIDRs", async () => {
   const returns = Array.from(
     { length: 10_000 },
     (_, i) => `-A THEIRS -d 172.31.${i >> 8}.${i & 255} -j RETURN\n`,
   );
-  const spared = EVERYTHING.slice(0, 2).map(cidr => `-A THEIRS -d ${cidr} -j RETURN\n`);
-  const input = `*nat\n:THEIRS -\n-A POSTROUTING -j THEIRS\n${[...returns, ...spared].join("")}-A THEIRS -j MASQUERADE\nCOMMIT\n`;
+  const kept = EVERYTHING.slice(0, 2).map(cidr => `-A THEIRS -d ${cidr} -j RETURN\n`);
+  const input = `*nat\n:THEIRS -\n-A POSTROUTING -j THEIRS\n${[...returns, ...kept].join("")}-A THEIRS -j MASQUERADE\nCOMMIT\n`;
   await lab.node.output(["iptables-nft-restore"], { input });
   expect(await found()).toMatchObject([{ chain: "THEIRS", exposes: ["192.168.0.0/16"] }]);
 }, 10_000);

@@ -17,14 +17,14 @@ afterEach(async () => {
   await lab.node.output(["nft", "flush", "ruleset"]);
 });
 
-/** Runs the binary with the tools of a folder first in PATH. */
+/** Runs the binary with a folder of tools first in PATH. */
 const ipmasq = (words: readonly string[], tools = "") =>
   lab.node.run(["env", `PATH=${tools}:${process.env.PATH}`, BINARY, ...words, `--config=${CONFIG}`]);
 
-/** The lines of a diff that say what differs. */
+/** The added and removed lines of a diff. */
 const differing = (diff: string) => diff.split("\n").filter(line => /^[-+](?![-+]{2} )/.test(line));
 
-/** What is done to the rules of each writer, and what the diff then says of it. */
+/** For each writer, changes of its rules and the lines that the diff shows then. */
 const DRIFT: Readonly<Record<string, readonly (readonly [string, string[]])[]>> = {
   nftables: [
     [
@@ -66,7 +66,7 @@ function iptablesDrift(program: string): [string, string[]][] {
 }
 
 describe.each(WRITERS)("$name", ({ name, flags, prepare }) => {
-  test("shows all of it before the first sync, nothing right after one, and then each drift", async () => {
+  test("shows all rules before the first sync, nothing after it, then each drift", async () => {
     await prepare(lab);
     const before = await ipmasq(["diff", ...flags]);
     expect(before).toMatchObject({ exitCode: 1, stderr: "" });
@@ -84,7 +84,7 @@ describe.each(WRITERS)("$name", ({ name, flags, prepare }) => {
     }
   }, 20_000);
 
-  test("shows what another backend left", async () => {
+  test("shows the rules that another backend left", async () => {
     const others = WRITERS.find(it => it.name !== name && (name === "nftables") !== (it.name === "nftables"));
     await others?.prepare(lab);
     await ipmasq(["run", "--once", ...(others?.flags ?? [])]);
@@ -101,7 +101,7 @@ describe.each(WRITERS)("$name", ({ name, flags, prepare }) => {
 
 describeTools("tools of other Debian suites", SUITES.slice(1), tools => {
   test.each(tools.flatMap(({ suite, wrapper }) => WRITERS.map(writer => ({ suite, wrapper, ...writer }))))(
-    "$name of $suite: nothing right after a sync",
+    "$name of $suite: shows nothing after a sync",
     async ({ wrapper, flags, prepare }) => {
       await prepare(lab);
       expect((await ipmasq(["run", "--once", ...flags], wrapper)).exitCode).toBe(0);
@@ -126,7 +126,7 @@ test("with --backend=auto it compares with the backend of the active agent", asy
   expect(await agent.end()).toBe(0);
 });
 
-test("what cannot be told exits with 2", async () => {
+test("a comparison that fails exits with 2", async () => {
   await writeFile(CONFIG, "cidrLimit: 0\n");
   const wrong = await ipmasq(["diff"]);
   expect(wrong).toMatchObject({ exitCode: 2, stdout: "" });

@@ -28,17 +28,17 @@ afterEach(clear);
 const exemption = () =>
   exemptionKeptByIptables({ chain: MEANT.chain, policy: async () => MEANT }, programsOf(lab));
 
-/** ipmasq in the place of whatever stands there. */
-async function ipmasq(wanted: "auto" | "nftables" | "iptables") {
+/** Runs a sync of ipmasq and returns the conflicts that it reports. */
+async function ipmasq(requested: "auto" | "nftables" | "iptables") {
   const { backend, reason } = await chooseBackend({
-    requested: wanted,
+    requested,
     policy: MEANT,
     host: programsOf(lab),
     exemption,
   });
   await sync(backend, MEANT);
   const { conflicts } = await findConflicts(MEANT, backend.name, programsOf(lab));
-  return { name: backend.name, reason, announced: conflicts.filter(({ harmless }) => !harmless) };
+  return { name: backend.name, reason, reported: conflicts.filter(({ harmless }) => !harmless) };
 }
 
 const CONNECTIONS = ["198.51.100.9", "203.0.113.7", "10.1.2.3", "192.168.9.9"].flatMap(to =>
@@ -52,7 +52,7 @@ async function verdicts(): Promise<Record<string, string>> {
   return Object.fromEntries(seen);
 }
 
-describe.each(VARIANTS)("in %s, what is exempted beside ip-masq-agent stays so beside us", variant => {
+describe.each(VARIANTS)("in %s, an exemption that works with ip-masq-agent works with ipmasq", variant => {
   const ipt = `${variant} -t nat`;
   test.each([
     [
@@ -72,6 +72,11 @@ describe.each(VARIANTS)("in %s, what is exempted beside ip-masq-agent stays so b
       "packets with mark 0x8/0x8 to 0.0.0.0/0",
     ],
     [
+      "by protocol and port",
+      `${ipt} -A POSTROUTING -p udp ! --dport 500 -j ACCEPT`,
+      "udp packets with destination port other than 500 to 0.0.0.0/0",
+    ],
+    [
       "in a chain of its own",
       `${ipt} -N VPN; ${ipt} -A VPN -d 198.51.100.0/24 -j ACCEPT; ${ipt} -A POSTROUTING -j VPN`,
       "connections to 198.51.100.0/24",
@@ -80,21 +85,21 @@ describe.each(VARIANTS)("in %s, what is exempted beside ip-masq-agent stays so b
     await sh(rules);
     await upstreamAgentSync(lab.node, variant, KEEP);
     const before = await verdicts();
-    expect(before[`${OTHER_POD} to 198.51.100.9`]).toBe("pod"); // or the test would be blind
-    const { name, reason, announced } = await ipmasq("auto");
+    expect(before[`${OTHER_POD} to 198.51.100.9`]).toBe("pod"); // otherwise the test proves nothing
+    const { name, reason, reported } = await ipmasq("auto");
     expect(await verdicts()).toEqual(before);
-    expect([name, announced]).toEqual(["iptables", []]);
+    expect([name, reported]).toEqual(["iptables", []]);
     expect(reason).toContain(`exempts ${exempts}; only iptables preserves that`);
   });
 
-  test("with --backend=nftables the exemption has no effect, and that is announced", async () => {
+  test("with --backend=nftables the exemption has no effect and is reported", async () => {
     await sh(`${ipt} -A POSTROUTING -d 198.51.100.0/24 -j ACCEPT`);
-    const { announced } = await ipmasq("nftables");
+    const { reported } = await ipmasq("nftables");
     expect((await verdicts())["Pod to 198.51.100.9"]).toBe("node");
-    expect(announced).toMatchObject([{ kind: "exempts", exempts: ["198.51.100.0/24"], tool: variant }]);
+    expect(reported).toMatchObject([{ kind: "exempts", exempts: ["198.51.100.0/24"], tool: variant }]);
   });
 
-  test("an exemption behind the jump never had an effect, and flips no choice", async () => {
+  test("an exemption after the jump has no effect and does not change the choice", async () => {
     await upstreamAgentSync(lab.node, variant, KEEP);
     await sh(`${ipt} -A POSTROUTING -d 198.51.100.0/24 -j ACCEPT`);
     const before = await verdicts();
@@ -103,7 +108,7 @@ describe.each(VARIANTS)("in %s, what is exempted beside ip-masq-agent stays so b
   });
 });
 
-describe("nothing flips the choice", () => {
+describe("auto still chooses nftables with", () => {
   test.each([
     ["no rules", ""],
     [
@@ -115,9 +120,9 @@ describe("nothing flips the choice", () => {
       "-N KUBE-POSTROUTING; $ipt -A POSTROUTING -j KUBE-POSTROUTING; $ipt -A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN; $ipt -A KUBE-POSTROUTING -j MASQUERADE",
     ],
     ["docker", "-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE"],
-    ["what is kept anyway", "-A POSTROUTING -d 10.9.0.0/16 -j ACCEPT"],
+    ["an exemption of kept connections", "-A POSTROUTING -d 10.9.0.0/16 -j ACCEPT"],
     [
-      "an IPsec policy, which is never masqueraded",
+      "an exemption of IPsec, which is never masqueraded",
       "-A POSTROUTING -m policy --dir out --pol ipsec -j ACCEPT",
     ],
   ])("%s", async (_, rules) => {
@@ -125,25 +130,25 @@ describe("nothing flips the choice", () => {
     expect(await exemption()).toBe(undefined);
   });
 
-  test("what stands in a table that iptables cannot read: with iptables nothing would work", async () => {
+  test("an exemption in a table that iptables cannot read", async () => {
     await sh("iptables-nft -t nat -A POSTROUTING -d 198.51.100.0/24 -j ACCEPT");
     await sh("nft 'add rule ip nat POSTROUTING oifname eth9 masquerade'");
-    const { name, announced } = await ipmasq("auto");
+    const { name, reported } = await ipmasq("auto");
     expect(name).toBe("nftables");
-    expect(announced.map(({ kind }) => kind)).toContain("exempts");
+    expect(reported.map(({ kind }) => kind)).toContain("exempts");
   });
 
-  test("an accept in a base chain of another table, which never had an effect", async () => {
+  test("an accept in a base chain of another table, which has no effect", async () => {
     await sh(
       "nft 'add table ip o; add chain ip o p { type nat hook postrouting priority 99; }; add rule ip o p ip daddr 198.51.100.0/24 accept'",
     );
     await upstreamAgentSync(lab.node, "iptables-nft", KEEP);
     const before = await verdicts();
-    expect(await ipmasq("auto")).toMatchObject({ name: "nftables", announced: [] });
+    expect(await ipmasq("auto")).toMatchObject({ name: "nftables", reported: [] });
     expect(await verdicts()).toEqual(before);
   });
 
-  test("what hangs, which is not waited for", async () => {
+  test("programs that hang", async () => {
     await sh("iptables-nft -t nat -A POSTROUTING -d 198.51.100.0/24 -j ACCEPT");
     const programs = programsOf(lab);
     const hanging = { ...programs, argv: () => ["sleep", "60"] };
@@ -158,7 +163,7 @@ describe("nothing flips the choice", () => {
   }, 10_000);
 });
 
-/** A rule that ends NAT, or leads to one that does. */
+/** A random rule that ends NAT, or that leads to one. */
 const drawn = fc
   .record({
     match: fc.constantFrom(
@@ -188,7 +193,7 @@ const drawn = fc
     behind,
   }));
 
-test("beside drawn exemptions, taking over from ip-masq-agent changes no verdict unannounced; nor does the other backend", async () => {
+test("with random exemptions, no verdict changes without a report when ipmasq replaces ip-masq-agent, or a backend the other", async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.constantFrom<Variant>(...VARIANTS),
@@ -206,9 +211,9 @@ test("beside drawn exemptions, taking over from ip-masq-agent changes no verdict
         const before = await verdicts();
         const auto = await ipmasq("auto");
         const after = await verdicts();
-        if (auto.announced.length === 0) expect(after).toEqual(before);
+        if (auto.reported.length === 0) expect(after).toEqual(before);
         const byNft = await ipmasq("nftables");
-        if (byNft.announced.length === 0) expect(await verdicts()).toEqual(after);
+        if (byNft.reported.length === 0) expect(await verdicts()).toEqual(after);
       },
     ),
     { numRuns: Number(process.env.EXEMPTION_RUNS ?? 12) },
@@ -220,7 +225,7 @@ describe("the built binary", () => {
   const status = async (...args: string[]) =>
     v.parse(Status, JSON.parse((await run("status", "--output=json", ...args)).stdout));
 
-  test("run --once with --backend=auto keeps an exemption, and status and explain say so", async () => {
+  test("run --once with --backend=auto preserves an exemption, and status and explain name it", async () => {
     await sh("iptables-nft -t nat -A POSTROUTING -d 198.51.100.0/24 -j ACCEPT");
     expect((await run("run", "--once")).exitCode).toBe(0);
     expect((await verdicts())["Pod to 198.51.100.9"]).toBe("pod");
@@ -234,7 +239,7 @@ describe("the built binary", () => {
     await run("cleanup");
   });
 
-  test("status after run --once --backend=iptables does not call our own chain another agent's", async () => {
+  test("status after run --once --backend=iptables does not report our own chain as a conflict", async () => {
     expect((await run("run", "--once", "--backend=iptables", "--masq-chain=OURS")).exitCode).toBe(0);
     for (const flags of [[], ["--backend=nftables"], ["--backend=iptables"]]) {
       expect((await status("--masq-chain=OURS", ...flags)).conflicts).toEqual([]);

@@ -10,7 +10,7 @@ afterEach(async () => {
   await lab.node.output(["nft", "flush", "ruleset"]);
 });
 
-/** What is done to the rules of each writer, and the rule that then decides. */
+/** For each writer, a change of its rules and the rule that decides then. */
 const DRIFT: Readonly<Record<string, { readonly command: string; readonly rule: string }>> = {
   nftables: {
     command: "nft insert rule ip ip-masq-agent IP-MASQ-AGENT ip daddr 203.0.113.0/24 return",
@@ -87,7 +87,7 @@ test.each(WRITERS)(
   },
 );
 
-test("explain --live answers beside a rule that iptables cannot read", async () => {
+test("explain --live works with a rule that iptables cannot read", async () => {
   await lab.node.output([BINARY, "run", "--once"]);
   const chain = "chain POSTROUTING { type nat hook postrouting priority 100; meta mark 77 masquerade; }";
   await lab.node.output(["nft", `table ip nat { ${chain}; }`]);
@@ -96,7 +96,7 @@ test("explain --live answers beside a rule that iptables cannot read", async () 
   expect(stdout).toStartWith("10.1.2.3: keeps its address\n");
 });
 
-test("explain --live says what of the kernel cannot be read", async () => {
+test("explain --live reports rules that it cannot read", async () => {
   const nft = await CrashingNft.create();
   await nft.become("crash");
   const argv = [...nft.environment, BINARY, "explain", "--live", "203.0.113.7"];

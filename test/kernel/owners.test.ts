@@ -16,18 +16,18 @@ afterEach(async () => {
 async function found(): Promise<Conflict[]> {
   const { hooks, unread } = await readNatHooks();
   expect(unread).toEqual([]);
-  return judge(hooks, MEANT, "nftables").filter(({ rule }) => !/^-A POSTROUTING -j \S+$/.test(rule) || rule);
+  return judge(hooks, MEANT, "nftables");
 }
 
 interface Case {
   readonly owner: string;
-  /** What nft reads or, if it begins with an asterisk, iptables-nft-restore. */
+  /** A document for nft, or for iptables-nft-restore if it begins with an asterisk. */
   readonly rules: string;
-  /** What each rule that translates exposes, in order; or, in brackets, which packets alone it catches. */
+  /** For each translating rule, the CIDRs that it exposes, or in brackets the only packets that it affects. */
   readonly exposes: readonly string[];
 }
 
-/** As these programs write them. */
+/** Rules as the programs write them. */
 const CASES: readonly Case[] = [
   {
     owner: "incus or LXD",
@@ -167,7 +167,7 @@ COMMIT`,
   },
 ];
 
-test.each([...CASES])("$owner is known by name, with what it offers", async ({ owner, rules, exposes }) => {
+test.each([...CASES])("$owner is recognised, with its remedy", async ({ owner, rules, exposes }) => {
   await output(rules.startsWith("*") ? ["iptables-nft-restore"] : ["nft", "-f", "-"], `${rules}\n`);
   const all = await found();
   const summary = all.map(it => (it.only === undefined ? it.exposes.join(" ") : `(${it.only})`));
@@ -184,8 +184,8 @@ describe("at our priority", () => {
   const theirs =
     "table ip other { chain post { type nat hook postrouting priority srcnat + 1; ip saddr 10.1.0.0/24 snat to 203.0.113.99; }; }";
   test.each([
-    ["the one registered after ours runs before us", ours, theirs, "before us"],
-    ["the one registered before ours runs after us", theirs, ours, "after us"],
+    ["a base chain registered after ours runs before it", ours, theirs, "before us"],
+    ["a base chain registered before ours runs after it", theirs, ours, "after us"],
   ] as const)("%s", async (_, first, second, runs) => {
     await output(["nft", "-f", "-"], first);
     await output(["nft", "-f", "-"], second);
@@ -193,7 +193,7 @@ describe("at our priority", () => {
   });
 });
 
-/** Everything in it that nft prints oddly, or not at all as JSON, as far as the kernel here takes it. */
+/** Objects and rules that some nft prints oddly, or not at all as JSON. The kernel may refuse some. */
 const EXOTIC = [
   'add ct helper inet odd ftp { type "ftp" protocol tcp; }',
   "add ct timeout inet odd slow { protocol udp; l3proto ip; policy = { unreplied : 10s, replied : 20s }; }",
@@ -229,9 +229,9 @@ const EXOTIC = [
   'add rule inet odd post oifname "eth*" masquerade random,persistent',
 ];
 
-test("nothing exotic in a table ends the look, or hides another one", async () => {
+test("no exotic object stops the reading or hides another table", async () => {
   await output(["nft", "add table inet odd"]);
-  // Families in which nothing is translated, one by our name.
+  // Tables with our name, in families without NAT.
   await output([
     "nft",
     "add table bridge ip-masq-agent; add chain bridge ip-masq-agent post { type filter hook postrouting priority 100; }; add table netdev ip-masq-agent; add table arp ip-masq-agent",
@@ -260,7 +260,7 @@ test("nothing exotic in a table ends the look, or hides another one", async () =
   });
 });
 
-test("tables and chains by any name", async () => {
+test("tables and chains can have any name", async () => {
   const names = ["accept", "a;flush ruleset", "a#b", 'a "b{', "-j", "é"];
   const add = names.flatMap(name => [
     { add: { table: { family: "ip", name } } },
@@ -285,7 +285,7 @@ test("tables and chains by any name", async () => {
   );
 });
 
-test("the text of a rule does not change with its counts", async () => {
+test("the text of a rule does not change with its counters", async () => {
   await output([
     "nft",
     "add table ip t; add chain ip t post { type nat hook postrouting priority 90; }; add rule ip t post ip daddr 10.1.0.0/16 counter packets 7 bytes 9 snat to 192.0.2.1; add rule ip t post ip saddr 10.1.1.1 counter packets 1 bytes 2 masquerade",
@@ -306,7 +306,7 @@ test("native rules in table nat are read by nft", async () => {
   ]);
 });
 
-test("a look is bounded by chains, bytes and time, and says what it left out", async () => {
+test("reading is limited in chains, bytes and time, and lists what was not read", async () => {
   const many = Array.from(
     { length: 20 },
     (_, i) =>
@@ -325,7 +325,7 @@ test("a look is bounded by chains, bytes and time, and says what it left out", a
   expect(performance.now() - began).toBeLessThan(2000);
 });
 
-test("kube-proxy's rules are not read, however many there are", async () => {
+test("the rules of kube-proxy are not read", async () => {
   const services = Array.from({ length: 1000 }, (_, i) => i);
   const id = (i: number) => i.toString(16).padStart(16, "0").toUpperCase();
   const rules = [

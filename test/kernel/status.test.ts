@@ -16,7 +16,7 @@ const CONFIG = `${FOLDER}/ip-masq-agent`;
 const KEPT = "10.1.2.3";
 const OUTBOUND = "203.0.113.7";
 
-/** What status says of the nft of this machine, which may be an old one. */
+/** The warning about the nft of this machine, if it is old. */
 const CAUTION = crashesBesideNewer(await versionOf("nft"))
   ? [expect.stringContaining("crashes if a newer nft on this node")]
   : [];
@@ -84,15 +84,15 @@ test.each(WRITERS)(
   },
 );
 
-test("an answer that says in sync is not believed beside a kernel without rules, nor one that is no status", async () => {
+test("an answer in sync is not believed if the kernel has no rules, nor is an answer that is not a status", async () => {
   const claim = {
     ...{ from: "agent", version: "1.2.3", backend: "nftables", writer: "nft", inSync: true, config: "/none" },
     policy: { chain: "IP-MASQ-AGENT", families: ["ip"], randomFully: true },
     cidrs: [{ cidr: "10.0.0.0/8", family: "ip", verdict: "keep", origin: { default: true } }],
     ...{ outbound: [], conflicts: [], problems: ["\u001b[2J"] },
   };
-  const other = (body: string) => lab.node.spawn(["bun", "-e", OTHER_SERVER, body], { stdout: "pipe" });
-  const impostor = other(JSON.stringify(claim));
+  const server = (body: string) => lab.node.spawn(["bun", "-e", OTHER_SERVER, body], { stdout: "pipe" });
+  const impostor = server(JSON.stringify(claim));
   await new Lines(impostor.stdout).until("listening");
   expect(await status()).toMatchObject({
     exitCode: 1,
@@ -105,8 +105,8 @@ test("an answer that says in sync is not believed beside a kernel without rules,
   expect(stdout).toContain("problems\n  \\u{1b}[2J\n");
   impostor.kill();
   await impostor.exited;
-  const stranger = other("<html>");
-  await new Lines(stranger.stdout).until("listening");
+  const other = server("<html>");
+  await new Lines(other.stdout).until("listening");
   expect((await status()).status).toMatchObject({
     from: "kernel",
     inSync: false,
@@ -117,15 +117,15 @@ test("an answer that says in sync is not believed beside a kernel without rules,
       ...CAUTION,
     ],
   });
-  stranger.kill();
-  await stranger.exited;
+  other.kill();
+  await other.exited;
 });
 
-/** Another program on the agent's port, which answers everything with its argument. */
+/** Another program on the port of the agent. It answers all requests with its argument. */
 const OTHER_SERVER =
   'Bun.serve({ hostname: "127.0.0.1", port: 9469, fetch: () => new Response(process.argv[1]) }); console.log("listening")';
 
-test("rules are looked for in the chain that the flags name, whatever else is in it", async () => {
+test("rules are read from the chain that the flags name, with foreign rules in it", async () => {
   await lab.node.output(["iptables-nft", "-t", "mangle", "-N", "KUBE-IPTABLES-HINT"]);
   await lab.node.output([BINARY, "run", "--once", "--backend=iptables", "--masq-chain=OURS"]);
   await lab.node.output("iptables-nft -t nat -A OURS -s 192.0.2.1 -j RETURN".split(" "));
@@ -146,7 +146,7 @@ test("rules are looked for in the chain that the flags name, whatever else is in
   await lab.node.output(["iptables-nft", "-t", "mangle", "-X", "KUBE-IPTABLES-HINT"]);
 });
 
-test("what is wrong is among the problems", async () => {
+test("errors are among the problems", async () => {
   await writeFile(CONFIG, "cidrLimit: 0\n");
   const wrong = await status();
   expect(wrong).toMatchObject({ exitCode: 1, status: { inSync: false, why: "the config has errors" } });
@@ -156,7 +156,7 @@ test("what is wrong is among the problems", async () => {
   expect(stdout).toStartWith("NOT in sync: iptables: neither iptables nor nft is installed");
 });
 
-test("Pods whose CIDR is not in the list are among the problems", async () => {
+test("Pod networks outside of the list are among the problems", async () => {
   const bridge = ["add cni0 type bridge", "set cni0 up"].map(it => `link ${it}`);
   await batch(
     [...bridge, "address add 100.64.7.1/24 dev cni0", "address add 10.9.0.1/24 dev cni0"],
@@ -198,7 +198,7 @@ test("the rules of another backend are in a note", async () => {
   expect((await status("--backend=iptables")).status.notes?.join() ?? "").not.toContain("in force as well");
 });
 
-test("it is printed again and again with --watch, until SIGINT", async () => {
+test("--watch prints it repeatedly until SIGINT", async () => {
   const watching = lab.node.spawn([BINARY, "status", "--watch", "--output=json"]);
   const lines = new Lines(watching.stdout);
   await lines.until('"inSync":false');
