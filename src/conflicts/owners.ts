@@ -8,7 +8,7 @@ export interface Owner {
   readonly names?: RegExp;
   /** Matches the comment of the rule. */
   readonly comments?: RegExp;
-  /** What the rules do, to follow the owner's name in a sentence; undefined for unknown owners. */
+  /** The effect of the rules, to follow the owner's name in a sentence; undefined for unknown owners. */
   readonly means?: string;
   /** How to exclude destinations, or why to leave the rules as they are. */
   readonly remedy: string;

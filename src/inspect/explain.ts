@@ -23,7 +23,7 @@ export interface Question {
   readonly broadcast?: boolean;
 }
 
-/** What `explain --output=json` prints for each connection. Its keys stay from version to version. */
+/** The output of `explain --output=json` for one connection. Keys stay from version to version. */
 export const Explanation = v.object({
   verdict: v.pipe(v.picklist(VERDICTS), v.description("keep: the connection keeps its source address")),
   reason: v.pipe(v.string(), v.description("a sentence")),

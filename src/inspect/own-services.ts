@@ -51,7 +51,7 @@ async function udpServices({ read }: NodeFiles): Promise<string[]> {
   return [...new Set(found)];
 }
 
-/** VRRP uses raw sockets of IP protocol 112 (RFC 9568); the kernel lists the protocol in place of a port. */
+/** VRRP uses raw sockets of IP protocol 112 (RFC 9568); the kernel lists the protocol as their port. */
 async function vrrp({ read }: NodeFiles): Promise<string[]> {
   return localPorts(await read("/proc/net/raw")).includes(112) ? ["VRRP"] : [];
 }

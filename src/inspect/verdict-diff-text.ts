@@ -41,7 +41,7 @@ function changeText({ family, before, after, because, to, from, by }: VerdictCha
 
 const PARTICIPLES: Readonly<Record<Verdict, string>> = { keep: "kept", masquerade: "masqueraded" };
 
-/** Describes addresses by inclusion or by exclusion, whichever is shorter. An excluded empty list is every address. */
+/** Describes addresses by the shorter of two lists: included ones or excluded ones. */
 function shorter(
   cidrs: readonly string[],
   others: readonly string[],

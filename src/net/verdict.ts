@@ -1,3 +1,3 @@
-/** What happens to the source address of a connection: it stays, or becomes the node's. */
+/** The fate of a connection's source address: it stays, or becomes an address of the node. */
 export const VERDICTS = ["keep", "masquerade"] as const;
 export type Verdict = (typeof VERDICTS)[number];
