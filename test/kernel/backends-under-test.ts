@@ -20,33 +20,33 @@ import type { Packet } from "../packet.ts";
 import { absent } from "../programs.ts";
 import { iptablesTampering, NAT_TAMPERING, NFT_TAMPERING } from "./tampering.ts";
 
-/** A backend with one set of tools. The tests in this folder run for each of them. */
+/** A backend with one set of tools. Tests in this folder run for each. */
 export interface BackendUnderTest {
   /**
-   * The backend at work on the lab's node.
+   * Opens the backend on the lab's node.
    *
-   * @param through a command line that runs the one behind it, in front of each that the backend starts
+   * @param through a prefix for each command that the backend runs
    */
   open(lab: Lab, through?: readonly string[]): Backend;
-  /** How many programs read the rules of a policy. */
+  /** The number of programs that read the rules of a policy. */
   reads(policy: Policy): number;
-  /** Everything in the node's kernel that a write would change, handles and counters too. */
+  /** Everything in the node's kernel that a write would change, including handles and counters. */
   snapshot(lab: Lab): Promise<string>;
-  /** What the rules that the backend makes of a policy do to packets. Asks no kernel. */
+  /** The effect of the backend's rules for a policy on packets, without the kernel. */
   judge(policy: Policy): (packet: Packet) => Verdict;
-  /** Loads into the kernel what `ipmasq render` prints of a policy, in each of the formats that it has for this. */
+  /** Load the output of `ipmasq render` for a policy into the kernel, one for each format. */
   readonly renderings: readonly {
     readonly format: string;
     load(lab: Lab, policy: Policy): Promise<unknown>;
   }[];
-  /** What others do to the rules of a policy that keeps 10.0.0.0/8 with the default chain: a command each. */
+  /** Commands of other programs that change the rules of a policy that keeps 10.0.0.0/8 with the default chain. */
   readonly tampering: readonly (readonly string[])[];
 }
 
-/** scripts/test.ts has them fetched. */
+/** Downloaded by scripts/test.ts. */
 const TOOLS = await Promise.all(SUITES.map(async suite => ({ suite, tools: await debianTools(suite) })));
 
-/** The Debian releases whose tools are tested. `npm run test:versions` adds the newest. */
+/** The Debian suites whose tools are tested. `npm run test:versions` adds the newest. */
 const BACKEND_SUITES = process.env.BACKEND_SUITES?.split(" ") ?? ["trixie"];
 
 /** Registers the tests for each backend, with the tools of this machine and of Debian releases. */
@@ -68,7 +68,7 @@ export function describeBackends(
   }
 }
 
-/** Has tests with the tools of Debian's suites, or one in their place that says why they cannot be had. */
+/** Runs tests with the tools of Debian suites. If they are missing, a single test reports the reason. */
 export function describeTools(
   name: string,
   suites: readonly string[],
@@ -82,7 +82,7 @@ export function describeTools(
   });
 }
 
-/** @param nft how it is called */
+/** @param nft the command */
 export function nftables(nft: readonly string[]): BackendUnderTest {
   return {
     reads: ({ families }) => families.length,
@@ -106,7 +106,7 @@ export function nftables(nft: readonly string[]): BackendUnderTest {
   };
 }
 
-/** @param folder where the programs are; as PATH says if left out */
+/** @param folder of the programs; by default they are found in PATH */
 export function iptables(variant: Variant, folder?: string): BackendUnderTest {
   const suffix = variant.slice("iptables".length);
   const path = (program: string) => (folder === undefined ? program : join(folder, program));
@@ -150,7 +150,7 @@ function natByNft(): BackendUnderTest {
   };
 }
 
-/** The chains that the iptables backend has for a policy, POSTROUTING among them. */
+/** The chains of the iptables backend for a policy, including POSTROUTING. */
 function chainsOf(policy: Policy): number {
   return policy.families.reduce((sum, family) => sum + 1 + iptablesRuleset(policy, family).chains.length, 0);
 }
@@ -160,7 +160,7 @@ function judgeBoth(policy: Policy): (packet: Packet) => Verdict {
   return packet => judgeRules(rulesets, packet);
 }
 
-/** The programs and the files of the lab's node. */
+/** The programs and files of the lab's node. */
 export function programsOf(
   lab: Lab,
   through: readonly string[] = [],

@@ -2,15 +2,15 @@ import type { Lab } from "../../lab/lab.ts";
 import { renderText } from "../../src/backends/nftables/nftables.ts";
 import { policy } from "../policies.ts";
 
-/** A way to change rules that is known to judge packets by half of them, on some kernels at least. */
+/** A way to change rules that gives wrong verdicts at least on some kernels. */
 export interface Control {
   readonly title: string;
-  /** What is there before the first change, and what each change loads: documents for `nft -f`. */
+  /** The initial rules, and the rules of each change: documents for `nft -f`. */
   readonly before: string;
   change(i: number): string;
 }
 
-/** All lists hold KEPT, so that no flow to it is to be masqueraded, and hardly anything else of them is the same. */
+/** Lists that all contain KEPT, whose flows must never be masqueraded, and differ in almost all other CIDRs. */
 export const KEPT = "10.1.2.3";
 const LISTS = [
   ["10.0.0.0/8", "192.0.2.0/24", "100.64.0.0/10"],
@@ -42,7 +42,7 @@ export const CONTROLS = {
   },
 } satisfies Record<string, Control>;
 
-/** Makes changes under load, as fast as nft runs. Returns how many flows arrived, and how many of them masqueraded. */
+/** Makes changes under load, as fast as nft runs. Returns the number of flows, and of masqueraded flows. */
 export async function tryControl(
   lab: Lab,
   { before, change }: Control,

@@ -20,7 +20,7 @@ const lab = labPerFile();
 beforeAll(() => lab.addPodAddress("10.244.9.9"));
 beforeEach(() => flush());
 
-/** Policies of all shapes that rulesets have, over CIDRs that hold the destinations. */
+/** Policies for every shape of ruleset, with CIDRs around the destinations. */
 const shapes = fc.record(
   {
     keep: fc.subarray(["10.0.0.0/8", "10.1.0.0/16", "172.16.0.0/12", "fd00::/8", "203.0.113.0/24"]),
@@ -44,7 +44,7 @@ const flags = fc.record(
   },
   { requiredKeys: [] },
 );
-/** What happens next: connections, by which of the sources and destinations, and then a policy, or a flush by others. */
+/** A step: connections between some sources and destinations, then a policy change or a flush by another program. */
 const rounds = fc.array(
   fc.record({
     short: shapes,
@@ -56,7 +56,7 @@ const rounds = fc.array(
 );
 
 describeBackends(({ open }) => {
-  test("whatever the policy changes to, each connection is counted once, by what decided it", async () => {
+  test("each connection is counted once, by the CIDR that decided, across all policy changes", async () => {
     let connections = 0;
     const property = fc.asyncProperty(rounds, async rounds => {
       await flush();
@@ -77,7 +77,7 @@ describeBackends(({ open }) => {
     expect(connections).toBeGreaterThan(5);
   }, 60_000);
 
-  test("under load no count goes back, and none is above what was sent", async () => {
+  test("under load no counter goes backwards or exceeds the number of connections", async () => {
     const backend = open(lab);
     const totals = new Totals();
     const variants: Short[] = [
@@ -112,13 +112,13 @@ describeBackends(({ open }) => {
   }, 20_000);
 }, []);
 
-test("a program that loads an old copy of our table, counts and all, makes nothing count twice", async () => {
+test("a program that loads an old copy of the table with its counters makes no connection count twice", async () => {
   const backend = nftables(["nft"]).open(lab);
   const tally = new Expected();
   await tally.sync(backend, policy({ keep: ["10.0.0.0/8"] }));
   for (let i = 0; i < 5; i++) await tally.connect(0, 0);
   const copy = await lab.node.output(["nft", "list", "ruleset"]);
-  await tally.sync(backend, policy({ keep: ["10.0.0.0/8", "192.0.2.0/24"] })); // counts from zero
+  await tally.sync(backend, policy({ keep: ["10.0.0.0/8", "192.0.2.0/24"] })); // counters start from zero
   await tally.connect(0, 0);
   await tally.check(backend, "before the copy is loaded");
   await lab.node.output(["nft", "-f", "-"], { input: `flush ruleset\n${copy}` });
@@ -128,13 +128,13 @@ test("a program that loads an old copy of our table, counts and all, makes nothi
   await tally.check(backend, "after it was repaired");
 });
 
-/** What a program does that reloads all rules of the node. */
+/** Reloads all rules of the node, as other programs do. */
 function flush(): Promise<string> {
   const legacy = ["iptables-legacy", "ip6tables-legacy"].map(it => `${it} -t nat -F && ${it} -t nat -X`);
   return lab.node.output(["sh", "-c", ["nft flush ruleset", ...legacy].join(" && ")]);
 }
 
-/** What the totals should be, by the connections that were made and the policy's own verdicts. */
+/** The expected totals, from the connections and the policy's verdicts. */
 class Expected {
   readonly totals = new Totals();
   #policy: Policy = policy();
@@ -149,7 +149,7 @@ class Expected {
     for (const key of this.#made.keys()) if (!keys.has(key)) this.#made.delete(key);
   }
 
-  /** Makes a connection, and returns how many counters should have counted it. */
+  /** Makes a connection, and returns the number of counters that must count it. */
   async connect(from: number, to: number): Promise<number> {
     const destination = DESTINATIONS[to % DESTINATIONS.length];
     const sources = SOURCES.filter(({ family }) => family === destination?.family);
@@ -190,7 +190,7 @@ function keysOf({ family, masquerade, nonMasquerade }: Policy["families"][number
   ];
 }
 
-/** The counter that counts a connection: of the outermost CIDR that decided it; undefined if none does. */
+/** The counter of a connection: that of the outermost CIDR that decided; undefined if no counter counts it. */
 function keyOf({ families }: Policy, said: Decision, destination: Address): string | undefined {
   const { family } = destination;
   if (said.rule === "outbound") return textOf({ family, verdict: "masquerade", cidr: undefined });

@@ -12,7 +12,7 @@ beforeEach(async () => {
 const start = (words: string) =>
   lab.node.spawn([...nft.environment, "nft", ...words.split(" ")], { stdout: "pipe", stderr: "pipe" });
 
-/** The exit code of a call, or the signal that ended it. */
+/** The exit code of a call, or the signal that killed it. */
 async function end(words: string): Promise<string | number | null> {
   const child = start(words);
   await child.exited;
@@ -43,19 +43,19 @@ test.each<[NftMode, readonly string[]]>([
   expect((await nft.calls()).toSorted()).toEqual(CALLS.toSorted());
 });
 
-test("fail: says a message", async () => {
+test("fail: prints a message", async () => {
   await nft.become("fail", "Error: no");
   const child = start("list chains");
   expect([await child.exited, await child.stderr.text()]).toEqual([1, "Error: no\n"]);
 });
 
-test("hang: goes on", async () => {
+test("hang: does not end", async () => {
   await nft.become("hang");
   const child = start("list chains");
   expect(await Promise.race([child.exited, Bun.sleep(200).then(() => "goes on")])).toBe("goes on");
 });
 
-test("leave a child: answers, and its output stays open", async () => {
+test("leave a child: prints its output, which stays open", async () => {
   await nft.become("leave a child");
   const child = start("list tables");
   const reader = child.stdout.getReader();
@@ -65,9 +65,9 @@ test("leave a child: answers, and its output stays open", async () => {
   expect(await Promise.race([reader.read(), Bun.sleep(200).then(() => "open")])).toBe("open");
 });
 
-test("monitors that run crash too", async () => {
+test("running monitors crash too", async () => {
   const monitor = start("monitor");
-  while ((await nft.calls()).length === 0) await Bun.sleep(1); // it reads after that what it is to do
+  while ((await nft.calls()).length === 0) await Bun.sleep(1); // after that it reads its mode
   await nft.become("crash");
   await monitor.exited;
   expect(monitor.signalCode).toBe("SIGSEGV");

@@ -3,20 +3,20 @@ import { join } from "node:path";
 import { save } from "../../lab/save.ts";
 
 /**
- * What an nft does with a call.
+ * The behaviour of an nft.
  *
- * - `ok`: what nft does.
- * - `crash`: ends by a segmentation fault on everything but `list chains`.
- * - `crash beside newer`: ends so where nft 0.9.8 and 1.0.6 do when a newer one declared a set by `type` (measured):
- *   on `list tables`, `list ruleset`, `monitor` and everything that is read with `-f`.
+ * - `ok`: works.
+ * - `crash`: ends by a segmentation fault, except on `list chains`.
+ * - `crash beside newer`: crashes like nft 0.9.8 and 1.0.6 on a set that a newer nft declared by `type` (measured): on
+ *   `list tables`, `list ruleset`, `monitor` and all input through `-f`.
  * - `hang`: never ends.
- * - `leave a child`: what nft does, but a process that it started keeps its standard output and error open.
- * - `fail`: prints a message on standard error and exits with 1.
+ * - `leave a child`: works, but leaves a child process that keeps standard output and error open.
+ * - `fail`: prints a message to standard error and exits with 1.
  */
 export type NftMode = "ok" | "crash" | "crash beside newer" | "hang" | "leave a child" | "fail";
 
 /**
- * An nft, for an agent in the lab, whose calls fail as a test wants; that can be changed while the agent runs.
+ * An nft for an agent in the lab that fails on demand, also while the agent runs.
  *
  *     const nft = await CrashingNft.create();
  *     const agent = RunningAgent.start(lab.node, flags, [...nft.environment, BINARY]);
@@ -24,14 +24,14 @@ export type NftMode = "ok" | "crash" | "crash beside newer" | "hang" | "leave a 
  */
 export class CrashingNft {
   private constructor(
-    /** The directory to put in front of PATH: it has an `nft`. */
+    /** The directory of the `nft`, to prepend to PATH. */
     readonly folder: string,
   ) {}
 
   /**
-   * Makes the directory, in the empty /run of lab/isolate. It begins as `ok`.
+   * Creates the directory in the empty /run of lab/isolate, with an nft that is `ok`.
    *
-   * @param real the nft behind it, by its absolute path
+   * @param real the absolute path of the real nft
    */
   static async create(real = Bun.which("nft")): Promise<CrashingNft> {
     if (real === null) throw new Error("nft is not in PATH");
@@ -44,15 +44,15 @@ export class CrashingNft {
     return nft;
   }
 
-  /** The beginning of a command line that runs a program with this nft. */
+  /** The command that runs a program with this nft; the program follows. */
   get environment(): readonly string[] {
     return ["env", `PATH=${this.folder}:${process.env.PATH}`];
   }
 
   /**
-   * What calls do from now on. Monitors that run already crash with the other calls; they are not ended otherwise.
+   * Sets the behaviour from now on. Running monitors crash too; other modes do not end them.
    *
-   * @param message what `fail` prints
+   * @param message the output of `fail`
    */
   async become(
     mode: NftMode,
@@ -63,7 +63,7 @@ export class CrashingNft {
     if (mode === "crash" || mode === "crash beside newer") await this.#crashMonitors();
   }
 
-  /** The arguments of each call up to now, the oldest first. */
+  /** The arguments of each call so far, oldest first. */
   async calls(): Promise<string[]> {
     return (await readFile(join(this.folder, "calls"), "utf8")).split("\n").slice(0, -1);
   }
@@ -76,7 +76,7 @@ export class CrashingNft {
   }
 }
 
-/** A shell's own commands where possible: the agent calls nft often. */
+/** Uses shell builtins where possible, because the agent calls nft often. */
 const SCRIPT = `#!/bin/sh
 here=\${0%/*}
 ulimit -c 0

@@ -7,7 +7,7 @@ import { iptables, nftables } from "./backends-under-test.ts";
 
 const wanted = policy({ keep: ["10.0.0.0/8"], masquerade: ["10.96.0.0/12"], masqLinkLocal: true });
 
-/** What version 0.1.0 wrote for that policy. */
+/** The rules that version 0.1.0 wrote for that policy. */
 const NFTABLES = `
 table ip ip-masq-agent {
   set masquerade-a { type ipv4_addr; flags interval; counter; elements = { 10.96.0.0/12 comment "/config:2" }; }
@@ -42,7 +42,7 @@ test.each([
   ["iptables-nft", iptables("iptables-nft"), ["iptables-nft-restore", "--noflush"], IPTABLES],
   ["iptables-legacy", iptables("iptables-legacy"), ["iptables-legacy-restore", "--noflush"], IPTABLES],
 ] as const)(
-  "rules of 0.1.0 are brought up to date by one write, and what is counted by CIDR goes on: %s",
+  "one write updates the rules of 0.1.0, and the counters by CIDR continue: %s",
   async (_name, { open }, argv, input) => {
     await lab.node.output(argv, { input });
     for (const to of ["10.1.2.3", "10.96.0.1", "203.0.113.7"]) await lab.connect({ protocol: "udp", to });
@@ -64,7 +64,7 @@ test.each([
     for (const to of ["10.1.2.3", "10.96.0.1", "203.0.113.7"]) await lab.connect({ protocol: "udp", to });
     totals.read(await backend.plan(wanted));
     const counted = totals.counters.map(it => [`${it.verdict} ${it.cidr ?? "rest"}`, it.connections]);
-    // With nftables 0.1.0 had no counter of the rest alone.
+    // With nftables, 0.1.0 had no separate counter for all other connections.
     const rest = backend.name === "nftables" ? 1 : 2;
     expect(Object.fromEntries(counted)).toEqual({
       "masquerade 10.96.0.0/12": 2,

@@ -5,14 +5,14 @@ import { policy } from "../policies.ts";
 export const PROTOCOLS = ["tcp", "udp", "icmp"] as const;
 export const BOTH = { enableIPv6: true };
 
-/** Where it goes, whose address the server sees there by each protocol, and from which of the Pod's it comes. */
+/** A destination, whose address the server sees there by each protocol, and the Pod's address that it comes from. */
 export type Expectation = readonly [to: string, owner: "pod" | "node", from?: string];
 
-/** Neither the first one of its family. */
+/** The Pod's second address of each family. */
 export const OTHER = "10.244.9.9";
 export const OTHER6 = "fd00:10:244:9::9";
 
-/** Policies of every kind, and what becomes of connections under each. */
+/** Policies of every kind, with the expected sources of connections. */
 export const EXPECTATIONS: readonly (readonly [name: string, Policy, readonly Expectation[]])[] = [
   [
     "the defaults",
@@ -42,7 +42,7 @@ export const EXPECTATIONS: readonly (readonly [name: string, Policy, readonly Ex
     ],
   ],
   [
-    "the defaults with IPv6, of which they keep link-local only",
+    "the defaults with IPv6, which keep only its link-local addresses",
     policy({}, BOTH),
     [
       ["10.1.2.3", "pod"],
@@ -99,7 +99,7 @@ export const EXPECTATIONS: readonly (readonly [name: string, Policy, readonly Ex
     ],
   ],
   [
-    "nonMasqueradeCIDRs that lie in each other and side by side",
+    "nonMasqueradeCIDRs that are nested and adjacent",
     policy({ keep: ["10.1.0.0/16", "10.0.0.0/8", "203.0.113.0/25", "203.0.113.128/25", "203.0.113.7/32"] }),
     [
       ["10.1.2.3", "pod"],
@@ -112,7 +112,7 @@ export const EXPECTATIONS: readonly (readonly [name: string, Policy, readonly Ex
     ],
   ],
   [
-    "nonMasqueradeCIDRs that hold everything",
+    "nonMasqueradeCIDRs that contain everything",
     policy({ keep: ["0.0.0.0/0", "::/0"] }, BOTH),
     [
       ["0.0.0.1", "pod"],
@@ -190,7 +190,7 @@ export const EXPECTATIONS: readonly (readonly [name: string, Policy, readonly Ex
     ],
   ],
   [
-    "sourceCIDRs of IPv6 only: nothing of IPv4",
+    "sourceCIDRs of only IPv6: no IPv4",
     policy({ sources: ["fd00::/8"] }, BOTH),
     [
       ["203.0.113.7", "pod"],
@@ -218,7 +218,7 @@ export const EXPECTATIONS: readonly (readonly [name: string, Policy, readonly Ex
     ],
   ],
   [
-    "outputInterfaces, a name: inside is behind eth0, outside behind eth1",
+    "outputInterfaces, a name: eth0 leads inside, eth1 outside",
     policy({ keep: [], interfaces: ["eth1"] }, BOTH),
     [
       ["10.1.2.3", "pod"],
@@ -228,7 +228,7 @@ export const EXPECTATIONS: readonly (readonly [name: string, Policy, readonly Ex
     ],
   ],
   [
-    "outputInterfaces, several names, of which one is a prefix",
+    "outputInterfaces, several names, one with a star",
     policy({ keep: [], interfaces: ["cali*", "eth0"] }, BOTH),
     [
       ["10.1.2.3", "node"],
@@ -238,7 +238,7 @@ export const EXPECTATIONS: readonly (readonly [name: string, Policy, readonly Ex
     ],
   ],
   [
-    "outputInterfaces, a prefix",
+    "outputInterfaces, a name with a star",
     policy({ keep: [], interfaces: ["et*"] }, BOTH),
     [
       ["10.1.2.3", "node"],
@@ -248,7 +248,7 @@ export const EXPECTATIONS: readonly (readonly [name: string, Policy, readonly Ex
     ],
   ],
   [
-    "outputInterfaces, a whole name with a star: it is a prefix of itself",
+    "outputInterfaces, a complete name with a star, which matches the name too",
     policy({ keep: [], interfaces: ["eth1*"] }),
     [
       ["10.1.2.3", "pod"],
@@ -256,7 +256,7 @@ export const EXPECTATIONS: readonly (readonly [name: string, Policy, readonly Ex
     ],
   ],
   [
-    "outputInterfaces, names of none: the beginning of a name is not enough",
+    "outputInterfaces, names of no interface: the start of a name does not match",
     policy({ keep: [], interfaces: ["eth", "eth10", "eth10*"] }),
     [
       ["10.1.2.3", "pod"],
@@ -264,7 +264,7 @@ export const EXPECTATIONS: readonly (readonly [name: string, Policy, readonly Ex
     ],
   ],
   [
-    "all of it, to few ports",
+    "all keys, with few ports",
     policy(
       {
         keep: ["203.0.113.0/24", "10.0.0.0/8"],
@@ -283,7 +283,7 @@ export const EXPECTATIONS: readonly (readonly [name: string, Policy, readonly Ex
     ],
   ],
   [
-    "to several ranges of ports",
+    "several ranges of ports",
     policy(
       { keep: ["10.0.0.0/8", "fd00::/8"], masquerade: ["10.96.0.0/12"] },
       {
@@ -305,7 +305,7 @@ export const EXPECTATIONS: readonly (readonly [name: string, Policy, readonly Ex
   ],
 ];
 
-/** Whose address a server sees; if it is not the same by every protocol, then by each of PROTOCOLS. */
+/** Whose address a server sees: one value, or if they differ, one for each of PROTOCOLS. */
 export async function ownerSeen(lab: Lab, to: string, from?: string): Promise<string> {
   const seen = await Promise.all(
     PROTOCOLS.map(protocol => lab.connect({ protocol, to, ...(from ? { from } : {}) })),

@@ -5,7 +5,7 @@ import { labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
 import { describeBackends } from "./backends-under-test.ts";
 
-/** A kernel that refuses to match IPsec policies, as one without xfrm does: what would match them does not get there. */
+/** Refuses rules that match IPsec policies, as a kernel without xfrm does. */
 const WITHOUT_XFRM = [
   "sh",
   "-c",
@@ -26,7 +26,7 @@ afterEach(async () => {
   await lab.node.output(["nft", "flush", "ruleset"]);
 });
 
-test("the choice of a backend does not fail for want of them", async () => {
+test("a backend can be chosen on a kernel without IPsec policies", async () => {
   const through = new NftablesBackend(lab.node.command([...WITHOUT_XFRM, "nft"]));
   await through.check(wanted);
   expect(through.limits).toHaveLength(1);
@@ -50,7 +50,7 @@ describeBackends(({ open, snapshot }) => {
     await backend.remove();
   });
 
-  test("where the kernel cannot match them, the rest is in force, and it is said", async () => {
+  test("if the kernel cannot match them, all other rules are in force, and the limit is reported", async () => {
     const backend = open(lab, WITHOUT_XFRM);
     await sync(backend, wanted);
     expect(backend.limits).toEqual([
@@ -65,7 +65,7 @@ describeBackends(({ open, snapshot }) => {
       expect((await sync(again, wanted)).before.inSync).toBe(true);
       expect(await snapshot(lab)).toBe(written);
     }
-    // On a kernel that can, and for one that comes after: in one sync.
+    // One sync adds the rule on a kernel that can match them.
     expect((await sync(open(lab), wanted)).before.inSync).toBe(false);
     expect((await sync(open(lab, WITHOUT_XFRM), wanted)).before.inSync).toBe(true);
     await backend.remove();

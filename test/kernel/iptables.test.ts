@@ -18,7 +18,7 @@ const VARIANTS = ["iptables-nft", "iptables-legacy"] as const;
 const COMMENT =
   "ip-masq-agent: ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom IP-MASQ-AGENT chain";
 
-/** Looks up no names: there is nobody to ask, and some have link-local in /etc/networks. */
+/** Without name look-ups: there is no DNS, and /etc/networks may name link-local. */
 const NO_DNS =
   "unshare --mount sh -c 'mount --bind /dev/null /etc/resolv.conf && { [ ! -e /etc/networks ] || mount --bind /dev/null /etc/networks; } && exec sh -c \"$0\"'";
 
@@ -37,7 +37,7 @@ const backend = (variant: Variant, lock = 10) =>
     50,
   );
 
-/** What ip-masq-agent leaves in a chain of any name. */
+/** The rules that ip-masq-agent leaves in a chain of a given name. */
 const upstreamAgent = (variant: Variant, chain = "IP-MASQ-AGENT") =>
   run(`${variant}-restore --noflush <<END
 *nat
@@ -49,7 +49,7 @@ COMMIT
 END
 ${variant} -t nat -A POSTROUTING -m comment --comment "${COMMENT.replace("IP-MASQ-AGENT", chain)}" -m addrtype ! --dst-type LOCAL -j ${chain}`);
 
-/** Rules of others around ours: a CNI's, docker's, and two by hand. */
+/** Foreign rules: of a CNI plugin, of docker, and two by hand. */
 const strangers = (variant: Variant) =>
   run(`${variant}-restore --noflush <<'END'
 *nat
@@ -66,7 +66,7 @@ END`);
 const saved = async (variant: Variant) =>
   (await run(`${variant}-save -t nat`)).replace(/^#.*\n/gm, "").replace(/\[\d+:\d+\]/g, "");
 
-/** The lines of the nat table that are not ours. */
+/** The foreign lines of table nat. */
 const theirs = async (variant: Variant) =>
   (await saved(variant)).split("\n").filter(line => !/IP-MASQ|ip-masq-agent/.test(line));
 
@@ -80,7 +80,7 @@ async function readable(): Promise<void> {
 }
 
 describe.each(VARIANTS)("%s", variant => {
-  test("lists the defaults as ip-masq-agent's users know them", async () => {
+  test("lists the defaults as ip-masq-agent does", async () => {
     await sync(backend(variant), policy());
     expect(
       await run(`${NO_DNS} '${variant} -t nat -L IP-MASQ-AGENT'`),
@@ -101,16 +101,13 @@ MASQUERADE  all  --  anywhere             anywhere             /* ip-masq-agent:
   });
 
   test.each([
-    ["as it is", ""],
-    [
-      "with a jump that is there twice",
-      `${variant} -t nat -A POSTROUTING -m addrtype ! --dst-type LOCAL -j IP-MASQ`,
-    ],
+    ["unchanged", ""],
+    ["with two jumps", `${variant} -t nat -A POSTROUTING -m addrtype ! --dst-type LOCAL -j IP-MASQ`],
     [
       "with a jump whose comment was changed",
       `${variant} -t nat -R POSTROUTING 3 -m comment --comment mine -m addrtype ! --dst-type LOCAL -j IP-MASQ`,
     ],
-    ["with a jump that takes too much", `${variant} -t nat -R POSTROUTING 3 -j IP-MASQ`],
+    ["with a jump that matches too much", `${variant} -t nat -R POSTROUTING 3 -j IP-MASQ`],
   ])("takes over what ip-masq-agent left, %s", async (_what, tamper) => {
     for (const chain of ["IP-MASQ", "IP-MASQ-AGENT"]) {
       await strangers(variant);
@@ -129,7 +126,7 @@ MASQUERADE  all  --  anywhere             anywhere             /* ip-masq-agent:
     }
   });
 
-  test("takes over from ip-masq-agent and gives back to it under load, and no connection is judged wrongly", async () => {
+  test("replaces ip-masq-agent and is replaced by it under load, without a wrong verdict", async () => {
     await upstreamAgent(variant);
     const load = await lab.load({ destinations: [KEPT, OUTBOUND], flowsPerSecond: 5000 });
     for (let i = 0; i < 20; i++) {
@@ -141,7 +138,7 @@ MASQUERADE  all  --  anywhere             anywhere             /* ip-masq-agent:
     expect(outbound).toMatchObject({ fromPod: 0, other: 0 });
   }, 60_000);
 
-  test("an ip-masq-agent that goes on, with the same CIDRs, lacks what is never masqueraded, each time", async () => {
+  test("a running ip-masq-agent with the same CIDRs removes the rules for IPsec, multicast and broadcast each time", async () => {
     const ours = backend(variant);
     const wanted = policy({ keep: ["10.0.0.0/8", "192.168.0.0/16"] });
     const theirs = () => upstreamAgentSync(lab.node, variant, ["10.0.0.0/8", "192.168.0.0/16"]);
@@ -157,13 +154,13 @@ MASQUERADE  all  --  anywhere             anywhere             /* ip-masq-agent:
     ]);
     expect(missing(after)).toEqual([]);
     for (let i = 0; i < 3; i++) {
-      await theirs(); // its jump is known to it, so there is one
+      await theirs(); // it recognises its jump, so there is only one
       expect(await jumps()).toBe(1);
       expect(missing((await sync(ours, wanted)).before)).toEqual(lacks);
       expect(await jumps()).toBe(1);
     }
     await ours.remove();
-    await sync(ours, wanted); // ours came first
+    await sync(ours, wanted); // ipmasq wrote first
     await theirs();
     expect(await jumps()).toBe(2);
     await sync(ours, wanted);
@@ -172,7 +169,7 @@ MASQUERADE  all  --  anywhere             anywhere             /* ip-masq-agent:
     expect(await saved(variant)).not.toContain("ip-masq");
   });
 
-  test("keeps counts when something else changes", async () => {
+  test("keeps counters when something else changes", async () => {
     await sync(backend(variant), policy());
     await lab.connect({ protocol: "udp", to: KEPT });
     await lab.connect({ protocol: "udp", to: OUTBOUND });
@@ -195,14 +192,14 @@ describe("the lock of iptables-legacy", () => {
       `echo held; exec sleep ${seconds}`,
     ]);
 
-  test("that somebody holds for a moment is waited for", async () => {
+  test("is awaited if another program holds it for a moment", async () => {
     const holder = held(1.5);
     await new Lines(holder.stdout).until("held");
     await sync(backend("iptables-legacy"), policy());
     expect(await holder.exited).toBe(0);
   }, 15_000);
 
-  test("that somebody holds for long is told of, and nothing is half done", async () => {
+  test("is an error if another program holds it for long, and nothing is half written", async () => {
     const holder = held(30);
     await new Lines(holder.stdout).until("held");
     await expect(sync(backend("iptables-legacy", 1), policy())).rejects.toThrow(
@@ -224,34 +221,34 @@ describe("the choice", () => {
     return `${backend.name} by ${backend.writer}: ${reason}`;
   };
 
-  test("is nftables where nft is there and the kernel takes the rules", async () => {
+  test("is nftables if nft is installed and the kernel accepts the rules", async () => {
     expect(await chosen("auto")).toMatch(
       /^nftables by nft: nft 1\.\S+ is installed and the kernel accepts the ruleset$/,
     );
     expect(await run("nft list ruleset")).toBe("");
   });
 
-  test("is iptables where there is no nft", async () => {
+  test("is iptables without nft", async () => {
     expect(await chosen("auto", hidden("nft"))).toBe(
       "iptables by iptables-nft: nft is not installed; iptables-nft has 0 rules, iptables-legacy 0",
     );
   });
 
-  test("is nft for the chain where there is no iptables", async () => {
+  test("is nft for the chain without iptables", async () => {
     const programs = hidden("iptables", "iptables-nft", "iptables-legacy");
     expect(await chosen("iptables", programs)).toBe(
       "iptables by nft: --backend=iptables; iptables is not installed",
     );
   });
 
-  test("is an error where there is nothing, which names what to install", async () => {
+  test("is an error without both, which names the packages to install", async () => {
     const programs = hidden("nft", "iptables", "iptables-nft", "iptables-legacy");
     await expect(chosen("iptables", programs)).rejects.toThrow(
       "neither iptables nor nft is installed; install nftables or iptables",
     );
   });
 
-  test("is that of kubelet's hint, whatever else there is", async () => {
+  test("is the variant of kubelet's hint chain, regardless of other rules", async () => {
     await run("iptables-legacy -t mangle -N KUBE-KUBELET-CANARY");
     expect((await chooseCommands(programsOf(lab)))?.reason).toBe(
       "kubelet's chain KUBE-KUBELET-CANARY is in iptables-legacy",
@@ -263,7 +260,7 @@ describe("the choice", () => {
     await run("iptables-legacy -t mangle -X");
   });
 
-  test("is that with more rules if there is no hint", async () => {
+  test("is the variant with more rules without a hint chain", async () => {
     await run("iptables-legacy -t nat -A POSTROUTING -s 10.1.0.0/16 -j RETURN");
     expect((await chooseCommands(programsOf(lab)))?.reason).toBe(
       "iptables-nft has 0 rules, iptables-legacy 1",
@@ -271,7 +268,7 @@ describe("the choice", () => {
     expect((await chooseCommands(programsOf(lab)))?.commands.variant).toBe("iptables-legacy");
   });
 
-  test("without ip6tables is an error if IPv6 is enabled", async () => {
+  test("is an error without ip6tables if IPv6 is enabled", async () => {
     const programs = hidden("ip6tables-nft-save");
     const tools = new IptablesCommands("iptables-nft", "-nft", true, programs);
     await expect(new IptablesBackend(tools).plan(policy({}, { enableIPv6: true }))).rejects.toThrow(
@@ -280,7 +277,7 @@ describe("the choice", () => {
   });
 });
 
-test("switches between all backends under load judge no connection wrongly, leave nothing of the other, and harm nobody", async () => {
+test("switches between all backends under load give no wrong verdict, leave no rules behind, and change no foreign rules", async () => {
   for (const variant of VARIANTS) await strangers(variant);
   const before = await Promise.all(VARIANTS.map(theirs));
   const iptables = {
@@ -316,7 +313,7 @@ test("switches between all backends under load judge no connection wrongly, leav
   ).toEqual([]);
 }, 120_000);
 
-test("as many rules as kube-proxy has for 16,000 Services cost neither the choice nor a sync", async () => {
+test("kube-proxy's rules for 16,000 Services slow down neither the choice nor a sync", async () => {
   const rules = Array.from(
     { length: 30_000 },
     (_, i) => `-A KUBE-SERVICES -p tcp --dport ${1 + (i % 60_000)} -j RETURN`,

@@ -9,12 +9,12 @@ import { CONTROLS, KEPT, tryControl } from "./controls.ts";
 
 const OUTBOUND = "203.0.113.7";
 
-/** New flows a second, over all destinations. */
+/** New flows per second to all destinations. */
 const RATE = 20_000;
 
 const CHANGES = 50 * ROUNDS;
 
-/** Both lists hold KEPT and neither holds OUTBOUND; hardly anything else of them is the same. */
+/** Lists that both contain KEPT but not OUTBOUND, and differ in almost all other CIDRs. */
 const one = policy({ keep: ["10.0.0.0/8", "192.0.2.0/24", "100.64.0.0/10"] });
 const other = policy({ keep: ["198.18.0.0/15", "10.1.0.0/16", "172.16.0.0/12", "10.128.0.0/9"] });
 
@@ -39,7 +39,7 @@ describeBackends(
       expect(lost([kept, outbound])).toBeLessThanOrEqual(lostAnyway);
     }, 120_000);
 
-    test("a first install under load masquerades nothing that is to be kept", async () => {
+    test("a first install under load masquerades no kept connection", async () => {
       const backend = open(lab);
       const load = await lab.load({ destinations: [KEPT], flowsPerSecond: RATE });
       for (let i = 0; i < 20; i++) {
@@ -53,7 +53,7 @@ describeBackends(
   ["trixie"],
 );
 
-test(`${CONTROLS.deleteAndAdd.title} is seen to give wrong verdicts`, async () => {
+test(`control: ${CONTROLS.deleteAndAdd.title} gives wrong verdicts`, async () => {
   const { wrong } = await tryControl(lab, CONTROLS.deleteAndAdd, { changes: 200, flowsPerSecond: RATE });
   expect(wrong).toBeGreaterThan(0);
 }, 60_000);

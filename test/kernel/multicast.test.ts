@@ -4,14 +4,14 @@ import { labPerFile } from "../lab.ts";
 import { policy, type Short } from "../policies.ts";
 import { describeBackends } from "./backends-under-test.ts";
 
-/** Where the node sends to, by eth1, which gets 192.0.2.1/24 besides. */
+/** Destinations through eth1, which also gets 192.0.2.1/24. */
 const TO_MANY = ["224.0.0.251", "239.255.255.250", "255.255.255.255", "192.0.2.255", "ff02::fb", "ff0e::7"];
 const TO_ONE = ["203.0.113.7", "2001:db8:1::7"];
 
-/** The source port that is bound; fully random ones are other ones, but for one time in 64,512. */
+/** The bound source port. A random port differs, except in one of 64,512 cases. */
 const PORT = 5353;
 
-/** Policies that masquerade everything, multicast and broadcast by exceptions too. */
+/** Policies that masquerade everything, some with exceptions for multicast and broadcast. */
 const POLICIES: readonly [string, Short][] = [
   ["without CIDRs", {}],
   [
@@ -43,7 +43,7 @@ describeBackends(({ open }) => {
 });
 
 describe("control", () => {
-  test("without our rules above it, masquerading changes the port of each of them", async () => {
+  test("without the rules above it, masquerading changes the port of each datagram", async () => {
     const input = ["ip", "ip6"].map(
       family =>
         `table ${family} control { chain c { type nat hook postrouting priority 100; masquerade fully-random; }; }`,
@@ -56,9 +56,9 @@ describe("control", () => {
 
 const FLAGS = { enableIPv6: true, randomFully: true };
 
-/** Sends a datagram to each address, and returns to which of them it arrived from PORT and to which from others. */
+/** Sends a datagram to each address, and returns the addresses where it arrived from PORT, and from other ports. */
 async function send(to: readonly string[]): Promise<{ kept: string[]; changed: string[] }> {
-  run += 1; // to other ports each time: what the kernel tracks already it does not judge again
+  run += 1; // other ports each time, because the kernel does not judge tracked connections again
   await lab.node.output([process.execPath, "-e", SEND, `${PORT}`, `${6000 + run}`, ...to]);
   for (;;) {
     const text = await lab.outside.output(["nft", "list", "table", "inet", "seen"]);
@@ -87,7 +87,7 @@ const SEEN = `table inet seen {
   }
 }`;
 
-/** For `bun -e`: a socket for each family, both of which are bound to a port, and of which eth1 is the way out. */
+/** For `bun -e`: a socket for each family, bound to a port, with eth1 as its output interface. */
 const SEND = `
   const { createSocket } = require("node:dgram");
   const [from, port, ...addresses] = process.argv.slice(1);

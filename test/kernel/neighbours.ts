@@ -1,9 +1,9 @@
 const LETTERS = [..."abcdefghijklmnopqrstuvwxyz"];
 
-/** States of our table that somebody left it in, by the commands that lead there. */
+/** States of ipmasq's table that another program caused, with the commands that cause them. */
 export const STATES: readonly (readonly [string, string])[] = [
   [
-    "foreign rules that use the spare sets, and a foreign element in the one in use",
+    "foreign rules that use the spare sets, and a foreign element in the current set",
     `add set ip ip-masq-agent non-masquerade-b { type ipv4_addr; flags interval; }
      add set ip ip-masq-agent non-masquerade-c { type ipv4_addr; flags interval; }
      add chain ip ip-masq-agent mine
@@ -12,7 +12,7 @@ export const STATES: readonly (readonly [string, string])[] = [
      add element ip ip-masq-agent non-masquerade-a { 198.51.100.0/24 }`,
   ],
   [
-    "foreign rules that use a set of every name of ours",
+    "foreign rules that use a set of every generation",
     `add chain ip ip-masq-agent mine
      ${LETTERS.slice(1)
        .map(
@@ -23,7 +23,7 @@ export const STATES: readonly (readonly [string, string])[] = [
      add element ip ip-masq-agent non-masquerade-a { 198.51.100.0/24 }`,
   ],
   [
-    "maps in place of our sets",
+    "maps instead of sets",
     `${LETTERS.slice(1)
       .map(letter => `add map ip ip-masq-agent non-masquerade-${letter} { type ipv4_addr : verdict; }`)
       .join("\n     ")}
@@ -37,7 +37,7 @@ export const STATES: readonly (readonly [string, string])[] = [
      add rule ip ip-masq-agent other masquerade`,
   ],
   [
-    "objects of all kinds, and chains that lead to one another",
+    "objects of all kinds, and chains that jump to each other",
     `add counter ip ip-masq-agent c
      add quota ip ip-masq-agent q { over 10 mbytes }
      add limit ip ip-masq-agent l { rate 400/minute; }
@@ -50,14 +50,13 @@ export const STATES: readonly (readonly [string, string])[] = [
      insert rule ip ip-masq-agent IP-MASQ-AGENT jump one`,
   ],
   [
-    "a table that was left while ours was replaced",
+    "a table that an interrupted replacement left",
     "delete table ip ip-masq-agent; add table ip ip-masq-agent-next",
   ],
 ];
 
 /**
- * What other programs have on a node, by the command lines that write it; none of it decides about the connections of the
- * tests here.
+ * Foreign rules, with the commands that write them. None of them affects the connections of these tests.
  */
 export const FOREIGN: readonly (readonly [string, readonly (readonly string[])[]])[] = [
   [
@@ -77,7 +76,7 @@ export const FOREIGN: readonly (readonly [string, readonly (readonly string[])[]
     ],
   ],
   [
-    "a base chain at our priority",
+    "a base chain at ipmasq's priority",
     [
       nft(
         "add table ip same; add chain ip same post { type nat hook postrouting priority 101; }; add rule ip same post ip saddr 10.77.0.0/24 snat to 203.0.113.99",
@@ -85,7 +84,7 @@ export const FOREIGN: readonly (readonly [string, readonly (readonly string[])[]
     ],
   ],
   [
-    "a table of our name in family inet",
+    "a table with ipmasq's name in family inet",
     [
       nft(
         "add table inet ip-masq-agent; add chain inet ip-masq-agent post { type nat hook postrouting priority 90; }; add rule inet ip-masq-agent post ip saddr 10.77.0.0/24 masquerade",
@@ -108,7 +107,7 @@ export const FOREIGN: readonly (readonly [string, readonly (readonly string[])[]
     ),
   ],
   [
-    "a chain with our word",
+    "a chain with a comment like ipmasq's",
     restored(
       ':MYCHAIN - [0:0]\n-A POSTROUTING -j MYCHAIN\n-A MYCHAIN -d 192.0.2.77 -m comment --comment "ip-masq-agent: leave our VPN alone" -j RETURN\n-A MYCHAIN -s 192.168.77.0/24 -j MASQUERADE',
     ),
@@ -128,7 +127,7 @@ function nft(commands: string): string[] {
   return ["nft", commands];
 }
 
-/** By both variants of iptables. */
+/** Written by both variants of iptables. */
 function restored(lines: string): string[][] {
   return ["iptables-nft", "iptables-legacy"].map(variant => [
     "sh",

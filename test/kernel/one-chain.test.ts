@@ -8,7 +8,7 @@ import { absent } from "../programs.ts";
 
 const VARIANTS = ["iptables-nft", "iptables-legacy"] as const;
 
-/** The programs in a directory, in place of those of this machine. */
+/** Programs in a directory instead of this machine's. */
 function programsIn(folder: string): Host {
   const path = (name: string) => (folder === "" ? name : `${folder}/${name}`);
   return { ...HOST, has: name => Bun.which(path(name)) !== null, argv: name => [path(name)] };
@@ -58,7 +58,7 @@ const THEIRS = [
   { rule: ["-p", "tcp"], packets: 2, bytes: 99 },
 ];
 
-/** What is found of Debian's suites, and of this machine. */
+/** The versions of Debian suites and of this machine. */
 const FOLDERS = [
   { name: "this machine", folder: "" },
   ...(await Promise.all(
@@ -80,7 +80,7 @@ for (const { name, ...found } of FOLDERS) {
   describe.each(VARIANTS)(`%s of ${name}`, variant => {
     const restore = `${variant}-restore`;
 
-    test("reads a chain with its counters, and tells an empty one from none", async () => {
+    test("reads a chain with its counters, and distinguishes an empty chain from a missing one", async () => {
       expect(await tools(variant, folder).chain("ip", "THEIRS")).toBe(undefined);
       await output([restore, "--counters"], RULES);
       const it = tools(variant, folder);
@@ -91,7 +91,7 @@ for (const { name, ...found } of FOLDERS) {
       expect((await it.chain("ip6", "POSTROUTING")) ?? []).toEqual([]);
     });
 
-    test("says the same as iptables-save", async () => {
+    test("agrees with iptables-save", async () => {
       await output([restore, "--counters"], RULES);
       const it = tools(variant, folder);
       const { chains } = await it.save("ip");
@@ -101,7 +101,7 @@ for (const { name, ...found } of FOLDERS) {
     });
   });
 
-  test(`iptables-nft of ${name}: a chain with rules of nft's own cannot be read`, async () => {
+  test(`iptables-nft of ${name}: a chain with native nft rules cannot be read`, async () => {
     await output([
       "nft",
       'add table ip nat; add chain ip nat THEIRS; add rule ip nat THEIRS oifname "eth9" masquerade; add chain ip nat POSTROUTING { type nat hook postrouting priority 100; }; add rule ip nat POSTROUTING oifname "eth9" masquerade',
@@ -113,9 +113,9 @@ for (const { name, ...found } of FOLDERS) {
     expect(await it.chain("ip", "NONE")).toBe(undefined);
   });
 
-  // It crashes on any list command in JSON, and is not supported.
+  // nft 0.9.8 crashes on every list command in JSON, and is not supported.
   if (name === "bullseye") continue;
-  test(`nft of ${name}: a chain by any name`, async () => {
+  test(`nft of ${name}: a chain can have any name`, async () => {
     const nft = new Nft(programsIn(folder).argv("nft"));
     const names = ["POSTROUTING", "accept", "a;flush ruleset", "a#b", 'a "b{', "-j", "é"];
     const made = names.flatMap(name => [
@@ -137,7 +137,7 @@ for (const { name, ...found } of FOLDERS) {
   });
 }
 
-test("iptables-legacy is read while another program holds its lock", async () => {
+test("iptables-legacy can be read while another program holds its lock", async () => {
   await output(["iptables-legacy-restore", "--counters"], RULES);
   const holder = Bun.spawn(["sh", "-c", "exec 9>/run/xtables.lock; flock 9; echo held; exec sleep 60"], {
     stdout: "pipe",

@@ -16,7 +16,7 @@ const owner = (to: string) => lab.ownerSeen({ protocol: "udp", to });
 const nft = (commands: string) => lab.node.output(["nft", "-f", "-"], { input: commands });
 const list = () => lab.node.output(["nft", "list", "ruleset"]);
 
-/** Rules without counts, the letters of sets, and the order of elements and chains. */
+/** Rules without counters and set generations, independent of the order of elements and chains. */
 const normal = (text: string) =>
   text
     .replaceAll(/ packets \d+ bytes \d+/g, "")
@@ -37,7 +37,7 @@ const tests = (backend: () => NftablesBackend) => {
     const before = await load.tally();
     await sync(backend(), meant);
     const [kept, outbound] = await load.stop();
-    // What somebody else broke is wrong until it is mended, and not longer.
+    // Verdicts may be wrong until the repair of another program's change, but not longer.
     const wrong = (kept?.fromNode ?? 0) + (outbound?.fromPod ?? 0);
     const excused = (before[0]?.fromNode ?? 0) + (before[1]?.fromPod ?? 0);
     if (excused === 0 && !/dormant|masquerade/.test(commands)) expect(wrong).toBe(0);
@@ -53,13 +53,13 @@ const tests = (backend: () => NftablesBackend) => {
   });
 };
 
-describe("our table in any state is brought in order by nft of this machine", () =>
+describe("ipmasq's table is repaired from any state by nft of this machine", () =>
   tests(() => new NftablesBackend(lab.node.command(["nft"]))));
 describeTools("our table in any state is brought in order by nft of trixie", ["trixie"], tools => {
   for (const it of tools) tests(() => new NftablesBackend(lab.node.command(it.nft)));
 });
 
-test("a replacement that was broken off is finished by the next sync", async () => {
+test("the next sync finishes an interrupted replacement", async () => {
   const backend = new NftablesBackend(lab.node.command(["nft"]));
   await sync(backend, meant);
   const text = await lab.node.output(["nft", "list", "table", "ip", "ip-masq-agent"]);

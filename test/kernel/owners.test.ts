@@ -179,7 +179,7 @@ test.each([...CASES])("$owner is recognised, with its remedy", async ({ owner, r
   }
 });
 
-describe("at our priority", () => {
+describe("at ipmasq's priority", () => {
   const ours = "table ip ip-masq-agent { chain postrouting { type nat hook postrouting priority 101; }; }";
   const theirs =
     "table ip other { chain post { type nat hook postrouting priority srcnat + 1; ip saddr 10.1.0.0/24 snat to 203.0.113.99; }; }";
@@ -296,7 +296,7 @@ test("the text of a rule does not change with its counters", async () => {
   ]);
 });
 
-test("native rules in table nat are read by nft", async () => {
+test("nft reads native rules in table nat", async () => {
   await output(["iptables-nft-restore"], "*nat\n-A POSTROUTING -s 10.3.0.0/16 -j MASQUERADE\nCOMMIT\n");
   await output(["nft", 'add rule ip nat POSTROUTING oifname "eth9" masquerade']);
   const all = await found();

@@ -9,16 +9,16 @@ import type { DebianTools } from "../debian/tools.ts";
 import { type BackendUnderTest, iptables, nftables } from "./backends-under-test.ts";
 import type { Expectation } from "./expectations.ts";
 
-/** nft or one variant of iptables, in one version, at work on a node where there are others. */
+/** A version of nft or of a variant of iptables, on a node with other versions. */
 export interface Version {
   readonly backend: BackendUnderTest;
-  /** Command lines that list what we write. They write nothing. */
+  /** Commands that list ipmasq's rules, without writing. */
   listings(policy: Policy): readonly (readonly string[])[];
-  /** What a sync is refused with, if it is too old to write. */
+  /** The error of a sync, if the version is too old to write. */
   readonly refusal?: string;
 }
 
-/** @param tools those of this machine if left out */
+/** @param tools by default this machine's */
 export function nftOf({ nft, version }: Pick<DebianTools, "nft" | "version">): Version {
   return {
     backend: nftables(nft),
@@ -50,19 +50,19 @@ export function iptablesOf(variant: Variant, { wrapper }: Pick<DebianTools, "wra
   };
 }
 
-/** Policies, each with connections to be tried under it. */
+/** Policies, each with connections to test. */
 export type Cases = readonly (readonly [policy: Policy, expected: readonly Expectation[]])[];
 
-/** What was tried of a pair. */
+/** The tests of a pair. */
 export interface Tried {
   policies: number;
   connections: number;
 }
 
 /**
- * Has one version write policies one after the other, and the other one read each: it lists the rules without a word
- * on standard error, its sync finds no difference and writes nothing, or is refused if it is too old, and real
- * connections get the right verdicts. In the end it writes itself, where it may, and the first one finds it in order.
+ * Tests that one version reads the policies that another one writes: it lists the rules without errors, its sync finds
+ * no difference and writes nothing (or is refused if it is too old), and real connections get the right verdicts. Then it
+ * writes itself, if it can, and the first version finds no difference.
  */
 export async function tryPair(lab: Lab, writer: Version, reader: Version, cases: Cases): Promise<Tried> {
   const tried: Tried = { policies: 0, connections: 0 };
@@ -90,7 +90,7 @@ export async function tryPair(lab: Lab, writer: Version, reader: Version, cases:
   return tried;
 }
 
-/** A sync finds no difference. */
+/** Asserts that a sync finds no difference. */
 async function inSync(backend: Backend, policy: Policy): Promise<void> {
   const { before } = await sync(backend, policy);
   expect([...before.actual]).toEqual([...before.desired]);
@@ -99,7 +99,7 @@ async function inSync(backend: Backend, policy: Policy): Promise<void> {
 
 const PROTOCOLS = ["udp", "tcp"] as const;
 
-/** What becomes of connections, in the form of expected. */
+/** The sources of connections, in the form of the expectations. */
 function verdicts(lab: Lab, expected: readonly Expectation[]) {
   const seen = expected.map(async ([to, , ...from]) => {
     const source = from[0] === undefined ? {} : { from: from[0] };

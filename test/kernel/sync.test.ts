@@ -8,7 +8,7 @@ import { labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
 import { describeBackends } from "./backends-under-test.ts";
 
-/** In the lists of every policy here, and in none. */
+/** Addresses that every policy keeps, and that none keeps. */
 const KEPT = "10.1.2.3";
 const OUTBOUND = "203.0.113.7";
 
@@ -52,7 +52,7 @@ describeBackends(({ open, reads, snapshot, tampering }) => {
     }
   });
 
-  test("a sync that finds no difference starts only what reads our rules, and touches no counter", async () => {
+  test("a sync without a difference only reads rules, and changes no counter", async () => {
     for (const wanted of [one, both]) {
       await sync(open(lab), wanted);
       await lab.connect({ protocol: "udp", to: KEPT });
@@ -64,7 +64,7 @@ describeBackends(({ open, reads, snapshot, tampering }) => {
     }
   });
 
-  test("after a crash at any moment the old rules or the new ones are in force, and the next sync tidies up", async () => {
+  test("after a crash at any moment either the old or the new rules are in force, and the next sync completes the change", async () => {
     const backend = open(lab);
     await sync(backend, other);
     const clean = normal(await snapshot(lab));
@@ -87,7 +87,7 @@ describeBackends(({ open, reads, snapshot, tampering }) => {
     }
   });
 
-  test("two agents at once do no harm that the next sync does not repair", async () => {
+  test("the next sync repairs the effects of two agents at the same time", async () => {
     const [first, second] = [open(lab), open(lab)];
     await sync(first, other);
     const clean = normal(await snapshot(lab));
@@ -102,7 +102,7 @@ describeBackends(({ open, reads, snapshot, tampering }) => {
     }
   });
 
-  describe("what somebody else did is undone", () => {
+  describe("changes by other programs are repaired", () => {
     test.each(tampering.map(argv => [argv.join(" "), argv] as const))("%s", async (_command, argv) => {
       const backend = open(lab);
       await sync(backend, one);
@@ -117,11 +117,11 @@ describeBackends(({ open, reads, snapshot, tampering }) => {
 
   test.each([
     ["quotes", `/etc/"my" 'config'`],
-    ["what shells and nft make something of", "/etc/$HOME/`;}{#\\n%s*\\"],
-    ["letters of other alphabets", "/etc/größe/設定/😀"],
+    ["characters that are special in shells and nft", "/etc/$HOME/`;}{#\\n%s*\\"],
+    ["letters of other scripts", "/etc/größe/設定/😀"],
     ["control characters", "/etc/\n\t\u0000\u001b[0m\u2028"],
-    ["more bytes than a comment takes", `/etc/${"long/".repeat(60)}config`],
-    ["as many characters as a comment takes, in more bytes", `/${"é".repeat(122)}`],
+    ["more bytes than fit a comment", `/etc/${"long/".repeat(60)}config`],
+    ["as many characters as fit a comment, in more bytes", `/${"é".repeat(122)}`],
   ])("a file's name may have %s", async (_what, file) => {
     const backend = open(lab);
     const wanted = policy({ file, keep: ["10.0.0.0/8", "fd00::/8"] }, { enableIPv6: true });
@@ -131,7 +131,7 @@ describeBackends(({ open, reads, snapshot, tampering }) => {
     expect(await snapshot(lab)).toBe(before);
   });
 
-  test("what is removed is all that was there", async () => {
+  test("cleanup removes all rules", async () => {
     const backend = open(lab);
     const empty = await snapshot(lab);
     await sync(backend, both);
@@ -140,7 +140,7 @@ describeBackends(({ open, reads, snapshot, tampering }) => {
     expect(await backend.remove()).toEqual([]);
   });
 
-  test("a family that is no longer enabled goes", async () => {
+  test("rules of a family that is no longer enabled are removed", async () => {
     const backend = open(lab);
     const both = policy({}, { enableIPv6: true });
     await sync(backend, policy());
@@ -167,14 +167,14 @@ describeBackends(({ open, reads, snapshot, tampering }) => {
       expect(failures.map(({ error }) => failureKind(error))).toEqual(["unsupported"]);
     }
     if (family === "ip6") expect(await owner(OUTBOUND)).toBe("node");
-    // Nothing is written twice when the other family comes.
+    // Adding the other family writes no rule twice.
     await sync(open(lab), wanted);
     const clean = await snapshot(lab);
     expect((await sync(backend, wanted)).before.inSync).toBe(true);
     expect(await snapshot(lab)).toBe(clean);
   });
 
-  test("where no family can be had it says why", async () => {
+  test("without any family, the error has the reason", async () => {
     const wanted = policy({}, { enableIPv6: true });
     await expect(sync(open(lab, ["sh", "-c", WITHOUT, "all"]), wanted)).rejects.toThrow(
       "Address family not supported by protocol",
@@ -192,7 +192,7 @@ describeBackends(({ open, reads, snapshot, tampering }) => {
   }, 60_000);
 });
 
-/** Runs the program behind it, unless it is about a family: then it fails as without that family in the kernel. */
+/** Runs a command, but fails commands for one family, as a kernel without that family does. */
 const WITHOUT = `
   case $0 in ip) words='(^| )ip |iptables' ;; ip6) words='(^| )ip6 |ip6tables' ;; *) words='(^| )ip6? |ip6?tables' ;; esac
   input=$(mktemp)
@@ -207,16 +207,16 @@ const WITHOUT = `
   rm "$input"
   exit $code`;
 
-/** Runs the program behind it, and leaves a line in a file. */
+/** Runs a command and adds a line to a file. */
 const COUNTED = 'echo started >>"$0"; exec "$@"';
 
-/** The same, but no more often than the next argument says: then it is as if the agent were killed. */
+/** The same for a limited number of commands; after that, it acts as if the agent were killed. */
 const DYING = 'echo started >>"$0"; [ "$(wc -l <"$0")" -le "$1" ] || kill -KILL $$; shift; exec "$@"';
 
-/** In the empty /run of lab/isolate. */
+/** lab/isolate mounts an empty /run. */
 const STARTED = "/run/started";
 
-/** How many programs a backend starts that is opened with `through`. */
+/** The number of programs that a backend with the prefix `through` started. */
 async function programs(run: (through: readonly string[]) => Promise<unknown>): Promise<number> {
   await rm(STARTED, { force: true });
   await run(["sh", "-c", COUNTED, STARTED]);
@@ -228,7 +228,7 @@ async function owner(to: string): Promise<ReturnType<Lab["owner"]>> {
 }
 
 /**
- * The lines of a snapshot without what a new set of rules has anew: handles, counts, the letters of sets, and
+ * The lines of a snapshot without the parts that differ for newly written rules: handles, counters, set generations, and
  * the order of chains.
  */
 function normal(snapshot: string): string[] {

@@ -1,6 +1,6 @@
 /**
- * What others do to our table: lines for nft, each of which changes what it holds. There the set of a policy
- * that was brought in first is `non-masquerade-a`.
+ * Changes by other programs to ipmasq's table: nft commands that each change its content. The first policy's set is
+ * `non-masquerade-a`.
  */
 export const NFT_TAMPERING: readonly string[] = [
   "flush ruleset",
@@ -36,7 +36,7 @@ export const NFT_TAMPERING: readonly string[] = [
   "add rule ip ip-masq-agent IP-MASQ-AGENT jump { ip saddr 10.0.0.1 drop; }",
 ];
 
-/** The same, to our chain and jump where iptables keeps them: each line changes what is there. */
+/** The same for ipmasq's chain and jump in iptables. */
 const IPTABLES_TAMPERING: readonly string[] = [
   "-F",
   "-F IP-MASQ-AGENT",
@@ -51,7 +51,7 @@ const IPTABLES_TAMPERING: readonly string[] = [
   "-N OLD-MASQ; -A OLD-MASQ -m comment --comment 'ip-masq-agent: outbound traffic' -j MASQUERADE; -A POSTROUTING -m comment --comment 'ip-masq-agent: ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom OLD-MASQ chain' -j OLD-MASQ",
 ];
 
-/** @param program how iptables is called */
+/** @param program the iptables command */
 export function iptablesTampering(program: string): string[][] {
   return IPTABLES_TAMPERING.map(line => [
     "sh",
@@ -63,7 +63,7 @@ export function iptablesTampering(program: string): string[][] {
   ]);
 }
 
-/** The same, for nft. */
+/** The same as nft commands. */
 export const NAT_TAMPERING: readonly string[] = [
   "flush ruleset",
   "delete table ip nat",

@@ -16,7 +16,7 @@ import { describeBackends } from "./backends-under-test.ts";
 
 setDefaultTimeout(60_000 * ROUNDS);
 
-/** Besides its first ones the Pod has addresses on both sides of where blocks of many lengths end. */
+/** More addresses of the Pod, on both sides of the ends of blocks of many lengths. */
 const POD_ADDRESSES = [
   "10.244.1.2",
   "10.244.7.255",
@@ -38,7 +38,7 @@ beforeAll(async () => {
   for (const { text } of POD_ADDRESSES) if (lab.owner(text) === "other") await lab.addPodAddress(text);
 });
 afterEach(async () => {
-  // Also what a backend cannot remove after a failure.
+  // This also removes rules that a backend cannot remove after a failure.
   await lab.node.output(["nft", "flush", "ruleset"]);
 });
 
@@ -60,13 +60,13 @@ describeBackends(({ open, judge, renderings, snapshot, tampering }) => {
       fc.assert(property, { numRuns: 100 * ROUNDS });
     });
 
-    test("policy, kernel, and what is explained of the kernel's rules agree", async () => {
+    test("policy, kernel, and the explanation of the kernel's rules agree", async () => {
       let connections = 0;
       const backend = open(lab);
       const property = fc.asyncProperty(random, async ({ short, flags }) => {
-        const meant = policy(short, { ...flags, toPorts: undefined }); // few ports are soon all in use
+        const meant = policy(short, { ...flags, toPorts: undefined }); // few ports are soon exhausted
         await sync(backend, meant);
-        await new MigratingBackend(backend, []).removeLeftovers(meant); // of a family that the policy before had
+        await new MigratingBackend(backend, []).removeLeftovers(meant); // of a family that only the previous policy had
         const packets = udp(destinations(meant).filter(isAnswered), POD_ADDRESSES, wayTo);
         expect(disagreements(meant, packets, await Promise.all(packets.map(seen)))).toEqual([]);
         const kernel = await backend.rules(meant.families.map(({ family }) => family));
@@ -102,7 +102,7 @@ describeBackends(({ open, judge, renderings, snapshot, tampering }) => {
           };
           const { live } = explainLive(meant, { ...packet, local: false }, kernel);
           if (live?.verdict === "unknown") continue;
-          const got = await seen(packet).catch(() => "dropped"); // not by our chains
+          const got = await seen(packet).catch(() => "dropped"); // not by ipmasq's chains
           if (got === "dropped") break;
           expect(`${live?.verdict}`, to).toBe(got);
         }
@@ -111,7 +111,7 @@ describeBackends(({ open, judge, renderings, snapshot, tampering }) => {
     );
   });
 
-  describe("what is read back is what was written", () => {
+  describe("rules that are read equal the rules that were written", () => {
     const anything = wanted({ sources: [], interfaces: interfaceName() });
 
     test("by a sync, so that the next one writes nothing", async () => {
@@ -129,7 +129,7 @@ describeBackends(({ open, judge, renderings, snapshot, tampering }) => {
       await backend.remove();
     });
 
-    test.each(renderings)("by loading what is rendered as $format", async ({ load }) => {
+    test.each(renderings)("by loading the output of render as $format", async ({ load }) => {
       const backend = open(lab);
       const property = fc.asyncProperty(anything, async ({ short, flags }) => {
         const meant = policy(short, flags);
@@ -144,7 +144,7 @@ describeBackends(({ open, judge, renderings, snapshot, tampering }) => {
   });
 });
 
-/** What policy and `got` do not agree on, in words. */
+/** The differences between the policy and `got`, in words. */
 function disagreements(policy: Policy, packets: readonly Packet[], got: readonly string[]): string[] {
   return packets.flatMap((packet, i) => {
     const meant = decide(policy, packet);
@@ -156,7 +156,7 @@ function disagreements(policy: Policy, packets: readonly Packet[], got: readonly
   });
 }
 
-/** What becomes of a real packet. */
+/** The verdict on a real packet. */
 async function seen({ source, destination }: Packet): Promise<string> {
   const connection = { protocol: "udp", from: source.text, to: destination.text } as const;
   const { source: from } = await lab.connect(connection);
@@ -167,13 +167,13 @@ async function seen({ source, destination }: Packet): Promise<string> {
 const MULTICAST = ["224.0.0.0/4", "255.255.255.255/32", "ff00::/8"].map(Cidr.literal).flatMap(boundaries);
 const ALWAYS = [address("198.18.7.8"), address("2001:db8:7::8"), ...MULTICAST];
 
-/** On both sides of where the policy's CIDRs of destinations begin and end, of multicast, and far from all. */
+/** Destinations on both sides of the ends of the policy's CIDRs and of multicast, and far from all. */
 function destinations({ families }: Policy): Address[] {
   const lists = families.flatMap(({ nonMasquerade, masquerade }) => [nonMasquerade, masquerade]);
   return unique([...lists.flatMap(ends), ...ALWAYS]);
 }
 
-/** The Pod's addresses, and those on both sides of where the policy's CIDRs of sources begin and end. */
+/** The Pod's addresses, and sources on both sides of the ends of the policy's source CIDRs. */
 function sources({ families }: Policy): Address[] {
   return unique([...POD_ADDRESSES, ...families.flatMap(sourceLists).flatMap(ends)]);
 }
@@ -201,18 +201,18 @@ function udp(
 
 const INSIDE = LINKS.inside.routes.map(Cidr.literal);
 
-/** The interface by which the lab's node sends what is for an address. */
+/** The interface through which the lab's node sends packets to an address. */
 function wayTo(destination: Address): string {
   return (INSIDE.some(cidr => cidr.contains(destination)) ? LINKS.inside : LINKS.outside).name;
 }
 
-/** What Linux does not send or forward: unspecified, loopback, multicast, broadcast, link-local of IPv6. */
+/** Destinations that Linux does not send to or forward: unspecified, loopback, multicast, broadcast, IPv6 link-local. */
 const NOT_FORWARDED = [
   ...["0.0.0.0/32", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32"],
   ...["::/127", "fe80::/10", "ff00::/8"],
 ].map(Cidr.literal);
 
-/** Whether a server of the lab answers for an address. */
+/** Whether a server of the lab has an address. */
 function isAnswered(destination: Address): boolean {
   return lab.owner(destination.text) === "other" && !NOT_FORWARDED.some(cidr => cidr.contains(destination));
 }

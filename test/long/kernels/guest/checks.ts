@@ -30,7 +30,7 @@ const PACKETS = [
   "masqueradeCIDRs, which beat non",
   "sourceCIDRs$",
   "outputInterfaces, several",
-  "all of it",
+  "all keys",
   "source ports of ip lie .*=true",
 ];
 
