@@ -17,16 +17,16 @@ const sh = (line: string) => lab.node.output(["sh", "-c", line]);
 const cleanup = (path = "") => lab.node.run(["env", `PATH=${path}${process.env.PATH}`, BINARY, "cleanup"]);
 const once = (...flags: string[]) => lab.node.output([BINARY, "run", "--once", ...flags]);
 
-/** Answers what it is sent, at a port of every address. */
+/** An echo server on one port of every address. */
 const ECHO = `Bun.listen({ hostname: "0.0.0.0", port: 7777, socket: { data: (s, d) => void s.write(d) } });
   console.log("listening")`;
-/** Sends each line of its input over one connection, and prints what comes back. */
+/** Sends each line of its input over one connection, and prints the answers. */
 const CLIENT = `const s = await Bun.connect({ hostname: "${OUTBOUND}", port: 7777, socket: { data: (_, d) => console.log("got " + d) } });
   console.log("connected");
   for await (const line of console) { s.write(line); s.flush(); }`;
 
 test.each(WRITERS)(
-  "a connection that is masqueraded goes on after cleanup where another NAT rule is in use: $name",
+  "a masqueraded connection continues after cleanup if another NAT rule is in use: $name",
   async ({ flags, prepare }) => {
     await sh("nft 'table ip theirs { chain c { type nat hook prerouting priority -100; }; }'");
     await sh("nft add rule ip theirs c ip daddr 198.51.100.1 dnat to 198.51.100.2");
@@ -50,7 +50,7 @@ test.each(WRITERS)(
   15_000,
 );
 
-describe("each backend and family is cleaned up apart", () => {
+describe("each backend and family is cleaned up on its own", () => {
   const installed = async () => {
     await once("--enable-ipv6");
     await sh("nft list ruleset >/run/nftables-rules; nft delete table ip ip-masq-agent");
@@ -60,7 +60,7 @@ describe("each backend and family is cleaned up apart", () => {
       await sh(`${variant}-save >/run/${variant}-rules; ip6${variant.slice(2)}-save >/run/ip6-${variant}`);
       await lab.node.run([variant, "-t", "mangle", "-X", "KUBE-IPTABLES-HINT"]);
     }
-    // All of them at once, as no agent would leave them.
+    // All of them at once; an agent would not leave them like this.
     await sh(`nft flush ruleset; iptables-nft-restore </run/iptables-nft-rules; nft -f /run/nftables-rules
       ip6tables-nft-restore </run/ip6-iptables-nft
       iptables-legacy-restore </run/iptables-legacy-rules; ip6tables-legacy-restore </run/ip6-iptables-legacy`);
@@ -70,7 +70,7 @@ describe("each backend and family is cleaned up apart", () => {
       "{ nft list ruleset; iptables-legacy-save; ip6tables-legacy-save; } | grep -c -E 'ip-masq-agent|IP-MASQ-AGENT' || true",
     ).then(Number);
 
-  test("all of it goes", async () => {
+  test("all rules are removed", async () => {
     await installed();
     expect(await left()).toBeGreaterThan(30);
     const { exitCode, stdout, stderr } = await cleanup();
@@ -80,7 +80,7 @@ describe("each backend and family is cleaned up apart", () => {
     expect(await left()).toBe(0);
   }, 15_000);
 
-  test("what cannot be removed is named, and keeps nothing else", async () => {
+  test("rules that cannot be removed are named, and the others are removed", async () => {
     await installed();
     await writeFile(`${TOOLS}/iptables-legacy-restore`, "#!/bin/sh\necho no >&2; exit 1\n", { mode: 0o755 });
     const { exitCode, stdout, stderr } = await cleanup(`${TOOLS}:`);
@@ -96,7 +96,7 @@ describe("each backend and family is cleaned up apart", () => {
   }, 15_000);
 });
 
-test("an agent that is to clean up ends beside an nft that hangs, and says what may be left", async () => {
+test("with --cleanup-on-exit the agent ends despite a hanging nft, and reports rules that may remain", async () => {
   const nft = await CrashingNft.create();
   const agent = RunningAgent.start(lab.node, ["--cleanup-on-exit"], [...nft.environment, BINARY]);
   await agent.log.until("policy in force");
@@ -110,7 +110,7 @@ test("an agent that is to clean up ends beside an nft that hangs, and says what 
   expect(await sh("nft list ruleset")).toContain("ip-masq-agent");
 }, 15_000);
 
-test("a table of others that iptables cannot read is no reason to fail", async () => {
+test("a foreign table that iptables cannot read does not make it fail", async () => {
   await sh(
     `nft 'table ip nat { chain POSTROUTING { type nat hook postrouting priority 100; oifname "eth9" masquerade; }; }'`,
   );
@@ -122,7 +122,7 @@ test("a table of others that iptables cannot read is no reason to fail", async (
   expect(await sh("nft list ruleset")).toContain('oifname "eth9"');
 });
 
-test("a program that is missing is no reason to fail", async () => {
+test("a missing program does not make it fail", async () => {
   const nft = Bun.which("nft");
   if (nft) await symlink(nft, `${TOOLS}/nft`);
   await once();

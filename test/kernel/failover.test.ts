@@ -15,7 +15,7 @@ import { CrashingNft, type NftMode } from "./crashing-nft.ts";
 const FOLDER = "/run/failover";
 const CONFIG = `${FOLDER}/ip-masq-agent`;
 
-/** Kept by every config here, and by none. */
+/** Kept by every config here, and by no config. */
 const KEPT = "192.0.2.1";
 const OUTBOUND = "198.51.100.7";
 
@@ -45,7 +45,7 @@ function start(...flags: string[]): RunningAgent {
   return agent;
 }
 
-/** Waits until the verdicts are those. */
+/** Waits for these verdicts. */
 async function verdicts(expected: Readonly<Record<string, string>>): Promise<void> {
   const seen = async () =>
     Object.fromEntries(await Promise.all(Object.keys(expected).map(async to => [to, await owner(to)])));
@@ -56,7 +56,7 @@ async function verdicts(expected: Readonly<Record<string, string>>): Promise<voi
 }
 
 test.each<NftMode>(["crash", "crash beside newer"])(
-  "an nft that begins to %s is replaced by iptables, and takes over again when it works",
+  "iptables replaces an nft that starts to %s, until nft works again",
   async mode => {
     await keep("10.0.0.0/8");
     const agent = start();
@@ -66,10 +66,10 @@ test.each<NftMode>(["crash", "crash beside newer"])(
     await keep("203.0.113.0/24");
     const moved = await agent.log.until("writes the rules because nft fails");
     expect(moved.at(-1)).toContain("iptables-nft writes the rules because nft fails: ");
-    // The old table is still there and says the opposite of both.
+    // The old table still exists and has the opposite verdicts.
     expect(await run("nft list table ip ip-masq-agent")).toContain("10.0.0.0/8");
     await verdicts({ "10.1.2.3": "node", "203.0.113.7": "pod" });
-    // Changes are found without nft monitor too.
+    // Changes are also found without nft monitor.
     await agent.log.until("203.0.113.0/24");
     await keep("203.0.113.0/24", "198.18.0.0/15");
     await agent.log.until("198.18.0.0/15");
@@ -96,7 +96,7 @@ test.each<NftMode>(["crash", "crash beside newer"])(
   60_000,
 );
 
-test("an nft that crashes before its monitor listens is replaced", async () => {
+test("iptables replaces an nft that crashes before its monitor listens", async () => {
   await keep("10.0.0.0/8");
   const agent = start();
   await agent.log.until("rules applied");
@@ -109,7 +109,7 @@ test("an nft that crashes before its monitor listens is replaced", async () => {
   expect(await agent.end()).toBe(0);
 }, 30_000);
 
-test("an agent that starts beside a crashing nft decides in spite of its old table", async () => {
+test("the rules of an agent that starts beside a crashing nft decide despite its old table", async () => {
   await keep("10.0.0.0/8");
   const first = start();
   await first.log.until("policy in force");
@@ -123,7 +123,7 @@ test("an agent that starts beside a crashing nft decides in spite of its old tab
   expect(await second.end()).toBe(0);
 }, 30_000);
 
-test("a table that a crashing nft can read is known to be gone", async () => {
+test("the agent notices that the table of a crashing nft is gone", async () => {
   await keep("10.0.0.0/8");
   await nft.become("crash beside newer");
   const agent = start();
@@ -133,7 +133,7 @@ test("a table that a crashing nft can read is known to be gone", async () => {
   expect(await agent.end()).toBe(0);
 }, 30_000);
 
-test("what is counted stays true where iptables cannot claim kept connections", async () => {
+test("counts stay right if iptables cannot bind kept connections", async () => {
   const refusing =
     'input=$(cat); case "$input" in *NETMAP*) exit 1 ;; esac; echo "$input" | iptables-nft-restore "$@"';
   const programs = programsOf(lab);
@@ -151,7 +151,7 @@ test("what is counted stays true where iptables cannot claim kept connections", 
   expect(totals.byVerdict.keep.connections).toBe(1);
 });
 
-test("with --backend=nftables no other backend writes, and the log says why nothing changes", async () => {
+test("with --backend=nftables no other backend writes, and the log says why the rules do not change", async () => {
   await keep("10.0.0.0/8");
   const agent = start("--backend=nftables");
   await agent.log.until("policy in force");
@@ -164,7 +164,7 @@ test("with --backend=nftables no other backend writes, and the log says why noth
   expect(await agent.end()).toBe(0);
 }, 30_000);
 
-test("rules that nft refuses again and again are written by iptables", async () => {
+test("iptables writes rules that nft refuses repeatedly", async () => {
   await keep("10.0.0.0/8");
   const agent = start("--resync-interval=1s");
   await agent.log.until("policy in force");
@@ -195,7 +195,7 @@ test.each(["iptables-nft", "iptables-legacy"])(
   30_000,
 );
 
-test("status is answered while nft hangs", async () => {
+test("status answers while nft hangs", async () => {
   await keep("10.0.0.0/8");
   const agent = start("--backend=iptables");
   await agent.log.until("rules applied");
@@ -207,7 +207,7 @@ test("status is answered while nft hangs", async () => {
   expect(JSON.parse(stdout)).toMatchObject({ from: "agent", inSync: true, backend: "iptables" });
 });
 
-test("an nft that hangs is given up, and does not hold up what iptables writes in its place", async () => {
+test("iptables replaces a hanging nft, which then delays no writes", async () => {
   await keep("10.0.0.0/8");
   const agent = start();
   await agent.log.until("policy in force");
@@ -218,7 +218,7 @@ test("an nft that hangs is given up, and does not hold up what iptables writes i
   );
   await verdicts({ "10.1.2.3": "node", "203.0.113.7": "pod" });
   await agent.log.until("policy in force");
-  // Until after the moment in which nft is tried again.
+  // Until nft has been tried again.
   for (const end = performance.now() + 12_000; performance.now() < end; ) {
     await run("iptables -t nat -F IP-MASQ-AGENT");
     await verdicts({ "10.1.2.3": "node", "203.0.113.7": "pod" });
@@ -228,7 +228,7 @@ test("an nft that hangs is given up, and does not hold up what iptables writes i
   expect(performance.now() - began).toBeLessThan(3000);
 }, 90_000);
 
-test("where IPv6 cannot be had, changes of IPv4 are found by looking all the same", async () => {
+test("without IPv6, polling still finds changes of IPv4", async () => {
   await keep("10.0.0.0/8");
   await run("iptables-legacy -t mangle -N KUBE-IPTABLES-HINT");
   for (const program of ["ip6tables-legacy", "ip6tables-legacy-save", "ip6tables-legacy-restore"]) {

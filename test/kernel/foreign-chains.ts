@@ -1,8 +1,8 @@
 import type { Lab } from "../../lab/lab.ts";
 
 /**
- * The chains in the node's kernel that are not ours, without counts, and without those of iptables that are empty,
- * which whoever uses it makes. Their order is that in which they were made, so they are sorted, and elements of sets too.
+ * The foreign chains in the node's kernel, without counts and without the empty chains that iptables makes. Chains and
+ * elements of sets are sorted, because the kernel lists them by age.
  */
 export async function foreignChains(lab: Lab): Promise<string[]> {
   const ruleset = await lab.node.output(["nft", "-s", "list", "ruleset"]);

@@ -24,7 +24,7 @@ const rulesOf = async (variant: string) =>
 const restore = (variant: string, rules: string) =>
   lab.node.output([`${variant}-restore`, "--noflush"], { input: `*nat\n${rules}\nCOMMIT\n` });
 
-/** Brings a policy into force, as `run --once` does. */
+/** Applies a policy, as `run --once` does. */
 async function once(wanted: (typeof WANTED)[number], chain = "IP-MASQ-AGENT", enableIPv6 = false) {
   const meant = policy({}, { masqChain: chain, enableIPv6 });
   const { backend } = await chooseBackend({ requested: wanted, policy: meant, host: programsOf(lab) });
@@ -40,7 +40,7 @@ const GKE = `:IP-MASQ - [0:0]
 
 describe.each(VARIANTS)("in table nat of %s", variant => {
   describe.each(WANTED)("with --backend=%s", wanted => {
-    test("the chain that GKE's start-up script makes is taken over", async () => {
+    test("the chain of GKE's start-up script is replaced", async () => {
       await restore(variant, GKE);
       expect([await owner(KEPT), await owner(OUTBOUND)]).toEqual(["node", "pod"]);
       expect((await once(wanted)).failures).toEqual([]);
@@ -50,14 +50,14 @@ describe.each(VARIANTS)("in table nat of %s", variant => {
 
     test.each([
       [
-        "a chain with one rule of a similar comment",
+        "a chain with one rule that has a similar comment",
         `:MYCHAIN - [0:0]
 -A POSTROUTING -s 192.168.77.0/24 -j MYCHAIN
 -A MYCHAIN -d 192.0.2.0/24 -m comment --comment "ip-masq-agent: leave our VPN alone" -j RETURN
 -A MYCHAIN -s 192.168.77.0/24 -j MASQUERADE`,
       ],
       [
-        "a chain of which each rule has a similar comment",
+        "a chain whose rules all have similar comments",
         `:MYCHAIN - [0:0]
 -A POSTROUTING -m comment --comment "ip-masq-agent: my own" -j MYCHAIN
 -A MYCHAIN -d 192.0.2.0/24 -m comment --comment "ip-masq-agent: leave our VPN alone" -j RETURN`,
@@ -70,11 +70,11 @@ describe.each(VARIANTS)("in table nat of %s", variant => {
 -A MYCHAIN -s 192.168.77.0/24 -j SNAT --to-source 192.0.2.1`,
       ],
       [
-        "a foreign chain of GKE's name",
+        "a foreign chain with the name of GKE's",
         ":IP-MASQ - [0:0]\n-A POSTROUTING -j IP-MASQ\n-A IP-MASQ -d 192.0.2.0/24 -j ACCEPT",
       ],
       ["an empty chain", ":MYCHAIN - [0:0]\n-A POSTROUTING -s 192.168.77.0/24 -j MYCHAIN"],
-    ])("%s is not touched", async (_what, rules) => {
+    ])("%s is not changed", async (_what, rules) => {
       await restore(variant, rules);
       const before = await rulesOf(variant);
       const { backend } = await once(wanted);
@@ -83,7 +83,7 @@ describe.each(VARIANTS)("in table nat of %s", variant => {
       expect(await rulesOf(variant)).toEqual(before);
     });
 
-    test("a chain of ours that a foreign rule leads to is emptied", async () => {
+    test("a chain of ours that a foreign rule refers to is emptied", async () => {
       await restore(variant, `${GKE}\n:THEIRS - [0:0]\n-A THEIRS -s 192.0.2.0/24 -j IP-MASQ`);
       expect((await once(wanted)).failures).toEqual([]);
       expect([await owner(KEPT), await owner(OUTBOUND)]).toEqual(["pod", "node"]);
@@ -94,8 +94,8 @@ describe.each(VARIANTS)("in table nat of %s", variant => {
   });
 });
 
-describe("beside a rule that nft wrote into table nat", () => {
-  test.each(["POSTROUTING", "PREROUTING"])("of chain %s, nothing fails", async chain => {
+describe("beside a native nft rule in table nat", () => {
+  test.each(["POSTROUTING", "PREROUTING"])("in chain %s, nothing fails", async chain => {
     const hook = chain.toLowerCase();
     await run(
       `nft 'table ip nat { chain ${chain} { type nat hook ${hook} priority 100; meta mark 77 fib daddr type local accept; }; }'`,
@@ -108,7 +108,7 @@ describe("beside a rule that nft wrote into table nat", () => {
     expect(await run("nft list ruleset")).not.toContain("ip-masq-agent");
   });
 
-  test("explain --live can be asked all the same", async () => {
+  test("explain --live works", async () => {
     await run(
       "nft 'table ip nat { chain POSTROUTING { type nat hook postrouting priority 100; meta mark 77 fib daddr type local accept; }; }'",
     );
@@ -117,7 +117,7 @@ describe("beside a rule that nft wrote into table nat", () => {
     expect([rules.map(({ base }) => base), failures]).toEqual([["postrouting"], []]);
   });
 
-  test("--backend=iptables writes by nft, in the same table", async () => {
+  test("--backend=iptables writes with nft to the same table", async () => {
     await run(
       "nft 'table ip nat { chain POSTROUTING { type nat hook postrouting priority 100; meta mark 77 fib daddr type local accept; }; }'",
     );
@@ -131,7 +131,7 @@ describe("beside a rule that nft wrote into table nat", () => {
     expect([await owner(KEPT), await owner(OUTBOUND)]).toEqual(["pod", "node"]);
   });
 
-  test("what an ip-masq-agent left there goes all the same", async () => {
+  test("leftovers of an ip-masq-agent are removed", async () => {
     await restore("iptables-nft", GKE.replaceAll("IP-MASQ", "IP-MASQ-AGENT"));
     await run("nft add rule ip nat POSTROUTING meta mark 77 fib daddr type local accept");
     expect((await once("nftables")).failures).toEqual([]);
@@ -140,7 +140,7 @@ describe("beside a rule that nft wrote into table nat", () => {
 });
 
 test.each(WANTED)(
-  "with --backend=%s, run --once without IPv6 removes what an earlier run left for it",
+  "with --backend=%s, run --once without IPv6 removes the IPv6 rules of an earlier run",
   async wanted => {
     await once(wanted, "IP-MASQ-AGENT", true);
     const { lines, failures } = await once(wanted);

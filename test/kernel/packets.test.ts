@@ -9,14 +9,14 @@ import { describeBackends } from "./backends-under-test.ts";
 import { BOTH, EXPECTATIONS, OTHER, OTHER6, ownerSeen, PROTOCOLS } from "./expectations.ts";
 
 /**
- * The Pod's addresses for tests of source ports: with those that other connections come from, the kernel may
- * take again the port that it gave to one of them.
+ * The Pod's addresses for tests of source ports. Other tests do not use them, because the kernel may reuse the port of an
+ * earlier connection from the same address.
  */
 const FRESH = { ip: "10.244.8.8", ip6: "fd00:10:244:8::8" };
 
 const OUTSIDE = { ip: "203.0.113.7", ip6: "2001:db8:1::7" };
 
-/** Where a connection can have the port that it comes from. */
+/** Policies with which a connection can keep its source port. */
 const KEEPING = [
   { name: "to any port", toPorts: undefined },
   { name: "with --to-ports that hold them", toPorts: [{ first: 1024, last: 65_535 }] },
@@ -40,7 +40,7 @@ describeBackends(({ open }) => {
     expect(await Promise.all(seen)).toEqual(expected.map(it => [...it]));
   });
 
-  test("a connection to an address of the node itself, from a Pod or from itself", async () => {
+  test("a connection to an address of the node, from a Pod or from the node", async () => {
     await sync(backend, policy({ keep: [], masqLinkLocal: true }, BOTH));
     const server = lab.node.spawn([process.execPath, "-e", TELL_THE_SOURCE]);
     await server.stdout.getReader().read();
@@ -67,14 +67,14 @@ describeBackends(({ open }) => {
       expect((await portsSeen("udp", family, 40)).every(isTakenInTurn)).toBe(true);
     });
 
-    test.each(KEEPING)("are any with --random-fully, $name", async ({ toPorts }) => {
+    test.each(KEEPING)("are random with --random-fully, $name", async ({ toPorts }) => {
       await sync(backend, policy({}, { ...BOTH, toPorts, randomFully: true }));
       expect((await portsSeen("tcp", family, 40)).every(await ephemeral())).toBe(false);
       expect((await portsSeen("udp", family, 40)).every(isTakenInTurn)).toBe(false);
     });
 
     test.each([true, false])(
-      "lie in --to-ports, evenly spread, with --random-fully=%p",
+      "are evenly spread over --to-ports with --random-fully=%p",
       async randomFully => {
         const toPorts = [
           { first: 1000, last: 1099 },
@@ -88,18 +88,18 @@ describeBackends(({ open }) => {
         // 100 and 300 ports of 401: 299 and 898 connections, with a standard deviation of 15.
         expect(shares[0]).toBeWithin(299 - 90, 299 + 90);
         expect(shares[1]).toBeWithin(898 - 90, 898 + 90);
-        expect(await owners(OUTSIDE[family])).toBe("node"); // pings too, which have no ports
+        expect(await owners(OUTSIDE[family])).toBe("node"); // pings have no ports
       },
     );
 
-    test("are the one of --to-ports", async () => {
+    test("are the only port of --to-ports", async () => {
       await sync(backend, policy({}, { ...BOTH, toPorts: [{ first: 77, last: 77 }] }));
       expect(new Set(await portsSeen("udp", family, 10))).toEqual(new Set([77]));
       expect(new Set(await portsSeen("tcp", family, 10))).toEqual(new Set([77]));
     });
   });
 
-  test("counters rise by the connections made, where the CIDR is that decided", async () => {
+  test("counters rise by the connections, for the CIDR that decided", async () => {
     const wanted = policy(
       {
         keep: ["10.0.0.0/8", "10.1.0.0/16", "192.168.0.0/16", "2001:db8:1::/48"],
@@ -145,20 +145,20 @@ describeBackends(({ open }) => {
     });
   });
 
-  test("counters tell the bytes of the first packets", async () => {
+  test("counters include the bytes of the first packets", async () => {
     await backend.remove();
     await sync(backend, policy({}, BOTH));
     await lab.connect({ protocol: "icmp", to: "10.1.2.3" });
     await lab.connect({ protocol: "icmp", to: "2001:db8:1::7" });
     const { counters } = await backend.plan(policy({}, BOTH));
-    // ping's 56 bytes, with headers of 8 and of 20 or 40.
+    // ping sends 56 bytes, with headers of 8 and of 20 or 40.
     expect(counters.filter(it => it.connections > 0).map(it => [it.family, it.verdict, it.bytes])).toEqual([
       ["ip", "keep", 84],
       ["ip6", "masquerade", 104],
     ]);
   });
 
-  test("link-local of IPv6, which no node forwards but its own packets go to", async () => {
+  test("IPv6 link-local: a node does not forward it, but sends to it", async () => {
     const wanted = policy({}, BOTH);
     await backend.remove();
     await sync(backend, wanted);
@@ -170,7 +170,7 @@ describeBackends(({ open }) => {
   });
 });
 
-/** The source ports that servers see, of connections to so many outside addresses. */
+/** The source ports that servers see, of connections to this many outside addresses. */
 async function portsSeen(protocol: "tcp" | "udp", family: Family, connections: number): Promise<number[]> {
   const seen = Array.from({ length: connections }, () =>
     lab.connect({ protocol, to: anotherAddress(family), from: FRESH[family] }),
@@ -178,7 +178,7 @@ async function portsSeen(protocol: "tcp" | "udp", family: Family, connections: n
   return (await Promise.all(seen)).map(({ port = 0 }) => port);
 }
 
-/** To the same address a port cannot be given again before the kernel has forgotten who had it, after a second. */
+/** For one destination, the kernel can reuse a port only a second after the earlier connection. */
 function anotherAddress(family: Family): string {
   addressesUsed = (addressesUsed + 1) % 65_536;
   const [high, low] = [addressesUsed >> 8, addressesUsed & 255];
@@ -187,20 +187,20 @@ function anotherAddress(family: Family): string {
 
 let addressesUsed = 0;
 
-/** Whether a port is of those that the Pod's kernel gives to TCP. */
+/** Whether the Pod's kernel gives this port to TCP. */
 async function ephemeral(): Promise<(port: number) => boolean> {
   const text = await lab.pod.output(["cat", "/proc/sys/net/ipv4/ip_local_port_range"]);
   const [first = 0, last = 0] = text.split(/\s/).map(Number);
   return port => first <= port && port <= last;
 }
 
-/** The lab gives ports from 10,000 to 29,999 to UDP, one after the other. */
+/** The lab uses ports from 10,000 to 29,999 for UDP, in order. */
 function isTakenInTurn(port: number, i: number, ports: readonly number[]): boolean {
   const before = ports[i - 1];
   return before === undefined || (port - before + 20_000) % 20_000 === 1;
 }
 
-/** Programs for `bun -e`: a server that tells each client its address, and a client that asks. */
+/** Programs for `bun -e`: a server that sends each client its address, and a client that prints it. */
 const TELL_THE_SOURCE = `
   require("node:net").createServer(socket => socket.end(socket.remoteAddress))
     .listen(9000, "::", () => console.log("listening"))`;

@@ -36,7 +36,7 @@ describeTools("nft that is too old", ["bullseye"], ([tooOld]) => {
   const backend = () => new NftablesBackend(lab.node.command(tooOld?.nft ?? []));
   const refusal = "nft: version 0.9.8 is too old; install nft 1.0.2 or later";
 
-  test("is refused, and what another nft wrote is left alone", async () => {
+  test("is refused, and rules of another nft stay", async () => {
     await expect(sync(backend(), one)).rejects.toThrow(refusal);
     expect(await list()).toBe("");
     await sync(new NftablesBackend(lab.node.command(["nft"])), one);
@@ -46,7 +46,7 @@ describeTools("nft that is too old", ["bullseye"], ([tooOld]) => {
     expect(await list()).toBe(before);
   });
 
-  test("does not keep iptables from its work", async () => {
+  test("does not prevent the use of iptables", async () => {
     const path = `PATH=${tooOld?.wrapper}:${process.env.PATH}`;
     const ipmasq = (...words: string[]) => lab.node.run(["env", path, BINARY, ...words]);
     const chain = () => lab.node.run(["iptables-nft", "-t", "nat", "-S", "IP-MASQ-AGENT"]);
@@ -66,7 +66,7 @@ describeTools("nft of several versions on one node", ["bullseye", "trixie", "for
     .filter(({ suite }) => suite !== "bullseye")
     .flatMap(writer => all.filter(it => it !== writer).map(reader => ({ writer, reader })));
 
-  test.each(pairs)("what that of $writer.suite writes that of $reader.suite reads", ({ writer, reader }) =>
+  test.each(pairs)("nft of $reader.suite reads the rules of nft of $writer.suite", ({ writer, reader }) =>
     tryPair(
       lab,
       nftOf(writer),
@@ -75,8 +75,8 @@ describeTools("nft of several versions on one node", ["bullseye", "trixie", "for
     ),
   );
 
-  // kubernetes/kubernetes issue 136786. So the tests above would see it if a set were declared by its type.
-  test("a set that new nft declares by its type makes old nft crash", async () => {
+  // kubernetes/kubernetes issue 136786: the tests above would fail if a set were declared by its type.
+  test("old nft crashes if new nft declares a set by its type", async () => {
     const [tooOld, recent] = tools.map(({ nft }) => nft);
     await lab.node.output([...(recent ?? []), "-j", "-f", "-"], { input: renderJson(one) });
     expect((await lab.node.run([...(tooOld ?? []), "list", "ruleset"])).exitCode).toBe(139);
@@ -85,7 +85,7 @@ describeTools("nft of several versions on one node", ["bullseye", "trixie", "for
 });
 
 describeTools("an nft that crashes beside a newer one", ["trixie"], ([tools]) => {
-  /** A directory with the nft of trixie alone, which says that it is 1.0.6 if `older` is set. */
+  /** A directory with only the nft of trixie, which reports version 1.0.6 if `older` is set. */
   async function folder(older: boolean): Promise<string> {
     const folder = await mkdtemp("/run/nft-");
     const script = `#!/bin/sh
@@ -103,7 +103,7 @@ echo "$said" | /usr/bin/sed 's/${tools?.version}/${older ? "1.0.6" : "&"}/'
     ["nftables", false],
     ["iptables", true],
     ["iptables", false],
-  ])("is named by log and status, with --backend=%s: %p", async (backend, named) => {
+  ])("appears in log and status with --backend=%s: %p", async (backend, named) => {
     const caution = "nft 1.0.6 crashes if a newer nft on this node declares a set by its type";
     const tools = await folder(named);
     const flags = [`--backend=${backend}`, `--config=${tools}/config`];
@@ -128,7 +128,7 @@ test.each([
   other,
   policy({ file: '/etc/"quoted"', keep: ["10.0.0.0/8"] }),
   policy({ file: `/etc/${"long/".repeat(60)}config`, keep: ["10.0.0.0/8"] }),
-])("what nft lists of ours it loads again (%#)", async wanted => {
+])("nft loads its own listing of our rules (%#)", async wanted => {
   const backend = new NftablesBackend(lab.node.command(["nft"]));
   await sync(backend, wanted);
   const listed = await list();

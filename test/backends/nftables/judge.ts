@@ -90,7 +90,7 @@ function inBlock(cidr: Cidr, { value }: Address): boolean {
 
 function holds({ elements }: AddressSet, address: Address): boolean {
   return elements.some(({ value }) => {
-    if (!(value instanceof Cidr)) throw new Error(`${value} is not CIDR`);
+    if (!(value instanceof Cidr)) throw new Error(`${value} is not a CIDR`);
     return inBlock(value, address);
   });
 }
