@@ -2,24 +2,24 @@ import type { Namespace } from "../lab/namespace.ts";
 import type { ProgramResult } from "../src/system/program.ts";
 import { memoryOf } from "./process-tree.ts";
 
-/** What programs cost that ran one after the other. */
+/** The cost of programs that ran one after another. */
 export interface Cost {
   /** From the start of the first to the end of the last, in seconds. */
   readonly wall: number;
-  /** Seconds of CPU in programs and in the kernel, their children included. */
+  /** CPU seconds in user mode and in the kernel, children included. */
   readonly user: number;
   readonly system: number;
-  /** The most that was resident at once, in bytes: of a program and its children together. */
+  /** The peak resident memory of a program and its children together, in bytes. */
   readonly peak: number;
 }
 
-/** Memory is looked at so often, in ms. (The maximum that wait4 tells is that of the parent, if that is larger.) */
+/** Interval between memory samples. (wait4's maximum includes that of the parent, if it is larger.) */
 const LOOK_MS = 2;
 
-/** What no baseline may take longer than. */
+/** No program may take longer. */
 const LIMIT_MS = 60_000;
 
-/** Runs programs in a namespace and adds up what they cost. */
+/** Runs programs in a namespace and adds up their cost. */
 export class Meter {
   #user = 0;
   #system = 0;
@@ -28,7 +28,7 @@ export class Meter {
 
   constructor(private readonly place: Namespace) {}
 
-  /** Up to now. */
+  /** The cost so far. */
   get cost(): Cost {
     const wall = (performance.now() - this.#began) / 1000;
     return { wall, user: this.#user, system: this.#system, peak: this.#peak };
@@ -56,7 +56,7 @@ export class Meter {
     return { exitCode, stdout, stderr };
   };
 
-  /** CPU of a program that has ended. */
+  /** Adds the CPU of a program that has ended. */
   #add(program: Bun.Subprocess): void {
     const used = program.resourceUsage();
     if (used === undefined) throw new Error("the program has not ended");

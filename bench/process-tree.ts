@@ -1,18 +1,18 @@
 import { readdirSync, readFileSync } from "node:fs";
 
-/** What a process and its children hold at this moment, in bytes. */
+/** Memory of a process and its children, in bytes. */
 export interface Memory {
   readonly resident: number;
-  /** Of it, what the kernel cannot take back. */
+  /** The part that the kernel cannot reclaim. */
   readonly anonymous: number;
 }
 
-/** A second, as /proc counts. */
+/** Clock ticks per second in /proc. */
 const TICKS = 100;
 
 /**
- * Of a process and its children; 0 if it is gone. One that has its parent's name is not counted: on its way to become
- * another program it shares its parent's memory.
+ * Returns the memory of a process and its children; 0 if it has ended. A child with its parent's name does not count:
+ * until it runs exec it shares its parent's memory.
  */
 export function memoryOf(pid: number): Memory {
   const total = { resident: 0, anonymous: 0 };
@@ -25,13 +25,13 @@ export function memoryOf(pid: number): Memory {
   return total;
 }
 
-/** Seconds of CPU in programs and in the kernel. */
+/** CPU seconds in user mode and in the kernel. */
 export interface Cpu {
   readonly user: number;
   readonly system: number;
 }
 
-/** What a process and its children have used, those that have ended among them. */
+/** Returns the CPU of a process and its children, including children that have ended. */
 export function cpuOf(pid: number): Cpu {
   const cpu = { user: 0, system: 0 };
   for (const each of treeOf(pid)) {
@@ -47,8 +47,8 @@ export function cpuOf(pid: number): Cpu {
 }
 
 /**
- * Seconds that a process and its children have run, to the nanosecond for those that live; what ended children have
- * used the kernel tells in hundredths of a second.
+ * Returns the CPU seconds of a process and its children. Running processes count to the nanosecond, ended children to
+ * the hundredth of a second.
  */
 export function runtimeOf(pid: number): number {
   let seconds = 0;
@@ -79,7 +79,7 @@ function kilobytes(status: string, name: string): number {
   return 1024 * Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1] ?? 0);
 }
 
-/** Processes come and go while they are looked at. */
+/** A process may end before its files are read. */
 function read(path: string): string {
   try {
     return readFileSync(path, "utf8");

@@ -110,7 +110,7 @@ In ${sum(it => it.leads.length)} of ${sum(it => it.others.length)} comparisons a
 
 ${markdown({ columns: ["", ...columns], rows })}
 
-Most baselines neither check a config nor verify what they wrote; ip-masq-agent checks one. Of the baselines, only the chains count packets per CIDR.`;
+Most baselines neither check a config nor verify what they wrote; ip-masq-agent checks one. Only the chains among them count packets per CIDR.`;
 }
 
 /** The number that a text starts with. */

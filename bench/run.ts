@@ -9,7 +9,7 @@ export interface Run {
   /** Measures it again. */
   readonly command: string;
   readonly machine: string;
-  /** Of the programs that took part. */
+  /** Versions of the programs that took part. */
   readonly versions: Readonly<Record<string, string>>;
 }
 

@@ -5,7 +5,7 @@ export interface Chart {
   /** Of its file, without `.svg`. */
   readonly name: string;
   readonly title: string;
-  /** What the axes count. */
+  /** The units of the axes. */
   readonly x: string;
   readonly y: string;
   readonly series: readonly Series[];

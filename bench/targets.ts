@@ -3,7 +3,7 @@ import { number } from "./figure.ts";
 /** A figure that the project targets. */
 export interface Target {
   readonly what: string;
-  /** What ip-masq-agent needs for the same. */
+  /** ip-masq-agent's figure for the same work. */
   readonly peer: string;
   readonly marks: readonly Mark[];
 }

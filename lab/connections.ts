@@ -17,7 +17,7 @@ export interface Connection {
   readonly from?: string;
 }
 
-/** What the server saw of a connection. */
+/** A connection as the server saw it. */
 export interface Seen {
   readonly source: string;
   /** The source port; undefined for `icmp`. */

@@ -7,13 +7,13 @@ import { familyOf } from "./topology.ts";
 export interface LoadOptions {
   /** Addresses as nft prints them. The flows are spread evenly over them. */
   readonly destinations: readonly string[];
-  /** Of all destinations together. */
+  /** The rate to all destinations together. */
   readonly flowsPerSecond: number;
   /** The load ends after this time, 120 by default, or when it is stopped. */
   readonly seconds?: number;
 }
 
-/** What happened to the flows to one destination. */
+/** The results of the flows to one destination. */
 export interface Tally {
   readonly destination: string;
   readonly sent: number;

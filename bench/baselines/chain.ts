@@ -1,7 +1,7 @@
 import { upstreamAgentSync } from "../../test/kernel/upstream-agent.ts";
 import type { Baseline } from "./baseline.ts";
 
-/** The chain of ip-masq-agent by the calls that it makes at each sync, without the Go program that makes them. */
+/** ip-masq-agent's chain, by the commands of a sync, without the Go program that runs them. */
 export const CHAINS: readonly Baseline[] = ["iptables-nft", "iptables-legacy"].map(variant => ({
   name: `RETURN chain, ${variant}`,
   ours: false,

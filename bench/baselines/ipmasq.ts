@@ -16,7 +16,7 @@ export const IPMASQ_IPTABLES: readonly Baseline[] = ["iptables-nft", "iptables-l
   name: `ipmasq ${variant}`,
   ours: true,
   linear: true,
-  // As kubelet does; it makes ipmasq choose this variant.
+  // kubelet makes this chain too; ipmasq then chooses this variant.
   prepare: run => mustRun(run, [variant, "-t", "mangle", "-N", "KUBE-IPTABLES-HINT"]),
   sync: (run, cidrs, folder) => once(run, cidrs, folder, "iptables"),
 }));
@@ -26,7 +26,7 @@ async function once(run: Run, cidrs: readonly string[], folder: string, backend:
   await mustRun(run, [BINARY, "run", "--once", `--backend=${backend}`, `--config=${config}`]);
 }
 
-/** Saves, by rename, the config that ip-masq-agent and ipmasq read, and returns its path. */
+/** Saves a config for ip-masq-agent and ipmasq by rename, and returns its path. */
 export async function saveConfig(cidrs: readonly string[], folder: string): Promise<string> {
   const path = join(folder, "ip-masq-agent");
   const list = cidrs.map(cidr => `  - ${cidr}\n`).join("");

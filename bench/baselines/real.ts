@@ -3,10 +3,10 @@ import { join } from "node:path";
 import type { Baseline } from "./baseline.ts";
 import { saveConfig } from "./ipmasq.ts";
 
-/** A real ip-masq-agent, if there is one to measure. */
+/** The path of a real ip-masq-agent, if there is one. */
 const AGENT = process.env.IP_MASQ_AGENT;
 
-/** ip-masq-agent goes on for ever; here it is ended so many seconds after its first sync. */
+/** ip-masq-agent never ends by itself; the bench kills it this many seconds after its first sync. */
 const TAIL = 0.05;
 
 export const REAL: readonly Baseline[] = (AGENT === undefined ? [] : ["iptables-nft", "iptables-legacy"]).map(
@@ -26,9 +26,9 @@ export const REAL: readonly Baseline[] = (AGENT === undefined ? [] : ["iptables-
 const KILLED = 137;
 
 /**
- * The command line that runs it with the config in a folder.
+ * Returns the command line that runs it with the config in a folder.
  *
- * @param once whether it is to end after its first sync; else it stays until it is killed
+ * @param once ends it after its first sync; otherwise it runs until it is killed
  */
 export async function realCommand(
   variant: string,
@@ -38,7 +38,7 @@ export async function realCommand(
   if (AGENT === undefined) throw new Error("IP_MASQ_AGENT has no path");
   const bin = join(folder, "bin");
   await mkdir(bin, { recursive: true });
-  // The programs behind these names go by the name that they are called with.
+  // These programs act according to the name in argv[0].
   await symlink(Bun.which(variant) ?? variant, join(bin, "iptables")).catch(ifThere);
   const end = `(sleep ${TAIL}; kill -KILL $PPID) >&- 2>&- &`;
   await writeFile(
@@ -49,7 +49,7 @@ export async function realCommand(
   return ["unshare", "--mount", "sh", "-ec", ENTER, folder, AGENT, "--logtostderr"];
 }
 
-/** It reads /etc/config/ip-masq-agent and no other file: laid over /etc for its eyes only. */
+/** It only reads /etc/config/ip-masq-agent, so it gets an overlay of /etc of its own. */
 const ENTER = `
   mkdir -p "$0/upper/config" "$0/work"
   mount -t overlay -o "lowerdir=/etc,upperdir=$0/upper,workdir=$0/work" overlay /etc

@@ -1,6 +1,6 @@
 import { type Baseline, mustRun } from "./baseline.ts";
 
-/** No list: every connection is masqueraded. What a list costs is the difference to this. */
+/** Masquerades every connection. The difference to this is the cost of a list. */
 export const PLAIN: Baseline = {
   name: "masquerade, no list",
   ours: false,
@@ -19,7 +19,7 @@ export const PLAIN: Baseline = {
     ),
 };
 
-/** No NAT and no connection tracking: what sending and forwarding cost. */
+/** Without NAT and connection tracking: the cost of sending and forwarding. */
 export const FORWARDING: Baseline = {
   name: "forwarding only",
   ours: false,

@@ -1,6 +1,6 @@
 import { type Baseline, mustRun } from "./baseline.ts";
 
-/** An anonymous set in a ruleset that somebody wrote by hand, loaded anew in one transaction. */
+/** An anonymous set in a handwritten ruleset, replaced in one transaction. */
 export const ANONYMOUS: Baseline = {
   name: "anonymous set",
   ours: false,
@@ -8,7 +8,7 @@ export const ANONYMOUS: Baseline = {
   sync: (run, cidrs) => mustRun(run, ["nft", "-f", "-"], anonymous(cidrs)),
 };
 
-/** The rules of kindnet's masquerading: table, chain and sets are deleted and added at each sync. */
+/** kindnet's masquerading rules: each sync deletes and adds table, chain and sets. */
 export const KINDNET: Baseline = {
   name: "kindnet's rules",
   ours: false,

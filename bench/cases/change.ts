@@ -18,7 +18,7 @@ const FOLDER = "/run/change";
 
 interface Changed {
   readonly size: number;
-  /** Of the agent, from its start to its rules in force. */
+  /** The agent's CPU from its start to its rules in force. */
   readonly first: Cpu;
   /** The mean of one change. */
   readonly change: Cpu;

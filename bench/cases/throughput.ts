@@ -28,7 +28,7 @@ const BASELINES = [FORWARDING, PLAIN, IPMASQ, ANONYMOUS, KINDNET, ...IPMASQ_IPTA
 const MATCHES = ["first", "last", "none"] as const;
 type Match = (typeof MATCHES)[number];
 
-/** What one baseline did with one list. */
+/** The results of one baseline with one list. */
 interface Tried {
   readonly baseline: string;
   readonly size: number;

@@ -2,10 +2,10 @@
 
 export type Protocol = "udp" | "tcp";
 
-/** Addresses of one way through a node. */
-export interface Way {
+/** Addresses of one path through a node. */
+export interface Addresses {
   readonly sourceMac: string;
-  /** That of the node's interface. */
+  /** The MAC address of the node's interface. */
   readonly gatewayMac: string;
   readonly source: string;
   readonly destination: string;
@@ -15,9 +15,9 @@ const ETHERNET = 14;
 const IP = 20;
 const LENGTH = { udp: ETHERNET + IP + 8, tcp: ETHERNET + IP + 20 } as const;
 
-/** Room for so many frames of one protocol on one way, which differ in their ports. */
+/** A buffer of frames of one protocol on one path, with different ports. */
 export class Frames {
-  /** How long each is. They lie in `bytes` one behind the other. */
+  /** The length of each frame; `bytes` holds them in a row. */
   readonly length: number;
   readonly bytes: Uint8Array;
   readonly #view: DataView;
@@ -25,10 +25,10 @@ export class Frames {
 
   constructor(
     private readonly protocol: Protocol,
-    way: Way,
+    addresses: Addresses,
     readonly count: number,
   ) {
-    const one = template(protocol, way);
+    const one = template(protocol, addresses);
     this.length = one.length;
     this.bytes = new Uint8Array(one.length * count);
     for (let i = 0; i < count; i++) this.bytes.set(one, i * one.length);
@@ -36,7 +36,7 @@ export class Frames {
     this.#sumWithoutPorts = protocol === "tcp" ? tcpSum(one) : 0;
   }
 
-  /** Gives frame `i` the ports of flow number `flow`; 60,000 × 60,000 flows have different ones. */
+  /** Gives frame `i` the ports of a flow, by its number; 60,000 × 60,000 flows have different ports. */
   setFlow(i: number, flow: number): void {
     const at = i * this.length + ETHERNET + IP;
     const source = 2000 + (flow % PORTS);
@@ -51,7 +51,7 @@ export class Frames {
 
 const PORTS = 60_000;
 
-function template(protocol: Protocol, { sourceMac, gatewayMac, source, destination }: Way): Uint8Array {
+function template(protocol: Protocol, { sourceMac, gatewayMac, source, destination }: Addresses): Uint8Array {
   const bytes = new Uint8Array(LENGTH[protocol]);
   const view = new DataView(bytes.buffer);
   bytes.set([...octets(gatewayMac, ":", 16), ...octets(sourceMac, ":", 16), 0x08, 0x00]);
@@ -63,7 +63,7 @@ function template(protocol: Protocol, { sourceMac, gatewayMac, source, destinati
   bytes.set([...octets(source, ".", 10), ...octets(destination, ".", 10)], ETHERNET + 12);
   view.setUint16(ETHERNET + 10, checksum(sum(view, ETHERNET, IP)));
   if (protocol === "udp") {
-    view.setUint16(ETHERNET + IP + 4, 8); // its length; a checksum of 0 means none
+    view.setUint16(ETHERNET + IP + 4, 8); // its length; the checksum 0 means no checksum
   } else {
     view.setUint32(ETHERNET + IP + 4, 1);
     view.setUint16(ETHERNET + IP + 12, 0x5002); // five words of header, SYN
@@ -76,7 +76,7 @@ function octets(address: string, separator: string, radix: number): number[] {
   return address.split(separator).map(octet => Number.parseInt(octet, radix));
 }
 
-/** Over the TCP header and the pseudo header: addresses, protocol, and length. */
+/** The sum over the TCP header and the pseudo header: addresses, protocol and length. */
 function tcpSum(frame: Uint8Array): number {
   const view = new DataView(frame.buffer);
   return sum(view, ETHERNET + 12, 8) + 6 + 20 + sum(view, ETHERNET + IP, 20);
@@ -88,7 +88,7 @@ function sum(view: DataView, start: number, length: number): number {
   return total;
 }
 
-/** Of RFC 1071: the ones' complement of the ones' complement sum. */
+/** The checksum of RFC 1071: the ones' complement of the ones' complement sum. */
 function checksum(total: number): number {
   const once = (total & 0xffff) + (total >>> 16);
   return ~((once & 0xffff) + (once >>> 16)) & 0xffff;

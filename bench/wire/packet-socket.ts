@@ -1,14 +1,14 @@
 import { dlopen, ptr } from "bun:ffi";
 import type { Frames } from "./frames.ts";
 
-/** As <sys/socket.h>, <linux/if_packet.h> and <linux/if_ether.h> have them on 64-bit Linux. */
+/** From <sys/socket.h>, <linux/if_packet.h> and <linux/if_ether.h>, on 64-bit Linux. */
 const AF_PACKET = 17;
 const SOCK_RAW = 3;
 const MMSGHDR = 64;
 const IOVEC = 16;
 const SOCKADDR_LL = 20;
 
-/** Hands Ethernet frames to an interface, many with one system call. */
+/** Sends Ethernet frames on an interface, many with one system call. */
 export class PacketSocket {
   readonly #libc = dlopen("libc.so.6", {
     socket: { args: ["i32", "i32", "i32"], returns: "i32" },
@@ -19,21 +19,21 @@ export class PacketSocket {
   readonly #socket: number;
 
   /**
-   * @param name of an interface in the network namespace of this process
-   * @throws Error if it may not be opened
+   * @param name an interface in the network namespace of this process
+   * @throws Error if the socket cannot be opened
    */
   constructor(name: string) {
-    // The protocol 0 receives nothing.
+    // With protocol 0 the socket receives nothing.
     this.#socket = this.#libc.socket(AF_PACKET, SOCK_RAW, 0);
     const address = new DataView(new ArrayBuffer(SOCKADDR_LL));
     address.setUint16(0, AF_PACKET, true);
     address.setUint32(4, this.#libc.if_nametoindex(ptr(Buffer.from(`${name}\0`))), true);
     if (this.#libc.bind(this.#socket, ptr(address), SOCKADDR_LL) !== 0) {
-      throw new Error(`no packet socket on ${name}: it has to be there and up, and CAP_NET_RAW is needed`);
+      throw new Error(`no packet socket on ${name}; the interface must be up, and CAP_NET_RAW is needed`);
     }
   }
 
-  /** What `send` is to know of frames; it stays right when their ports change. */
+  /** Prepares frames for `send`. Their ports may change afterwards. */
   prepare(frames: Frames): Prepared {
     const vectors = new DataView(new ArrayBuffer(IOVEC * frames.count));
     const headers = new DataView(new ArrayBuffer(MMSGHDR * frames.count));
@@ -46,13 +46,13 @@ export class PacketSocket {
     return { frames, vectors, headers };
   }
 
-  /** Sends the first ones and returns how many were taken. A veth pair has delivered them by then. */
+  /** Sends the first frames, and returns the number that was accepted. A veth pair has delivered them by then. */
   send({ headers }: Prepared, count: number): number {
     return Math.max(this.#libc.sendmmsg(this.#socket, ptr(headers), count, 0), 0);
   }
 }
 
-/** Memory that points at other memory: as long as one is kept, so is all of it. */
+/** Buffers that point into each other; keep all while one is in use. */
 export interface Prepared {
   readonly frames: Frames;
   readonly vectors: DataView;

@@ -5,23 +5,23 @@ import { batch, writeSysctls } from "../../lab/network.ts";
 import { sysctls } from "../../lab/topology.ts";
 import { type Order, type Sender, Slice } from "./slice.ts";
 
-/** One of the ways that packets can take: over a node of its own, whose rules are what is measured. */
+/** A path for packets through its own node, whose rules are measured. */
 export interface Path {
   readonly node: Namespace;
-  /** The address of its Pod. */
+  /** The address of the Pod. */
   readonly pod: string;
-  /** The Pods' end. */
+  /** The interface at the Pod's end. */
   readonly interface: string;
 }
 
-/** What became of flows that were sent as fast as they went. */
+/** The result of flows sent at full speed. */
 export interface Passed {
-  /** In milliseconds: what passed, and how long the sender was on its core. */
+  /** Elapsed time and the sender's CPU time, in ms. */
   readonly took: number;
   readonly cpu: number;
   readonly sent: number;
   readonly arrived: number;
-  /** Of those that arrived, which share had the node's address: 0 if all were kept, 1 if all were masqueraded. */
+  /** The share of arrived flows with the node's address: 0 if all were kept, 1 if all were masqueraded. */
   readonly masqueraded: number;
 }
 
@@ -35,13 +35,13 @@ const MACS = {
 };
 
 /**
- * Pods, any number of nodes, and a sink that counts and drops whatever a node forwards.
+ * Pods, any number of nodes, and a sink that counts and drops the packets that a node forwards.
  *
- *     pods road0 ───── in  node0  out ───── road0 sink
- *          road1 ───── in  node1  out ───── road1
+ *     pods path0 ───── in  node0  out ───── path0 sink
+ *          path1 ───── in  node1  out ───── path1
  *
- * The sender has one core for itself, and a veth pair hands a packet on within the system call that sent it: all
- * that the node does with a packet is done on that core, by the time that the packet counts as sent.
+ * The sender has its own core. A veth pair delivers a packet within the system call that sends it, so all work of the
+ * node is done on that core before the packet counts as sent.
  */
 export class Paths implements AsyncDisposable {
   readonly #pods = new Namespace("pods");
@@ -59,7 +59,7 @@ export class Paths implements AsyncDisposable {
     return paths;
   }
 
-  /** Makes a node without any rules, and the path over it. */
+  /** Makes a node without rules, and the path through it. */
   async add(): Promise<Path> {
     const number = this.#paths.length;
     const node = new Namespace(`node${number}`);
@@ -77,13 +77,13 @@ export class Paths implements AsyncDisposable {
     return path;
   }
 
-  /** Sends new flows to one destination, as fast as they go, until there were so many or so many ms have passed. */
+  /** Sends new flows to one destination at full speed, until this number or this many ms is reached. */
   async send(path: Path, sender: Sender, destination: string, flows: number, limit: number): Promise<Passed> {
     const before = await this.#counted();
     const { sent, took, cpu } = await this.#ask({
       interface: path.interface,
       sender,
-      way: { sourceMac: MACS.pod, gatewayMac: MACS.near, source: path.pod, destination },
+      addresses: { sourceMac: MACS.pod, gatewayMac: MACS.near, source: path.pod, destination },
       flows,
       limit,
     });
@@ -145,12 +145,12 @@ const COUNT = `table ip sink {
   }
 }`;
 
-/** A metainfo object stands in front of the counters. */
+/** The first object is nft's metainfo. */
 const Counters = v.object({
   nftables: v.array(v.object({ counter: v.optional(v.object({ name: v.string(), packets: v.number() })) })),
 });
 
-/** Each Pod has its own way out, for what a socket that is bound to its address sends. */
+/** A socket bound to a Pod's address uses that Pod's route. */
 function podLinks({ pod, interface: name }: Path, number: number): string[] {
   return [
     `link set ${name} up`,

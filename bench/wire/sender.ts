@@ -1,10 +1,10 @@
-/** The program in the namespace of the Pods: keeps one core busy with new flows. */
+/** The program in the namespace of the Pods: sends new flows at full speed on one core. */
 import * as v from "valibot";
 import { Frames } from "./frames.ts";
 import { PacketSocket } from "./packet-socket.ts";
 import { Order, type Slice } from "./slice.ts";
 
-/** More at once would overshoot the time where a flow takes a millisecond; fewer would cost system calls. */
+/** More would overshoot the time limit where a flow takes 1 ms; fewer would cost system calls. */
 const AT_ONCE = 16;
 
 process.on("message", async (message: unknown) => process.send?.(await send(v.parse(Order, message))));
@@ -24,15 +24,15 @@ async function send(order: Order): Promise<Slice> {
   return { sent, took, cpu: (user + system) / 1000 };
 }
 
-/** Sends AT_ONCE flows, the first with that number, and returns how many went. */
+/** Sends AT_ONCE flows, numbered from `first`, and returns the number that was sent. */
 type Send = (first: number) => number;
 
 const packetSockets = new Map<string, PacketSocket>();
 
-function frames({ interface: name, sender, way }: Order): Send {
+function frames({ interface: name, sender, addresses }: Order): Send {
   const socket = packetSockets.get(name) ?? new PacketSocket(name);
   packetSockets.set(name, socket);
-  const frames = new Frames(sender === "tcp" ? "tcp" : "udp", way, AT_ONCE);
+  const frames = new Frames(sender === "tcp" ? "tcp" : "udp", addresses, AT_ONCE);
   const prepared = socket.prepare(frames);
   return first => {
     for (let i = 0; i < AT_ONCE; i++) frames.setFlow(i, first + i);
@@ -43,8 +43,8 @@ function frames({ interface: name, sender, way }: Order): Send {
 const udpSockets = new Map<string, Bun.udp.Socket<"buffer">>();
 const NOTHING = new Uint8Array(0);
 
-/** Of one socket: for no more flows than there are ports. */
-async function datagrams({ way: { source, destination } }: Order): Promise<Send> {
+/** Sends with one socket, so at most as many flows as there are ports. */
+async function datagrams({ addresses: { source, destination } }: Order): Promise<Send> {
   const socket = udpSockets.get(source) ?? (await Bun.udpSocket({ hostname: source }));
   udpSockets.set(source, socket);
   return first => {
