@@ -6,20 +6,20 @@ import type { PortRange } from "../src/net/ports.ts";
 import type { PolicyFlags } from "../src/policy/policy.ts";
 import type { Short } from "./policies.ts";
 
-/** What `policy()` takes. A failing property shows it, and it can be pasted into a test. */
+/** The arguments of `policy()`. A failing property prints them, ready to paste into a test. */
 export interface Wanted {
   readonly short: Short;
   readonly flags: Partial<PolicyFlags>;
 }
 
-/** What a policy's CIDRs are about, beside places anywhere. */
+/** Addresses that a policy's CIDRs are often near. */
 export interface Surroundings {
-  /** Addresses that CIDRs of sources are likely to hold or to end at. */
+  /** Addresses that source CIDRs often contain or end at. */
   readonly sources: readonly string[];
   readonly interfaces: fc.Arbitrary<string>;
 }
 
-/** Configs and flags of every kind, with few CIDRs that lie in, beside and far from each other. */
+/** Configs and flags of every kind, with few CIDRs that are nested, adjacent or apart. */
 export function wanted({ sources, interfaces }: Surroundings): fc.Arbitrary<Wanted> {
   const blocks = fc.array(block(), { maxLength: 5 });
   const lists = fc.record(
@@ -59,16 +59,16 @@ export function wanted({ sources, interfaces }: Surroundings): fc.Arbitrary<Want
   });
 }
 
-/** The first and the last address of a CIDR, and those before and behind it, in canonical text. */
+/** The first and the last address of a CIDR, and the addresses before and after it, in canonical text. */
 export function boundaries({ family, first, last }: Cidr): Address[] {
   return [first - 1n, first, last, last + 1n].flatMap(value => {
     if (value < 0n || value >> BigInt(BITS[family]) > 0n) return [];
     const single = Cidr.parse(`${text(family, value)}/${BITS[family]}`);
-    return single instanceof Cidr ? [{ family, text: single.address, value }] : []; // none for IPv4 in IPv6
+    return single instanceof Cidr ? [{ family, text: single.address, value }] : []; // excludes IPv4-mapped addresses
   });
 }
 
-/** Names of interfaces that a config takes, and beginnings of names with a star. */
+/** Valid interface names, and prefixes with a star. */
 export function interfaceName(): fc.Arbitrary<string> {
   const usual = fc.stringMatching(/^(eth|ens|veth|cali|wg-|br_|en\.)\d{1,3}$/);
   const odd = ["grapheme-ascii" as const, "grapheme" as const].map(unit =>
@@ -80,14 +80,14 @@ export function interfaceName(): fc.Arbitrary<string> {
     .filter(name => typeof parseInterfaceName(name) === "string");
 }
 
-/** Names that `--masq-chain` takes. */
+/** Valid names for `--masq-chain`. */
 function chainName(): fc.Arbitrary<string> {
   const usual = fc.constantFrom("IP-MASQ", "ip-masq.agent", "kube_masq", "a-");
   const odd = fc.stringMatching(/^[A-Za-z_][\w.-]{0,27}$/);
   return fc.oneof(usual, odd).filter(name => typeof parseChainName(name) === "string");
 }
 
-/** Up to 5 ranges, ascending and disjoint, some of them a single port, some of them side by side. */
+/** Up to 5 ranges, ascending and disjoint, some of them single ports or adjacent. */
 function portRanges(): fc.Arbitrary<PortRange[]> {
   const port = fc.oneof(
     fc.integer({ min: 1, max: 65_535 }),
@@ -102,7 +102,7 @@ function portRanges(): fc.Arbitrary<PortRange[]> {
   });
 }
 
-/** Addresses that blocks are made around: the fewer they are, the more blocks lie in each other. */
+/** Addresses that blocks are built around. Fewer addresses mean more nested blocks. */
 function places(family: Family): fc.Arbitrary<Address[]> {
   const anywhere = fc
     .bigInt({ min: 0n, max: (1n << BigInt(BITS[family])) - 1n })
@@ -125,7 +125,7 @@ const PLACES = {
   ip6: ["::", "::1.2.3.4", "7fff::", "8000::", "fd00:10:244:1::", "fe80::", "2001:db8::8000:0:0:0", "ffff::"],
 };
 
-/** A block around one of several places, or the one beside it. */
+/** A block around one of several addresses, or the adjacent block. */
 interface Block {
   readonly place: number;
   readonly prefix: number;
@@ -145,7 +145,7 @@ function cidrs(blocks: readonly Block[], places: readonly Address[]): string[] {
     const number = place.value >> rest;
     return [`${text(place.family, (block.beside && prefix > 0 ? number ^ 1n : number) << rest)}/${prefix}`];
   });
-  return texts.filter(it => Cidr.parse(it) instanceof Cidr); // which IPv4 in IPv6 is not
+  return texts.filter(it => Cidr.parse(it) instanceof Cidr); // excludes IPv4-mapped addresses
 }
 
 function text(family: Family, value: bigint): string {

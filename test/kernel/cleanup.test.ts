@@ -6,7 +6,7 @@ import { WRITERS } from "../../lab/writers.ts";
 import { freshFolder, labPerTest } from "../lab.ts";
 import { CrashingNft } from "./crashing-nft.ts";
 
-/** In the empty /run of lab/isolate. */
+/** lab/isolate mounts an empty /run. */
 const TOOLS = "/run/cleanup-tools";
 const OUTBOUND = "203.0.113.7";
 

@@ -8,7 +8,7 @@ import { HangingFileSystem } from "../hanging-file-system.ts";
 import { freshFolder, labPerTest } from "../lab.ts";
 import { absent } from "../programs.ts";
 
-/** In the empty /run of lab/isolate. */
+/** lab/isolate mounts an empty /run. */
 const FOLDER = "/run/config-file";
 const CONFIG = `${FOLDER}/ip-masq-agent`;
 const OTHER_FOLDER = "/run/other-config-file";
@@ -21,15 +21,15 @@ beforeEach(async () => {
   await writeFile(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8]\n");
 });
 
-/** Empties the file, then writes it in two pieces. Each state is a config that is right. */
+/** Empties the file, then writes it in two parts. Each state is a valid config. */
 const SLOWLY = `exec 3>${CONFIG}; sleep 0.7; echo nonMasqueradeCIDRs: >&3; sleep 0.7; echo '  - 203.0.113.0/24' >&3; sleep 0.7`;
 
-describe("a config that is written slowly in place is in force whole, or not at all", () => {
+describe("a config that is written slowly in place is applied completely or not at all", () => {
   test.each([
     ["when its writer is seen to close it", [BINARY]],
     [
       "when it is quiet, if its writer cannot be seen",
-      // As in the systemd unit: the files of processes with more capabilities are hidden.
+      // As in the systemd unit, which hides the files of processes with more capabilities.
       ["setpriv", "--bounding-set=-sys_ptrace", BINARY],
     ],
   ])(
@@ -56,7 +56,7 @@ describe("a config that is written slowly in place is in force whole, or not at 
 describe("a file system that hangs under the config", () => {
   if (HangingFileSystem.missing) absent(HangingFileSystem.missing);
   else {
-    test("stops neither HTTP nor repairs nor the end of the agent", async () => {
+    test("blocks neither HTTP nor repairs nor the end of the agent", async () => {
       let hanging = await HangingFileSystem.mount(FOLDER);
       const listen = "--listen=0.0.0.0:9469";
       const agent = RunningAgent.start(lab.node, [`--config=${CONFIG}`, listen]);
@@ -71,7 +71,7 @@ describe("a file system that hangs under the config", () => {
 
       hanging = await HangingFileSystem.mount(FOLDER);
       agent.program.kill("SIGHUP");
-      // Another one: FUSE has a lock for each directory, and a process that waits for it cannot even be killed.
+      // Another directory: FUSE locks each one, and a process that waits for the lock cannot be killed.
       const other = await HangingFileSystem.mount(OTHER_FOLDER);
       const check = lab.node.run([BINARY, "check", `--config=${OTHER_FOLDER}/config`]);
       for (let i = 0; i < 3; i++) {
@@ -107,7 +107,7 @@ describe("a file system that hangs under the config", () => {
   }
 });
 
-test("a process that writes a file with the same inode number in another file system is not its writer", async () => {
+test("a process that writes a file with the same inode number in another file system does not count as its writer", async () => {
   const places = ["/run/same-one", "/run/same-two"];
   for (const place of places) {
     await mkdir(place, { recursive: true });

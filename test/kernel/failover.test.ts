@@ -11,7 +11,7 @@ import { policy } from "../policies.ts";
 import { programsOf } from "./backends-under-test.ts";
 import { CrashingNft, type NftMode } from "./crashing-nft.ts";
 
-/** In the empty /run of lab/isolate. */
+/** lab/isolate mounts an empty /run. */
 const FOLDER = "/run/failover";
 const CONFIG = `${FOLDER}/ip-masq-agent`;
 

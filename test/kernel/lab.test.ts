@@ -41,7 +41,7 @@ describe("connections", () => {
     expect(await sources(OUTSIDE)).toEqual(["10.244.1.2", "fd00:10:244:1::2"]);
   });
 
-  test("with masquerading they see the node's, by the interface that it leaves by", async () => {
+  test("with masquerading they see the node's address on the output interface", async () => {
     await load(MASQUERADE);
     expect(await sources(INSIDE)).toEqual(["10.0.0.2", "fd00:10::2"]);
     expect(await sources(OUTSIDE)).toEqual(["198.51.100.2", "2001:db8::2"]);
@@ -76,7 +76,7 @@ describe("connections", () => {
     }
   });
 
-  test("the server sees the source port that masquerading chose", async () => {
+  test("the server sees the source port of the masquerade rule", async () => {
     await load("table ip lab-test { chain postrouting { type nat hook postrouting priority srcnat; }; }");
     await lab.node.output([
       "nft",
@@ -92,7 +92,7 @@ describe("connections", () => {
     });
   });
 
-  test("a rule that changes is seen by the very next connection to the same server", async () => {
+  test("a changed rule affects the next connection to the same server", async () => {
     for (let i = 0; i < 10; i++) {
       for (const protocol of PROTOCOLS) expect(await owner({ protocol, to: "1.1.1.1" })).toBe("pod");
       await load(MASQUERADE);
@@ -101,14 +101,14 @@ describe("connections", () => {
     }
   });
 
-  test("many at once come all through", async () => {
+  test("many connections at once all arrive", async () => {
     const connections = Array.from({ length: 1000 }, (_, i) =>
       owner({ protocol: i % 2 === 0 ? "tcp" : "udp", to: `10.1.${i >> 8}.${i & 255}` }),
     );
     expect(new Set(await Promise.all(connections))).toEqual(new Set(["pod"]));
   });
 
-  test("one that fails says so", async () => {
+  test("a failing connection throws an error", async () => {
     await load("table ip lab-test { chain f { type filter hook forward priority 0; policy drop; }; }");
     const failures = PROTOCOLS.map(protocol => failure({ protocol, to: "1.1.1.1" }));
     expect(await Promise.all(failures)).toEqual([
@@ -126,7 +126,7 @@ describe("the load", () => {
   beforeEach(open);
   afterEach(() => lab.close());
 
-  test("counts every flow, by whose address it came with", async () => {
+  test("counts every flow by the owner of its source address", async () => {
     await load(`
       table inet lab-test {
         chain forward { type filter hook forward priority filter; ip daddr 203.0.113.9 drop; }
@@ -163,7 +163,7 @@ describe("the load", () => {
     }
   });
 
-  test("keeps its rate and ends when its time is up", async () => {
+  test("keeps its rate and ends in time", async () => {
     const running = await lab.load({ destinations: ["10.1.2.3"], flowsPerSecond: 5_000, seconds: 1 });
     await running.ended;
     expect(running.sent).toBeWithin(4_500, 5_001);
@@ -175,7 +175,7 @@ describe("namespaces", () => {
   beforeEach(open);
   afterEach(() => lab.close());
 
-  test("a program runs in them by a command line", async () => {
+  test("a command line runs a program in them", async () => {
     expect(lab.node.command(["ip", "link"])).toEqual(["nsenter", "--net=/run/netns/node", "ip", "link"]);
     const { exitCode, stdout } = await lab.node.run(
       ["sh", "-c", "ls /proc/sys/net/ipv4/conf; cat; exit 3"],
@@ -196,11 +196,11 @@ describe("namespaces", () => {
     );
   });
 
-  test("there is one lab at a time", async () => {
+  test("only one lab can exist at a time", async () => {
     await expect(Lab.create()).rejects.toThrow("there is a lab already: close it first");
   });
 
-  test("closing leaves no namespace and no process", async () => {
+  test("closing leaves no namespaces and no processes", async () => {
     await lab.close();
     const before = await processes();
     const next = await Lab.create();
@@ -230,14 +230,14 @@ test.each([
   expect(pidHere(status(pids), status(own))).toBe(pid);
 });
 
-test("tools of another Debian suite have to be fetched where there is a network", async () => {
+test("tools of another Debian suite cannot be downloaded in lab/isolate", async () => {
   expect(await debianTools("no-such")).toEqual({
-    missing: "Debian's no-such: not here yet, and lab/isolate has no network",
+    missing: "Debian's no-such: not downloaded yet, and lab/isolate has no network",
   });
 });
 
 describe("lab/isolate", () => {
-  test("gives an empty /run, a loopback interface and process numbers of their own", async () => {
+  test("provides an empty /run, a loopback interface and a PID namespace", async () => {
     const look = "ls /run; ip -brief link | cut -d ' ' -f 1; echo $PPID";
     expect(await isolate("sh", "-c", look).stdout.text()).toBe("ipmasq-lab\nnetns\nlo\n1\n");
   });
@@ -248,7 +248,7 @@ describe("lab/isolate", () => {
     expect(await isolate("no-such-command").exited).toBe(127);
   });
 
-  test.each(["SIGTERM", "SIGHUP", "SIGKILL"] as const)("%s ends all that was started in it", async signal => {
+  test.each(["SIGTERM", "SIGHUP", "SIGKILL"] as const)("%s ends all processes in it", async signal => {
     const isolated = isolate("sh", "-c", "sleep 60 & echo started; sleep 60");
     const output = isolated.stdout.getReader();
     await output.read();
@@ -256,12 +256,12 @@ describe("lab/isolate", () => {
     expect((await output.read()).done).toBe(true);
   });
 
-  test("only runs the command where it already was", async () => {
+  test("only runs the command if it is isolated already", async () => {
     const isolated = Bun.spawn(["lab/isolate", "readlink", "/proc/self/ns/net"]);
     expect((await isolated.stdout.text()).trim()).toBe(await readlink("/proc/self/ns/net"));
   });
 
-  test("says what is missing", async () => {
+  test("reports what is missing", async () => {
     const nothing = Bun.spawn(["lab/isolate"], { stderr: "pipe" });
     expect(await nothing.stderr.text()).toBe(
       "lab/isolate: no command given; usage: lab/isolate COMMAND [ARGUMENT…]\n",
@@ -270,18 +270,18 @@ describe("lab/isolate", () => {
   });
 });
 
-/** Runs lab/isolate where nothing shows that this is isolated already. */
+/** Runs lab/isolate without the environment that marks an isolated process. */
 function isolate(...argv: string[]): Bun.Subprocess<"ignore", "pipe", "pipe"> {
   const hidden = 'mount -t tmpfs tmpfs /run && exec lab/isolate "$@"';
   return Bun.spawn(["unshare", "--mount", "sh", "-c", hidden, "sh", ...argv], { stderr: "pipe" });
 }
 
-/** Loads a ruleset into the node. */
+/** Loads a ruleset on the node. */
 async function load(ruleset: string): Promise<void> {
   await lab.node.output(["nft", "-f", "-"], { input: ruleset });
 }
 
-/** The source addresses that the servers see, by every protocol. */
+/** The source addresses that servers see, for every protocol. */
 async function sources(destinations: readonly string[]): Promise<string[]> {
   const connections = destinations.flatMap(to => PROTOCOLS.map(protocol => lab.connect({ protocol, to })));
   const seen = await Promise.all(connections);
@@ -299,7 +299,7 @@ function failure(connection: Connection): Promise<string> {
   );
 }
 
-/** The numbers of all processes but our own short-lived ones. */
+/** The PIDs of all processes except this test's short-lived ones. */
 async function processes(): Promise<string[]> {
   return (await readdir("/proc")).filter(name => /^\d+$/.test(name));
 }

@@ -17,7 +17,7 @@ import { agentState, onSync } from "../observe/agent-states.ts";
 import { DEFAULT_FLAGS } from "../policies.ts";
 import { describeBackends } from "./backends-under-test.ts";
 
-/** In the empty /run of lab/isolate. */
+/** lab/isolate mounts an empty /run. */
 const CONFIG = "/run/live/ip-masq-agent";
 const KEPT = "10.1.2.3";
 const OUTBOUND = "203.0.113.7";
@@ -36,11 +36,11 @@ describeBackends(({ open, tampering }) => {
     await open(lab).remove();
   });
 
-  test("a config that is saved is in force, and one that is wrong changes nothing", async () => {
+  test("a saved config is applied, and an invalid one changes nothing", async () => {
     expect(await owner(OUTBOUND)).toBe("node");
     const changed = life.next("applied");
     await save(CONFIG, "nonMasqueradeCIDRs: [203.0.113.0/24]\n");
-    // In the moment in which the monitor begins to listen the kernel is looked at too.
+    // When the monitor starts to listen, the agent also reads the kernel.
     expect((await changed).trigger).toMatch(/^(config|kernel)$/);
     expect(await owner(OUTBOUND)).toBe("pod");
     expect(await owner(KEPT)).toBe("node");
@@ -65,7 +65,7 @@ describeBackends(({ open, tampering }) => {
     expect(await owner(KEPT)).toBe("pod");
   });
 
-  test("a config that goes leaves the defaults", async () => {
+  test("after the config is removed, the defaults apply", async () => {
     const changed = life.next("applied");
     await rm(CONFIG);
     await changed;
@@ -84,7 +84,7 @@ describeBackends(({ open, tampering }) => {
     },
   );
 
-  test("what is done again right after its repair is undone again", async () => {
+  test("a change that is repeated right after its repair is repaired again", async () => {
     const [flush = []] = tampering;
     for (let i = 0; i < 4; i++) {
       const repaired = life.next("repaired");
@@ -94,8 +94,8 @@ describeBackends(({ open, tampering }) => {
     expect(await owner(OUTBOUND)).toBe("node");
   });
 
-  test("what others do elsewhere makes no sync", async () => {
-    await Bun.sleep(100); // our own write is seen
+  test("changes to other tables trigger no sync", async () => {
+    await Bun.sleep(100); // until the agent has verified its own write
     await lab.node.output(["nft", "add table ip theirs { chain ip-masq-agent { }; }"]);
     await lab.node.output(["nft", "delete table ip theirs"]);
     const next = life.next("unchanged");
@@ -104,7 +104,7 @@ describeBackends(({ open, tampering }) => {
     expect((await next).trigger).toBe("signal");
   });
 
-  test("changes of foreign rules are reported with where they are, as far as the kernel tells", async () => {
+  test("changes of foreign rules are reported with their place, if the kernel names it", async () => {
     const tells = life.agent.backend.writer !== "iptables-legacy";
     life.foreign.length = 0;
     const theirs = "add table ip theirs; add chain ip theirs c { type nat hook postrouting priority 90; }";
@@ -116,7 +116,7 @@ describeBackends(({ open, tampering }) => {
     else expect(life.foreign).toEqual([]);
   });
 
-  test("triggers in bursts make few syncs, and a sync that changes nothing says nothing", async () => {
+  test("bursts of triggers cause few syncs, and a sync that changes nothing logs nothing", async () => {
     const lines = life.lines.length;
     const before = life.state.syncs.length;
     for (let i = 0; i < 1000; i++) life.agent.requestSync();
@@ -125,7 +125,7 @@ describeBackends(({ open, tampering }) => {
     expect(life.lines.length).toBe(lines);
   });
 
-  test("counts go on over a change of rules", async () => {
+  test("counters continue across a change of rules", async () => {
     await lab.connect({ protocol: "udp", to: KEPT });
     await lab.connect({ protocol: "udp", to: OUTBOUND });
     const changed = life.next("applied");
@@ -140,7 +140,7 @@ describeBackends(({ open, tampering }) => {
   });
 });
 
-/** A backend without another one in its place. */
+/** A backend without a fallback. */
 function only(backend: Backend): Chosen {
   const migrating = new MigratingBackend(backend, []);
   return { backend: migrating, reason: "the only one", alternatives: [migrating], ownTable: undefined };
@@ -150,10 +150,10 @@ async function owner(to: string): Promise<ReturnType<Lab["owner"]>> {
   return lab.ownerSeen({ protocol: "udp", to });
 }
 
-/** An agent that lives until `end`, and what is seen of it. */
+/** An agent that runs until `end`, with its events. */
 class Life {
   readonly lines: string[] = [];
-  /** Where foreign rules were reported to have changed. */
+  /** The places of reported changes of foreign rules. */
   readonly foreign: string[] = [];
   readonly state = agentState();
   readonly agent: Agent;
@@ -174,7 +174,7 @@ class Life {
     this.#ended = this.agent.run(this.#stop.signal, { foreign });
   }
 
-  /** The next sync that ends so, and if it is given, for that reason. */
+  /** Waits for the next sync with this result, and with this trigger if given. */
   next(result: SyncRecord["result"], trigger?: SyncRecord["trigger"]): Promise<SyncRecord> {
     return new Promise(resolve => {
       onSync(this.state, sync => {

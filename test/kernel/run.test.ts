@@ -5,7 +5,7 @@ import { save } from "../../lab/save.ts";
 import { freshFolder, labPerFile } from "../lab.ts";
 import { upstreamAgentSync } from "./upstream-agent.ts";
 
-/** In the empty /run of lab/isolate. */
+/** lab/isolate mounts an empty /run. */
 const CONFIG = "/run/binary/ip-masq-agent";
 const LIST = ["nft", "-a", "list", "ruleset"];
 
@@ -15,7 +15,7 @@ afterEach(() => lab.node.output(["nft", "flush", "ruleset"]));
 
 const once = () => lab.node.run([BINARY, "run", "--once", `--config=${CONFIG}`]);
 
-test("run --once with the defaults makes what the specification shows", async () => {
+test("run --once with the defaults writes the expected table", async () => {
   expect(await once()).toMatchObject({ exitCode: 0, stdout: "" });
   expect(
     await lab.node.output(["nft", "list", "table", "ip", "ip-masq-agent"]),
@@ -48,7 +48,7 @@ test("run --once with the defaults makes what the specification shows", async ()
   expect(await lab.node.output(LIST)).toBe(before);
 });
 
-test("a ConfigMap's manifest is read in place of a config", async () => {
+test("a ConfigMap manifest is read instead of a config", async () => {
   await writeFile(
     CONFIG,
     "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: ip-masq-agent\ndata:\n  config: |\n    nonMasqueradeCIDRs:\n      - 203.0.113.0/24\n",
@@ -59,7 +59,7 @@ test("a ConfigMap's manifest is read in place of a config", async () => {
   expect(set).not.toContain("10.0.0.0/8");
 });
 
-test("the agent warns of a path that was given and does not exist, and of a family without a CIDR", async () => {
+test("the agent warns about a missing --config path and about a family without a CIDR", async () => {
   const agent = RunningAgent.start(lab.node, ["--config=/run/binary/none", "--enable-ipv6"]);
   const lines = (await agent.log.until("rules applied")).join("\n");
   expect(lines).toContain(
@@ -69,7 +69,7 @@ test("the agent warns of a path that was given and does not exist, and of a fami
   expect(await agent.end()).toBe(0);
 });
 
-describe("a config that is refused leaves the kernel as it is", () => {
+describe("a rejected config leaves the kernel unchanged", () => {
   const list = (entry: string) => `nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n  - ${entry}\n`;
   const many = Array.from({ length: 65 }, (_, i) => `10.0.${i}.0/24`).join(", ");
   test.each([
@@ -104,7 +104,7 @@ describe("a config that is refused leaves the kernel as it is", () => {
   });
 });
 
-test("cleanup takes away what is ours, and nothing else", async () => {
+test("cleanup removes only ipmasq's rules", async () => {
   await lab.node.output([
     "nft",
     "add table ip theirs { chain c { type nat hook postrouting priority 100; }; }",
@@ -121,7 +121,7 @@ test("cleanup takes away what is ours, and nothing else", async () => {
   expect(await lab.node.output([BINARY, "cleanup"])).toBe("nothing to remove\n");
 });
 
-test("without the right to, it says what is missing", async () => {
+test("without privileges, the error names the missing capability", async () => {
   const drop = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-all"];
   const { exitCode, stderr } = await lab.node.run([...drop, BINARY, "run", "--once", `--config=${CONFIG}`]);
   expect(exitCode).toBe(1);
@@ -129,7 +129,7 @@ test("without the right to, it says what is missing", async () => {
   expect(stderr).toContain("NET_ADMIN");
 });
 
-test("without the right to look at iptables-legacy, on a node that uses it, it does not take it for empty", async () => {
+test("without the privilege to read iptables-legacy on a node that uses it, its tables do not count as empty", async () => {
   await lab.node.output(["iptables-legacy", "-t", "mangle", "-N", "KUBE-IPTABLES-HINT"]);
   const drop = ["setpriv", "--bounding-set=-net_raw", "--inh-caps=-all"];
   const argv = [...drop, BINARY, "run", "--once", "--backend=iptables", `--config=${CONFIG}`];
@@ -140,7 +140,7 @@ test("without the right to look at iptables-legacy, on a node that uses it, it d
   expect(await lab.node.output(LIST)).toBe("");
 });
 
-test("without nft it says what to install", async () => {
+test("without nft, the error names the package to install", async () => {
   const { exitCode, stderr } = await lab.node.run([
     "env",
     "PATH=/none",
@@ -156,7 +156,7 @@ test("without nft it says what to install", async () => {
 describe("the agent", () => {
   const started = (...flags: string[]) => RunningAgent.started(lab.node, [`--config=${CONFIG}`, ...flags]);
 
-  test.each(["SIGTERM", "SIGINT"] as const)("ends at once on %s, and its rules stay", async signal => {
+  test.each(["SIGTERM", "SIGINT"] as const)("ends at once on %s and leaves its rules", async signal => {
     const agent = await started();
     const before = performance.now();
     expect(await agent.end(signal)).toBe(0);
@@ -164,13 +164,13 @@ describe("the agent", () => {
     expect(await lab.node.output(LIST)).toContain("masquerade fully-random");
   });
 
-  test("takes its rules away at its end with --cleanup-on-exit", async () => {
+  test("removes its rules at exit with --cleanup-on-exit", async () => {
     const agent = await started("--cleanup-on-exit");
     expect(await agent.end()).toBe(0);
     expect(await lab.node.output(LIST)).toBe("");
   });
 
-  test("goes on where one that was killed left off", async () => {
+  test("continues after an agent that was killed", async () => {
     const agent = await started();
     const before = await lab.node.output(LIST);
     await agent.end("SIGKILL");
@@ -178,15 +178,15 @@ describe("the agent", () => {
     expect(await lab.node.output(LIST)).toBe(before);
   });
 
-  test("repairs what an ip-masq-agent with other CIDRs writes, and says what to do", async () => {
+  test("repairs the changes of an ip-masq-agent with other CIDRs and logs the remedy", async () => {
     const agent = await started("--backend=iptables");
-    await Bun.sleep(100); // its own write is seen
+    await Bun.sleep(100); // until it has verified its own write
     const twice = "-t nat -A POSTROUTING -m addrtype ! --dst-type LOCAL -j IP-MASQ-AGENT";
     await lab.node.output(["iptables-nft", ...twice.split(" ")]);
     await agent.log.until('repaired added=0 removed=1 firstRemoved="iptables -t nat -A POSTROUTING');
     const theirs = () => upstreamAgentSync(lab.node, "iptables-nft", ["10.0.0.0/8"]);
     await theirs();
-    await agent.log.until("repaired"); // of its jump, or of its chain too
+    await agent.log.until("repaired"); // only of the jump, or also of the chain
     await Bun.sleep(100);
     await theirs();
     const said = (await agent.log.until("repaired added=8 removed=3")).at(-1);
@@ -194,7 +194,7 @@ describe("the agent", () => {
     expect(await agent.end()).toBe(0);
   });
 
-  test("goes on when its log cannot be written", async () => {
+  test("continues when its log cannot be written", async () => {
     const command = ["sh", "-c", 'exec "$0" "$@" 2>/dev/full', BINARY, `--config=${CONFIG}`, "--listen="];
     const agent = lab.node.spawn(command);
     const listed = async () => (await lab.node.output(LIST)).includes("masquerade fully-random");
@@ -205,7 +205,7 @@ describe("the agent", () => {
     expect(await agent.exited).toBe(0);
   });
 
-  test("that starts with a wrong config leaves the kernel alone until it is right", async () => {
+  test("that starts with an invalid config writes nothing until it is valid", async () => {
     await writeFile(CONFIG, "cidrLimit: 0\n");
     const agent = RunningAgent.start(lab.node, [`--config=${CONFIG}`]);
     await agent.log.until("config rejected, no rules are written");

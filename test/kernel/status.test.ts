@@ -10,7 +10,7 @@ import { Status } from "../../src/inspect/status.ts";
 import { crashesBesideNewer } from "../../src/nft/version.ts";
 import { freshFolder, labPerFile } from "../lab.ts";
 
-/** In the empty /run of lab/isolate. */
+/** lab/isolate mounts an empty /run. */
 const FOLDER = "/run/status";
 const CONFIG = `${FOLDER}/ip-masq-agent`;
 const KEPT = "10.1.2.3";
@@ -171,7 +171,7 @@ test("Pod networks outside of the list are among the problems", async () => {
   await batch(["link delete cni0"], "-n", "node");
 });
 
-test("a config that is still being written is among the problems of an agent", async () => {
+test("a config that is still being written is a problem", async () => {
   const agent = lab.node.spawn([BINARY, `--config=${CONFIG}`], { stderr: "pipe" });
   await new Lines(agent.stderr).until("serving metrics and health");
   const writer = lab.node.spawn([
@@ -189,7 +189,7 @@ test("a config that is still being written is among the problems of an agent", a
   await agent.exited;
 }, 20_000);
 
-test("the rules of another backend are in a note", async () => {
+test("rules of another backend are a note", async () => {
   await lab.node.output([BINARY, "run", "--once", "--backend=iptables", `--config=${CONFIG}`]);
   const { notes = [] } = (await status()).status;
   expect(notes[0]).toMatch(

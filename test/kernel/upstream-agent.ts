@@ -1,17 +1,17 @@
 import { ProgramError, type ProgramResult } from "../../src/system/program.ts";
 
-/** Where programs run to their end, with what they read on standard input; a Namespace, say. */
+/** Runs programs with standard input, for example a Namespace. */
 interface Node {
   run(argv: readonly string[], input?: string): Promise<ProgramResult>;
 }
 
 /**
- * What kubernetes-sigs' ip-masq-agent does once a minute, program for program: it makes its chain, appends the jump to
- * it if there is none with its comment, and writes all rules of the chain anew.
+ * Runs the programs of one sync of kubernetes-sigs' ip-masq-agent: creates its chain, appends the jump if none has its
+ * comment, and rewrites all rules of the chain.
  *
  * @param program iptables, iptables-nft or iptables-legacy
  * @param keep its nonMasqueradeCIDRs
- * @param name of its chain
+ * @param name the name of its chain
  * @throws ProgramError if the last program fails
  */
 export async function upstreamAgentSync(
@@ -20,7 +20,7 @@ export async function upstreamAgentSync(
   keep: readonly string[],
   name = "IP-MASQ-AGENT",
 ): Promise<void> {
-  // It hands this over as it stands, quotes and all, so that they end up in the kernel.
+  // ip-masq-agent passes this with its quotes, which end up in the kernel.
   const why = `"ip-masq-agent: ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom ${name} chain"`;
   const jump = [
     ..."-m comment --comment".split(" "),
