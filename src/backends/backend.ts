@@ -1,7 +1,7 @@
 import type { Cidr, Family } from "../net/cidr.ts";
 import type { TraceableRuleset } from "../net/trace.ts";
 import type { Verdict } from "../net/verdict.ts";
-import type { Policy } from "../policy/policy.ts";
+import type { FamilyPolicy, Policy } from "../policy/policy.ts";
 import type { Host } from "../system/host.ts";
 
 /** The kernel tables that hold the rules of a backend. Two writers of one place write the same rules. */
@@ -75,6 +75,24 @@ export interface BackendKind {
   readonly documents: Readonly<Record<string, (policy: Policy, family: Family) => string>>;
   /** The rules of a policy, one per line, as the tools of this backend print them, without the origins of CIDRs. */
   desired(policy: Policy): string[];
+  /** The chains of a policy in one family, to say where the rule for a verdict is. */
+  chains(policy: Policy, family: FamilyPolicy): Chains;
+}
+
+/** The chains with the rules of one family. */
+export interface Chains {
+  /** The base chain, which excludes the node itself. */
+  readonly base: string;
+  /** The chain that checks sources and output interfaces. */
+  readonly check: string;
+  /** The chain that checks destinations. */
+  readonly verdict: string;
+  /** The chain that masquerades. */
+  readonly outbound: string;
+  /** Whether the base chain excludes broadcast, too. Otherwise there is a rule for it. */
+  readonly excludesBroadcast: boolean;
+  /** Whether the rules for exempt traffic exist even if the policy masquerades no connection of this family. */
+  readonly alwaysExempts: boolean;
 }
 
 export interface WriterChoice {

@@ -5,3 +5,8 @@ import { nftables } from "./nftables/nftables.ts";
 export const BACKENDS = [nftables, iptables] as const;
 
 export type BackendName = (typeof BACKENDS)[number]["name"];
+
+/** The backend that `--backend` requests; for `auto`, the preferred one. Asks neither kernel nor programs. */
+export function requestedBackend(requested: "auto" | BackendName): (typeof BACKENDS)[number] {
+  return BACKENDS.find(({ name }) => name === requested) ?? BACKENDS[0];
+}

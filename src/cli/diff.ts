@@ -1,4 +1,4 @@
-import { BACKENDS } from "../backends/backends.ts";
+import { requestedBackend } from "../backends/backends.ts";
 import { familyText, planned } from "../backends/sync.ts";
 import type { Policy } from "../policy/policy.ts";
 import { printable, printableLines } from "../system/printable.ts";
@@ -76,7 +76,7 @@ async function ofConfigs(flags: AgentFlags, configmap: string, from: string, to:
 
 /** The rules of a policy as the tools of a backend print them, of nftables with `auto`. */
 function rulesFor(requested: AgentFlags["backend"]): (policy: Policy) => string[] {
-  return (BACKENDS.find(({ name }) => name === requested) ?? BACKENDS[0]).desired;
+  return requestedBackend(requested).desired;
 }
 
 function shown(patch: string, lines: readonly string[] = []): Outcome {

@@ -1,3 +1,4 @@
+import { requestedBackend } from "../backends/backends.ts";
 import type { Explanation, Question } from "../inspect/explain.ts";
 import { type Address, FAMILIES, parseAddress } from "../net/cidr.ts";
 import type { ParseFailure } from "../net/parse-failure.ts";
@@ -44,7 +45,7 @@ export const explain = command({
     const single = lines ? undefined : question(args, common);
     const { policy, stderr } = await readPolicy(flags, configmap);
     if (!policy) return { stderr, exitCode: 1 };
-    const backend = flags.backend === "iptables" ? "iptables" : "nftables";
+    const backend = requestedBackend(flags.backend).name;
     const print = (it: Explanation): string => {
       if (output === "json") return `${printableJson(JSON.stringify(it))}\n`;
       const text = single ? explanationText(it, policy, backend).join("\n") : explanationLine(it);

@@ -1,5 +1,5 @@
-import { helperChains } from "../backends/ownership.ts";
-import type { FamilyPolicy, Policy } from "../policy/policy.ts";
+import { type BackendName, requestedBackend } from "../backends/backends.ts";
+import type { Policy } from "../policy/policy.ts";
 import type { Explanation } from "./explain.ts";
 
 /**
@@ -8,7 +8,7 @@ import type { Explanation } from "./explain.ts";
  * @param policy the explained policy
  * @param backend names its chains
  */
-export function explanationText(it: Explanation, policy: Policy, backend: keyof typeof CHAINS): string[] {
+export function explanationText(it: Explanation, policy: Policy, backend: BackendName): string[] {
   if (it.live) return liveText(it, it.live);
   return [
     `${parties(it)}: ${VERDICTS[it.verdict]}`,
@@ -56,39 +56,10 @@ export function explanationLine(it: Explanation): string {
   return `${parties(it).replace(" to ", " ")}\t${it.verdict}\t${it.reason}${assuming}`;
 }
 
-/** The chains with the rules of one family. */
-interface Chains {
-  /** The base chain, which excludes the node itself. */
-  readonly base: string;
-  /** The chain that checks sources and output interfaces. */
-  readonly check: string;
-  /** The chain that checks destinations. */
-  readonly verdict: string;
-  /** The chain that masquerades. */
-  readonly outbound: string;
-}
+const NO_RULE = "none: ipmasq does not masquerade this family";
 
-/** As `ruleset` of each backend writes them. */
-const CHAINS = {
-  nftables: ({ chain }: Policy, { masquerade }: FamilyPolicy): Chains => ({
-    base: "postrouting",
-    check: "postrouting",
-    verdict: chain,
-    outbound: masquerade.effective.length > 0 ? "outbound" : chain,
-  }),
-  iptables: ({ chain, outputInterfaces }: Policy, { masquerade, sources }: FamilyPolicy): Chains => {
-    const [verdicts, outbound] = helperChains(chain);
-    const verdict = sources || outputInterfaces ? verdicts : chain;
-    return {
-      base: "POSTROUTING",
-      check: chain,
-      verdict,
-      outbound: masquerade.effective.length > 0 ? outbound : verdict,
-    };
-  },
-};
-
-const FRONT: ReadonlySet<Explanation["rule"]> = new Set([
+/** The verdicts for exempt traffic. */
+const EXEMPT: ReadonlySet<Explanation["rule"]> = new Set([
   "multicast",
   "broadcast",
   "ipsec",
@@ -96,14 +67,15 @@ const FRONT: ReadonlySet<Explanation["rule"]> = new Set([
 ]);
 
 /** The deciding rule, as the kernel has it. */
-function ruleText({ rule, destination }: Explanation, policy: Policy, backend: keyof typeof CHAINS): string {
+function ruleText({ rule, destination }: Explanation, policy: Policy, backend: BackendName): string {
   const of = destination.includes(":") ? "ip6" : "ip";
   const family = policy.families.find(it => it.family === of);
-  // iptables has these rules even if sourceCIDRs has no CIDR of the family.
-  const front = backend === "iptables" && FRONT.has(rule);
-  if (!family || (family.sources?.effective.length === 0 && !front))
-    return "none: ipmasq does not masquerade this family";
-  const { base, check, verdict, outbound } = CHAINS[backend](policy, family);
+  if (!family) return NO_RULE;
+  const { base, check, verdict, outbound, excludesBroadcast, alwaysExempts } = requestedBackend(
+    backend,
+  ).chains(policy, family);
+  const isExempt = alwaysExempts && EXEMPT.has(rule);
+  if (family.sources?.effective.length === 0 && !isExempt) return NO_RULE;
   const masquerading = outbound === verdict ? "" : `, masqueraded in chain ${outbound}`;
   switch (rule) {
     case "local":
@@ -113,7 +85,7 @@ function ruleText({ rule, destination }: Explanation, policy: Policy, backend: k
     case "output-interface":
       return `none: chain ${check} requires one of the outputInterfaces`;
     case "broadcast":
-      if (backend === "nftables") return `none: chain ${base} excludes broadcast`;
+      if (excludesBroadcast) return `none: chain ${base} excludes broadcast`;
       return `"broadcast is never masqueraded" in chain ${check}`;
     case "multicast":
       return `"multicast is never masqueraded" in chain ${check}`;

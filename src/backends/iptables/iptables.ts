@@ -6,7 +6,7 @@ import type { BackendKind } from "../backend.ts";
 import { IptablesBackend } from "./backend.ts";
 import { NftNatBackend } from "./nft-backend.ts";
 import { desiredLines, prefixed, restoreInput } from "./restore.ts";
-import { ruleset } from "./ruleset.ts";
+import { decidingChains, ruleset } from "./ruleset.ts";
 
 /** The chain of ip-masq-agent in table `nat`, written by iptables-nft, iptables-legacy or nft. */
 export const iptables = {
@@ -37,6 +37,7 @@ export const iptables = {
   desired(policy) {
     return policy.families.flatMap(it => prefixed(it.family, desiredLines(ruleset(policy, it))));
   },
+  chains: decidingChains,
 } as const satisfies BackendKind;
 
 /** The rules of a policy in one family as a document for `iptables-restore --noflush` or `ip6tables-restore --noflush`. */

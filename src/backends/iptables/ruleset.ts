@@ -3,6 +3,8 @@ import { MULTICAST } from "../../net/group-address.ts";
 import { formatPortRange, portCount } from "../../net/ports.ts";
 import type { FamilyPolicy, Policy } from "../../policy/policy.ts";
 import type { Rule } from "../../xtables/rule.ts";
+import { POSTROUTING } from "../../xtables/save.ts";
+import type { Chains } from "../backend.ts";
 import { COMMENT, helperChains } from "../ownership.ts";
 
 /** Our part of table `nat` in one family: our chains, and one rule in POSTROUTING. */
@@ -70,6 +72,20 @@ export function chainNames({ chain, outputInterfaces }: Policy, family: FamilyPo
   const hasGate = family.sources !== undefined || outputInterfaces !== undefined;
   const hasExceptions = family.masquerade.effective.length > 0;
   return [chain, ...(hasGate ? [verdictChain] : []), ...(hasExceptions ? [outboundChain] : [])];
+}
+
+/** The chains that decide about the connections of a family. */
+export function decidingChains({ chain, outputInterfaces }: Policy, family: FamilyPolicy): Chains {
+  const [verdictChain, outboundChain] = helperChains(chain);
+  const verdict = family.sources || outputInterfaces ? verdictChain : chain;
+  return {
+    base: POSTROUTING,
+    check: chain,
+    verdict,
+    outbound: family.masquerade.effective.length > 0 ? outboundChain : verdict,
+    excludesBroadcast: false,
+    alwaysExempts: true,
+  };
 }
 
 /** The rule that ip-masq-agent appends to POSTROUTING, word for word. */

@@ -4,7 +4,7 @@ import type { Policy } from "../../policy/policy.ts";
 import type { BackendKind } from "../backend.ts";
 import { NftablesBackend } from "./backend.ts";
 import { withGenerations } from "./generations.ts";
-import { ruleset } from "./ruleset.ts";
+import { decidingChains, ruleset } from "./ruleset.ts";
 import { transition } from "./transition.ts";
 
 /** Tables of our own, written by nft. */
@@ -27,6 +27,7 @@ export const nftables = {
     }));
     return withoutOrigins.flatMap(tableText);
   },
+  chains: decidingChains,
 } as const satisfies BackendKind;
 
 /**

@@ -18,6 +18,7 @@ import {
   formatOrigin,
   type Policy,
 } from "../../policy/policy.ts";
+import type { Chains } from "../backend.ts";
 import { COMMENT, TABLE } from "../ownership.ts";
 
 /** Names of the sets. In the kernel a letter follows, see generations.ts. */
@@ -92,6 +93,18 @@ function masqueradesAny({ sources }: FamilyPolicy): boolean {
 export function chainNames({ chain }: Policy, family: FamilyPolicy): string[] {
   if (!masqueradesAny(family)) return [POSTROUTING];
   return [POSTROUTING, chain, ...(family.masquerade.effective.length > 0 ? [OUTBOUND] : [])];
+}
+
+/** The chains that decide about the connections of a family. */
+export function decidingChains({ chain }: Policy, { masquerade }: FamilyPolicy): Chains {
+  return {
+    base: POSTROUTING,
+    check: POSTROUTING,
+    verdict: chain,
+    outbound: masquerade.effective.length > 0 ? OUTBOUND : chain,
+    excludesBroadcast: true,
+    alwaysExempts: false,
+  };
 }
 
 function chains(policy: Policy, family: FamilyPolicy, { elementCounters, ipsec }: Abilities): Chain[] {
