@@ -1,6 +1,6 @@
 import * as v from "valibot";
 
-/** A foreign NAT rule that decides otherwise than the policy about some connections, or could. */
+/** A foreign NAT rule that gives some connections another verdict than the policy, or may do so. */
 export const Conflict = v.object({
   kind: v.pipe(
     v.optional(v.picklist(["masquerades", "exempts"])),

@@ -22,7 +22,7 @@ export interface Judged {
   masquerades(connections: Region): boolean;
 }
 
-/** Our side of a conflict. */
+/** Our policy and backend, against which foreign rules are judged. */
 export interface Ours {
   readonly policy: Policy;
   /** How the policy judges each of its families. */
@@ -100,7 +100,11 @@ export function keptWhole(family: Family): Judged {
 /** The CIDR of all addresses, by family. */
 export const WHOLE = { ip: "0.0.0.0/0", ip6: "::/0" } as const satisfies Record<Family, string>;
 
-/** @param backend our backend; undefined if none is chosen */
+/**
+ * Returns our side of conflicts.
+ *
+ * @param backend our backend; undefined if none is chosen
+ */
 export function ourSide(policy: Policy, backend: Backend["name"] | undefined): Ours {
   return { policy, families: policy.families.map(judged), backend };
 }

@@ -1,5 +1,5 @@
-import { Cidr } from "../net/cidr.ts";
-import { cidrsBetween, difference, every, rangesOf, united } from "../net/ranges.ts";
+import { Cidr, type Family } from "../net/cidr.ts";
+import { cidrsBetween, difference, every, type Ranges, rangesOf, united } from "../net/ranges.ts";
 import { type Conflict, MOST_SHOWN } from "./conflict.ts";
 import type { Judged } from "./judged.ts";
 import { type Region, within } from "./region.ts";
@@ -22,6 +22,11 @@ export function leftOut(
   sources: readonly string[],
 ): NonNullable<Conflict["except"]> {
   if (sources.length === 0) return [];
+  const named = { ip: rangesIn("ip", sources), ip6: rangesIn("ip6", sources) };
+  const isNarrowed = caught.some(({ region, judged }) =>
+    region.some(box => difference(named[judged.family], box.sources).length > 0),
+  );
+  if (!isNarrowed) return [];
   return exposed.slice(0, MOST_SHOWN).flatMap(text => {
     const { family } = Cidr.literal(text);
     const boxes = caught.flatMap(({ region, judged }) => {
@@ -29,10 +34,13 @@ export function leftOut(
       return destinations ? within(region, { destinations, sources: every(family) }) : [];
     });
     if (boxes.length === 0) return [];
-    const named = sources.map(it => Cidr.literal(it)).filter(it => it.family === family);
-    const left = difference(rangesOf(named), united(boxes.flatMap(it => it.sources)));
+    const left = difference(named[family], united(boxes.flatMap(it => it.sources)));
     const cidrs = left.flatMap(([first, last]) => cidrsBetween(family, first, last));
     const texts = cidrs.slice(0, MOST_SHOWN).map(it => it.text);
     return texts.length > 0 ? [{ destination: text, sources: texts }] : [];
   });
+}
+
+function rangesIn(family: Family, cidrs: readonly string[]): Ranges {
+  return rangesOf(cidrs.map(it => Cidr.literal(it)).filter(it => it.family === family));
 }

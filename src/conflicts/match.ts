@@ -14,7 +14,7 @@ export interface MatchOptions {
 
 /** The connections that meet conditions. */
 export interface Match {
-  /** No connection outside of the box meets the conditions. */
+  /** Contains every connection that may meet the conditions. */
   readonly box: Box;
   /** Whether every connection in the box meets them. */
   readonly certain: boolean;

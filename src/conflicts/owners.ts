@@ -12,7 +12,7 @@ export interface Owner {
   readonly means?: string;
   /** How to exclude destinations, or why to leave the rules as they are. */
   readonly remedy: string;
-  /** Whether the rules affect only packets that the same program marked. Then they are not read, however many. */
+  /** Whether the rules affect only packets that the same program marked. Such rules are not read: there may be many. */
   readonly expected?: true;
 }
 

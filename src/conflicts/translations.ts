@@ -121,7 +121,7 @@ function translation(hook: NatHook, draft: Draft, runs: Conflict["runs"], most: 
   const named = expected ? [] : [...exposes].slice(0, most);
   const only = marked && exposes.size === 0 ? markText(hook, first) : undefined;
   const sources = requiredSources(arrivals);
-  const except = leftOut(draft.caught, named, sources);
+  const except = most === MOST_NAMED ? leftOut(draft.caught, named, sources) : []; // costly for many rules
   return [
     {
       kind: "masquerades",

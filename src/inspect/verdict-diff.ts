@@ -59,7 +59,7 @@ const NEVER: Readonly<Record<Family, readonly string[]>> = {
 
 const FAMILIES = ["ip", "ip6"] as const;
 
-/** All connections to one of `to`, from one of `from`, by one of `by`: what a policy masquerades of a family. */
+/** All connections to one of `to`, from one of `from`, by one of `by`. A policy masquerades one product per family. */
 interface Product {
   readonly to: readonly string[];
   readonly from: readonly string[];

@@ -1,3 +1,3 @@
-/** The fate of a connection's source address: it stays, or becomes an address of the node. */
+/** Whether a connection keeps its source address, or gets an address of the node. */
 export const VERDICTS = ["keep", "masquerade"] as const;
 export type Verdict = (typeof VERDICTS)[number];
