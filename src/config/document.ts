@@ -146,7 +146,7 @@ function problemOf(key: string, node: Node, issue: v.BaseIssue<unknown>): Config
   return errorAt(inner.at, what, quoted ? "remove the quotes" : issue.message, path);
 }
 
-/** What valibot expects, by the types of its issues. */
+/** The expected types in words, by the types in valibot's issues. */
 const EXPECTED: Readonly<Record<string, string>> = {
   array: "a list",
   boolean: "true or false",

@@ -23,7 +23,7 @@ interface About<V> {
   readonly aliases?: readonly string[];
   /** How to recognise that an unknown key means this one. */
   readonly meant?: Meaning;
-  /** What two files mean together. Of equal values, the first one counts. */
+  /** Merges the values of two files. If they are equivalent, the first one counts. */
   readonly merge: (first: V, second: V) => V;
   /** Whether `cidrLimit` limits the length of the list. */
   readonly limited?: boolean;

@@ -24,7 +24,7 @@ export type Loaded = {
   readonly allowances: readonly Allowance[];
 } & ({ readonly ok: true; readonly config: Config } | { readonly ok: false });
 
-/** Reads and checks the config at a path. Never throws: whatever is wrong is a problem. */
+/** Reads and checks the config at a path. Never throws: every error is a problem in the result. */
 export async function loadConfig(path: string, options: LoadOptions): Promise<Loaded> {
   return parseConfig(await readSources(path), options);
 }

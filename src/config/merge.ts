@@ -3,7 +3,7 @@ import { buildConfig, type Config, KEY_NAMES, KEYS } from "./keys.ts";
 import type { ConfigError, ConfigWarning, Position, Problem } from "./problem.ts";
 import { MOST_ELEMENTS, tooManyElements } from "./text.ts";
 
-/** What several files mean together, and what is wrong only with all of them. */
+/** The config of several files, and the problems of their combination. */
 export interface Merged {
   readonly config: Config;
   readonly problems: readonly Problem[];

@@ -29,10 +29,10 @@ export interface Parsed {
 }
 
 /**
- * Parses YAML or JSON into values with places. A text with a syntax error, or beyond a limit, has no roots. What is
- * wrong with a value is left out of its tree: aliases that have no anchor, contain themselves, or are used more than 100
- * times when expanded; duplicate keys, and keys that are not scalars. The merge key `<<` takes a mapping or a list of
- * mappings, of which the first one wins, as in Go's YAML.
+ * Parses YAML or JSON into values with places. A text with a syntax error, or beyond a limit, has no roots. The tree leaves
+ * out invalid parts: aliases that have no anchor, contain themselves, or are used more than 100 times when expanded;
+ * duplicate keys, and keys that are not scalars. The merge key `<<` takes a mapping, or a list of mappings where the first
+ * one wins, as in Go's YAML.
  */
 export function parseYaml(text: Text, limits: Limits): Parsed {
   const exceeded: Problem[] = [];

@@ -305,7 +305,7 @@ export const EXPECTATIONS: readonly (readonly [name: string, Policy, readonly Ex
   ],
 ];
 
-/** Whose address a server sees: one value, or if they differ, one for each of PROTOCOLS. */
+/** The owner of the source address that a server sees: one value, or if they differ, one for each of PROTOCOLS. */
 export async function ownerSeen(lab: Lab, to: string, from?: string): Promise<string> {
   const seen = await Promise.all(
     PROTOCOLS.map(protocol => lab.connect({ protocol, to, ...(from ? { from } : {}) })),

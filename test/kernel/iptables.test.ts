@@ -50,7 +50,7 @@ END
 ${variant} -t nat -A POSTROUTING -m comment --comment "${COMMENT.replace("IP-MASQ-AGENT", chain)}" -m addrtype ! --dst-type LOCAL -j ${chain}`);
 
 /** Foreign rules: of a CNI plugin, of docker, and two by hand. */
-const strangers = (variant: Variant) =>
+const foreignRules = (variant: Variant) =>
   run(`${variant}-restore --noflush <<'END'
 *nat
 :CNI-1234 - [0:0]
@@ -110,7 +110,7 @@ MASQUERADE  all  --  anywhere             anywhere             /* ip-masq-agent:
     ["with a jump that matches too much", `${variant} -t nat -R POSTROUTING 3 -j IP-MASQ`],
   ])("takes over what ip-masq-agent left, %s", async (_what, tamper) => {
     for (const chain of ["IP-MASQ", "IP-MASQ-AGENT"]) {
-      await strangers(variant);
+      await foreignRules(variant);
       const before = await theirs(variant);
       await upstreamAgent(variant, "IP-MASQ");
       if (tamper) await run(tamper);
@@ -278,7 +278,7 @@ describe("the choice", () => {
 });
 
 test("switches between all backends under load give no wrong verdict, leave no rules behind, and change no foreign rules", async () => {
-  for (const variant of VARIANTS) await strangers(variant);
+  for (const variant of VARIANTS) await foreignRules(variant);
   const before = await Promise.all(VARIANTS.map(theirs));
   const iptables = {
     ...programsOf(lab),
