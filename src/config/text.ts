@@ -86,8 +86,6 @@ export interface Limits {
   readonly documents: number;
   /** Levels of nested lists and mappings. */
   readonly depth: number;
-  /** UTF-16 code units of one scalar. */
-  readonly scalar: number;
   /** Lines of a list, each with a comment at its end. */
   readonly entries: number;
   /** Keys and values. An alias counts as one. */
@@ -101,14 +99,13 @@ export interface Limits {
  */
 export function configLimits(content: string): Limits {
   const entries = Math.min(Math.max(4 * statedCidrLimit(content), FEWEST_ENTRIES), MOST_ENTRIES);
-  return { documents: 1, depth: 32, scalar: 64 * 1024, entries, values: MOST_ELEMENTS + MOST_KEYS };
+  return { documents: 1, depth: 32, entries, values: MOST_ELEMENTS + MOST_KEYS };
 }
 
 /** The limits of a manifest, which may be a whole Helm chart with its CRDs. A ConfigMap has at most 1 MiB. */
 export const MANIFEST_LIMITS: Limits = {
   documents: 1000,
   depth: 100,
-  scalar: 1024 * 1024,
   entries: 250_000,
   values: Number.POSITIVE_INFINITY,
 };

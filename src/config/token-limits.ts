@@ -12,12 +12,12 @@ export class TokenLimits {
   #lineStart = 0;
   #scalarFollows = false;
   #documents = 0;
-  /** "---" and "..." lines. */
+  /** Lines with "---" or "...". */
   #marks = 0;
   /** Start of the current document while it is empty; undefined afterwards. */
   #empty: number | undefined = 0;
   #aliases = 0;
-  #counted = 0;
+  #tokens = 0;
   #values = 0;
   readonly #nesting = new Nesting();
 
@@ -34,9 +34,9 @@ export class TokenLimits {
     }
     const type = this.#scalarFollows ? "scalar" : CST.tokenType(token);
     this.#scalarFollows = false;
-    const breach = this.#count(type, token) ?? this.#nest(type);
+    const error = this.#count(type, token) ?? this.#nest(type);
     if (token !== CST.DOCUMENT && token !== CST.FLOW_END) this.#advance(token);
-    return breach;
+    return error;
   }
 
   #advance(token: string): void {
@@ -71,18 +71,14 @@ export class TokenLimits {
     if (type === "alias" && ++this.#aliases > MOST_ALIASES) {
       return this.#problem(`more than ${MOST_ALIASES} uses of aliases`, "write out the values");
     }
-    if (token.length > limits.scalar && (type === "scalar" || isQuoted(type))) {
-      return this.#problem(`a value of more than ${limits.scalar / 1024} KiB`, "write a shorter one");
-    }
-    if ((type === "scalar" || isQuoted(type)) && ++this.#values > limits.values) {
+    if (SCALARS.has(type) && ++this.#values > limits.values) {
       // Each CIDR has a slash.
       return tooManyElements(this.text.at(this.#offset), `about ${this.text.content.split("/").length - 1}`);
     }
-    if (type !== "space" && type !== "doc-mode") this.#counted++;
-    if (type === "double-quoted-scalar") this.#counted += token.split("\\").length - 1;
-    if (this.#counted <= limits.entries * TOKENS_OF_ENTRY) return undefined;
+    if (type !== "space" && type !== "doc-mode") this.#tokens++;
+    if (this.#tokens <= limits.entries * TOKENS_OF_ENTRY) return undefined;
     return this.#problem(
-      `more than a config of ${limits.entries} entries needs`,
+      `more tokens than a config with ${limits.entries} entries needs`,
       limits.entries < MOST_ENTRIES
         ? 'raise the limit, for example with "cidrLimit: 100000", or remove what does not belong here'
         : "remove entries",
@@ -118,11 +114,13 @@ const BLANK: ReadonlySet<CST.TokenType | null> = new Set([
 /** A dash or comma, the value, a comment, and the end of the line. Spaces are not counted. */
 const TOKENS_OF_ENTRY = 4;
 
-function isQuoted(type: CST.TokenType | null): boolean {
-  return type === "single-quoted-scalar" || type === "double-quoted-scalar";
-}
+const SCALARS: ReadonlySet<CST.TokenType | null> = new Set([
+  "scalar",
+  "single-quoted-scalar",
+  "double-quoted-scalar",
+]);
 
-/** The depth of nested lists and mappings, as far as single tokens show it. */
+/** Estimates the depth of nested lists and mappings from single tokens. */
 class Nesting {
   /** The open block lists and mappings, outermost first, with the columns of their entries. */
   readonly #blocks: { readonly kind: "list" | "mapping"; readonly column: number }[] = [];

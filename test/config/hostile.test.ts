@@ -25,6 +25,7 @@ const files: Record<string, string | Uint8Array> = {
   "many entries on one line": `nonMasqueradeCIDRs: [${filled("a,")}]`,
   "many documents": filled("---\n"),
   "many document ends": filled("...\n"),
+  "many document ends, with a high limit": `cidrLimit: 250000\n${filled("...\n")}`,
   "many comments": filled("#\n"),
   "many empty lines": filled("\n"),
   blanks: filled(" "),
@@ -41,6 +42,8 @@ const files: Record<string, string | Uint8Array> = {
   anchors: filled("&a "),
   "anchors on lines": filled("- &a a\n"),
   aliases: filled("*a "),
+  "aliases on lines, with a high limit": `cidrLimit: 250000\na: &a x\nb:\n${filled("- *a\n")}`,
+  "one quoted value of lines, with a high limit": `cidrLimit: 250000\na: "${filled("a\n ")}"`,
   "aliases in a list": `a: &a x\nb: [${filled("*a,")}]`,
   "aliases of aliases": Array.from(
     { length: 5000 },
