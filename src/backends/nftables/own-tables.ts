@@ -7,7 +7,7 @@ import { type Declaration, featuresOf } from "../../nft/version.ts";
 import { type FailureKind, failureKind, ProgramError } from "../../system/program.ts";
 import { TABLE } from "../ownership.ts";
 import { withoutGenerations } from "./generations.ts";
-import { fieldOf } from "./ruleset.ts";
+import { fieldOf } from "./sets.ts";
 import { dropTable, REPLACEMENT, replaceTable, transition } from "./transition.ts";
 
 /** The desired and the actual table of one family. */
