@@ -85,8 +85,9 @@ function sourceText(it: Conflict): string {
   return ` from ${some(it.sources)}${left ? ` except ${some(left)}` : ""}`;
 }
 
-/** The sources that are left out for every exposed CIDR. */
-function commonException({ exposes, except = [] }: Conflict): readonly string[] | undefined {
+/** The sources, out of those that the rule affects, that are left out for every exposed CIDR. */
+function commonException({ exposes, except = [], sources }: Conflict): readonly string[] | undefined {
+  if (!sources) return undefined;
   const [first] = except;
   const same = except.every(({ sources }) => sources.join() === first?.sources.join());
   return same && except.length === Math.min(exposes.length, MOST_SHOWN) ? first?.sources : undefined;

@@ -11,7 +11,7 @@ export interface Caught {
 }
 
 /**
- * For the first CIDRs that a rule exposes, returns the sources that the rule names but that earlier rules leave out.
+ * For the first CIDRs that a rule exposes, returns the sources that its conditions or earlier rules leave out.
  *
  * @param exposed CIDRs of the policy
  * @param sources CIDRs that the rule requires of sources; empty for any
@@ -21,7 +21,6 @@ export function leftOut(
   exposed: readonly string[],
   sources: readonly string[],
 ): NonNullable<Conflict["except"]> {
-  if (sources.length === 0) return [];
   const named = { ip: rangesIn("ip", sources), ip6: rangesIn("ip6", sources) };
   const isNarrowed = caught.some(({ region, judged }) =>
     region.some(box => difference(named[judged.family], box.sources).length > 0),
@@ -42,5 +41,6 @@ export function leftOut(
 }
 
 function rangesIn(family: Family, cidrs: readonly string[]): Ranges {
+  if (cidrs.length === 0) return every(family);
   return rangesOf(cidrs.map(it => Cidr.literal(it)).filter(it => it.family === family));
 }

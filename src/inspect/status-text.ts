@@ -64,7 +64,7 @@ function conflictLines({ conflicts }: Status): string[] {
   const others = conflicts
     .filter(({ harmless }) => harmless)
     .map(({ kind, owner, only, exempts = [] }) => {
-      if (kind === "exempts") return `${owner} (exempts ${some(exempts)})`;
+      if (kind === "exempts") return `${owner} (exempts ${only ?? "connections"} to ${some(exempts)})`;
       return only === undefined ? owner : `${owner} (only ${only})`;
     });
   const lines = harmful

@@ -45,6 +45,9 @@ describe("connections that earlier rules exempt are not exposed", () => {
     const any = policy({ keep: ["10.42.0.0/16"], masqLinkLocal: true });
     expect(found(rules, any)).toEqual(["flannel: 10.42.0.0/16", "flannel: 10.42.0.0/16"]);
     const effect = (meant: Policy) => judge([natHook(rules)], meant, "nftables").map(effectText)[0];
+    expect(judge([natHook(rules)], any, "nftables").map(effectText)[1]).toEndWith(
+      "catches connections to 10.42.0.0/16 (except from 10.42.0.0/16)",
+    );
     expect(effect(any)).toBe(
       "runs before ipmasq (priority 100) and catches connections from 10.42.0.0/16 except 10.42.0.0/24 to 10.42.0.0/16",
     );
