@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { stat } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { renderReport } from "../bench/report.ts";
 import { withKeyTable } from "../scripts/config-keys.ts";
 import { metricsPage } from "../scripts/metrics.ts";
@@ -72,6 +72,29 @@ test.each(PAGES)("log lines quoted in %s exist in the source", async name => {
     .map(text => text.trim())
     .filter(text => text !== "" && !source.includes(text));
   expect(unknown).toEqual([]);
+});
+
+describe("CONTRIBUTING.md", async () => {
+  const contributing = await page("CONTRIBUTING.md");
+  const sections = contributing.slice(0, contributing.indexOf("## Recipes")).split("\n### ").slice(1);
+  const table = sections
+    .join("\n")
+    .split("\n")
+    .filter(line => line.startsWith("| `"));
+  const owned = table.flatMap(line => paths(line.split(" | ")[0] ?? ""));
+
+  test("names existing files as owners and tests", async () => {
+    const named = table.flatMap(line => line.split(" | ").flatMap((cell, i) => (i === 1 ? [] : paths(cell))));
+    const existing = await Promise.all(named.map(exists));
+    expect(named.filter((_, i) => !existing[i])).toEqual([]);
+  });
+
+  test("says what every source file owns", () => {
+    const files = [...new Bun.Glob("src/**/*.ts").scanSync(ROOT)];
+    const isOwned = (file: string) =>
+      owned.some(it => it === file || (it.endsWith("/") && file.startsWith(it)));
+    expect(files.filter(file => !isOwned(file))).toEqual([]);
+  });
 });
 
 describe("outputs quoted in the pages are what the binary prints", () => {
@@ -223,6 +246,24 @@ function page(name: string): Promise<string> {
 async function sources(): Promise<string> {
   const files = [...new Bun.Glob("src/**/*.ts").scanSync(ROOT)];
   return (await Promise.all(files.map(page))).join("\n");
+}
+
+/** The paths in a cell of the table in CONTRIBUTING.md. Names without a folder are in the folder of the path before. */
+function paths(cell: string): string[] {
+  let folder = "";
+  return Array.from(cell.matchAll(/`([^`]+)`/g), ([, name = ""]) => name)
+    .filter(name => !/ |^\./.test(name))
+    .flatMap(name => {
+      const [, before = "", names = "", after = ""] = /^(.*)\{(.*)\}(.*)$/.exec(name) ?? ["", name];
+      return names.split(",").map(it => `${before}${it}${after}`);
+    })
+    .map(name => {
+      const path = /^(?:src|lab|test|bench|scripts|container|deploy|docs)\//.test(name)
+        ? name
+        : join(folder, name);
+      folder = path.endsWith("/") ? path : dirname(path);
+      return path;
+    });
 }
 
 async function exists(path: string): Promise<boolean> {
