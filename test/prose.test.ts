@@ -106,6 +106,12 @@ const HABITS: readonly Habit[] = [
   ),
   habit(/\bstands? (?:there|in the)\b|\bas it stands\b/, "what stands in the file", "the file's content"),
   habit(
+    /\b(?:than|by|of|with|to|from) what\b/,
+    "compared with what was written",
+    "compared with the desired rules",
+  ),
+  habit(/\bbut for\b|\bbe it\b|\bthe like\b|\bof theirs\b/, "sets, maps and the like", "sets and maps"),
+  habit(
     `${START}Of (?:an?|the|each|all|every|what|those|these|one|two)\\b`,
     "Of a directory all files are read.",
     "All files of a directory are read.",
