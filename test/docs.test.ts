@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { renderReport } from "../bench/report.ts";
 import { withKeyTable } from "../scripts/config-keys.ts";
 import { metricsPage } from "../scripts/metrics.ts";
+import { withOwnerTable } from "../scripts/owners.ts";
 import type { Conflict } from "../src/conflicts/conflict.ts";
 import { ownerOf } from "../src/conflicts/owners.ts";
 import { jsonSchemas } from "../src/inspect/json-schema.ts";
@@ -36,6 +37,11 @@ test.each(Object.entries(jsonSchemas()))(
 test("the README's table of keys matches the code: npm run docs", async () => {
   const readme = await page("README.md");
   expect(readme).toBe(withKeyTable(readme));
+});
+
+test("the table of programs that write NAT rules matches the code: npm run docs", async () => {
+  const troubleshooting = await page("docs/troubleshooting.md");
+  expect(troubleshooting).toBe(withOwnerTable(troubleshooting));
 });
 
 test("docs/metrics.md matches the metrics in the code: npm run docs", async () => {
