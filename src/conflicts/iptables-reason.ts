@@ -1,5 +1,5 @@
 import { ownChainNames } from "../backends/ownership.ts";
-import type { Policy } from "../policy/policy.ts";
+import { masqueradeAll, type Policy } from "../policy/policy.ts";
 import { HOST, type Host } from "../system/host.ts";
 import { within } from "../system/timing.ts";
 import { chooseCommands } from "../xtables/variant.ts";
@@ -27,7 +27,7 @@ export async function exemptionKeptByIptables(
   programs: Host = HOST,
 ): Promise<string | undefined> {
   const look = async (): Promise<string | undefined> => {
-    const all = masqueradingAll(chain);
+    const all = masqueradeAll(chain);
     const limits = { time: DEADLINE_MS };
     const natOf = all.families.map(({ family }) => family);
     const own = ownChainNames(chain);
@@ -47,20 +47,6 @@ export async function exemptionKeptByIptables(
     return first && `"${first.rule}" ${does} ${exempted(first)}; only iptables preserves that`;
   };
   return within(DEADLINE_MS, look());
-}
-
-/** A policy that masquerades everything: if no rule exempts connections from it, none does from any policy. */
-function masqueradingAll(chain: string): Policy {
-  const none = { effective: [], redundant: [] };
-  const families = (["ip", "ip6"] as const).map(family => ({
-    family,
-    sources: undefined,
-    nonMasqueradeSources: none,
-    masquerade: none,
-    nonMasquerade: none,
-  }));
-  const enabled = families.map(({ family }) => family);
-  return { families, enabled, outputInterfaces: undefined, chain, randomFully: false, toPorts: undefined };
 }
 
 /** The exempted connections, in a few words. */

@@ -1,7 +1,8 @@
 import type { Backend } from "../backends/backend.ts";
 import { Cidr, compareCidrs, type Family } from "../net/cidr.ts";
 import { difference, every, hasOutside, intersection, type Ranges, rangesOf } from "../net/ranges.ts";
-import type { CidrList, FamilyPolicy, Policy } from "../policy/policy.ts";
+import { addresses, keptDestinations, masqueradedSources } from "../policy/masqueraded.ts";
+import { type FamilyPolicy, listsOf, type Policy } from "../policy/policy.ts";
 import type { Region } from "./region.ts";
 
 /**
@@ -31,11 +32,10 @@ export interface Ours {
 }
 
 function judged(family: FamilyPolicy): Judged {
-  const all = every(family.family);
-  const keptSources = listed(family.nonMasqueradeSources);
-  const sources = difference(family.sources ? listed(family.sources) : all, keptSources);
-  const exceptions = listed(family.masquerade);
-  const kept = difference(listed(family.nonMasquerade), exceptions);
+  const sources = masqueradedSources(family);
+  const keptSources = listsOf(family).filter(({ of, effect }) => of === "source" && effect === "keep");
+  const exceptions = addresses(family.masquerade);
+  const kept = keptDestinations(family);
   const never = rangesOf(NEVER_SENT.filter(cidr => cidr.family === family.family));
   const entries = family.nonMasquerade.effective
     .map(({ cidr }, index) => ({ cidr, index }))
@@ -54,8 +54,8 @@ function judged(family: FamilyPolicy): Judged {
         }
       }
       const destinations = [...named].sort(([, a], [, b]) => a - b).map(([cidr]) => cidr);
-      const from = family.nonMasqueradeSources.effective
-        .map(({ cidr }) => cidr)
+      const from = keptSources
+        .flatMap(({ list }) => list.effective.map(({ cidr }) => cidr))
         .filter(cidr => connections.some(it => intersection(it.sources, rangesOf([cidr])).length > 0));
       return [...destinations, ...from].slice(0, most).map(({ text }) => text);
     },
@@ -107,10 +107,6 @@ export const WHOLE = { ip: "0.0.0.0/0", ip6: "::/0" } as const satisfies Record<
  */
 export function ourSide(policy: Policy, backend: Backend["name"] | undefined): Ours {
   return { policy, families: policy.families.map(judged), backend };
-}
-
-function listed({ effective }: CidrList): Ranges {
-  return rangesOf(effective.map(({ cidr }) => cidr));
 }
 
 /** Destinations that are never masqueraded: loopback (RFC 1122, RFC 4291), multicast (RFC 5771), broadcast (RFC 919). */

@@ -5,7 +5,7 @@ import { formatPortRanges } from "../net/ports.ts";
 import { PROTOCOLS, type Protocol } from "../net/protocol.ts";
 import { type TraceableRuleset, type TraceResult, trace } from "../net/trace.ts";
 import { VERDICTS } from "../net/verdict.ts";
-import { DECISION_STEPS, type Decision, decide } from "../policy/decision.ts";
+import { assumptions, DECISION_STEPS, decide } from "../policy/decision.ts";
 import type { Policy } from "../policy/policy.ts";
 import { OriginJson, originJson } from "./origin.ts";
 
@@ -95,7 +95,7 @@ export function explain(policy: Policy, question: Question): Explanation {
     ...(protocol && { protocol }),
     ...(port === undefined ? {} : { port }),
     ...(out === undefined ? {} : { out }),
-    assuming: assumptions(policy, question, said),
+    assuming: said.verdict === "keep" ? [] : assumptions(policy, question),
     ...(ports && { sourcePorts: formatPortRanges(ports) }),
   };
 }
@@ -162,26 +162,4 @@ const LOOPBACK = ["127.0.0.0/8", "::1/128"].map(Cidr.literal);
 
 function hasPorts(protocol: Protocol | undefined): boolean {
   return protocol === undefined || protocol === "tcp" || protocol === "udp" || protocol === "sctp";
-}
-
-function ordinary({ family, text }: Address): string {
-  if (family === "ip6") return `${text} is not an address of the node`;
-  return `${text} is not an address of the node, and not a broadcast address of its networks`;
-}
-
-/** Unknown properties that masquerading depends on, with the values that are assumed. */
-function assumptions({ families, outputInterfaces }: Policy, question: Question, said: Decision): string[] {
-  if (said.verdict === "keep") return [];
-  const family = families.find(it => it.family === question.destination.family);
-  const sources = family?.sources;
-  const hasKeptSources = family && family.nonMasqueradeSources.effective.length > 0;
-  return [
-    ...(hasKeptSources && !question.source ? ["its source is not in nonMasqueradeSourceCIDRs"] : []),
-    ...(sources && !question.source ? ["its source is in sourceCIDRs"] : []),
-    ...(outputInterfaces && question.out === undefined
-      ? [`it leaves by ${outputInterfaces.join(" or ")}`]
-      : []),
-    ...(question.local === undefined ? [ordinary(question.destination)] : []),
-    "no outgoing IPsec policy applies",
-  ];
 }

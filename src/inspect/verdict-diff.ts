@@ -1,9 +1,11 @@
 import { excludeCidr, mergeCidr } from "cidr-tools";
 import type { Family } from "../net/cidr.ts";
 import { BROADCAST, MULTICAST } from "../net/group-address.ts";
+import { cidrsBetween, type Ranges } from "../net/ranges.ts";
 import type { Verdict } from "../net/verdict.ts";
 import { describePolicy, summarizePolicy } from "../policy/describe.ts";
-import type { CidrList, FamilyPolicy, Policy } from "../policy/policy.ts";
+import { keptDestinations, masqueradedSources } from "../policy/masqueraded.ts";
+import type { Policy } from "../policy/policy.ts";
 import { ANY_INTERFACE, type InterfaceSet, interfacesWithout } from "./interface-set.ts";
 
 /** Connections whose verdict changes: to one of `to`, from one of `from`, and by one of `by`. */
@@ -70,18 +72,14 @@ interface Product {
 function masqueraded(policy: Policy, family: Family): Product | undefined {
   const found = policy.families.find(it => it.family === family);
   if (!found) return undefined;
-  const to = destinations(found);
-  const from = minus(
-    found.sources ? texts(found.sources) : EVERYTHING[family],
-    texts(found.nonMasqueradeSources),
-  );
+  const to = minus(EVERYTHING[family], [...cidrsOf(family, keptDestinations(found)), ...NEVER[family]]);
+  const from = cidrsOf(family, masqueradedSources(found));
   if (to.length === 0 || from.length === 0) return undefined;
   return { to, from, by: policy.outputInterfaces ?? ANY_INTERFACE };
 }
 
-function destinations({ family, masquerade, nonMasquerade }: FamilyPolicy): string[] {
-  const kept = minus(texts(nonMasquerade), texts(masquerade));
-  return minus(EVERYTHING[family], [...kept, ...NEVER[family]]);
+function cidrsOf(family: Family, ranges: Ranges): string[] {
+  return ranges.flatMap(([first, last]) => cidrsBetween(family, first, last).map(({ text }) => text));
 }
 
 type Part = Pick<VerdictChange, "because" | "to" | "from" | "by">;
@@ -127,8 +125,4 @@ export function simplified(family: Family, destinations: readonly string[]): str
     if (joined.length < found.length) found = joined;
   }
   return found;
-}
-
-function texts({ effective }: CidrList): string[] {
-  return effective.map(({ cidr }) => cidr.text);
 }

@@ -1,5 +1,6 @@
 import type { Conntrack } from "../inspect/conntrack.ts";
 import { VERDICTS } from "../net/verdict.ts";
+import { listsOf } from "../policy/policy.ts";
 import type { AgentState } from "./agent-state.ts";
 import { PROCESS_METRICS } from "./process-metrics.ts";
 
@@ -216,11 +217,6 @@ function* byCidr({ state, mostCidrs }: MetricSource, what: Counted): Generator<S
 }
 
 function cidrsOf({ policy }: AgentState): number {
-  const lists = (policy?.families ?? []).flatMap(family => [
-    family.nonMasquerade,
-    family.masquerade,
-    family.nonMasqueradeSources,
-    ...(family.sources ? [family.sources] : []),
-  ]);
-  return lists.reduce((sum, { effective, redundant }) => sum + effective.length + redundant.length, 0);
+  const lists = (policy?.families ?? []).flatMap(listsOf);
+  return lists.reduce((sum, { list }) => sum + list.effective.length + list.redundant.length, 0);
 }

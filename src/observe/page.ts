@@ -3,7 +3,14 @@ import { effectText } from "../conflicts/conflict.ts";
 import type { Counted, CountOf } from "../inspect/status.ts";
 import { formatDuration } from "../net/duration.ts";
 import { describePolicy, summarizePolicy } from "../policy/describe.ts";
-import { type CidrList, type Entry, type FamilyPolicy, formatOrigin, type Policy } from "../policy/policy.ts";
+import {
+  type CidrList,
+  type Entry,
+  type FamilyPolicy,
+  formatOrigin,
+  listsOf,
+  type Policy,
+} from "../policy/policy.ts";
 import type { AgentState, ConfigRecord } from "./agent-state.ts";
 import { type Html, html } from "./html.ts";
 import { STYLE } from "./style.ts";
@@ -106,17 +113,14 @@ function capitalized(label: string): string {
 }
 
 function familySection(policy: FamilyPolicy, counted: CountOf): Html {
-  const { family, sources, nonMasqueradeSources, masquerade, nonMasquerade } = policy;
-  const lists: readonly CidrRows[] = [
-    { list: nonMasqueradeSources, verdict: "source that is never masqueraded", count: () => undefined },
-    ...(sources
-      ? [{ list: sources, verdict: "source that may be masqueraded", count: () => undefined }]
-      : []),
-    ...([masquerade, nonMasquerade] as const).map((list, i) => {
-      const verdict = i === 0 ? "masquerade" : "keep";
-      return { list, verdict, count: (cidr: string) => counted(family, verdict, cidr) };
-    }),
-  ];
+  const { family } = policy;
+  const lists = listsOf(policy).map(({ list, of, effect }): CidrRows => {
+    if (of === "destination" && effect !== "require") {
+      return { list, verdict: effect, count: cidr => counted(family, effect, cidr) };
+    }
+    const verdict = effect === "keep" ? `${of} that is never masqueraded` : `${of} that may be masqueraded`;
+    return { list, verdict, count: () => undefined };
+  });
   const rows = lists.reduce((sum, { list }) => sum + list.effective.length + list.redundant.length, 0);
   const rest = row(html`all other destinations`, "masquerade", "", counted(family, "masquerade"));
   return html`<section>

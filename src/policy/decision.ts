@@ -78,6 +78,22 @@ export function decide(policy: Policy, connection: Connection): Decision {
   return decided("masquerade", "outbound", `${destination.text} is not in a non-masquerade CIDR`);
 }
 
+/** What a verdict "masquerade" assumes about the unknown properties of a connection. */
+export function assumptions(policy: Policy, connection: Connection): string[] {
+  const { families, outputInterfaces } = policy;
+  const { destination, source, out, local, ipsec } = connection;
+  const family = families.find(it => it.family === destination.family);
+  const hasKeptSources = family && family.nonMasqueradeSources.effective.length > 0;
+  const broadcast = destination.family === "ip" ? ", and not a broadcast address of its networks" : "";
+  return [
+    ...(hasKeptSources && !source ? ["its source is not in nonMasqueradeSourceCIDRs"] : []),
+    ...(family?.sources && !source ? ["its source is in sourceCIDRs"] : []),
+    ...(outputInterfaces && out === undefined ? [`it leaves by ${outputInterfaces.join(" or ")}`] : []),
+    ...(local === undefined ? [`${destination.text} is not an address of the node${broadcast}`] : []),
+    ...(ipsec === undefined ? ["no outgoing IPsec policy applies"] : []),
+  ];
+}
+
 /** @param why a sentence, or the address that is in `entries` */
 function decided(
   verdict: Verdict,

@@ -2,6 +2,7 @@ import type { Config, Located } from "../config/keys.ts";
 import type { Position } from "../config/problem.ts";
 import { Cidr, type Family, separateRedundant } from "../net/cidr.ts";
 import type { PortRange } from "../net/ports.ts";
+import type { Verdict } from "../net/verdict.ts";
 
 /** Where a part of the policy comes from. */
 export type Origin =
@@ -94,6 +95,54 @@ export function policyOf(config: Config, flags: PolicyFlags): Policy {
     randomFully: flags.randomFully,
     toPorts: flags.toPorts,
   };
+}
+
+/** A list of a family's policy, and what it means for connections from or to its addresses. */
+export interface PolicyList {
+  readonly list: CidrList;
+  readonly of: "source" | "destination";
+  /** `require`: connections from or to other addresses are kept. */
+  readonly effect: Verdict | "require";
+}
+
+/** All lists of a family. Of two lists of destinations, the first one that contains an address decides. */
+export function listsOf({
+  nonMasqueradeSources,
+  sources,
+  masquerade,
+  nonMasquerade,
+}: FamilyPolicy): PolicyList[] {
+  return [
+    { list: nonMasqueradeSources, of: "source", effect: "keep" },
+    ...(sources ? [{ list: sources, of: "source", effect: "require" } as const] : []),
+    { list: masquerade, of: "destination", effect: "masquerade" },
+    { list: nonMasquerade, of: "destination", effect: "keep" },
+  ];
+}
+
+/** The same policy with every list changed. */
+export function mapLists(family: FamilyPolicy, change: (list: CidrList) => CidrList): FamilyPolicy {
+  return {
+    family: family.family,
+    sources: family.sources && change(family.sources),
+    nonMasqueradeSources: change(family.nonMasqueradeSources),
+    masquerade: change(family.masquerade),
+    nonMasquerade: change(family.nonMasquerade),
+  };
+}
+
+/** A policy that masquerades all connections of both families. */
+export function masqueradeAll(chain: string): Policy {
+  const empty = { effective: [], redundant: [] };
+  const enabled: readonly Family[] = ["ip", "ip6"];
+  const families = enabled.map(family => ({
+    family,
+    sources: undefined,
+    nonMasqueradeSources: empty,
+    masquerade: empty,
+    nonMasquerade: empty,
+  }));
+  return { families, enabled, outputInterfaces: undefined, chain, randomFully: false, toPorts: undefined };
 }
 
 /** A policy for only one of its families. */

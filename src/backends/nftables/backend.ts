@@ -6,7 +6,7 @@ import type { Table } from "../../nft/table.ts";
 import { tableText } from "../../nft/text.ts";
 import { traceableRuleset } from "../../nft/traceable.ts";
 import { type Features, featuresOf } from "../../nft/version.ts";
-import type { CidrList, Policy } from "../../policy/policy.ts";
+import { type CidrList, mapLists, type Policy } from "../../policy/policy.ts";
 import { failureKind } from "../../system/program.ts";
 import {
   type Backend,
@@ -144,14 +144,7 @@ export class NftablesBackend implements Backend {
 /** The policy with short lists: kernel and nft accept it exactly if they accept the whole policy. */
 function sample(policy: Policy): Policy {
   const few = ({ effective }: CidrList): CidrList => ({ effective: effective.slice(0, FEW), redundant: [] });
-  const families = policy.families.map(it => ({
-    ...it,
-    sources: it.sources && few(it.sources),
-    nonMasqueradeSources: few(it.nonMasqueradeSources),
-    masquerade: few(it.masquerade),
-    nonMasquerade: few(it.nonMasquerade),
-  }));
-  return { ...policy, families };
+  return { ...policy, families: policy.families.map(it => mapLists(it, few)) };
 }
 
 const FEW = 3;
