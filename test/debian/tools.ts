@@ -47,7 +47,7 @@ export async function debianTools(suite: string): Promise<DebianTools | Missing>
 }
 
 /** The dynamic loader of a root, and the path of its libraries. */
-export async function loaderOf(root: string): Promise<{ loader: string; libraries: string }> {
+async function loaderOf(root: string): Promise<{ loader: string; libraries: string }> {
   const loaders = ["lib", "usr/lib"].map(async directory => {
     const cwd = join(root, directory);
     if (!existsSync(cwd)) return [];
@@ -58,6 +58,17 @@ export async function loaderOf(root: string): Promise<{ loader: string; librarie
   if (loader === undefined) throw new Error(`${root} has no dynamic loader`);
   const platform = basename(dirname(loader));
   return { loader, libraries: ["lib", "usr/lib"].map(lib => join(root, lib, platform)).join(":") };
+}
+
+/**
+ * Returns the command line that runs a program below `root` with that root's loader and libraries.
+ *
+ * @param name the program's `argv[0]`, if it differs from its path
+ */
+export async function commandOf(root: string, path: string, name?: string): Promise<string[]> {
+  const { loader, libraries } = await loaderOf(root);
+  const argv0 = name === undefined ? [] : ["--argv0", name];
+  return [loader, ...argv0, "--library-path", libraries, join(root, path)];
 }
 
 /** Writes wrapper scripts with relative paths, so that the repository can be moved. */

@@ -9,7 +9,7 @@ import { output } from "../../lab/output.ts";
 import { dashboard } from "../../scripts/dashboard.ts";
 import { dashboardText, prometheusRule } from "../../scripts/manifests.ts";
 import { type Chroot, debianChroot } from "../debian/chroot.ts";
-import { loaderOf } from "../debian/tools.ts";
+import { commandOf } from "../debian/tools.ts";
 import { absent } from "../programs.ts";
 
 const FOLDER = join(import.meta.dir, "../../deploy");
@@ -68,10 +68,7 @@ else describe("Prometheus", () => scrapes(prometheus));
 function scrapes({ root }: Chroot): void {
   let started: Bun.Subprocess<"ignore", "ignore", "pipe">[] = [];
   let folder: string;
-  const program = async (name: string) => {
-    const { loader, libraries } = await loaderOf(root);
-    return [loader, "--library-path", libraries, join(root, "usr/bin", name)];
-  };
+  const program = (name: string) => commandOf(root, join("usr/bin", name));
   const start = async (argv: readonly string[], serving: string) => {
     const it = Bun.spawn([...argv], { stdin: "ignore", stdout: "ignore", stderr: "pipe" });
     started.push(it);
