@@ -3,7 +3,7 @@ import { mkdir, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { output } from "../../../lab/output.ts";
 import { unpackPackages } from "../../debian/packages.ts";
-import { depmod } from "./userland.ts";
+import { command } from "./userland.ts";
 
 /** A Debian kernel. */
 export interface Kernel {
@@ -35,6 +35,6 @@ async function finish(top: string): Promise<void> {
     await rename(join(root, "usr/lib/modules"), join(root, "lib/modules"));
   }
   for (const release of await readdir(join(root, "lib/modules"))) {
-    await output([...(await depmod()), "--basedir", root, release]);
+    await output([...(await command("depmod")), "--basedir", root, release]);
   }
 }

@@ -1,23 +1,13 @@
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Lines } from "../../../lab/lines.ts";
 import { unpackPackages } from "../../debian/packages.ts";
-import { loaderOf } from "../../debian/tools.ts";
-import { initramfs } from "./initramfs.ts";
+import { commandOf } from "../../debian/tools.ts";
+import { writeInitramfs } from "./initramfs.ts";
 import type { Kernel } from "./kernels.ts";
 
 /** Two cores, so that packets pass while rules change; without five-level page tables, which are slow. */
-const HARDWARE = [
-  "-cpu",
-  "max,la57=off",
-  "-accel",
-  "tcg,thread=multi",
-  "-smp",
-  "2",
-  "-m",
-  "3072",
-  "-nodefaults",
-];
+const HARDWARE = "-cpu max,la57=off -accel tcg,thread=multi -smp 2 -m 3072 -nodefaults".split(" ");
 
 /**
  * On a panic, the kernel reboots at once, which ends the emulator. The kernel must trust the processor's clock: reading
@@ -41,7 +31,7 @@ export class Machine {
   static async start(kernel: Kernel, seconds: number): Promise<Machine> {
     const folder = await mkdtemp("/run/machine-");
     const initrd = join(folder, "initrd");
-    await writeFile(initrd, await initramfs(kernel));
+    await writeInitramfs(kernel, initrd);
     const boot = ["-kernel", kernel.image, "-initrd", initrd, "-append", KERNEL_COMMAND_LINE, "-no-reboot"];
     const ports = ["-display", "none", "-serial", `file:${consoleIn(folder)}`, "-serial", "stdio"];
     const program = Bun.spawn([...(await emulator()), ...HARDWARE, ...boot, ...ports], {
@@ -70,9 +60,8 @@ export class Machine {
 /** The command of an emulator without hardware acceleration; it is downloaded once (37 MB, 3 s). */
 export async function emulator(): Promise<string[]> {
   const root = join(await unpackPackages("qemu", "trixie", ["qemu-system-x86"]), "root");
-  const { loader, libraries } = await loaderOf(root);
   const firmware = ["qemu", "seabios"].flatMap(it => ["-L", join(root, "usr/share", it)]);
-  return [loader, "--library-path", libraries, join(root, "usr/bin/qemu-system-x86_64"), ...firmware];
+  return [...(await commandOf(root, "usr/bin/qemu-system-x86_64")), ...firmware];
 }
 
 function consoleIn(folder: string): string {
