@@ -2,9 +2,8 @@ import { describe, expect, test } from "bun:test";
 import { stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { renderReport } from "../bench/report.ts";
-import { withKeyTable } from "../scripts/config-keys.ts";
 import { metricsPage } from "../scripts/metrics.ts";
-import { withOwnerTable } from "../scripts/owners.ts";
+import { PAGES_WITH_TABLES, withTable } from "../scripts/tables.ts";
 import type { Conflict } from "../src/conflicts/conflict.ts";
 import { ownerOf } from "../src/conflicts/owners.ts";
 import { jsonSchemas } from "../src/inspect/json-schema.ts";
@@ -34,14 +33,9 @@ test.each(Object.entries(jsonSchemas()))(
   },
 );
 
-test("the README's table of keys matches the code: npm run docs", async () => {
-  const readme = await page("README.md");
-  expect(readme).toBe(withKeyTable(readme));
-});
-
-test("the table of programs that write NAT rules matches the code: npm run docs", async () => {
-  const troubleshooting = await page("docs/troubleshooting.md");
-  expect(troubleshooting).toBe(withOwnerTable(troubleshooting));
+test.each(PAGES_WITH_TABLES)("the generated table in %s matches the code: npm run docs", async name => {
+  const text = await page(name);
+  expect(text).toBe(withTable(name, text));
 });
 
 test("docs/metrics.md matches the metrics in the code: npm run docs", async () => {

@@ -1,5 +1,4 @@
 import { describe, expect, test } from "bun:test";
-import { WARNINGS } from "../../src/config/problem.ts";
 import { ipmasq } from "../binary.ts";
 import { Folder, problemsOf } from "./folder.ts";
 
@@ -111,12 +110,4 @@ describe("check", () => {
     if (!text.includes("fd00") && !text.includes("fc00"))
       expect(await check(text)).toEqual({ names: [], exitCode: 0 });
   });
-});
-
-test("docs/check.md lists all warnings", async () => {
-  const page = await Bun.file(`${import.meta.dir}/../../docs/check.md`).text();
-  const rows = [...page.matchAll(/^\| `([\w-]+)` \| (.+) \| (line|file) \|$/gm)];
-  expect(Object.fromEntries(rows.map(([, name, means, about]) => [name, { about, means }]))).toEqual(
-    WARNINGS,
-  );
 });
