@@ -78,7 +78,7 @@ export function decide(policy: Policy, connection: Connection): Decision {
   return decided("masquerade", "outbound", `${destination.text} is not in a non-masquerade CIDR`);
 }
 
-/** What a verdict "masquerade" assumes about the unknown properties of a connection. */
+/** The assumptions of a verdict "masquerade" about unknown properties of a connection. */
 export function assumptions(policy: Policy, connection: Connection): string[] {
   const { families, outputInterfaces } = policy;
   const { destination, source, out, local, ipsec } = connection;

@@ -105,7 +105,7 @@ export interface PolicyList {
   readonly effect: Verdict | "require";
 }
 
-/** All lists of a family. Of two lists of destinations, the first one that contains an address decides. */
+/** All lists of a family. The first list of destinations that contains an address decides. */
 export function listsOf({
   nonMasqueradeSources,
   sources,
