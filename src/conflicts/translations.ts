@@ -34,45 +34,51 @@ interface Draft {
  */
 export function translations(hook: NatHook, ours: Ours, cutShort: (hook: NatHook) => void): Conflict[] {
   if (hook.tool === "nft" && isExpected(hook.table)) return [unreadTable(hook)];
-  const { policy, backend } = ours;
-  const own = (chain: string) =>
-    isOwnChain(hook, chain, policy) || (sharesNat(backend) && isOwnName(chain, policy));
-  const closed = (chain: string) => own(chain) || isExpected(chain);
   const drafts = new Map<TraceableRule, Draft>();
   const families: readonly Family[] = hook.family === "inet" ? ["ip", "ip6"] : [hook.family];
-  const judges = judgesOf(hook, ours.families);
-  for (const family of families) {
-    const arrivals = (marks: WalkOptions["marks"]) => {
-      const from = [everything(family)];
-      const { found, complete } = walk(hook.base, hook.chains, {
-        ...{ family, from, marks, closed, find: "translations" },
-      });
-      if (!complete) cutShort(hook);
-      return found.filter(({ chain }) => !own(chain));
-    };
-    const all = arrivals("any");
-    for (const arrival of all) {
-      const draft = draftOf(drafts, arrival.rule);
-      draft.arrivals.push(arrival);
-      draft.certain &&= arrival.certain;
-    }
-    const judged = judges.find(it => it.family === family);
-    if (!judged) continue;
-    const most = all.length > FEW_RULES ? MOST_NAMED_OF_MANY : MOST_NAMED;
-    for (const { chain, rule, region, certain } of arrivals("none")) {
-      if (closed(chain)) continue;
-      const draft = draftOf(drafts, rule);
-      for (const cidr of judged.keptBecauseOf(region, most)) draft.exposes.add(cidr);
-      draft.caught.push({ region, judged });
-      draft.certain &&= certain;
-    }
-    for (const { chain, rule, region } of all) {
-      if (!closed(chain)) draftOf(drafts, rule).marked ||= judged.keptBecauseOf(region, 1).length > 0;
-    }
-  }
+  for (const family of families) collect(drafts, hook, family, ours, cutShort);
   const runs = order(hook, ours);
   const most = drafts.size > FEW_RULES ? MOST_NAMED_OF_MANY : MOST_NAMED;
   return [...drafts].flatMap(([rule, draft]) => translation(hook, draft, runs(rule), most));
+}
+
+/** Walks the rules of one family twice: with packets that may carry any mark, and with packets without a mark. */
+function collect(
+  drafts: Map<TraceableRule, Draft>,
+  hook: NatHook,
+  family: Family,
+  { policy, backend, families }: Ours,
+  cutShort: (hook: NatHook) => void,
+): void {
+  const own = (chain: string) =>
+    isOwnChain(hook, chain, policy) || (sharesNat(backend) && isOwnName(chain, policy));
+  const closed = (chain: string) => own(chain) || isExpected(chain);
+  const from = [everything(family)];
+  const arrivals = (marks: WalkOptions["marks"]) => {
+    const options: WalkOptions = { family, from, marks, closed, find: "translations" };
+    const { found, complete } = walk(hook.base, hook.chains, options);
+    if (!complete) cutShort(hook);
+    return found.filter(({ chain }) => !own(chain));
+  };
+  const all = arrivals("any");
+  for (const arrival of all) {
+    const draft = draftOf(drafts, arrival.rule);
+    draft.arrivals.push(arrival);
+    draft.certain &&= arrival.certain;
+  }
+  const judged = judgesOf(hook, families).find(it => it.family === family);
+  if (!judged) return;
+  const most = all.length > FEW_RULES ? MOST_NAMED_OF_MANY : MOST_NAMED;
+  for (const { chain, rule, region, certain } of arrivals("none")) {
+    if (closed(chain)) continue;
+    const draft = draftOf(drafts, rule);
+    for (const cidr of judged.keptBecauseOf(region, most)) draft.exposes.add(cidr);
+    draft.caught.push({ region, judged });
+    draft.certain &&= certain;
+  }
+  for (const { chain, rule, region } of all) {
+    if (!closed(chain)) draftOf(drafts, rule).marked ||= judged.keptBecauseOf(region, 1).length > 0;
+  }
 }
 
 function draftOf(drafts: Map<TraceableRule, Draft>, rule: TraceableRule): Draft {

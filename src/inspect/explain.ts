@@ -74,7 +74,7 @@ export function explain(policy: Policy, question: Question): Explanation {
     local = LOOPBACK.some(it => it.contains(destination)),
     broadcast = false,
   } = question;
-  const said = decide(policy, {
+  const decision = decide(policy, {
     destination,
     local,
     broadcast,
@@ -82,20 +82,20 @@ export function explain(policy: Policy, question: Question): Explanation {
     ...(out === undefined ? {} : { out }),
   });
   const ports =
-    said.verdict === "masquerade" && policy.toPorts && hasPorts(protocol) ? policy.toPorts : undefined;
+    decision.verdict === "masquerade" && policy.toPorts && hasPorts(protocol) ? policy.toPorts : undefined;
   return {
-    verdict: said.verdict,
-    reason: said.reason,
-    rule: said.rule,
-    ...(said.cidr && { cidr: said.cidr.text }),
-    within: said.within.map(({ text }) => text),
-    ...(said.origin && { origin: originJson(said.origin) }),
+    verdict: decision.verdict,
+    reason: decision.reason,
+    rule: decision.rule,
+    ...(decision.cidr && { cidr: decision.cidr.text }),
+    within: decision.within.map(({ text }) => text),
+    ...(decision.origin && { origin: originJson(decision.origin) }),
     ...(source && { source: source.text }),
     destination: destination.text,
     ...(protocol && { protocol }),
     ...(port === undefined ? {} : { port }),
     ...(out === undefined ? {} : { out }),
-    assuming: said.verdict === "keep" ? [] : assumptions(policy, question),
+    assuming: decision.verdict === "keep" ? [] : assumptions(policy, question),
     ...(ports && { sourcePorts: formatPortRanges(ports) }),
   };
 }
@@ -112,7 +112,7 @@ export function explainLive(
   kernel: readonly TraceableRuleset[],
   conflicts: readonly Conflict[] = [],
 ): Explanation {
-  const said = explain(policy, question);
+  const explained = explain(policy, question);
   const local = question.local ?? LOOPBACK.some(it => it.contains(question.destination));
   const results = kernel
     .filter(({ family }) => family === question.destination.family)
@@ -124,10 +124,10 @@ export function explainLive(
     NO_RULES;
   const { verdict, rule, chain, cidr } = result;
   return {
-    ...said,
+    ...explained,
     live: {
       verdict,
-      agrees: verdict === said.verdict,
+      agrees: verdict === explained.verdict,
       ...(rule && { rule: rule.text }),
       ...(chain === undefined ? {} : { chain }),
       ...(cidr && { cidr: cidr.text }),
