@@ -70,29 +70,10 @@ test("the agent warns about a missing --config path and about a family without a
 });
 
 describe("a rejected config leaves the kernel unchanged", () => {
-  const list = (entry: string) => `nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n  - ${entry}\n`;
-  const many = Array.from({ length: 65 }, (_, i) => `10.0.${i}.0/24`).join(", ");
   test.each([
-    ["10.0.0.0/33", list("10.0.0.0/33"), "3:5: nonMasqueradeCIDRs[1]: "],
-    ["10.0.0/8", list("10.0.0/8"), "3:5: nonMasqueradeCIDRs[1]: "],
-    ["010.0.0.0/8", list("010.0.0.0/8"), "3:5: nonMasqueradeCIDRs[1]: "],
-    ['" 10.0.0.0/8"', list('" 10.0.0.0/8"'), "3:5: nonMasqueradeCIDRs[1]: "],
-    ["10.0.0.1/8", list("10.0.0.1/8"), "3:5: nonMasqueradeCIDRs[1]: "],
-    ["10.0.0.0", list("10.0.0.0"), "3:5: nonMasqueradeCIDRs[1]: "],
-    ["::ffff:10.0.0.0/104", list("::ffff:10.0.0.0/104"), "3:5: nonMasqueradeCIDRs[1]: "],
-    ["fe80::%eth0/64", list("fe80::%eth0/64"), "3:5: nonMasqueradeCIDRs[1]: "],
-    ["2001:db8::/32", list("2001:db8::/32"), "3:5: nonMasqueradeCIDRs[1]: "],
-    ["65 CIDRs", `nonMasqueradeCIDRs: [${many}]\n`, "1:908: nonMasqueradeCIDRs: "],
-    ["resyncInterval: 60", "resyncInterval: 60\n", "1:17: resyncInterval: "],
-    ["a config without a known key", "prefixes: []\n", "1:1: not a config: no known key"],
-    ["a key twice", "cidrLimit: 5\ncidrLimit: 5\n", "2:1: cidrLimit: duplicate key"],
-    ["a list where a string belongs", "resyncInterval: [60s]\n", "1:17: resyncInterval: "],
+    ["a wrong CIDR", "nonMasqueradeCIDRs:\n  - 10.0.0.0/33\n", "2:5: nonMasqueradeCIDRs[0]: "],
+    ["no known key", "prefixes: []\n", "1:1: not a config: no known key"],
     ["two documents", "cidrLimit: 5\n---\ncidrLimit: 5\n", "2:1: more than one YAML document"],
-    [
-      "an alias bomb",
-      `a: &a [x]\nb: &b [${Array(60).fill("*a")}]\nc: [*b, *b]\n`,
-      "3:5: more than 100 uses of aliases",
-    ],
   ])("%s", async (_what, config, problem) => {
     expect((await once()).exitCode).toBe(0);
     const before = await lab.node.output(LIST);
