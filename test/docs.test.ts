@@ -139,7 +139,7 @@ describe("statuses quoted in the pages are what `ipmasq status` prints", () => {
     family: "ip" as const,
     table: "nat",
     priority: 100,
-    runs: "before us" as const,
+    runs: "before ipmasq" as const,
     certain: true,
     harmless: false,
   };

@@ -17,7 +17,10 @@ export const Conflict = v.object({
   chain: v.string(),
   rule: v.string(),
   priority: v.pipe(v.number(), v.description("of its base chain")),
-  runs: v.pipe(v.picklist(["before us", "after us"]), v.description("the order of its rules and ours")),
+  runs: v.pipe(
+    v.picklist(["before ipmasq", "after ipmasq"]),
+    v.description("the order of its rules and ours"),
+  ),
   exposes: v.pipe(
     v.array(v.string()),
     v.description("CIDRs that the policy keeps and the rule may masquerade connections to; at most 1000"),
@@ -57,8 +60,7 @@ export function effectText(it: Conflict): string {
   if (kind === "exempts") {
     return `${certain ? "exempts" : "may exempt"} ${connections} to ${some(exempts)} from NAT, but ipmasq masquerades them`;
   }
-  const order = runs === "before us" ? "before" : "after";
-  return `runs ${order} ipmasq (priority ${priority}) and ${certain ? "catches" : "may catch"} ${connections} to ${exposedText(it)}`;
+  return `runs ${runs} (priority ${priority}) and ${certain ? "catches" : "may catch"} ${connections} to ${exposedText(it)}`;
 }
 
 /** The meaning of a rule and the remedy, in one line. */

@@ -62,7 +62,7 @@ function exemption(hook: NatHook, arrival: Arrival, judged: Judged, { backend }:
     kind: "exempts",
     owner: ownerOfRule(hook, arrival).owner,
     ...ruleFacts(hook, arrival),
-    runs: "before us",
+    runs: "before ipmasq",
     exposes: [],
     exempts: exempts.slice(0, MOST_NAMED),
     ...(sources.length > 0 && { sources: sources.slice(0, MOST_NAMED) }),

@@ -103,7 +103,7 @@ function unreadTable(hook: NatHook): Conflict {
     owner,
     ...(means !== undefined && { means }),
     ...ruleFacts(hook, { chain: base, rule }),
-    runs: priority < OUR_PRIORITY ? "before us" : "after us",
+    runs: priority < OUR_PRIORITY ? "before ipmasq" : "after ipmasq",
     exposes: [],
     certain: true,
     harmless: true,
@@ -170,9 +170,9 @@ function order(hook: NatHook, { policy, backend }: Ours): (rule: TraceableRule) 
       ...{ family, from: [everything(family)], marks: "any", find: "translations", closed: own, stops: own },
     });
     const before = new Set(found.map(({ rule }) => rule));
-    return rule => (jump < 0 || before.has(rule) ? "before us" : "after us");
+    return rule => (jump < 0 || before.has(rule) ? "before ipmasq" : "after ipmasq");
   }
   const ours = sharesNat(backend) ? NAT.prio : OUR_PRIORITY;
   const before = hook.priority < ours || (hook.priority === ours && hook.registeredAfterUs);
-  return () => (before ? "before us" : "after us");
+  return () => (before ? "before ipmasq" : "after ipmasq");
 }

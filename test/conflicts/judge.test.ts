@@ -204,8 +204,8 @@ test("a table with our name in a family outside of the policy is a conflict", ()
 test("at our priority the base chain registered last runs first", () => {
   const runs = (registeredAfterUs: boolean) =>
     judge([natHook("-A POSTROUTING -j MASQUERADE", { priority: 101, registeredAfterUs })], MEANT, "nftables");
-  expect(runs(true)).toMatchObject([{ runs: "before us" }]);
-  expect(runs(false)).toMatchObject([{ runs: "after us" }]);
+  expect(runs(true)).toMatchObject([{ runs: "before ipmasq" }]);
+  expect(runs(false)).toMatchObject([{ runs: "after ipmasq" }]);
 });
 
 const OURS = `
@@ -231,8 +231,8 @@ test("rules in the table of our jump run before or after ours by their position"
   expect(
     judge([natHook(rules)], MEANT, "iptables").map(({ rule, runs }) => [rule.slice(15, 29), runs]),
   ).toEqual([
-    ["-s 10.1.0.0/16", "before us"],
-    ["-s 10.2.0.0/16", "after us"],
+    ["-s 10.1.0.0/16", "before ipmasq"],
+    ["-s 10.2.0.0/16", "after ipmasq"],
   ]);
 });
 

@@ -118,7 +118,7 @@ test("conflicts have their effect and remedy, harmless ones only their owner", (
     chain: "FLANNEL-POSTRTG",
     rule: "-A FLANNEL-POSTRTG -j MASQUERADE",
     priority: 100,
-    runs: "before us",
+    runs: "before ipmasq",
     exposes: ["10.0.0.0/8"],
     sources: ["10.244.0.0/16"],
     means: "masquerades traffic that leaves the Pod network",

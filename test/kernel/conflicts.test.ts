@@ -67,7 +67,7 @@ const CASES: readonly Case[] = [
       owner: "kube-proxy or kubelet",
       chain: "KUBE-POSTROUTING",
       harmless: true,
-      runs: "before us",
+      runs: "before ipmasq",
     },
     kept: "10.1.2.3",
   },
@@ -135,7 +135,7 @@ const CASES: readonly Case[] = [
   {
     name: "kindnet with our CIDRs in its set",
     rules: `nft 'add table inet kindnet-ipmasq; add set inet kindnet-ipmasq noMasqV4 { type ipv4_addr; flags interval; elements = { 10.0.0.0/8, 169.254.0.0/16, 192.168.0.0/16 }; }; add chain inet kindnet-ipmasq postrouting { type nat hook postrouting priority 110; }; add rule inet kindnet-ipmasq postrouting ip daddr @noMasqV4 accept; add rule inet kindnet-ipmasq postrouting masquerade'`,
-    expected: { owner: "kindnet", family: "inet", exposes: [], harmless: true, runs: "after us" },
+    expected: { owner: "kindnet", family: "inet", exposes: [], harmless: true, runs: "after ipmasq" },
     kept: "10.1.2.3",
   },
   {

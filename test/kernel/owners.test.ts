@@ -184,8 +184,8 @@ describe("at ipmasq's priority", () => {
   const theirs =
     "table ip other { chain post { type nat hook postrouting priority srcnat + 1; ip saddr 10.1.0.0/24 snat to 203.0.113.99; }; }";
   test.each([
-    ["a base chain registered after ours runs before it", ours, theirs, "before us"],
-    ["a base chain registered before ours runs after it", theirs, ours, "after us"],
+    ["a base chain registered after ours runs before it", ours, theirs, "before ipmasq"],
+    ["a base chain registered before ours runs after it", theirs, ours, "after ipmasq"],
   ] as const)("%s", async (_, first, second, runs) => {
     await output(["nft", "-f", "-"], first);
     await output(["nft", "-f", "-"], second);
