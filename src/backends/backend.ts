@@ -23,17 +23,17 @@ export interface Backend {
   readonly version?: string | undefined;
   /** Compares the desired rules of a policy with the actual ones, in the families of the policy. Writes nothing. */
   plan(policy: Policy): Promise<Plan>;
-  /** A text that changes with the actual rules of a policy. To be cheap, it may leave out elements of sets. */
-  glance(policy: Policy): Promise<string>;
+  /** A text that changes with the actual rules of a policy. It is cheap, so it may leave out elements of sets. */
+  fingerprint(policy: Policy): Promise<string>;
   /** Asks program and kernel to test the rules of a policy. Writes nothing. Throws ProgramError if they refuse. */
   check(policy: Policy): Promise<void>;
   /**
    * Reports changes in the kernel until it is stopped.
    *
-   * @param look for polling where the kernel reports no changes
+   * @param target for polling where the kernel reports no changes
    * @param polls poll in any case, because an nft that hangs reports nothing
    */
-  watch(watcher: Watcher, look: Look, polls?: boolean): Watch;
+  watch(watcher: Watcher, target: PollTarget, polls?: boolean): Watch;
   /** The error of a write with details that take longer to find. Call it when the error is reported. */
   explained?(error: unknown): Promise<unknown>;
   /**
@@ -161,10 +161,10 @@ export interface Watcher {
   foreign(where: string | undefined): void;
 }
 
-/** How to look at the rules of the last plan where the kernel reports no changes. */
-export interface Look {
-  /** As {@link Backend.glance}. */
-  glance(): Promise<string>;
+/** The rules of the last plan, to poll them where the kernel reports no changes. */
+export interface PollTarget {
+  /** As {@link Backend.fingerprint}. */
+  fingerprint(): Promise<string>;
   /** The same plan, read again; undefined without a plan. */
   plan(): Promise<Pick<Plan, "inSync">> | undefined;
 }

@@ -39,12 +39,12 @@ export class Failover {
   #rewrites = false;
 
   /**
-   * @param several consecutive failures after which it moves, for kinds of failure that may be temporary
+   * @param failuresBeforeMove consecutive ones, for kinds of failure that may be temporary
    * @param pauses between tries of the preferred backend
    */
   constructor(
     readonly chosen: Chosen,
-    readonly several = SEVERAL,
+    readonly failuresBeforeMove = FAILURES_BEFORE_MOVE,
     readonly pauses = PAUSES,
   ) {
     this.#active = chosen.backend;
@@ -82,7 +82,7 @@ export class Failover {
       return { ...synced, expected };
     } catch (error) {
       this.#failures++;
-      if (!isFailing(failureKind(error), this.#failures >= this.several)) throw error;
+      if (!isFailing(failureKind(error), this.#failures >= this.failuresBeforeMove)) throw error;
       const moved = await this.#moveOn(policy, tally, error);
       if (!moved) throw error;
       return moved;
@@ -200,7 +200,10 @@ export class Failover {
 
 /** In milliseconds. */
 interface Pauses {
-  /** Between tries of the preferred backend, the first and the longest. Each crash of a program adds a line to the kernel's log. */
+  /**
+   * Between tries of the preferred backend, the first and the longest. Each crash of a program adds a line to the
+   * kernel's log.
+   */
   readonly first: number;
   readonly last: number;
   /** How long a sync waits for the test of the preferred backend. It takes 20. */
@@ -209,7 +212,7 @@ interface Pauses {
 
 const PAUSES: Pauses = { first: 10_000, last: 300_000, probe: 2000 };
 
-const SEVERAL = 3;
+const FAILURES_BEFORE_MOVE = 3;
 
 /** Whether the program itself fails, so that another one may work. A refusal may have its cause in the kernel. */
 function isFailing(kind: FailureKind | undefined, persists: boolean): boolean {

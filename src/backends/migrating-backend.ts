@@ -2,7 +2,7 @@ import { FAMILIES, type Family } from "../net/cidr.ts";
 import type { TraceableRuleset } from "../net/trace.ts";
 import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
-import type { Backend, Look, Plan, Tally, Watch, Watcher } from "./backend.ts";
+import type { Backend, Plan, PollTarget, Tally, Watch, Watcher } from "./backend.ts";
 import { inEachPlace, isHarmless, type PlaceFailure } from "./removal.ts";
 import { type Synced, sync } from "./sync.ts";
 
@@ -15,8 +15,8 @@ export interface Leftovers {
 }
 
 /**
- * A backend that replaces the others: once its own rules are in force, `removeLeftovers` removes theirs. That neither fails nor
- * delays a sync: each place and family is read and cleaned on its own.
+ * A backend that replaces the others: once its own rules are in force, `removeLeftovers` removes theirs. That neither
+ * fails nor delays a sync: each place and family is read and cleaned on its own.
  */
 export class MigratingBackend {
   readonly name: string;
@@ -82,11 +82,11 @@ export class MigratingBackend {
 
   watch(watcher: Watcher, polls?: boolean): Watch {
     const { backend } = this;
-    const look: Look = {
-      glance: async () => (this.#planned ? backend.glance(this.#planned) : ""),
+    const target: PollTarget = {
+      fingerprint: async () => (this.#planned ? backend.fingerprint(this.#planned) : ""),
       plan: () => this.#planned && backend.plan(this.#planned),
     };
-    return backend.watch(watcher, look, polls);
+    return backend.watch(watcher, target, polls);
   }
 
   /**

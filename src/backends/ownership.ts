@@ -64,7 +64,7 @@ export function ownChainNames(chain = DEFAULT_CHAIN): readonly [chain: string, .
 
 /**
  * The helper chains that the chain of a policy may need in table `nat`: one for the verdicts after a check of sources
- * and interfaces, and one that masquerades. Their names keep to iptables' limit of 28 bytes.
+ * and interfaces, and one that masquerades. Their names have at most 28 bytes, the limit of iptables.
  */
 export function helperChains(chain: string): readonly [verdicts: string, outbound: string] {
   const helper = (suffix: string) => {
@@ -74,7 +74,7 @@ export function helperChains(chain: string): readonly [verdicts: string, outboun
   return [helper("-DST"), helper("-OUT")];
 }
 
-/** Parses the name of a policy's chain: one that iptables and nft accept, also when they load their own listing again. */
+/** Parses the name of a policy's chain. iptables and nft accept it, also when they load their own listing. */
 export function parseChainName(text: string): string | ParseFailure {
   const unquoted = /^(["'])(.+)\1$/.exec(text)?.[2]; // from `args: [--masq-chain="X"]` in YAML
   if (unquoted !== undefined) {

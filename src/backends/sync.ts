@@ -130,8 +130,8 @@ async function syncAll(
 const MOST_TRIES = 3;
 
 /**
- * Milliseconds during which a refused write is repeated even if the actual rules did not change: another program may have
- * deleted a set that had just been built.
+ * Milliseconds during which a refused write is repeated even if the actual rules did not change: another program may
+ * have deleted a set that had just been built.
  */
 const QUICK_MS = 100;
 
@@ -156,8 +156,8 @@ async function failureOf(work: Promise<void>): Promise<{ readonly error: unknown
 
 /**
  * Whether to collect garbage before each program that loads the whole list into its own memory. Measured for agent and
- * nft together, while a running agent changes one CIDR: 157 MB instead of 219 with 10,000 CIDRs, 0.84 GB instead of 1.28
- * with 100,000.
+ * nft together, while a running agent changes one CIDR: 157 MB instead of 219 with 10,000 CIDRs, 0.84 GB instead of
+ * 1.28 with 100,000.
  */
 function isLong({ families }: Policy): boolean {
   return families.some(

@@ -1,6 +1,6 @@
 import { monitor } from "../nft/monitor.ts";
 import { LastSaid } from "../system/last-said.ts";
-import type { Look, Watch, Watcher } from "./backend.ts";
+import type { PollTarget, Watch, Watcher } from "./backend.ts";
 import { TABLE } from "./ownership.ts";
 
 /**
@@ -12,7 +12,7 @@ import { TABLE } from "./ownership.ts";
 export function watchTransactions(
   nft: readonly string[],
   ours: Pick<RegExp, "test">,
-  look: Look,
+  target: PollTarget,
   { changed, lost, foreign }: Watcher,
 ): Watch {
   const said = new LastSaid();
@@ -43,7 +43,7 @@ export function watchTransactions(
     failed(why) {
       touched = false;
       if (!polling) changed(); // perhaps, after the monitor ended
-      polling ??= poll(look, changed);
+      polling ??= poll(target, changed);
       report(`lost the nftables event stream (nft monitor: ${why}); checking the rules every second`);
     },
   });
@@ -67,30 +67,30 @@ export function foreignChange(line: string): { readonly where: string | undefine
 const CHANGE = /^(add|insert|replace|delete) (rule|chain|table) (\S+) (\S+)(?: (\S+))?/;
 const BASE = /^add chain .*\btype nat hook postrouting\b/;
 
-/** Milliseconds between looks. A look at the rules of one family takes 3 to 10 ms of processor time. */
+/** Milliseconds between checks. Each takes 3 to 10 ms of processor time per family. */
 export const POLL_MS = 1000;
 
-/** A slow look, as at a large table of iptables-legacy, delays the next one by this factor at most. */
+/** A slow check, such as of a large table of iptables-legacy, delays the next one by this factor at most. */
 const LONGEST_DELAY = 3;
 
 /**
- * Finds changes by looking at the rules. Calls `changed` for each look that finds drift. If looks start to fail, calls it
- * once, so that a sync reports the reason.
+ * Finds changes by polling. Calls `changed` for each check that finds drift. When checks start to fail, calls it once,
+ * so that a sync reports the reason.
  */
-export function poll({ glance, plan }: Look, changed: () => void, every = POLL_MS): Watch {
-  /** The text at the last look that found no drift. */
-  let inSyncText: string | undefined;
+export function poll({ fingerprint, plan }: PollTarget, changed: () => void, every = POLL_MS): Watch {
+  /** The fingerprint at the last check without drift. */
+  let lastInSync: string | undefined;
   /** True at first: the sync that began at the same time reports its own failure. */
   let failing = true;
   let stopped = false;
   let timer: Timer | undefined;
   const hasDrift = async () => {
-    const text = await glance();
-    if (text !== inSyncText && (await plan())?.inSync === false) return true;
-    inSyncText = text;
+    const now = await fingerprint();
+    if (now !== lastInSync && (await plan())?.inSync === false) return true;
+    lastInSync = now;
     return false;
   };
-  const look = async () => {
+  const check = async () => {
     const began = performance.now();
     let needsSync: boolean;
     try {
@@ -103,9 +103,9 @@ export function poll({ glance, plan }: Look, changed: () => void, every = POLL_M
     if (stopped) return;
     if (needsSync) changed();
     const took = performance.now() - began;
-    timer = setTimeout(look, Math.min(Math.max(every, 10 * took), LONGEST_DELAY * every));
+    timer = setTimeout(check, Math.min(Math.max(every, 10 * took), LONGEST_DELAY * every));
   };
-  void look();
+  void check();
   return {
     stop() {
       stopped = true;

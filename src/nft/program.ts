@@ -35,7 +35,8 @@ export class NftProgram {
   }
 
   /**
-   * Sends a document of commands. Returns how it failed; undefined if it did not. Throws ProgramError if nft cannot run.
+   * Sends a document of commands. Returns how it failed; undefined if it did not. Throws ProgramError if nft cannot
+   * run.
    *
    * nft up to 1.0.9 exits with 0 even if it cannot read its input, so any text on standard error is a failure.
    */

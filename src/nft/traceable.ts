@@ -12,7 +12,9 @@ import type { Selector, Statement, Value } from "./json.ts";
 import type { Rule, Table } from "./table.ts";
 import { ruleText } from "./text.ts";
 
-/** A table as rules to trace packets through, starting in its base chain at postrouting. A dormant table has no rules. */
+/**
+ * A table as rules to trace packets through, starting in its base chain at postrouting. A dormant table has no rules.
+ */
 export function traceableRuleset({
   family,
   flags,

@@ -69,7 +69,7 @@ export class FakeBackend implements Backend {
     if (kind) throw new ProgramError(kind, this.writer, kind, "");
   }
 
-  async glance({ families }: Policy): Promise<string> {
+  async fingerprint({ families }: Policy): Promise<string> {
     return (await this.actual(families.map(({ family }) => family))).join();
   }
 

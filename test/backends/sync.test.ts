@@ -40,7 +40,7 @@ class Memory implements Backend {
 
   watch = () => ({ stop: () => {} });
   check = async () => {};
-  glance = async () => "";
+  fingerprint = async () => "";
   rules = async () => [];
   actual = async () => this.#actual;
   remove = async () => [];

@@ -9,10 +9,10 @@ import { traceableRule } from "../../xtables/traceable.ts";
 import {
   type Backend,
   type Counter,
-  type Look,
   NO_IPSEC,
   type Place,
   type Plan,
+  type PollTarget,
   type Watch,
   type Watcher,
 } from "../backend.ts";
@@ -119,7 +119,7 @@ export class IptablesBackend implements Backend {
   }
 
   /** The rules of our chains and of POSTROUTING, without their counts. */
-  async glance(policy: Policy): Promise<string> {
+  async fingerprint(policy: Policy): Promise<string> {
     const all = policy.families.map(async family => {
       const { chains } = await this.#read(policy, family);
       return [...chains].map(([name, rules]) => [name, rules.map(({ rule }) => rule)]);
@@ -127,11 +127,11 @@ export class IptablesBackend implements Backend {
     return JSON.stringify(await Promise.all(all));
   }
 
-  watch(watcher: Watcher, look: Look, polls = false): Watch {
+  watch(watcher: Watcher, target: PollTarget, polls = false): Watch {
     const { variant, host } = this.commands;
     // The kernel reports no changes of iptables-legacy.
-    if (polls || variant === "iptables-legacy") return poll(look, watcher.changed, this.pollInterval);
-    return watchNat(host.argv("nft"), this.chain, look, watcher);
+    if (polls || variant === "iptables-legacy") return poll(target, watcher.changed, this.pollInterval);
+    return watchNat(host.argv("nft"), this.chain, target, watcher);
   }
 
   /** In POSTROUTING only jumps to our chains. */

@@ -20,7 +20,7 @@ export interface CountedRule {
 
 /**
  * The counters of a policy's chains. A rule with a destination counts for that CIDR. Other connections are counted by
- * the rule that leads to the masquerading chain, or by the masquerading rules without such a chain.
+ * the rule that leads to the masquerading chain, or by the masquerading rules if there is no such chain.
  *
  * @param rulesOf the rules of a chain that count
  * @param chain the chain of the policy

@@ -40,7 +40,9 @@ export const iptables = {
   chains: decidingChains,
 } as const satisfies BackendKind;
 
-/** The rules of a policy in one family as a document for `iptables-restore --noflush` or `ip6tables-restore --noflush`. */
+/**
+ * The rules of a policy in one family as a document for `iptables-restore --noflush` or `ip6tables-restore --noflush`.
+ */
 export function renderRestore(policy: Policy, family: Family): string {
   const nothing = { chains: new Map() };
   return policy.families

@@ -6,7 +6,7 @@ import { Nft } from "../../nft/nft.ts";
 import type { Policy } from "../../policy/policy.ts";
 import type { Host } from "../../system/host.ts";
 import { POSTROUTING } from "../../xtables/save.ts";
-import { type Backend, type Look, NO_IPSEC, type Plan, type Watch, type Watcher } from "../backend.ts";
+import { type Backend, NO_IPSEC, type Plan, type PollTarget, type Watch, type Watcher } from "../backend.ts";
 import { DEFAULT_CHAIN, isOurComment, ownChainNames } from "../ownership.ts";
 import { NAT, TableDiff } from "./nft-diff.ts";
 import { targetOf } from "./nft-rule.ts";
@@ -78,7 +78,7 @@ export class NftNatBackend implements Backend {
     return this.#nft.transactions.explained(error);
   }
 
-  glance(policy: Policy): Promise<string> {
+  fingerprint(policy: Policy): Promise<string> {
     return this.#nft.chainsText(
       policy.families.flatMap(it =>
         [POSTROUTING, ...chainNames(policy, it)].map(name => ({ family: it.family, table: NAT, name })),
@@ -86,8 +86,8 @@ export class NftNatBackend implements Backend {
     );
   }
 
-  watch(watcher: Watcher, look: Look): Watch {
-    return watchNat(this.#nft.argv, this.chain, look, watcher);
+  watch(watcher: Watcher, target: PollTarget): Watch {
+    return watchNat(this.#nft.argv, this.chain, target, watcher);
   }
 
   /** In POSTROUTING only jumps to our chains. */

@@ -24,7 +24,7 @@ export class TableDiff {
   readonly counters: readonly Counter[];
   /** The counters right after the commands. Those of rewritten chains start at zero. */
   readonly countersAfter: readonly Counter[];
-  /** The commands of one transaction that turns actual into desired rules; none if they are equal. */
+  /** The commands that turn actual into desired rules, in one transaction; empty if the rules are equal. */
   readonly commands: readonly Command[];
   readonly #chains: ReadonlySet<string>;
   readonly #rules: readonly ActualRule[];
@@ -87,7 +87,7 @@ export class TableDiff {
   }
 
   /**
-   * Commands that remove our rules. If the table has no other rules or chains, it is ours, and goes too.
+   * Commands that remove our rules, and the table if it has no other rules or chains: then we made it.
    *
    * @param all the chains of the node
    */

@@ -1,6 +1,6 @@
 import { optionOf, type Rule, targetOf } from "../../xtables/rule.ts";
 import { POSTROUTING, type ReadChain, type Saved } from "../../xtables/save.ts";
-import type { Look, Watch, Watcher } from "../backend.ts";
+import type { PollTarget, Watch, Watcher } from "../backend.ts";
 import { isOurComment, ownChainNames } from "../ownership.ts";
 import { watchTransactions } from "../watch.ts";
 
@@ -45,7 +45,7 @@ export async function walkChains<Rules>(
   return chains;
 }
 
-/** The chain that a rule leads to, if the rule or the name of the chain is an ip-masq-agent's. */
+/** The chain that a rule leads to, if an ip-masq-agent wrote the rule or named the chain. */
 export function ownTarget(target: string | undefined, isOurs: boolean): string[] {
   if (target === undefined || TARGETS.has(target)) return [];
   return isOurs || target.startsWith("IP-MASQ") ? [target] : [];
@@ -58,7 +58,7 @@ const TARGETS: ReadonlySet<string> = new Set(["RETURN", "ACCEPT", "MASQUERADE", 
  * Reports transactions that may have changed our chains or the jump to them, in tables `nat` of nftables. Ignores other
  * chains of these tables, which kube-proxy changes often.
  */
-export function watchNat(nft: readonly string[], chain: string, look: Look, watcher: Watcher): Watch {
+export function watchNat(nft: readonly string[], chain: string, target: PollTarget, watcher: Watcher): Watch {
   const chains = [POSTROUTING, ...ownChainNames(chain)];
   const ours = {
     test(line: string): boolean {
@@ -66,7 +66,7 @@ export function watchNat(nft: readonly string[], chain: string, look: Look, watc
       return kind === "table" || (kind !== undefined && chains.includes(chain));
     },
   };
-  return watchTransactions(nft, ours, look, watcher);
+  return watchTransactions(nft, ours, target, watcher);
 }
 
 const NAT = /^\w+ (table|chain|rule) ip6? nat(?:\s+(\S+)|$)/;

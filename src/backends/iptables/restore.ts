@@ -7,8 +7,8 @@ import type { Chain, Ruleset } from "./ruleset.ts";
 
 /**
  * The input of `iptables-restore --noflush --counters` that turns the actual rules of ip-masq-agent and ipmasq into the
- * desired ones, atomically; undefined if they are equal. Rewrites chains that differ, and keeps the counts of rules that
- * stay. Compares rules of ours without their comments: a running ip-masq-agent would write its comments again.
+ * desired ones, atomically; undefined if they are equal. Rewrites chains that differ, and keeps the counts of rules
+ * that stay. Compares rules of ours without their comments: a running ip-masq-agent would write its comments again.
  *
  * @param desired undefined to remove all rules
  * @param own the agent's chain, to remove all rules
@@ -105,8 +105,8 @@ export function restored(saved: Saved, { chains }: Ruleset): ReadonlyMap<string,
 }
 
 /**
- * Chains of ip-masq-agent and ipmasq that are not desired: those with the names of our chains, those whose rules are all
- * recognisably ours, and empty ones that a jump of ours leads to.
+ * Chains of ip-masq-agent and ipmasq that are not desired: those with the names of our chains, those whose rules are
+ * all recognisably ours, and empty ones that a jump of ours leads to.
  *
  * @param own the agent's chain, if `desired` is undefined
  */
@@ -156,7 +156,10 @@ function equivalence(rule: Rule): string {
   return isOurs(rule) ? effectText(rule) : normalText(rule);
 }
 
-/** ip-masq-agent puts the comment of its jump into quotes, which become part of it, and appends a jump if that is missing. */
+/**
+ * ip-masq-agent puts the comment of its jump into quotes, which become part of the comment. If it does not find such a
+ * jump, it appends one.
+ */
 function isUpstreamJump(jump: Rule): boolean {
   return optionOf(jump, "--comment")?.startsWith(`"${COMMENT}`) ?? false;
 }

@@ -32,8 +32,8 @@ interface Abilities {
 const ALL: Abilities = { randomFully: true, ipsec: true };
 
 /**
- * The desired rules of a policy in one family: one chain, as ip-masq-agent has it. Features that ip-masq-agent lacks need
- * helper chains: with `sourceCIDRs` or `outputInterfaces`, the verdicts are in a chain of their own; with
+ * The desired rules of a policy in one family: one chain, as ip-masq-agent has it. Features that ip-masq-agent lacks
+ * need helper chains: with `sourceCIDRs` or `outputInterfaces`, the verdicts are in a chain of their own; with
  * `masqueradeCIDRs`, two rules lead to a chain that masquerades.
  *
  * Exemptions come first. They cannot be in POSTROUTING, because a RETURN there would also skip foreign rules.

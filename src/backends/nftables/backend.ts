@@ -11,9 +11,9 @@ import { failureKind } from "../../system/program.ts";
 import {
   type Backend,
   type Counter,
-  type Look,
   NO_IPSEC,
   type Plan,
+  type PollTarget,
   type Watch,
   type Watcher,
 } from "../backend.ts";
@@ -98,7 +98,7 @@ export class NftablesBackend implements Backend {
     return this.#nft.transactions.explained(error);
   }
 
-  glance(policy: Policy): Promise<string> {
+  fingerprint(policy: Policy): Promise<string> {
     return this.#nft.chainsText(
       policy.families.flatMap(it =>
         chainNames(policy, it).map(name => ({ family: it.family, table: TABLE, name })),
@@ -106,8 +106,8 @@ export class NftablesBackend implements Backend {
     );
   }
 
-  watch(watcher: Watcher, look: Look): Watch {
-    return watchTransactions(this.#nft.argv, OURS, look, watcher);
+  watch(watcher: Watcher, target: PollTarget): Watch {
+    return watchTransactions(this.#nft.argv, OURS, target, watcher);
   }
 
   async rules(families: readonly Family[]): Promise<readonly TraceableRuleset[]> {

@@ -9,8 +9,8 @@ const NONE: Count = { packets: 0, bytes: 0 };
 
 /**
  * The counters of a table. A CIDR is counted by its set element, or by the rule if elements have no counters. Other
- * connections are counted by the rule that leads to masquerading, or by the masquerading rules without one. A
- * table that was not read from the kernel has zero counts.
+ * connections are counted by the rule that leads to masquerading, or by the masquerading rules if there is no such
+ * rule. A table that was not read from the kernel has zero counts.
  */
 export function counters({ family, handle, sets, chains }: Table): Counter[] {
   const byName = new Map(sets.map(set => [set.name, set]));

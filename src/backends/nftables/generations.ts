@@ -1,6 +1,6 @@
 /**
- * Rules never look up addresses in a set while it changes: kernels before 6.18 would miss some of them. A changed set is
- * built as a new generation under the same name with another letter, and then the rules refer to it. In the kernel
+ * Rules never look up addresses in a set while it changes: kernels before 6.18 would miss some of them. A changed set
+ * is built as a new generation under the same name with another letter, and then the rules refer to it. In the kernel
  * `non-masquerade` is `non-masquerade-a` or `non-masquerade-b`.
  */
 import type { Statement } from "../../nft/json.ts";

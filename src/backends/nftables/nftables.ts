@@ -31,8 +31,8 @@ export const nftables = {
 } as const satisfies BackendKind;
 
 /**
- * The rules of a policy as a document for `nft -j -f -` and a kernel without our tables. Its sets are declared by `type`,
- * which every version of nft reads. The agent declares them by `typeof` with nft 1.1.2 or later.
+ * The rules of a policy as a document for `nft -j -f -` and a kernel without our tables. Its sets are declared by
+ * `type`, which every version of nft reads. The agent declares them by `typeof` with nft 1.1.2 or later.
  */
 export function renderJson(policy: Policy): string {
   const transitions = ruleset(policy).map(table => transition(table, undefined, "type"));

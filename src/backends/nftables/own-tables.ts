@@ -57,8 +57,8 @@ export class OwnTables {
   }
 
   /**
-   * Makes the actual tables equal the desired ones, all families in the same transactions. Returns the resulting tables.
-   * A table that cannot be read, or cannot be changed step by step, is replaced as a whole.
+   * Makes the actual tables equal the desired ones, all families in the same transactions. Returns the resulting
+   * tables. A table that cannot be read, or cannot be changed step by step, is replaced as a whole.
    */
   async write(diffs: readonly TableDiff[], declaration: Declaration): Promise<readonly Table[]> {
     if (diffs.some(({ actual }) => actual?.flags.includes(UNREADABLE)))

@@ -9,8 +9,8 @@ import { COMMENT } from "../ownership.ts";
 import { comment, SETS } from "./sets.ts";
 
 /**
- * Traffic that is never masqueraded. Multicast is matched by address: that is equivalent to `fib daddr type` and cheaper,
- * and for IPv6 it does not depend on a route.
+ * Traffic that is never masqueraded. Multicast is matched by address: that is equivalent to `fib daddr type` and
+ * cheaper, and for IPv6 it does not depend on a route.
  */
 export function exemptions(family: Family, ipsec: boolean): Rule[] {
   const never = (what: string, matches: Statement) =>

@@ -9,8 +9,8 @@ import { GENERATIONS, generationName, setsInUse, withGenerations } from "./gener
 
 /**
  * The commands that turn the actual table into the desired one, in two steps. `build` makes sets that no rule uses yet;
- * it may be sent as several transactions. `swap` is one transaction: it rewrites the rules to use these sets, and deletes
- * the objects that are no longer needed.
+ * it may be sent as several transactions. `swap` is one transaction: it rewrites the rules to use these sets, and
+ * deletes the objects that are no longer needed.
  */
 export interface Transition {
   readonly build: readonly Command[];
