@@ -331,12 +331,12 @@ class World {
   /**
    * Checks whether the rules are correct again, and that the agent has not ended by itself.
    *
-   * @param patience how long to wait for correct rules, in milliseconds
+   * @param timeout how long to wait for correct rules, in milliseconds
    */
-  async look(patience = 0): Promise<void> {
+  async look(timeout = 0): Promise<void> {
     expect(this.agent.exitCode, `exit code, seed ${SEED}`).toBe(null);
     if (!this.#exposed) return;
-    const end = performance.now() + patience;
+    const end = performance.now() + timeout;
     while (!(await right())) {
       if (performance.now() > end) return;
       await Bun.sleep(20);
