@@ -1,7 +1,7 @@
 import type { Backend } from "../backends/backend.ts";
 import { Cidr, compareCidrs, type Family } from "../net/cidr.ts";
 import { difference, every, hasOutside, intersection, type Ranges, rangesOf } from "../net/ranges.ts";
-import { addresses, keptDestinations, masqueradedSources } from "../policy/masqueraded.ts";
+import { addresses, keptDestinations, masqueradedSources } from "../policy/decision.ts";
 import { type FamilyPolicy, listsOf, type Policy } from "../policy/policy.ts";
 import type { Region } from "./region.ts";
 

@@ -3,8 +3,8 @@ import type { Family } from "../net/cidr.ts";
 import { BROADCAST, MULTICAST } from "../net/group-address.ts";
 import { cidrsBetween, type Ranges } from "../net/ranges.ts";
 import type { Verdict } from "../net/verdict.ts";
+import { keptDestinations, masqueradedSources } from "../policy/decision.ts";
 import { describePolicy, summarizePolicy } from "../policy/describe.ts";
-import { keptDestinations, masqueradedSources } from "../policy/masqueraded.ts";
 import type { Policy } from "../policy/policy.ts";
 import { ANY_INTERFACE, type InterfaceSet, interfacesWithout } from "./interface-set.ts";
 

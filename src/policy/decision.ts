@@ -1,7 +1,16 @@
 import { type Address, type Cidr, compareCidrs } from "../net/cidr.ts";
 import { isBroadcast, isMulticast } from "../net/group-address.ts";
+import { difference, every, intersection, type Ranges, rangesOf, united } from "../net/ranges.ts";
 import type { Verdict } from "../net/verdict.ts";
-import { type CidrList, type Entry, formatOrigin, type Origin, type Policy } from "./policy.ts";
+import {
+  type CidrList,
+  type Entry,
+  type FamilyPolicy,
+  formatOrigin,
+  listsOf,
+  type Origin,
+  type Policy,
+} from "./policy.ts";
 
 /** A connection that is about to leave the node. Unknown properties are left out and match anything. */
 export interface Connection {
@@ -124,4 +133,29 @@ function around(list: CidrList, address: Address): Entry[] {
   return [...list.effective, ...list.redundant.map(({ item }) => item)]
     .filter(({ cidr }) => cidr.contains(address))
     .sort((a, b) => compareCidrs(b.cidr, a.cidr));
+}
+
+/** The sources whose connections a policy may masquerade. */
+export function masqueradedSources(family: FamilyPolicy): Ranges {
+  const lists = listsOf(family).filter(it => it.of === "source");
+  return lists.reduce<Ranges>(
+    (sources, { list, effect }) =>
+      effect === "require" ? intersection(sources, addresses(list)) : difference(sources, addresses(list)),
+    every(family.family),
+  );
+}
+
+/** The destinations in non-masquerade CIDRs, without the exceptions inside them. */
+export function keptDestinations(family: FamilyPolicy): Ranges {
+  const lists = listsOf(family).filter(it => it.of === "destination");
+  return lists.reduceRight<Ranges>(
+    (kept, { list, effect }) =>
+      effect === "keep" ? united(kept.concat(addresses(list))) : difference(kept, addresses(list)),
+    [],
+  );
+}
+
+/** The addresses in a list. */
+export function addresses({ effective }: CidrList): Ranges {
+  return rangesOf(effective.map(({ cidr }) => cidr));
 }
