@@ -3,9 +3,16 @@ import { failureOf, quote } from "../net/parse-failure.ts";
 import { lookalikeProblem, suspects, templateProblem } from "./accidents.ts";
 import { readFast } from "./fast-path.ts";
 import { findKeys, isKnown, KNOWN_KEY, unknownKey } from "./key-names.ts";
-import { buildConfig, type Config, type KeyName } from "./keys.ts";
-import { type Allowance, allowancesIn, type ConfigError, type Position, type Problem } from "./problem.ts";
-import { configLimits, type Text } from "./text.ts";
+import { buildConfig, type Config, KEY_NAMES, KEYS, type KeyName } from "./keys.ts";
+import {
+  type Allowance,
+  allowancesIn,
+  type ConfigError,
+  type ConfigWarning,
+  type Position,
+  type Problem,
+} from "./problem.ts";
+import { configLimits, MOST_ELEMENTS, type Text, tooManyElements } from "./text.ts";
 import { describe, type Entry, isNull, jsonValue, type Mapping, type Node, scalarValue } from "./values.ts";
 
 /** A text read as a config. */
@@ -158,4 +165,54 @@ const EXPECTED: Readonly<Record<string, string>> = {
 
 function errorAt(at: Position, what: string, remedy: string, key?: string): ConfigError {
   return { severity: "error", at, ...(key === undefined ? {} : { key }), what, remedy };
+}
+
+/** The config of several files, and the problems of their combination. */
+export interface Merged {
+  readonly config: Config;
+  readonly problems: readonly Problem[];
+}
+
+/** Merges documents key by key, in their order. */
+export function mergeDocuments(documents: readonly ConfigDocument[]): Merged {
+  const config = buildConfig((name, key) => {
+    const values = documents.map(document => document.config[name]).filter(it => it !== undefined);
+    return values.length === 0 ? undefined : values.reduce(key.merge);
+  });
+  return { config, problems: [...limitErrors(documents, config), ...nullListWarnings(documents, config)] };
+}
+
+/** The error if all files together have too many entries. */
+export function sizeError(open: readonly OpenDocument[]): ConfigError | undefined {
+  const elements = open.reduce((sum, it) => sum + it.elements, 0);
+  if (elements <= MOST_ELEMENTS) return undefined;
+  return tooManyElements({ file: open.find(it => it.elements > 0)?.file ?? "" }, `${elements}`);
+}
+
+/** An error for each list that has more entries than `cidrLimit`, counted in all files, as written. */
+function limitErrors(documents: readonly ConfigDocument[], { cidrLimit }: Config): ConfigError[] {
+  const limit = cidrLimit?.value ?? CIDR_LIMIT;
+  const limited = KEY_NAMES.filter(name => KEYS[name].limited);
+  return limited.flatMap((key): ConfigError[] => {
+    const places = documents.flatMap(({ entries }): readonly Position[] => entries.get(key) ?? []);
+    const at = places[limit];
+    if (!at) return [];
+    const what = `${places.length} entries exceed the cidrLimit of ${limit}`;
+    const remedy = `set "cidrLimit: ${places.length}", or remove entries`;
+    return [{ severity: "error", at, key, what, remedy }];
+  });
+}
+
+const CIDR_LIMIT = 64;
+
+/** Warns of a list without a value. Like an empty list it masquerades everything, but that is rarely intended. */
+function nullListWarnings(documents: readonly ConfigDocument[], config: Config): ConfigWarning[] {
+  if (config.nonMasqueradeCIDRs?.length !== 0) return [];
+  return documents.flatMap(({ nullList: at }): ConfigWarning[] => {
+    if (!at) return [];
+    const key = "nonMasqueradeCIDRs";
+    const what = "no value, so everything except link-local is masqueraded";
+    const remedy = "list CIDRs, or write [] if this is intended";
+    return [{ severity: "warning", name: "everything-masqueraded", at, key, what, remedy }];
+  });
 }

@@ -61,7 +61,7 @@ async function parseFiles(
   options: LoadOptions,
 ): Promise<{ config: Config; problems: readonly Problem[]; allowances: readonly Allowance[] }> {
   // The defaults need no parser, and loading it takes longer than anything else at start.
-  const { mergeDocuments, sizeError } = await import("./merge.ts");
+  const { mergeDocuments, sizeError } = await import("./document.ts");
   const open = (await Promise.all(files.map(file => openFile(file, options)))).flat();
   const tooLarge = sizeError(open);
   if (tooLarge) return { config: {}, problems: [tooLarge], allowances: [] };

@@ -1,5 +1,6 @@
 import { containsCidr, mergeCidr, overlapCidr } from "cidr-tools";
-import type { Config, Located } from "../config/keys.ts";
+import type { Located } from "../config/key-kinds.ts";
+import type { Config } from "../config/keys.ts";
 import type { ConfigWarning, WarningName } from "../config/problem.ts";
 import type { Cidr } from "../net/cidr.ts";
 import { formatDuration } from "../net/duration.ts";

@@ -1,4 +1,5 @@
-import type { Config, Located } from "../config/keys.ts";
+import type { Located } from "../config/key-kinds.ts";
+import type { Config } from "../config/keys.ts";
 import type { Position } from "../config/problem.ts";
 import { Cidr, type Family, separateRedundant } from "../net/cidr.ts";
 import type { PortRange } from "../net/ports.ts";

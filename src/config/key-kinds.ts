@@ -1,0 +1,126 @@
+import * as v from "valibot";
+import { Cidr } from "../net/cidr.ts";
+import { type ParseFailure, parsedBy } from "../net/parse-failure.ts";
+import type { Position, WarningName } from "./problem.ts";
+import type { Node } from "./values.ts";
+
+/** Everything about a key of the config. `V` is its value in a {@link Config}. */
+export interface Key<V> extends About<V> {
+  /** Accepts the plain value, or null for a key without a value. The message of an issue is the remedy. */
+  readonly schema: (enableIPv6: boolean) => v.GenericSchema;
+  /** The value of a node; undefined if it is wrong, or null where no list is expected. */
+  readonly read: (node: Node, check: Check, enableIPv6: boolean) => V | undefined;
+}
+
+interface About<V> {
+  /** Shown in the JSON Schema and in the README, in Markdown. */
+  readonly description: string;
+  /** The default, as shown in the JSON Schema and in the README, in Markdown. */
+  readonly default: string;
+  /** Other names that are accepted without a warning. */
+  readonly aliases?: readonly string[];
+  /** How to recognise that an unknown key means this one. */
+  readonly meant?: Meaning;
+  /** Merges the values of two files. If they are equivalent, the first one counts. */
+  readonly merge: (first: V, second: V) => V;
+  /** Whether `cidrLimit` limits the length of the list. */
+  readonly limited?: boolean;
+  /** The warning about a value, given as it is written, that is accepted all the same. */
+  readonly warning?: (written: unknown) => (ParseFailure & { readonly name: WarningName }) | undefined;
+}
+
+interface Meaning {
+  /** Matches the words of an unknown key, in lower case and separated by spaces. */
+  readonly words: RegExp;
+  /** Matches words for what no key does. */
+  readonly unless?: RegExp;
+  /** The lowest rank is tried first: 0 for specific words, 2 for words that several keys have. */
+  readonly rank: 0 | 1 | 2;
+}
+
+/** The output of a schema for a value; undefined, after all problems are reported, if the value is wrong. */
+type Check = <T>(schema: v.GenericSchema<unknown, T>) => T | undefined;
+
+/** A value and its place in the config. */
+export interface Located<T> {
+  readonly value: T;
+  readonly at: Required<Position>;
+}
+
+/** A key with a single value. */
+export function scalar<T>(schema: v.GenericSchema<unknown, T>, about: About<Located<T>>): Key<Located<T>> {
+  const nullable = v.nullable(schema);
+  return {
+    ...about,
+    schema: () => nullable,
+    read({ at }, check) {
+      const value = check(nullable);
+      return value === undefined || value === null ? undefined : { value, at };
+    },
+  };
+}
+
+/** A key with a list, whose entries have places of their own. `null` is an empty list. */
+export function list<T>(
+  entry: (enableIPv6: boolean) => v.GenericSchema<unknown, T>,
+  example: string,
+  about: Omit<About<readonly Located<T>[]>, "merge">,
+): Key<readonly Located<T>[]> {
+  const schema = (enableIPv6: boolean) =>
+    v.nullable(v.array(entry(enableIPv6), `write a list, for example "[${example}]"`));
+  return {
+    ...about,
+    schema,
+    merge: (first, second) => distinct([...first, ...second]),
+    read(node, check, enableIPv6) {
+      const values = check(schema(enableIPv6));
+      const items = node.kind === "list" ? node.items : [];
+      if (values === undefined) return undefined;
+      return distinct((values ?? []).map((value, i) => ({ value, at: items[i]?.at ?? node.at })));
+    },
+  };
+}
+
+/** The first of each set of equal entries. */
+function distinct<T>(entries: readonly Located<T>[]): readonly Located<T>[] {
+  const byText = new Map<string, Located<T>>();
+  for (const entry of entries) {
+    const text = `${entry.value}`;
+    if (!byText.has(text)) byText.set(text, entry);
+  }
+  return [...byText.values()];
+}
+
+/** A merge that takes the second value only if it is better. */
+export function preferring<T>(isBetter: (second: T, first: T) => boolean) {
+  return (first: Located<T>, second: Located<T>) => (isBetter(second.value, first.value) ? second : first);
+}
+
+/** A key with true or false. Of several files, one true counts. */
+export function boolean(about: Omit<About<Located<boolean>>, "merge" | "default">): Key<Located<boolean>> {
+  return scalar(v.boolean("write true or false without quotes"), {
+    ...about,
+    default: "`false`",
+    merge: preferring((second, first) => second && !first),
+  });
+}
+
+function cidr(enableIPv6: boolean) {
+  return v.pipe(
+    v.string('write a CIDR, for example "10.0.0.0/8"'),
+    v.examples(["10.0.0.0/8", "2001:db8::/32"]),
+    parsedBy(text => {
+      const parsed = Cidr.parse(text);
+      if (enableIPv6 || "what" in parsed || parsed.family === "ip") return parsed;
+      return {
+        what: `"${text}" is IPv6`,
+        remedy: 'set "enableIPv6: true", start the agent with --enable-ipv6, or remove it',
+      };
+    }),
+  );
+}
+
+/** A key with a list of CIDRs, limited by `cidrLimit`. */
+export function cidrs(about: Omit<About<readonly Located<Cidr>[]>, "merge" | "limited">) {
+  return list(cidr, "10.0.0.0/8", { ...about, limited: true });
+}
