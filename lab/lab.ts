@@ -88,6 +88,14 @@ export class Lab implements AsyncDisposable {
     this.#podAddresses = [...this.#podAddresses, address];
   }
 
+  /** Deletes all rules on the node. Leaves out legacy tables that do not exist, because a look creates them. */
+  flushRules(): Promise<string> {
+    const flush = (program: string, names: string) =>
+      `for table in $(cat /proc/net/${names}); do ${program}-legacy -t $table -F; ${program}-legacy -t $table -X; done`;
+    const legacy = [flush("iptables", "ip_tables_names"), flush("ip6tables", "ip6_tables_names")];
+    return this.node.output(["sh", "-ec", ["nft flush ruleset", ...legacy].join("\n")]);
+  }
+
   /** Routes a CIDR to the other server. */
   async route(cidr: string, to: ServerName): Promise<void> {
     await batch([route(cidr, to)], "-n", "node");

@@ -26,10 +26,7 @@ const CONTAINER = "172.17.0.2";
 
 const lab = labPerFile();
 beforeAll(() => lab.addPodAddress(CONTAINER));
-afterEach(async () => {
-  await lab.node.output(["nft", "flush", "ruleset"]);
-  await lab.node.output(["sh", "-c", "iptables-legacy -t nat -F; iptables-legacy -t nat -X"]);
-});
+afterEach(() => lab.flushRules());
 
 async function found(): Promise<Conflict[]> {
   await sync(new NftablesBackend(lab.node.command(["nft"])), meant);

@@ -18,7 +18,7 @@ const DESTINATIONS = ["10.1.2.3", "10.96.0.1", "172.16.3.4", "203.0.113.7", "fd0
 
 const lab = labPerFile();
 beforeAll(() => lab.addPodAddress("10.244.9.9"));
-beforeEach(() => flush());
+beforeEach(() => lab.flushRules());
 
 /** Policies for every shape of ruleset, with CIDRs around the destinations. */
 const shapes = fc.record(
@@ -59,7 +59,7 @@ describeBackends(({ open }) => {
   test("each connection is counted once, by the CIDR that decided, across all policy changes", async () => {
     let connections = 0;
     const property = fc.asyncProperty(rounds, async rounds => {
-      await flush();
+      await lab.flushRules();
       const backend = open(lab);
       const tally = new Expected();
       for (const [i, round] of rounds.entries()) {
@@ -68,7 +68,7 @@ describeBackends(({ open }) => {
         for (const [from, to] of round.made) connections += await tally.connect(from, to);
         await tally.check(backend, `after the connections of round ${i}`);
         if (!round.flush) continue;
-        await flush();
+        await lab.flushRules();
         await tally.check(backend, `after a flush in round ${i}`);
       }
       await backend.remove();
@@ -127,12 +127,6 @@ test("a program that loads an old copy of the table with its counters makes no c
   await tally.connect(0, 0);
   await tally.check(backend, "after it was repaired");
 });
-
-/** Reloads all rules of the node, as other programs do. */
-function flush(): Promise<string> {
-  const legacy = ["iptables-legacy", "ip6tables-legacy"].map(it => `${it} -t nat -F && ${it} -t nat -X`);
-  return lab.node.output(["sh", "-c", ["nft flush ruleset", ...legacy].join(" && ")]);
-}
 
 /** The expected totals, from the connections and the policy's verdicts. */
 class Expected {

@@ -22,8 +22,7 @@ const lab = labPerFile();
 beforeAll(() => lab.addPodAddress(OTHER_POD));
 
 const sh = (line: string) => lab.node.output(["sh", "-ec", line]);
-const clear = () => sh("nft flush ruleset; iptables-legacy -t nat -F; iptables-legacy -t nat -X");
-afterEach(clear);
+afterEach(() => lab.flushRules());
 
 const exemption = () =>
   exemptionKeptByIptables({ chain: MEANT.chain, policy: async () => MEANT }, programsOf(lab));
@@ -200,7 +199,7 @@ test("with random exemptions, no verdict changes without a report when ipmasq re
       fc.constantFrom<Variant>(...VARIANTS),
       fc.array(drawn, { minLength: 1, maxLength: 3 }),
       async (variant, where, rules) => {
-        await clear();
+        await lab.flushRules();
         const ipt = `${where} -t nat`;
         const add = (behind: boolean) =>
           rules.filter(it => it.behind === behind).map(({ rule }) => `${ipt} -A POSTROUTING ${rule};`);

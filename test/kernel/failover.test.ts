@@ -28,7 +28,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   for (const agent of agents.splice(0)) await agent.end("SIGKILL");
-  await run("nft flush ruleset; iptables-legacy -t nat -F; iptables-legacy -t nat -X");
+  await lab.flushRules();
 });
 
 const run = (line: string) => lab.node.output(["sh", "-c", line]);

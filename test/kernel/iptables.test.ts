@@ -23,11 +23,7 @@ const NO_DNS =
   "unshare --mount sh -c 'mount --bind /dev/null /etc/resolv.conf && { [ ! -e /etc/networks ] || mount --bind /dev/null /etc/networks; } && exec sh -c \"$0\"'";
 
 const lab = labPerFile();
-afterEach(async () => {
-  await run("nft flush ruleset");
-  for (const program of ["iptables-legacy", "ip6tables-legacy"])
-    await run(`${program} -t nat -F; ${program} -t nat -X`);
-});
+afterEach(() => lab.flushRules());
 
 const run = (line: string) => lab.node.output(["sh", "-c", line]);
 const backend = (variant: Variant, lock = 10) =>

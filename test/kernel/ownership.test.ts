@@ -11,11 +11,7 @@ const VARIANTS = ["iptables-nft", "iptables-legacy"] as const;
 const WANTED = ["nftables", "iptables"] as const;
 
 const lab = labPerFile();
-afterEach(async () => {
-  await run("nft flush ruleset");
-  for (const program of ["iptables-legacy", "ip6tables-legacy"])
-    await run(`${program} -t nat -F; ${program} -t nat -X`);
-});
+afterEach(() => lab.flushRules());
 
 const run = (line: string) => lab.node.output(["sh", "-c", line]);
 const owner = (to: string) => lab.ownerSeen({ protocol: "udp", to });

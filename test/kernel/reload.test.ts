@@ -47,10 +47,7 @@ describe.each(WRITERS)("$name", ({ name, flags, prepare }) => {
       await theirs();
       await run();
       const alone = await foreignChains(lab);
-      await lab.node.output(["nft", "flush", "ruleset"]);
-      for (const table of ["nat", "filter"]) {
-        await lab.node.output(["sh", "-c", `iptables-legacy -t ${table} -F; iptables-legacy -t ${table} -X`]);
-      }
+      await lab.flushRules();
       await theirs();
       await prepare(lab);
       const agent = await RunningAgent.started(lab.node, [`--config=${CONFIG}`, ...flags]);

@@ -63,9 +63,7 @@ afterEach(async () => {
   await load?.stop();
   agent = undefined;
   load = undefined;
-  await run(
-    "nft flush ruleset; for table in nat mangle; do iptables-legacy -t $table -F; iptables-legacy -t $table -X; done",
-  );
+  await lab.flushRules();
 });
 
 const CASES: readonly {

@@ -27,7 +27,7 @@ beforeAll(async () => {
   lab = await Lab.create();
   for (const address of [OTHER, OTHER6]) await lab.addPodAddress(address);
 });
-afterEach(() => lab.node.output(["nft", "flush", "ruleset"]));
+afterEach(() => lab.flushRules());
 afterAll(async () => {
   await lab.close();
   if (measured.length === 4) await keepResults("versions", measured);
@@ -91,15 +91,6 @@ function matrix(backend: string, versions: readonly Named[]): void {
       },
       60_000,
     );
-
-    // Only for iptables-legacy: reading its tables creates them, and iptables-nft warns about them.
-    if (backend === "iptables-legacy") {
-      afterEach(async () => {
-        for (const program of ["iptables-legacy", "ip6tables-legacy"]) {
-          await lab.node.output(["sh", "-c", `${program} -t nat -F && ${program} -t nat -X`]);
-        }
-      });
-    }
 
     afterAll(() => {
       if (cells.size < pairs.length) return;
