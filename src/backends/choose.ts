@@ -107,6 +107,7 @@ interface Selection {
   readonly broken: Broken | undefined;
 }
 
+/** The first candidate that passes its test, and why not the ones before. The last one is not tested. */
 async function firstUsable(
   candidates: readonly Candidate[],
   { policy, exemption }: ChooseOptions,

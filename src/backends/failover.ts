@@ -159,7 +159,7 @@ export class Failover {
     const preferred = this.#preferred;
     this.#tries++;
     this.#setNextTry();
-    const slow = Bun.sleep(this.pauses.probe).then(() => "slow" as const);
+    const slow = Bun.sleep(this.pauses.check).then(() => "slow" as const);
     if ((await Promise.race([refusalOf(preferred.backend, policy), slow])) !== undefined) return undefined;
     preferred.enforceKept(false);
     this.#owner = preferred;
@@ -207,10 +207,10 @@ interface Pauses {
   readonly first: number;
   readonly last: number;
   /** How long a sync waits for the test of the preferred backend. It takes 20. */
-  readonly probe: number;
+  readonly check: number;
 }
 
-const PAUSES: Pauses = { first: 10_000, last: 300_000, probe: 2000 };
+const PAUSES: Pauses = { first: 10_000, last: 300_000, check: 2000 };
 
 const FAILURES_BEFORE_MOVE = 3;
 

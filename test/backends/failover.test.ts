@@ -5,7 +5,7 @@ import { policy } from "../policies.ts";
 import { FakeBackend, fakes } from "./fake-backend.ts";
 
 /** Each sync tries the preferred backend again. */
-const PAUSES = { first: 0, last: 0, probe: 1000 };
+const PAUSES = { first: 0, last: 0, check: 1000 };
 
 test("the next backend that works replaces one that fails, until that works again", async () => {
   const { nft, iptables, legacy, chosen } = fakes();
