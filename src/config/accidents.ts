@@ -1,7 +1,7 @@
 import type { ConfigError } from "./problem.ts";
 import type { Text } from "./text.ts";
 
-// Common accidents. Each is reported by its cause, where the parser would only report symptoms.
+// Common accidents, reported by their cause. The parser would report only symptoms.
 
 /** The error for an unrendered template: `{{` outside of comments. */
 export function templateProblem(text: Text): ConfigError | undefined {

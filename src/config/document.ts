@@ -17,9 +17,9 @@ import { describe, type Entry, isNull, jsonValue, type Mapping, type Node, scala
 
 /** A text read as a config. */
 export interface ConfigDocument {
-  /** The keys whose values are right. */
+  /** The keys with valid values. */
   readonly config: Config;
-  /** The places of all entries of lists, right or wrong. */
+  /** The places of all entries of lists, valid or not. */
   readonly entries: ReadonlyMap<KeyName, readonly Position[]>;
   /** The place of `nonMasqueradeCIDRs` if it is a key without a value. */
   readonly nullList: Required<Position> | undefined;

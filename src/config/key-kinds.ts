@@ -8,7 +8,7 @@ import type { Node } from "./values.ts";
 export interface Key<V> extends About<V> {
   /** Accepts the plain value, or null for a key without a value. The message of an issue is the remedy. */
   readonly schema: (enableIPv6: boolean) => v.GenericSchema;
-  /** The value of a node; undefined if it is wrong, or null where no list is expected. */
+  /** The value of a node; undefined if it is invalid. Null is an empty list, or undefined if the key is not a list. */
   readonly read: (node: Node, check: Check, enableIPv6: boolean) => V | undefined;
 }
 
@@ -19,26 +19,26 @@ interface About<V> {
   readonly default: string;
   /** Other names that are accepted without a warning. */
   readonly aliases?: readonly string[];
-  /** How to recognise that an unknown key means this one. */
+  /** Recognizes unknown keys that probably mean this key. */
   readonly meant?: Meaning;
   /** Merges the values of two files. If they are equivalent, the first one counts. */
   readonly merge: (first: V, second: V) => V;
   /** Whether `cidrLimit` limits the length of the list. */
   readonly limited?: boolean;
-  /** The warning about a value, given as it is written, that is accepted all the same. */
+  /** A warning about a valid value, given as it is written. */
   readonly warning?: (written: unknown) => (ParseFailure & { readonly name: WarningName }) | undefined;
 }
 
 interface Meaning {
   /** Matches the words of an unknown key, in lower case and separated by spaces. */
   readonly words: RegExp;
-  /** Matches words for what no key does. */
+  /** Matches words for something that no key does. */
   readonly unless?: RegExp;
   /** The lowest rank is tried first: 0 for specific words, 2 for words that several keys have. */
   readonly rank: 0 | 1 | 2;
 }
 
-/** The output of a schema for a value; undefined, after all problems are reported, if the value is wrong. */
+/** Validates the plain value of the node, and reports its problems. Returns undefined if the value is invalid. */
 type Check = <T>(schema: v.GenericSchema<unknown, T>) => T | undefined;
 
 /** A value and its place in the config. */

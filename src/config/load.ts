@@ -43,8 +43,8 @@ export async function parseConfig(sources: Sources, options: LoadOptions): Promi
   const ok = all.every(({ severity }) => severity !== "error");
   const enableIPv6 = options.enableIPv6 ?? config.enableIPv6?.value ?? false;
   if (ok) all.push(...familyWarnings(sources.path, config, enableIPv6));
-  const told = withoutAllowed(all, allowances);
-  return { files: paths, problems: told, allowances, ...(ok ? { ok, config } : { ok }) };
+  const reported = withoutAllowed(all, allowances);
+  return { files: paths, problems: reported, allowances, ...(ok ? { ok, config } : { ok }) };
 }
 
 function missingPath({ missing, path }: Sources, { missing: severity }: LoadOptions): Problem[] {

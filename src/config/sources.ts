@@ -177,10 +177,11 @@ class Reader {
     }
     const nothing = this.files.length === 0 && this.problems.length === 0;
     // Kubelet's mark of a volume: all other names are keys of the ConfigMap.
-    const told = nothing || names.includes("..data") ? passedOver : passedOver.filter(looksLikeConfigName);
-    if (told.length === 0) return;
-    const listed = told.slice(0, MOST_NAMED).map(quote).join(", ");
-    const more = told.length > MOST_NAMED ? ` and ${told.length - MOST_NAMED} more` : "";
+    const reported =
+      nothing || names.includes("..data") ? passedOver : passedOver.filter(looksLikeConfigName);
+    if (reported.length === 0) return;
+    const listed = reported.slice(0, MOST_NAMED).map(quote).join(", ");
+    const more = reported.length > MOST_NAMED ? ` and ${reported.length - MOST_NAMED} more` : "";
     this.problems.push({
       severity: "warning",
       name: "file-not-read",
