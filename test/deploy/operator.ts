@@ -28,9 +28,7 @@ export async function prometheusOperator(): Promise<PrometheusOperator | Missing
     const argv = ["env", `--chdir=${top}`, process.execPath, "--eval", JUDGE];
     return { judge: async document => (await output(argv, JSON.stringify(document))).trim() };
   } catch (error) {
-    return {
-      missing: `Prometheus Operator's definitions: ${messageOf(error)}`,
-    };
+    return { missing: `Prometheus Operator's definitions: ${messageOf(error)}` };
   }
 }
 

@@ -12,7 +12,7 @@ import { debianTools } from "../debian/tools.ts";
 import { HangingFileSystem } from "../hanging-file-system.ts";
 import { HttpClients, KINDS } from "../http-clients.ts";
 import { CrashingNft } from "./crashing-nft.ts";
-import { FOREIGN, STATES } from "./neighbours.ts";
+import { FOREIGN, STATES } from "./foreign-rules.ts";
 
 /** Duration for all writers together. `npm run test:faults` sets 600. */
 const SECONDS = Number(process.env.FAULTS_SECONDS ?? 20);

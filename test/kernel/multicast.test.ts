@@ -16,10 +16,7 @@ const POLICIES: readonly [string, Short][] = [
   ["without CIDRs", {}],
   [
     "with exceptions",
-    {
-      keep: ["0.0.0.0/0", "::/0"],
-      masquerade: ["0.0.0.0/1", "128.0.0.0/1", "2001:db8::/32", "ff00::/8"],
-    },
+    { keep: ["0.0.0.0/0", "::/0"], masquerade: ["0.0.0.0/1", "128.0.0.0/1", "2001:db8::/32", "ff00::/8"] },
   ],
   ["with interfaces and sources", { interfaces: ["eth1"], sources: ["0.0.0.0/0", "::/0"] }],
 ];

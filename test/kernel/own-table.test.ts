@@ -4,7 +4,7 @@ import { sync } from "../../src/backends/sync.ts";
 import { labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
 import { describeTools } from "./backends-under-test.ts";
-import { STATES } from "./neighbours.ts";
+import { STATES } from "./foreign-rules.ts";
 
 const KEPT = "10.1.2.3";
 const OUTBOUND = "203.0.113.7";

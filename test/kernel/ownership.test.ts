@@ -117,11 +117,7 @@ describe("beside a native nft rule in table nat", () => {
     await run(
       "nft 'table ip nat { chain POSTROUTING { type nat hook postrouting priority 100; meta mark 77 fib daddr type local accept; }; }'",
     );
-    const chosen = await chooseBackend({
-      requested: "iptables",
-      policy: policy(),
-      host: programsOf(lab),
-    });
+    const chosen = await chooseBackend({ requested: "iptables", policy: policy(), host: programsOf(lab) });
     const { moved } = await new Failover(chosen).sync(policy());
     expect(moved).toMatchObject({ from: "iptables-nft", to: "nft" });
     expect([await owner(KEPT), await owner(OUTBOUND)]).toEqual(["pod", "node"]);

@@ -137,9 +137,7 @@ test("rules are read from the chain that the flags name, with foreign rules in i
   };
   const server = lab.node.spawn(["bun", "-e", OTHER_SERVER, JSON.stringify(claim)], { stdout: "pipe" });
   await new Lines(server.stdout).until("listening");
-  expect((await status("--masq-chain=OURS")).status).toMatchObject({
-    kernel: "has all CIDRs of the agent",
-  });
+  expect((await status("--masq-chain=OURS")).status).toMatchObject({ kernel: "has all CIDRs of the agent" });
   server.kill();
   await server.exited;
   await lab.node.output([BINARY, "cleanup", "--masq-chain=OURS"]);

@@ -57,9 +57,7 @@ const VALUES = {
   ),
   interfaces: fc.array(
     fc.oneof(fc.constantFrom("eth0", "eth*", "*", "", "cali+"), fc.string({ maxLength: 20 })),
-    {
-      maxLength: 3,
-    },
+    { maxLength: 3 },
   ),
   boolean: fc.constantFrom<unknown>(true, false, "true", "yes", 1, null),
   duration: fc.oneof(

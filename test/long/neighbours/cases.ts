@@ -35,90 +35,59 @@ export interface Case {
   readonly control?: true;
 }
 
-export const CASES: readonly Case[] = [
-  {
-    neighbour: "kube-proxy, nftables",
-    start: kubeProxyNft,
-    beside: ["nftables", "iptables-nft"],
-    repairs: 0,
-  },
-  {
-    neighbour: "kube-proxy, iptables-nft",
-    start: kubeProxyIptables("iptables-nft"),
-    beside: ["nftables", "iptables-nft"],
-    repairs: 0,
-  },
-  {
-    neighbour: "kube-proxy, iptables-legacy",
-    start: kubeProxyIptables("iptables-legacy"),
-    beside: ["iptables-legacy"],
-    repairs: 0,
-  },
-  {
-    neighbour: "firewalld with nftables, reloads",
-    start: firewalld("nftables"),
-    beside: ["nftables"],
-    repairs: 0,
-  },
-  {
-    neighbour: "firewalld with nftables, reloads",
-    start: firewalld("nftables"),
-    beside: ["iptables-nft"],
-    flushes: true,
-  },
-  {
-    neighbour: "firewalld with iptables, reloads",
-    start: firewalld("iptables"),
-    beside: ["nftables"],
-    repairs: 0,
-  },
-  {
-    neighbour: "CNI plugins bridge and portmap",
-    start: cniPlugins,
-    beside: ["nftables", "iptables-nft"],
-    repairs: 0,
-  },
-  {
-    neighbour: "a second ipmasq with the same config",
-    start: secondAgent([`--config=${CONFIG}`, ...FLAGS]),
-    beside: ["nftables"],
-    repairs: 0,
-  },
-  {
-    neighbour: "a second ipmasq with another config and backend",
-    start: secondAgent([`--config=${OTHER_CONFIG}`, "--backend=iptables"]),
-    beside: ["nftables"],
-    repairs: 0,
-  },
-  {
-    neighbour: "ip-masq-agent with the same CIDRs",
-    // Its chain lacks the rules for IPsec, multicast and broadcast.
-    start: ipMasqAgent("iptables-nft", SAME_CIDRS),
-    beside: ["iptables-nft"],
-    still: true,
-    says: "another ip-masq-agent is running; remove it",
-    harm: "ipmasq replaces its chain",
-  },
-  {
-    neighbour: "ip-masq-agent with fewer CIDRs",
-    start: ipMasqAgent("iptables-nft", OTHER_CIDRS),
-    beside: ["nftables"],
-    still: true,
-    says: 'owner="another ip-masq-agent"',
-    repairs: 0,
-  },
-  {
-    neighbour: "ip-masq-agent with fewer CIDRs",
-    start: ipMasqAgent("iptables-nft", OTHER_CIDRS),
-    beside: ["iptables-nft"],
-    still: true,
-    says: "another ip-masq-agent is running; remove it",
-    harm: "ipmasq replaces its chain",
-  },
-  {
-    neighbour: "control: masquerades a kept address",
-    start: masquerader,
-    beside: ["nftables"],
-    control: true,
-  },
+type Row = readonly [
+  neighbour: string,
+  start: Start,
+  beside: readonly string[],
+  expected: Omit<Case, "neighbour" | "start" | "beside">,
 ];
+
+const REPLACED = {
+  still: true,
+  says: "another ip-masq-agent is running; remove it",
+  harm: "ipmasq replaces its chain",
+} as const;
+
+const ROWS: readonly Row[] = [
+  ["kube-proxy, nftables", kubeProxyNft, ["nftables", "iptables-nft"], { repairs: 0 }],
+  [
+    "kube-proxy, iptables-nft",
+    kubeProxyIptables("iptables-nft"),
+    ["nftables", "iptables-nft"],
+    { repairs: 0 },
+  ],
+  ["kube-proxy, iptables-legacy", kubeProxyIptables("iptables-legacy"), ["iptables-legacy"], { repairs: 0 }],
+  ["firewalld with nftables, reloads", firewalld("nftables"), ["nftables"], { repairs: 0 }],
+  ["firewalld with nftables, reloads", firewalld("nftables"), ["iptables-nft"], { flushes: true }],
+  ["firewalld with iptables, reloads", firewalld("iptables"), ["nftables"], { repairs: 0 }],
+  ["CNI plugins bridge and portmap", cniPlugins, ["nftables", "iptables-nft"], { repairs: 0 }],
+  [
+    "a second ipmasq with the same config",
+    secondAgent([`--config=${CONFIG}`, ...FLAGS]),
+    ["nftables"],
+    { repairs: 0 },
+  ],
+  [
+    "a second ipmasq with another config and backend",
+    secondAgent([`--config=${OTHER_CONFIG}`, "--backend=iptables"]),
+    ["nftables"],
+    { repairs: 0 },
+  ],
+  // Its chain lacks the rules for IPsec, multicast and broadcast.
+  ["ip-masq-agent with the same CIDRs", ipMasqAgent("iptables-nft", SAME_CIDRS), ["iptables-nft"], REPLACED],
+  [
+    "ip-masq-agent with fewer CIDRs",
+    ipMasqAgent("iptables-nft", OTHER_CIDRS),
+    ["nftables"],
+    { still: true, says: 'owner="another ip-masq-agent"', repairs: 0 },
+  ],
+  ["ip-masq-agent with fewer CIDRs", ipMasqAgent("iptables-nft", OTHER_CIDRS), ["iptables-nft"], REPLACED],
+  ["control: masquerades a kept address", masquerader, ["nftables"], { control: true }],
+];
+
+export const CASES: readonly Case[] = ROWS.map(([neighbour, start, beside, expected]) => ({
+  neighbour,
+  start,
+  beside,
+  ...expected,
+}));

@@ -55,85 +55,40 @@ export const STATES: readonly (readonly [string, string])[] = [
   ],
 ];
 
-/**
- * Foreign rules, with the commands that write them. None of them affects the connections of these tests.
- */
-export const FOREIGN: readonly (readonly [string, readonly (readonly string[])[]])[] = [
-  [
-    "a native rule in table nat",
-    [
-      nft(
-        "add table ip nat; add chain ip nat POSTROUTING { type nat hook postrouting priority 100; }; add rule ip nat POSTROUTING oifname eth9 masquerade",
-      ),
-    ],
-  ],
-  [
-    "rules for packets with a mark",
-    [
-      nft(
-        "add table inet marked; add chain inet marked post { type nat hook postrouting priority 100; }; add rule inet marked post meta mark & 0x2000 == 0x2000 masquerade",
-      ),
-    ],
-  ],
-  [
-    "a base chain at ipmasq's priority",
-    [
-      nft(
-        "add table ip same; add chain ip same post { type nat hook postrouting priority 101; }; add rule ip same post ip saddr 10.77.0.0/24 snat to 203.0.113.99",
-      ),
-    ],
-  ],
-  [
-    "a table with ipmasq's name in family inet",
-    [
-      nft(
-        "add table inet ip-masq-agent; add chain inet ip-masq-agent post { type nat hook postrouting priority 90; }; add rule inet ip-masq-agent post ip saddr 10.77.0.0/24 masquerade",
-      ),
-    ],
-  ],
-  [
-    "objects of all kinds",
-    [
-      nft(
-        "add table ip exotic; add quota ip exotic q { over 10 mbytes }; add limit ip exotic l { rate 400/minute; }; add set ip exotic s { type ipv4_addr . inet_service; flags interval, timeout; }; add map ip exotic m { type ipv4_addr : verdict; elements = { 198.51.100.1 : drop }; }",
-      ),
-    ],
-  ],
-  ["an exemption", restored("-A POSTROUTING -d 198.51.100.0/24 -j ACCEPT")],
-  [
-    "exemptions with a source",
-    restored(
-      "-A POSTROUTING -s 10.77.0.0/24 -d 10.0.0.0/8 -j RETURN\n-A POSTROUTING -s 10.77.0.0/24 -j MASQUERADE",
-    ),
-  ],
-  [
-    "a chain with a comment like ipmasq's",
-    restored(
-      ':MYCHAIN - [0:0]\n-A POSTROUTING -j MYCHAIN\n-A MYCHAIN -d 192.0.2.77 -m comment --comment "ip-masq-agent: leave our VPN alone" -j RETURN\n-A MYCHAIN -s 192.168.77.0/24 -j MASQUERADE',
-    ),
-  ],
-  [
-    "the chain of GKE's start-up script",
-    restored(
-      `:IP-MASQ - [0:0]
+const NFT: Readonly<Record<string, string>> = {
+  "a native rule in table nat":
+    "add table ip nat; add chain ip nat POSTROUTING { type nat hook postrouting priority 100; }; add rule ip nat POSTROUTING oifname eth9 masquerade",
+  "rules for packets with a mark":
+    "add table inet marked; add chain inet marked post { type nat hook postrouting priority 100; }; add rule inet marked post meta mark & 0x2000 == 0x2000 masquerade",
+  "a base chain at ipmasq's priority":
+    "add table ip same; add chain ip same post { type nat hook postrouting priority 101; }; add rule ip same post ip saddr 10.77.0.0/24 snat to 203.0.113.99",
+  "a table with ipmasq's name in family inet":
+    "add table inet ip-masq-agent; add chain inet ip-masq-agent post { type nat hook postrouting priority 90; }; add rule inet ip-masq-agent post ip saddr 10.77.0.0/24 masquerade",
+  "objects of all kinds":
+    "add table ip exotic; add quota ip exotic q { over 10 mbytes }; add limit ip exotic l { rate 400/minute; }; add set ip exotic s { type ipv4_addr . inet_service; flags interval, timeout; }; add map ip exotic m { type ipv4_addr : verdict; elements = { 198.51.100.1 : drop }; }",
+};
+
+/** Written by both variants of iptables. */
+const RESTORED: Readonly<Record<string, string>> = {
+  "an exemption": "-A POSTROUTING -d 198.51.100.0/24 -j ACCEPT",
+  "exemptions with a source": `-A POSTROUTING -s 10.77.0.0/24 -d 10.0.0.0/8 -j RETURN
+-A POSTROUTING -s 10.77.0.0/24 -j MASQUERADE`,
+  "a chain with a comment like ipmasq's": `:MYCHAIN - [0:0]
+-A POSTROUTING -j MYCHAIN
+-A MYCHAIN -d 192.0.2.77 -m comment --comment "ip-masq-agent: leave our VPN alone" -j RETURN
+-A MYCHAIN -s 192.168.77.0/24 -j MASQUERADE`,
+  "the chain of GKE's start-up script": `:IP-MASQ - [0:0]
 -A POSTROUTING -m comment --comment "ip-masq: ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom IP-MASQ chain" -m addrtype ! --dst-type LOCAL -j IP-MASQ
 -A IP-MASQ -d 10.0.0.0/8 -m comment --comment "ip-masq: local traffic is not subject to MASQUERADE" -j RETURN
 -A IP-MASQ -m comment --comment "ip-masq: outbound traffic is subject to MASQUERADE (must be last in chain)" -j MASQUERADE`,
-    ),
-  ],
+};
+
+/** Foreign rules, with the commands that write them. None of them affects the connections of these tests. */
+export const FOREIGN: readonly (readonly [string, readonly (readonly string[])[]])[] = [
+  ...Object.entries(NFT).map(([name, commands]) => [name, [["nft", commands]]] as const),
+  ...Object.entries(RESTORED).map(([name, rules]) => {
+    const input = `*nat\n${rules}\nCOMMIT`;
+    const load = (variant: string) => ["sh", "-c", `echo "$0" | ${variant}-restore --noflush`, input];
+    return [name, ["iptables-nft", "iptables-legacy"].map(load)] as const;
+  }),
 ];
-
-function nft(commands: string): string[] {
-  return ["nft", commands];
-}
-
-/** Written by both variants of iptables. */
-function restored(lines: string): string[][] {
-  return ["iptables-nft", "iptables-legacy"].map(variant => [
-    "sh",
-    "-c",
-    `echo "$1" | ${variant}-restore --noflush`,
-    "sh",
-    `*nat\n${lines}\nCOMMIT`,
-  ]);
-}
