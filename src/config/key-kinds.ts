@@ -60,8 +60,11 @@ export function scalar<T>(schema: v.GenericSchema<unknown, T>, about: About<Loca
   };
 }
 
+/** A value in a list. Values with the same text are equal. */
+type ListValue = string | { readonly text: string };
+
 /** A key with a list, whose entries have places of their own. `null` is an empty list. */
-export function list<T>(
+export function list<T extends ListValue>(
   entry: (enableIPv6: boolean) => v.GenericSchema<unknown, T>,
   example: string,
   about: Omit<About<readonly Located<T>[]>, "merge">,
@@ -82,10 +85,10 @@ export function list<T>(
 }
 
 /** The first of each set of equal entries. */
-function distinct<T>(entries: readonly Located<T>[]): readonly Located<T>[] {
+function distinct<T extends ListValue>(entries: readonly Located<T>[]): readonly Located<T>[] {
   const byText = new Map<string, Located<T>>();
   for (const entry of entries) {
-    const text = `${entry.value}`;
+    const text = typeof entry.value === "string" ? entry.value : entry.value.text;
     if (!byText.has(text)) byText.set(text, entry);
   }
   return [...byText.values()];
