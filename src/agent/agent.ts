@@ -1,4 +1,4 @@
-import { NotAppliedError, type Watcher } from "../backends/backend.ts";
+import { NotAppliedError, type Watch, type Watcher } from "../backends/backend.ts";
 import type { Failover, Move } from "../backends/failover.ts";
 import { type FamilyFailure, familyText, type Synced } from "../backends/sync.ts";
 import { FAMILIES } from "../net/cidr.ts";
@@ -52,6 +52,8 @@ export class Agent {
   readonly #housekeeping: Housekeeping;
   /** Whether other syncs follow; false for `run --once`. */
   #isRunning = false;
+  /** Starts to watch the kernel after the first sync, whose programs come first, and has no effect later. */
+  #watchKernel: () => void = () => {};
   /** When the last sync began, by a monotonic clock. */
   #began = 0;
   /** Whether the policy of this agent was ever in force. */
@@ -80,17 +82,21 @@ export class Agent {
    * interval. Failures are logged and retried.
    */
   async run(stop: AbortSignal, events: AgentEvents = {}): Promise<void> {
-    const kernel = this.backend.watch({
-      changed: by => this.#queue.push("kernel", by),
-      lost: reason => this.#warnings.set("events", reason),
-      foreign: where => events.foreign?.(where),
-    });
+    let kernel: Watch | undefined;
+    this.#watchKernel = () => {
+      if (stop.aborted) return;
+      kernel ??= this.backend.watch({
+        changed: by => this.#queue.push("kernel", by),
+        lost: reason => this.#warnings.set("events", reason),
+        foreign: where => events.foreign?.(where),
+      });
+    };
     this.#desired.watch(() => this.#queue.push("config"));
     const { preferred, failure } = this.backend.chosen;
     if (preferred)
       this.#warnings.set("fallback", fallbackText(this.backend.writer, preferred.writer, failure));
     const unwatch = () => {
-      kernel.stop();
+      kernel?.stop();
       this.#desired.stop();
     };
     // Stops watching even if a sync hangs.
@@ -104,6 +110,7 @@ export class Agent {
       const request = await this.#queue.next(this.#nextSync, this.#backoff.nextRepair);
       if (stop.aborted) break;
       await this.sync(request);
+      this.#watchKernel();
       if (first) events.firstSync?.();
     }
     unwatch();
@@ -153,13 +160,16 @@ export class Agent {
     await this.#lock.take();
     this.state.isStandby = false;
     const synced = await this.backend.sync(policy, this.state.totals, this.#backoff.rewriteTime);
+    this.#watchKernel();
     if (synced.moved) this.#moved(synced.moved);
     if (synced.failures.length === 0) this.state.totals.keep(policy);
     this.#warnings.set("limits", this.backend.limits.join("; ") || undefined);
+    const outcome = this.#succeeded(synced, by);
     // Searching for leftovers starts programs, so repairs and regular syncs skip it.
     if (synced.moved || isNew || triggers.includes("start") || triggers.includes("signal"))
       await this.#housekeeping.run(policy);
-    const outcome = this.#succeeded(synced, by);
+    // Leftover rules of another backend could still decide about connections.
+    if (isNew) this.#log.info("policy in force", policyFields(policy));
     return this.#familyOutcome(synced.failures) ?? outcome;
   }
 
@@ -178,9 +188,8 @@ export class Agent {
     if (failures > 0) this.#log.info("sync works again", { failures });
     this.#backoff.succeeded();
     this.#failure.isNews(undefined);
-    const { policy, isNew } = this.#desired;
+    const { isNew } = this.#desired;
     this.#desired.isNew = false;
-    if (isNew && policy) this.#log.info("policy in force", policyFields(policy));
     if (before === after) {
       this.#repairs.unchanged();
       return { result: "unchanged" };

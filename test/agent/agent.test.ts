@@ -45,11 +45,11 @@ test("it syncs at start, at each resync interval, at SIGHUP and when the config 
       "131500 ms config: applied",
     ]);
     expect(agent.lines()).toEqual([
-      IN_FORCE,
       APPLIED,
       IN_FORCE,
-      inForce("169.254.0.0/16 192.0.2.0/24"),
+      IN_FORCE,
       `INFO  rules applied added=1 removed=1 firstAdded="ip keeps 169.254.0.0/16 192.0.2.0/24" firstRemoved="${KEPT}"`,
+      inForce("169.254.0.0/16 192.0.2.0/24"),
     ]);
   }));
 
@@ -277,7 +277,7 @@ describe("while another agent holds the node lock", () => {
         agent.lock.free();
         await settled();
         expect(agent.kernel()).toEqual([`nft: ${KEPT}`]);
-        expect(agent.lines()).toEqual([IN_FORCE, APPLIED]);
+        expect(agent.lines()).toEqual([APPLIED, IN_FORCE]);
         expect(agent.state.isStandby).toBe(false);
         expect(agent.syncs()).toEqual([
           "0 ms start: failed",

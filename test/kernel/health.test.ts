@@ -280,7 +280,7 @@ describeTools("an nft that is replaced while the agent runs", ["bullseye", "trix
     const url = await start(ONLY_TOOLS);
     await provide(newer);
     await save(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8]\n");
-    await log.until("rules applied");
+    await log.until("policy in force");
     expect(await state(url)).toMatchObject({ ready: [200, "ok"], inSync: 1 });
 
     const rules = await output(["nft", "list", "ruleset"]);
@@ -293,7 +293,7 @@ describeTools("an nft that is replaced while the agent runs", ["bullseye", "trix
     await provide("/usr/sbin/nft");
     agent.kill("SIGHUP");
     await log.until("sync works again");
-    await log.until("rules applied");
+    await log.until("policy in force");
     expect((await state(url)).ready).toEqual([200, "ok"]);
   });
 });

@@ -50,7 +50,7 @@ test.each(WRITERS)(
       [`--config=${CONFIG}`, "--enable-ipv6", ...flags],
       [...path, BINARY],
     );
-    await agent.log.until("rules applied");
+    await agent.log.until("policy in force");
     const expected = STARTS[name] ?? [];
     const resyncs = async (count: number) => {
       const lines: string[] = [];

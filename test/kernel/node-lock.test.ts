@@ -217,7 +217,7 @@ describe("without a usable runtime directory", () => {
     await prepare();
     await keep("first", "10.0.0.0/8");
     const agent = start("first");
-    const lines = await agent.log.until("rules applied");
+    const lines = await agent.log.until("policy in force");
     const warnings = lines.filter(line => line.includes("WARN"));
     expect(said(warnings)).toEqual([
       expect.stringMatching(
