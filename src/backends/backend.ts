@@ -21,6 +21,8 @@ export interface Backend {
   readonly limits?: readonly string[];
   /** The version of the program, once it is known. */
   readonly version?: string | undefined;
+  /** Starts programs that the first plan may need, while the config is read. Throws nothing. */
+  prepare?(): void;
   /** Compares the desired rules of a policy with the actual ones, in the families of the policy. Writes nothing. */
   plan(policy: Policy): Promise<Plan>;
   /** A text that changes with the actual rules of a policy. It is cheap, so it may leave out elements of sets. */

@@ -70,6 +70,11 @@ export class Failover {
     return this.#isFallback ? Math.max(this.#nextTry - performance.now(), 0) : undefined;
   }
 
+  /** As {@link Backend.prepare}. */
+  prepare(): void {
+    this.#active.backend.prepare?.();
+  }
+
   /** As {@link MigratingBackend.sync}, with a backend that works. Throws if none does. */
   async sync(policy: Policy, tally?: Tally, retryFor?: number): Promise<Synced & { readonly moved?: Move }> {
     const back = this.retry === 0 ? await this.#moveBack(policy, tally) : undefined;

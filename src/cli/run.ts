@@ -87,6 +87,7 @@ function identityOf({ startedAt, backend }: AgentState): Identity {
 async function syncOnce({ flags, log, state, settings, choice }: Setup): Promise<number> {
   const lock = new NodeLock(flags["runtime-dir"], log, { "/agent": () => identityOf(state) });
   const backend = new Failover(await chooseBackend(choice), 1);
+  backend.prepare();
   const desired = new DesiredPolicy(settings, state, log);
   const agent = new Agent({ desired, backend, state, log, lock });
   const { reason } = backend.chosen;
@@ -127,6 +128,7 @@ async function runAgent({ flags, log, state, settings, choice }: Setup): Promise
   const chosen = await chooseUntilFound(choice, { state, log, serve, wake, stop });
   if (chosen) {
     const backend = new Failover(chosen);
+    backend.prepare();
     const { name, writer } = backend;
     const { reason } = chosen;
     state.backend = { backend: name, writer, reason, fallback: chosen.preferred !== undefined };

@@ -24,6 +24,11 @@ export class IpsecSupport {
     return this.#answer;
   }
 
+  /** Whether the answer is known, so that `has` does not ask. */
+  get isKnown(): boolean {
+    return this.#answer !== undefined;
+  }
+
   /** Call it when the kernel has accepted rules with this match. */
   confirm(): void {
     this.#answer = Promise.resolve(true);

@@ -33,6 +33,8 @@ export class NftablesBackend implements Backend {
   readonly #tables: OwnTables;
   readonly #ipsec: IpsecSupport;
   #limits: readonly string[] = [];
+  /** The answer to `prepare`; undefined if it failed. */
+  #prepared: Promise<Features | undefined> | undefined;
 
   /** @param argv how nft is called */
   constructor(argv?: readonly string[]) {
@@ -49,10 +51,18 @@ export class NftablesBackend implements Backend {
     return this.#nft.version;
   }
 
+  prepare(): void {
+    if (this.#nft.version === undefined) this.#prepared = this.#nft.features().catch(() => undefined);
+  }
+
   async plan(policy: Policy): Promise<Plan> {
     const tables = await this.#tables.read(policy.families.map(({ family }) => family));
-    const features = await this.#features(tables.size > 0);
-    const abilities = await this.#abilities(features, tables.values());
+    const features = await this.#features();
+    // Asking costs more than the write itself, which gives the same answer.
+    const isAssumed = tables.size === 0 && !this.#ipsec.isKnown;
+    const abilities = isAssumed
+      ? { ...features, ipsec: true }
+      : await this.#abilities(features, tables.values());
     const diffs = ruleset(policy, abilities).map(table => new TableDiff(table, tables.get(table.family)));
     return {
       actual: diffs.flatMap(({ actualText }) => actualText),
@@ -61,7 +71,11 @@ export class NftablesBackend implements Backend {
       writer: `${this.name} by ${this.writer}`,
       counters: [...tables.values()].flatMap(counters),
       caution: this.#nft.caution,
-      apply: () => this.#apply(diffs, features),
+      apply: () =>
+        this.#apply(diffs, features).catch(async error => {
+          if (!isAssumed || !isRefusal(failureKind(error)) || (await this.#ipsec.has([]))) throw error;
+          return (await this.plan(policy)).apply();
+        }),
     };
   }
 
@@ -127,10 +141,11 @@ export class NftablesBackend implements Backend {
     return this.#tables.remove(families);
   }
 
-  /** A listing states the version, so nft is asked only if there is no table. */
-  async #features(isListed: boolean): Promise<Features> {
-    const version = isListed ? this.#nft.version : undefined;
-    return version === undefined ? this.#nft.features() : featuresOf(version);
+  /** A listing states the version, so nft is asked only if there was no table yet. */
+  async #features(): Promise<Features> {
+    const { version } = this.#nft;
+    if (version !== undefined) return featuresOf(version);
+    return (await this.#prepared) ?? this.#nft.features();
   }
 
   async #abilities({ elementCounters }: Features, tables: Iterable<Table> = []): Promise<Abilities> {

@@ -81,9 +81,12 @@ export class OwnTables {
     if (diffs.length === 0) return [];
     const transitions = diffs.map(({ desired, actual }) => transition(desired, actual, declaration));
     const { transactions } = this.#nft;
-    await transactions.build(transitions.flatMap(({ build }) => build));
     const first = diffs.filter(({ actual }) => !actual?.chains.some(({ hook }) => hook));
-    const leftovers = first.flatMap(({ desired }) => dropTable(desired, REPLACEMENT));
+    const families = first.map(({ desired }) => desired.family);
+    const interrupted = this.interrupted(families).catch(() => families);
+    await transactions.build(transitions.flatMap(({ build }) => build));
+    // After a transaction that deletes something, nft does not end before the kernel has freed it: 10 ms.
+    const leftovers = (await interrupted).flatMap(family => dropTable({ family }, REPLACEMENT));
     await transactions.attempt([...transitions.flatMap(({ swap }) => swap), ...leftovers]);
     return transitions.map(({ table }) => table);
   }
