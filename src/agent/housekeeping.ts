@@ -1,7 +1,6 @@
 import type { Backend } from "../backends/backend.ts";
 import type { Failover } from "../backends/failover.ts";
 import { removeAll } from "../backends/removal.ts";
-import { ownServicesNote } from "../inspect/own-services.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { Log } from "../observe/log.ts";
 import type { Policy } from "../policy/policy.ts";
@@ -40,6 +39,7 @@ export class Housekeeping {
   }
 
   async #noteServices(policy: Policy): Promise<void> {
+    const { ownServicesNote } = await import("../inspect/own-services.ts");
     const note = await ownServicesNote(policy);
     if (this.#note.isNews(note) && note !== undefined) this.log.info(note);
   }

@@ -1,5 +1,4 @@
 import { statSync } from "node:fs";
-import { askIdentity } from "../inspect/ask-agent.ts";
 import type { Log } from "../observe/log.ts";
 import { messageOf } from "../system/errors.ts";
 import type { FileLock } from "../system/file-lock.ts";
@@ -181,6 +180,7 @@ function openLock(module: LockModule, directory: string): FileLock {
 }
 
 async function holderOf(lock: FileLock | undefined, directory: string): Promise<Holder> {
+  const { askIdentity } = await import("../inspect/ask-agent.ts");
   const answer = await askIdentity(agentSocketPath(directory));
   const { version, since } = typeof answer === "object" && !(answer instanceof Error) ? answer : {};
   return { pid: lock?.holder, version, since };

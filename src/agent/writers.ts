@@ -1,6 +1,5 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { open, statfs } from "node:fs/promises";
-import { setImmediate } from "node:timers/promises";
 import { codeOf } from "../system/errors.ts";
 import type { Writers, WriteState } from "./completeness.ts";
 
@@ -122,7 +121,7 @@ class Search {
         if (this.#writes(pid)) return "open";
         if (this.#spent()) return "unknown";
         if (performance.now() - this.#sliceBegan > SLICE_MS) {
-          await setImmediate();
+          await new Promise<void>(resolve => setImmediate(resolve));
           this.#sliceBegan = performance.now();
         }
       }

@@ -1,8 +1,8 @@
-import { isatty } from "node:tty";
+import { isTerminal } from "../system/output.ts";
 
 /** Whether standard output is a terminal with colours, which NO_COLOR does not disable (https://no-color.org). */
-export function isColourful(): boolean {
-  return isatty(1) && !process.env.NO_COLOR && process.env.TERM !== "dumb";
+export async function isColourful(): Promise<boolean> {
+  return (await isTerminal()) && !process.env.NO_COLOR && process.env.TERM !== "dumb";
 }
 
 /** A unified diff in git's colours. */

@@ -49,7 +49,7 @@ async function withKernel(flags: AgentFlags, configmap: string): Promise<Outcome
   const { unified } = await import("../inspect/unified.ts");
   const { otherBackendNotes } = await import("../inspect/other-backends.ts");
   const others = lines.length > 0 ? await otherBackendNotes(backend.backend, policy.chain) : [];
-  const diff = shown(unified(["kernel", "config"], [...actual, ...lines], desired));
+  const diff = await shown(unified(["kernel", "config"], [...actual, ...lines], desired));
   return {
     ...diff,
     stderr,
@@ -71,7 +71,7 @@ async function ofConfigs(flags: AgentFlags, configmap: string, from: string, to:
     verdictDiff(before.policy, after.policy),
     settingChanges(before.policy, after.policy),
   );
-  return { ...shown(patch, patch === "" ? [] : ["", ...meaning]), stderr };
+  return { ...(await shown(patch, patch === "" ? [] : ["", ...meaning])), stderr };
 }
 
 /** The rules of a policy as the tools of a backend print them, of nftables with `auto`. */
@@ -79,9 +79,9 @@ function rulesFor(requested: AgentFlags["backend"]): (policy: Policy) => string[
   return requestedBackend(requested).desired;
 }
 
-function shown(patch: string, lines: readonly string[] = []): Outcome {
+async function shown(patch: string, lines: readonly string[] = []): Promise<Outcome> {
   const safe = printableLines(patch);
-  const diff = isColourful() ? colouredDiff(safe) : safe;
+  const diff = (await isColourful()) ? colouredDiff(safe) : safe;
   const more = lines.map(line => `${printable(line)}\n`).join("");
   return { stdout: diff + more, exitCode: patch === "" ? SAME : DIFFERENT };
 }

@@ -1,5 +1,4 @@
 import { networkInterfaces } from "node:os";
-import { isatty } from "node:tty";
 import { agentSocketPath } from "../agent/node-lock.ts";
 import { everyBackend } from "../backends/choose.ts";
 import { familyText, planned } from "../backends/sync.ts";
@@ -7,7 +6,7 @@ import { loadConfig } from "../config/load.ts";
 import { formatProblems } from "../config/problem.ts";
 import type { Status } from "../inspect/status.ts";
 import { policyOf } from "../policy/policy.ts";
-import { isOutputDiscarded, toStandardOutput } from "../system/output.ts";
+import { isOutputDiscarded, isTerminal, toStandardOutput } from "../system/output.ts";
 import { printableJson } from "../system/printable.ts";
 import { ProgramError } from "../system/program.ts";
 import { aborted } from "../system/timing.ts";
@@ -39,7 +38,9 @@ export const status = command({
     const stopped = aborted(stop.signal);
     while (!stop.signal.aborted) {
       const { stdout = "" } = await outcomeOf(await readStatus(flags), output);
-      const isRead = toStandardOutput(output === "text" && isatty(1) ? `${CLEAR}${stdout}` : stdout);
+      const isRead = toStandardOutput(
+        output === "text" && (await isTerminal()) ? `${CLEAR}${stdout}` : stdout,
+      );
       if (!isRead || isOutputDiscarded()) break;
       await Promise.race([Bun.sleep(WATCH_MS), stopped]);
     }

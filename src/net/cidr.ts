@@ -1,6 +1,6 @@
-import { isIP } from "node:net";
 import { normalizeCidr, parseCidr } from "cidr-tools";
 import { withRemedy } from "../system/errors.ts";
+import { ipVersion } from "./ip-version.ts";
 import type { ParseFailure } from "./parse-failure.ts";
 
 /** An address family, named as in nft. */
@@ -101,7 +101,7 @@ export function parseAddress(text: string): Address | ParseFailure {
   if (text.includes("%")) {
     return { what: `"${text}" has a zone`, remedy: 'remove the "%" and the zone after it' };
   }
-  const version = isIP(text);
+  const version = ipVersion(text);
   if (version === 0) return { what: `"${text}" is not an IP address`, remedy: addressRemedy(text) };
   const { start } = parseCidr(text);
   if (version === 6 && start >> 32n === 0xffffn) {
@@ -120,7 +120,7 @@ export function withLength(address: string): string {
 
 function addressRemedy(text: string): string {
   const tidy = text.trim().replace(/(^|\.)0+(?=\d)/g, "$1");
-  if (tidy !== text && isIP(tidy)) return `did you mean "${tidy}", without leading zeros and spaces?`;
+  if (tidy !== text && ipVersion(tidy)) return `did you mean "${tidy}", without leading zeros and spaces?`;
   return "write an IPv4 address such as 10.0.0.0 or an IPv6 address such as fd00::";
 }
 
@@ -164,12 +164,12 @@ function isUsual(text: string): boolean {
 /** The error for a common mistake, with its cause. */
 function commonMistake(text: string): ParseFailure | undefined {
   const [, first = "", last = ""] = /^([^-\s]+)\s*-\s*([^-\s]+)$/.exec(text) ?? [];
-  if (isIP(first) !== 0 && isIP(first) === isIP(last)) {
+  if (ipVersion(first) !== 0 && ipVersion(first) === ipVersion(last)) {
     return { what: `"${text}" is an address range`, remedy: "write it as CIDRs" };
   }
   // In YAML, an entry with more indentation than the previous one continues it: "A - B".
   const parts = text.split(/[\s,;]+(?:-\s+)?/).filter(Boolean);
-  if (parts.length > 1 && parts.every(it => isIP(it.replace(/\/.*/, "")))) {
+  if (parts.length > 1 && parts.every(it => ipVersion(it.replace(/\/.*/, "")))) {
     const count = parts.length === 2 ? "two CIDRs" : `${parts.length} CIDRs`;
     return { what: `"${text}" is ${count} in one entry`, remedy: "give each its own entry" };
   }
@@ -178,7 +178,7 @@ function commonMistake(text: string): ParseFailure | undefined {
   }
   const [, address = "", mask = ""] = /^([\d.]+)\/([\d.]+\.[\d.]+)$/.exec(text) ?? [];
   const prefix = prefixOf(mask);
-  if (isIP(address) === 4 && prefix !== undefined) {
+  if (ipVersion(address) === 4 && prefix !== undefined) {
     return {
       what: `"${text}" has a netmask instead of a prefix length`,
       remedy: `did you mean "${address}/${prefix}"?`,
@@ -189,7 +189,7 @@ function commonMistake(text: string): ParseFailure | undefined {
 
 /** The prefix length of a netmask such as 255.255.0.0. */
 function prefixOf(mask: string): number | undefined {
-  if (isIP(mask) !== 4) return undefined;
+  if (ipVersion(mask) !== 4) return undefined;
   const bits = mask
     .split(".")
     .map(octet => Number(octet).toString(2).padStart(8, "0"))

@@ -1,4 +1,4 @@
-import { isIP } from "node:net";
+import { ipVersion } from "./ip-version.ts";
 import type { ParseFailure } from "./parse-failure.ts";
 
 /** The address and port of a server. */
@@ -13,7 +13,7 @@ export function parseListen(text: string): Listen | "nowhere" | ParseFailure {
   if (text === "") return "nowhere";
   const [, six, four = "", digits] = /^(?:\[([^\]]+)\]|([^:[]*)):(\d{1,5})$/.exec(text) ?? [];
   const address = six ?? four;
-  const known = address === "" || isIP(address) === (six === undefined ? 4 : 6);
+  const known = address === "" || ipVersion(address) === (six === undefined ? 4 : 6);
   if (digits === undefined || Number(digits) > 65535 || !known) {
     return {
       what: `"${text}" is not an address and port`,
@@ -25,5 +25,5 @@ export function parseListen(text: string): Listen | "nowhere" | ParseFailure {
 
 /** The text that {@link parseListen} reads. */
 export function formatListen({ address, port }: Listen): string {
-  return `${isIP(address) === 6 ? `[${address}]` : address}:${port}`;
+  return `${ipVersion(address) === 6 ? `[${address}]` : address}:${port}`;
 }

@@ -33,6 +33,13 @@ export function toStandardOutput(text: string): boolean {
   return true;
 }
 
+/** Whether standard output is a terminal. */
+export async function isTerminal(): Promise<boolean> {
+  // Loading it takes 3 ms, which the agent's start does not need.
+  const { isatty } = await import("node:tty");
+  return isatty(STDOUT);
+}
+
 /** Whether standard output is /dev/null. Bun opens /dev/null at its start if standard output is closed. */
 export function isOutputDiscarded(): boolean {
   return fstatSync(STDOUT).rdev === statSync("/dev/null", { throwIfNoEntry: false })?.rdev;
