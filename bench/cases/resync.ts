@@ -4,7 +4,7 @@ import { BINARY } from "../../lab/agent.ts";
 import { Lines } from "../../lab/lines.ts";
 import { Namespace } from "../../lab/namespace.ts";
 import { batch } from "../../lab/network.ts";
-import { CHAINS } from "../baselines/chain.ts";
+import { CHAINS } from "../baselines/rules.ts";
 import { defineCase } from "../case.ts";
 import { DEFAULTS } from "../cidrs.ts";
 import { duration, megabytes, number } from "../figure.ts";

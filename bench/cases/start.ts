@@ -2,8 +2,8 @@
 import { RunningAgent } from "../../lab/agent.ts";
 import type { Namespace } from "../../lab/namespace.ts";
 import type { Baseline } from "../baselines/baseline.ts";
-import { CHAINS } from "../baselines/chain.ts";
 import { REAL } from "../baselines/real.ts";
+import { CHAINS } from "../baselines/rules.ts";
 import { defineCase } from "../case.ts";
 import { DEFAULTS } from "../cidrs.ts";
 import { duration, median, percent, quantile, spread } from "../figure.ts";

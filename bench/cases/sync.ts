@@ -1,10 +1,9 @@
 /** The cost of bringing a list into the kernel: a first time, again, and with one CIDR changed. */
 import { messageOf } from "../../src/system/errors.ts";
 import type { Baseline } from "../baselines/baseline.ts";
-import { CHAINS } from "../baselines/chain.ts";
 import { IPMASQ, IPMASQ_IPTABLES } from "../baselines/ipmasq.ts";
 import { REAL } from "../baselines/real.ts";
-import { ANONYMOUS, KINDNET } from "../baselines/sets.ts";
+import { ANONYMOUS, CHAINS, KINDNET } from "../baselines/rules.ts";
 import { defineCase, type Report } from "../case.ts";
 import { cidrs, failures, inWords } from "../cidrs.ts";
 import { duration, mean, median, megabytes, percent, spread } from "../figure.ts";

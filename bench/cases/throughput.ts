@@ -2,10 +2,8 @@
 import { messageOf } from "../../src/system/errors.ts";
 import { ProgramError } from "../../src/system/program.ts";
 import type { Baseline } from "../baselines/baseline.ts";
-import { CHAINS } from "../baselines/chain.ts";
 import { IPMASQ, IPMASQ_IPTABLES } from "../baselines/ipmasq.ts";
-import { FORWARDING, PLAIN } from "../baselines/references.ts";
-import { ANONYMOUS, KINDNET } from "../baselines/sets.ts";
+import { ANONYMOUS, CHAINS, FORWARDING, KINDNET, PLAIN } from "../baselines/rules.ts";
 import { defineCase, type Report } from "../case.ts";
 import { addressIn, cidrs, failures, inWords, OUTBOUND } from "../cidrs.ts";
 import { median, number, percent, ratios, spread, times } from "../figure.ts";
