@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { $ } from "bun";
 import lock from "../package-lock.json";
-import { cached } from "../test/debian/cache.ts";
+import { cached } from "./cache.ts";
 
 /** The version in `package-lock.json`. */
 export const BUN_VERSION = lock.packages["node_modules/bun"].version;

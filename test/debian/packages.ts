@@ -1,8 +1,8 @@
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { output } from "../../lab/output.ts";
+import { cached } from "../../scripts/cache.ts";
 import { type DownloadOptions, downloadPackages } from "./apt.ts";
-import { cached } from "./cache.ts";
 
 /**
  * Unpacks packages of a Debian suite with their dependencies into `root` of a directory in this repository's

@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { $ } from "bun";
 import { output } from "../../lab/output.ts";
+import { cached } from "../../scripts/cache.ts";
 import { messageOf } from "../../src/system/errors.ts";
-import { cached } from "../debian/cache.ts";
 import type { Missing } from "../debian/tools.ts";
 
 /** Validates documents by Prometheus Operator's definitions, through the package kubernetes-models. */

@@ -9,7 +9,7 @@ const PROJECT = join(import.meta.dirname, "../../..");
 
 /** Writes a guest's root file system: userland, kernel modules, the project, and Bun. */
 export async function writeInitramfs({ modules }: Kernel, file: string): Promise<void> {
-  const parts = ["src", "lab", "test", "package.json", "bunfig.toml", ...(await dependencies())];
+  const parts = ["src", "lab", "scripts", "test", "package.json", "bunfig.toml", ...(await dependencies())];
   const paths = [await userland(), modules, process.execPath, BINARY, file];
   await output([
     "env",

@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { DIST } from "../../../lab/agent.ts";
 import { output } from "../../../lab/output.ts";
 import { version } from "../../../package.json";
+import { CACHE, cached } from "../../../scripts/cache.ts";
 import { run } from "../../../src/system/program.ts";
 import { mirrorsOf } from "../../debian/apt.ts";
-import { CACHE, cached } from "../../debian/cache.ts";
 import type { Missing } from "../../debian/tools.ts";
 
 /** The image's name in the manifests. */

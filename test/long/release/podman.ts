@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { Lines } from "../../../lab/lines.ts";
 import { isIsolated, type Namespace } from "../../../lab/namespace.ts";
 import { output } from "../../../lab/output.ts";
-import { CACHE } from "../../debian/cache.ts";
+import { CACHE } from "../../../scripts/cache.ts";
 
 /** In the empty /run of lab/isolate, invisible to the machine's own podman. */
 const RUN = "/run/podman";

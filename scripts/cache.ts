@@ -1,10 +1,10 @@
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { isIsolated } from "../../lab/namespace.ts";
+import { isIsolated } from "../lab/namespace.ts";
 
 /** The directory for downloads and builds. */
-export const CACHE = join(import.meta.dirname, "../../.cache");
+export const CACHE = join(import.meta.dirname, "../.cache");
 
 /**
  * Creates a directory in this repository's `.cache`, once. A failed attempt leaves nothing; if several run at the same
