@@ -52,8 +52,8 @@ export class Agent {
   readonly #housekeeping: Housekeeping;
   /** Whether other syncs follow; false for `run --once`. */
   #isRunning = false;
-  /** Starts to watch the kernel after the first sync, whose programs come first, and has no effect later. */
-  #watchKernel: () => void = () => {};
+  /** Starts to watch kernel and config. The first sync comes first; both report what changed meanwhile. */
+  #watch: () => void = () => {};
   /** When the last sync began, by a monotonic clock. */
   #began = 0;
   /** Whether the policy of this agent was ever in force. */
@@ -83,15 +83,15 @@ export class Agent {
    */
   async run(stop: AbortSignal, events: AgentEvents = {}): Promise<void> {
     let kernel: Watch | undefined;
-    this.#watchKernel = () => {
-      if (stop.aborted) return;
-      kernel ??= this.backend.watch({
+    this.#watch = () => {
+      if (kernel || stop.aborted) return;
+      kernel = this.backend.watch({
         changed: by => this.#queue.push("kernel", by),
         lost: reason => this.#warnings.set("events", reason),
         foreign: where => events.foreign?.(where),
       });
+      this.#desired.watch(() => this.#queue.push("config"));
     };
-    this.#desired.watch(() => this.#queue.push("config"));
     const { preferred, failure } = this.backend.chosen;
     if (preferred)
       this.#warnings.set("fallback", fallbackText(this.backend.writer, preferred.writer, failure));
@@ -110,7 +110,7 @@ export class Agent {
       const request = await this.#queue.next(this.#nextSync, this.#backoff.nextRepair);
       if (stop.aborted) break;
       await this.sync(request);
-      this.#watchKernel();
+      this.#watch();
       if (first) events.firstSync?.();
     }
     unwatch();
@@ -160,7 +160,7 @@ export class Agent {
     await this.#lock.take();
     this.state.isStandby = false;
     const synced = await this.backend.sync(policy, this.state.totals, this.#backoff.rewriteTime);
-    this.#watchKernel();
+    this.#watch();
     if (synced.moved) this.#moved(synced.moved);
     if (synced.failures.length === 0) this.state.totals.keep(policy);
     this.#warnings.set("limits", this.backend.limits.join("; ") || undefined);

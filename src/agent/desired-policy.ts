@@ -56,6 +56,11 @@ export class DesiredPolicy {
     });
   }
 
+  /** Starts to read the config, right before the first `read`. */
+  prepare(): void {
+    this.#source.look();
+  }
+
   /** Starts to call `changed` when {@link read} would find something new. */
   watch(changed: () => void): void {
     this.#changed = changed;
@@ -75,7 +80,8 @@ export class DesiredPolicy {
    */
   async read(triggers: readonly Trigger[], timeout: number): Promise<void> {
     const source = this.#source;
-    const mustRead = triggers.some(it => it !== "config" && it !== "kernel");
+    const isPrepared = this.#digest === undefined;
+    const mustRead = !isPrepared && triggers.some(it => it !== "config" && it !== "kernel");
     if (!mustRead && triggers.includes("kernel")) source.look();
     const sources =
       (mustRead ? undefined : source.complete) ??

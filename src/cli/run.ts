@@ -87,8 +87,9 @@ function identityOf({ startedAt, backend }: AgentState): Identity {
 async function syncOnce({ flags, log, state, settings, choice }: Setup): Promise<number> {
   const lock = new NodeLock(flags["runtime-dir"], log, { "/agent": () => identityOf(state) });
   const backend = new Failover(await chooseBackend(choice), 1);
-  backend.prepare();
   const desired = new DesiredPolicy(settings, state, log);
+  desired.prepare();
+  backend.prepare();
   const agent = new Agent({ desired, backend, state, log, lock });
   const { reason } = backend.chosen;
   log.info("backend chosen", { backend: backend.name, writer: backend.writer, reason });
@@ -128,12 +129,13 @@ async function runAgent({ flags, log, state, settings, choice }: Setup): Promise
   const chosen = await chooseUntilFound(choice, { state, log, serve, wake, stop });
   if (chosen) {
     const backend = new Failover(chosen);
+    const desired = new DesiredPolicy(settings, state, log);
+    desired.prepare();
     backend.prepare();
     const { name, writer } = backend;
     const { reason } = chosen;
     state.backend = { backend: name, writer, reason, fallback: chosen.preferred !== undefined };
     log.info("agent started", { ...BUILD, backend: name, writer, reason, config: settings.config });
-    const desired = new DesiredPolicy(settings, state, log);
     const running = new Agent({ desired, backend, state, log, lock });
     agent = running;
     wake.follow(() => running.requestSync());

@@ -83,8 +83,9 @@ export class OwnTables {
     const { transactions } = this.#nft;
     const first = diffs.filter(({ actual }) => !actual?.chains.some(({ hook }) => hook));
     const families = first.map(({ desired }) => desired.family);
+    const built = transactions.build(transitions.flatMap(({ build }) => build));
     const interrupted = this.interrupted(families).catch(() => families);
-    await transactions.build(transitions.flatMap(({ build }) => build));
+    await built;
     // After a transaction that deletes something, nft does not end before the kernel has freed it: 10 ms.
     const leftovers = (await interrupted).flatMap(family => dropTable({ family }, REPLACEMENT));
     await transactions.attempt([...transitions.flatMap(({ swap }) => swap), ...leftovers]);
