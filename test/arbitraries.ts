@@ -61,10 +61,10 @@ export function wanted({ sources, interfaces }: Surroundings): fc.Arbitrary<Want
 
 /** The first and the last address of a CIDR, and the addresses before and after it, in canonical text. */
 export function boundaries({ family, first, last }: Cidr): Address[] {
-  return [first - 1n, first, last, last + 1n].flatMap(value => {
+  return [BigInt(first) - 1n, BigInt(first), BigInt(last), BigInt(last) + 1n].flatMap(value => {
     if (value < 0n || value >> BigInt(BITS[family]) > 0n) return [];
     const single = Cidr.parse(`${text(family, value)}/${BITS[family]}`);
-    return single instanceof Cidr ? [{ family, text: single.address, value }] : []; // excludes IPv4-mapped addresses
+    return single instanceof Cidr ? [{ family, text: single.address, value: single.first }] : []; // excludes IPv4-mapped addresses
   });
 }
 
@@ -142,7 +142,7 @@ function cidrs(blocks: readonly Block[], places: readonly Address[]): string[] {
     if (!place) return [];
     const prefix = block.prefix % (BITS[place.family] + 1);
     const rest = BigInt(BITS[place.family] - prefix);
-    const number = place.value >> rest;
+    const number = BigInt(place.value) >> rest;
     return [`${text(place.family, (block.beside && prefix > 0 ? number ^ 1n : number) << rest)}/${prefix}`];
   });
   return texts.filter(it => Cidr.parse(it) instanceof Cidr); // excludes IPv4-mapped addresses

@@ -38,7 +38,7 @@ export function isBroadcastOf(interfaces: NodeInterfaces): (address: Address) =>
   const all = nodeAddresses(interfaces).flatMap(({ address, prefix }) => {
     // Networks of one or two addresses have no broadcast address (RFC 3021).
     if (address.family !== "ip" || prefix === undefined || prefix > 30) return [];
-    return [address.value | ((1n << BigInt(BITS.ip - prefix)) - 1n)];
+    return [(Number(address.value) | (2 ** (BITS.ip - prefix) - 1)) >>> 0];
   });
-  return ({ family, value }) => family === "ip" && all.includes(value);
+  return ({ family, value }) => family === "ip" && all.includes(Number(value));
 }

@@ -1,13 +1,13 @@
-import { BITS, Cidr, type Family } from "./cidr.ts";
+import { type AddressValue, BITS, Cidr, type Family } from "./cidr.ts";
 
 /** Addresses of one family as ranges, ascending, disjoint and not adjacent. */
 export type Ranges = readonly Range[];
-type Range = readonly [first: bigint, last: bigint];
+type Range = readonly [first: AddressValue, last: AddressValue];
 
 export const NONE: Ranges = [];
 
 const EVERY: Readonly<Record<Family, Ranges>> = {
-  ip: [[0n, 2n ** BigInt(BITS.ip) - 1n]],
+  ip: [[0, 2 ** BITS.ip - 1]],
   ip6: [[0n, 2n ** BigInt(BITS.ip6) - 1n]],
 };
 
@@ -24,10 +24,10 @@ export function rangesOf(cidrs: readonly Cidr[]): Ranges {
 /** The addresses of ranges, which may overlap and have any order. */
 export function united(ranges: readonly Range[]): Ranges {
   const sorted = ranges.toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
-  const result: [bigint, bigint][] = [];
+  const result: [AddressValue, AddressValue][] = [];
   for (const [first, last] of sorted) {
     const before = result.at(-1);
-    if (before && first <= before[1] + 1n) {
+    if (before && first <= next(before[1])) {
       if (last > before[1]) before[1] = last;
     } else result.push([first, last]);
   }
@@ -57,8 +57,8 @@ export function difference(some: Ranges, others: Ranges): Ranges {
   for (const [first, last] of some) {
     let from = first;
     for (let b = others[j]; b && b[0] <= last; b = others[j]) {
-      if (b[0] > from) result.push([from, b[0] - 1n]);
-      if (b[1] >= from) from = b[1] + 1n;
+      if (b[0] > from) result.push([from, previous(b[0])]);
+      if (b[1] >= from) from = next(b[1]);
       if (b[1] > last) break;
       j++;
     }
@@ -73,14 +73,14 @@ export function hasOutside(some: Ranges, others: Ranges): boolean {
     for (let from = first; from <= last; ) {
       const around = others[at(others, from)];
       if (!around || around[0] > from) return true;
-      from = around[1] + 1n;
+      from = next(around[1]);
     }
     return false;
   });
 }
 
 /** The index of the first range that ends at or after an address. */
-function at(ranges: Ranges, address: bigint): number {
+function at(ranges: Ranges, address: AddressValue): number {
   let low = 0;
   let high = ranges.length;
   while (low < high) {
@@ -92,15 +92,24 @@ function at(ranges: Ranges, address: bigint): number {
   return low;
 }
 
+function next(value: AddressValue): AddressValue {
+  return typeof value === "number" ? value + 1 : value + 1n;
+}
+
+function previous(value: AddressValue): AddressValue {
+  return typeof value === "number" ? value - 1 : value - 1n;
+}
+
 /** The fewest CIDRs that together are a range of addresses. */
-export function cidrsBetween(family: Family, first: bigint, last: bigint): Cidr[] {
+export function cidrsBetween(family: Family, first: AddressValue, last: AddressValue): Cidr[] {
   const cidrs: Cidr[] = [];
-  for (let from = first; from <= last; ) {
+  const end = BigInt(last);
+  for (let from = BigInt(first); from <= end; ) {
     let size = 0n;
     while (
       size < BigInt(BITS[family]) &&
       (from & ((2n << size) - 1n)) === 0n &&
-      from + (2n << size) - 1n <= last
+      from + (2n << size) - 1n <= end
     )
       size++;
     cidrs.push(Cidr.literal(`${addressText(family, from)}/${BITS[family] - Number(size)}`));

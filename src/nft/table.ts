@@ -156,7 +156,7 @@ function block(value: Exclude<SetElement, { elem: unknown } | { unknown: string 
   const low = cidr(`${first}`, bits(`${first}`));
   const high = cidr(`${last}`, bits(`${last}`));
   if (typeof low === "string" || typeof high === "string") return `${first}-${last}`;
-  const sizeInBits = (high.first - low.first).toString(2).replace(/^0$/, "").length;
+  const sizeInBits = (BigInt(high.first) - BigInt(low.first)).toString(2).replace(/^0$/, "").length;
   const whole = cidr(low.address, low.prefix - sizeInBits);
   return whole instanceof Cidr && whole.last === high.last ? whole : `${first}-${last}`;
 }

@@ -1,12 +1,14 @@
 import { describe, expect, test } from "bun:test";
+import { isIP } from "node:net";
+import { parseCidr } from "cidr-tools";
 import fc from "fast-check";
 import { Cidr, compareCidrs, parseAddress, separateRedundant } from "../../src/net/cidr.ts";
 
 describe("a valid CIDR", () => {
   test.each([
-    ["0.0.0.0/0", "0.0.0.0/0", 0n, 2n ** 32n - 1n],
-    ["10.0.0.0/8", "10.0.0.0/8", 0x0a000000n, 0x0affffffn],
-    ["255.255.255.255/32", "255.255.255.255/32", 0xffffffffn, 0xffffffffn],
+    ["0.0.0.0/0", "0.0.0.0/0", 0, 2 ** 32 - 1],
+    ["10.0.0.0/8", "10.0.0.0/8", 0x0a000000, 0x0affffff],
+    ["255.255.255.255/32", "255.255.255.255/32", 0xffffffff, 0xffffffff],
     ["::/0", "::/0", 0n, 2n ** 128n - 1n],
     ["2001:DB8:0:0::/32", "2001:db8::/32", 0x20010db8n << 96n, (0x20010db9n << 96n) - 1n],
     ["::1/128", "::1/128", 1n, 1n],
@@ -78,6 +80,34 @@ describe("an invalid CIDR", () => {
 const ipv4 = fc.tuple(fc.nat(0xffffffff), fc.nat(32)).map(([value, prefix]) => {
   const network = prefix === 0 ? 0 : ((value >>> (32 - prefix)) << (32 - prefix)) >>> 0;
   return { network, prefix, cidr: Cidr.literal(`${dotted(network)}/${prefix}`) };
+});
+
+test("IPv4 is parsed as strictly as by an address parser and cidr-tools", () => {
+  const octet = fc.oneof(fc.nat(300).map(String), fc.constantFrom("0", "0", "0", "00", "01", "", "a", " 1"));
+  const address = fc.array(octet, { minLength: 3, maxLength: 5 }).map(octets => octets.join("."));
+  const length = fc.oneof(fc.nat(40).map(String), fc.constantFrom("", "08", "8 ", "8/8", "-1", "1e1", "٣"));
+  const either = fc.oneof(
+    fc.tuple(address, length).map(parts => parts.join("/")),
+    ipv4.map(({ cidr }) => cidr.text),
+    address,
+  );
+  fc.assert(
+    fc.property(either, text => {
+      const [ip = "", prefix = "", ...rest] = text.split("/");
+      const isCidr = isIP(ip) === 4 && /^([12]?\d|3[0-2])$/.test(prefix) && rest.length === 0;
+      const { start, end } = isCidr ? parseCidr(text) : {};
+      const isValid = isCidr && start === parseCidr(ip).start;
+      const expected = {
+        family: "ip",
+        text,
+        first: Number(start),
+        last: Number(end),
+        prefix: Number(prefix),
+      };
+      expect(Cidr.parse(text)).toMatchObject(isValid ? expected : { what: expect.stringContaining(text) });
+    }),
+    { numRuns: 5000 },
+  );
 });
 
 test("a block contains an address if their first bits are equal", () => {

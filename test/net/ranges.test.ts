@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { Cidr } from "../../src/net/cidr.ts";
+import { type AddressValue, Cidr } from "../../src/net/cidr.ts";
 import {
   cidrsBetween,
   difference,
@@ -16,8 +16,8 @@ const of = (...texts: string[]) => rangesOf(texts.map(Cidr.literal));
 
 test("CIDRs as ranges are sorted, and adjacent ones merged", () => {
   expect(of()).toEqual([]);
-  expect(of("10.0.0.0/31")).toEqual([[0x0a000000n, 0x0a000001n]]);
-  expect(of("10.0.0.2/31", "10.0.0.0/31", "10.0.0.1/32")).toEqual([[0x0a000000n, 0x0a000003n]]);
+  expect(of("10.0.0.0/31")).toEqual([[0x0a000000, 0x0a000001]]);
+  expect(of("10.0.0.2/31", "10.0.0.0/31", "10.0.0.1/32")).toEqual([[0x0a000000, 0x0a000003]]);
   expect(of("0.0.0.0/0")).toEqual(every("ip"));
   expect(of("8000::/1", "::/1")).toEqual(every("ip6"));
 });
@@ -30,10 +30,10 @@ test("intersection and difference", () => {
 });
 
 test("a range splits into CIDRs", () => {
-  const texts = (family: "ip" | "ip6", first: bigint, last: bigint) =>
+  const texts = (family: "ip" | "ip6", first: AddressValue, last: AddressValue) =>
     cidrsBetween(family, first, last).map(({ text }) => text);
-  expect(texts("ip", 0x0a000000n, 0x0a000005n)).toEqual(["10.0.0.0/30", "10.0.0.4/31"]);
-  expect(texts("ip", 0n, 0xffffffffn)).toEqual(["0.0.0.0/0"]);
+  expect(texts("ip", 0x0a000000, 0x0a000005)).toEqual(["10.0.0.0/30", "10.0.0.4/31"]);
+  expect(texts("ip", 0, 0xffffffff)).toEqual(["0.0.0.0/0"]);
   expect(texts("ip6", 0n, 2n ** 128n - 1n)).toEqual(["::/0"]);
   expect(texts("ip6", 1n, 2n)).toEqual(["::1/128", "::2/128"]);
 });
@@ -41,7 +41,7 @@ test("a range splits into CIDRs", () => {
 /** Ranges of the first 32 addresses, and the numbers in them. */
 const small = fc
   .array(fc.tuple(fc.integer({ min: 0, max: 31 }), fc.integer({ min: 0, max: 31 })), { maxLength: 6 })
-  .map(pairs => united(pairs.map(([a, b]) => [BigInt(Math.min(a, b)), BigInt(Math.max(a, b))])));
+  .map(pairs => united(pairs.map(([a, b]) => [Math.min(a, b), Math.max(a, b)])));
 
 function members(ranges: Ranges): number[] {
   return Array.from({ length: 32 }, (_, i) => i).filter(i =>

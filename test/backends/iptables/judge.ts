@@ -85,5 +85,5 @@ function holds(text: string | undefined, { value }: Address): boolean {
   const cidr = Cidr.parse(text);
   if (!(cidr instanceof Cidr)) throw new Error(cidr.what);
   const rest = BigInt((cidr.family === "ip" ? 32 : 128) - cidr.prefix);
-  return value >> rest === cidr.first >> rest;
+  return BigInt(value) >> rest === BigInt(cidr.first) >> rest;
 }

@@ -85,7 +85,7 @@ function isNamed(pattern: string, name: string): boolean {
 /** Compares leading bits, as the kernel does, instead of the first and the last address. */
 function inBlock(cidr: Cidr, { value }: Address): boolean {
   const rest = BigInt((cidr.family === "ip" ? 32 : 128) - cidr.prefix);
-  return value >> rest === cidr.first >> rest;
+  return BigInt(value) >> rest === BigInt(cidr.first) >> rest;
 }
 
 function holds({ elements }: AddressSet, address: Address): boolean {
