@@ -18,33 +18,44 @@ export function readFast(text: Text, limits: Limits): Mapping | undefined {
   let list: { readonly column: number; readonly items: Node[] } | undefined;
   let lines = 0;
   const mostLines = limits.entries * LINES_OF_ENTRY;
-  for (let start = 0, end = 0; start < content.length; start = end + 1) {
+  for (let start = 0, end = 0; start < content.length; start = end) {
     if (++lines > mostLines) return undefined;
-    end = content.indexOf("\n", start);
-    if (end < 0) end = content.length;
-    const line = content.slice(start, end);
-    const word = (from: number, source: string): Scalar => scalar(text, start + from, source);
-    const [, indent = "", dash = "", entry] = bare || list ? (ENTRY.exec(line) ?? []) : [];
-    if (entry !== undefined) {
+    const word = bare || list ? match(DASH, content, start) : 0;
+    if (word > 0) {
+      const dash = content.indexOf("-", start);
       if (bare) {
-        list = { column: indent.length, items: [] };
-        const at = text.at(start + indent.length);
-        entries.set(bare.text, { key: bare, value: { kind: "list", at, items: list.items } });
+        list = { column: dash - start, items: [] };
+        entries.set(bare.text, { key: bare, value: { kind: "list", at: text.at(dash), items: list.items } });
         bare = undefined;
       }
-      if (list?.column !== indent.length) return undefined;
-      list.items.push(word(indent.length + dash.length, entry));
-    } else if (!NOTHING.test(line)) {
-      const [, name, colon = "", value] = KEY.exec(line) ?? [];
+      const wordEnd = match(WORD, content, word);
+      end = wordEnd && match(END, content, wordEnd);
+      if (end === 0 || list?.column !== dash - start) return undefined;
+      list.items.push(scalar(text, word, wordEnd));
+    } else {
+      end = match(NOTHING, content, start);
+      if (end > 0) continue;
+      KEY.lastIndex = start;
+      const [, name, colon = "", value] = KEY.exec(content) ?? [];
       if (bare || name === undefined || entries.has(name)) return undefined;
-      const key = word(0, name);
+      end = KEY.lastIndex;
+      const from = start + name.length;
+      const key = scalar(text, start, from);
       first ??= key;
       list = undefined;
+      const at = from + colon.length;
       if (value === undefined) bare = key;
-      else entries.set(name, { key, value: word(name.length + colon.length, value) });
+      else entries.set(name, { key, value: scalar(text, at, at + value.length) });
     }
   }
   return first && !bare ? { kind: "mapping", at: first.at, entries } : undefined;
+}
+
+/** Where a match of a sticky pattern ends that starts at an offset; 0 without a match. Creates no objects. */
+function match(pattern: RegExp, content: string, offset: number): number {
+  pattern.lastIndex = offset;
+  pattern.test(content);
+  return pattern.lastIndex;
 }
 
 /** The limit counts entries with a comment, of four tokens each; a key with a value and a comment has five. */
@@ -54,18 +65,16 @@ const LINES_OF_ENTRY = 4 / 5;
 const UNUSUAL = /[^\n\x20-\x7e]/;
 
 /** In YAML, a word that starts with a letter or digit and does not end with a colon stands for itself. */
-const WORD = /[0-9A-Za-z](?:[\w.:/+*-]{0,98}[\w./+*-])?|"[\w.:/+*-]{0,99}"|'[\w.:/+*-]{0,99}'/.source;
-const END = / *(?: #.*)?$/.source;
-const NOTHING = /^ *(?:#.*)?$/;
-const KEY = new RegExp(`^([A-Za-z]\\w{0,99})(:(?= |$) *)(${WORD})?${END}`);
-const ENTRY = new RegExp(`^( *)(- +)(${WORD})${END}`);
+const WORD = /[0-9A-Za-z](?:[\w.:/+*-]{0,98}[\w./+*-])?|"[\w.:/+*-]{0,99}"|'[\w.:/+*-]{0,99}'/y;
+const END = / *(?: #.*)?(?:\n|$)/y;
+const NOTHING = / *(?:#.*)?(?:\n|$)/y;
+const DASH = / *- +/y;
+const KEY = new RegExp(`([A-Za-z]\\w{0,99})(:(?=[ \n]|$) *)(${WORD.source})?${END.source}`, "y");
 
-function scalar(text: Text, offset: number, source: string): Scalar {
-  const quoted = /^["']/.test(source);
-  return {
-    kind: "scalar",
-    at: text.at(offset),
-    text: quoted ? source.slice(1, -1) : source,
-    style: quoted ? "quoted" : "plain",
-  };
+function scalar(text: Text, from: number, to: number): Scalar {
+  const quoted = QUOTES.includes(text.content.charAt(from));
+  const content = quoted ? text.content.slice(from + 1, to - 1) : text.content.slice(from, to);
+  return { kind: "scalar", at: text.at(from), text: content, style: quoted ? "quoted" : "plain" };
 }
+
+const QUOTES = "\"'";

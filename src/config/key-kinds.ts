@@ -1,8 +1,8 @@
 import * as v from "valibot";
 import { Cidr } from "../net/cidr.ts";
-import { type ParseFailure, parsedBy } from "../net/parse-failure.ts";
+import { isFailure, type ParseFailure, parsedBy } from "../net/parse-failure.ts";
 import type { Position, WarningName } from "./problem.ts";
-import type { Node } from "./values.ts";
+import { isNull, type Node, scalarValue } from "./values.ts";
 
 /** Everything about a key of the config. `V` is its value in a {@link Config}. */
 export interface Key<V> extends About<V> {
@@ -60,38 +60,68 @@ export function scalar<T>(schema: v.GenericSchema<unknown, T>, about: About<Loca
   };
 }
 
-/** A value in a list. Values with the same text are equal. */
-type ListValue = string | { readonly text: string };
+/** A value in a list. Values with the same key are equal. */
+type ListValue = string | { readonly key: number | string };
+
+/** How texts become values of a list. */
+interface Entries<T> {
+  /** An entry in words. */
+  readonly what: string;
+  readonly examples: readonly [string, ...string[]];
+  readonly parse: (text: string, enableIPv6: boolean) => T | ParseFailure;
+}
 
 /** A key with a list, whose entries have places of their own. `null` is an empty list. */
 export function list<T extends ListValue>(
-  entry: (enableIPv6: boolean) => v.GenericSchema<unknown, T>,
-  example: string,
+  { what, examples, parse }: Entries<T>,
   about: Omit<About<readonly Located<T>[]>, "merge">,
 ): Key<readonly Located<T>[]> {
-  const schema = (enableIPv6: boolean) =>
-    v.nullable(v.array(entry(enableIPv6), `write a list, for example "[${example}]"`));
+  const [example] = examples;
+  const schema = (enableIPv6: boolean) => {
+    const parsed = parsedBy(text => parse(text, enableIPv6));
+    const entry = v.pipe(
+      v.string(`write ${what}, for example "${example}"`),
+      v.examples([...examples]),
+      parsed,
+    );
+    return v.nullable(v.array(entry, `write a list, for example "[${example}]"`));
+  };
   return {
     ...about,
     schema,
     merge: (first, second) => distinct([...first, ...second]),
     read(node, check, enableIPv6) {
-      const values = check(schema(enableIPv6));
-      const items = node.kind === "list" ? node.items : [];
-      if (values === undefined) return undefined;
-      return distinct((values ?? []).map((value, i) => ({ value, at: items[i]?.at ?? node.at })));
+      const valid = isNull(node) ? [] : validEntries(node, text => parse(text, enableIPv6));
+      // The schema takes ten times as long, and is needed only for its messages.
+      if (!valid) check(schema(enableIPv6));
+      return valid && distinct(valid);
     },
   };
 }
 
+/** The entries of a list; undefined for another node, or if an entry is invalid. */
+function validEntries<T extends ListValue>(
+  node: Node,
+  parse: (text: string) => T | ParseFailure,
+): Located<T>[] | undefined {
+  if (node.kind !== "list") return undefined;
+  const entries: Located<T>[] = [];
+  for (const item of node.items) {
+    const text = item.kind === "scalar" ? scalarValue(item) : undefined;
+    const value = typeof text === "string" ? parse(text) : undefined;
+    if (value === undefined || isFailure(value)) return undefined;
+    entries.push({ value, at: item.at });
+  }
+  return entries;
+}
+
 /** The first of each set of equal entries. */
 function distinct<T extends ListValue>(entries: readonly Located<T>[]): readonly Located<T>[] {
-  const byText = new Map<string, Located<T>>();
-  for (const entry of entries) {
-    const text = typeof entry.value === "string" ? entry.value : entry.value.text;
-    if (!byText.has(text)) byText.set(text, entry);
-  }
-  return [...byText.values()];
+  const keys = new Set<number | string>();
+  return entries.filter(({ value }) => {
+    const { size } = keys;
+    return keys.add(typeof value === "string" ? value : value.key).size > size;
+  });
 }
 
 /** A merge that takes the second value only if it is better. */
@@ -108,22 +138,17 @@ export function boolean(about: Omit<About<Located<boolean>>, "merge" | "default"
   });
 }
 
-function cidr(enableIPv6: boolean) {
-  return v.pipe(
-    v.string('write a CIDR, for example "10.0.0.0/8"'),
-    v.examples(["10.0.0.0/8", "2001:db8::/32"]),
-    parsedBy(text => {
-      const parsed = Cidr.parse(text);
-      if (enableIPv6 || "what" in parsed || parsed.family === "ip") return parsed;
-      return {
-        what: `"${text}" is IPv6`,
-        remedy: 'set "enableIPv6: true", start the agent with --enable-ipv6, or remove it',
-      };
-    }),
-  );
+function parseCidr(text: string, enableIPv6: boolean): Cidr | ParseFailure {
+  const parsed = Cidr.parse(text);
+  if (enableIPv6 || isFailure(parsed) || parsed.family === "ip") return parsed;
+  return {
+    what: `"${text}" is IPv6`,
+    remedy: 'set "enableIPv6: true", start the agent with --enable-ipv6, or remove it',
+  };
 }
 
 /** A key with a list of CIDRs, limited by `cidrLimit`. */
 export function cidrs(about: Omit<About<readonly Located<Cidr>[]>, "merge" | "limited">) {
-  return list(cidr, "10.0.0.0/8", { ...about, limited: true });
+  const examples = ["10.0.0.0/8", "2001:db8::/32"] as const;
+  return list({ what: "a CIDR", examples, parse: parseCidr }, { ...about, limited: true });
 }

@@ -4,11 +4,11 @@ import { parseInterfaceName } from "../net/interface-name.ts";
 import { parsedBy } from "../net/parse-failure.ts";
 import { boolean, cidrs, type Key, list, preferring, scalar } from "./key-kinds.ts";
 
-const INTERFACE = v.pipe(
-  v.string('write an interface name, for example "eth0"'),
-  v.examples(["eth0", "eth*"]),
-  parsedBy(parseInterfaceName),
-);
+const INTERFACES = {
+  what: "an interface name",
+  examples: ["eth0", "eth*"],
+  parse: parseInterfaceName,
+} as const;
 
 const INTERVAL = v.pipe(
   v.string(({ input }) =>
@@ -71,7 +71,7 @@ const TABLE = {
     aliases: ["nonMasqueradeSrcCIDRs"],
     meant: { words: /source|\bsrc/, rank: 1 },
   }),
-  outputInterfaces: list(() => INTERFACE, "eth0", {
+  outputInterfaces: list(INTERFACES, {
     description:
       "Masquerade only connections that leave through these interfaces. `eth*` matches every name that starts with `eth`.",
     default: "any interface",

@@ -89,7 +89,7 @@ async function openFile({ path, bytes }: Source, { configMap }: LoadOptions): Pr
 
 /** Whether a text may be a Kubernetes manifest, by a key `kind`, which configs do not have. Does not parse. */
 function mayBeManifest({ content }: Text): boolean {
-  return /(?<![^\n])[^#\n]*?(?<![\w.-])kind["']?[ \t]*:/.test(content);
+  return content.includes("kind") && /(?<![^\n])[^#\n]*?(?<![\w.-])kind["']?[ \t]*:/.test(content);
 }
 
 function withoutConfig(problems: readonly Problem[]): OpenDocument {

@@ -48,8 +48,10 @@ export function wholeText(file: string, content: string): Text {
   };
 }
 
-/** How many of the ascending starts are at most the offset. */
+/** How many of the ascending starts are at most the offset, which is usually in one of the last two lines. */
 function lineAt(starts: readonly number[], offset: number): number {
+  const { length } = starts;
+  if ((starts[length - 2] ?? 0) <= offset) return (starts[length - 1] ?? 0) <= offset ? length : length - 1;
   let low = 0;
   let high = starts.length;
   while (low < high) {

@@ -48,9 +48,11 @@ export function duplicateKey(key: Scalar, first: Scalar): ConfigError {
  */
 export function scalarValue({ text, style }: Scalar): null | boolean | number | string {
   if (style !== "plain") return text;
-  if (NULLS.has(text)) return null;
-  if (TRUES.has(text)) return true;
-  if (FALSES.has(text)) return false;
+  if (text.length <= LONGEST_WORD) {
+    if (NULLS.has(text)) return null;
+    if (TRUES.has(text)) return true;
+    if (FALSES.has(text)) return false;
+  }
   return NUMBER.test(text) ? Number(text) : text;
 }
 
@@ -62,6 +64,7 @@ export function isNull(node: Node): boolean {
 const NULLS = new Set(["", "~", "null", "Null", "NULL"]);
 const TRUES = new Set(spellings("y", "yes", "true", "on"));
 const FALSES = new Set(spellings("n", "no", "false", "off"));
+const LONGEST_WORD = "false".length;
 const NUMBER = /^[-+]?(0|[1-9]\d*)(\.\d*)?(e[-+]?\d+)?$/i;
 
 function spellings(...words: string[]): string[] {

@@ -7,7 +7,7 @@ import { type TraceableRuleset, type TraceResult, trace } from "../net/trace.ts"
 import { VERDICTS } from "../net/verdict.ts";
 import { assumptions, DECISION_STEPS, decide } from "../policy/decision.ts";
 import type { Policy } from "../policy/policy.ts";
-import { OriginJson, originJson } from "./origin.ts";
+import { OriginJson } from "./origin.ts";
 
 /** A connection to explain. Unknown properties are left out. */
 export interface Question {
@@ -89,7 +89,7 @@ export function explain(policy: Policy, question: Question): Explanation {
     rule: decision.rule,
     ...(decision.cidr && { cidr: decision.cidr.text }),
     within: decision.within.map(({ text }) => text),
-    ...(decision.origin && { origin: originJson(decision.origin) }),
+    ...(decision.origin && { origin: decision.origin }),
     ...(source && { source: source.text }),
     destination: destination.text,
     ...(protocol && { protocol }),

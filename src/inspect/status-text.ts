@@ -2,7 +2,6 @@ import { conflictText, effectText, remedyText, some } from "../conflicts/conflic
 import { describePolicy } from "../policy/describe.ts";
 import { formatOrigin } from "../policy/policy.ts";
 import { printable } from "../system/printable.ts";
-import type { OriginJson } from "./origin.ts";
 import type { Status } from "./status.ts";
 
 /** The most CIDRs on the screen; the JSON has all. */
@@ -95,7 +94,7 @@ function table({ cidrs, outbound }: Status): string[] {
       inside === undefined ? verdict : `in ${inside}`,
       number(connections),
       number(bytes),
-      originText(origin),
+      formatOrigin(origin),
     ]);
   const more =
     cidrs.length > MOST_CIDRS ? [`and ${cidrs.length - MOST_CIDRS} more; --output=json has all`] : [];
@@ -111,11 +110,6 @@ function table({ cidrs, outbound }: Status): string[] {
 
 function number(value: number | undefined): string {
   return value === undefined ? "-" : `${value}`;
-}
-
-function originText(origin: OriginJson): string {
-  if ("default" in origin) return "default";
-  return formatOrigin("flag" in origin ? { kind: "flag", ...origin } : { kind: "file", ...origin });
 }
 
 /** Returns columns like kubectl, with numbers aligned to the right. */

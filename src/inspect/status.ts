@@ -5,7 +5,7 @@ import type { Family } from "../net/cidr.ts";
 import { VERDICTS, type Verdict } from "../net/verdict.ts";
 import { PolicySummary, summarizePolicy } from "../policy/describe.ts";
 import type { CidrList, Policy } from "../policy/policy.ts";
-import { OriginJson, originJson } from "./origin.ts";
+import { OriginJson } from "./origin.ts";
 
 const Count = v.object({
   connections: v.pipe(
@@ -118,14 +118,14 @@ function* rowsOf(
   for (const { cidr, origin } of list.effective) {
     const counted = count(family, verdict, cidr.text);
     yield {
-      ...{ cidr: cidr.text, family, verdict, origin: originJson(origin) },
+      ...{ cidr: cidr.text, family, verdict, origin },
       ...(counted && numbers(counted)),
     };
   }
   for (const { item, by } of list.redundant) {
     const { cidr, origin } = item;
     yield {
-      ...{ cidr: cidr.text, family, verdict, origin: originJson(origin) },
+      ...{ cidr: cidr.text, family, verdict, origin },
       inside: by.cidr.text,
     };
   }

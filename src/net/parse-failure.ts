@@ -6,6 +6,12 @@ export interface ParseFailure {
   readonly remedy: string;
 }
 
+export function isFailure<T extends object | number | boolean | string>(
+  result: T | ParseFailure,
+): result is ParseFailure {
+  return typeof result === "object" && "what" in result;
+}
+
 /**
  * A valibot action that parses a text. The issue of a {@link ParseFailure} carries `remedy` as its message and `what` as
  * what was received; {@link failureOf} restores the failure.
@@ -15,7 +21,7 @@ export function parsedBy<T extends object | number | boolean | string>(
 ) {
   return v.rawTransform<string, T>(({ dataset, addIssue, NEVER }) => {
     const result = parse(dataset.value);
-    if (typeof result !== "object" || !("what" in result)) return result;
+    if (!isFailure(result)) return result;
     addIssue({ message: result.remedy, received: result.what });
     return NEVER;
   });

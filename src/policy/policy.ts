@@ -5,11 +5,8 @@ import { Cidr, type Family, separateRedundant } from "../net/cidr.ts";
 import type { PortRange } from "../net/ports.ts";
 import type { Verdict } from "../net/verdict.ts";
 
-/** Where a part of the policy comes from. */
-export type Origin =
-  | ({ readonly kind: "file" } & Required<Position>)
-  | { readonly kind: "default" }
-  | { readonly kind: "flag"; readonly flag: string };
+/** Where a part of the policy comes from: a place in a file, a flag, or the defaults. */
+export type Origin = Required<Position> | { readonly flag: string } | { readonly default: true };
 
 /** A CIDR of the policy. */
 export interface Entry {
@@ -153,8 +150,8 @@ export function partOf(policy: Policy, family: Family): Policy {
 
 /** `FILE:LINE`, `default`, or `--flag`. */
 export function formatOrigin(origin: Origin): string {
-  if (origin.kind === "file") return `${origin.file}:${origin.line}`;
-  return origin.kind === "flag" ? `--${origin.flag}` : "default";
+  if ("file" in origin) return `${origin.file}:${origin.line}`;
+  return "flag" in origin ? `--${origin.flag}` : "default";
 }
 
 function cidrList(family: Family, entries: readonly Entry[]): CidrList {
@@ -162,15 +159,15 @@ function cidrList(family: Family, entries: readonly Entry[]): CidrList {
 }
 
 function entry({ value, at }: Located<Cidr>): Entry {
-  return { cidr: value, origin: { kind: "file", ...at } };
+  return { cidr: value, origin: at };
 }
 
 function known(origin: Origin, ...texts: string[]): Entry[] {
   return texts.map(text => ({ cidr: Cidr.literal(text), origin }));
 }
 
-const DEFAULT: Origin = { kind: "default" };
-const RESERVED: Origin = { kind: "flag", flag: "nomasq-all-reserved-ranges" };
+const DEFAULT: Origin = { default: true };
+const RESERVED: Origin = { flag: "nomasq-all-reserved-ranges" };
 
 /** Link-local addresses come first, as in ip-masq-agent. RFC 3927 and RFC 4291. */
 function linkLocal(config: Config): Entry[] {
