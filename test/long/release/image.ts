@@ -72,7 +72,15 @@ async function buildImage(architecture: Architecture, npmrc: string): Promise<vo
   await rm(archive, { force: true });
   // Debian 12's buildah does not set BUILDPLATFORM. Its default isolation needs permission to mount /proc.
   await finished([
-    ...[...BUILDAH, "build", "--layers", "--pull=never", "--isolation=chroot", "--network=host"],
+    ...[
+      ...BUILDAH,
+      "build",
+      "--layers",
+      "--force-rm",
+      "--pull=never",
+      "--isolation=chroot",
+      "--network=host",
+    ],
     ...[`--platform=linux/${architecture}`, `--build-arg=BUILDPLATFORM=linux/${ARCHITECTURE}`],
     ...[`--build-arg=NODE_IMAGE=${BASE}`, `--build-arg=DEBIAN_IMAGE=${BASE}`],
     ...[`--build-arg=REVISION=${await commitOfDist()}`, `--secret=id=npmrc,src=${npmrc}`],
