@@ -19,8 +19,8 @@ import { describe, type Entry, isNull, jsonValue, type Mapping, type Node, scala
 export interface ConfigDocument {
   /** The keys with valid values. */
   readonly config: Config;
-  /** The places of all entries of lists, valid or not. */
-  readonly entries: ReadonlyMap<KeyName, readonly Position[]>;
+  /** All entries of lists, valid or not. */
+  readonly entries: ReadonlyMap<KeyName, readonly { readonly at: Position }[]>;
   /** The place of `nonMasqueradeCIDRs` if it is a key without a value. */
   readonly nullList: Required<Position> | undefined;
   readonly problems: readonly Problem[];
@@ -133,7 +133,7 @@ function readValues(
     return value;
   });
   const list = known.get("nonMasqueradeCIDRs");
-  const entries = new Map([...known].map(([name, node]) => [name, itemsOf(node).map(({ at }) => at)]));
+  const entries = new Map([...known].map(([name, node]) => [name, itemsOf(node)]));
   return { config, entries, nullList: list && isNull(list) ? list.at : undefined, problems };
 }
 
@@ -194,11 +194,12 @@ function limitErrors(documents: readonly ConfigDocument[], { cidrLimit }: Config
   const limit = cidrLimit?.value ?? CIDR_LIMIT;
   const limited = KEY_NAMES.filter(name => KEYS[name].limited);
   return limited.flatMap((key): ConfigError[] => {
-    const places = documents.flatMap(({ entries }): readonly Position[] => entries.get(key) ?? []);
-    const at = places[limit];
+    const lists = documents.map(({ entries }) => entries.get(key) ?? []);
+    const count = lists.reduce((sum, { length }) => sum + length, 0);
+    const at = count > limit ? lists.flat()[limit]?.at : undefined;
     if (!at) return [];
-    const what = `${places.length} entries exceed the cidrLimit of ${limit}`;
-    const remedy = `set "cidrLimit: ${places.length}", or remove entries`;
+    const what = `${count} entries exceed the cidrLimit of ${limit}`;
+    const remedy = `set "cidrLimit: ${count}", or remove entries`;
     return [{ severity: "error", at, key, what, remedy }];
   });
 }

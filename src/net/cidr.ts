@@ -167,26 +167,24 @@ function addressRemedy(text: string): string {
 
 /**
  * Separates CIDRs of one family into effective ones and redundant ones, which lie inside an effective one. Keeps the
- * order. Of equal CIDRs the first one is effective. Takes n log n time.
+ * order; `ascending` has the effective ones by address. Of equal CIDRs the first one is effective. Takes n log n time.
  */
 export function separateRedundant<T extends { readonly cidr: Cidr }>(
   items: readonly T[],
-): { effective: T[]; redundant: { item: T; by: T }[] } {
-  const wideFirst = items.toSorted((a, b) => compareCidrs(a.cidr, b.cidr));
+): { effective: readonly T[]; ascending: readonly T[]; redundant: { item: T; by: T }[] } {
+  const ascending: T[] = [];
   const containedIn = new Map<T, T>();
-  let around: T | undefined;
-  for (const item of wideFirst) {
+  for (const item of items.toSorted((a, b) => compareCidrs(a.cidr, b.cidr))) {
+    const around = ascending.at(-1);
     if (around?.cidr.contains(item.cidr)) containedIn.set(item, around);
-    else around = item;
+    else ascending.push(item);
   }
-  const effective: T[] = [];
-  const redundant: { item: T; by: T }[] = [];
-  for (const item of items) {
+  if (containedIn.size === 0) return { effective: items, ascending, redundant: [] };
+  const redundant = items.flatMap(item => {
     const by = containedIn.get(item);
-    if (by) redundant.push({ item, by });
-    else effective.push(item);
-  }
-  return { effective, redundant };
+    return by ? [{ item, by }] : [];
+  });
+  return { effective: items.filter(item => !containedIn.has(item)), ascending, redundant };
 }
 
 /** Orders by family, then by first address, then the wider block first. */

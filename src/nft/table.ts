@@ -171,7 +171,7 @@ function cidr(address: string, prefix: number): Cidr | string {
 }
 
 /** Sorts elements by address. Elements that are not CIDRs come last. */
-export function byAddress(a: Element, b: Element): number {
+function byAddress(a: Element, b: Element): number {
   if (a.value instanceof Cidr && b.value instanceof Cidr) return compareCidrs(a.value, b.value);
   if (a.value instanceof Cidr) return -1;
   if (b.value instanceof Cidr) return 1;

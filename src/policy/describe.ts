@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import type { Cidr } from "../net/cidr.ts";
 import { formatPortRanges } from "../net/ports.ts";
 import type { CidrList, Policy } from "./policy.ts";
 
@@ -24,8 +25,8 @@ export function summarizePolicy({
   toPorts,
   randomFully,
 }: Policy): PolicySummary {
-  const sources = families.flatMap(it => (it.sources ? textsOf(it.sources) : []));
-  const keptSources = families.flatMap(it => textsOf(it.nonMasqueradeSources));
+  const sources = families.flatMap(it => (it.sources ? cidrsOf(it.sources) : [])).map(String);
+  const keptSources = families.flatMap(it => cidrsOf(it.nonMasqueradeSources)).map(String);
   return {
     chain,
     families: families.map(({ family }) => family),
@@ -68,25 +69,25 @@ export function describePolicy(policy: PolicySummary): PolicyFact[] {
 /** Describes a policy for the log, with its lists of destinations. */
 export function policyFields(policy: Policy): Record<string, string> {
   const { families } = policy;
-  const masquerade = families.flatMap(it => textsOf(it.masquerade));
+  const masquerade = families.flatMap(it => cidrsOf(it.masquerade));
   return {
     ...Object.fromEntries(describePolicy(summarizePolicy(policy)).map(({ name, text }) => [name, text])),
-    nonMasqueradeCIDRs: listed(families.flatMap(it => textsOf(it.nonMasquerade))),
+    nonMasqueradeCIDRs: listed(families.flatMap(it => cidrsOf(it.nonMasquerade))),
     ...(masquerade.length > 0 && { masqueradeCIDRs: listed(masquerade) }),
   };
 }
 
-function textsOf({ effective }: CidrList): string[] {
-  return effective.map(({ cidr }) => cidr.text);
+function cidrsOf({ effective }: CidrList): Cidr[] {
+  return effective.map(({ cidr }) => cidr);
 }
 
 function only(texts: readonly string[] | undefined): string | undefined {
   return texts && (texts.length > 0 ? `only ${listed(texts)}` : "none");
 }
 
-function listed(texts: readonly string[]): string {
-  const more = texts.length - MOST_LISTED;
-  return [...texts.slice(0, MOST_LISTED), ...(more > 0 ? [`and ${more} more`] : [])].join(" ") || "none";
+function listed(values: readonly (Cidr | string)[]): string {
+  const more = values.length - MOST_LISTED;
+  return [...values.slice(0, MOST_LISTED), ...(more > 0 ? [`and ${more} more`] : [])].join(" ") || "none";
 }
 
 const MOST_LISTED = 8;

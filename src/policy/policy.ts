@@ -18,6 +18,8 @@ export interface Entry {
 export interface CidrList {
   /** CIDRs outside all others, in the order of the config. They contain all addresses of the list. */
   readonly effective: readonly Entry[];
+  /** The effective CIDRs by address. */
+  readonly ascending: readonly Entry[];
   /** CIDRs inside an effective one. They are shown to users, but not written to the kernel. */
   readonly redundant: readonly { readonly item: Entry; readonly by: Entry }[];
 }
@@ -131,7 +133,7 @@ export function mapLists(family: FamilyPolicy, change: (list: CidrList) => CidrL
 
 /** A policy that masquerades all connections of both families. */
 export function masqueradeAll(chain: string): Policy {
-  const empty = { effective: [], redundant: [] };
+  const empty = { effective: [], ascending: [], redundant: [] };
   const enabled: readonly Family[] = ["ip", "ip6"];
   const families = enabled.map(family => ({
     family,

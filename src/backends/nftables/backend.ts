@@ -1,4 +1,4 @@
-import { FAMILIES, type Family } from "../../net/cidr.ts";
+import { FAMILIES, type Family, separateRedundant } from "../../net/cidr.ts";
 import type { TraceableRuleset } from "../../net/trace.ts";
 import { IpsecSupport, isRefusal } from "../../nft/ipsec.ts";
 import { Nft } from "../../nft/nft.ts";
@@ -158,7 +158,7 @@ export class NftablesBackend implements Backend {
 
 /** The policy with short lists: kernel and nft accept it exactly if they accept the whole policy. */
 function sample(policy: Policy): Policy {
-  const few = ({ effective }: CidrList): CidrList => ({ effective: effective.slice(0, FEW), redundant: [] });
+  const few = ({ effective }: CidrList): CidrList => separateRedundant(effective.slice(0, FEW));
   return { ...policy, families: policy.families.map(it => mapLists(it, few)) };
 }
 

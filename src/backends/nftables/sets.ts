@@ -1,4 +1,4 @@
-import { type AddressSet, byAddress, type Element } from "../../nft/table.ts";
+import type { AddressSet, Element } from "../../nft/table.ts";
 import { type CidrList, type Entry, type FamilyPolicy, formatOrigin } from "../../policy/policy.ts";
 
 /** The plain names of the sets. In the kernel a letter follows, see generations.ts. */
@@ -25,7 +25,7 @@ export function addressSets(family: FamilyPolicy, counting: boolean): AddressSet
 }
 
 function addressSet(name: string, of: string, list: CidrList | undefined, counting: boolean): AddressSet {
-  const elements = list?.effective.map(element).sort(byAddress) ?? [];
+  const elements = list?.ascending.map(element) ?? [];
   return { name, of, flags: ["interval"], counting, elements };
 }
 
