@@ -1,5 +1,5 @@
 import type { Backend } from "../backends/backend.ts";
-import { Cidr, compareCidrs, type Family } from "../net/cidr.ts";
+import { Cidr, type Family } from "../net/cidr.ts";
 import { difference, every, hasOutside, intersection, type Ranges, rangesOf } from "../net/ranges.ts";
 import { addresses, keptDestinations, masqueradedSources } from "../policy/decision.ts";
 import { type FamilyPolicy, listsOf, type Policy } from "../policy/policy.ts";
@@ -37,30 +37,34 @@ function judged(family: FamilyPolicy): Judged {
   const exceptions = addresses(family.masquerade);
   const kept = keptDestinations(family);
   const never = rangesOf(NEVER_SENT.filter(cidr => cidr.family === family.family));
-  const entries = family.nonMasquerade.effective
-    .map(({ cidr }, index) => ({ cidr, index }))
-    .sort((a, b) => compareCidrs(a.cidr, b.cidr));
+  const { effective, ascending } = family.nonMasquerade;
+  let places: ReadonlyMap<Cidr, number> | undefined;
+  const place = (of: Cidr) => {
+    places ??= new Map(effective.map(({ cidr }, index) => [cidr, index]));
+    return places.get(of) ?? 0;
+  };
   return {
     family: family.family,
     keptBecauseOf(connections, most) {
-      const named = new Map<Cidr, number>();
+      const named = new Set<Cidr>();
       for (const box of connections) {
         if (intersection(box.sources, sources).length === 0) continue;
         const destinations =
           exceptions.length === 0 ? box.destinations : intersection(box.destinations, kept);
-        for (const { cidr, index } of within(entries, destinations)) {
+        for (const { cidr } of within(ascending, destinations)) {
           if (named.size >= most) break;
-          named.set(cidr, index);
+          named.add(cidr);
         }
       }
-      const destinations = [...named].sort(([, a], [, b]) => a - b).map(([cidr]) => cidr);
+      const destinations = [...named].sort((a, b) => place(a) - place(b));
       const from = keptSources
         .flatMap(({ list }) => list.effective.map(({ cidr }) => cidr))
         .filter(cidr => connections.some(it => intersection(it.sources, rangesOf([cidr])).length > 0));
       return [...destinations, ...from].slice(0, most).map(({ text }) => text);
     },
     keptIn(cidr) {
-      const entry = entries.find(it => it.cidr.text === cidr);
+      const { key } = Cidr.literal(cidr);
+      const entry = effective.find(it => it.cidr.key === key);
       return entry && difference(rangesOf([entry.cidr]), exceptions);
     },
     masquerades: connections =>

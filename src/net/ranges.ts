@@ -21,9 +21,10 @@ export function rangesOf(cidrs: readonly Cidr[]): Ranges {
   return united(cidrs.map(({ first, last }) => [first, last]));
 }
 
-/** The addresses of ranges, which may overlap and have any order. */
+/** The addresses of ranges, which may overlap and have any order. Takes linear time if they are in ascending order. */
 export function united(ranges: readonly Range[]): Ranges {
-  const sorted = ranges.toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+  const isAscending = ranges.every(([first], i) => first >= (ranges[i - 1]?.[0] ?? first));
+  const sorted = isAscending ? ranges : ranges.toSorted((a, b) => (a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : 0));
   const result: [AddressValue, AddressValue][] = [];
   for (const [first, last] of sorted) {
     const before = result.at(-1);

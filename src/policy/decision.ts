@@ -156,6 +156,6 @@ export function keptDestinations(family: FamilyPolicy): Ranges {
 }
 
 /** The addresses in a list. */
-export function addresses({ effective }: CidrList): Ranges {
-  return rangesOf(effective.map(({ cidr }) => cidr));
+export function addresses({ ascending }: CidrList): Ranges {
+  return rangesOf(ascending.map(({ cidr }) => cidr));
 }
