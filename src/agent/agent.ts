@@ -165,9 +165,8 @@ export class Agent {
     if (synced.failures.length === 0) this.state.totals.keep(policy);
     this.#warnings.set("limits", this.backend.limits.join("; ") || undefined);
     const outcome = this.#succeeded(synced, by);
-    // Searching for leftovers starts programs, so repairs and regular syncs skip it.
-    if (synced.moved || isNew || triggers.includes("start") || triggers.includes("signal"))
-      await this.#housekeeping.run(policy);
+    const mustSearch = synced.moved !== undefined || triggers.some(it => it === "start" || it === "signal");
+    if (isNew || mustSearch) await this.#housekeeping.run(policy, mustSearch);
     // Leftover rules of another backend could still decide about connections.
     if (isNew) this.#log.info("policy in force", policyFields(policy));
     return this.#familyOutcome(synced.failures) ?? outcome;

@@ -12,6 +12,8 @@ import type { Warnings } from "./warnings.ts";
 export class Housekeeping {
   readonly #note = new LastSaid();
   #done: Promise<void> = Promise.resolve();
+  /** The families of the last search without failures; other families were disabled, so their rules were leftovers. */
+  #searched: string | undefined;
 
   constructor(
     readonly backend: Pick<Failover, "removeLeftovers">,
@@ -19,9 +21,15 @@ export class Housekeeping {
     readonly log: Log,
   ) {}
 
-  /** Starts the work for a policy whose rules are in force, and waits a short time for it. */
-  async run(policy: Policy): Promise<void> {
+  /**
+   * Starts the work for a policy whose rules are in force, and waits a short time for it.
+   *
+   * @param mustSearch search for leftovers, which starts about 25 programs, even if the last search for the same families
+   *   found all of them
+   */
+  async run(policy: Policy, mustSearch: boolean): Promise<void> {
     void this.#noteServices(policy);
+    if (!mustSearch && policy.enabled.join() === this.#searched) return;
     this.#done = this.#done.then(() => this.#removeLeftovers(policy));
     await within(WAIT_MS, this.#done);
   }
@@ -35,6 +43,7 @@ export class Housekeeping {
     const { lines, failures } = await this.backend.removeLeftovers(policy);
     if (lines.length > 0) this.log.info("leftover rules removed", { removed: lines.join(", ") });
     const message = failures.length > 0 ? `leftover rules may remain: ${failures.join("; ")}` : undefined;
+    this.#searched = message === undefined ? policy.enabled.join() : undefined;
     this.warnings.set("leftovers", message);
   }
 

@@ -366,6 +366,35 @@ describe("rules that another program keeps changing", () => {
     }));
 });
 
+test("leftovers are removed at start, at SIGHUP and when a family is disabled, but not searched for each config", async () => {
+  const agent = new FakeAgent();
+  const { legacy } = agent.backends;
+  const leftover = "ip keeps 0.0.0.0/0";
+  legacy.kernel.set("ip", leftover);
+  await running(
+    KEEP,
+    async agent => {
+      expect(agent.kernel()).toEqual([`nft: ${KEPT}`]);
+      legacy.kernel.set("ip", leftover);
+      agent.config.set("nonMasqueradeCIDRs: [192.0.2.0/24]");
+      await settled();
+      const changed = "nft: ip keeps 169.254.0.0/16 192.0.2.0/24";
+      expect(agent.kernel()).toEqual([`iptables-legacy: ${leftover}`, changed]);
+      agent.requestSync();
+      await settled();
+      expect(agent.kernel()).toEqual([changed]);
+
+      agent.config.set("enableIPv6: true\nnonMasqueradeCIDRs: [192.0.2.0/24, fd00::/8]");
+      await settled();
+      expect(agent.kernel()).toEqual([changed, "nft: ip6 keeps fd00::/8 fe80::/10"]);
+      agent.config.set("nonMasqueradeCIDRs: [192.0.2.0/24]");
+      await settled();
+      expect(agent.kernel()).toEqual([changed]);
+    },
+    agent,
+  );
+});
+
 describe("with --cleanup-on-exit", () => {
   const exit = (agent: FakeAgent) => cleanUpOnExit(agent.agent, async () => agent.backends.all, agent.log);
 
