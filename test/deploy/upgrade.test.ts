@@ -118,5 +118,5 @@ test("after cleanup, masqueraded connections continue only while other NAT rules
 
   // Without NAT rules the kernel stops translating; the server gets packets of an unknown connection and resets it.
   await run("nft delete table ip other");
-  await expect(outbound()).rejects.toThrow("it ended");
+  await expect(outbound()).rejects.toThrow("the output ended");
 }, 20_000);
