@@ -160,11 +160,11 @@ export class Agent {
     await this.#lock.take();
     this.state.isStandby = false;
     const synced = await this.backend.sync(policy, this.state.totals, this.#backoff.rewriteTime);
-    this.#watch();
     if (synced.moved) this.#moved(synced.moved);
     if (synced.failures.length === 0) this.state.totals.keep(policy);
     this.#warnings.set("limits", this.backend.limits.join("; ") || undefined);
     const outcome = this.#succeeded(synced, by);
+    this.#watch();
     const mustSearch = synced.moved !== undefined || triggers.some(it => it === "start" || it === "signal");
     if (isNew || mustSearch) await this.#housekeeping.run(policy, mustSearch);
     // Leftover rules of another backend could still decide about connections.
