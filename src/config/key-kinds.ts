@@ -89,39 +89,43 @@ export function list<T extends ListValue>(
   return {
     ...about,
     schema,
-    merge: (first, second) => distinct([...first, ...second]),
+    merge(first, second) {
+      const isNew = firstOfEach<T>();
+      return [...first, ...second].filter(({ value }) => isNew(value));
+    },
     read(node, check, enableIPv6) {
       const valid = isNull(node) ? [] : validEntries(node, text => parse(text, enableIPv6));
       // The schema takes ten times as long, and is needed only for its messages.
       if (!valid) check(schema(enableIPv6));
-      return valid && distinct(valid);
+      return valid;
     },
   };
 }
 
-/** The entries of a list; undefined for another node, or if an entry is invalid. */
+/** The distinct entries of a list; undefined for another node, or if an entry is invalid. */
 function validEntries<T extends ListValue>(
   node: Node,
   parse: (text: string) => T | ParseFailure,
 ): Located<T>[] | undefined {
   if (node.kind !== "list") return undefined;
+  const isNew = firstOfEach<T>();
   const entries: Located<T>[] = [];
   for (const item of node.items) {
     const text = item.kind === "scalar" ? scalarValue(item) : undefined;
     const value = typeof text === "string" ? parse(text) : undefined;
     if (value === undefined || isFailure(value)) return undefined;
-    entries.push({ value, at: item.at });
+    if (isNew(value)) entries.push({ value, at: item.at });
   }
   return entries;
 }
 
-/** The first of each set of equal entries. */
-function distinct<T extends ListValue>(entries: readonly Located<T>[]): readonly Located<T>[] {
+/** Returns a function that returns true for the first of each set of equal values. */
+function firstOfEach<T extends ListValue>(): (value: T) => boolean {
   const keys = new Set<number | string>();
-  return entries.filter(({ value }) => {
+  return value => {
     const { size } = keys;
     return keys.add(typeof value === "string" ? value : value.key).size > size;
-  });
+  };
 }
 
 /** A merge that takes the second value only if it is better. */

@@ -60,7 +60,7 @@ export class Cidr {
    * zone and not IPv4-mapped. All bits after the prefix are zero.
    */
   static parse(text: string): Cidr | ParseFailure {
-    return Cidr.#parseIPv4(text) ?? (isUsual(text) ? undefined : commonMistake(text)) ?? Cidr.#parse(text);
+    return Cidr.#parseIPv4(text) ?? Cidr.#parseIPv6(text) ?? commonMistake(text) ?? Cidr.#parse(text);
   }
 
   /** A fast path for valid IPv4. Returns undefined for everything else. */
@@ -86,6 +86,17 @@ export class Cidr {
     const size = 2 ** (BITS.ip - number);
     if (octets !== 4 || digits === 0 || number > BITS.ip || first % size !== 0) return undefined;
     return new Cidr("ip", number, first, first + size - 1);
+  }
+
+  /** A fast path for valid IPv6 in canonical text: text that cidr-tools prints is valid. */
+  static #parseIPv6(text: string): Cidr | undefined {
+    const [, address, length] = CANONICAL.exec(text) ?? [];
+    const prefix = Number(length);
+    if (address === undefined || prefix > BITS.ip6) return undefined;
+    const { ip, start } = parseCidr(address);
+    const hosts = (1n << BigInt(BITS.ip6 - prefix)) - 1n;
+    const isValid = ip === address && !isIPv4Mapped(start) && (start & hosts) === 0n;
+    return isValid ? new Cidr("ip6", prefix, start, start | hosts, ip) : undefined;
   }
 
   static #parse(text: string): Cidr | ParseFailure {
@@ -144,7 +155,7 @@ export function parseAddress(text: string): Address | ParseFailure {
   const version = ipVersion(text);
   if (version === 0) return { what: `"${text}" is not an IP address`, remedy: addressRemedy(text) };
   const { start } = parseCidr(text);
-  if (version === 6 && start >> 32n === 0xffffn) {
+  if (version === 6 && isIPv4Mapped(start)) {
     return {
       what: `"${text}" is an IPv4-mapped IPv6 address`,
       remedy: "write the IPv4 address",
@@ -194,9 +205,15 @@ export function compareCidrs(a: Cidr, b: Cidr): number {
   return a.prefix - b.prefix;
 }
 
+/** The form of canonical IPv6 without a dotted part, with more groups than cidr-tools can parse left out. */
+const CANONICAL = /^((?:[\da-f]{0,4}:){2,7}[\da-f]{0,4})\/(0|[1-9]\d{0,2})$/;
 const ZERO = "0".charCodeAt(0);
 const DOT = ".".charCodeAt(0) - ZERO;
 const SLASH = "/".charCodeAt(0) - ZERO;
+
+function isIPv4Mapped(value: bigint): boolean {
+  return value >> 32n === 0xffffn;
+}
 
 function addressValue(family: Family, value: bigint): AddressValue {
   return family === "ip" ? Number(value) : value;
@@ -205,10 +222,6 @@ function addressValue(family: Family, value: bigint): AddressValue {
 /** The text of an IPv4 address. */
 function dotted(value: number): string {
   return `${value >>> 24}.${(value >>> 16) & 255}.${(value >>> 8) & 255}.${value & 255}`;
-}
-
-function isUsual(text: string): boolean {
-  return /^[\da-fA-F.:]+\/\d{1,3}$/.test(text);
 }
 
 /** The error for a common mistake, with its cause. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { isIP } from "node:net";
-import { parseCidr } from "cidr-tools";
+import { isIP, isIPv6 } from "node:net";
+import { normalizeCidr, parseCidr } from "cidr-tools";
 import fc from "fast-check";
 import { Cidr, compareCidrs, parseAddress, separateRedundant } from "../../src/net/cidr.ts";
 
@@ -108,6 +108,32 @@ test("IPv4 is parsed as strictly as by an address parser and cidr-tools", () => 
     }),
     { numRuns: 5000 },
   );
+});
+
+test("IPv6 is parsed as strictly as by an address parser and cidr-tools", () => {
+  const group = fc.oneof(fc.nat(0xffff), fc.constantFrom(0, 0, 0, 0xffff)).map(value => value.toString(16));
+  const odd = fc.constantFrom("", "", "0001", "10000", "A", "1.2.3.4", "%a");
+  const part = fc.oneof({ weight: 20, arbitrary: group }, odd);
+  const address = fc.array(part, { minLength: 1, maxLength: 9 }).map(groups => groups.join(":"));
+  const known = fc.ipV6().map(ip => (isIPv6(ip) ? normalizeCidr(ip) : ip));
+  const length = fc.oneof(fc.nat(140).map(String), fc.constantFrom("0", "128", "064", ""));
+  const given = fc.tuple(fc.oneof(address, known), length, fc.boolean());
+  let valid = 0;
+  fc.assert(
+    fc.property(given, ([ip, prefix, cut]) => {
+      const isCidr = isIPv6(ip) && !ip.includes("%") && /^(\d|[1-9]\d|1[01]\d|12[0-8])$/.test(prefix);
+      const network = isCidr ? normalizeCidr(`${ip}/${prefix}`) : "";
+      const text = isCidr && cut ? network : `${ip}/${prefix}`;
+      const { start = 0n, end } = isCidr ? parseCidr(text) : {};
+      const value = isCidr ? parseCidr(text.replace(/\/.*/, "")).start : 0n;
+      const isValid = isCidr && value === start && value >> 32n !== 0xffffn;
+      if (isValid) valid++;
+      const expected = { family: "ip6", text: network, first: start, last: end, prefix: Number(prefix) };
+      expect(Cidr.parse(text)).toMatchObject(isValid ? expected : { what: expect.stringContaining(text) });
+    }),
+    { numRuns: 5000 },
+  );
+  expect(valid).toBeGreaterThan(500);
 });
 
 test("a block contains an address if their first bits are equal", () => {
