@@ -1,5 +1,6 @@
 /** docs/metrics.md, from the table of metrics in the code. */
-import { METRICS, type Metric } from "../src/observe/metrics.ts";
+import type { Metric } from "../src/observe/metric.ts";
+import { METRICS } from "../src/observe/metrics.ts";
 
 const INTRODUCTION = `# Metrics
 

@@ -30,6 +30,36 @@ test("imports run downwards only", async () => {
   expect(upward).toEqual([]);
 });
 
+test("files do not import each other in circles", async () => {
+  const targets = new Map<string, string[]>();
+  for await (const { file, target } of imports("**/*.ts")) {
+    targets.set(file, [...(targets.get(file) ?? []), target]);
+  }
+  expect(circles(targets)).toEqual([]);
+});
+
+test.each([
+  [{ a: ["b"], b: ["c"] }, []],
+  [{ a: ["b"], b: ["a", "c"] }, ["a imports b imports a"]],
+  [{ a: ["b"], b: ["c"], c: ["b"], d: ["a"] }, ["b imports c imports b"]],
+])("the circles in %j are %j", (targets, expected) => {
+  expect(circles(new Map(Object.entries(targets)))).toEqual(expected);
+});
+
+/** Circles of imports, at least one for each group of files that import each other. */
+function circles(targets: ReadonlyMap<string, readonly string[]>): string[] {
+  const found: string[] = [];
+  const visited = new Set<string>();
+  const visit = (file: string, way: readonly string[]) => {
+    if (way.includes(file)) found.push([...way.slice(way.indexOf(file)), file].join(" imports "));
+    if (visited.has(file)) return;
+    visited.add(file);
+    for (const target of targets.get(file) ?? []) visit(target, [...way, file]);
+  };
+  for (const file of targets.keys()) visit(file, []);
+  return found;
+}
+
 test("backends do not import each other", async () => {
   const across: string[] = [];
   for await (const { file, target } of imports("backends/*/*.ts")) {

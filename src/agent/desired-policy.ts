@@ -1,8 +1,9 @@
 import { parseConfig } from "../config/load.ts";
 import { formatProblems, type Problem } from "../config/problem.ts";
 import { type Sources, timedOut } from "../config/sources.ts";
-import type { AgentState, ConfigRecord, Trigger } from "../observe/agent-state.ts";
+import type { AgentState, ConfigRecord } from "../observe/agent-state.ts";
 import type { Log } from "../observe/log.ts";
+import type { Trigger } from "../observe/sync-stats.ts";
 import { type Policy, type PolicyFlags, policyOf } from "../policy/policy.ts";
 import { type ConfigEvents, ConfigReader } from "./config-reader.ts";
 

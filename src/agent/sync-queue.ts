@@ -1,4 +1,4 @@
-import type { Trigger } from "../observe/agent-state.ts";
+import type { Trigger } from "../observe/sync-stats.ts";
 
 /** The triggers of one sync, in order of arrival. */
 export interface SyncRequest {

@@ -41,7 +41,7 @@ export interface OpenDocument {
 /** Opens a YAML or JSON text as a config. */
 export async function openConfigDocument(text: Text): Promise<OpenDocument> {
   const parsed = await parse(text);
-  const comments = allowancesIn(text);
+  const comments = allowancesIn(text.content, text.at);
   const { root } = parsed;
   const { known, problems } = root && !isNull(root) ? open(text, root) : EMPTY;
   const before = [...parsed.problems, ...comments.problems, ...problems];

@@ -2,7 +2,6 @@ import { quote } from "../net/parse-failure.ts";
 import { closestMatch } from "../system/closest-match.ts";
 import { withRemedy } from "../system/errors.ts";
 import { printable } from "../system/printable.ts";
-import type { Text } from "./text.ts";
 
 /** A place in a file. Lines and columns start at 1. */
 export interface Position {
@@ -87,13 +86,17 @@ interface Allowances {
   readonly problems: ConfigWarning[];
 }
 
-/** Reads the comments `# ipmasq: allow NAME, NAME` of a text. */
-export function allowancesIn(text: Text): Allowances {
+/**
+ * Reads the comments `# ipmasq: allow NAME, NAME` of a text.
+ *
+ * @param at the place of an offset in `content`
+ */
+export function allowancesIn(content: string, at: (offset: number) => Required<Position>): Allowances {
   const allowances: Allowance[] = [];
   const problems: ConfigWarning[] = [];
-  if (!text.content.includes("ipmasq: allow")) return { allowances, problems };
-  for (const { index, 0: comment, 1: names = "" } of text.content.matchAll(ALLOW)) {
-    const found = namesIn(names, text.at(index + comment.length - names.length));
+  if (!content.includes("ipmasq: allow")) return { allowances, problems };
+  for (const { index, 0: comment, 1: names = "" } of content.matchAll(ALLOW)) {
+    const found = namesIn(names, at(index + comment.length - names.length));
     allowances.push(...found.allowances);
     problems.push(...found.problems);
     if (allowances.length + problems.length > MOST_ALLOWANCES) break;

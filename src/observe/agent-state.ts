@@ -2,26 +2,8 @@ import type { Backend } from "../backends/backend.ts";
 import type { Problem } from "../config/problem.ts";
 import type { Conflict } from "../conflicts/conflict.ts";
 import type { Policy } from "../policy/policy.ts";
-import type { FailureKind } from "../system/program.ts";
-import { SyncStats } from "./sync-stats.ts";
+import { type SyncRecord, SyncStats } from "./sync-stats.ts";
 import { Totals } from "./totals.ts";
-
-/** Why a sync runs. */
-export type Trigger = "start" | "config" | "kernel" | "interval" | "signal";
-
-/** One sync and its result. */
-export interface SyncRecord {
-  /** When it started, in milliseconds since 1970. */
-  readonly at: number;
-  /** The first of its triggers. */
-  readonly trigger: Trigger;
-  readonly result: "unchanged" | "applied" | "repaired" | "failed";
-  readonly seconds: number;
-  /** For a failure: the reason and the remedy. For a repair: the drift that was found. */
-  readonly message?: string;
-  /** The kind of failure, if a program failed. */
-  readonly failure?: FailureKind | undefined;
-}
 
 /** The result of the last read of the config. */
 export interface ConfigRecord {

@@ -2,7 +2,8 @@ import { readConntrack } from "../inspect/conntrack.ts";
 import { messageOf } from "../system/errors.ts";
 import type { AgentState } from "./agent-state.ts";
 import type { Log } from "./log.ts";
-import { METRICS, type Metric, type MetricSource, type Sample } from "./metrics.ts";
+import type { Metric, MetricSource, Sample } from "./metric.ts";
+import { METRICS } from "./metrics.ts";
 
 /** The metrics in Prometheus' text format. A value that cannot be read is left out and reported once in the log. */
 export class Exposition {

@@ -1,36 +1,8 @@
-import type { Conntrack } from "../inspect/conntrack.ts";
 import { VERDICTS } from "../net/verdict.ts";
 import { listsOf } from "../policy/policy.ts";
 import type { AgentState } from "./agent-state.ts";
+import type { Metric, MetricSource, Sample } from "./metric.ts";
 import { PROCESS_METRICS } from "./process-metrics.ts";
-
-/** The sources of all values. */
-export interface MetricSource {
-  readonly state: AgentState;
-  /** Undefined if the kernel does not track connections. */
-  readonly conntrack: Conntrack | undefined;
-  /** How many CIDRs have series of their own. */
-  readonly mostCidrs: number;
-}
-
-/** A value with its labels; the suffix extends the metric's name. */
-export interface Sample {
-  readonly value: number;
-  readonly labels?: Readonly<Record<string, string>>;
-  readonly suffix?: string;
-}
-
-/** One metric: from this record follow `/metrics`, docs/metrics.md and the queries of the dashboard. */
-export interface Metric {
-  readonly name: string;
-  readonly type: "counter" | "gauge" | "histogram";
-  /** A sentence, for `# HELP` and the docs. */
-  readonly help: string;
-  /** The meaning of each label, for the docs. */
-  readonly labels?: Readonly<Record<string, string>>;
-  /** The current values; undefined if they are not available. */
-  readonly read: (from: MetricSource) => number | undefined | Iterable<Sample>;
-}
 
 const VERDICT = { verdict: "`keep` or `masquerade`" };
 const CIDR = { cidr: "a CIDR of the policy", ...VERDICT };

@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs";
-import type { Metric } from "./metrics.ts";
+import type { Metric } from "./metric.ts";
 
 /** The standard process metrics of Prometheus' client libraries, for the agent without the programs that it runs. */
 export const PROCESS_METRICS = [

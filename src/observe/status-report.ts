@@ -5,7 +5,8 @@ import { ownServicesNote } from "../inspect/own-services.ts";
 import { podProblems } from "../inspect/pods.ts";
 import { policySummary, type Status, statusCidrs } from "../inspect/status.ts";
 import { printableJson } from "../system/printable.ts";
-import type { AgentState, SyncRecord } from "./agent-state.ts";
+import type { AgentState } from "./agent-state.ts";
+import type { SyncRecord } from "./sync-stats.ts";
 
 /** The agent's status, for `ipmasq status`. */
 export async function statusReport(state: AgentState): Promise<Status> {

@@ -1,4 +1,21 @@
-import type { SyncRecord } from "./agent-state.ts";
+import type { FailureKind } from "../system/program.ts";
+
+/** Why a sync runs. */
+export type Trigger = "start" | "config" | "kernel" | "interval" | "signal";
+
+/** One sync and its result. */
+export interface SyncRecord {
+  /** When it started, in milliseconds since 1970. */
+  readonly at: number;
+  /** The first of its triggers. */
+  readonly trigger: Trigger;
+  readonly result: "unchanged" | "applied" | "repaired" | "failed";
+  readonly seconds: number;
+  /** For a failure: the reason and the remedy. For a repair: the drift that was found. */
+  readonly message?: string;
+  /** The kind of failure, if a program failed. */
+  readonly failure?: FailureKind | undefined;
+}
 
 /** Upper bounds in seconds. A sync of the defaults takes 15 ms, one of 100,000 CIDRs some seconds. */
 const BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
@@ -9,7 +26,7 @@ export class SyncStats {
   /** The sum of all durations, in seconds. */
   seconds = 0;
   count = 0;
-  readonly #byTrigger = new Map<SyncRecord["trigger"], Map<SyncRecord["result"], number>>();
+  readonly #byTrigger = new Map<Trigger, Map<SyncRecord["result"], number>>();
   /** Syncs by the first bound that they do not exceed. */
   readonly #byBound = BOUNDS.map(() => 0);
 
@@ -25,7 +42,7 @@ export class SyncStats {
   }
 
   /** Syncs by trigger and result; combinations that did not occur are left out. */
-  *byOutcome(): Generator<{ trigger: SyncRecord["trigger"]; result: SyncRecord["result"]; count: number }> {
+  *byOutcome(): Generator<{ trigger: Trigger; result: SyncRecord["result"]; count: number }> {
     for (const [trigger, results] of this.#byTrigger)
       for (const [result, count] of results) yield { trigger, result, count };
   }

@@ -1,6 +1,7 @@
 import type { Counter } from "../../src/backends/backend.ts";
 import { Cidr } from "../../src/net/cidr.ts";
-import { AgentState, type SyncRecord } from "../../src/observe/agent-state.ts";
+import { AgentState } from "../../src/observe/agent-state.ts";
+import type { SyncRecord } from "../../src/observe/sync-stats.ts";
 
 /** The state of an agent that has just been started. */
 export function agentState(): AgentState {
