@@ -1,7 +1,6 @@
 import { NotAppliedError, type Watch, type Watcher } from "../backends/backend.ts";
 import type { Failover, Move } from "../backends/failover.ts";
 import { type FamilyFailure, familyText, type Synced } from "../backends/sync.ts";
-import { FAMILIES } from "../net/cidr.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { AgentState } from "../observe/agent-state.ts";
 import type { Log } from "../observe/log.ts";
@@ -205,11 +204,8 @@ export class Agent {
    * tools lack a family has no connections of that family, so a warning is enough.
    */
   #familyOutcome(failures: readonly FamilyFailure[]): Outcome | undefined {
-    for (const family of FAMILIES) {
-      const failed = failures.find(it => it.family === family);
-      this.#warnings.set(family, failed && familyText(failed));
-    }
-    const temporary = failures.filter(({ error }) => !isUnavailable(failureKind(error)));
+    this.#warnings.setFamilies(failures);
+    const temporary = failures.filter(({ error }) => !PERMANENT_FAILURES.has(failureKind(error)));
     const [first] = temporary;
     this.#familyFails = first !== undefined;
     const message = temporary.map(familyText).join("; ");
@@ -245,10 +241,10 @@ export class Agent {
   }
 }
 
-function isUnavailable(kind: FailureKind | undefined): boolean {
-  return kind === "unsupported" || kind === "not-found";
-}
-
+const PERMANENT_FAILURES: ReadonlySet<FailureKind | undefined> = new Set([
+  "unsupported",
+  "not-found",
+] as const);
 /** Milliseconds until a family that failed alone is tried again. */
 const FAMILY_RETRY_MS = 15_000;
 /** Milliseconds to wait for the first config. HTTP is served only after the first sync, and a later config is read too. */

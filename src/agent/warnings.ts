@@ -1,4 +1,5 @@
-import type { Family } from "../net/cidr.ts";
+import { type FamilyFailure, familyText } from "../backends/sync.ts";
+import { FAMILIES, type Family } from "../net/cidr.ts";
 import type { AgentState } from "../observe/agent-state.ts";
 import type { Log } from "../observe/log.ts";
 
@@ -21,6 +22,14 @@ export class Warnings {
     }
     if (message !== warnings.get(topic)) this.log[level](message);
     warnings.set(topic, message);
+  }
+
+  /** Sets or ends the warnings about families that could not be synced. */
+  setFamilies(failures: readonly FamilyFailure[]): void {
+    for (const family of FAMILIES) {
+      const failed = failures.find(it => it.family === family);
+      this.set(family, failed && familyText(failed));
+    }
   }
 }
 
