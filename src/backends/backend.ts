@@ -17,7 +17,7 @@ export interface Backend {
   /** The program that writes: nft, iptables-nft or iptables-legacy. */
   readonly writer: string;
   readonly place: Place;
-  /** Missing abilities of program or kernel, with the consequence, one sentence each. Known after the first plan. */
+  /** Missing abilities of program or kernel, with the consequence, one sentence each. Known after the first sync. */
   readonly limits?: readonly string[];
   /** The version of the program, once it is known. */
   readonly version?: string | undefined;

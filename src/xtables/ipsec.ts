@@ -21,6 +21,11 @@ export class IpsecSupport {
     return answer;
   }
 
+  /** Whether the answer for a family is known, so that `has` does not ask. */
+  isKnown(family: Family): boolean {
+    return this.#answers.has(family);
+  }
+
   /** False only if a rule with the match is refused and one without it is accepted. */
   async #ask(family: Family): Promise<boolean> {
     const accepts = (match: string) =>

@@ -25,6 +25,17 @@ import { watchNat } from "./own-chains.ts";
 import { actualLines, desiredLines, jumpsOf, prefixed, restored, restoreInput } from "./restore.ts";
 import { chainNames, type Ruleset, ruleset } from "./ruleset.ts";
 
+/** The desired and the actual rules of one family. */
+interface NatDiff {
+  readonly family: Family;
+  readonly rules: Ruleset;
+  readonly saved: Saved;
+  /** The input of iptables-restore; undefined if the rules are in sync. */
+  readonly input: string | undefined;
+  /** Whether it is assumed that rules can match packets under an IPsec policy. */
+  readonly isAssumed: boolean;
+}
+
 /** Keeps one chain in table `nat` and a jump to it, as ip-masq-agent does, with the programs of iptables. */
 export class IptablesBackend implements Backend {
   readonly name = "iptables";
@@ -68,8 +79,9 @@ export class IptablesBackend implements Backend {
     const diffs = await Promise.all(
       policy.families.map(async it => {
         const saved = await this.#read(policy, it);
-        const rules = await this.#desired(policy, it, saved);
-        return { family: it.family, rules, saved, input: restoreInput(saved, rules) };
+        const isAssumed = this.#assumesIpsec(it.family, saved);
+        const rules = await this.#desired(policy, it, saved, isAssumed);
+        return { family: it.family, rules, saved, input: restoreInput(saved, rules), isAssumed };
       }),
     );
     return {
@@ -78,24 +90,34 @@ export class IptablesBackend implements Backend {
       inSync: diffs.every(({ input }) => input === undefined),
       writer: `${this.name} by ${this.writer}`,
       counters: diffs.flatMap(({ family, saved }) => savedCounters(family, saved.chains, policy.chain)),
-      apply: async () => {
-        const counters: Counter[] = [];
-        for (const { family, saved, rules, input } of diffs) {
-          const isWritten = input === undefined || (await this.#write(family, input));
-          const chains = isWritten ? restored(saved, rules) : saved.chains;
-          counters.push(...savedCounters(family, chains, policy.chain));
-        }
-        return counters;
-      },
+      apply: () => this.#apply(policy, diffs),
     };
+  }
+
+  async #apply(policy: Policy, diffs: readonly NatDiff[]): Promise<readonly Counter[]> {
+    const counters: Counter[] = [];
+    try {
+      for (const { family, saved, rules, input } of diffs) {
+        const isWritten = input === undefined || (await this.#write(family, input));
+        const chains = isWritten ? restored(saved, rules) : saved.chains;
+        counters.push(...savedCounters(family, chains, policy.chain));
+      }
+      return counters;
+    } catch (error) {
+      const assumed = diffs.filter(({ isAssumed }) => isAssumed);
+      if (assumed.length === 0 || !isRefusal(error)) throw error;
+      const answers = await Promise.all(assumed.map(({ family, saved }) => this.#ipsec.has(family, saved)));
+      if (answers.every(Boolean)) throw error;
+      return (await this.plan(policy)).apply();
+    }
   }
 
   #read(policy: Policy, family: FamilyPolicy): Promise<Saved> {
     return this.#nat.read(family.family, chainNames(policy, family));
   }
 
-  async #desired(policy: Policy, family: FamilyPolicy, saved: Saved): Promise<Ruleset> {
-    const ipsec = await this.#ipsec.has(family.family, saved);
+  async #desired(policy: Policy, family: FamilyPolicy, saved: Saved, assumesIpsec = false): Promise<Ruleset> {
+    const ipsec = assumesIpsec || (await this.#ipsec.has(family.family, saved));
     const rules = ruleset(policy, family, { randomFully: this.commands.randomFully, ipsec });
     const hasGate = family.sources !== undefined || policy.outputInterfaces !== undefined;
     return this.enforcesKept ? enforceKept(rules, hasGate) : rules;
@@ -160,6 +182,11 @@ export class IptablesBackend implements Backend {
     );
   }
 
+  /** Whether to find out by the first write what asking would tell: asking takes longer than the write itself. */
+  #assumesIpsec(family: Family, { chains }: Saved): boolean {
+    return chains.size <= 1 && !this.#ipsec.isKnown(family) && !this.enforcesKept;
+  }
+
   /**
    * Writes. Returns false, without having written, if kept connections cannot be bound to their address. The next plan
    * then leaves that out.
@@ -169,10 +196,14 @@ export class IptablesBackend implements Backend {
       await this.#nat.restore(family, input);
       return true;
     } catch (error) {
-      const kind = failureKind(error);
-      if (!this.enforcesKept || (kind !== "refused" && kind !== "unsupported")) throw error;
+      if (!this.enforcesKept || !isRefusal(error)) throw error;
       this.#canEnforce = false;
       return false;
     }
   }
+}
+
+function isRefusal(error: unknown): boolean {
+  const kind = failureKind(error);
+  return kind === "refused" || kind === "unsupported";
 }
