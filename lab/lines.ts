@@ -9,16 +9,17 @@ export class Lines {
   }
 
   /**
-   * Waits for a line that contains or matches `wanted`. Returns it after all lines that were not returned yet.
+   * Waits for a line that contains or matches `pattern`. Returns it after all lines that were not returned yet.
    *
    * @throws Error if the output ends first
    */
-  async until(wanted: string | RegExp): Promise<string[]> {
-    const fits = (line: string) => (typeof wanted === "string" ? line.includes(wanted) : wanted.test(line));
+  async until(pattern: string | RegExp): Promise<string[]> {
+    const fits = (line: string) =>
+      typeof pattern === "string" ? line.includes(pattern) : pattern.test(line);
     for (;;) {
       const found = this.#lines.findIndex(fits);
       if (found >= 0) return this.#lines.splice(0, found + 1);
-      if (this.#ended) throw new Error(`the output ended without "${wanted}":\n${this.#lines.join("\n")}`);
+      if (this.#ended) throw new Error(`the output ended without "${pattern}":\n${this.#lines.join("\n")}`);
       await this.#more.promise;
     }
   }

@@ -115,11 +115,11 @@ async function tests(): Promise<void> {
 /** The test files under the given paths; without paths, all except test/long. */
 async function testFiles(): Promise<string[]> {
   const all = await Array.fromAsync(new Bun.Glob("test/**/*.test.ts").scan({ cwd: ROOT }));
-  const wanted = paths.map(path => join(path, "."));
+  const selected = paths.map(path => join(path, "."));
   const found = all.filter(file =>
     paths.length === 0
       ? !file.startsWith("test/long/")
-      : wanted.some(path => file === path || file.startsWith(join(path, "/"))),
+      : selected.some(path => file === path || file.startsWith(join(path, "/"))),
   );
   return found.sort();
 }

@@ -7,7 +7,7 @@ import type { PolicyFlags } from "../src/policy/policy.ts";
 import type { Short } from "./policies.ts";
 
 /** The arguments of `policy()`. A failing property prints them, ready to paste into a test. */
-export interface Wanted {
+export interface PolicyArguments {
   readonly short: Short;
   readonly flags: Partial<PolicyFlags>;
 }
@@ -20,7 +20,7 @@ export interface Surroundings {
 }
 
 /** Configs and flags of every kind, with few CIDRs that are nested, adjacent or apart. */
-export function wanted({ sources, interfaces }: Surroundings): fc.Arbitrary<Wanted> {
+export function policyArguments({ sources, interfaces }: Surroundings): fc.Arbitrary<PolicyArguments> {
   const blocks = fc.array(block(), { maxLength: 5 });
   const lists = fc.record(
     { keep: blocks, masquerade: blocks, sources: blocks, spared: blocks },

@@ -48,13 +48,13 @@ export class HttpClients {
   }
 }
 
-const PATIENCE_MS = 5000;
+const TIMEOUT_MS = 5000;
 const BACK_MS = 200;
 
 function work(port: number, count: number, [first, later]: readonly [string, string]): void {
   let connected = 0;
   const ready = () => process.stdout.write("connected\n");
-  const timer = setTimeout(ready, PATIENCE_MS);
+  const timer = setTimeout(ready, TIMEOUT_MS);
   const open = () => {
     const socket = connect({ host: "127.0.0.1", port });
     let beat: Timer | undefined;

@@ -205,7 +205,7 @@ export class Agent {
    */
   #familyOutcome(failures: readonly FamilyFailure[]): Outcome | undefined {
     this.#warnings.setFamilies(failures);
-    const temporary = failures.filter(({ error }) => !PERMANENT_FAILURES.has(failureKind(error)));
+    const temporary = failures.filter(({ error }) => !PERMANENT.has(failureKind(error)));
     const [first] = temporary;
     this.#familyFails = first !== undefined;
     const message = temporary.map(familyText).join("; ");
@@ -241,10 +241,7 @@ export class Agent {
   }
 }
 
-const PERMANENT_FAILURES: ReadonlySet<FailureKind | undefined> = new Set([
-  "unsupported",
-  "not-found",
-] as const);
+const PERMANENT: ReadonlySet<FailureKind | undefined> = new Set(["unsupported", "not-found"]);
 /** Milliseconds until a family that failed alone is tried again. */
 const FAMILY_RETRY_MS = 15_000;
 /** Milliseconds to wait for the first config. HTTP is served only after the first sync, and a later config is read too. */

@@ -106,11 +106,11 @@ const FIRST_MS = 1000;
 const LAST_MS = 15_000;
 /** Repairs in a row before the rules count as contested. */
 const QUICK_REPAIRS = 5;
-/** Half of the promised two seconds, so that a sync that takes longer than the last one is still in time. */
+/** Half of the target of two seconds, so that a sync that takes longer than the last one is still in time. */
 const CONTESTED_MS = 1000;
 /** Measured on a busy machine: a program that flushes ten times a second prevents every third attempt. */
 const CONTESTED_REWRITE_MS = 500;
-/** Short enough for several attempts within the promised two seconds. */
+/** Short enough for several attempts within the target of two seconds. */
 const UNDONE_MS = 250;
 const QUICK_UNDONE = 3;
 const CALM_MS = 10_000;

@@ -21,8 +21,8 @@ export class NodeLock {
   #lock: FileLock | undefined;
   readonly #socket: AgentSocket;
   #polls: Timer | undefined;
-  readonly #lockFault = new LastSaid();
-  readonly #socketFault = new LastSaid();
+  readonly #lockProblem = new LastSaid();
+  readonly #socketProblem = new LastSaid();
 
   /** Loaded while the first programs run, because loading takes 1 ms. */
   readonly #module = import("../system/file-lock.ts");
@@ -87,7 +87,7 @@ export class NodeLock {
       this.#lock ??= openLock(module, this.directory);
       if (!this.#lock.take()) return false;
       if (!this.#lock.isInPlace) throw new Error("the lock was removed while it was taken");
-      this.#lockFault.isNews(undefined);
+      this.#lockProblem.isNews(undefined);
     } catch (error) {
       this.#drop();
       const remedy =
@@ -95,7 +95,7 @@ export class NodeLock {
           ? "make it a directory that belongs to root and only root can write to, or set --runtime-dir"
           : "run as root, or set --runtime-dir to a directory of this user";
       this.#warn(
-        this.#lockFault,
+        this.#lockProblem,
         "no node lock: a second agent on this node would not stand by",
         error,
         remedy,
@@ -104,16 +104,16 @@ export class NodeLock {
     }
     try {
       this.#socket.serve();
-      this.#socketFault.isNews(undefined);
+      this.#socketProblem.isNews(undefined);
     } catch (error) {
-      this.#warn(this.#socketFault, "no agent socket: status and cleanup cannot ask this agent", error);
+      this.#warn(this.#socketProblem, "no agent socket: status and cleanup cannot ask this agent", error);
     }
     return true;
   }
 
-  #warn(fault: LastSaid, message: string, error: unknown, remedy?: string): void {
+  #warn(problem: LastSaid, message: string, error: unknown, remedy?: string): void {
     const reason = messageOf(error);
-    if (fault.isNews(reason)) this.log.warn(message, { directory: this.directory, error: reason, remedy });
+    if (problem.isNews(reason)) this.log.warn(message, { directory: this.directory, error: reason, remedy });
   }
 }
 

@@ -18,17 +18,17 @@ export function feedWatchdog(
 ): Watch {
   const period = Number(WATCHDOG_USEC ?? 0) / 1000;
   if (!(period > 0) || !NOTIFY_SOCKET) return { stop: () => {} };
-  const fault = new LastSaid();
+  const problem = new LastSaid();
   const feed = async () => {
     if (state.stalled !== undefined) return;
     try {
       const { exitCode, stderr } = await run(["systemd-notify", "WATCHDOG=1"], { deadline: period });
       if (exitCode !== 0) throw new Error(stderr.trim());
-      fault.isNews(undefined);
+      problem.isNews(undefined);
     } catch (error) {
       const reason = messageOf(error);
       const remedy = "install systemd-notify, or set WatchdogSec=0 in the unit";
-      if (fault.isNews(reason)) log.error("cannot notify systemd's watchdog", { error: reason, remedy });
+      if (problem.isNews(reason)) log.error("cannot notify systemd's watchdog", { error: reason, remedy });
     }
   };
   const timer = setInterval(() => void feed(), period / 3);

@@ -33,7 +33,7 @@ const OURS = new RegExp(
     "sources and interfaces that are masqueraded",
     "non-masquerade sources",
     "sources and interfaces that are kept",
-    "packets that others masquerade by their mark",
+    "packets that foreign rules masquerade by their mark",
     "(multicast|broadcast|traffic under an IPsec policy) is never masqueraded",
   ].join("|")})"?$`,
 );

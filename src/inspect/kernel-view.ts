@@ -1,7 +1,7 @@
 import type { Status } from "./status.ts";
 
 /** The rules in the kernel, one per line, of the backend and families of a status; or why they cannot be read. */
-export type KernelRules = { readonly actual: readonly string[] } | { readonly unreadable: string };
+export type ActualRules = { readonly actual: readonly string[] } | { readonly unreadable: string };
 
 /**
  * Returns what the kernel lacks of the rules that an agent reports; undefined if nothing. Compares only CIDRs, so it
@@ -19,7 +19,7 @@ function missingIn(actual: readonly string[], status: Status): string | undefine
 }
 
 /** Checks the status that an agent reports against the kernel's rules. */
-export function checkedAgainst(kernel: KernelRules, status: Status): Status {
+export function checkedAgainst(kernel: ActualRules, status: Status): Status {
   if ("unreadable" in kernel) return { ...status, kernel: `not read: ${kernel.unreadable}` };
   const missing = missingIn(kernel.actual, status);
   if (missing === undefined) return { ...status, kernel: "has all CIDRs of the agent" };

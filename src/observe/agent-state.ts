@@ -44,7 +44,7 @@ export class AgentState {
   backend: BackendRecord | undefined;
   /** The policy from the last valid config; undefined until there is one. */
   policy: Policy | undefined;
-  /** Whether the kernel held the policy's rules at the end of the last sync. */
+  /** Whether the kernel had the policy's rules at the end of the last sync. */
   inSync = false;
   /** When `inSync` last changed, in milliseconds since 1970. */
   since: number;
@@ -107,7 +107,7 @@ export class AgentState {
     return idle > 3 * this.interval ? `the last sync ended ${Math.round(idle / 1000)} s ago` : undefined;
   }
 
-  /** Why the agent is not ready; undefined if the loop is alive and the kernel holds the policy's rules. */
+  /** Why the agent is not ready; undefined if the loop is alive and the kernel has the policy's rules. */
   get unready(): string | undefined {
     const { stalled } = this;
     if (stalled !== undefined || this.inSync) return stalled;

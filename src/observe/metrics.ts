@@ -68,7 +68,7 @@ export const METRICS = [
   {
     name: "ipmasq_kernel_in_sync",
     type: "gauge",
-    help: "1 if the kernel held the policy's rules at the last sync, else 0.",
+    help: "1 if the kernel had the policy's rules at the last sync, else 0.",
     read: ({ state }) => Number(state.inSync),
   },
   {

@@ -110,9 +110,9 @@ function decided(
   why: string | Address,
   entries: readonly Entry[] = [],
 ): Decision {
-  const [nearest, ...wider] = entries;
-  if (typeof why === "string" || !nearest) return { verdict, rule, reason: `${why}`, within: [] };
-  const { cidr, origin } = nearest;
+  const [narrowest, ...wider] = entries;
+  if (typeof why === "string" || !narrowest) return { verdict, rule, reason: `${why}`, within: [] };
+  const { cidr, origin } = narrowest;
   const reason = `${why.text} is in the ${LISTS[rule] ?? ""} CIDR ${cidr} (${formatOrigin(origin)})`;
   return { verdict, rule, reason, cidr, origin, within: wider.map(entry => entry.cidr) };
 }

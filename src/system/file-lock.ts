@@ -13,7 +13,7 @@ export class FileLock {
   readonly #database: Database;
   /** Open so that the inode number is not reused. */
   readonly #file: number;
-  #held = false;
+  #isLocked = false;
 
   /** Opens the file; creates a missing one that only its owner can read and write. Throws Error. */
   constructor(readonly path: string) {
@@ -33,14 +33,14 @@ export class FileLock {
    * does not support locks.
    */
   take(): boolean {
-    if (this.#held) return true;
+    if (this.#isLocked) return true;
     try {
       this.#database.exec("BEGIN IMMEDIATE");
-      this.#held = true;
+      this.#isLocked = true;
     } catch (error) {
       if (codeOf(error) !== "SQLITE_BUSY") throw error;
     }
-    return this.#held;
+    return this.#isLocked;
   }
 
   /** Whether the path still names the opened file. If not, another process can hold a lock at the same path. */
@@ -59,7 +59,7 @@ export class FileLock {
 
   /** Releases the lock. */
   close(): void {
-    this.#held = false;
+    this.#isLocked = false;
     this.#database.close();
     closeSync(this.#file);
   }

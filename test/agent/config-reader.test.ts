@@ -79,9 +79,9 @@ class Seen {
   }
 
   /** Waits until a text is used. Returns how many milliseconds that took. */
-  async until(wanted: string): Promise<number> {
+  async until(expected: string): Promise<number> {
     const began = performance.now();
-    while (this.texts.at(-1) !== wanted) await this.#more.promise;
+    while (this.texts.at(-1) !== expected) await this.#more.promise;
     return performance.now() - began;
   }
 

@@ -5,7 +5,7 @@ import { chooseBackend } from "../../src/backends/choose.ts";
 import { chainNames as natChainNames, ruleset as natRuleset } from "../../src/backends/iptables/ruleset.ts";
 import { chainNames, ruleset } from "../../src/backends/nftables/ruleset.ts";
 import type { Host } from "../../src/system/host.ts";
-import { interfaceName, wanted } from "../arbitraries.ts";
+import { interfaceName, policyArguments } from "../arbitraries.ts";
 import { policy } from "../policies.ts";
 
 const NO_PROGRAMS: Host = { has: () => false, argv: name => [`/none/${name}`], read: async () => "" };
@@ -49,7 +49,7 @@ test("a format of render names one backend", () => {
 });
 
 test("the names of chains are those of the desired rules", () => {
-  const anyPolicy = wanted({ sources: ["192.0.2.1"], interfaces: interfaceName() });
+  const anyPolicy = policyArguments({ sources: ["192.0.2.1"], interfaces: interfaceName() });
   const property = fc.property(anyPolicy, ({ short, flags }) => {
     const meant = policy(short, flags);
     const names = (chains: readonly { readonly name: string }[]) => chains.map(({ name }) => name).toSorted();

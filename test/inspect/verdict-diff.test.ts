@@ -6,7 +6,7 @@ import { verdictDiffText } from "../../src/inspect/verdict-diff-text.ts";
 import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
 import { type Connection, decide } from "../../src/policy/decision.ts";
 import type { Policy } from "../../src/policy/policy.ts";
-import { boundaries, interfaceName, type Wanted, wanted } from "../arbitraries.ts";
+import { boundaries, interfaceName, type PolicyArguments, policyArguments } from "../arbitraries.ts";
 import { policy, type Short } from "../policies.ts";
 
 const DEFAULTS = "all except 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16";
@@ -249,8 +249,11 @@ function membership(
 
 /** Pairs of policies. Many differ in one key only. */
 function pairs(): fc.Arbitrary<readonly [Policy, Policy]> {
-  const any = wanted({ sources: [], interfaces: fc.constantFrom("eth0", "eth1", "eth*", "e*", "wg0") });
-  const built = ({ short, flags }: Wanted) => policy(short, flags);
+  const any = policyArguments({
+    sources: [],
+    interfaces: fc.constantFrom("eth0", "eth1", "eth*", "e*", "wg0"),
+  });
+  const built = ({ short, flags }: PolicyArguments) => policy(short, flags);
   return fc.tuple(any, any, fc.constantFrom("all", ...KEYS)).map(([one, other, key]) => {
     if (key === "all") return [built(one), built(other)];
     const { [key]: _left, ...rest } = one.short;

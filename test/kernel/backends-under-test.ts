@@ -74,10 +74,10 @@ export function describeTools(
   suites: readonly string[],
   tests: (tools: readonly DebianTools[]) => void,
 ): void {
-  const wanted = TOOLS.filter(({ suite }) => suites.includes(suite)).map(({ tools }) => tools);
-  const missing = wanted.flatMap(tools => ("missing" in tools ? [tools.missing] : []));
+  const selected = TOOLS.filter(({ suite }) => suites.includes(suite)).map(({ tools }) => tools);
+  const missing = selected.flatMap(tools => ("missing" in tools ? [tools.missing] : []));
   describe(name, () => {
-    if (missing.length === 0) tests(wanted.filter(tools => "nft" in tools));
+    if (missing.length === 0) tests(selected.filter(tools => "nft" in tools));
     else absent(missing.join("; "));
   });
 }

@@ -135,11 +135,11 @@ class Expected {
   readonly #made = new Map<string, number>();
   readonly #byVerdict = { keep: 0, masquerade: 0 };
 
-  async sync(backend: Backend, wanted: Policy): Promise<void> {
-    await sync(backend, wanted, this.totals);
-    this.totals.keep(wanted);
-    this.#policy = wanted;
-    const keys = new Set(wanted.families.flatMap(keysOf));
+  async sync(backend: Backend, desired: Policy): Promise<void> {
+    await sync(backend, desired, this.totals);
+    this.totals.keep(desired);
+    this.#policy = desired;
+    const keys = new Set(desired.families.flatMap(keysOf));
     for (const key of this.#made.keys()) if (!keys.has(key)) this.#made.delete(key);
   }
 

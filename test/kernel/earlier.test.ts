@@ -5,7 +5,7 @@ import { labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
 import { iptables, nftables } from "./backends-under-test.ts";
 
-const wanted = policy({ keep: ["10.0.0.0/8"], masquerade: ["10.96.0.0/12"], masqLinkLocal: true });
+const desired = policy({ keep: ["10.0.0.0/8"], masquerade: ["10.96.0.0/12"], masqLinkLocal: true });
 
 /** The rules that version 0.1.0 wrote for that policy. */
 const NFTABLES = `
@@ -49,7 +49,7 @@ test.each([
     const totals = new Totals();
     let writes = 0;
     const backend = open(lab);
-    const { before, after } = await sync(backend, wanted, {
+    const { before, after } = await sync(backend, desired, {
       read: plan => totals.read(plan),
       wrote: (plan, counters) => {
         writes += 1;
@@ -62,7 +62,7 @@ test.each([
       after: [...after.desired],
     });
     for (const to of ["10.1.2.3", "10.96.0.1", "203.0.113.7"]) await lab.connect({ protocol: "udp", to });
-    totals.read(await backend.plan(wanted));
+    totals.read(await backend.plan(desired));
     const counted = totals.counters.map(it => [`${it.verdict} ${it.cidr ?? "rest"}`, it.connections]);
     // With nftables, 0.1.0 had no separate counter for all other connections.
     const rest = backend.name === "nftables" ? 1 : 2;

@@ -1,4 +1,4 @@
-const LETTERS = [..."abcdefghijklmnopqrstuvwxyz"];
+import { GENERATIONS } from "../../src/backends/nftables/generations.ts";
 
 /** States of ipmasq's table that another program caused, with the commands that cause them. */
 export const STATES: readonly (readonly [string, string])[] = [
@@ -14,18 +14,20 @@ export const STATES: readonly (readonly [string, string])[] = [
   [
     "foreign rules that use a set of every generation",
     `add chain ip ip-masq-agent mine
-     ${LETTERS.slice(1)
+     ${GENERATIONS.slice(1)
        .map(
-         letter => `add set ip ip-masq-agent non-masquerade-${letter} { type ipv4_addr; flags interval; }
-     add rule ip ip-masq-agent mine ip daddr @non-masquerade-${letter} accept`,
+         generation => `add set ip ip-masq-agent non-masquerade-${generation} { type ipv4_addr; flags interval; }
+     add rule ip ip-masq-agent mine ip daddr @non-masquerade-${generation} accept`,
        )
        .join("\n     ")}
      add element ip ip-masq-agent non-masquerade-a { 198.51.100.0/24 }`,
   ],
   [
     "maps instead of sets",
-    `${LETTERS.slice(1)
-      .map(letter => `add map ip ip-masq-agent non-masquerade-${letter} { type ipv4_addr : verdict; }`)
+    `${GENERATIONS.slice(1)
+      .map(
+        generation => `add map ip ip-masq-agent non-masquerade-${generation} { type ipv4_addr : verdict; }`,
+      )
       .join("\n     ")}
      add element ip ip-masq-agent non-masquerade-a { 198.51.100.0/24 }`,
   ],

@@ -19,7 +19,7 @@ const WITHOUT_XFRM = [
   "--",
 ];
 
-const wanted = policy({ keep: ["10.0.0.0/8"], masquerade: ["10.96.0.0/12"] }, { enableIPv6: true });
+const desired = policy({ keep: ["10.0.0.0/8"], masquerade: ["10.96.0.0/12"] }, { enableIPv6: true });
 
 const lab = labPerFile();
 afterEach(async () => {
@@ -28,17 +28,17 @@ afterEach(async () => {
 
 test("a backend can be chosen on a kernel without IPsec policies", async () => {
   const through = new NftablesBackend(lab.node.command([...WITHOUT_XFRM, "nft"]));
-  await through.check(wanted);
+  await through.check(desired);
   expect(through.limits).toHaveLength(1);
   const able = new NftablesBackend(lab.node.command(["nft"]));
-  await able.check(wanted);
+  await able.check(desired);
   expect(able.limits).toEqual([]);
 });
 
 describeBackends(({ open, snapshot }) => {
   test("packets under an IPsec policy return first", async () => {
     const backend = open(lab);
-    await sync(backend, wanted);
+    await sync(backend, desired);
     expect(backend.limits).toEqual([]);
     const rules = await backend.rules(["ip", "ip6"]);
     const first = rules.map(({ base, chains }) =>
@@ -52,7 +52,7 @@ describeBackends(({ open, snapshot }) => {
 
   test("if the kernel cannot match them, all other rules are in force, and the limit is reported", async () => {
     const backend = open(lab, WITHOUT_XFRM);
-    await sync(backend, wanted);
+    await sync(backend, desired);
     expect(backend.limits).toEqual([
       "the kernel cannot match packets under an IPsec policy; they are masqueraded like all others",
     ]);
@@ -62,12 +62,12 @@ describeBackends(({ open, snapshot }) => {
     expect(written).toContain("multicast is never masqueraded");
     expect(written).not.toMatch(/rt ipsec|--pol ipsec/);
     for (const again of [backend, open(lab, WITHOUT_XFRM)]) {
-      expect((await sync(again, wanted)).before.inSync).toBe(true);
+      expect((await sync(again, desired)).before.inSync).toBe(true);
       expect(await snapshot(lab)).toBe(written);
     }
     // One sync adds the rule on a kernel that can match them.
-    expect((await sync(open(lab), wanted)).before.inSync).toBe(false);
-    expect((await sync(open(lab, WITHOUT_XFRM), wanted)).before.inSync).toBe(true);
+    expect((await sync(open(lab), desired)).before.inSync).toBe(false);
+    expect((await sync(open(lab, WITHOUT_XFRM), desired)).before.inSync).toBe(true);
     await backend.remove();
   });
 });

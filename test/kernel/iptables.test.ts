@@ -136,12 +136,12 @@ MASQUERADE  all  --  anywhere             anywhere             /* ip-masq-agent:
 
   test("a running ip-masq-agent with the same CIDRs removes the rules for IPsec, multicast and broadcast each time", async () => {
     const ours = backend(variant);
-    const wanted = policy({ keep: ["10.0.0.0/8", "192.168.0.0/16"] });
+    const desired = policy({ keep: ["10.0.0.0/8", "192.168.0.0/16"] });
     const theirs = () => upstreamAgentSync(lab.node, variant, ["10.0.0.0/8", "192.168.0.0/16"]);
     const jumps = async () => (await saved(variant)).match(/^-A POSTROUTING .*-j IP-MASQ-AGENT$/gm)?.length;
     const missing = ({ actual, desired }: Plan) => desired.filter(line => !actual.includes(line));
     await theirs();
-    const { before, after } = await sync(ours, wanted);
+    const { before, after } = await sync(ours, desired);
     const lacks = missing(before);
     expect(lacks.map(line => /"ip-masq-agent: (.*) is never/.exec(line)?.[1])).toEqual([
       "traffic under an IPsec policy",
@@ -152,14 +152,14 @@ MASQUERADE  all  --  anywhere             anywhere             /* ip-masq-agent:
     for (let i = 0; i < 3; i++) {
       await theirs(); // it recognises its jump, so there is only one
       expect(await jumps()).toBe(1);
-      expect(missing((await sync(ours, wanted)).before)).toEqual(lacks);
+      expect(missing((await sync(ours, desired)).before)).toEqual(lacks);
       expect(await jumps()).toBe(1);
     }
     await ours.remove();
-    await sync(ours, wanted); // ipmasq wrote first
+    await sync(ours, desired); // ipmasq wrote first
     await theirs();
     expect(await jumps()).toBe(2);
-    await sync(ours, wanted);
+    await sync(ours, desired);
     expect(await jumps()).toBe(1);
     await ours.remove();
     expect(await saved(variant)).not.toContain("ip-masq");
@@ -212,8 +212,8 @@ describe("the choice", () => {
     const all = programsOf(lab);
     return { ...all, has: name => !names.includes(name) && all.has(name) };
   };
-  const chosen = async (wanted: "auto" | "nftables" | "iptables", programs: Host = programsOf(lab)) => {
-    const { backend, reason } = await chooseBackend({ requested: wanted, policy: policy(), host: programs });
+  const chosen = async (requested: "auto" | "nftables" | "iptables", programs: Host = programsOf(lab)) => {
+    const { backend, reason } = await chooseBackend({ requested, policy: policy(), host: programs });
     return `${backend.name} by ${backend.writer}: ${reason}`;
   };
 
@@ -286,13 +286,13 @@ test("switches between all backends under load give no wrong verdict, leave no r
     ["nftables", programsOf(lab)],
     ["iptables", iptables],
   ] as const;
-  const choose = (wanted: "nftables" | "iptables", programs: Host) =>
-    chooseBackend({ requested: wanted, host: programs, policy: policy() });
+  const choose = (requested: "nftables" | "iptables", programs: Host) =>
+    chooseBackend({ requested, host: programs, policy: policy() });
   await sync((await choose("nftables", programsOf(lab))).backend, policy({}, { enableIPv6: true }));
   const load = await lab.load({ destinations: [KEPT, OUTBOUND], flowsPerSecond: 5000 });
   for (let i = 0; i < 12; i++) {
-    const [wanted, programs] = ways[i % ways.length] ?? ways[0];
-    const { backend } = await choose(wanted, programs);
+    const [requested, programs] = ways[i % ways.length] ?? ways[0];
+    const { backend } = await choose(requested, programs);
     await sync(backend, policy({}, { enableIPv6: true }));
     expect((await backend.removeLeftovers(policy({}, { enableIPv6: true }))).failures).toEqual([]);
     const elsewhere = (await everyBackend(undefined, programsOf(lab))).filter(it => it.name !== backend.name);

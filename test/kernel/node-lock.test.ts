@@ -196,7 +196,7 @@ test("status asks the active agent over the socket", async () => {
   expect(JSON.parse(status.stdout)).toMatchObject({ from: "agent", inSync: true, config: `${FOLDER}/first` });
 });
 
-test("an ordinary user gets the advice to run as root", async () => {
+test("an ordinary user gets the remedy to run as root", async () => {
   if (process.env.LAB_USER) return;
   await mkdir(RUNTIME, { mode: 0o700 });
   const ordinary = ["setpriv", "--reuid=65534", "--clear-groups", BINARY, "run", "--once"];

@@ -8,7 +8,7 @@ import { programsOf } from "./backends-under-test.ts";
 const KEPT = "10.1.2.3";
 const OUTBOUND = "203.0.113.7";
 const VARIANTS = ["iptables-nft", "iptables-legacy"] as const;
-const WANTED = ["nftables", "iptables"] as const;
+const REQUESTED = ["nftables", "iptables"] as const;
 
 const lab = labPerFile();
 afterEach(() => lab.flushRules());
@@ -21,9 +21,9 @@ const restore = (variant: string, rules: string) =>
   lab.node.output([`${variant}-restore`, "--noflush"], { input: `*nat\n${rules}\nCOMMIT\n` });
 
 /** Applies a policy, as `run --once` does. */
-async function once(wanted: (typeof WANTED)[number], chain = "IP-MASQ-AGENT", enableIPv6 = false) {
+async function once(requested: (typeof REQUESTED)[number], chain = "IP-MASQ-AGENT", enableIPv6 = false) {
   const meant = policy({}, { masqChain: chain, enableIPv6 });
-  const { backend } = await chooseBackend({ requested: wanted, policy: meant, host: programsOf(lab) });
+  const { backend } = await chooseBackend({ requested, policy: meant, host: programsOf(lab) });
   const synced = await backend.sync(meant);
   return { ...(await backend.removeLeftovers(meant)), synced, backend };
 }
@@ -35,11 +35,11 @@ const GKE = `:IP-MASQ - [0:0]
 -A IP-MASQ -m comment --comment "ip-masq: outbound traffic is subject to MASQUERADE (must be last in chain)" -j MASQUERADE`;
 
 describe.each(VARIANTS)("in table nat of %s", variant => {
-  describe.each(WANTED)("with --backend=%s", wanted => {
+  describe.each(REQUESTED)("with --backend=%s", requested => {
     test("the chain of GKE's start-up script is replaced", async () => {
       await restore(variant, GKE);
       expect([await owner(KEPT), await owner(OUTBOUND)]).toEqual(["node", "pod"]);
-      expect((await once(wanted)).failures).toEqual([]);
+      expect((await once(requested)).failures).toEqual([]);
       expect([await owner(KEPT), await owner(OUTBOUND)]).toEqual(["pod", "node"]);
       expect(await rulesOf(variant)).not.toContainEqual(expect.stringContaining("IP-MASQ "));
     });
@@ -73,7 +73,7 @@ describe.each(VARIANTS)("in table nat of %s", variant => {
     ])("%s is not changed", async (_what, rules) => {
       await restore(variant, rules);
       const before = await rulesOf(variant);
-      const { backend } = await once(wanted);
+      const { backend } = await once(requested);
       expect(await rulesOf(variant)).toEqual(expect.arrayContaining(before));
       await backend.backend.remove();
       expect(await rulesOf(variant)).toEqual(before);
@@ -81,11 +81,11 @@ describe.each(VARIANTS)("in table nat of %s", variant => {
 
     test("a chain of ours that a foreign rule refers to is emptied", async () => {
       await restore(variant, `${GKE}\n:THEIRS - [0:0]\n-A THEIRS -s 192.0.2.0/24 -j IP-MASQ`);
-      expect((await once(wanted)).failures).toEqual([]);
+      expect((await once(requested)).failures).toEqual([]);
       expect([await owner(KEPT), await owner(OUTBOUND)]).toEqual(["pod", "node"]);
       const left = (await rulesOf(variant)).filter(line => /\bIP-MASQ\b/.test(line) && !/AGENT/.test(line));
       expect(left).toEqual([":IP-MASQ - [0:0]", "-A THEIRS -s 192.0.2.0/24 -j IP-MASQ"]);
-      expect((await once(wanted)).synced.before.inSync).toBe(true);
+      expect((await once(requested)).synced.before.inSync).toBe(true);
     });
   });
 });
@@ -131,11 +131,11 @@ describe("beside a native nft rule in table nat", () => {
   });
 });
 
-test.each(WANTED)(
+test.each(REQUESTED)(
   "with --backend=%s, run --once without IPv6 removes the IPv6 rules of an earlier run",
-  async wanted => {
-    await once(wanted, "IP-MASQ-AGENT", true);
-    const { lines, failures } = await once(wanted);
+  async requested => {
+    await once(requested, "IP-MASQ-AGENT", true);
+    const { lines, failures } = await once(requested);
     expect([lines.length > 0, failures]).toEqual([true, []]);
     expect(await run("nft list ruleset; ip6tables-save")).not.toMatch(
       /ip6 ip-masq-agent|-A IP-MASQ-AGENT.*fe80/,

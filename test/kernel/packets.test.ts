@@ -34,8 +34,8 @@ describeBackends(({ open }) => {
   });
   afterAll(() => lab.close());
 
-  test.each(EXPECTATIONS)("%s", async (_name, wanted, expected) => {
-    await sync(backend, wanted);
+  test.each(EXPECTATIONS)("%s", async (_name, desired, expected) => {
+    await sync(backend, desired);
     const seen = expected.map(async ([to, , ...from]) => [to, await owners(to, ...from), ...from]);
     expect(await Promise.all(seen)).toEqual(expected.map(it => [...it]));
   });
@@ -100,7 +100,7 @@ describeBackends(({ open }) => {
   });
 
   test("counters rise by the connections, for the CIDR that decided", async () => {
-    const wanted = policy(
+    const desired = policy(
       {
         keep: ["10.0.0.0/8", "10.1.0.0/16", "192.168.0.0/16", "2001:db8:1::/48"],
         masquerade: ["10.96.0.0/12", "2001:db8:1:1::/64"],
@@ -115,7 +115,7 @@ describeBackends(({ open }) => {
       },
     );
     await backend.remove();
-    await sync(backend, wanted);
+    await sync(backend, desired);
     const made: [times: number, to: string, from?: string][] = [
       [1, "10.1.2.3"],
       [2, "10.2.2.3"],
@@ -127,7 +127,7 @@ describeBackends(({ open }) => {
       [3, "2001:db8:2::7"],
     ];
     for (const [times, to, from] of made) for (let i = 0; i < times; i++) await owners(to, from);
-    const { counters } = await backend.plan(wanted);
+    const { counters } = await backend.plan(desired);
     const rows = counters.map(({ family, verdict, cidr, connections }) => [
       `${verdict} ${cidr ?? `outbound of ${family}`}`,
       connections / PROTOCOLS.length,
@@ -159,11 +159,11 @@ describeBackends(({ open }) => {
   });
 
   test("IPv6 link-local: a node does not forward it, but sends to it", async () => {
-    const wanted = policy({}, BOTH);
+    const desired = policy({}, BOTH);
     await backend.remove();
-    await sync(backend, wanted);
+    await sync(backend, desired);
     await lab.node.run(["ping", "-6", "-n", "-q", "-c", "1", "-W", "0.1", "-I", "eth0", "fe80::7"]);
-    const { counters } = await backend.plan(wanted);
+    const { counters } = await backend.plan(desired);
     expect(counters.filter(it => it.connections > 0).map(it => `${it.verdict} ${it.cidr}`)).toEqual([
       "keep fe80::/10",
     ]);

@@ -85,14 +85,14 @@ test.each(WRITERS)(
 );
 
 test("an answer in sync is not believed if the kernel has no rules, nor is an answer that is not a status", async () => {
-  const claim = {
+  const answer = {
     ...{ from: "agent", version: "1.2.3", backend: "nftables", writer: "nft", inSync: true, config: "/none" },
     policy: { chain: "IP-MASQ-AGENT", families: ["ip"], randomFully: true },
     cidrs: [{ cidr: "10.0.0.0/8", family: "ip", verdict: "keep", origin: { default: true } }],
     ...{ outbound: [], conflicts: [], problems: ["\u001b[2J"] },
   };
   const server = (body: string) => lab.node.spawn(["bun", "-e", OTHER_SERVER, body], { stdout: "pipe" });
-  const impostor = server(JSON.stringify(claim));
+  const impostor = server(JSON.stringify(answer));
   await new Lines(impostor.stdout).until("listening");
   expect(await status()).toMatchObject({
     exitCode: 1,
@@ -129,13 +129,13 @@ test("rules are read from the chain that the flags name, with foreign rules in i
   await lab.node.output(["iptables-nft", "-t", "mangle", "-N", "KUBE-IPTABLES-HINT"]);
   await lab.node.output([BINARY, "run", "--once", "--backend=iptables", "--masq-chain=OURS"]);
   await lab.node.output("iptables-nft -t nat -A OURS -s 192.0.2.1 -j RETURN".split(" "));
-  const claim = {
+  const answer = {
     ...{ from: "agent", version: "1.2.3", backend: "iptables", writer: "iptables-nft", inSync: true },
     policy: { chain: "OURS", families: ["ip"], randomFully: true },
     cidrs: [{ cidr: "10.0.0.0/8", family: "ip", verdict: "keep", origin: { default: true } }],
     ...{ config: "/none", outbound: [], conflicts: [], problems: [] },
   };
-  const server = lab.node.spawn(["bun", "-e", OTHER_SERVER, JSON.stringify(claim)], { stdout: "pipe" });
+  const server = lab.node.spawn(["bun", "-e", OTHER_SERVER, JSON.stringify(answer)], { stdout: "pipe" });
   await new Lines(server.stdout).until("listening");
   expect((await status("--masq-chain=OURS")).status).toMatchObject({ kernel: "has all CIDRs of the agent" });
   server.kill();

@@ -42,24 +42,24 @@ describeBackends(({ open, reads, snapshot, tampering }) => {
 
   test("a sync after a sync finds no difference and writes nothing", async () => {
     const backend = open(lab);
-    for (const wanted of [one, other, both, policy({ keep: [] }), policy({ sources: ["fd00::/8"] }), one]) {
-      const { after } = await sync(backend, wanted);
+    for (const desired of [one, other, both, policy({ keep: [] }), policy({ sources: ["fd00::/8"] }), one]) {
+      const { after } = await sync(backend, desired);
       expect(after.actual).toEqual([...after.desired]);
       const before = await snapshot(lab);
-      const again = await sync(backend, wanted);
+      const again = await sync(backend, desired);
       expect(again.before.inSync).toBe(true);
       expect(await snapshot(lab)).toBe(before);
     }
   });
 
   test("a sync without a difference only reads rules, and changes no counter", async () => {
-    for (const wanted of [one, both]) {
-      await sync(open(lab), wanted);
+    for (const desired of [one, both]) {
+      await sync(open(lab), desired);
       await lab.connect({ protocol: "udp", to: KEPT });
       await lab.connect({ protocol: "udp", to: OUTBOUND });
       const before = await snapshot(lab);
       expect(before).toMatch(/packets 1 |\[1:/);
-      expect(await programs(through => sync(open(lab, through), wanted))).toBe(reads(wanted));
+      expect(await programs(through => sync(open(lab, through), desired))).toBe(reads(desired));
       expect(await snapshot(lab)).toBe(before);
     }
   });
@@ -124,10 +124,10 @@ describeBackends(({ open, reads, snapshot, tampering }) => {
     ["as many characters as fit a comment, in more bytes", `/${"é".repeat(122)}`],
   ])("a file's name may have %s", async (_what, file) => {
     const backend = open(lab);
-    const wanted = policy({ file, keep: ["10.0.0.0/8", "fd00::/8"] }, { enableIPv6: true });
-    await sync(backend, wanted);
+    const desired = policy({ file, keep: ["10.0.0.0/8", "fd00::/8"] }, { enableIPv6: true });
+    await sync(backend, desired);
     const before = await snapshot(lab);
-    expect((await sync(backend, wanted)).before.inSync).toBe(true);
+    expect((await sync(backend, desired)).before.inSync).toBe(true);
     expect(await snapshot(lab)).toBe(before);
   });
 
@@ -157,10 +157,10 @@ describeBackends(({ open, reads, snapshot, tampering }) => {
     ["ip", "IPv4"],
     ["ip6", "IPv6"],
   ] as const)("where %s cannot be had the other family is in force", async (family, name) => {
-    const wanted = policy({ keep: ["10.0.0.0/8", "fd00::/8"] }, { enableIPv6: true });
+    const desired = policy({ keep: ["10.0.0.0/8", "fd00::/8"] }, { enableIPv6: true });
     const backend = open(lab, ["sh", "-c", WITHOUT, family]);
     for (const first of [true, false]) {
-      const { before, after, failures } = await sync(backend, wanted);
+      const { before, after, failures } = await sync(backend, desired);
       expect(before.inSync).toBe(!first);
       expect(after.desired.join()).toMatch(family === "ip" ? "fd00::/8" : "10.0.0.0/8");
       expect(failures.map(familyText)).toEqual([expect.stringContaining(`${name} rules are not in force: `)]);
@@ -168,15 +168,15 @@ describeBackends(({ open, reads, snapshot, tampering }) => {
     }
     if (family === "ip6") expect(await owner(OUTBOUND)).toBe("node");
     // Adding the other family writes no rule twice.
-    await sync(open(lab), wanted);
+    await sync(open(lab), desired);
     const clean = await snapshot(lab);
-    expect((await sync(backend, wanted)).before.inSync).toBe(true);
+    expect((await sync(backend, desired)).before.inSync).toBe(true);
     expect(await snapshot(lab)).toBe(clean);
   });
 
   test("without any family, the error has the reason", async () => {
-    const wanted = policy({}, { enableIPv6: true });
-    await expect(sync(open(lab, ["sh", "-c", WITHOUT, "all"]), wanted)).rejects.toThrow(
+    const desired = policy({}, { enableIPv6: true });
+    await expect(sync(open(lab, ["sh", "-c", WITHOUT, "all"]), desired)).rejects.toThrow(
       "Address family not supported by protocol",
     );
   });

@@ -7,7 +7,7 @@ import { explainLive } from "../../src/inspect/explain.ts";
 import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
 import { decide } from "../../src/policy/decision.ts";
 import type { CidrList, FamilyPolicy, Policy } from "../../src/policy/policy.ts";
-import { boundaries, interfaceName, type Wanted, wanted } from "../arbitraries.ts";
+import { boundaries, interfaceName, type PolicyArguments, policyArguments } from "../arbitraries.ts";
 import { labPerFile } from "../lab.ts";
 import type { Packet } from "../packet.ts";
 import { policy } from "../policies.ts";
@@ -28,7 +28,7 @@ const POD_ADDRESSES = [
   "fd00:10:244:8::",
 ].map(address);
 
-const random = wanted({
+const random = policyArguments({
   sources: POD_ADDRESSES.map(({ text }) => text),
   interfaces: fc.constantFrom("eth0", "eth1", "eth", "eth*", "eth0*", "e*", "cali0"),
 });
@@ -112,7 +112,7 @@ describeBackends(({ open, judge, renderings, snapshot, tampering }) => {
   });
 
   describe("rules that are read equal the rules that were written", () => {
-    const anything = wanted({ sources: [], interfaces: interfaceName() });
+    const anything = policyArguments({ sources: [], interfaces: interfaceName() });
 
     test("by a sync, so that the next one writes nothing", async () => {
       const backend = open(lab);
@@ -124,7 +124,7 @@ describeBackends(({ open, judge, renderings, snapshot, tampering }) => {
         expect((await sync(backend, meant)).before.inSync).toBe(true);
         expect(await snapshot(lab)).toBe(written);
       });
-      const dotted: Wanted = { short: { keep: ["::100:0/104"] }, flags: { enableIPv6: true } };
+      const dotted: PolicyArguments = { short: { keep: ["::100:0/104"] }, flags: { enableIPv6: true } };
       await fc.assert(property, { numRuns: 10 * ROUNDS, examples: [[dotted]] });
       await backend.remove();
     });

@@ -128,13 +128,13 @@ test.each([
   other,
   policy({ file: '/etc/"quoted"', keep: ["10.0.0.0/8"] }),
   policy({ file: `/etc/${"long/".repeat(60)}config`, keep: ["10.0.0.0/8"] }),
-])("nft loads its own listing of our rules (%#)", async wanted => {
+])("nft loads its own listing of our rules (%#)", async desired => {
   const backend = new NftablesBackend(lab.node.command(["nft"]));
-  await sync(backend, wanted);
+  await sync(backend, desired);
   const listed = await list();
   await backend.remove();
   await lab.node.output(["nft", "-f", "-"], { input: listed });
-  expect((await backend.plan(wanted)).inSync).toBe(true);
+  expect((await backend.plan(desired)).inSync).toBe(true);
 });
 
 /** All rules on the node, with their handles. */

@@ -119,8 +119,8 @@ export class IptablesBackend implements Backend {
   async #desired(policy: Policy, family: FamilyPolicy, saved: Saved, assumesIpsec = false): Promise<Ruleset> {
     const ipsec = assumesIpsec || (await this.#ipsec.has(family.family, saved));
     const rules = ruleset(policy, family, { randomFully: this.commands.randomFully, ipsec });
-    const hasGate = family.sources !== undefined || policy.outputInterfaces !== undefined;
-    return this.enforcesKept ? enforceKept(rules, hasGate) : rules;
+    const hasChecks = family.sources !== undefined || policy.outputInterfaces !== undefined;
+    return this.enforcesKept ? enforceKept(rules, hasChecks) : rules;
   }
 
   async check(policy: Policy): Promise<void> {

@@ -14,19 +14,19 @@ const MARKS = ["0x4000/0x4000", "0x2000/0x2000"];
  * that of our own table while nft crashes and cannot remove it. NETMAP to all addresses maps each address to itself and
  * keeps ports (measured with both variants, iptables 1.8.9, kernel 6.18).
  *
- * @param hasGate whether the first chain checks sources or interfaces
+ * @param hasChecks whether the first chain checks sources or interfaces
  */
-export function enforceKept({ family, jump, chains }: Ruleset, hasGate: boolean): Ruleset {
+export function enforceKept({ family, jump, chains }: Ruleset, hasChecks: boolean): Ruleset {
   const [first, ...others] = chains.map(chain => boundIn(chain, family));
   if (!first) return { family, jump, chains };
   const marked = MARKS.map(mark =>
     commented(
-      "packets that others masquerade by their mark",
+      "packets that foreign rules masquerade by their mark",
       ["-m", "mark", "--mark", mark],
       ["-j", "RETURN"],
     ),
   );
-  const rest = hasGate ? [commented("sources and interfaces that are kept", [], netmap(family))] : [];
+  const rest = hasChecks ? [commented("sources and interfaces that are kept", [], netmap(family))] : [];
   return {
     family,
     jump,

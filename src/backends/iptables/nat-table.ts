@@ -33,7 +33,7 @@ export class NatTable {
 
   /** POSTROUTING, the chains with these names, and chains that are recognisably ours. */
   read(family: Family, names: readonly string[]): Promise<Saved> {
-    return advised(readOwnChains(this.#commands.reader(family), names));
+    return explainingErrors(readOwnChains(this.#commands.reader(family), names));
   }
 
   /** Our rules, independent of the policy. */
@@ -53,7 +53,7 @@ export class NatTable {
 
   /** Tests the input of iptables-restore. */
   test(family: Family, input: string): Promise<void> {
-    return advised(this.#commands.test(family, input));
+    return explainingErrors(this.#commands.test(family, input));
   }
 
   /** Writes. A leftover chain that foreign rules jump to stays, empty. */
@@ -62,22 +62,22 @@ export class NatTable {
       await this.#commands.restore(family, input);
     } catch (error) {
       const withoutDeletions = input.replace(/^-X .*\n/gm, "");
-      if (!(error instanceof ProgramError) || withoutDeletions === input) throw advice(error);
-      await advised(this.#commands.restore(family, withoutDeletions));
+      if (!(error instanceof ProgramError) || withoutDeletions === input) throw explained(error);
+      await explainingErrors(this.#commands.restore(family, withoutDeletions));
     }
   }
 }
 
-async function advised<T>(work: Promise<T>): Promise<T> {
+async function explainingErrors<T>(work: Promise<T>): Promise<T> {
   try {
     return await work;
   } catch (error) {
-    throw advice(error);
+    throw explained(error);
   }
 }
 
 /** The same error with a remedy for rules that iptables cannot read. */
-function advice(error: unknown): unknown {
+function explained(error: unknown): unknown {
   if (!(error instanceof ProgramError) || error.kind !== "incompatible") return error;
   const { kind, command, what, exitCode } = error;
   const remedy =

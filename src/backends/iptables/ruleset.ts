@@ -43,7 +43,7 @@ export function ruleset(policy: Policy, family: FamilyPolicy, abilities = ALL): 
   const { chain } = policy;
   const [verdictChain, outboundChain] = helperChains(chain);
   const outbound = masquerades(policy, randomFully);
-  const gates = gatesOf(policy, family, verdictChain);
+  const checks = checksOf(policy, family, verdictChain);
   const spared = family.nonMasqueradeSources.effective.map(({ cidr }) =>
     rule(["-s", cidr.text], "non-masquerade sources", [], ["-j", "RETURN"]),
   );
@@ -59,8 +59,8 @@ export function ruleset(policy: Policy, family: FamilyPolicy, abilities = ALL): 
     family: family.family,
     jump: jumpTo(chain),
     chains: [
-      { name: chain, rules: [...exemptions(family.family, ipsec), ...spared, ...(gates ?? verdicts)] },
-      ...(gates ? [{ name: verdictChain, rules: verdicts }] : []),
+      { name: chain, rules: [...exemptions(family.family, ipsec), ...spared, ...(checks ?? verdicts)] },
+      ...(checks ? [{ name: verdictChain, rules: verdicts }] : []),
       ...(exceptions.length > 0 ? [{ name: outboundChain, rules: outbound }] : []),
     ],
   };
@@ -69,9 +69,9 @@ export function ruleset(policy: Policy, family: FamilyPolicy, abilities = ALL): 
 /** The names of the chains in a desired ruleset. */
 export function chainNames({ chain, outputInterfaces }: Policy, family: FamilyPolicy): string[] {
   const [verdictChain, outboundChain] = helperChains(chain);
-  const hasGate = family.sources !== undefined || outputInterfaces !== undefined;
+  const hasChecks = family.sources !== undefined || outputInterfaces !== undefined;
   const hasExceptions = family.masquerade.effective.length > 0;
-  return [chain, ...(hasGate ? [verdictChain] : []), ...(hasExceptions ? [outboundChain] : [])];
+  return [chain, ...(hasChecks ? [verdictChain] : []), ...(hasExceptions ? [outboundChain] : [])];
 }
 
 /** The chains that decide about the connections of a family. */
@@ -108,7 +108,7 @@ function exemptions(family: Family, ipsec: boolean): Rule[] {
 }
 
 /** The rules that check sources and interfaces; undefined if the policy allows all. */
-function gatesOf({ outputInterfaces }: Policy, { sources }: FamilyPolicy, to: string): Rule[] | undefined {
+function checksOf({ outputInterfaces }: Policy, { sources }: FamilyPolicy, to: string): Rule[] | undefined {
   if (!sources && !outputInterfaces) return undefined;
   const from = sources ? sources.effective.map(({ cidr }) => ["-s", cidr.text]) : [[]];
   const by = outputInterfaces?.map(name => ["-o", name.replace(/\*$/, "+")]) ?? [[]];

@@ -42,7 +42,7 @@ export const kubeProxyNft: Start = async lab => {
     const now = services(n);
     const same = (a: Service, b: Service) => Bun.deepEquals(a, b);
     const fresh = now.filter(it => !before.some(old => same(old, it)));
-    const old = before.filter(it => !now.some(wanted => same(wanted, it)));
+    const old = before.filter(it => !now.some(desired => same(desired, it)));
     await write(
       [
         TABLE,

@@ -14,7 +14,7 @@ interface Named extends Version {
   readonly name: string;
 }
 
-const CASES = EXPECTATIONS.map(([, wanted, expected]) => [wanted, expected] as const);
+const CASES = EXPECTATIONS.map(([, desired, expected]) => [desired, expected] as const);
 /** Over UDP and TCP. */
 const CONNECTIONS = 2 * CASES.reduce((sum, [, expected]) => sum + expected.length, 0);
 
