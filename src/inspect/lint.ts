@@ -2,7 +2,7 @@ import { containsCidr, mergeCidr, overlapCidr } from "cidr-tools";
 import type { Located } from "../config/key-kinds.ts";
 import type { Config } from "../config/keys.ts";
 import type { ConfigWarning, WarningName } from "../config/problem.ts";
-import type { Cidr } from "../net/cidr.ts";
+import { Cidr } from "../net/cidr.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { Policy } from "../policy/policy.ts";
 
@@ -73,9 +73,9 @@ function linkLocal({
   const always = [
     ...(masqLinkLocal?.value ? [] : ["169.254.0.0/16"]),
     ...(masqLinkLocalIPv6?.value ? [] : ["fe80::/10"]),
-  ];
+  ].map(Cidr.literal);
   return list.flatMap(entry => {
-    const around = always.find(it => containsCidr(it, entry.value.text));
+    const around = always.find(it => it.contains(entry.value));
     if (around === undefined) return [];
     const what = `${entry.value} has no effect: ${around} is never masqueraded by default`;
     return [warning("redundant-link-local", entry, "nonMasqueradeCIDRs", what, "remove it")];

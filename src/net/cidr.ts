@@ -24,7 +24,7 @@ export interface Address {
 
 /**
  * A valid block of addresses. Only {@link Cidr.parse} makes one, so a `Cidr` needs no more checks, and `cidr-tools`, which
- * does not validate, only gets checked text. It keeps no part of the parsed text, so a list does not keep its file.
+ * does not validate, only gets checked text. IPv4 is held as numbers alone, since lists may have 100,000 CIDRs.
  */
 export class Cidr {
   /** For IPv6 only. */

@@ -31,8 +31,8 @@ export function parseInterfaceName(text: string): string | ParseFailure {
       remedy: `did you mean ${quote(`${name.slice(0, -1)}*`)}?`,
     };
   }
-  const bytes = new TextEncoder().encode(text);
-  if (bytes.length > LONGEST_NAME) {
+  const bytes = new TextEncoder().encode(text).length;
+  if (bytes > LONGEST_NAME) {
     return {
       what: `${quote(text)} is too long for the kernel`,
       remedy: `use at most ${LONGEST_NAME} bytes`,
@@ -44,8 +44,7 @@ export function parseInterfaceName(text: string): string | ParseFailure {
       remedy: 'write a name such as "eth0" or a prefix such as "eth*"',
     };
   }
-  // A copy, since a part of a text keeps the whole text in memory, here a config of up to 4 MiB.
-  return new TextDecoder().decode(bytes);
+  return text;
 }
 
 /** The kernel's IFNAMSIZ (16) without the final NUL. nft counts the `*` too. */
