@@ -1,6 +1,6 @@
 /**
  * `npm run bench`: measures all cases or the named ones (`npm run bench -- reaction`), keeps their figures in
- * bench/results, and renders bench/README.md. Each case runs alone, in namespaces of its own. If one fails, its earlier
+ * bench/results, and renders bench/README.md. Each case runs alone, in its own namespaces. If one fails, its earlier
  * result stays, the others still run, and the exit code is 1.
  */
 import { CASES } from "./cases.ts";

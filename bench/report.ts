@@ -73,19 +73,19 @@ function targets(kept: readonly Kept[]): string {
   const rows = kept.flatMap(({ report }) => (report.targets ?? []).flatMap(targetRows));
   return `## Targets
 
-"Must" decides whether the work is done; "aim" is where the project wants to be.
+A "must" is required; an "aim" is a goal for later.
 
 ${markdown({ columns: ["what", "ip-masq-agent", "must", "aim", "measured", ""], rows })}
 
-What stands behind the missed targets:
+The causes of the missed targets:
 
 - New connections: the kernel's look-up in an interval set. It costs the same in an
   anonymous set and in kindnet's rules, measured below.
 - A changed CIDR: ipmasq reads the set before and after the change, and sends all of
   it. Sending the difference would not help, because nft reads a set before it adds
-  to it. It takes netlink without nft.
+  to it. To avoid this, ipmasq would have to send netlink messages without nft.
 - Start, memory and CPU when idle: Bun accounts for 12 ms, 26 MB, and half of the 8 ms
-  of a resync. It takes another runtime.
+  of a resync. To avoid this, ipmasq would need another runtime.
 
 [CONTRIBUTING.md](../CONTRIBUTING.md#tried-and-not-kept) lists what was tried.`;
 }
@@ -110,7 +110,7 @@ In ${sum(it => it.leads.length)} of ${sum(it => it.others.length)} comparisons a
 
 ${markdown({ columns: ["", ...columns], rows })}
 
-Most baselines neither check a config nor verify what they wrote; ip-masq-agent checks one. Only the chains among them count packets per CIDR.`;
+Most baselines neither check a config nor verify their writes; ip-masq-agent checks one. Only the chains among them count packets per CIDR.`;
 }
 
 /** The number that a text starts with. */

@@ -2,7 +2,7 @@ import { number } from "./figure.ts";
 
 /** Curves over two logarithmic axes. */
 export interface Chart {
-  /** Of its file, without `.svg`. */
+  /** The name of the file, without `.svg`. */
   readonly name: string;
   readonly title: string;
   /** The units of the axes. */

@@ -1,4 +1,4 @@
-/** The program in the Pod: sends tokens to servers, each over a connection of its own. */
+/** The program in the Pod: sends tokens to servers, each over a separate connection. */
 import { connect } from "node:net";
 import * as v from "valibot";
 import { messageOf } from "../src/system/errors.ts";

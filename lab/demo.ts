@@ -1,4 +1,4 @@
-/** `npm start`: the agent at work on real packets, in namespaces of its own. `--keep` keeps them until Ctrl-C. */
+/** `npm start`: the agent at work on real packets, in separate namespaces. `--keep` keeps them until Ctrl-C. */
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { loadConfig } from "../src/config/load.ts";

@@ -39,7 +39,7 @@ export class Lab implements AsyncDisposable {
 
   /** Builds the network and starts the servers; again after `close`. */
   async open(): Promise<void> {
-    if (!isIsolated()) throw new Error("the lab needs namespaces of its own: run `lab/isolate bun …`");
+    if (!isIsolated()) throw new Error("the lab needs its own namespaces: run `lab/isolate bun …`");
     if (isBuilt()) throw new Error("there is a lab already: close it first");
     this.#podAddresses = Object.values(LINKS.pod.far);
     try {

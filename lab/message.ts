@@ -1,7 +1,7 @@
 /** The messages between the lab and its programs in the namespaces. */
 import * as v from "valibot";
 
-/** To the client: send the token over a connection of its own. */
+/** To the client: send the token over a separate connection. */
 export const Attempt = v.object({
   token: v.string(),
   protocol: v.picklist(["tcp", "udp"]),

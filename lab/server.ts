@@ -10,7 +10,7 @@ process.on("message", async (message: unknown) => {
 });
 process.on("disconnect", () => process.exit());
 
-/** Ending the stream answers the client, which proves that the way back works. */
+/** Ending the stream answers the client, which proves that the return path works. */
 function listenTcp(port: number): Promise<void> {
   const server = createServer(socket => {
     const { remoteAddress = "", remotePort = 0 } = socket;

@@ -4,7 +4,7 @@ import { METRICS } from "../src/observe/metrics.ts";
 
 const INTRODUCTION = `# Metrics
 
-Use this list for queries and alerts of your own. Ready-made alerts and a dashboard
+Use this list for your own queries and alerts. Ready-made alerts and a dashboard
 are in [deploy/monitoring](install.md#prometheus-and-grafana).
 
     curl http://127.0.0.1:9469/metrics

@@ -3,9 +3,9 @@
  * and folders (`npm test -- test/net`); the first argument that starts with a dash and all after it are options of
  * `bun test`.
  *
- * Each file that needs the kernel runs in a process and in namespaces of its own (lab/isolate). Several files run at the
- * same time; those in `ALONE` and in test/long run one by one at the end. Suites in test/long take minutes and run only
- * if selected (`npm run test:release`). Their `prepare.ts` runs first, outside the namespaces, with network access.
+ * Each file that needs the kernel runs in its own process and namespaces (lab/isolate). Several files run at the same
+ * time; those in `ALONE` and in test/long run one by one at the end. Suites in test/long take minutes and run only if
+ * selected (`npm run test:release`). Their `prepare.ts` runs first, outside the namespaces, with network access.
  */
 import { existsSync } from "node:fs";
 import { open, readFile, rm } from "node:fs/promises";
@@ -166,7 +166,7 @@ interface Ended {
 }
 
 /**
- * Runs a program with node_modules/.bin in PATH, and returns its output. The program gets a process group of its own, so
+ * Runs a program with node_modules/.bin in PATH, and returns its output. The program gets its own process group, so
  * that a signal to the whole group does not reach this process or other programs.
  */
 async function ended(argv: readonly string[]): Promise<Ended> {

@@ -49,7 +49,7 @@ export async function realCommand(
   return ["unshare", "--mount", "sh", "-ec", ENTER, folder, AGENT, "--logtostderr"];
 }
 
-/** It only reads /etc/config/ip-masq-agent, so it gets an overlay of /etc of its own. */
+/** It only reads /etc/config/ip-masq-agent, so it gets a private overlay of /etc. */
 const ENTER = `
   mkdir -p "$0/upper/config" "$0/work"
   mount -t overlay -o "lowerdir=/etc,upperdir=$0/upper,workdir=$0/work" overlay /etc

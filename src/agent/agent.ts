@@ -52,13 +52,13 @@ export class Agent {
   readonly #housekeeping: Housekeeping;
   /** Whether other syncs follow; false for `run --once`. */
   #isRunning = false;
-  /** Starts to watch kernel and config. The first sync comes first; both report what changed meanwhile. */
+  /** Starts to watch kernel and config after the first sync. Both also report changes since the start. */
   #watch: () => void = () => {};
   /** When the last sync began, by a monotonic clock. */
   #began = 0;
   /** Whether the policy of this agent was ever in force. */
   #wasInForce = false;
-  /** Whether only one family failed in the last sync, and may work later. */
+  /** Whether only one family failed in the last sync, for a reason that may pass. */
   #familyFails = false;
   /** Why syncs fail, or why this agent stands by. */
   readonly #failure = new LastSaid();
@@ -244,7 +244,10 @@ export class Agent {
 const PERMANENT: ReadonlySet<FailureKind | undefined> = new Set(["unsupported", "not-found"]);
 /** Milliseconds until a family that failed alone is tried again. */
 const FAMILY_RETRY_MS = 15_000;
-/** Milliseconds to wait for the first config. HTTP is served only after the first sync, and a later config is read too. */
+/**
+ * Milliseconds to wait for the first config. HTTP starts only after the first sync, and the agent also applies a later
+ * config.
+ */
 const FIRST_CONFIG_MS = 1000;
-/** Milliseconds that a single sync, which is not repeated, waits for writers and file systems that hang. */
+/** Milliseconds that the sync of `run --once` waits for writers and file systems that hang. */
 const ONLY_CONFIG_MS = 6000;

@@ -24,8 +24,8 @@ export class Backoff {
   constructor(public resyncInterval: number) {}
 
   /**
-   * Records a failed sync. While the rules are contested it counts as undone, because the other program is the likely
-   * cause.
+   * Records a failed sync. While the rules are contested, it counts as an undone repair, because the other program is
+   * the likely cause.
    *
    * @param now when the sync ended
    * @param took how long the sync took
@@ -39,7 +39,7 @@ export class Backoff {
     }
   }
 
-  /** Records a successful sync. A sync that repaired something is also {@link repaired}. */
+  /** Records a successful sync. After a sync that repaired drift, also call {@link repaired}. */
   succeeded(): void {
     this.failures = 0;
     this.#undone = 0;
@@ -83,7 +83,7 @@ export class Backoff {
   get nextSync(): number {
     if (this.failures > 0) return retryDelay(this.failures, FIRST_MS, Math.min(LAST_MS, this.resyncInterval));
     if (this.#undone > 0) return this.#repairDelay;
-    // Contested rules are also checked this often, for kernels that report no changes.
+    // Milliseconds between checks of contested rules, for kernels that report no changes.
     return this.contested ? Math.min(CONTESTED_MS, this.resyncInterval) : this.resyncInterval;
   }
 
@@ -106,7 +106,7 @@ const FIRST_MS = 1000;
 const LAST_MS = 15_000;
 /** Repairs in a row before the rules count as contested. */
 const QUICK_REPAIRS = 5;
-/** Half of the target of two seconds, so that a sync that takes longer than the last one is still in time. */
+/** Half of the target of two seconds: this leaves time for a sync that is slower than the last one. */
 const CONTESTED_MS = 1000;
 /** Measured on a busy machine: a program that flushes ten times a second prevents every third attempt. */
 const CONTESTED_REWRITE_MS = 500;

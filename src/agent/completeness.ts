@@ -128,7 +128,7 @@ export class Completeness {
 
   #wait(file: File, seen: Seen, now: number, state: WriteState | undefined): number {
     if (file.accepted?.digest === seen.digest) {
-      // The content is in use already. Later writes to this file count as in place.
+      // The content is already in use. Later writes to this file count as writes in place.
       file.accepted = seen;
       file.candidate = undefined;
       return 0;
@@ -200,8 +200,8 @@ export class Completeness {
 }
 
 /**
- * Milliseconds within which inotify reports a write. A file that was written and renamed to the path within one tick of
- * the kernel's clock differs from a file created there only by these reports.
+ * Milliseconds within which inotify reports a write. If a file was written and renamed to the path within one tick of
+ * the kernel's clock, only these reports distinguish it from a file created there.
  */
 const REPORT_MS = 20;
 

@@ -28,7 +28,7 @@ export interface ConfigEvents {
   writing(): void;
   /** A file may be incomplete because its file system was full. */
   truncated(path: string): void;
-  /** The file system did not answer within so many milliseconds; undefined: it answers again. */
+  /** The file system did not answer within this many milliseconds; undefined if it answers again. */
   hung(deadline: number | undefined): void;
 }
 
@@ -47,12 +47,12 @@ export class ConfigReader {
   #hangs = false;
   /** Whether a file could not be read. inotify does not report that a file system recovers, so polling is needed. */
   #failed = false;
-  /** Whether something happened since the current look began. */
+  /** Whether an event or a caller asked for another look since the current one began. */
   #again = false;
   /** Whether inotify reported something since the previous look. */
   #reported = false;
   #next: { readonly at: number; readonly timer: Timer } | undefined;
-  /** When a program seems to have begun writing, by a monotonic clock. */
+  /** When a program probably began to write, by a monotonic clock. */
   #pendingSince: number | undefined;
   readonly #writing = new LastSaid();
   #truncated: string | undefined;
@@ -135,7 +135,7 @@ export class ConfigReader {
     if (this.#stopped) return;
     if (this.#again) this.#soon(GATHER_MS);
     if (wait !== undefined) this.#soon(wait);
-    // Bun drops an event that equals one less than a millisecond earlier.
+    // Bun drops an event if an equal one came less than a millisecond earlier.
     if (this.#reported) this.#soon(ECHO_MS);
     this.#reported = false;
     if (this.#watching && this.#failed) this.#soon(RETRY_MS);
@@ -239,5 +239,5 @@ const ECHO_MS = 50;
 const POLL_MS = 5000;
 /** Milliseconds until a path that could not be read is read again. */
 const RETRY_MS = 1000;
-/** After how many `quiet` times a file counts as written for a long time. */
+/** The number of `quiet` periods after which a write counts as long. */
 const LONG = 2;

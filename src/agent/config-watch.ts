@@ -10,8 +10,8 @@ export type Changed = (path: string, kind: FileEvent) => void;
 
 /**
  * Watches the file or directory at a path and every directory that leads there, symbolic links included, such as the
- * `..data` link that kubelet swaps. Directories on FUSE or on a network file system are not watched, because adding a
- * watch would block the event loop while such a file system hangs.
+ * `..data` link that kubelet swaps. Directories on FUSE or on a network file system are not watched. If that file
+ * system hung, adding a watch would block the event loop.
  */
 export class ConfigWatch {
   readonly #watched = new Map<string, Watched>();

@@ -62,7 +62,7 @@ export class DesiredPolicy {
     this.#source.look();
   }
 
-  /** Starts to call `changed` when {@link read} would find something new. */
+  /** From now on, calls `changed` when {@link read} would find a new config. */
   watch(changed: () => void): void {
     this.#changed = changed;
     this.#source.watch();
@@ -147,5 +147,5 @@ export class DesiredPolicy {
 }
 
 const RESYNC_MS = 60_000;
-/** Milliseconds that a sync waits for the config while a policy is in force. Reading takes a few. */
+/** Milliseconds that a sync waits for the config while a policy is in force. Reading usually takes only a few. */
 const READ_MS = 250;

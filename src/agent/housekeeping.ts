@@ -12,7 +12,7 @@ import type { Warnings } from "./warnings.ts";
 export class Housekeeping {
   readonly #note = new LastSaid();
   #done: Promise<void> = Promise.resolve();
-  /** The families of the last search without failures; other families were disabled, so their rules were leftovers. */
+  /** The families of the last search without failures. That search removed rules of all other families as leftovers. */
   #searched: string | undefined;
 
   constructor(
@@ -24,8 +24,8 @@ export class Housekeeping {
   /**
    * Starts the work for a policy whose rules are in force, and waits a short time for it.
    *
-   * @param mustSearch search for leftovers, which starts about 25 programs, even if the last search for the same families
-   *   found all of them
+   * @param mustSearch search for leftovers even if the last search covered the same families; a search starts about 25
+   *   programs
    */
   async run(policy: Policy, mustSearch: boolean): Promise<void> {
     void this.#noteServices(policy);
@@ -54,11 +54,11 @@ export class Housekeeping {
   }
 }
 
-/** How long a sync waits for the removal of leftovers, in milliseconds. It takes about 50. */
+/** How long a sync waits for the removal of leftovers, in milliseconds. The removal takes about 50 ms. */
 const WAIT_MS = 500;
 
 /**
- * Removes the rules of an agent that ends, as the command `cleanup` does, unless they may be another agent's. Does not
+ * Removes the rules when the agent ends, like the command `cleanup`, unless they may belong to another agent. Does not
  * wait for a program that hangs. Throws nothing.
  *
  * @param backends all backends that may have written rules

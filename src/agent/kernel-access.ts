@@ -23,8 +23,8 @@ export class KernelAccess {
   /**
    * Reads the rules of a policy with their counters, without delaying a sync. Throws what reading throws.
    *
-   * @returns undefined if a sync began meanwhile, because the result may be outdated; and for long lists, because reading
-   *   them costs as much as a sync
+   * @returns undefined if a sync began meanwhile, because the result may be outdated, and for long lists, which cost
+   *   as much to read as a sync
    */
   async readCounters(policy: Policy): Promise<Plan | undefined> {
     if (cidrsOf(policy) > MOST_COUNTED) return undefined;

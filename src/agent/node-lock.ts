@@ -8,8 +8,8 @@ import { AgentSocket, type Answers } from "./agent-socket.ts";
 import { prepareRuntimeDir, runtimePaths } from "./runtime-dir.ts";
 
 /**
- * The lock of a node: of the agents that share a runtime directory and a network namespace, one is active and the others
- * stand by until it ends. The kernel releases the lock when its process ends, so a lock is never stale.
+ * The lock of a node. If agents share a runtime directory and a network namespace, one is active and the others stand
+ * by until it ends. The kernel releases the lock when its process ends, so a lock is never stale.
  *
  * The holder answers at a Unix socket beside the lock. Only root can write to the directory, so unprivileged processes
  * cannot take the lock, block it, or answer for the agent.

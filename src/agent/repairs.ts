@@ -57,7 +57,7 @@ const CONTESTED = "rules are contested: another program keeps modifying them; sl
 type Drift = {
   readonly added: number;
   readonly removed: number;
-  /** Omitted if the kernel had no rules of ours. */
+  /** Omitted if the kernel had none of our rules. */
   readonly firstAdded?: string;
   readonly firstRemoved?: string;
 };
@@ -74,7 +74,10 @@ export function driftOf({ actual, desired }: Plan): Drift {
   };
 }
 
-/** The lines that the others lack. A line that occurs more often than in the others is included that many times. */
+/**
+ * The lines that are missing in the others. A line that occurs more often than in the others is included once for each
+ * extra occurrence.
+ */
 function beyond(lines: readonly string[], others: readonly string[]): string[] {
   const left = new Map<string, number>();
   for (const line of others) left.set(line, (left.get(line) ?? 0) + 1);

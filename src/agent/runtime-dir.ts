@@ -8,7 +8,7 @@ export interface RuntimePaths {
   readonly socket: string;
 }
 
-/** Paths in a runtime directory. Each network namespace has rules of its own, so it has a lock of its own. */
+/** Paths in a runtime directory. Each network namespace has its own rules, so it needs its own lock. */
 export function runtimePaths(directory: string): RuntimePaths {
   const name = join(directory, `agent-${networkNamespace()}`);
   return { lock: `${name}.lock`, socket: `${name}.sock` };
@@ -23,8 +23,8 @@ function networkNamespace(): string {
 }
 
 /**
- * Creates the runtime directory if it is missing. Throws Error if it is not a directory of this user, or if other users
- * can write to it.
+ * Creates the runtime directory if it is missing. Throws Error if this user does not own the directory, or if other
+ * users can write to it.
  */
 export function prepareRuntimeDir(directory: string): void {
   try {

@@ -8,8 +8,8 @@ export interface SyncRequest {
 }
 
 /**
- * Decides when the next sync runs: as soon as possible after a trigger, repairs not more often than their delay allows,
- * and at least once per interval. Triggers that arrive during a sync are combined into one request.
+ * Decides when the next sync runs: as soon as possible after a trigger, and at least once per interval. Repairs wait
+ * for their delay. Triggers that arrive during a sync are combined into one request.
  */
 export class SyncQueue {
   readonly #waiting = new Set<Trigger>();
@@ -27,7 +27,7 @@ export class SyncQueue {
    * Waits for the next request.
    *
    * @param latest milliseconds without a trigger after which `interval` becomes the trigger
-   * @param repairDelay milliseconds before which changes of the kernel alone do not start a sync
+   * @param repairDelay milliseconds before changes of the kernel, without other triggers, start a sync
    */
   async next(latest: number, repairDelay: number): Promise<SyncRequest> {
     const began = performance.now();

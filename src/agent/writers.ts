@@ -39,7 +39,7 @@ export class WriteStates {
   }
 }
 
-/** Whether a file system lacks the space for what a program may still have to write. */
+/** Whether a file system may be too full for a program to finish its write. */
 async function isFull(path: string): Promise<boolean> {
   const space = await statfs(path).catch(() => undefined);
   if (space === undefined || space.blocks === 0) return false;

@@ -36,7 +36,7 @@ export interface Backend {
    * @param polls poll in any case, because an nft that hangs reports nothing
    */
   watch(watcher: Watcher, target: PollTarget, polls?: boolean): Watch;
-  /** The error of a write with details that take longer to find. Call it when the error is reported. */
+  /** Adds details to the error of a write. Finding them takes time, so call it only to report the error. */
   explained?(error: unknown): Promise<unknown>;
   /**
    * Whether rules bind kept connections to their own address, so that a later NAT chain cannot change it. `enforceKept`
@@ -91,7 +91,7 @@ export interface Chains {
   readonly verdict: string;
   /** The chain that masquerades. */
   readonly outbound: string;
-  /** Whether the base chain excludes broadcast, too. Otherwise there is a rule for it. */
+  /** Whether the base chain also excludes broadcast. If not, a separate rule does. */
   readonly excludesBroadcast: boolean;
   /** Whether the rules for exempt traffic exist even if the policy masquerades no connection of this family. */
   readonly alwaysExempts: boolean;
@@ -140,7 +140,7 @@ export interface Counter {
   readonly connections: number;
   /** The size of the first packets. */
   readonly bytes: number;
-  /** The kernel object that counts, if known. An object that is made again has another identity. */
+  /** The kernel object that counts, if known. A recreated object has another identity. */
   readonly identity?: string;
 }
 
@@ -152,13 +152,16 @@ export interface Watcher {
    * @param by the program that changed them, as in `firewalld (pid 812)`, if known
    */
   changed(by?: string): void;
-  /** Changes may be seen late from now on, with the reason as a sentence; undefined: no longer. */
+  /**
+   * Changes may be detected late from now on, with the reason as a sentence; undefined when they are detected at once
+   * again.
+   */
   lost(why: string | undefined): void;
   /**
-   * Foreign rules changed, as far as the kernel tells.
+   * Foreign rules changed, as far as the kernel reports it.
    *
-   * @param where a chain, as in `ip nat POSTROUTING`, or a deleted table, as in `ip nat`; undefined for a new base chain
-   *   that may translate source addresses
+   * @param where a chain, as in `ip nat POSTROUTING`, or a deleted table, as in `ip nat`; undefined for a new base
+   *   chain that may translate source addresses
    */
   foreign(where: string | undefined): void;
 }

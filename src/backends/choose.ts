@@ -27,15 +27,15 @@ export interface Chosen {
   /** All backends that `--backend` allows, preferred ones first. */
   readonly alternatives: readonly MigratingBackend[];
   /**
-   * The backend whose table is judged after table `nat`: as long as it has rules, they also decide about connections
-   * that the rules of another backend keep.
+   * The backend whose table runs after table `nat`. While it has rules, they also decide about connections that
+   * another backend keeps.
    */
   readonly ownTable: Backend | undefined;
 }
 
 /**
  * Chooses the backend. `--backend=auto` takes the first one that is installed, that the kernel accepts, and that
- * preserves the exemptions of foreign rules. The last one needs no test: its syncs report what is wrong.
+ * preserves the exemptions of foreign rules. The last one is not tested, because its syncs report failures.
  *
  * Throws ProgramError if no backend is available.
  */
@@ -59,12 +59,12 @@ export async function chooseBackend(options: ChooseOptions): Promise<Chosen> {
   };
 }
 
-/** All backends that may have written rules of ours, preferred ones first. */
+/** All backends that may have written our rules, preferred ones first. */
 export async function everyBackend(chain?: string, host: Host = HOST): Promise<Backend[]> {
   return (await candidatesOn(host, chain)).flatMap(({ writers }) => writers);
 }
 
-/** The error with which program or kernel refuse the rules of a policy; undefined if they accept them. */
+/** The error if program or kernel refuse the rules of a policy; undefined if they accept them. */
 export async function refusalOf(backend: Backend, policy: Policy): Promise<ProgramError | undefined> {
   try {
     await backend.check(policy);
@@ -107,7 +107,7 @@ interface Selection {
   readonly broken: Broken | undefined;
 }
 
-/** The first candidate that passes its test, and why not the ones before. The last one is not tested. */
+/** The first candidate that passes its test, and why earlier ones did not. The last one is not tested. */
 async function firstUsable(
   candidates: readonly Candidate[],
   { policy, exemption }: ChooseOptions,

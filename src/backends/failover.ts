@@ -206,8 +206,8 @@ export class Failover {
 /** In milliseconds. */
 interface Pauses {
   /**
-   * Between tries of the preferred backend, the first and the longest. Each crash of a program adds a line to the
-   * kernel's log.
+   * The first and the longest pause between tries of the preferred backend, in milliseconds. Each crash of a program
+   * adds a line to the kernel's log.
    */
   readonly first: number;
   readonly last: number;

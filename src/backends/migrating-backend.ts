@@ -23,7 +23,7 @@ export class MigratingBackend {
   readonly writer: string;
   /** The backends whose rules are in other places. */
   readonly #others: readonly Backend[];
-  /** The policy of the last plan that could be read. A family that fails is not in it, so polling leaves it alone. */
+  /** The policy of the last plan that could be read. It lacks families that failed, so polling skips them. */
   #planned: Policy | undefined;
 
   /** @param all every backend that may have written rules */
@@ -90,7 +90,7 @@ export class MigratingBackend {
   }
 
   /**
-   * The actual rules of all backends, since old ones may still decide, and why some could not be read. Throws
+   * The actual rules of all backends, because old rules may still decide, and why some could not be read. Throws
    * ProgramError if no family of this backend can be read.
    */
   async rules(

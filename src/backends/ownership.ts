@@ -1,12 +1,10 @@
-/**
- * The names and comments by which rules in the kernel are recognised as ours, an earlier ip-masq-agent's included.
- */
+/** The names and comments that identify rules in the kernel as ours, including those of an earlier ip-masq-agent. */
 import type { ParseFailure } from "../net/parse-failure.ts";
 
 /** The name of our nftables table, in each family. */
 export const TABLE = "ip-masq-agent";
 
-/** The default chain of ip-masq-agent and ipmasq. It is ours even with other rules in it. */
+/** The default chain of ip-masq-agent and ipmasq. It is ours even if it contains other rules. */
 export const DEFAULT_CHAIN = "IP-MASQ-AGENT";
 
 /** The start of the comment on every rule of ip-masq-agent and ipmasq. */
@@ -14,7 +12,7 @@ export const COMMENT = "ip-masq-agent: ";
 
 /**
  * Whether a comment is, word for word, one that ipmasq, ip-masq-agent or GKE's node start-up script writes. A comment
- * that only starts the same does not make a rule ours.
+ * with only the same start does not count.
  */
 export function isOurComment(comment = ""): boolean {
   return OURS.test(comment);
@@ -63,8 +61,8 @@ export function ownChainNames(chain = DEFAULT_CHAIN): readonly [chain: string, .
 }
 
 /**
- * The helper chains that the chain of a policy may need in table `nat`: one for the verdicts after a check of sources
- * and interfaces, and one that masquerades. Their names have at most 28 bytes, the limit of iptables.
+ * The helper chains that the chain of a policy may need in table `nat`. One has the verdicts after a check of sources
+ * and interfaces, the other masquerades. Their names have at most 28 bytes, the limit of iptables.
  */
 export function helperChains(chain: string): readonly [verdicts: string, outbound: string] {
   const helper = (suffix: string) => {

@@ -6,9 +6,9 @@ import type { Backend } from "./backend.ts";
 /** The removal of the rules of all backends, as lines for people. */
 export interface Removal {
   readonly done: readonly string[];
-  /** Places that could not be read, but cannot have rules of ours. */
+  /** Places that could not be read, but cannot have our rules. */
   readonly warnings: readonly string[];
-  /** Places that may still have rules of ours, and why. */
+  /** Places that may still have our rules, and why. */
   readonly failures: readonly string[];
 }
 
@@ -44,7 +44,7 @@ function removalOf({ found, failures }: Found<string>): Removal {
   };
 }
 
-/** Without the remedy for incompatible rules: {@link removeAll} follows it. */
+/** Omits the remedy for incompatible rules, because {@link removeAll} already does what it says. */
 function reasonOf(error: unknown): string {
   const isFollowed = error instanceof ProgramError && error.kind === "incompatible";
   return isFollowed ? `${error.command}: ${error.what}` : messageOf(error);

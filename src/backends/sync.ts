@@ -130,7 +130,7 @@ async function syncAll(
 const MOST_TRIES = 3;
 
 /**
- * Milliseconds during which a refused write is repeated even if the actual rules did not change: another program may
+ * Milliseconds during which a refused write is repeated even if the actual rules did not change. Another program may
  * have deleted a set that had just been built.
  */
 const QUICK_MS = 100;

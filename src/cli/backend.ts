@@ -52,8 +52,8 @@ async function backendOfAgent(
 }
 
 /**
- * A function that looks, for `--backend=auto`, for an exemption by foreign rules that only iptables preserves. If looking
- * fails, it returns undefined.
+ * A function that, for `--backend=auto`, searches for exemptions by foreign rules that only iptables preserves. If the
+ * search fails, it returns undefined.
  *
  * @param chain the agent's chain
  * @param policy called only if a foreign rule exempts connections
@@ -85,8 +85,8 @@ interface WhileChoosing {
 }
 
 /**
- * Chooses the backend. If none is available, tries again after 1 s to 15 s and at SIGHUP, and meanwhile serves HTTP.
- * Returns undefined if `stop` comes first.
+ * Chooses the backend. While none is available, serves HTTP and retries every 1 s to 15 s and on SIGHUP. Returns
+ * undefined if `stop` comes first.
  */
 export async function chooseUntilFound(
   options: ChooseOptions,

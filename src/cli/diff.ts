@@ -74,7 +74,7 @@ async function ofConfigs(flags: AgentFlags, configmap: string, from: string, to:
   return { ...(await shown(patch, patch === "" ? [] : ["", ...meaning])), stderr };
 }
 
-/** The rules of a policy as the tools of a backend print them, of nftables with `auto`. */
+/** The rules of a policy as the tools of a backend print them; with `auto`, those of nftables. */
 function rulesFor(requested: AgentFlags["backend"]): (policy: Policy) => string[] {
   return requestedBackend(requested).desired;
 }

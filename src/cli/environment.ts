@@ -35,8 +35,9 @@ const SET_BY_KUBELET = /^IPMASQ_(SERVICE_|PORT($|_))/;
 export const BUN_VARIABLES = ["BUN_BE_BUN", "BUN_OPTIONS", "BUN_INSPECT", "BUN_INSPECT_CONNECT_TO"] as const;
 
 /**
- * Throws UsageError if one of {@link BUN_VARIABLES} is set. This comes after Bun read them: a file named in BUN_OPTIONS
- * is already loaded, and a debugger had some milliseconds. BUN_BE_BUN cannot be checked, since ipmasq does not run then.
+ * Throws UsageError if one of {@link BUN_VARIABLES} is set. The check comes after Bun read them: a file named in
+ * BUN_OPTIONS is already loaded, and a debugger could attach for some milliseconds. BUN_BE_BUN cannot be checked,
+ * since ipmasq does not run then.
  */
 export function refuseBunVariables(environment: Environment): void {
   const set = BUN_VARIABLES.filter(name => name !== "BUN_BE_BUN" && environment[name]);

@@ -76,7 +76,7 @@ function rows(flags: FlagTable): [string, string][] {
   });
 }
 
-/** Two columns. A left cell that is too wide gets a line of its own. */
+/** Two columns. A left cell that is too wide gets its own line. */
 function columns(rows: readonly (readonly [string, string])[]): string[] {
   const width = Math.min(24, Math.max(...rows.map(([left]) => left.length)));
   const margin = " ".repeat(width + 4);

@@ -99,9 +99,10 @@ const REPLACEMENTS: readonly (readonly [RegExp, string])[] = [
 ];
 
 /**
- * The error for a line whose indentation matches no open block. Knows block lists and mappings only.
+ * The error for a line whose indentation matches no open block; undefined if another line is wrong first. Checks only
+ * block lists and mappings.
  *
- * @param refused line of the parser's first error, from 1; undefined is returned if another line is wrong first
+ * @param refused number of the line with the parser's first error, from 1
  */
 export function indentationProblem(text: Text, refused: number): ConfigError | undefined {
   const open: number[] = [];
@@ -136,7 +137,7 @@ function misfit(text: Text, offset: number, indent: number): ConfigError {
   };
 }
 
-/** The error for a well-known file of another kind. Ask only if the text has no known key. */
+/** The error for a well-known file of another kind. Call it only if the text has no known key. */
 export function lookalikeProblem(text: Text): ConfigError | undefined {
   const start = text.content.slice(0, SEARCHED);
   const kind = KINDS.find(([, ...marks]) => marks.every(it => it.test(start)))?.[0];

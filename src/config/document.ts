@@ -89,7 +89,7 @@ function open(text: Text, root: Node): Opened {
   return { known, problems: [...problems, ...more] };
 }
 
-/** The errors for a mapping without a known key. As a config it would mean the defaults. */
+/** The errors for a mapping without a known key. As a config, such a mapping would mean the defaults. */
 function noConfig(text: Text, root: Mapping, unknown: readonly Entry[]): Problem[] {
   const wrapper = unknown.find(({ value }) => holdsConfig(value));
   if (wrapper) {

@@ -71,7 +71,7 @@ interface Entries<T> {
   readonly parse: (text: string, enableIPv6: boolean) => T | ParseFailure;
 }
 
-/** A key with a list, whose entries have places of their own. `null` is an empty list. */
+/** A key with a list, whose entries have their own places. `null` is an empty list. */
 export function list<T extends ListValue>(
   { what, examples, parse }: Entries<T>,
   about: Omit<About<readonly Located<T>[]>, "merge">,
@@ -133,7 +133,7 @@ export function preferring<T>(isBetter: (second: T, first: T) => boolean) {
   return (first: Located<T>, second: Located<T>) => (isBetter(second.value, first.value) ? second : first);
 }
 
-/** A key with true or false. Of several files, one true counts. */
+/** A key with true or false. If any file sets it to true, true counts. */
 export function boolean(about: Omit<About<Located<boolean>>, "merge" | "default">): Key<Located<boolean>> {
   return scalar(v.boolean("write true or false without quotes"), {
     ...about,

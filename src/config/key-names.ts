@@ -86,8 +86,8 @@ export function unknownKey({ key }: Entry): ConfigWarning {
 }
 
 /**
- * The key that an unknown key probably means: by one or two typos, by its meaning, or by a rough resemblance. Never a
- * key of the opposite meaning.
+ * The key that an unknown key probably means: by one or two typos, by its meaning, or by a rough resemblance. Never
+ * returns a key of the opposite meaning.
  */
 export function meantKey(word: string): KeyName | undefined {
   const words = wordsOf(word);
@@ -110,7 +110,7 @@ export function meantKey(word: string): KeyName | undefined {
 }
 
 /**
- * The key that is one or two typos away. Undefined if a key of the opposite meaning is equally close, since a typo in the
+ * The key that is one or two typos away. Undefined if a key of the opposite meaning is equally close: a typo in the
  * first letters may hide a "non".
  */
 function mistypedKey(word: string, words: readonly string[]): KeyName | undefined {

@@ -92,8 +92,8 @@ type Values = { [K in keyof typeof TABLE]: (typeof TABLE)[K] extends Key<infer V
 export type KeyName = keyof Values;
 
 /**
- * What the user wrote, read and checked, in one file or in several merged ones. A key is missing if it was not written.
- * The policy decides what that means.
+ * The user's settings, read and checked, from one file or several merged ones. Keys that the user did not write are
+ * missing, and the policy decides what that means.
  */
 export type Config = { readonly [K in KeyName]?: Values[K] | undefined };
 

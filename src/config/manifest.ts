@@ -94,7 +94,9 @@ function holdsConfig({ root }: ConfigMap): boolean {
   );
 }
 
-/** The warning about the only key: it is read here, but not as a file in a directory. */
+/**
+ * The warning about a ConfigMap's only key that is read here, although the agent would not read a file of that name.
+ */
 function notReadInDirectory(key: Scalar): Problem {
   return {
     severity: "warning",

@@ -99,7 +99,7 @@ async function readSteady(path: string): Promise<Sources> {
   });
 }
 
-/** Pauses after looks that were not steady. */
+/** Milliseconds before each reading. The files are read again if they changed while they were read. */
 const PAUSES_MS = [0, 20, 50, 100, 200, 300];
 
 function refusal(path: string, problem: Problem): Sources {

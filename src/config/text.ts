@@ -48,7 +48,7 @@ export function wholeText(file: string, content: string): Text {
   };
 }
 
-/** How many of the ascending starts are at most the offset, which is usually in one of the last two lines. */
+/** The number of ascending starts up to the offset, which is usually in one of the last two lines. */
 function lineAt(starts: readonly number[], offset: number): number {
   const { length } = starts;
   if ((starts[length - 2] ?? 0) <= offset) return (starts[length - 1] ?? 0) <= offset ? length : length - 1;
@@ -83,7 +83,7 @@ function decodeStart(bytes: Uint8Array): string | undefined {
   }
 }
 
-/** How much of the YAML parser's time and memory a text may take. */
+/** Limits for the time and memory that the YAML parser spends on a text. */
 export interface Limits {
   readonly documents: number;
   /** Levels of nested lists and mappings. */
@@ -95,9 +95,8 @@ export interface Limits {
 }
 
 /**
- * The limits of a config. The number of entries follows from the stated `cidrLimit`, so that a small config cannot keep
- * the parser busy for seconds: measured, the parser takes up to 13 µs and 1 KB for an entry, and 30 µs for one with
- * errors.
+ * The limits of a config. The number of entries follows from the stated `cidrLimit`, so that a small config cannot
+ * keep the parser busy for seconds. Measured: an entry takes up to 13 µs and 1 KB, one with errors 30 µs.
  */
 export function configLimits(content: string): Limits {
   const entries = Math.min(Math.max(4 * statedCidrLimit(content), FEWEST_ENTRIES), MOST_ENTRIES);
@@ -128,9 +127,9 @@ export const MOST_ENTRIES = 250_000;
 const MOST_KEYS = 1000;
 
 /**
- * The most entries in all lists together, of both families and all files, with aliases expanded. When such a list
- * changed under a running agent, agent and nft took up to 775 MB for IPv4 and 905 MB for IPv6 in their cgroup (kernel
- * 6.18, nft 1.0.6, 2 cores); the memory limit in the manifest is 1 GiB.
+ * The most entries in all lists together, of both families and all files, with aliases expanded. The memory limit in
+ * the manifest is 1 GiB. When such a list changed, a running agent and nft took up to 775 MB for IPv4 and 905 MB for
+ * IPv6 in their cgroup (kernel 6.18, nft 1.0.6, 2 cores).
  */
 export const MOST_ELEMENTS = 100_000;
 

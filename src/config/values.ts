@@ -43,8 +43,8 @@ export function duplicateKey(key: Scalar, first: Scalar): ConfigError {
 }
 
 /**
- * The value of a scalar as ip-masq-agent's parser reads it (ghodss/yaml on yaml.v2, YAML 1.1). Only plain scalars can be
- * other than text. Only decimal numbers are numbers here, since no key takes others.
+ * The value of a scalar as ip-masq-agent's parser reads it (ghodss/yaml on yaml.v2, YAML 1.1). Only plain scalars can
+ * have other types than text. Only decimal numbers are numbers here, since no key takes others.
  */
 export function scalarValue({ text, style }: Scalar): null | boolean | number | string {
   if (style !== "plain") return text;
@@ -71,7 +71,7 @@ function spellings(...words: string[]): string[] {
   return words.flatMap(word => [word, word.charAt(0).toUpperCase() + word.slice(1), word.toUpperCase()]);
 }
 
-/** A value as JSON has it, for a schema. Values deeper than a list's items become `{}`: no key takes them. */
+/** A value as plain JSON, for a schema. Values deeper than a list's items become `{}`: no key takes them. */
 export function jsonValue(node: Node): unknown {
   if (node.kind === "mapping") return {};
   return node.kind === "list"

@@ -54,7 +54,7 @@ function matchOne(
       return condition.not; // the policy never masquerades such connections
     case "ipsec":
       if (condition.not) return true;
-      return find === "exemptions" ? false : undefined; // our rules exempt them as well
+      return find === "exemptions" ? false : undefined; // our rules also exempt them
     case "out":
       return condition.names.join() === "lo" ? condition.not : undefined;
     case "mark":
@@ -64,7 +64,7 @@ function matchOne(
   }
 }
 
-/** Caches ranges by list of CIDRs: results derived from the same object can be cached as well. */
+/** Caches ranges by list of CIDRs: results derived from the same object can also be cached. */
 const RANGES = new WeakMap<readonly Cidr[], Ranges>();
 
 function rangesFor(

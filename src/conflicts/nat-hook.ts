@@ -12,9 +12,9 @@ export interface NatHook {
   readonly base: string;
   /** Lower priorities run first. */
   readonly priority: number;
-  /** Of base chains with the same priority, the one registered last runs first. True if unknown. */
+  /** If base chains have the same priority, the one registered last runs first. True if unknown. */
   readonly registeredAfterUs: boolean;
-  /** The chains that were read. Those of expected owners were not. */
+  /** The chains that were read. Chains of expected owners are not read. */
   readonly chains: ReadonlyMap<string, readonly TraceableRule[]>;
 }
 
@@ -24,7 +24,7 @@ export const NAT = { table: "nat", name: POSTROUTING, prio: 100 } as const;
 /** The priority of our own base chain with the nftables backend. */
 export const OUR_PRIORITY = 101;
 
-/** Whether it is the base chain of iptables, which nft can write to as well. */
+/** Whether it is the base chain of iptables, which nft can also write to. */
 export function isNat({ table, base, priority }: NatHook): boolean {
   return table === NAT.table && base === NAT.name && priority === NAT.prio;
 }

@@ -130,7 +130,7 @@ export const OWNERS: readonly Owner[] = [
   {
     owner: "netbird",
     names: /^(netbird|NETBIRD)/,
-    means: "masquerades traffic that comes in by a network route",
+    means: "masquerades traffic that arrives through a network route",
     remedy: "leave it, or switch off Masquerade in the network route",
   },
   {
@@ -179,7 +179,7 @@ export const OWNERS: readonly Owner[] = [
     owner: "OpenWrt's fw4",
     names: /^fw4$/,
     comments: /^!fw4: /,
-    means: "masquerades traffic that leaves by a zone with masq",
+    means: "masquerades traffic that leaves through a zone with masq",
     remedy: "exclude these destinations in the zone: list masq_dest '!CIDR' in /etc/config/firewall",
   },
   {
@@ -191,7 +191,7 @@ export const OWNERS: readonly Owner[] = [
   {
     owner: "firewalld",
     names: /^(firewalld|nat_POST|POST_|POSTROUTING_(ZONES|POLICIES|direct))/,
-    means: "masquerades traffic that leaves by a zone with masquerading",
+    means: "masquerades traffic that leaves through a zone with masquerading",
     remedy: "remove masquerading from the zone: firewall-cmd --zone=ZONE --remove-masquerade --permanent",
   },
   {
@@ -203,7 +203,7 @@ export const OWNERS: readonly Owner[] = [
   {
     owner: "another ip-masq-agent",
     names: /^(IP-MASQ|ip-masq-agent$)/i,
-    means: "masquerades by a config of its own",
+    means: "masquerades by its own config",
     remedy: "remove that agent, then its rules",
   },
 ];

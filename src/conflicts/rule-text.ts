@@ -4,7 +4,7 @@ import type { Conflict } from "./conflict.ts";
 import type { NatHook } from "./nat-hook.ts";
 import type { Arrival } from "./walk.ts";
 
-/** The packets that a rule is limited to by protocol, port and mark; undefined if by none of these. */
+/** The packets that a rule is limited to by protocol, port and mark; undefined without such a limit. */
 export function packetText(conditions: readonly Condition[]): string | undefined {
   const protocols = unique(
     conditions.flatMap(it => (it.on === "protocol" ? `${it.not ? "non-" : ""}${it.names.join(" or ")}` : [])),

@@ -15,7 +15,7 @@ import { type Arrival, type WalkOptions, walk } from "./walk.ts";
 const FEW_RULES = 50;
 const MOST_NAMED_OF_MANY = 100;
 
-/** The facts about one rule from all families and all ways that lead to it. */
+/** The facts about one rule, from all families and all paths to it. */
 interface Draft {
   readonly arrivals: Arrival[];
   /** Connections without a mark that reach the rule. */
@@ -147,7 +147,7 @@ function translation(hook: NatHook, draft: Draft, runs: Conflict["runs"], most: 
   ];
 }
 
-/** The sources that the rule requires on every way; empty if it catches any source on one of them. */
+/** The sources that the rule requires on every path; empty if one path has any source. */
 function requiredSources(arrivals: readonly Arrival[]): string[] {
   const sources = arrivals.map(({ conditions }) => cidrTexts(conditions, "source"));
   return sources.every(it => it.length > 0) ? [...new Set(sources.flat())] : [];

@@ -13,7 +13,7 @@ export interface Arrival {
   /** The chains from the base chain to that of the rule. */
   readonly way: readonly string[];
   readonly region: Region;
-  /** False if a condition on the way is not understood, or one of an earlier rule that may end NAT. */
+  /** False if a condition on the path, or of an earlier rule that may end NAT, is not understood. */
   readonly certain: boolean;
 }
 
@@ -83,7 +83,7 @@ class Walk {
     return { found: this.#found, complete: this.#steps <= MOST_STEPS };
   }
 
-  /** Walks a chain. Returns the connections for which NAT certainly ended in it. */
+  /** Walks a chain. Returns the connections for which NAT certainly ended in that chain. */
   #chain(
     chain: string,
     before: readonly string[],

@@ -13,7 +13,7 @@ export function jsonSchemas(): Readonly<Record<"config" | "explain" | "status", 
   };
 }
 
-/** Does not express everything that the parser checks, such as host bits of CIDRs. */
+/** The schema does not express every check of the parser: host bits of CIDRs, for example. */
 function configSchema(): JsonSchema {
   const entries = KEY_NAMES.map(name => {
     const { schema, description, default: without } = KEYS[name];

@@ -48,7 +48,7 @@ function everything({ nonMasqueradeCIDRs: list = [] }: Config): ConfigWarning[] 
   });
 }
 
-/** An empty list is intended. A list without IPv4 has a warning of its own. */
+/** An empty list is intended. A list without IPv4 has a separate warning. */
 function withoutPrivate({ nonMasqueradeCIDRs: list = [] }: Config): ConfigWarning[] {
   const ipv4 = list.filter(({ value }) => value.family === "ip");
   const [first] = ipv4;

@@ -5,8 +5,8 @@ import { inEachPlace } from "../backends/removal.ts";
 import { FAMILIES } from "../net/cidr.ts";
 
 /**
- * Returns a note for each place in which another backend has rules of ipmasq or of an ip-masq-agent. They are in force as
- * well until the agent removes them. Throws nothing.
+ * Returns a note for each place in which another backend has rules of ipmasq or of an ip-masq-agent. They are also in
+ * force until the agent removes them. Throws nothing.
  *
  * @param used the backend whose rules are compared
  */
@@ -21,7 +21,7 @@ export async function otherBackendNotes(used: Backend, chain: string): Promise<s
 
 function noteOn(backend: Backend, lines: readonly string[]): string {
   const where = isOwnTable(backend) ? `table ${TABLE}` : chainText(lines);
-  return `${where} (${backend.writer}) is in force as well until an agent removes it; to compare with it, use --backend=${backend.name}`;
+  return `${where} (${backend.writer}) is also in force until an agent removes it; to compare with it, use --backend=${backend.name}`;
 }
 
 /** The chains that the rules are in, apart from POSTROUTING. */

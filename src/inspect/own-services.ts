@@ -13,8 +13,9 @@ export interface NodeFiles {
 }
 
 /**
- * Returns a note on services of the node itself that masquerading may disturb if `sourceCIDRs` is not set: it can change
- * their source port, or their address to another one of the node's. Undefined if there are none. Throws nothing.
+ * Returns a note on services of the node itself that masquerading may disturb if `sourceCIDRs` is not set. It can
+ * change their source port, or replace their address by another address of the node. Undefined if there are none.
+ * Throws nothing.
  */
 export async function ownServicesNote(
   policy: Policy,
@@ -29,7 +30,7 @@ export async function ownServicesNote(
     ...severalAddresses(files.interfaces),
   ];
   if (found.length === 0) return undefined;
-  return `sourceCIDRs is not set, so connections of the node itself are masqueraded as well: ${found.join(", ")} may get other source ports or addresses; set sourceCIDRs to the CIDRs of Pods or clients`;
+  return `sourceCIDRs is not set, so connections of the node itself are also masqueraded: ${found.join(", ")} may get other source ports or addresses; set sourceCIDRs to the CIDRs of Pods or clients`;
 }
 
 async function wireGuard({ read, list }: NodeFiles): Promise<string[]> {
@@ -71,7 +72,9 @@ function severalAddresses(interfaces: NodeInterfaces): string[] {
   return [...counts].filter(([, count]) => count > 1).map(([name]) => `more than one address of ${name}`);
 }
 
-/** Loopback, kube-proxy's and the node-local DNS cache's interfaces: their addresses are not used as sources. */
+/**
+ * Interfaces whose addresses are not used as sources: loopback, and those of kube-proxy and the node-local DNS cache.
+ */
 const SERVICE_INTERFACE = /^(lo|kube-ipvs\d+|nodelocaldns)$/;
 
 function here(): NodeFiles {

@@ -13,7 +13,7 @@ export interface VerdictChange {
   readonly family: Family;
   readonly before: Verdict;
   readonly after: Verdict;
-  /** The property that tells these connections from those whose verdict stays. */
+  /** The property that distinguishes these connections from those whose verdict does not change. */
   readonly because: "to" | "from" | "by";
   /** Disjoint CIDRs in ascending order, as few as possible. The same holds for `from`. */
   readonly to: readonly string[];
@@ -68,7 +68,7 @@ interface Product {
   readonly by: readonly string[];
 }
 
-/** Returns what the policy masquerades of a family, as `decide` does; undefined if nothing. */
+/** Returns the connections of a family that the policy masquerades, as in `decide`; undefined if there are none. */
 function masqueraded(policy: Policy, family: Family): Product | undefined {
   const found = policy.families.find(it => it.family === family);
   if (!found) return undefined;

@@ -51,7 +51,7 @@ export class Cidr {
     return `${this.address}/${this.prefix}`;
   }
 
-  /** Equal for equal CIDRs only. Takes less time than the text. */
+  /** Equal for equal CIDRs only. Faster than the text. */
   get key(): number | string {
     return typeof this.first === "number" ? this.first * 64 + this.prefix : this.text;
   }
@@ -179,7 +179,8 @@ function addressRemedy(text: string): string {
 
 /**
  * Separates CIDRs of one family into effective ones and redundant ones, which lie inside an effective one. Keeps the
- * order; `ascending` has the effective ones by address. Of equal CIDRs the first one is effective. Takes n log n time.
+ * order; `ascending` has the effective ones by address. If CIDRs are equal, the first one is effective. Takes n log n
+ * time.
  */
 export function separateRedundant<T extends { readonly cidr: Cidr }>(
   items: readonly T[],

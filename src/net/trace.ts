@@ -37,8 +37,8 @@ export type Condition =
 export const DESTINATION_TYPES = ["local", "broadcast", "multicast"] as const;
 
 /**
- * `accept` stands for every end without translation, `snat` for translation to an address that is not masquerading's,
- * and `bind` for translation to the same address, which keeps later rules from translating the connection.
+ * `accept` stands for every end without translation, `snat` for translation to a fixed address. `bind` stands for
+ * translation to the same address, which prevents translation by later rules.
  */
 export type Action =
   | { readonly does: "masquerade" | "snat" | "bind" | "return" | "accept" | "nothing" | "unknown" }

@@ -1,7 +1,7 @@
 import { type FailureKind, ProgramError } from "../system/program.ts";
 import type { Command } from "./json.ts";
 
-/** A run of nft that did not do what it was asked for. */
+/** A run of nft that failed. */
 export interface Failed {
   readonly argv: readonly string[];
   readonly exitCode: number;

@@ -17,7 +17,7 @@ export const UNREADABLE = "unreadable";
 
 /** Reads the kernel's nftables through nft. */
 export class Nft {
-  /** Changes what this reads. */
+  /** Writes to the tables that this object reads. */
   readonly transactions: NftTransactions;
   readonly #program: NftProgram;
   /** As stated in nft's last answer. */

@@ -63,8 +63,8 @@ export class NftTransactions {
   }
 
   /**
-   * The command that was refused. nft does not name it, so this looks for the shortest sequence of first commands that
-   * is refused, by bisection with --check: the last command of that sequence is the cause.
+   * The command that was refused. nft does not name it. By bisection with --check, this finds the shortest sequence of
+   * first commands that is refused; its last command is the cause.
    */
   async #refused(commands: readonly Command[]): Promise<Command | undefined> {
     let accepted = 0;
@@ -91,7 +91,7 @@ function batches(commands: readonly Command[], elementsAtOnce: number): Command[
   return parts.map(part => [part]);
 }
 
-/** Splits the creation of a long set: the first elements come with the set, the others in commands of their own. */
+/** Splits the creation of a long set: the first elements come with the set, the others in their own commands. */
 function split(command: Command, elementsAtOnce: number): Command[] {
   if (!("add" in command && "set" in command.add)) return [command];
   const { set } = command.add;

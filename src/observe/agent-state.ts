@@ -92,8 +92,8 @@ export class AgentState {
   }
 
   /**
-   * Why the loop hangs; undefined if it is alive. It hangs if a sync runs for over three minutes, longer than the
-   * deadlines of its programs allow, or if no sync ran for three resync intervals.
+   * Why the loop hangs; undefined if it is alive. It hangs if a sync runs for over three minutes, or if no sync ran
+   * for three resync intervals. The deadlines of programs allow less than three minutes.
    */
   get stalled(): string | undefined {
     const now = performance.now();

@@ -22,7 +22,7 @@ export interface EndpointOptions {
   readonly readCounters: () => Promise<void>;
   /** Looks for conflicts and puts them into the state. */
   readonly findConflicts: () => Promise<void>;
-  /** How many CIDRs have series of their own in the metrics. */
+  /** The most CIDRs with their own series in the metrics. */
   readonly metricsCidrLimit: number;
 }
 
@@ -71,7 +71,7 @@ export function serve(options: EndpointOptions): Watch {
   };
 }
 
-/** Short enough for an agent that replaces the one that has the port. */
+/** Short, so that an agent that becomes active soon gets the port of the previous one. */
 const RETRY_MS = 2000;
 const STANDBY_PORT = "HTTP port is in use, probably by the active agent; retrying every 2s";
 
@@ -161,8 +161,8 @@ function health(problem: string | undefined): HttpResponse {
 }
 
 /**
- * Limits work that many callers ask for to once a second, and to a tenth of the time. A call waits for work in progress,
- * but at most a second.
+ * Runs work that many callers request, at most once a second and for at most a tenth of the time. A call waits for
+ * work in progress, but at most a second.
  */
 function throttled(work: () => Promise<void>): () => Promise<void> {
   let running: Promise<void> | undefined;

@@ -15,8 +15,8 @@ export interface Refusal {
 export const MOST_HEAD_BYTES = 8192;
 
 /**
- * Parses the data that a client has sent so far, strictly by RFC 9112: a request line and headers that end with CRLF,
- * one Host, no body. Ignores data after the head, because a connection carries one request.
+ * Parses the data that a client has sent so far, strictly by RFC 9112. It requires a request line and headers that end
+ * with CRLF, one Host, and no body. Ignores data after the head, because a connection carries one request.
  *
  * @returns undefined while the head is incomplete
  */

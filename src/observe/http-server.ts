@@ -17,18 +17,19 @@ const MOST_TIMES = 8;
 /** Milliseconds for a client to close after a small response, or after any response once it closed its own side. */
 const CLOSING_MS = 1000;
 const SWEEP_MS = 250;
-/** Connections between garbage collections: otherwise the engine lets 30 MB pile up. */
+/** Connections between garbage collections. Without them, the engine accumulates 30 MB of garbage. */
 const MANY = 2000;
 
 /**
- * HTTP/1.1 for probes and scrapers: a connection carries one request without a body and one response. Clients that ask
- * for the same share its body. Bun's own server limits neither connections nor the bytes that it holds for clients that
- * do not read; Node's needs 9 MB more in an idle agent (measured with Bun 1.4.5) and does not limit these bytes either.
+ * HTTP/1.1 for probes and scrapers: a connection carries one request without a body and one response. Clients that
+ * request the same path share its body. Bun's own server limits neither connections nor the bytes that it holds for
+ * clients that do not read. Node's does not limit these bytes either, and needs 9 MB more in an idle agent (measured
+ * with Bun 1.4.5).
  *
- * At the limit, a new connection closes the oldest one of the client with the most connections. A probe takes less than
- * a millisecond, so it gets through.
+ * At the limit, a new connection closes the oldest one of the client with the most connections. A probe takes less
+ * than a millisecond, so it gets through.
  *
- * Connections are closed by a reset, except after small responses: after a normal close, the kernel would keep unsent
+ * Connections are closed by a reset, except after small responses. After a normal close, the kernel would keep unsent
  * data for a minute or more if the client does not read.
  */
 export class HttpServer implements Watch {
@@ -214,8 +215,8 @@ export class HttpServer implements Watch {
 }
 
 /**
- * Frees the memory of data that was read. The engine would wait until its heap has grown by a share of its size: beside
- * 100,000 CIDRs, 1,000 clients that sent headers of 1 MB each made memory grow by 230 MB.
+ * Frees the memory of data that was read. The engine would wait until its heap has grown by a share of its size.
+ * Measured beside 100,000 CIDRs: 1,000 clients that sent headers of 1 MB each made memory grow by 230 MB.
  */
 function free({ buffer, length }: Buffer): void {
   if (buffer instanceof ArrayBuffer && buffer.byteLength === length) buffer.transfer(0);

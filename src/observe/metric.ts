@@ -6,7 +6,7 @@ export interface MetricSource {
   readonly state: AgentState;
   /** Undefined if the kernel does not track connections. */
   readonly conntrack: Conntrack | undefined;
-  /** How many CIDRs have series of their own. */
+  /** The most CIDRs with their own series. */
   readonly mostCidrs: number;
 }
 
@@ -17,7 +17,7 @@ export interface Sample {
   readonly suffix?: string;
 }
 
-/** One metric: from this record follow `/metrics`, docs/metrics.md and the queries of the dashboard. */
+/** One metric, as the source for `/metrics`, docs/metrics.md and the queries of the dashboard. */
 export interface Metric {
   readonly name: string;
   readonly type: "counter" | "gauge" | "histogram";

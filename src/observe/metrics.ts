@@ -144,7 +144,7 @@ export const METRICS = [
   {
     name: "ipmasq_cidrs_without_series",
     type: "gauge",
-    help: "CIDRs without series of their own because of --metrics-cidr-limit.",
+    help: "CIDRs without their own series because of --metrics-cidr-limit.",
     read({ state, mostCidrs }) {
       const cidrs = state.totals.counters.filter(({ cidr }) => cidr).length;
       return Math.max(cidrs - mostCidrs, 0);

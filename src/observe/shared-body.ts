@@ -20,8 +20,8 @@ export class SharedBody {
   ) {}
 
   /**
-   * The body. It is at most a second old; older only if it is slow to render (at most ten times the rendering time) or
-   * long (at most the time to send it at 2 MiB/s). Throws the errors of `render`.
+   * The body. It is at most a second old. A body that is slow to render may be ten times as old as rendering took; a
+   * long one, as old as sending it at 2 MiB/s takes. Throws the errors of `render`.
    */
   get(): Promise<Body> {
     if (this.#last && performance.now() < this.#next) return this.#last;

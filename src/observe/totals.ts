@@ -12,8 +12,9 @@ type Reading = Count & Pick<Counter, "identity">;
  * with foreign changes of our rules.
  *
  * Own writes are known exactly: the agent reads the counters before a write and knows their values after it. Foreign
- * changes are not known: if a count fell, or another kernel object counts, the counter was restarted or restored from a
- * copy. Then its value only becomes the new start. Counts between the last reading and any change are lost.
+ * changes are not known: if a count fell, or another kernel object counts, the counter was restarted or restored from
+ * a copy. Its value then counts as zero, and only later increases are added. Counts between the last reading and any
+ * change are lost.
  */
 export class Totals implements Tally {
   /** The last reading, by writer and family, then by counter. */

@@ -40,8 +40,8 @@ export interface FamilyPolicy {
 /**
  * What config, flags and defaults mean together, as plain data for any backend.
  *
- * A connection is kept if it goes to the node itself, to multicast or broadcast, or under an outgoing IPsec policy; if it
- * comes from `nonMasqueradeSources` or from outside `sources`; or if it leaves by another interface than
+ * A connection is kept if it goes to the node itself, to multicast or broadcast, or under an outgoing IPsec policy. It
+ * is kept if its source is in `nonMasqueradeSources` or outside `sources`, or if its interface is not in
  * `outputInterfaces`. All others are masqueraded, except to destinations in `nonMasquerade` but not in `masquerade`.
  */
 export interface Policy {

@@ -29,7 +29,7 @@ interface FileContent extends FileState {
   readonly real: string;
 }
 
-/** Small, since each sync reads the config: filling 4 MiB with zeros takes half a millisecond. */
+/** Small because each sync reads the config, and filling 4 MiB with zeros takes half a millisecond. */
 const PIECE_BYTES = 64 * 1024;
 
 /**

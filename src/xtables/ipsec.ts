@@ -5,7 +5,7 @@ import type { Saved } from "./save.ts";
 /** Whether rules can match packets under an IPsec policy. Asks iptables and the kernel once per family. */
 export class IpsecSupport {
   readonly #answers = new Map<Family, Promise<boolean>>();
-  /** Whether a family cannot. */
+  /** Whether rules of a family cannot match these packets. */
   isMissing = false;
 
   constructor(readonly commands: IptablesCommands) {}

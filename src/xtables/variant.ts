@@ -42,7 +42,7 @@ async function countRules(commands: IptablesCommands): Promise<number> {
 }
 
 const MOST_COUNTED = 10_000;
-/** iptables-nft-save takes 5 s and prints 8 MB for 64,000 rules of kube-proxy; 10,000 are a sixth of that. */
+/** iptables-nft-save takes 5 s and prints 8 MB for 64,000 rules of kube-proxy; 10,000 rules take a sixth of that. */
 const LIMITS: RunLimits = { mostOutput: 2 * 1024 * 1024, deadline: 2000 };
 
 /**

@@ -41,7 +41,7 @@ describe("connections that earlier rules exempt are not exposed", () => {
       masqLinkLocal: true,
     });
     expect(found(rules, beyond)).toEqual(["flannel: 10.96.0.0/12", "flannel: nothing"]);
-    // Flannel exempts only the Pods of its own node, and this node may forward connections of others.
+    // Flannel exempts only the Pods on the same node, and this node may forward connections of others.
     const any = policy({ keep: ["10.42.0.0/16"], masqLinkLocal: true });
     expect(found(rules, any)).toEqual(["flannel: 10.42.0.0/16", "flannel: 10.42.0.0/16"]);
     const effect = (meant: Policy) => judge([natHook(rules)], meant, "nftables").map(effectText)[0];

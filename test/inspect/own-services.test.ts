@@ -22,7 +22,7 @@ const QUIET = node({
 });
 
 const NOTE = (what: string) =>
-  `sourceCIDRs is not set, so connections of the node itself are masqueraded as well: ${what} may get other source ports or addresses; set sourceCIDRs to the CIDRs of Pods or clients`;
+  `sourceCIDRs is not set, so connections of the node itself are also masqueraded: ${what} may get other source ports or addresses; set sourceCIDRs to the CIDRs of Pods or clients`;
 
 test.each([
   ["WireGuard (wg0)", node({ "/sys/class/net/wg0/uevent": "DEVTYPE=wireguard\nINTERFACE=wg0\n" })],

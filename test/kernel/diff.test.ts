@@ -116,7 +116,7 @@ test("with --backend=auto it compares with the backend of the active agent", asy
   expect({ exitCode, stderr }).toEqual({
     exitCode: 1,
     stderr: expect.stringMatching(
-      /^ipmasq: chain IP-MASQ-AGENT of table nat \(iptables-\w+\) is in force as well/,
+      /^ipmasq: chain IP-MASQ-AGENT of table nat \(iptables-\w+\) is also in force/,
     ),
   });
   const agent = RunningAgent.start(lab.node, ["--backend=iptables", `--config=${CONFIG}`]);

@@ -76,7 +76,7 @@ describe.each(VARIANTS)("in %s, an exemption that works with ip-masq-agent works
       "udp packets with destination port other than 500 to 0.0.0.0/0",
     ],
     [
-      "in a chain of its own",
+      "in a separate chain",
       `${ipt} -N VPN; ${ipt} -A VPN -d 198.51.100.0/24 -j ACCEPT; ${ipt} -A POSTROUTING -j VPN`,
       "connections to 198.51.100.0/24",
     ],

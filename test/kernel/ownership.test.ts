@@ -59,7 +59,7 @@ describe.each(VARIANTS)("in table nat of %s", variant => {
 -A MYCHAIN -d 192.0.2.0/24 -m comment --comment "ip-masq-agent: leave our VPN alone" -j RETURN`,
       ],
       [
-        "a chain with a rule of ours and a foreign one",
+        "a chain with one of our rules and a foreign one",
         `:MYCHAIN - [0:0]
 -A POSTROUTING -s 192.168.77.0/24 -j MYCHAIN
 -A MYCHAIN -m comment --comment "ip-masq-agent: cluster-local traffic" -d 10.0.0.0/8 -j RETURN
@@ -79,7 +79,7 @@ describe.each(VARIANTS)("in table nat of %s", variant => {
       expect(await rulesOf(variant)).toEqual(before);
     });
 
-    test("a chain of ours that a foreign rule refers to is emptied", async () => {
+    test("one of our chains that a foreign rule refers to is emptied", async () => {
       await restore(variant, `${GKE}\n:THEIRS - [0:0]\n-A THEIRS -s 192.0.2.0/24 -j IP-MASQ`);
       expect((await once(requested)).failures).toEqual([]);
       expect([await owner(KEPT), await owner(OUTBOUND)]).toEqual(["pod", "node"]);

@@ -191,9 +191,9 @@ test("rules of another backend are a note", async () => {
   await lab.node.output([BINARY, "run", "--once", "--backend=iptables", `--config=${CONFIG}`]);
   const { notes = [] } = (await status()).status;
   expect(notes[0]).toMatch(
-    /^chain IP-MASQ-AGENT of table nat \(iptables-\w+\) is in force as well until an agent removes it; to compare with it, use --backend=iptables$/,
+    /^chain IP-MASQ-AGENT of table nat \(iptables-\w+\) is also in force until an agent removes it; to compare with it, use --backend=iptables$/,
   );
-  expect((await status("--backend=iptables")).status.notes?.join() ?? "").not.toContain("in force as well");
+  expect((await status("--backend=iptables")).status.notes?.join() ?? "").not.toContain("also in force");
 });
 
 test("--watch prints it repeatedly until SIGINT", async () => {

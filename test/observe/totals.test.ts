@@ -136,7 +136,7 @@ class Kernel {
     const after = new Map(keys.map(key => [key, kept.includes(key) ? (before.get(key) ?? 0) : 0]));
     this.counts[this.writer] = after;
     this.#identity += 1;
-    // A copy that is older than a write of ours may hold higher counts; without identities this cannot be detected.
+    // A copy that is older than one of our writes may hold higher counts; without identities this cannot be detected.
     if (!this.identifies) this.copy = new Map();
     return countersOf(after);
   }

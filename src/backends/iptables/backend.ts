@@ -48,7 +48,7 @@ export class IptablesBackend implements Backend {
   #canEnforce = true;
 
   /**
-   * @param chain the agent's chain, which is ours even with other rules in it
+   * @param chain the agent's chain, which is ours even if it contains other rules
    * @param pollInterval for iptables-legacy, in milliseconds
    */
   constructor(
@@ -188,8 +188,8 @@ export class IptablesBackend implements Backend {
   }
 
   /**
-   * Writes. Returns false, without having written, if kept connections cannot be bound to their address. The next plan
-   * then leaves that out.
+   * Writes. Writes nothing and returns false if kept connections cannot be bound to their address. The next plan then
+   * does not bind them.
    */
   async #write(family: Family, input: string): Promise<boolean> {
     try {

@@ -5,7 +5,7 @@ import type { Counter } from "../backend.ts";
 import { isExemption, ownChainNames } from "../ownership.ts";
 import { isOurs } from "./own-chains.ts";
 
-/** A rule of ours with its counts. */
+/** One of our rules with its counts. */
 export interface CountedRule {
   /** The destination of the rule. */
   readonly cidr: Cidr | undefined;

@@ -10,9 +10,9 @@ import type { Chain, Ruleset } from "./ruleset.ts";
 const MARKS = ["0x4000/0x4000", "0x2000/0x2000"];
 
 /**
- * The ruleset with kept connections bound to their own address, so that a later NAT chain cannot change it, such as
- * that of our own table while nft crashes and cannot remove it. NETMAP to all addresses maps each address to itself and
- * keeps ports (measured with both variants, iptables 1.8.9, kernel 6.18).
+ * The ruleset that binds kept connections to their own address, so that a later NAT chain cannot change it. Needed
+ * while nft crashes and cannot remove our own table. NETMAP to all addresses maps each address to itself and keeps
+ * ports (measured with both variants, iptables 1.8.9, kernel 6.18).
  *
  * @param hasChecks whether the first chain checks sources or interfaces
  */

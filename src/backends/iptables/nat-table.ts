@@ -18,7 +18,7 @@ export class NatTable {
   readonly #commands: IptablesCommands;
   readonly #chain: string;
 
-  /** @param chain the agent's chain, which is ours even with other rules in it */
+  /** @param chain the agent's chain, which is ours even if it contains other rules */
   constructor(commands: IptablesCommands, chain: string) {
     this.#commands = commands;
     this.#chain = chain;
@@ -56,7 +56,7 @@ export class NatTable {
     return explainingErrors(this.#commands.test(family, input));
   }
 
-  /** Writes. A leftover chain that foreign rules jump to stays, empty. */
+  /** Writes. A leftover chain that foreign rules jump to is emptied, not deleted. */
   async restore(family: Family, input: string): Promise<void> {
     try {
       await this.#commands.restore(family, input);

@@ -25,7 +25,7 @@ export class NftNatBackend implements Backend {
   readonly #ipsec: IpsecSupport;
   #limits: readonly string[] = [];
 
-  /** @param chain the agent's chain, which is ours even with other rules in it */
+  /** @param chain the agent's chain, which is ours even if it contains other rules */
   constructor(
     host: Host,
     readonly chain = DEFAULT_CHAIN,
@@ -108,7 +108,7 @@ export class NftNatBackend implements Backend {
     return found.map(({ actualText, family }) => `${actualText.length} rules of nft in table ${family} nat`);
   }
 
-  /** The families with rules of ours, independent of the policy. */
+  /** The families in which we have rules, independent of the policy. */
   async #find(families: readonly Family[]): Promise<TableDiff[]> {
     const names = [...ownChainNames(this.chain), ...ownChainNames()];
     const diffs = families.map(

@@ -76,7 +76,7 @@ export class TableDiff {
     this.commands = this.#commandsFor(changed, wrong, right ? undefined : jump);
   }
 
-  /** The actual rules to trace packets through. For a diff that removes our rules. */
+  /** The actual rules, to trace packets through. Call it on a diff that removes our rules. */
   get traceableRuleset(): TraceableRuleset {
     const others = [...this.#chains].filter(name => name !== POSTROUTING);
     const chains = [
@@ -87,7 +87,8 @@ export class TableDiff {
   }
 
   /**
-   * Commands that remove our rules, and the table if it has no other rules or chains: then we made it.
+   * Commands that remove our rules. They also remove the table if it has no other rules or chains, because then we
+   * made it.
    *
    * @param all the chains of the node
    */
@@ -115,8 +116,8 @@ export class TableDiff {
   }
 
   /**
-   * Chains of ours that are not desired: those with our names, those whose rules are all recognisably ours, and empty
-   * ones that only jumps of ours lead to. nft does not see the comments of iptables-nft.
+   * Our chains that are not desired: chains with our names, chains with only recognisable rules of ipmasq or
+   * ip-masq-agent, and empty chains that only our jumps lead to. nft does not see the comments of iptables-nft.
    */
   #leftoverChains(): string[] {
     const known = ownChainNames(this.chain);
@@ -158,7 +159,7 @@ export class TableDiff {
   }
 }
 
-/** The counts of a rule of ours. A rule that was not read from the kernel has zero counts. */
+/** The counts of one of our rules. A rule that was not read from the kernel has zero counts. */
 function counted(chain: string, rule: Rule): CountedRule[] {
   const { expr, comment, handle } = rule;
   const [count] = expr.flatMap(it => ("counter" in it ? [it.counter ?? { packets: 0, bytes: 0 }] : []));

@@ -4,7 +4,7 @@ import type { NftObject, Statement } from "../../nft/json.ts";
 import type { Rule } from "../../nft/table.ts";
 import { type Rule as Arguments, optionOf } from "../../xtables/rule.ts";
 
-/** A rule of ours for nft. Throws TypeError for an option that `ruleset` does not use. */
+/** Converts one of our rules to nft. Throws TypeError for an option that `ruleset` does not use. */
 export function nftRule(family: Family, args: Arguments): Rule {
   let comment = "";
   const expr: Statement[] = [];
@@ -61,7 +61,7 @@ function statements(family: Family, option: string, value: string, op: Op): Stat
     case "-j":
       return [{ jump: { target: value } }];
     default:
-      throw new TypeError(`no rule of ours has the option ${option}`);
+      throw new TypeError(`our rules do not use the option ${option}`);
   }
 }
 

@@ -10,8 +10,8 @@ export function isOurs(rule: Rule): boolean {
 }
 
 /**
- * POSTROUTING and the chains of table `nat` that may be ours: those with the given names, those that rules of an
- * ip-masq-agent in POSTROUTING lead to, and the chains that these lead to.
+ * POSTROUTING and the chains of table `nat` that may be ours. These have the given names, or rules of an ip-masq-agent
+ * in POSTROUTING lead to them, directly or through other chains.
  */
 export async function readOwnChains(read: ReadChain, names: readonly string[]): Promise<Saved> {
   const chains = await walkChains(read, names, rules =>

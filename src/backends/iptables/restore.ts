@@ -6,9 +6,9 @@ import { isOurs } from "./own-chains.ts";
 import type { Chain, Ruleset } from "./ruleset.ts";
 
 /**
- * The input of `iptables-restore --noflush --counters` that turns the actual rules of ip-masq-agent and ipmasq into the
- * desired ones, atomically; undefined if they are equal. Rewrites chains that differ, and keeps the counts of rules
- * that stay. Compares rules of ours without their comments: a running ip-masq-agent would write its comments again.
+ * The input of `iptables-restore --noflush --counters` that turns the actual rules of ip-masq-agent and ipmasq into
+ * the desired ones, atomically; undefined if they are equal. Rewrites chains that differ, and keeps the counts of
+ * rules that stay. Compares our rules without their comments: a running ip-masq-agent would write its comments again.
  *
  * @param desired undefined to remove all rules
  * @param own the agent's chain, to remove all rules
@@ -105,8 +105,8 @@ export function restored(saved: Saved, { chains }: Ruleset): ReadonlyMap<string,
 }
 
 /**
- * Chains of ip-masq-agent and ipmasq that are not desired: those with the names of our chains, those whose rules are
- * all recognisably ours, and empty ones that a jump of ours leads to.
+ * Chains of ip-masq-agent and ipmasq that are not desired: chains with our names, chains with only recognisable rules
+ * of either program, and empty chains that one of our jumps leads to.
  *
  * @param own the agent's chain, if `desired` is undefined
  */
@@ -129,7 +129,7 @@ function jumpsTo(saved: Saved, chain: string): Rule[] {
   return rules.map(({ rule }) => rule).filter(rule => targetOf(rule) === chain);
 }
 
-/** The jump to our chains that stays, and those that go. */
+/** The jump to our chains to keep, and the jumps to delete. */
 function jumps(
   saved: Saved,
   desired: Ruleset | undefined,

@@ -32,9 +32,9 @@ interface Abilities {
 const ALL: Abilities = { randomFully: true, ipsec: true };
 
 /**
- * The desired rules of a policy in one family: one chain, as ip-masq-agent has it. Features that ip-masq-agent lacks
- * need helper chains: with `sourceCIDRs` or `outputInterfaces`, the verdicts are in a chain of their own; with
- * `masqueradeCIDRs`, two rules lead to a chain that masquerades.
+ * The desired rules of a policy in one family: one chain, like ip-masq-agent's. Features that ip-masq-agent lacks need
+ * helper chains: one for the verdicts with `sourceCIDRs` or `outputInterfaces`, and one that masquerades with
+ * `masqueradeCIDRs`, because two rules lead to it.
  *
  * Exemptions come first. They cannot be in POSTROUTING, because a RETURN there would also skip foreign rules.
  */
@@ -118,8 +118,8 @@ function checksOf({ outputInterfaces }: Policy, { sources }: FamilyPolicy, to: s
 }
 
 /**
- * Distributes connections over several port ranges in proportion to their size: each rule takes its share of the
- * connections that earlier rules left, and the last rule takes the rest.
+ * Distributes connections over several port ranges in proportion to their size. Each rule takes its share of the
+ * remaining connections, and the last rule takes the rest.
  */
 function masquerades({ randomFully, toPorts = [] }: Policy, known: boolean): Rule[] {
   const random = randomFully && known ? ["--random-fully"] : [];

@@ -86,7 +86,7 @@ export class OwnTables {
     const built = transactions.build(transitions.flatMap(({ build }) => build));
     const interrupted = this.interrupted(families).catch(() => families);
     await built;
-    // After a transaction that deletes something, nft does not end before the kernel has freed it: 10 ms.
+    // After a transaction that deletes objects, nft ends 10 ms later, when the kernel has freed them.
     const leftovers = (await interrupted).flatMap(family => dropTable({ family }, REPLACEMENT));
     await transactions.attempt([...transitions.flatMap(({ swap }) => swap), ...leftovers]);
     return transitions.map(({ table }) => table);

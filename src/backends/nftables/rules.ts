@@ -27,8 +27,8 @@ export function exemptions(family: Family, ipsec: boolean): Rule[] {
 
 /**
  * Jumps to the policy's chain for all connections that may be masqueraded. Each interface has its own rule: a list of
- * names with prefixes would be an anonymous interval set, which finds nothing at first. A name that another one
- * covers has no rule: a connection that returns from the chain would enter it again and be counted twice.
+ * names with prefixes would be an anonymous interval set, which finds nothing at first. A name that another one covers
+ * gets no rule. Otherwise a connection that returns from the chain would enter it again and count twice.
  */
 export function jumps(
   { chain, outputInterfaces, enabled }: Policy,
@@ -59,9 +59,9 @@ function isOutermost(name: string, _at: number, names: readonly string[]): boole
 }
 
 /**
- * Distributes connections over several port ranges in proportion to their size: each rule takes its share of the
- * connections that earlier rules left, and the last rule takes the rest. (nft lists a map from numgen to port ranges
- * wrongly, as `1024-0`.)
+ * Distributes connections over several port ranges in proportion to their size. Each rule takes its share of the
+ * remaining connections, and the last rule takes the rest. (nft lists a map from numgen to port ranges wrongly, as
+ * `1024-0`.)
  */
 export function masquerades({ randomFully, toPorts = [] }: Policy): Rule[] {
   const flags = randomFully ? ["fully-random"] : undefined;
@@ -100,7 +100,7 @@ export function lookup(family: Family, field: string, set: string): Statement {
   return match("==", { payload: { protocol: family, field } }, `@${set}`);
 }
 
-/** A rule of ours, with a comment that says why. */
+/** One of our rules, with a comment that states its purpose. */
 export function rule(why: string, ...expr: Statement[]): Rule {
   return { comment: comment(`${COMMENT}${why}`), expr };
 }

@@ -1,7 +1,7 @@
 import type { AddressSet, Element } from "../../nft/table.ts";
 import { type CidrList, type Entry, type FamilyPolicy, formatOrigin } from "../../policy/policy.ts";
 
-/** The plain names of the sets. In the kernel a letter follows, see generations.ts. */
+/** The plain names of the sets. The names in the kernel end with the letter of a generation; see generations.ts. */
 export const SETS = {
   nonMasquerade: "non-masquerade",
   masquerade: "masquerade",
@@ -36,7 +36,10 @@ function element({ cidr, origin }: Entry): Element {
 /** The longest comment on a rule or an element, in bytes. nft accepts 128, and the kernel stores a final NUL. */
 const COMMENT_BYTES = 127;
 
-/** nft cannot load its own listing of a double quote, and refuses long comments. The end of a path says most. */
+/**
+ * nft cannot load its own listing of a double quote, and refuses long comments. If a path is too long, its end is
+ * kept.
+ */
 export function comment(text: string): string {
   const printable = text.replace(/[^ !#-~]/g, "?");
   return printable.length <= COMMENT_BYTES ? printable : `...${printable.slice(3 - COMMENT_BYTES)}`;

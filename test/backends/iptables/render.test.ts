@@ -15,7 +15,7 @@ const OUTBOUND = '-m comment --comment "ip-masq-agent: outbound traffic"';
 const EXCEPTION = '-m comment --comment "ip-masq-agent: exceptions from cluster-local traffic"';
 const GATE = '-m comment --comment "ip-masq-agent: sources and interfaces that are masqueraded"';
 
-test("every rule of ours is recognised as ours by its comment", () => {
+test("each of our rules is recognised as ours by its comment", () => {
   const everything = policy(
     {
       keep: ["10.0.0.0/8"],

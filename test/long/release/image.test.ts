@@ -94,7 +94,7 @@ function contents(architecture: Architecture, archive: string): void {
     expect(programs.sort()).toEqual(["usr/bin/ipmasq", ...TOOLS]);
   });
 
-  test("contains only files of packages and a few of its own", async () => {
+  test("contains only files of packages and a few other known files", async () => {
     const records = files.filter(it => it.endsWith(".md5sums"));
     const sums = (await Promise.all(records.map(read))).join("");
     const checked = await output(["sh", "-c", 'cd "$0" && md5sum --check --strict --quiet -', root], sums);
