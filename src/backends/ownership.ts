@@ -1,5 +1,6 @@
 /** The names and comments that identify rules in the kernel as ours, including those of an earlier ip-masq-agent. */
 import type { ParseFailure } from "../net/parse-failure.ts";
+import type { Step } from "../policy/decision.ts";
 
 /** The name of our nftables table, in each family. */
 export const TABLE = "ip-masq-agent";
@@ -9,6 +10,17 @@ export const DEFAULT_CHAIN = "IP-MASQ-AGENT";
 
 /** The start of the comment on every rule of ip-masq-agent and ipmasq. */
 export const COMMENT = "ip-masq-agent: ";
+
+/** The comments on the rules that decide, after {@link COMMENT}. Other steps of a decision need no rule. */
+export const COMMENTS = {
+  multicast: "multicast is never masqueraded",
+  broadcast: "broadcast is never masqueraded",
+  ipsec: "traffic under an IPsec policy is never masqueraded",
+  "non-masquerade-source-cidr": "non-masquerade sources",
+  "masquerade-cidr": "exceptions from cluster-local traffic",
+  "non-masquerade-cidr": "cluster-local traffic",
+  outbound: "outbound traffic",
+} as const satisfies { readonly [step in Step]?: string };
 
 /**
  * Whether a comment is, word for word, one that ipmasq, ip-masq-agent or GKE's node start-up script writes. A comment
@@ -26,13 +38,10 @@ const OURS = new RegExp(
   `^"?ip-masq(-agent)?: (${[
     "ensure nat POSTROUTING directs .*",
     `(\\S+ )*(is not|is|should not be|should be)${UPSTREAM}.*`,
-    "(exceptions from )?cluster-local traffic",
-    "outbound traffic( from ports [\\d-]+)?",
-    "sources and interfaces that are masqueraded",
-    "non-masquerade sources",
-    "sources and interfaces that are kept",
+    ...Object.values(COMMENTS),
+    `${COMMENTS.outbound} from ports [\\d-]+`,
+    "sources and interfaces that are (masqueraded|kept)",
     "packets that foreign rules masquerade by their mark",
-    "(multicast|broadcast|traffic under an IPsec policy) is never masqueraded",
   ].join("|")})"?$`,
 );
 

@@ -1,4 +1,5 @@
 import { type BackendName, requestedBackend } from "../backends/backends.ts";
+import { COMMENTS } from "../backends/ownership.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { Explanation } from "./explain.ts";
 
@@ -78,6 +79,8 @@ function ruleText({ rule, destination }: Explanation, policy: Policy, backend: B
   if (family.sources?.effective.length === 0 && !isExempt) return NO_RULE;
   const masquerading = outbound === verdict ? "" : `, masqueraded in chain ${outbound}`;
   switch (rule) {
+    case "family":
+      return NO_RULE;
     case "local":
       return `none: chain ${base} excludes addresses of the node`;
     case "source":
@@ -86,18 +89,17 @@ function ruleText({ rule, destination }: Explanation, policy: Policy, backend: B
       return `none: chain ${check} requires one of the outputInterfaces`;
     case "broadcast":
       if (excludesBroadcast) return `none: chain ${base} excludes broadcast`;
-      return `"broadcast is never masqueraded" in chain ${check}`;
+      return `"${COMMENTS[rule]}" in chain ${check}`;
     case "multicast":
-      return `"multicast is never masqueraded" in chain ${check}`;
     case "ipsec":
-      return `"traffic under an IPsec policy is never masqueraded" in chain ${check}`;
+      return `"${COMMENTS[rule]}" in chain ${check}`;
     case "non-masquerade-source-cidr":
-      return `"non-masquerade sources" in chain ${policy.chain}`;
+      return `"${COMMENTS[rule]}" in chain ${policy.chain}`;
     case "masquerade-cidr":
-      return `"exceptions from cluster-local traffic" in chain ${verdict}${masquerading}`;
-    case "non-masquerade-cidr":
-      return `"cluster-local traffic" in chain ${verdict}`;
+      return `"${COMMENTS[rule]}" in chain ${verdict}${masquerading}`;
+    case "outbound":
+      return `"${COMMENTS[rule]}", the last rule of chain ${verdict}${masquerading}`;
     default:
-      return `"outbound traffic", the last rule of chain ${verdict}${masquerading}`;
+      return `"${COMMENTS[rule]}" in chain ${verdict}`;
   }
 }

@@ -40,7 +40,7 @@ export const DECISION_STEPS = [
   "non-masquerade-cidr",
   "outbound",
 ] as const;
-type Step = (typeof DECISION_STEPS)[number];
+export type Step = (typeof DECISION_STEPS)[number];
 
 /** The verdict on a connection, and why. */
 export interface Decision {

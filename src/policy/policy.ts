@@ -97,8 +97,12 @@ export function policyOf(config: Config, flags: PolicyFlags): Policy {
   };
 }
 
+/** The names of the lists. The nftables backend has a set for each, with the same name. */
+export type ListName = "non-masquerade-source" | "source" | "masquerade" | "non-masquerade";
+
 /** A list of a family's policy, and what it means for connections from or to its addresses. */
 export interface PolicyList {
+  readonly name: ListName;
   readonly list: CidrList;
   readonly of: "source" | "destination";
   /** `require`: connections from or to other addresses are kept. */
@@ -113,10 +117,10 @@ export function listsOf({
   nonMasquerade,
 }: FamilyPolicy): PolicyList[] {
   return [
-    { list: nonMasqueradeSources, of: "source", effect: "keep" },
-    ...(sources ? [{ list: sources, of: "source", effect: "require" } as const] : []),
-    { list: masquerade, of: "destination", effect: "masquerade" },
-    { list: nonMasquerade, of: "destination", effect: "keep" },
+    { name: "non-masquerade-source", list: nonMasqueradeSources, of: "source", effect: "keep" },
+    ...(sources ? [{ name: "source", list: sources, of: "source", effect: "require" } as const] : []),
+    { name: "masquerade", list: masquerade, of: "destination", effect: "masquerade" },
+    { name: "non-masquerade", list: nonMasquerade, of: "destination", effect: "keep" },
   ];
 }
 

@@ -5,7 +5,7 @@ import type { FamilyPolicy, Policy } from "../../policy/policy.ts";
 import type { Rule } from "../../xtables/rule.ts";
 import { POSTROUTING } from "../../xtables/save.ts";
 import type { Chains } from "../backend.ts";
-import { COMMENT, helperChains } from "../ownership.ts";
+import { COMMENT, COMMENTS, helperChains } from "../ownership.ts";
 
 /** Our part of table `nat` in one family: our chains, and one rule in POSTROUTING. */
 export interface Ruleset {
@@ -45,15 +45,15 @@ export function ruleset(policy: Policy, family: FamilyPolicy, abilities = ALL): 
   const outbound = masquerades(policy, randomFully);
   const checks = checksOf(policy, family, verdictChain);
   const spared = family.nonMasqueradeSources.effective.map(({ cidr }) =>
-    rule(["-s", cidr.text], "non-masquerade sources", [], ["-j", "RETURN"]),
+    rule(["-s", cidr.text], COMMENTS["non-masquerade-source-cidr"], [], ["-j", "RETURN"]),
   );
   const exceptions = family.masquerade.effective.map(({ cidr }) =>
-    rule(["-d", cidr.text], "exceptions from cluster-local traffic", [], ["-g", outboundChain]),
+    rule(["-d", cidr.text], COMMENTS["masquerade-cidr"], [], ["-g", outboundChain]),
   );
   const keep = family.nonMasquerade.effective.map(({ cidr }) =>
-    rule(["-d", cidr.text], "cluster-local traffic", [], ["-j", "RETURN"]),
+    rule(["-d", cidr.text], COMMENTS["non-masquerade-cidr"], [], ["-j", "RETURN"]),
   );
-  const rest = exceptions.length > 0 ? [rule([], "outbound traffic", [], ["-g", outboundChain])] : outbound;
+  const rest = exceptions.length > 0 ? [rule([], COMMENTS.outbound, [], ["-g", outboundChain])] : outbound;
   const verdicts = [...exceptions, ...keep, ...rest];
   return {
     family: family.family,
@@ -96,14 +96,11 @@ function jumpTo(chain: string): Rule {
 
 /** Traffic that is never masqueraded. IPv6 has no broadcast. */
 function exemptions(family: Family, ipsec: boolean): Rule[] {
-  const never = (what: string, ...match: string[]) =>
-    rule([], `${what} is never masqueraded`, match, ["-j", "RETURN"]);
+  const exempt = (why: string, ...match: string[]) => rule([], why, match, ["-j", "RETURN"]);
   return [
-    ...(ipsec
-      ? [never("traffic under an IPsec policy", "-m", "policy", "--dir", "out", "--pol", "ipsec")]
-      : []),
-    rule(["-d", MULTICAST[family].text], "multicast is never masqueraded", [], ["-j", "RETURN"]),
-    ...(family === "ip" ? [never("broadcast", "-m", "addrtype", "--dst-type", "BROADCAST")] : []),
+    ...(ipsec ? [exempt(COMMENTS.ipsec, "-m", "policy", "--dir", "out", "--pol", "ipsec")] : []),
+    rule(["-d", MULTICAST[family].text], COMMENTS.multicast, [], ["-j", "RETURN"]),
+    ...(family === "ip" ? [exempt(COMMENTS.broadcast, "-m", "addrtype", "--dst-type", "BROADCAST")] : []),
   ];
 }
 
@@ -128,13 +125,13 @@ function masquerades({ randomFully, toPorts = [] }: Policy, known: boolean): Rul
       const share = portCount([range]) / portCount(toPorts.slice(i));
       return rule(
         ["-p", protocol],
-        `outbound traffic from ports ${formatPortRange(range)}`,
+        `${COMMENTS.outbound} from ports ${formatPortRange(range)}`,
         share < 1 ? ["-m", "statistic", "--mode", "random", "--probability", probability(share)] : [],
         ["-j", "MASQUERADE", "--to-ports", formatPortRange(range), ...random],
       );
     }),
   );
-  return [...ported, rule([], "outbound traffic", [], ["-j", "MASQUERADE", ...random])];
+  return [...ported, rule([], COMMENTS.outbound, [], ["-j", "MASQUERADE", ...random])];
 }
 
 /** A rule with its options in the order of iptables-save. */

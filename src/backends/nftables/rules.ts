@@ -4,23 +4,22 @@ import { formatPortRange, type PortRange, portCount } from "../../net/ports.ts";
 import { UNDER_IPSEC } from "../../nft/ipsec.ts";
 import type { Statement } from "../../nft/json.ts";
 import type { Rule } from "../../nft/table.ts";
-import type { FamilyPolicy, Policy } from "../../policy/policy.ts";
-import { COMMENT } from "../ownership.ts";
-import { comment, SETS } from "./sets.ts";
+import type { FamilyPolicy, ListName, Policy } from "../../policy/policy.ts";
+import { COMMENT, COMMENTS } from "../ownership.ts";
+import { comment } from "./sets.ts";
 
 /**
  * Traffic that is never masqueraded. Multicast is matched by address: that is equivalent to `fib daddr type` and
  * cheaper, and for IPv6 it does not depend on a route.
  */
 export function exemptions(family: Family, ipsec: boolean): Rule[] {
-  const never = (what: string, matches: Statement) =>
-    rule(`${what} is never masqueraded`, matches, { return: null });
   const [addr = "", len] = MULTICAST[family].text.split("/");
   return [
-    ...(ipsec ? [never("traffic under an IPsec policy", UNDER_IPSEC)] : []),
-    never(
-      "multicast",
+    ...(ipsec ? [rule(COMMENTS.ipsec, UNDER_IPSEC, { return: null })] : []),
+    rule(
+      COMMENTS.multicast,
       match("==", { payload: { protocol: family, field: "daddr" } }, { prefix: { addr, len: Number(len) } }),
+      { return: null },
     ),
   ];
 }
@@ -39,7 +38,7 @@ export function jumps(
     rule(
       [`non-local destinations go through ${chain}`, ...also.map(it => `see table ${it} too`)].join("; "),
       ...(name === undefined ? [] : [match("==", { meta: { key: "oifname" } }, name)]),
-      ...(sources ? [lookup(family, "saddr", SETS.source)] : []),
+      ...(sources ? [lookup(family, "saddr", "source")] : []),
       notToNode(family),
       { jump: { target: chain } },
     ),
@@ -69,7 +68,7 @@ export function masquerades({ randomFully, toPorts = [] }: Policy): Rule[] {
     const size = portCount([range]);
     const left = portCount(toPorts.slice(i));
     return rule(
-      `outbound traffic from ports ${formatPortRange(range)}`,
+      `${COMMENTS.outbound} from ports ${formatPortRange(range)}`,
       match("==", { meta: { key: "l4proto" } }, { set: ["tcp", "udp", "sctp"] }),
       ...(size < left ? [match("<", { numgen: { mode: "random", mod: left, offset: 0 } }, size)] : []),
       COUNTER,
@@ -77,7 +76,7 @@ export function masquerades({ randomFully, toPorts = [] }: Policy): Rule[] {
     );
   });
   const rest: Statement = { masquerade: flags ? { flags } : null };
-  return [...ported, rule("outbound traffic", COUNTER, rest)];
+  return [...ported, rule(COMMENTS.outbound, COUNTER, rest)];
 }
 
 function port({ first, last }: PortRange): number | { range: [number, number] } {
@@ -96,7 +95,7 @@ function match(op: string, left: Match["left"], right: Match["right"]): Statemen
 }
 
 /** Looks up a field of a packet in a set. */
-export function lookup(family: Family, field: string, set: string): Statement {
+export function lookup(family: Family, field: string, set: ListName): Statement {
   return match("==", { payload: { protocol: family, field } }, `@${set}`);
 }
 

@@ -1,10 +1,10 @@
 import type { Statement } from "../../nft/json.ts";
 import type { Chain, Table } from "../../nft/table.ts";
-import type { FamilyPolicy, Policy } from "../../policy/policy.ts";
+import type { FamilyPolicy, ListName, Policy } from "../../policy/policy.ts";
 import type { Chains } from "../backend.ts";
-import { TABLE } from "../ownership.ts";
+import { COMMENTS, TABLE } from "../ownership.ts";
 import { COUNTER, exemptions, jumps, lookup, masquerades, rule } from "./rules.ts";
-import { addressSets, SETS } from "./sets.ts";
+import { addressSets } from "./sets.ts";
 
 /** The base chain, and the chain that masquerades if two rules lead to it. */
 const POSTROUTING = "postrouting";
@@ -68,18 +68,20 @@ function chains(policy: Policy, family: FamilyPolicy, { elementCounters, ipsec }
   const base = { ...postrouting, rules: [...exemptions(family.family, ipsec), ...jumps(policy, family)] };
   const outbound = masquerades(policy);
   const count: Statement[] = elementCounters ? [] : [COUNTER];
-  const to = (set: string) => lookup(family.family, "daddr", set);
+  const to = (set: ListName) => lookup(family.family, "daddr", set);
   const keptSources =
     family.nonMasqueradeSources.effective.length > 0
       ? [
-          rule("non-masquerade sources", lookup(family.family, "saddr", SETS.nonMasqueradeSource), {
-            return: null,
-          }),
+          rule(
+            COMMENTS["non-masquerade-source-cidr"],
+            lookup(family.family, "saddr", "non-masquerade-source"),
+            { return: null },
+          ),
         ]
       : [];
   const keep =
     family.nonMasquerade.effective.length > 0
-      ? [rule("cluster-local traffic", to(SETS.nonMasquerade), ...count, { return: null })]
+      ? [rule(COMMENTS["non-masquerade-cidr"], to("non-masquerade"), ...count, { return: null })]
       : [];
   if (family.masquerade.effective.length === 0) {
     return [base, { name: policy.chain, rules: [...keptSources, ...keep, ...outbound] }];
@@ -87,9 +89,9 @@ function chains(policy: Policy, family: FamilyPolicy, { elementCounters, ipsec }
   const goto = { goto: { target: OUTBOUND } };
   const verdicts = [
     ...keptSources,
-    rule("exceptions from cluster-local traffic", to(SETS.masquerade), ...count, goto),
+    rule(COMMENTS["masquerade-cidr"], to("masquerade"), ...count, goto),
     ...keep,
-    rule("outbound traffic", COUNTER, goto),
+    rule(COMMENTS.outbound, COUNTER, goto),
   ];
   return [
     base,

@@ -1,32 +1,30 @@
 import type { AddressSet, Element } from "../../nft/table.ts";
-import { type CidrList, type Entry, type FamilyPolicy, formatOrigin } from "../../policy/policy.ts";
+import {
+  type CidrList,
+  type Entry,
+  type FamilyPolicy,
+  formatOrigin,
+  type ListName,
+  listsOf,
+} from "../../policy/policy.ts";
 
-/** The plain names of the sets. The names in the kernel end with the letter of a generation; see generations.ts. */
-export const SETS = {
-  nonMasquerade: "non-masquerade",
-  masquerade: "masquerade",
-  source: "source",
-  nonMasqueradeSource: "non-masquerade-source",
-} as const;
-
-/** The field of a packet that is looked up in one of our sets. */
+/** The field of a packet that is looked up in one of our sets. Sets of sources have `source` in their name. */
 export function fieldOf(setName: string): string {
-  return [SETS.source, SETS.nonMasqueradeSource].some(name => setName.startsWith(name)) ? "saddr" : "daddr";
+  return /\bsource\b/.test(setName) ? "saddr" : "daddr";
 }
 
-/** The sets of a policy in one family. Empty ones are left out. */
+/** The sets of a policy in one family, by name. Empty ones are left out. */
 export function addressSets(family: FamilyPolicy, counting: boolean): AddressSet[] {
-  return [
-    addressSet(SETS.masquerade, "daddr", family.masquerade, counting),
-    addressSet(SETS.nonMasquerade, "daddr", family.nonMasquerade, counting),
-    addressSet(SETS.nonMasqueradeSource, "saddr", family.nonMasqueradeSources, counting),
-    addressSet(SETS.source, "saddr", family.sources, counting),
-  ].filter(set => set.elements.length > 0);
+  return listsOf(family)
+    .map(({ name, list }) => addressSet(name, list, counting))
+    .filter(set => set.elements.length > 0)
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-function addressSet(name: string, of: string, list: CidrList | undefined, counting: boolean): AddressSet {
-  const elements = list?.ascending.map(element) ?? [];
-  return { name, of, flags: ["interval"], counting, elements };
+/** @param name its plain name; the name in the kernel ends with the letter of a generation, see generations.ts */
+function addressSet(name: ListName, list: CidrList, counting: boolean): AddressSet {
+  const elements = list.ascending.map(element);
+  return { name, of: fieldOf(name), flags: ["interval"], counting, elements };
 }
 
 function element({ cidr, origin }: Entry): Element {
