@@ -17,7 +17,7 @@ export class AgentSocket {
     readonly answers: Answers,
   ) {}
 
-  /** Starts answering. Does nothing if it already answers at the path. Throws Error if that fails. */
+  /** Starts answering. Does nothing if this server already answers at the path. Throws Error if it cannot listen. */
   serve(): void {
     if (this.#server && inodeOf(this.path) === this.#inode) return;
     const umask = process.umask(0o077);

@@ -24,7 +24,7 @@ export type Assessment =
       readonly wait: number;
       /** Real paths of the files whose {@link WriteState} would help to decide. */
       readonly uncertain: readonly string[];
-      /** A file that may be truncated. It is complete only after another change. */
+      /** A file that may be truncated. The file is complete only after another change. */
       readonly truncated: string | undefined;
     };
 
@@ -41,9 +41,9 @@ export type Observation = Pick<Look, "absent" | "problems"> & { readonly files: 
 type Origin = "start" | "swapped" | "new" | "written";
 
 interface File {
-  /** Its state when the files were last complete. */
+  /** The file's state when the files were last complete. */
   accepted?: Seen | undefined;
-  /** Its state at the last look, if that differs from the accepted one. */
+  /** The file's state at the last look, if it differs from the accepted state. */
   candidate?: { seen: Seen | undefined; since: number; origin: Origin; truncated: boolean } | undefined;
   /** Where the path pointed when the file was missing. */
   destination?: string | undefined;

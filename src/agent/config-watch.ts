@@ -16,7 +16,10 @@ export type Changed = (path: string, kind: FileEvent) => void;
 export class ConfigWatch {
   readonly #watched = new Map<string, Watched>();
   #stopped = false;
-  /** Whether a directory is on FUSE or a network file system. Its changes are not reported, so the path must be polled. */
+  /**
+   * Whether a directory is on FUSE or a network file system. Changes in it are not reported, so the path must be
+   * polled.
+   */
   remote = false;
 
   constructor(

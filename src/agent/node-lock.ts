@@ -124,7 +124,7 @@ type LockModule = typeof import("../system/file-lock.ts");
 
 /** The holder of a node lock. Some facts may be unknown. */
 export interface Holder {
-  /** Its PID as this process sees it; undefined if it runs in another PID namespace. */
+  /** The holder's PID as this process sees it; undefined if the holder runs in another PID namespace. */
   readonly pid: number | undefined;
   /** Undefined if it does not answer. */
   readonly version: string | undefined;

@@ -8,8 +8,8 @@ import { run } from "../system/program.ts";
 /**
  * Notifies systemd's watchdog while the agent's loop is alive, if the unit sets WatchdogSec.
  *
- * It runs systemd-notify, a part of systemd, because Bun cannot send to the datagram socket of sd_notify(3). That takes
- * 4 ms of CPU three times per period. The unit needs NotifyAccess=all.
+ * It runs systemd-notify, a part of systemd, because Bun cannot send to the datagram socket of sd_notify(3). Each
+ * notification takes 4 ms of CPU, and there are three per period. The unit needs NotifyAccess=all.
  */
 export function feedWatchdog(
   state: AgentState,

@@ -25,7 +25,9 @@ export interface Backend {
   prepare?(): void;
   /** Compares the desired rules of a policy with the actual ones, in the families of the policy. Writes nothing. */
   plan(policy: Policy): Promise<Plan>;
-  /** A text that changes with the actual rules of a policy. It is cheap, so it may leave out elements of sets. */
+  /**
+   * A text that changes with the actual rules of a policy. May leave out elements of sets, because it must be cheap.
+   */
   fingerprint(policy: Policy): Promise<string>;
   /** Asks program and kernel to test the rules of a policy. Writes nothing. Throws ProgramError if they refuse. */
   check(policy: Policy): Promise<void>;
@@ -91,7 +93,7 @@ export interface Chains {
   readonly verdict: string;
   /** The chain that masquerades. */
   readonly outbound: string;
-  /** Whether the base chain also excludes broadcast. If not, a separate rule does. */
+  /** Whether the base chain also excludes broadcast. Otherwise a separate rule excludes it. */
   readonly excludesBroadcast: boolean;
   /** Whether the rules for exempt traffic exist even if the policy masquerades no connection of this family. */
   readonly alwaysExempts: boolean;

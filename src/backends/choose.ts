@@ -11,8 +11,8 @@ export interface ChooseOptions {
   readonly policy: Policy;
   readonly host?: Host;
   /**
-   * Why exemptions by foreign rules need a backend that preserves them; undefined without such exemptions. `auto` calls
-   * this while it tests a backend. It must not throw, and takes 2 s at most.
+   * Why exemptions by foreign rules need a backend that preserves them; undefined without such exemptions. `auto`
+   * calls this while it tests a backend. The function must not throw, and takes 2 s at most.
    */
   readonly exemption?: () => Promise<string | undefined>;
 }

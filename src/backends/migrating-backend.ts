@@ -15,15 +15,15 @@ export interface Leftovers {
 }
 
 /**
- * A backend that replaces the others: once its own rules are in force, `removeLeftovers` removes theirs. That neither
- * fails nor delays a sync: each place and family is read and cleaned on its own.
+ * A backend that replaces the others: once its own rules are in force, `removeLeftovers` removes theirs. The removal
+ * neither fails nor delays a sync, and handles each place and family separately.
  */
 export class MigratingBackend {
   readonly name: string;
   readonly writer: string;
   /** The backends whose rules are in other places. */
   readonly #others: readonly Backend[];
-  /** The policy of the last plan that could be read. It lacks families that failed, so polling skips them. */
+  /** The policy of the last plan that could be read. Families that failed are left out, so polling skips them. */
   #planned: Policy | undefined;
 
   /** @param all every backend that may have written rules */

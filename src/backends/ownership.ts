@@ -5,7 +5,7 @@ import type { Step } from "../policy/decision.ts";
 /** The name of our nftables table, in each family. */
 export const TABLE = "ip-masq-agent";
 
-/** The default chain of ip-masq-agent and ipmasq. It is ours even if it contains other rules. */
+/** The default chain of ip-masq-agent and ipmasq. This chain is ours even if it contains other rules. */
 export const DEFAULT_CHAIN = "IP-MASQ-AGENT";
 
 /** The start of the comment on every rule of ip-masq-agent and ipmasq. */
@@ -45,7 +45,7 @@ const OURS = new RegExp(
   ].join("|")})"?$`,
 );
 
-/** Whether a rule with this comment exempts traffic that is never masqueraded. Such rules count for no verdict. */
+/** Whether a rule with this comment exempts traffic that is never masqueraded. Counters leave these rules out. */
 export function isExemption(comment = ""): boolean {
   return comment.endsWith(" is never masqueraded");
 }

@@ -12,7 +12,7 @@ export const check = command({
   name: "check",
   summary: "report errors and warnings in the config",
   description:
-    "Reads the config as the agent reads it with the same flags, and prints each problem with its place and remedy, including valid settings that are probably mistakes. The config may be a Kubernetes manifest with a ConfigMap. Each warning ends with its name; --allow=NAME or the comment # ipmasq: allow NAME in the config accepts it. Exits with 1 if the config has an error.",
+    "Reads the config as the agent does with the same flags. Prints each problem with its place and remedy, and warns about valid settings that are probably mistakes. The config may be a Kubernetes manifest with a ConfigMap. Each warning ends with its name; --allow=NAME or the comment # ipmasq: allow NAME in the config accepts it. Exits with 1 if the config has an error.",
   flags: {
     strict: toggle("treat warnings as errors", "false"),
     allow: text("NAMES", "names of accepted warnings, separated by commas", ""),

@@ -16,7 +16,7 @@ export const explain = command({
   name: "explain",
   summary: "tell whether a connection is masqueraded, and why",
   description:
-    "Tells whether a connection from SRC to DST is masqueraded or keeps its address, and names the rule, the CIDR and the line of the config that decide. Evaluates the config or, with --live, the rules in the kernel. Names the rules of nftables or, with --backend=iptables, of iptables. Without arguments, reads connections from standard input, one per line, as DST or SRC DST.",
+    "Tells whether a connection from SRC to DST is masqueraded or keeps its address, and names the rule, the CIDR and the line of the config that decide. Evaluates the config or, with --live, the rules in the kernel. Names nftables rules or, with --backend=iptables, iptables rules. Without arguments, reads connections from standard input, one per line, as DST or SRC DST.",
   placeholder: "[[SRC] DST]",
   flags: {
     protocol: choice(PROTOCOLS, "protocol of the connection"),

@@ -14,10 +14,7 @@ export const AGENT_FLAGS = {
   backend: choice(["auto", ...BACKENDS.map(({ name }) => name)], "backend that writes the rules", "auto"),
   "enable-ipv6": toggle("masquerade IPv6 too; overrides the config"),
   "masq-chain": flag("NAME", "name of the chain with the rules", parseChainName, "IP-MASQ-AGENT"),
-  "nomasq-all-reserved-ranges": toggle(
-    "without nonMasqueradeCIDRs, do not masquerade any reserved range",
-    "false",
-  ),
+  "nomasq-all-reserved-ranges": toggle("keep all reserved ranges if nonMasqueradeCIDRs is not set", "false"),
   "random-fully": toggle("choose source ports at random", "true"),
   "to-ports": flag(
     "LIST",
@@ -42,7 +39,7 @@ export const AGENT_FLAGS = {
   "cleanup-on-exit": toggle("remove the rules on exit", "false"),
   "runtime-dir": flag(
     "PATH",
-    "directory for the node lock and the agent's socket, root only",
+    "directory for the node lock and the agent's socket, writable only by root",
     parsePath("runtime-dir"),
     "/run/ipmasq",
   ),

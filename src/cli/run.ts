@@ -29,7 +29,7 @@ export const run = command({
   summary: "run the agent, which keeps the rules in the kernel (default)",
   description:
     "Runs the agent. It reads the config, writes the rules to the kernel, and repairs drift until SIGTERM or SIGINT. The rules stay when it ends, unless --cleanup-on-exit is set.",
-  flags: { once: toggle("sync once and exit, with 1 if the sync fails", "false") },
+  flags: { once: toggle("sync once and exit; exit code 1 if the sync fails", "false") },
   readsPolicy: true,
   examples: ["ipmasq run --enable-ipv6", "ipmasq run --once --config=./ip-masq-agent.yaml"],
   async run({ once }, flags) {
@@ -153,7 +153,10 @@ async function runAgent({ flags, log, state, settings, choice }: Setup): Promise
 
 const START: SyncRequest = { triggers: ["start"], by: undefined };
 
-/** A function that, at its first call, starts to serve HTTP until `stop`. It loads the packages that only HTTP needs. */
+/**
+ * A function that, at its first call, starts to serve HTTP until `stop`. The function loads the packages that only
+ * HTTP needs.
+ */
 function listenOnce(
   listen: Listen | "nowhere",
   stop: AbortSignal,

@@ -4,7 +4,7 @@ import { type Allowance, type ConfigWarning, type Problem, withoutAllowed } from
 import { readSources, type Source, type Sources } from "./sources.ts";
 import { decode, type Text } from "./text.ts";
 
-/** How to read a config. */
+/** Options for reading a config. */
 export interface LoadOptions {
   /** Whether IPv6 is on; undefined if the config decides. */
   readonly enableIPv6?: boolean | undefined;
@@ -60,7 +60,7 @@ async function parseFiles(
   files: readonly Source[],
   options: LoadOptions,
 ): Promise<{ config: Config; problems: readonly Problem[]; allowances: readonly Allowance[] }> {
-  // The defaults need no parser, and loading it takes longer than anything else at start.
+  // The defaults need no parser, and loading the parser takes longer than anything else at start.
   const { mergeDocuments, sizeError } = await import("./document.ts");
   const open = (await Promise.all(files.map(file => openFile(file, options)))).flat();
   const tooLarge = sizeError(open);

@@ -8,7 +8,7 @@ import { parseYaml } from "./yaml.ts";
 
 /** The configs of a manifest. */
 export interface Found {
-  /** In the order of their keys. Their places are those in the manifest. */
+  /** The configs in the order of their keys, with their places in the manifest. */
   readonly configs: readonly Text[];
   readonly problems: readonly Problem[];
 }

@@ -10,12 +10,12 @@ import type { Problem } from "./problem.ts";
 /** The files at the path of a config. */
 export interface Sources {
   readonly path: string;
-  /** In the order in which they are merged. No files means the defaults. */
+  /** The files in the order in which they are merged. No files means the defaults. */
   readonly files: readonly Source[];
   readonly problems: readonly Problem[];
   /** Whether the path does not exist. */
   readonly missing: boolean;
-  /** A hash of everything above. It is equal while nothing changes. */
+  /** A hash of everything above. The hash is equal while nothing changes. */
   readonly digest: string;
 }
 
@@ -37,7 +37,7 @@ export interface Look extends Sources {
 export interface FileLook extends Source, FileState {
   /** The path without symbolic links. */
   readonly real: string;
-  /** The real path if the name is not a symbolic link. It differs from `real` if it is one. */
+  /** The real path if the name is not a symbolic link. Differs from `real` if the name is a symbolic link. */
   readonly own: string;
   /** A hash of the bytes. */
   readonly digest: string;

@@ -7,7 +7,10 @@ export const Conflict = v.object({
     v.description("whether the rule changes source addresses, or ends NAT before our rules"),
   ),
   owner: v.pipe(v.string(), v.description("the program that made the rule, or unknown")),
-  means: v.pipe(v.optional(v.string()), v.description("what rules of the owner do, to follow its name")),
+  means: v.pipe(
+    v.optional(v.string()),
+    v.description("effect of the owner's rules, to follow its name in a sentence"),
+  ),
   tool: v.pipe(
     v.picklist(["nft", "iptables-nft", "iptables-legacy"]),
     v.description("the tool that can read it"),
@@ -33,11 +36,13 @@ export const Conflict = v.object({
   sources: v.pipe(v.optional(v.array(v.string())), v.description("the only sources that the rule affects")),
   except: v.pipe(
     v.optional(v.array(v.object({ destination: v.string(), sources: v.array(v.string()) }))),
-    v.description("sources that do not count for one of the CIDRs in exposes; for the first 20 CIDRs"),
+    v.description(
+      "for the first 20 CIDRs in exposes: sources from which the rule does not affect connections",
+    ),
   ),
   only: v.pipe(v.optional(v.string()), v.description("the only packets that the rule affects")),
   certain: v.pipe(v.boolean(), v.description("false if a condition of the rule is not understood")),
-  harmless: v.pipe(v.boolean(), v.description("whether the rule contradicts the policy for no connection")),
+  harmless: v.pipe(v.boolean(), v.description("whether the rule never contradicts the policy")),
   remedy: v.string(),
 });
 export type Conflict = v.InferOutput<typeof Conflict>;

@@ -12,9 +12,9 @@ import { type Arrival, walk } from "./walk.ts";
 
 /**
  * Returns the foreign rules that exempt connections from NAT although the policy masquerades them. Such a rule is an
- * ACCEPT, or a RETURN in POSTROUTING itself, before our jump in table `nat`. They end NAT for an ip-masq-agent's chain
- * in the same table, but not for our own base chain at a later priority. Exemptions in other base chains affect only
- * those chains (measured on kernel 6.18).
+ * ACCEPT, or a RETURN in POSTROUTING itself, before our jump in table `nat`. These rules end NAT for an
+ * ip-masq-agent's chain in the same table, but not for our own base chain at a later priority. Exemptions in other
+ * base chains affect only those chains (measured on kernel 6.18).
  */
 export function exemptions(hooks: readonly NatHook[], ours: Ours): Conflict[] {
   return hooks.flatMap(hook => exemptionsIn(hook, ours));

@@ -59,7 +59,7 @@ export class ForeignTable {
 
   readonly #blocks: Blocks = name => this.#sets.get(name);
 
-  /** Reads a set. If it has elements other than CIDRs, it counts as not understood. */
+  /** Reads a set. A set with elements other than CIDRs counts as not understood. */
   async #readSet(name: string): Promise<void> {
     if (this.#sets.has(name)) return;
     this.#sets.set(name, undefined);

@@ -6,8 +6,8 @@ import { type FamilyPolicy, listsOf, type Policy } from "../policy/policy.ts";
 import type { Region } from "./region.ts";
 
 /**
- * How the policy judges connections of one family. It ignores connections to the node itself and from outside of
- * `sourceCIDRs`. Long lists cost little because a foreign rule usually catches few connections.
+ * How the policy judges connections of one family. Connections to the node itself and from outside of `sourceCIDRs`
+ * are ignored. Long lists cost little because a foreign rule usually catches few connections.
  */
 export interface Judged {
   readonly family: Family;

@@ -4,7 +4,9 @@ import { isOwnText, ownChainNames, TABLE } from "../backends/ownership.ts";
 import type { Policy } from "../policy/policy.ts";
 import { NAT, type NatHook } from "./nat-hook.ts";
 
-/** Whether a backend writes to table `nat`, as ip-masq-agent does. Then foreign rules there also affect ours. */
+/**
+ * Whether a backend writes to table `nat`, as ip-masq-agent does. Foreign rules in that table then also affect ours.
+ */
 export function sharesNat(backend: Backend["name"] | undefined): boolean {
   return BACKENDS.some(it => it.name === backend && it.preservesExemptions);
 }

@@ -12,7 +12,10 @@ export interface Owner {
   readonly means?: string;
   /** How to exclude destinations, or why to leave the rules as they are. */
   readonly remedy: string;
-  /** Whether the rules affect only packets that the same program marked. Such rules are not read: there may be many. */
+  /**
+   * Whether the rules affect only packets that the same program marked. These rules are not read, because there may be
+   * many.
+   */
   readonly expected?: true;
 }
 

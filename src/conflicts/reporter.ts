@@ -18,7 +18,7 @@ interface Log {
   debug(message: string, facts: Facts): void;
 }
 
-/** Looks for conflicts when foreign rules change, and logs each conflict once. It never fails and never delays a sync. */
+/** Looks for conflicts when foreign rules change, and logs each conflict once. A look never fails or delays a sync. */
 export class ConflictReporter {
   readonly #logged = new Set<string>();
   readonly #unread = new LastSaid();

@@ -22,7 +22,7 @@ export interface WalkOptions extends MatchOptions {
   readonly from: Region;
   /** Whether the walk does not enter a chain. A jump to such a chain counts as a translation. */
   readonly closed: (chain: string) => boolean;
-  /** Whether the walk ends at a jump to a chain. By default it continues after chains that it does not enter. */
+  /** Whether the walk ends at a jump to a chain. By default, the walk continues after chains that it does not enter. */
   readonly stops?: (chain: string) => boolean;
 }
 
@@ -46,8 +46,8 @@ const STEPS_PER_RULE = 8;
 const FEW_RANGES = 256;
 
 /**
- * Follows connections through the rules from a base chain. If a connection may reach a rule, it counts as reaching it. It
- * counts as ended only if that is certain.
+ * Follows connections through the rules from a base chain. If a connection may reach a rule, it counts as reaching it.
+ * NAT counts as ended only if that is certain.
  */
 export function walk(
   base: string,

@@ -45,7 +45,7 @@ export const Status = v.object({
       origin: OriginJson,
       inside: v.pipe(
         v.optional(v.string()),
-        v.description("the CIDR of the same list that makes this one redundant"),
+        v.description("the CIDR of the same list that contains this CIDR and makes it redundant"),
       ),
       ...v.partial(Count).entries,
     }),

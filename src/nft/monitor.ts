@@ -7,7 +7,7 @@ export interface MonitorEvents {
   change(line: string): void;
   /** The changes so far were one transaction of a program such as `firewalld (pid 812)`. */
   committed(by: string): void;
-  /** The monitor is listening. It may have missed earlier changes. */
+  /** The monitor is listening. Earlier changes may be missing. */
   listening(): void;
   /** The monitor ended for this reason and will be restarted. */
   failed(why: string): void;

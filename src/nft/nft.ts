@@ -171,7 +171,7 @@ const SHOWN = 80;
 /** Parts of a rule's text that change by themselves. */
 const COUNTS = / packets \d+ bytes \d+| used \d+ \w+/g;
 
-/** Whether nft's command line reads a name as one word. It also refuses its own keywords. */
+/** Whether nft's command line reads a name as one word. nft also refuses its own keywords. */
 function isWord(name: string): boolean {
   return /^[A-Za-z][\w.-]*$/.test(name);
 }

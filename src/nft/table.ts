@@ -7,7 +7,7 @@ export interface Table {
   readonly name: string;
   /** The kernel's unique number of the table, if it was read from the kernel. */
   readonly handle?: number;
-  /** Such as `dormant`, which switches the table off. */
+  /** The flags of the table, such as `dormant`, which switches the table off. */
   readonly flags: readonly string[];
   /** Sorted by name. */
   readonly sets: readonly AddressSet[];
@@ -109,7 +109,8 @@ export function tableOf(
 
 /**
  * Kinds of objects that nft can delete by JSON. For others (`ct timeout`, `synproxy`, `ct expectation`) it refuses,
- * fails an assertion, or deletes the whole table instead (1.1.3). They have no effect unless a rule uses them.
+ * fails an assertion, or deletes the whole table instead (1.1.3). Objects of these kinds have no effect unless a rule
+ * uses them.
  */
 const DELETABLE = new Set(["map", "counter", "quota", "limit", "ct helper"]);
 

@@ -8,7 +8,7 @@ import { Totals } from "./totals.ts";
 /** The result of the last read of the config. */
 export interface ConfigRecord {
   readonly path: string;
-  /** Whether the config is valid. If not, an older policy may be in force. */
+  /** Whether the config is valid. If it is not, an older policy may be in force. */
   readonly ok: boolean;
   readonly problems: readonly Problem[];
   /** Hash of the files' contents, in hexadecimal digits. */
@@ -92,8 +92,8 @@ export class AgentState {
   }
 
   /**
-   * Why the loop hangs; undefined if it is alive. It hangs if a sync runs for over three minutes, or if no sync ran
-   * for three resync intervals. The deadlines of programs allow less than three minutes.
+   * Why the loop hangs; undefined if it is alive. The loop hangs if a sync runs for over three minutes, or if no sync
+   * ran for three resync intervals. The deadlines of programs allow less than three minutes.
    */
   get stalled(): string | undefined {
     const now = performance.now();

@@ -35,7 +35,7 @@ function* withCidrs(head: string, cidrs: Iterable<Status["cidrs"][number]>): Gen
   yield `${head.slice(end)}\n`;
 }
 
-/** The status without CIDRs. Their empty list is its last key. */
+/** The status without CIDRs. The empty list of CIDRs is its last key. */
 async function statusHead(state: AgentState): Promise<Status> {
   const { build, backend, inSync, since, unready, config, policy, totals, syncs, conflicts, warnings } =
     state;

@@ -39,7 +39,7 @@ export class Totals implements Tally {
     for (const counter of counters) this.#lastOf(writer, counter).set(keyOf(counter), counter);
   }
 
-  /** Forgets CIDRs outside the policy. Their counts stay in the sums by verdict. */
+  /** Forgets CIDRs outside the policy. The counts of these CIDRs stay in the sums by verdict. */
   keep(policy: Policy): void {
     const kept = new Set(policy.families.flatMap(keysOf));
     for (const counts of [this.#sums, ...this.#last.values()])

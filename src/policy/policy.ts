@@ -16,7 +16,7 @@ export interface Entry {
 
 /** CIDRs of one family. */
 export interface CidrList {
-  /** CIDRs outside all others, in the order of the config. They contain all addresses of the list. */
+  /** CIDRs outside all others, in the order of the config. Together they contain all addresses of the list. */
   readonly effective: readonly Entry[];
   /** The effective CIDRs by address. */
   readonly ascending: readonly Entry[];
@@ -41,7 +41,7 @@ export interface FamilyPolicy {
  * What config, flags and defaults mean together, as plain data for any backend.
  *
  * A connection is kept if it goes to the node itself, to multicast or broadcast, or under an outgoing IPsec policy. It
- * is kept if its source is in `nonMasqueradeSources` or outside `sources`, or if its interface is not in
+ * is also kept if its source is in `nonMasqueradeSources` or outside `sources`, or if its interface is not in
  * `outputInterfaces`. All others are masqueraded, except to destinations in `nonMasquerade` but not in `masquerade`.
  */
 export interface Policy {

@@ -5,9 +5,9 @@ import { codeOf } from "./errors.ts";
 /**
  * An exclusive lock on a file, which the kernel releases when the process ends.
  *
- * It is a fcntl(2) lock. Bun offers fcntl only through bun:ffi, which needs the JIT, but Bun's SQLite takes such a lock
- * when a write transaction begins. The file stays empty because no data is written. Measured: 0.6 ms and 2 MB, mostly
- * pages of the binary.
+ * The lock is a fcntl(2) lock. Bun offers fcntl only through bun:ffi, which needs the JIT, but Bun's SQLite takes such
+ * a lock when a write transaction begins. The file stays empty because no data is written. Measured: 0.6 ms and 2 MB,
+ * mostly pages of the binary.
  */
 export class FileLock {
   readonly #database: Database;
@@ -43,7 +43,7 @@ export class FileLock {
     return this.#isLocked;
   }
 
-  /** Whether the path still names the opened file. If not, another process can hold a lock at the same path. */
+  /** Whether the path still names the opened file. If it does not, another process can hold a lock at the same path. */
   get isInPlace(): boolean {
     const there = stat(this.path);
     const { ino, dev } = fstatSync(this.#file);

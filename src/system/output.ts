@@ -55,8 +55,8 @@ export function toStandardError(text: string): void {
 }
 
 /**
- * Returns a function that writes a line to a pipe without waiting for the reader. It returns false if the pipe is full
- * and the line is lost. If the file is not a pipe, it writes like {@link toStandardError}.
+ * Returns a function that writes a line to a pipe without waiting for the reader. The function returns false if the
+ * pipe is full and the line is lost. If the file is not a pipe, it writes like {@link toStandardError}.
  *
  * The pipe is reopened through /proc, so that only this descriptor is non-blocking. systemd's journal is not a pipe
  * but a socket, with a buffer of 8 MiB.

@@ -34,8 +34,8 @@ export function parseSaved(text: string): Saved {
 }
 
 /**
- * Parses the output of `iptables -S CHAIN -v`: each rule has `-c PACKETS BYTES` before its target. In a comment these
- * words would be in quotes.
+ * Parses the output of `iptables -S CHAIN -v`: each rule has `-c PACKETS BYTES` before its target. Inside a comment,
+ * these words would be in quotes.
  */
 export function parseChain(text: string, chain: string): Counted[] {
   const begin = `-A ${chain} `;

@@ -10,8 +10,9 @@ export interface Choice {
 }
 
 /**
- * Chooses the variant of iptables to write with, as kubernetes-sigs' iptables-wrappers does: if two are installed, by
- * kubelet's hint chains, otherwise by the number of rules. Undefined if iptables is not installed.
+ * Chooses the variant of iptables to write with, as kubernetes-sigs' iptables-wrappers does. If two variants are
+ * installed, kubelet's hint chains decide, or without them the number of rules. Undefined if iptables is not
+ * installed.
  */
 export async function chooseCommands(host: Host): Promise<Choice | undefined> {
   const all = await allCommands(host);

@@ -156,7 +156,7 @@ export class IptablesBackend implements Backend {
     return watchNat(host.argv("nft"), this.chain, target, watcher);
   }
 
-  /** In POSTROUTING only jumps to our chains. */
+  /** POSTROUTING is limited to the jumps to our chains. */
   async rules(families: readonly Family[]): Promise<readonly TraceableRuleset[]> {
     return (await this.#nat.find(families)).map(({ family, saved }) => {
       const jumps = jumpsOf(saved, this.chain).map(rule => traceableRule(POSTROUTING, rule));

@@ -90,7 +90,7 @@ export class NftNatBackend implements Backend {
     return watchNat(this.#nft.argv, this.chain, target, watcher);
   }
 
-  /** In POSTROUTING only jumps to our chains. */
+  /** POSTROUTING is limited to the jumps to our chains. */
   async rules(families: readonly Family[]): Promise<readonly TraceableRuleset[]> {
     return (await this.#find(families)).map(diff => diff.traceableRuleset);
   }

@@ -22,7 +22,7 @@ export class TableDiff {
   readonly actualText: readonly string[];
   readonly desiredText: readonly string[];
   readonly counters: readonly Counter[];
-  /** The counters right after the commands. Those of rewritten chains start at zero. */
+  /** The counters right after the commands. Counters of rewritten chains start at zero. */
   readonly countersAfter: readonly Counter[];
   /** The commands that turn actual into desired rules, in one transaction; empty if the rules are equal. */
   readonly commands: readonly Command[];

@@ -157,8 +157,8 @@ function equivalence(rule: Rule): string {
 }
 
 /**
- * ip-masq-agent puts the comment of its jump into quotes, which become part of the comment. If it does not find such a
- * jump, it appends one.
+ * ip-masq-agent puts the comment of its jump into quotes, which become part of the comment. If ip-masq-agent does not
+ * find its jump with this comment, it appends another.
  */
 function isUpstreamJump(jump: Rule): boolean {
   return optionOf(jump, "--comment")?.startsWith(`"${COMMENT}`) ?? false;

@@ -36,7 +36,7 @@ const ALL: Abilities = { randomFully: true, ipsec: true };
  * helper chains: one for the verdicts with `sourceCIDRs` or `outputInterfaces`, and one that masquerades with
  * `masqueradeCIDRs`, because two rules lead to it.
  *
- * Exemptions come first. They cannot be in POSTROUTING, because a RETURN there would also skip foreign rules.
+ * Exemptions come first. The rules cannot be in POSTROUTING, because a RETURN there would also skip foreign rules.
  */
 export function ruleset(policy: Policy, family: FamilyPolicy, abilities = ALL): Ruleset {
   const { randomFully, ipsec } = abilities;

@@ -67,7 +67,7 @@ export class OwnTables {
       return await this.#change(diffs, declaration);
     } catch (error) {
       const kind = failureKind(error);
-      // nft 1.0.6 prints each flag except `dormant` as one that does not exist.
+      // nft 1.0.6 prints each flag except `dormant` as an unknown flag.
       const owned = diffs.find(({ actual }) => actual?.flags.some(flag => flag !== "dormant"));
       if (kind === "not-permitted" && owned) throw ownerError(owned.desired);
       const isStuck = kind !== undefined && STUCK.includes(kind) && diffs.some(({ actual }) => actual);
@@ -133,7 +133,7 @@ export class OwnTables {
 /** Only the process that made a table with the flag owner can change it. */
 function ownerError({ family }: Table): ProgramError {
   const what = `table ${family} ${TABLE} has the flag owner, so only the process that made it can change it`;
-  const remedy = "end that process, such as a running nft -i; the table goes with it";
+  const remedy = "end that process, such as a running nft -i; the kernel then deletes the table";
   return new ProgramError("busy", "nft", what, remedy);
 }
 
