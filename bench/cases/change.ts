@@ -39,7 +39,7 @@ export const change = defineCase(
     const cpu = ({ user, system }: Cpu) => `${duration(user)}, ${duration(system)}`;
     const share = (it: Changed | undefined) => (it ? it.change.system / it.first.system : Number.NaN);
     return {
-      how: `nftables. The config is saved by rename with its last CIDR changed, several times (${all.map(({ times }) => times.length).join(", ")}). Time is from the save to the log line "rules applied", which follows the read back. CPU is user and kernel time, of agent and nft together.`,
+      how: `nftables. The config is saved by rename with its last CIDR changed, several times (${all.map(({ times }) => times.length).join(", ")}). Time is measured from the save to the log line "rules applied", which the agent writes after it has read the rules back. CPU is the user and kernel time of agent and nft together.`,
       tables: [
         {
           columns: [

@@ -49,7 +49,7 @@ export const gap = defineCase(
     const [ours = "", ...names] = Object.keys(raw);
     const chains = CHAINS.map(({ name }) => `${number(wrong(name))} (${name.slice(14)})`);
     return {
-      how: `The list of 64 CIDRs changes ${CHANGES} times while ${RATE.toLocaleString("en-US")} new UDP flows per second go to an address that each list keeps and to one that each list masquerades. ipmasq runs as an agent whose config is saved; the others sync again and again.`,
+      how: `The list of 64 CIDRs changes ${CHANGES} times while ${RATE.toLocaleString("en-US")} new UDP flows per second go to an address that each list keeps and to one that each list masquerades. ipmasq runs as an agent whose config is saved; the others sync repeatedly.`,
       tables: [
         {
           columns: ["", "wrong verdicts", "masqueraded by mistake", "kept by mistake", "lost", "flows"],

@@ -36,7 +36,7 @@ export const idle = defineCase(
     const theirs = (...quantities: (keyof Hour)[]) =>
       quantities.map(it => show[it](peers[0]?.[1][it] ?? Number.NaN)).join(", ");
     return {
-      how: `The defaults, with HTTP; agent and helpers together. CPU of an hour is that of 60 resyncs, made in ${MINUTES} minutes, plus ${60 - MINUTES} minutes without a resync, extrapolated from ${MINUTES}. Memory is that of the agent without resyncs, at the end.`,
+      how: `The agent runs with the defaults and HTTP; its helpers are included. CPU of an hour is the sum of two measurements: 60 resyncs in ${MINUTES} minutes, and ${60 - MINUTES} minutes without a resync, extrapolated from ${MINUTES}. Memory is measured at the end, in the agent without resyncs.`,
       tables: [
         {
           columns: ["", "CPU of an hour", "resident", "anonymous"],

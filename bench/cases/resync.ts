@@ -29,7 +29,7 @@ export const resync = defineCase(
     const memory = ({ resident, anonymous }: Memory) => `${megabytes(resident)}, ${megabytes(anonymous)}`;
     const costs = Object.entries(chains);
     return {
-      how: `The defaults, one family; regular syncs: ${WATCHED} with nft's calls counted and its monitor listening, then ${grown.done} for the CPU. Memory is resident and anonymous, before these and at the end. "RETURN chain" is the commands of ip-masq-agent without the agent, ${CHAIN_SYNCS} times.`,
+      how: `The agent runs with the defaults and one family. For ${WATCHED} syncs, nft's calls and the changes in the kernel are counted; for the next ${grown.done}, the CPU is measured. Memory is resident and anonymous memory, before these syncs and after them. "RETURN chain" runs the commands of ip-masq-agent ${CHAIN_SYNCS} times, without the agent.`,
       tables: [
         {
           columns: ["", "processes", "changes in the kernel", "CPU", "memory", `after ${grown.done} syncs`],

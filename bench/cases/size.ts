@@ -24,7 +24,7 @@ export const size = defineCase(
     };
   },
   (sizes: Record<string, number>) => ({
-    how: "Nearly all of ipmasq's binary is Bun. Compressed is with zstd, level 3. ip-masq-agent also needs iptables, and ipmasq needs nft or iptables.",
+    how: "Nearly all of ipmasq's binary is Bun. Compressed sizes are for zstd, level 3. ip-masq-agent also needs iptables, and ipmasq needs nft or iptables.",
     tables: [
       { columns: ["", "size"], rows: Object.entries(sizes).map(([name, bytes]) => [name, megabytes(bytes)]) },
     ],

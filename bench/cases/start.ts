@@ -29,7 +29,7 @@ export const start = defineCase("Start", measure, (raw: Record<string, number[]>
     .map((name, i) => [name, rest[i] ?? []] as const);
   const peers = others.filter(([name]) => name.startsWith("ip-masq-agent"));
   return {
-    how: `The default config, an empty kernel. ipmasq until it logs "rules applied", which follows the read back; ip-masq-agent until its iptables-restore ends; "RETURN chain" is its commands without the agent. ${ours.length} rounds, in turns.`,
+    how: `Each program starts with the default config and an empty kernel. Time is measured until ipmasq logs "rules applied", after it has read the rules back, or until ip-masq-agent's iptables-restore ends. "RETURN chain" runs the commands of ip-masq-agent without the agent. The programs take turns, for ${ours.length} rounds.`,
     tables: [
       {
         columns: ["", "median", "99th percentile", "spread"],

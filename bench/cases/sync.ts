@@ -126,7 +126,7 @@ function report(all: readonly Synced[]): Report {
     };
   };
   return {
-    how: `From the config file, or from a list in memory for baselines that read no file, to the kernel. ipmasq is \`run --once\`: it starts, checks the config and reads the written rules back. "RETURN chain" is the commands of ip-masq-agent without the agent. In turns, in a fresh namespace per round. Time is from the start of the first program to the end of the last; CPU is of all programs, kernel its part in the kernel (the mean, because the kernel samples it); memory is the most that was resident at once, sampled every 2 ms.${failures(all)}`,
+    how: `Each sync reads the config file, or a list in memory for baselines that read no file, and writes the rules. ipmasq runs as \`run --once\`: it starts, checks the config and reads the written rules back. "RETURN chain" runs the commands of ip-masq-agent without the agent. The programs take turns, in a fresh namespace per round. Time is measured from the start of the first program to the end of the last. CPU is the time of all programs, and kernel is its part in the kernel (the mean, because the kernel samples it). Memory is the peak of resident memory, sampled every 2 ms.${failures(all)}`,
     tables: [table("first", "time", "CPU", "kernel", "memory"), table("one", "time", "CPU", "kernel")],
     comparisons: (["first", "same", "one"] as const).flatMap(step =>
       SIZES.flatMap(size =>

@@ -211,7 +211,7 @@ interface Pauses {
    */
   readonly first: number;
   readonly last: number;
-  /** How long a sync waits for the test of the preferred backend. It takes 20. */
+  /** How long a sync waits for the test of the preferred backend. The test usually takes 20 ms. */
   readonly check: number;
 }
 

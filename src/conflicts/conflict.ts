@@ -47,10 +47,10 @@ export const Conflict = v.object({
 });
 export type Conflict = v.InferOutput<typeof Conflict>;
 
-/** The most CIDRs that a conflict names. */
+/** The maximum number of CIDRs that a conflict names. */
 export const MOST_NAMED = 1000;
 
-/** The most CIDRs that a line shows. */
+/** The maximum number of CIDRs that a line shows. */
 export const MOST_SHOWN = 20;
 
 /** A rule in one line, for lists and for the log. */

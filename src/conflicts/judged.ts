@@ -14,7 +14,7 @@ export interface Judged {
   /**
    * Returns the CIDRs of the policy that keep some of the connections.
    *
-   * @param most the most CIDRs to return
+   * @param most the maximum number of CIDRs to return
    */
   keptBecauseOf(connections: Region, most: number): readonly string[];
   /** The destinations that a CIDR of the policy keeps; undefined if the policy has no such non-masquerade CIDR. */

@@ -42,9 +42,9 @@ export interface ReadOptions {
 interface ReadLimits {
   /** Milliseconds for all programs together. */
   readonly time: number;
-  /** The most chains to read. */
+  /** The maximum number of chains to read. */
   readonly chains: number;
-  /** The most bytes that one program may print. */
+  /** The maximum number of bytes that one program may print. */
   readonly output: number;
 }
 

@@ -36,8 +36,8 @@ export interface Arrivals {
 const MOST_JUMPS = 16;
 
 /**
- * The most steps of a walk. Without a limit, chains that lead to each other in many ways would take exponential time. A
- * rule in a batch takes one step, any other rule takes more.
+ * The maximum number of steps of a walk. Without a limit, chains that lead to each other in many ways would take
+ * exponential time. A rule in a batch takes one step, any other rule takes more.
  */
 const MOST_STEPS = 240_000;
 const STEPS_PER_RULE = 8;

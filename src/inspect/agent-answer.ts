@@ -12,7 +12,7 @@ export class AnswerError extends Error {
 /**
  * Reads an untrusted status as JSON, over any transport. Its texts may contain control characters.
  *
- * @param most the most bytes to read
+ * @param most the maximum number of bytes to read
  * @throws AnswerError if it is too long, not JSON, or not a Status; and what reading the bytes throws
  */
 export async function readStatus(bytes: AsyncIterable<Uint8Array>, most = MOST_BYTES): Promise<Status> {

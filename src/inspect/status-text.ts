@@ -4,7 +4,7 @@ import { formatOrigin } from "../policy/policy.ts";
 import { printable } from "../system/printable.ts";
 import type { Status } from "./status.ts";
 
-/** The most CIDRs on the screen; the JSON has all. */
+/** The maximum number of CIDRs on the screen; the JSON has all. */
 const MOST_CIDRS = 40;
 const MOST_PROBLEMS = 10;
 const MOST_CONFLICTS = 5;

@@ -1,6 +1,6 @@
 import { createTwoFilesPatch, FILE_HEADERS_ONLY } from "diff";
 
-/** Texts with more changed lines are not compared line by line, which would take seconds. */
+/** Texts with more than this many changed lines are not compared line by line, because that would take seconds. */
 const MOST_EDITS = 2000;
 
 /** Returns a unified diff of two texts, given as lines; empty if they are the same. */

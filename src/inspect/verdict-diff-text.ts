@@ -2,7 +2,7 @@ import type { Verdict } from "../net/verdict.ts";
 import { formatInterfaceSet } from "./interface-set.ts";
 import { complement, type SettingChange, simplified, type VerdictChange } from "./verdict-diff.ts";
 
-/** The most entries shown of an unchanged list, which is printed on one line. */
+/** The maximum number of entries shown of an unchanged list, which is printed on one line. */
 const MOST_ON_A_LINE = 8;
 
 /** Returns the changes as text. The list that changed is complete, with one entry per line. */

@@ -165,7 +165,7 @@ export class Nft {
   }
 }
 
-/** How much of an unexpected output is shown, in characters. */
+/** The maximum length of unexpected output in an error, in characters. */
 const SHOWN = 80;
 
 /** Parts of a rule's text that change by themselves. */

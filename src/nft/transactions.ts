@@ -7,9 +7,9 @@ import type { NftProgram } from "./program.ts";
 export class NftTransactions {
   readonly #program: NftProgram;
   /**
-   * The most elements in one transaction. Without CAP_NET_ADMIN in the initial user namespace, net.core.wmem_max (208
-   * kB by default) limits a netlink message: 5,000 elements with counter and comment exceed it (EMSGSIZE), 1,000 with
-   * the longest comments do not (measured on kernel 6.18).
+   * The maximum number of elements in one transaction. Without CAP_NET_ADMIN in the initial user namespace,
+   * net.core.wmem_max (208 kB by default) limits a netlink message: 5,000 elements with counter and comment exceed it
+   * (EMSGSIZE), 1,000 with the longest comments do not (measured on kernel 6.18).
    */
   #elementsAtOnce = Number.POSITIVE_INFINITY;
   /** The commands behind each error that was thrown. */

@@ -42,7 +42,7 @@ export class ConnectionPool {
     return true;
   }
 
-  /** The oldest connection of the client that has the most. */
+  /** The oldest connection of the client with the most connections. */
   oldestOfLargest(): HttpConnection | undefined {
     let largest: ReadonlySet<HttpConnection> = new Set();
     for (const connections of this.#byClient.values())

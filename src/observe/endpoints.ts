@@ -22,7 +22,7 @@ export interface EndpointOptions {
   readonly readCounters: () => Promise<void>;
   /** Looks for conflicts and puts them into the state. */
   readonly findConflicts: () => Promise<void>;
-  /** The most CIDRs with their own series in the metrics. */
+  /** The maximum number of CIDRs with their own series in the metrics. */
   readonly metricsCidrLimit: number;
 }
 

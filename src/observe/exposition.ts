@@ -12,7 +12,7 @@ export class Exposition {
   /** Metrics whose failure was logged. */
   readonly #reported = new Set<string>();
 
-  /** @param mostCidrs the most CIDRs with their own series */
+  /** @param mostCidrs the maximum number of CIDRs with their own series */
   constructor(
     readonly state: AgentState,
     readonly log: Log,

@@ -2,7 +2,10 @@ import { openFilesLimit } from "./process-metrics.ts";
 
 /** Limits for all clients together. Times are in milliseconds. */
 export interface HttpLimits {
-  /** Open connections. A new one beyond the limit closes the oldest one of the client with the most. */
+  /**
+   * Open connections. A new connection beyond the limit closes the oldest connection of the client with the most
+   * connections.
+   */
   readonly connections: number;
   /** Time from the start of a connection to the end of its request. */
   readonly requestTimeout: number;

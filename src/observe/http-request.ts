@@ -11,7 +11,9 @@ export interface Refusal {
   readonly why: string;
 }
 
-/** The most bytes of a request's head. RFC 9110 leaves the limit to the server; most servers allow 8 KiB. */
+/**
+ * The maximum length of a request's head, in bytes. RFC 9110 leaves the limit to the server; most servers allow 8 KiB.
+ */
 export const MOST_HEAD_BYTES = 8192;
 
 /**

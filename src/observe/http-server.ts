@@ -26,8 +26,8 @@ const MANY = 2000;
  * clients that do not read. Node's does not limit these bytes either, and needs 9 MB more in an idle agent (measured
  * with Bun 1.4.5).
  *
- * At the limit, a new connection closes the oldest one of the client with the most connections. A probe takes less
- * than a millisecond, so it gets through.
+ * At the limit, a new connection closes the oldest connection of the client with the most connections. A probe takes
+ * less than a millisecond, so it gets through.
  *
  * Connections are closed by a reset, except after small responses. After a normal close, the kernel would keep unsent
  * data for a minute or more if the client does not read.
@@ -137,7 +137,7 @@ export class HttpServer implements Watch {
     }, 1);
   }
 
-  /** Closes the oldest connection of the client with the most, if it was opened before a time. */
+  /** Closes the oldest connection of the client with the most connections, if it was opened before a time. */
   #evict(before = Number.POSITIVE_INFINITY): boolean {
     const oldest = this.#pool.oldestOfLargest();
     if (!oldest || oldest.opened >= before) return false;

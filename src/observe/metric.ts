@@ -6,7 +6,7 @@ export interface MetricSource {
   readonly state: AgentState;
   /** Undefined if the kernel does not track connections. */
   readonly conntrack: Conntrack | undefined;
-  /** The most CIDRs with their own series. */
+  /** The maximum number of CIDRs with their own series. */
   readonly mostCidrs: number;
 }
 

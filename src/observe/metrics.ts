@@ -159,7 +159,7 @@ export const METRICS = [
   {
     name: "ipmasq_conntrack_entries_limit",
     type: "gauge",
-    help: "Most connections that fit the node's conntrack table.",
+    help: "Maximum number of connections in the node's conntrack table.",
     read: ({ conntrack }) => conntrack?.limit,
   },
   {

@@ -52,7 +52,7 @@ ${syncs(state)}
 `.text;
 }
 
-/** The most rows of a list. */
+/** The maximum number of rows of a list. */
 const MOST_ROWS = 500;
 
 function digest(text: string): string {

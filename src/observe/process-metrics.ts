@@ -33,12 +33,12 @@ export const PROCESS_METRICS = [
   {
     name: "process_max_fds",
     type: "gauge",
-    help: "Most file descriptors that the agent's process may open.",
+    help: "Maximum number of file descriptors that the agent's process may open.",
     read: openFilesLimit,
   },
 ] as const satisfies readonly Metric[];
 
-/** How many files this process may have open at once. */
+/** The maximum number of files that this process may have open. */
 export function openFilesLimit(): number {
   const limit = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
   return Number(limit ?? DEFAULT_LIMIT);

@@ -1,6 +1,6 @@
 import type { HttpConnection } from "./http-connection.ts";
 
-/** The most bytes that the kernel holds for one connection: the default of net.ipv4.tcp_wmem. */
+/** The maximum number of bytes that the kernel holds for one connection: the default of net.ipv4.tcp_wmem. */
 const MOST_BUFFERED = 4 * 1024 * 1024;
 
 /** The operations on connections that the budget needs. */

@@ -55,7 +55,7 @@ export interface Decision {
   readonly within: readonly Cidr[];
 }
 
-/** Decides about a connection as the policy says. Does not ask the kernel. */
+/** Returns the policy's verdict on a connection. Does not ask the kernel. */
 export function decide(policy: Policy, connection: Connection): Decision {
   const { destination, source, out, local, broadcast, ipsec } = connection;
   const family = policy.families.find(it => it.family === destination.family);

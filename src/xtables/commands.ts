@@ -141,7 +141,7 @@ export async function legacyTables({ read }: Host, family: Family): Promise<Read
   return new Set(text.split("\n").filter(Boolean));
 }
 
-/** How long nft may take to look for a chain, in milliseconds. It takes 4. */
+/** How long nft may take to look for a chain, in milliseconds. Usually it takes 4 ms. */
 const NFT_MS = 2000;
 
 /** Printed by iptables-nft if it cannot read rules. */

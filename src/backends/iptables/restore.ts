@@ -70,7 +70,7 @@ export function jumpsOf(saved: Saved, own?: string): Rule[] {
   return jumps(saved, undefined, leftoverChains(saved, undefined, own)).wrong;
 }
 
-/** Lines of rules as commands. */
+/** Rules as command lines of iptables. */
 export function prefixed(family: Family, lines: readonly string[]): string[] {
   const program = family === "ip" ? "iptables" : "ip6tables";
   return lines.map(line => `${program} -t nat ${line}`);
