@@ -56,6 +56,7 @@ export class Agent {
   #watch: () => void = () => {};
   /** When the last sync began, by a monotonic clock. */
   #began = 0;
+  readonly #took = () => performance.now() - this.#began;
   /** Whether the policy of this agent was ever in force. */
   #wasInForce = false;
   /** Whether only one family failed in the last sync, for a reason that may pass. */
@@ -145,21 +146,22 @@ export class Agent {
     this.state.syncBegan();
     const outcome = await this.#kernel.sync(() => this.#attempt(request)).catch(error => this.#failed(error));
     const [trigger] = request.triggers;
-    const record: SyncRecord = { at, trigger, seconds: this.#took / 1000, ...outcome };
+    const record: SyncRecord = { at, trigger, seconds: this.#took() / 1000, ...outcome };
     this.state.syncEnded(record);
     return record;
   }
 
   /** Changes nothing without a valid config, or while another agent is active. */
-  async #attempt(request: SyncRequest): Promise<Outcome> {
-    const { triggers, by } = request;
+  async #attempt({ triggers, by }: SyncRequest): Promise<Outcome> {
     await this.#desired.read(triggers, this.#isRunning ? FIRST_CONFIG_MS : ONLY_CONFIG_MS);
     this.#backoff.resyncInterval = this.#desired.interval;
     const { policy, isNew } = this.#desired;
     if (!policy) return { result: "failed", message: "no valid config yet" };
     await this.#lock.take();
     this.state.isStandby = false;
-    const synced = await this.backend.sync(policy, this.state.totals, this.#backoff.rewriteTime);
+    const from = triggers.every(it => it === "config") ? "memory" : "kernel";
+    const options = { tally: this.state.totals, retryFor: this.#backoff.rewriteTime, from } as const;
+    const synced = await this.backend.sync(policy, options);
     if (synced.moved) this.#moved(synced.moved);
     if (synced.failures.length === 0) this.state.totals.keep(policy);
     this.#warnings.set("limits", this.backend.limits.join("; ") || undefined);
@@ -194,7 +196,7 @@ export class Agent {
       return { result: "unchanged" };
     }
     if (!isNew && !expected)
-      return { result: "repaired", message: this.#repairs.repaired(before, by, this.#took) };
+      return { result: "repaired", message: this.#repairs.repaired(before, by, this.#took()) };
     this.#log.info("rules applied", driftOf(before));
     return { result: "applied" };
   }
@@ -219,15 +221,11 @@ export class Agent {
       if (this.#failure.isNews(message)) this.#log.warn(`standing by: ${message}`);
       return { result: "failed", message };
     }
-    if (error instanceof NotAppliedError) this.#repairs.undone(this.#took);
-    else this.#backoff.failed(performance.now(), this.#took);
+    if (error instanceof NotAppliedError) this.#repairs.undone(this.#took());
+    else this.#backoff.failed(performance.now(), this.#took());
     const retry = this.#isRunning ? formatDuration(this.#backoff.nextSync) : undefined;
     if (this.#failure.isNews(message)) this.#log.error("sync failed", { error: message, retry });
     return { result: "failed", message, failure: failureKind(error) };
-  }
-
-  get #took(): number {
-    return performance.now() - this.#began;
   }
 
   /** Longest time until the next sync, in milliseconds. */

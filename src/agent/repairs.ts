@@ -1,4 +1,4 @@
-import type { Plan } from "../backends/backend.ts";
+import { changesOf, type Plan } from "../backends/backend.ts";
 import { isUpstreamText } from "../backends/ownership.ts";
 import type { AgentState } from "../observe/agent-state.ts";
 import type { Log } from "../observe/log.ts";
@@ -63,29 +63,15 @@ type Drift = {
 };
 
 /** Compares the desired and the actual rules, as they were before a write. */
-export function driftOf({ actual, desired }: Plan): Drift {
-  const added = beyond(desired, actual);
-  const removed = beyond(actual, desired);
+export function driftOf(plan: Plan): Drift {
+  const { added, removed } = changesOf(plan);
+  const isFirst = added.length > 0 && removed.length === 0 && plan.actual.length === 0;
   return {
     added: added.length,
     removed: removed.length,
-    ...(actual.length > 0 && added[0] ? { firstAdded: added[0].trim() } : {}),
+    ...(added[0] && !isFirst ? { firstAdded: added[0].trim() } : {}),
     ...(removed[0] ? { firstRemoved: removed[0].trim() } : {}),
   };
-}
-
-/**
- * The lines that are missing in the others. A line that occurs more often than in the others is included once for each
- * extra occurrence.
- */
-function beyond(lines: readonly string[], others: readonly string[]): string[] {
-  const left = new Map<string, number>();
-  for (const line of others) left.set(line, (left.get(line) ?? 0) + 1);
-  return lines.filter(line => {
-    const count = left.get(line) ?? 0;
-    left.set(line, count - 1);
-    return count <= 0;
-  });
 }
 
 /** The remedy if the rules in the kernel are those of the upstream agent. */

@@ -23,8 +23,13 @@ export interface Backend {
   readonly version?: string | undefined;
   /** Starts programs that the first plan may need, while the config is read. Throws nothing. */
   prepare?(): void;
-  /** Compares the desired rules of a policy with the actual ones, in the families of the policy. Writes nothing. */
-  plan(policy: Policy): Promise<Plan>;
+  /**
+   * Compares the desired rules of a policy with the actual ones, in the families of the policy. Writes nothing.
+   *
+   * @param from `memory` to rely on the last listing and the writes since, if `watch` has reported every change. Without
+   *   such knowledge, the kernel is listed all the same.
+   */
+  plan(policy: Policy, from?: "kernel" | "memory"): Promise<Plan>;
   /**
    * A text that changes with the actual rules of a policy. May leave out elements of sets, because it must be cheap.
    */
@@ -108,12 +113,22 @@ export interface WriterChoice {
 export const NO_IPSEC =
   "the kernel cannot match packets under an IPsec policy; they are masqueraded like all others";
 
+/** Rules that only the desired or only the actual ruleset has, one line each. */
+export interface RuleChanges {
+  readonly added: readonly string[];
+  readonly removed: readonly string[];
+}
+
 /** The desired and the actual rules of a policy, at the time of reading. */
 export interface Plan {
   /** One line per rule, as people read them. Equal rules are equal text. */
   readonly actual: readonly string[];
   readonly desired: readonly string[];
   readonly inSync: boolean;
+  /** How desired and actual rules differ, if that is known without comparing all lines. */
+  readonly changes?: RuleChanges;
+  /** Whether the actual rules were not listed for this plan. Then there are no counters. */
+  readonly isRemembered?: boolean;
   /** Identifies the counters: each writer has its own in the kernel. */
   readonly writer: string;
   readonly counters: readonly Counter[];
@@ -124,6 +139,29 @@ export interface Plan {
    * that moment: zero for rewritten rules and sets, or the counts that were kept.
    */
   apply(): Promise<readonly Counter[]>;
+  /**
+   * The plan after `apply`, if a cheap look at the kernel shows that the write took effect; undefined if a listing must
+   * show it.
+   */
+  confirm?(): Promise<Plan | undefined>;
+  /** Removes objects without effect whose counters are in this plan. Failures are left to the next sync. */
+  tidy?(): Promise<void>;
+}
+
+/** How desired and actual rules differ. */
+export function changesOf({ changes, actual, desired }: Plan): RuleChanges {
+  return changes ?? { added: linesBeyond(desired, actual), removed: linesBeyond(actual, desired) };
+}
+
+/** The lines that the others lack, as many times as they lack them. */
+export function linesBeyond(lines: readonly string[], others: readonly string[]): string[] {
+  const left = new Map<string, number>();
+  for (const line of others) left.set(line, (left.get(line) ?? 0) + 1);
+  return lines.filter(line => {
+    const count = left.get(line) ?? 0;
+    left.set(line, count - 1);
+    return count <= 0;
+  });
 }
 
 /** Receives each reading of the kernel's counters and each write, in order. */

@@ -5,7 +5,7 @@ import { retryDelay } from "../system/timing.ts";
 import type { Plan, Tally, Watch, Watcher } from "./backend.ts";
 import { type Chosen, isOwnTable, mayRemain, refusalOf } from "./choose.ts";
 import type { Leftovers, MigratingBackend } from "./migrating-backend.ts";
-import type { Synced } from "./sync.ts";
+import type { Synced, SyncOptions } from "./sync.ts";
 
 /** A change of the backend that writes the rules. */
 export interface Move {
@@ -76,11 +76,11 @@ export class Failover {
   }
 
   /** As {@link MigratingBackend.sync}, with a backend that works. Throws if none does. */
-  async sync(policy: Policy, tally?: Tally, retryFor?: number): Promise<Synced & { readonly moved?: Move }> {
-    const back = this.retry === 0 ? await this.#moveBack(policy, tally) : undefined;
+  async sync(policy: Policy, options?: SyncOptions): Promise<Synced & { readonly moved?: Move }> {
+    const back = this.retry === 0 ? await this.#moveBack(policy, options?.tally) : undefined;
     if (back) return back;
     try {
-      const synced = await this.#active.sync(policy, tally, retryFor);
+      const synced = await this.#active.sync(policy, options);
       this.#failures = 0;
       const expected = this.#rewrites;
       this.#rewrites = false;
@@ -88,7 +88,7 @@ export class Failover {
     } catch (error) {
       this.#failures++;
       if (!isFailing(failureKind(error), this.#failures >= this.failuresBeforeMove)) throw error;
-      const moved = await this.#moveOn(policy, tally, error);
+      const moved = await this.#moveOn(policy, options?.tally, error);
       if (!moved) throw error;
       return moved;
     }
@@ -140,7 +140,7 @@ export class Failover {
       next.enforceKept(ownTableFails && !isOwnTable(next.backend));
       try {
         this.#owner = next;
-        const synced = await next.sync(policy, tally);
+        const synced = await next.sync(policy, { tally });
         this.#activate(next);
         const why = messageOf(error);
         const fallback = this.#isFallback ? why : undefined;
@@ -169,7 +169,7 @@ export class Failover {
     preferred.enforceKept(false);
     this.#owner = preferred;
     try {
-      const synced = await preferred.sync(policy, tally);
+      const synced = await preferred.sync(policy, { tally });
       this.#activate(preferred);
       const reason = `${preferred.writer} works again`;
       const moved = { from: from.writer, to: preferred.writer, reason, fallback: undefined };

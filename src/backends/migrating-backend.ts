@@ -2,9 +2,9 @@ import { FAMILIES, type Family } from "../net/cidr.ts";
 import type { TraceableRuleset } from "../net/trace.ts";
 import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
-import type { Backend, Plan, PollTarget, Tally, Watch, Watcher } from "./backend.ts";
+import type { Backend, Plan, PollTarget, Watch, Watcher } from "./backend.ts";
 import { inEachPlace, isHarmless, type PlaceFailure } from "./removal.ts";
-import { type Synced, sync } from "./sync.ts";
+import { type Synced, type SyncOptions, sync } from "./sync.ts";
 
 /** Rules that other backends wrote, or this one in a family that is no longer enabled. */
 export interface Leftovers {
@@ -40,15 +40,15 @@ export class MigratingBackend {
     return this.backend.limits ?? [];
   }
 
-  async plan(policy: Policy): Promise<Plan> {
-    const plan = await this.backend.plan(policy);
+  async plan(policy: Policy, from?: "kernel" | "memory"): Promise<Plan> {
+    const plan = await this.backend.plan(policy, from);
     this.#planned = policy;
     return plan;
   }
 
   /** As {@link sync}. */
-  sync(policy: Policy, tally?: Tally, retryFor?: number): Promise<Synced> {
-    return sync(this, policy, tally, retryFor);
+  sync(policy: Policy, options?: SyncOptions): Promise<Synced> {
+    return sync(this, policy, options);
   }
 
   explained(error: unknown): Promise<unknown> {

@@ -2,10 +2,20 @@ import type { Family } from "../net/cidr.ts";
 import { type Policy, partOf } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
 import { failureKind } from "../system/program.ts";
-import { type Backend, type Counter, NotAppliedError, type Plan, type Tally } from "./backend.ts";
+import { type Backend, type Counter, changesOf, NotAppliedError, type Plan, type Tally } from "./backend.ts";
 
 /** Reads and compares the rules of a policy. */
 type Planner = Pick<Backend, "plan" | "explained">;
+
+/** How a sync proceeds. */
+export interface SyncOptions {
+  /** Receives all readings and writes, also those of a failed sync. */
+  readonly tally?: Tally | undefined;
+  /** Milliseconds during which writes are repeated if another program prevents or undoes them. */
+  readonly retryFor?: number;
+  /** The source of the first comparison; see {@link Backend.plan}. */
+  readonly from?: "kernel" | "memory";
+}
 
 /** The result of a sync. */
 export interface Synced {
@@ -30,11 +40,9 @@ export interface FamilyFailure {
  *
  * If every family fails: throws ProgramError, or NotAppliedError if another program undoes each write.
  *
- * @param tally receives all readings and writes, also those of a failed sync
- * @param retryFor milliseconds during which writes are repeated if another program prevents or undoes them
  */
-export async function sync(backend: Planner, policy: Policy, tally?: Tally, retryFor = 0): Promise<Synced> {
-  const { done, failures } = await byFamily(policy, part => syncAll(backend, part, tally, retryFor));
+export async function sync(backend: Planner, policy: Policy, options: SyncOptions = {}): Promise<Synced> {
+  const { done, failures } = await byFamily(policy, part => syncAll(backend, part, options));
   const before = joined(done.map(it => it.before));
   const changed = done.some(it => it.before !== it.after);
   return { before, after: changed ? joined(done.map(it => it.after)) : before, failures };
@@ -82,8 +90,17 @@ function joined(plans: readonly Plan[]): Plan {
   const [only, ...more] = plans;
   if (only && more.length === 0) return only;
   return {
-    actual: plans.flatMap(({ actual }) => actual),
-    desired: plans.flatMap(({ desired }) => desired),
+    get actual() {
+      return plans.flatMap(({ actual }) => actual);
+    },
+    get desired() {
+      return plans.flatMap(({ desired }) => desired);
+    },
+    get changes() {
+      const all = plans.map(changesOf);
+      return { added: all.flatMap(({ added }) => added), removed: all.flatMap(({ removed }) => removed) };
+    },
+    isRemembered: plans.some(({ isRemembered }) => isRemembered),
     inSync: plans.every(({ inSync }) => inSync),
     writer: only?.writer ?? "",
     counters: plans.flatMap(({ counters }) => counters),
@@ -99,27 +116,27 @@ function joined(plans: readonly Plan[]): Plan {
 async function syncAll(
   backend: Planner,
   policy: Policy,
-  tally: Tally | undefined,
-  retryFor: number,
+  { tally, retryFor = 0, from = "kernel" }: SyncOptions,
 ): Promise<{ before: Plan; after: Plan }> {
   const freeMemory = isLong(policy) ? () => Bun.gc(true) : () => {};
   const began = performance.now();
   const within = (ms: number) => performance.now() - began < ms;
-  freeMemory();
-  const before = await backend.plan(policy);
-  tally?.read(before);
+  const before = await backend.plan(policy, from);
+  if (!before.isRemembered) tally?.read(before);
+  if (before.inSync) await before.tidy?.();
   let after = before;
   for (let tries = 1; !after.inSync && (tries <= MOST_TRIES || within(retryFor)); tries++) {
     freeMemory();
-    const { actual } = after;
-    const failure = await failureOf(write(after, tally));
-    freeMemory();
+    const tried = after;
+    const failure = await failureOf(write(tried, tally));
+    const confirmed = failure ? undefined : await tried.confirm?.();
+    if (confirmed) return { before, after: confirmed };
     after = await backend.plan(policy);
     tally?.read(after);
     if (!failure) continue;
     // Another program may have changed the rules meanwhile. Then the next try may succeed.
     const again = isRefusal(failure.error) && within(Math.max(QUICK_MS, retryFor));
-    const changed = !Bun.deepEquals(actual, after.actual);
+    const changed = !Bun.deepEquals(tried.actual, after.actual);
     if ((again || changed) && (tries < MOST_TRIES || within(retryFor))) continue;
     throw (await backend.explained?.(failure.error)) ?? failure.error;
   }
@@ -165,4 +182,4 @@ function isLong({ families }: Policy): boolean {
   );
 }
 
-const LONG = 5000;
+const LONG = 20_000;

@@ -1,6 +1,7 @@
 import { monitor } from "../nft/monitor.ts";
 import { LastSaid } from "../system/last-said.ts";
 import type { PollTarget, Watch, Watcher } from "./backend.ts";
+import { Memory } from "./memory.ts";
 import { TABLE } from "./ownership.ts";
 
 /**
@@ -8,13 +9,16 @@ import { TABLE } from "./ownership.ts";
  *
  * @param nft how nft is called
  * @param ours tests lines of `nft monitor`, such as `delete element ip nat s { 10.0.0.0/8 }`
+ * @param memory of a backend that remembers our rules; its own transactions are not reported
  */
 export function watchTransactions(
   nft: readonly string[],
   ours: Pick<RegExp, "test">,
   target: PollTarget,
   { changed, lost, foreign }: Watcher,
+  memory: Memory<unknown, unknown> = new Memory(),
 ): Watch {
+  memory.onDoubt = changed;
   const said = new LastSaid();
   const report = (why: string | undefined) => {
     if (said.isNews(why)) lost(why);
@@ -32,16 +36,27 @@ export function watchTransactions(
       if (change) foreign(change.where);
     },
     committed(by) {
-      if (touched) changed(by);
+      if (touched && !memory.reported()) changed(by);
       touched = false;
     },
     listening() {
       stopPolling();
+      memory.isWatched = true;
       report(undefined);
       changed(); // perhaps, before the monitor listened
     },
+    overflowed() {
+      touched = false;
+      memory.failed();
+      changed(); // perhaps
+    },
+    interrupted() {
+      touched = false;
+      memory.isWatched = false;
+    },
     failed(why) {
       touched = false;
+      memory.isWatched = false;
       if (!polling) changed(); // perhaps, after the monitor ended
       polling ??= poll(target, changed);
       report(`lost the nftables event stream (nft monitor: ${why}); checking the rules every second`);
@@ -51,6 +66,7 @@ export function watchTransactions(
     stop() {
       running.stop();
       stopPolling();
+      memory.isWatched = false;
     },
   };
 }

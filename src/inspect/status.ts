@@ -84,7 +84,12 @@ export function policyStatus(
   policy: Policy,
   counters: readonly Counter[],
 ): Required<Pick<Status, "policy" | "cidrs" | "outbound">> {
-  const counted = new Map(counters.map(it => [keyOf(it.family, it.verdict, it.cidr?.text), it]));
+  const counted = new Map<string, Counted>();
+  for (const { family, verdict, cidr, connections, bytes } of counters) {
+    const key = keyOf(family, verdict, cidr?.text);
+    const sum = counted.get(key) ?? { connections: 0, bytes: 0 };
+    counted.set(key, { connections: sum.connections + connections, bytes: sum.bytes + bytes });
+  }
   const count: CountOf = (family, verdict, cidr) => counted.get(keyOf(family, verdict, cidr));
   return { ...policySummary(policy, count), cidrs: [...statusCidrs(policy, count)] };
 }

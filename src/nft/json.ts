@@ -54,7 +54,8 @@ const Count = v.strictObject({ packets: v.number(), bytes: v.number() });
 
 const Statement = v.union([
   v.strictObject({ match: v.strictObject({ op: v.string(), left: Selector, right: Value }) }),
-  v.strictObject({ counter: v.nullable(Count) }),
+  /** Anonymous, or the name of a counter of the table. */
+  v.strictObject({ counter: v.union([v.null(), v.string(), Count]) }),
   v.strictObject({ jump: v.strictObject({ target: v.string() }) }),
   v.strictObject({ goto: v.strictObject({ target: v.string() }) }),
   v.strictObject({ return: v.null() }),
@@ -122,7 +123,16 @@ const Rule = v.object({
   expr: v.array(Statement),
 });
 
-/** An object of another kind: a map, a flowtable, a named counter. */
+const NamedCounter = v.object({
+  family: TableFamily,
+  table: v.string(),
+  name: v.string(),
+  handle: v.optional(v.number()),
+  packets: v.optional(v.number()),
+  bytes: v.optional(v.number()),
+});
+
+/** An object of another kind: a map, a flowtable, a quota. */
 const Other = v.pipe(
   v.record(v.string(), v.object({ family: v.string(), table: v.string(), name: v.string() })),
   v.transform(it => {
@@ -138,12 +148,67 @@ const NftObject = v.union([
   v.object({ set: NamedSet }),
   v.object({ chain: Chain }),
   v.object({ rule: Rule }),
+  v.object({ counter: NamedCounter }),
   Other,
   Unknown,
 ]);
 
-/** The output of `nft -j list`. */
-export const Listing = v.pipe(v.string(), v.parseJson(), v.object({ nftables: v.array(NftObject) }));
+const ListedObjects = v.object({ nftables: v.array(NftObject) });
+
+/** Throws ValiError if the text is not the output of `nft -j list`. */
+export function parseListing(text: string): readonly NftObject[] {
+  const listing: unknown = v.parse(v.pipe(v.string(), v.parseJson()), text);
+  const elements = detachElements(listing);
+  const { nftables } = v.parse(ListedObjects, listing);
+  for (const object of nftables) {
+    if (!("set" in object)) continue;
+    const { family, table, name } = object.set;
+    const elem = elements.get(`${family} ${table} ${name}`);
+    if (elem) object.set.elem = elem.map(it => (isUsualElement(it) ? it : v.parse(SetElement, it)));
+  }
+  return nftables;
+}
+
+/** Takes the elements out of the sets of a listing: the schema would need most of the time for them. */
+function detachElements(listing: unknown): Map<string, readonly unknown[]> {
+  const found = new Map<string, readonly unknown[]>();
+  if (!isObject(listing) || !Array.isArray(listing.nftables)) return found;
+  for (const object of listing.nftables) {
+    const set: unknown = isObject(object) ? object.set : undefined;
+    if (!isObject(set) || !Array.isArray(set.elem)) continue;
+    found.set(`${set.family} ${set.table} ${set.name}`, set.elem);
+    delete set.elem;
+  }
+  return found;
+}
+
+type UsualElement = {
+  elem: { val: { prefix: { addr: string; len: number } } | string; comment?: string; counter?: Count };
+};
+
+/** Whether an element is a prefix or an address, with a comment and a counter at most. */
+function isUsualElement(it: unknown): it is UsualElement {
+  if (!isObject(it) || !isObject(it.elem)) return false;
+  const { val, comment, counter, ...others } = it.elem;
+  for (const _ in others) return false;
+  return (
+    (typeof val === "string" || (isObject(val) && isPrefix(val.prefix) && Object.keys(val).length === 1)) &&
+    (comment === undefined || typeof comment === "string") &&
+    (counter === undefined || isCount(counter))
+  );
+}
+
+function isPrefix(it: unknown): boolean {
+  return isObject(it) && typeof it.addr === "string" && typeof it.len === "number";
+}
+
+function isCount(it: unknown): boolean {
+  return isObject(it) && typeof it.packets === "number" && typeof it.bytes === "number";
+}
+
+function isObject(it: unknown): it is Record<string, unknown> {
+  return typeof it === "object" && it !== null;
+}
 
 /** A base chain, as nft lists it without rules. */
 export const BaseChain = v.pipe(
@@ -178,6 +243,7 @@ export type Command =
   | { add: { element: { family: TableFamily; table: string; name: string; elem: readonly SetElement[] } } }
   | { add: { chain: v.InferOutput<typeof Chain> } }
   | { add: { rule: v.InferOutput<typeof Rule> } }
+  | { add: { counter: v.InferOutput<typeof NamedCounter> } }
   | { delete: { rule: { family: Family; table: string; chain: string; handle: number } } }
   | { flush: { chain: { family: Family; table: string; name: string } } }
   | { delete: Record<string, { family: Family; table?: string; name: string }> };

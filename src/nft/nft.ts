@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { deadlineFor, failureKind, type RunLimits, run } from "../system/program.ts";
 import { failure, unexpectedOutput } from "./errors.ts";
-import { BaseChain, Listing, type NftObject, type TableFamily } from "./json.ts";
+import { BaseChain, type NftObject, parseListing, type TableFamily } from "./json.ts";
 import { type Answer, NftProgram } from "./program.ts";
 import { NftTransactions } from "./transactions.ts";
 import { crashesBesideNewer, type Features, featuresOf } from "./version.ts";
@@ -38,6 +38,16 @@ export class Nft {
   /** All objects of a table; undefined if the table does not exist. Throws ProgramError. */
   async table(family: TableFamily, table: string): Promise<readonly NftObject[] | undefined> {
     const answer = await this.#program.list(["-j", "list", "table", family, table]);
+    return answer && this.#parse(answer);
+  }
+
+  /**
+   * As {@link table}, without the elements of sets. Throws ProgramError.
+   *
+   * With 10,000 elements it takes 3 ms of CPU; nft before 1.1 reads the elements all the same and takes 40 ms (1.0.6).
+   */
+  async outline(family: TableFamily, table: string): Promise<readonly NftObject[] | undefined> {
+    const answer = await this.#program.list(["-j", "--terse", "list", "table", family, table]);
     return answer && this.#parse(answer);
   }
 
@@ -154,14 +164,15 @@ export class Nft {
   #parse({ argv, exitCode, stdout }: Answer): readonly NftObject[] {
     // nft 1.0.6 reads the flags of a table from invalid memory, which may end the text.
     const text = stdout.replace(/"flags":\s*$/, `"flags": "${UNREADABLE}"}}]}`);
-    const listing = v.safeParse(Listing, text);
-    if (!listing.success) {
-      const why = v.flatten(listing.issues).root?.join(", ") ?? stdout.slice(0, SHOWN);
+    try {
+      const objects = parseListing(text);
+      for (const object of objects) if ("metainfo" in object) this.#version = object.metainfo.version;
+      return objects;
+    } catch (error) {
+      if (!v.isValiError(error)) throw error;
+      const why = v.flatten(error.issues).root?.join(", ") ?? stdout.slice(0, SHOWN);
       throw unexpectedOutput(argv, why, exitCode);
     }
-    const { nftables } = listing.output;
-    for (const object of nftables) if ("metainfo" in object) this.#version = object.metainfo.version;
-    return nftables;
   }
 }
 

@@ -13,6 +13,8 @@ export interface Table {
   readonly sets: readonly AddressSet[];
   /** Base chains first, then sorted by name. */
   readonly chains: readonly Chain[];
+  /** Named counters, sorted by name. */
+  readonly counters: readonly NamedCounter[];
   /** Objects of other kinds that nft can delete. */
   readonly others: readonly { readonly kind: string; readonly name: string }[];
 }
@@ -34,6 +36,14 @@ export interface Element {
   /** A CIDR; for other elements, the text that nft prints. */
   readonly value: Cidr | string;
   readonly comment?: string;
+  readonly count?: Count;
+}
+
+/** A counter that several rules can share, and that survives them. */
+interface NamedCounter {
+  readonly name: string;
+  /** The kernel's number within the table, if it was read from the kernel. */
+  readonly handle?: number;
   readonly count?: Count;
 }
 
@@ -75,6 +85,7 @@ export function tableOf(
   const sets: AddressSet[] = [];
   const chains = new Map<string, Omit<Chain, "rules">>();
   const rules = new Map<string, Rule[]>();
+  const counters: NamedCounter[] = [];
   const others: { kind: string; name: string }[] = [];
   for (const object of listed) {
     if ("table" in object) {
@@ -90,6 +101,9 @@ export function tableOf(
       const { chain, comment, expr } = object.rule;
       const rule = { ...handle(object.rule), ...(comment ? { comment } : {}), expr };
       rules.set(chain, [...(rules.get(chain) ?? []), rule]);
+    } else if ("counter" in object) {
+      const { name, packets = 0, bytes = 0 } = object.counter;
+      counters.push({ name, ...handle(object.counter), count: { packets, bytes } });
     } else if ("other" in object && DELETABLE.has(object.other.kind)) others.push(object.other);
   }
   return (
@@ -102,6 +116,7 @@ export function tableOf(
       chains: [...chains.values()]
         .map(chain => ({ ...chain, rules: rules.get(chain.name) ?? [] }))
         .sort((a, b) => Number(!a.hook) - Number(!b.hook) || byName(a, b)),
+      counters: counters.sort(byName),
       others,
     }
   );
@@ -112,13 +127,13 @@ export function tableOf(
  * fails an assertion, or deletes the whole table instead (1.1.3). Objects of these kinds have no effect unless a rule
  * uses them.
  */
-const DELETABLE = new Set(["map", "counter", "quota", "limit", "ct helper"]);
+const DELETABLE = new Set(["map", "quota", "limit", "ct helper"]);
 
 function handle(object: { readonly handle?: number | undefined }): { readonly handle?: number } {
   return object.handle === undefined ? {} : { handle: object.handle };
 }
 
-function byName(a: { readonly name: string }, b: { readonly name: string }): number {
+export function byName(a: { readonly name: string }, b: { readonly name: string }): number {
   return a.name < b.name ? -1 : 1;
 }
 
@@ -172,7 +187,7 @@ function cidr(address: string, prefix: number): Cidr | string {
 }
 
 /** Sorts elements by address. Elements that are not CIDRs come last. */
-function byAddress(a: Element, b: Element): number {
+export function byAddress(a: Element, b: Element): number {
   if (a.value instanceof Cidr && b.value instanceof Cidr) return compareCidrs(a.value, b.value);
   if (a.value instanceof Cidr) return -1;
   if (b.value instanceof Cidr) return 1;

@@ -10,6 +10,7 @@ export function tableText(table: Table): string[] {
     `table ${table.family} ${table.name} {`,
     ...indented([
       ...table.flags.map(flag => `flags ${flag}`),
+      ...table.counters.map(({ name }) => `counter ${name} { }`),
       ...table.others.map(({ kind, name }) => `${kind} ${name} { }`),
       ...table.sets.flatMap(set => setText(set, table.family)),
       ...table.chains.flatMap(chainText),
@@ -49,7 +50,7 @@ function indented(lines: readonly string[]): string[] {
   return lines.map(line => `\t${line}`);
 }
 
-function elementText({ value, comment }: Element): string {
+export function elementText({ value, comment }: Element): string {
   return `${value}${commentText(comment)}`;
 }
 
@@ -68,7 +69,9 @@ function statementText(statement: Statement): string {
     const value = "fib" in left && typeof right === "string" ? right : valueText(right);
     return `${selectorText(left)} ${op === "==" ? "" : `${op} `}${value}`;
   }
-  if ("counter" in statement) return "counter";
+  if ("counter" in statement) {
+    return typeof statement.counter === "string" ? `counter name "${statement.counter}"` : "counter";
+  }
   if ("jump" in statement) return `jump ${statement.jump.target}`;
   if ("goto" in statement) return `goto ${statement.goto.target}`;
   if ("return" in statement) return "return";

@@ -20,7 +20,7 @@ export function traceableRuleset({
   flags,
   sets,
   chains,
-}: Omit<Table, "others" | "name">): TraceableRuleset {
+}: Omit<Table, "name" | "counters" | "others">): TraceableRuleset {
   const byName = new Map(sets.map(set => [set.name, set]));
   const blocks = (name: string) =>
     byName.get(name)?.elements.flatMap(({ value }) => (value instanceof Cidr ? value : []));

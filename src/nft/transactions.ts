@@ -1,5 +1,5 @@
 import { failureKind, ProgramError } from "../system/program.ts";
-import { blaming, failure } from "./errors.ts";
+import { blaming, type Failed, failure } from "./errors.ts";
 import type { Command } from "./json.ts";
 import type { NftProgram } from "./program.ts";
 
@@ -14,6 +14,11 @@ export class NftTransactions {
   #elementsAtOnce = Number.POSITIVE_INFINITY;
   /** The commands behind each error that was thrown. */
   readonly #attempted = new WeakMap<ProgramError, readonly Command[]>();
+
+  /** Called before each transaction that may change the kernel. */
+  onSend: () => void = () => {};
+  /** Called if such a transaction failed. It may have been committed all the same, for example if nft was killed. */
+  onFailure: () => void = () => {};
 
   constructor(program: NftProgram) {
     this.#program = program;
@@ -42,8 +47,16 @@ export class NftTransactions {
 
   /** As `commit`, without the search for the refused command. */
   async attempt(commands: readonly Command[]): Promise<void> {
-    const failed = await this.#program.send(documentOf(commands));
+    this.onSend();
+    let failed: Failed | undefined;
+    try {
+      failed = await this.#program.send(documentOf(commands));
+    } catch (error) {
+      this.onFailure();
+      throw error;
+    }
     if (!failed) return;
+    this.onFailure();
     const error = failure(failed);
     this.#attempted.set(error, commands);
     throw error;

@@ -5,45 +5,52 @@ import type { Policy } from "../policy/policy.ts";
 
 type Count = Pick<Counter, "connections" | "bytes">;
 
-type Reading = Count & Pick<Counter, "identity">;
-
 /**
  * Counts that never go backwards and count nothing twice, although the kernel's counters restart with each write and
  * with foreign changes of our rules.
  *
- * Own writes are known exactly: the agent reads the counters before a write and knows their values after it. Foreign
- * changes are not known: if a count fell, or another kernel object counts, the counter was restarted or restored from
- * a copy. Its value then counts as zero, and only later increases are added. Counts between the last reading and any
- * change are lost.
+ * Own writes are known exactly: a replaced counter is read once more after the write, or keeps its value, and the values
+ * of new counters are known. Foreign changes are not known: if a count fell, or an unknown kernel object counts, the
+ * counter was restarted or restored from a copy. Its value then counts as zero, and only later increases are added.
+ * Counts between the last reading and that change are lost.
  */
 export class Totals implements Tally {
-  /** The last reading, by writer and family, then by counter. */
-  readonly #last = new Map<string, Map<string, Reading>>();
+  /** The last reading, by writer and family, then by counter and kernel object. */
+  readonly #last = new Map<string, Map<string, Readings>>();
   /** The sums since the first reading, by counter. */
   readonly #sums = new Map<string, Counter>();
   readonly #byVerdict = { keep: NONE, masquerade: NONE };
+  /** The counters of the policy, and those written since; undefined before the first policy. */
+  #current: Set<string> | undefined;
 
   /** Adds the counts since the last reading. The first reading of a writer counts since its rules were created. */
   read({ writer, counters }: Pick<Plan, "writer" | "counters">): void {
-    const known = new Set(this.#last.keys());
+    const now = new Map<string, Map<string, Readings>>();
     for (const counter of counters) {
-      const last = this.#lastOf(writer, counter);
+      const place = placeOf(writer, counter);
       const key = keyOf(counter);
-      const before = last.get(key) ?? (known.has(placeOf(writer, counter)) ? counter : NONE);
-      last.set(key, counter);
-      this.#add(key, counter, since(before, counter));
+      const last = this.#last.get(place);
+      const before = last ? lastOf(last.get(key), counter.identity) : NONE;
+      this.#add(key, counter, since(before ?? counter, counter));
+      record(now, place, key, counter);
     }
+    for (const [place, readings] of now) this.#last.set(place, readings);
   }
 
   wrote({ writer }: Pick<Plan, "writer">, counters: readonly Counter[]): void {
-    for (const counter of counters) this.#lastOf(writer, counter).set(keyOf(counter), counter);
+    for (const counter of counters) {
+      record(this.#last, placeOf(writer, counter), keyOf(counter), counter);
+      this.#current?.add(keyOf(counter));
+    }
   }
 
   /** Forgets CIDRs outside the policy. The counts of these CIDRs stay in the sums by verdict. */
   keep(policy: Policy): void {
-    const kept = new Set(policy.families.flatMap(keysOf));
-    for (const counts of [this.#sums, ...this.#last.values()])
-      for (const key of [...counts.keys()]) if (!kept.has(key)) counts.delete(key);
+    this.#current = new Set(policy.families.flatMap(keysOf));
+    for (const key of [...this.#sums.keys()]) if (!this.#current.has(key)) this.#sums.delete(key);
+    const families = policy.families.map(({ family }) => `, ${family}`);
+    for (const [place, readings] of this.#last)
+      if (!families.some(it => place.endsWith(it))) readings.clear();
   }
 
   /** The sums of each counter. */
@@ -58,15 +65,10 @@ export class Totals implements Tally {
     return this.#byVerdict;
   }
 
-  #lastOf(writer: string, counter: Counter): Map<string, Reading> {
-    const place = placeOf(writer, counter);
-    const known = this.#last.get(place) ?? new Map<string, Reading>();
-    this.#last.set(place, known);
-    return known;
-  }
-
   #add(key: string, { family, verdict, cidr }: Counter, more: Count): void {
-    this.#sums.set(key, { family, verdict, cidr, ...plus(this.#sums.get(key) ?? NONE, more) });
+    // The last counts of a CIDR that left the policy are read after it left.
+    if (!this.#current || this.#current.has(key))
+      this.#sums.set(key, { family, verdict, cidr, ...plus(this.#sums.get(key) ?? NONE, more) });
     this.#byVerdict[verdict] = plus(this.#byVerdict[verdict], more);
   }
 }
@@ -87,9 +89,27 @@ function keysOf({ family, masquerade, nonMasquerade }: Policy["families"][number
   return [...keys("masquerade", masquerade), ...keys("keep", nonMasquerade)];
 }
 
-function since(before: Reading, now: Reading): Count {
-  const isKnown = before.identity !== undefined && now.identity !== undefined;
-  if (isKnown && before.identity !== now.identity) return NONE;
+/** The last reading of each kernel object that counts for one counter; unidentified objects have one entry. */
+type Readings = Map<string | undefined, Count>;
+
+/** The last reading of an object. One that was not read yet may be one that was written since. */
+function lastOf(readings: Readings | undefined, identity: string | undefined): Count | undefined {
+  return readings?.get(identity) ?? readings?.get(undefined);
+}
+
+function record(
+  all: Map<string, Map<string, Readings>>,
+  place: string,
+  key: string,
+  { identity, connections, bytes }: Counter,
+): void {
+  const counters = all.get(place) ?? new Map<string, Readings>();
+  all.set(place, counters);
+  const readings: Readings = counters.get(key) ?? new Map();
+  counters.set(key, readings.set(identity, { connections, bytes }));
+}
+
+function since(before: Count, now: Count): Count {
   if (now.connections < before.connections || now.bytes < before.bytes) return NONE;
   return { connections: now.connections - before.connections, bytes: now.bytes - before.bytes };
 }

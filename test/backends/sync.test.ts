@@ -75,16 +75,18 @@ test.each<[FailureKind, number]>([
 test("rules that another program removes are written three times, or until the time for retries is over", async () => {
   const undone = () => new Memory(number => (number < 6 ? [`foreign ${number}`] : DESIRED));
   expect((await sync(undone(), desired).catch(error => error)).name).toBe("NotAppliedError");
-  expect((await sync(undone(), desired, undefined, 10_000)).after.inSync).toBe(true);
+  expect((await sync(undone(), desired, { retryFor: 10_000 })).after.inSync).toBe(true);
 });
 
 test("failing writes are not tried longer than that", async () => {
   const memory = new Memory(() => fails("busy"));
   const began = performance.now();
-  expect(failureKind(await sync(memory, desired, undefined, 20).catch(error => error))).toBe("busy");
+  expect(failureKind(await sync(memory, desired, { retryFor: 20 }).catch(error => error))).toBe("busy");
   expect(performance.now() - began).toBeWithin(20, 10_000);
   expect(memory.writes).toBeGreaterThan(3);
   const crashing = new Memory(() => fails("crashed"));
-  expect(failureKind(await sync(crashing, desired, undefined, 10_000).catch(error => error))).toBe("crashed");
+  expect(failureKind(await sync(crashing, desired, { retryFor: 10_000 }).catch(error => error))).toBe(
+    "crashed",
+  );
   expect(crashing.writes).toBe(1);
 });

@@ -151,7 +151,7 @@ describe("render", () => {
       PATH: "/none",
     });
     expect(exitCode).toBe(0);
-    expect(JSON.parse(stdout).nftables).toHaveLength(11);
+    expect(JSON.parse(stdout).nftables).toHaveLength(12);
   });
 
   test.each([

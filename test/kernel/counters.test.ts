@@ -85,7 +85,7 @@ describeBackends(({ open }) => {
       { keep: ["10.0.0.0/8"], masquerade: ["10.96.0.0/12"] },
       { keep: ["10.0.0.0/8", "192.0.2.0/24"], masquerade: ["10.96.0.0/12"], sources: ["10.244.0.0/16"] },
     ];
-    await sync(backend, policy(variants[0]), totals);
+    await sync(backend, policy(variants[0]), { tally: totals });
     const load = await lab.load({
       destinations: ["10.1.2.3", "10.96.0.1", "203.0.113.7"],
       flowsPerSecond: 3000,
@@ -93,7 +93,7 @@ describeBackends(({ open }) => {
     let before = { keep: 0, masquerade: 0 };
     for (let i = 1; i <= 12; i++) {
       const meant = policy(variants[i % variants.length], { randomFully: i % 2 === 0 });
-      await sync(backend, meant, totals);
+      await sync(backend, meant, { tally: totals });
       totals.keep(meant);
       totals.read(await backend.plan(meant));
       const { keep, masquerade } = totals.byVerdict;
@@ -136,7 +136,7 @@ class Expected {
   readonly #byVerdict = { keep: 0, masquerade: 0 };
 
   async sync(backend: Backend, desired: Policy): Promise<void> {
-    await sync(backend, desired, this.totals);
+    await sync(backend, desired, { tally: this.totals });
     this.totals.keep(desired);
     this.#policy = desired;
     const keys = new Set(desired.families.flatMap(keysOf));

@@ -41,7 +41,7 @@ const DRIFT: Readonly<Record<string, readonly (readonly [string, string[]])[]>> 
       "nft flush chain ip ip-masq-agent IP-MASQ-AGENT",
       [
         '+\t\tip daddr @non-masquerade return comment "ip-masq-agent: cluster-local traffic"',
-        '+\t\tcounter masquerade fully-random comment "ip-masq-agent: outbound traffic"',
+        '+\t\tcounter name "outbound" masquerade fully-random comment "ip-masq-agent: outbound traffic"',
       ],
     ],
   ],
@@ -148,7 +148,7 @@ test("two configs are compared by rules and by addresses", async () => {
     stderr: "",
     stdout: `--- ${FOLDER}/old
 +++ ${FOLDER}/new
-@@ -6,7 +6,7 @@
+@@ -7,7 +7,7 @@
  \t\telements = {
  \t\t\t10.0.0.0/8,
  \t\t\t169.254.0.0/16,

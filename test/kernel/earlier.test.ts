@@ -50,10 +50,12 @@ test.each([
     let writes = 0;
     const backend = open(lab);
     const { before, after } = await sync(backend, desired, {
-      read: plan => totals.read(plan),
-      wrote: (plan, counters) => {
-        writes += 1;
-        totals.wrote(plan, counters);
+      tally: {
+        read: plan => totals.read(plan),
+        wrote: (plan, counters) => {
+          writes += 1;
+          totals.wrote(plan, counters);
+        },
       },
     });
     expect({ inSync: before.inSync, writes, after: after.actual }).toEqual({

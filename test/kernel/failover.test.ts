@@ -143,10 +143,10 @@ test("counts stay right if iptables cannot bind kept connections", async () => {
     new IptablesCommands("iptables-nft", "-nft", true, { ...programs, argv }),
   );
   const totals = new Totals();
-  await sync(backend, policy(), totals);
+  await sync(backend, policy(), { tally: totals });
   await lab.connect({ protocol: "udp", to: "10.1.2.3" });
   backend.enforceKept(true);
-  await sync(backend, policy(), totals);
+  await sync(backend, policy(), { tally: totals });
   expect(backend.enforcesKept).toBe(false);
   expect(totals.byVerdict.keep.connections).toBe(1);
 });

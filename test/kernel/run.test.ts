@@ -20,6 +20,10 @@ test("run --once with the defaults writes the expected table", async () => {
   expect(
     await lab.node.output(["nft", "list", "table", "ip", "ip-masq-agent"]),
   ).toBe(`table ip ip-masq-agent {
+	counter outbound {
+		packets 0 bytes 0
+	}
+
 	set non-masquerade-a {
 		type ipv4_addr
 		flags interval
@@ -37,7 +41,7 @@ test("run --once with the defaults writes the expected table", async () => {
 
 	chain IP-MASQ-AGENT {
 		ip daddr @non-masquerade-a return comment "ip-masq-agent: cluster-local traffic"
-		counter packets 0 bytes 0 masquerade fully-random comment "ip-masq-agent: outbound traffic"
+		counter name "outbound" masquerade fully-random comment "ip-masq-agent: outbound traffic"
 	}
 }
 `);

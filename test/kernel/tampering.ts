@@ -31,7 +31,6 @@ export const NFT_TAMPERING: readonly string[] = [
   "add counter ip ip-masq-agent theirs; add rule ip ip-masq-agent postrouting counter name theirs",
   "add chain ip ip-masq-agent theirs; add map ip ip-masq-agent theirs { type ipv4_addr : verdict; elements = { 203.0.113.1 : jump theirs }; }",
   'add counter ip ip-masq-agent theirs; add map ip ip-masq-agent those { type ipv4_addr : counter; elements = { 203.0.113.1 : "theirs" }; }',
-  "add set ip ip-masq-agent non-masquerade-b { typeof ip daddr; flags interval; counter; elements = { 0.0.0.0/1, 169.254.0.0/16 }; }",
   "add set ip ip-masq-agent source-a { typeof ip saddr; flags interval; elements = { 10.244.0.0/16 }; }; insert rule ip ip-masq-agent postrouting ip saddr != @source-a return",
   "add rule ip ip-masq-agent IP-MASQ-AGENT jump { ip saddr 10.0.0.1 drop; }",
 ];

@@ -162,7 +162,9 @@ export class TableDiff {
 /** The counts of one of our rules. A rule that was not read from the kernel has zero counts. */
 function counted(chain: string, rule: Rule): CountedRule[] {
   const { expr, comment, handle } = rule;
-  const [count] = expr.flatMap(it => ("counter" in it ? [it.counter ?? { packets: 0, bytes: 0 }] : []));
+  const [count] = expr.flatMap(it =>
+    "counter" in it && typeof it.counter !== "string" ? [it.counter ?? { packets: 0, bytes: 0 }] : [],
+  );
   if (!count || !isOurComment(comment) || isExemption(comment)) return [];
   const target = expr.some(it => "return" in it)
     ? "RETURN"

@@ -8,20 +8,14 @@ import { traceableRuleset } from "../../nft/traceable.ts";
 import { type Features, featuresOf } from "../../nft/version.ts";
 import { type CidrList, mapLists, type Policy } from "../../policy/policy.ts";
 import { failureKind } from "../../system/program.ts";
-import {
-  type Backend,
-  type Counter,
-  NO_IPSEC,
-  type Plan,
-  type PollTarget,
-  type Watch,
-  type Watcher,
-} from "../backend.ts";
+import { type Backend, NO_IPSEC, type PollTarget, type Watch, type Watcher } from "../backend.ts";
 import { TABLE } from "../ownership.ts";
 import { watchTransactions } from "../watch.ts";
 import { counters } from "./counters.ts";
-import { OwnTables, TableDiff } from "./own-tables.ts";
+import { OwnTables } from "./own-tables.ts";
+import { NftablesPlan } from "./plan.ts";
 import { type Abilities, chainNames, ruleset } from "./ruleset.ts";
+import { TableDiff } from "./table-diff.ts";
 import { REPLACEMENT, transition } from "./transition.ts";
 
 /** Keeps all rules in one table per family, whose rules and sets are swapped in one transaction. */
@@ -55,8 +49,10 @@ export class NftablesBackend implements Backend {
     if (this.#nft.version === undefined) this.#prepared = this.#nft.features().catch(() => undefined);
   }
 
-  async plan(policy: Policy): Promise<Plan> {
-    const tables = await this.#tables.read(policy.families.map(({ family }) => family));
+  async plan(policy: Policy, from: "kernel" | "memory" = "kernel"): Promise<NftablesPlan> {
+    const families = policy.families.map(({ family }) => family);
+    const remembered = from === "memory" ? this.#tables.remembered(families) : undefined;
+    const tables = remembered ?? (await this.#tables.read(families));
     const features = await this.#features();
     // Asking costs more than the write itself, which gives the same answer.
     const isAssumed = tables.size === 0 && !this.#ipsec.isKnown;
@@ -64,26 +60,18 @@ export class NftablesBackend implements Backend {
       ? { ...features, ipsec: true }
       : await this.#abilities(features, tables.values());
     const diffs = ruleset(policy, abilities).map(table => new TableDiff(table, tables.get(table.family)));
-    return {
-      actual: diffs.flatMap(({ actualText }) => actualText),
-      desired: diffs.flatMap(({ desiredText }) => desiredText),
-      inSync: diffs.every(({ inSync }) => inSync),
+    return new NftablesPlan(diffs, {
+      tables: this.#tables,
+      nft: this.#nft,
+      declaration: features.declaration,
+      isRemembered: remembered !== undefined,
+      counters: remembered ? [] : [...tables.values()].flatMap(counters),
       writer: `${this.name} by ${this.writer}`,
-      counters: [...tables.values()].flatMap(counters),
-      caution: this.#nft.caution,
-      apply: () =>
-        this.#apply(diffs, features).catch(async error => {
-          if (!isAssumed || !isRefusal(failureKind(error)) || (await this.#ipsec.has([]))) throw error;
-          return (await this.plan(policy)).apply();
-        }),
-    };
-  }
-
-  async #apply(diffs: readonly TableDiff[], { declaration }: Features): Promise<readonly Counter[]> {
-    const changing = diffs.filter(({ inSync }) => !inSync);
-    const same = diffs.flatMap(({ inSync, actual }) => (inSync && actual ? [actual] : []));
-    const written = await this.#tables.write(changing, declaration);
-    return [...same, ...written].flatMap(counters);
+      instead: async error => {
+        if (!isAssumed || !isRefusal(failureKind(error)) || (await this.#ipsec.has([]))) return undefined;
+        return this.plan(policy);
+      },
+    });
   }
 
   async check(policy: Policy): Promise<void> {
@@ -121,7 +109,7 @@ export class NftablesBackend implements Backend {
   }
 
   watch(watcher: Watcher, target: PollTarget): Watch {
-    return watchTransactions(this.#nft.argv, OURS, target, watcher);
+    return watchTransactions(this.#nft.argv, OURS, target, watcher, this.#tables.memory);
   }
 
   async rules(families: readonly Family[]): Promise<readonly TraceableRuleset[]> {

@@ -1,63 +1,57 @@
 import { Cidr } from "../../net/cidr.ts";
 import type { Count } from "../../nft/json.ts";
-import type { AddressSet, Rule, Table } from "../../nft/table.ts";
+import type { Rule, Table } from "../../nft/table.ts";
 import type { Counter } from "../backend.ts";
 import { COMMENT } from "../ownership.ts";
-import { OUTBOUND } from "./ruleset.ts";
+import { plainName } from "./generations.ts";
 
 const NONE: Count = { packets: 0, bytes: 0 };
 
 /**
  * The counters of a table. A CIDR is counted by its set element, or by the rule if elements have no counters. Other
- * connections are counted by the rule that leads to masquerading, or by the masquerading rules if there is no such
- * rule. A table that was not read from the kernel has zero counts.
+ * connections are counted by the named counter of the rules that masquerade them.
+ *
+ * A set that was replaced still has its counts: it has its own counters, with the identity of the set.
  */
-export function counters({ family, handle, sets, chains }: Table): Counter[] {
-  const byName = new Map(sets.map(set => [set.name, set]));
-  const found = new Map<string, Counter>();
-  const add = (
-    verdict: Counter["verdict"],
-    cidr: Cidr | undefined,
-    { packets, bytes }: Count,
-    by: AddressSet | Rule,
-  ) => {
-    const key = `${verdict} ${cidr?.text ?? ""}`;
-    const before = found.get(key) ?? { connections: 0, bytes: 0, identity: `${handle ?? ""}` };
-    found.set(key, {
-      ...{ family, verdict, cidr },
-      connections: before.connections + packets,
-      bytes: before.bytes + bytes,
-      ...(by.handle !== undefined && { identity: `${before.identity ?? ""} ${by.handle}` }),
-    });
-  };
-  const seen = new Set<AddressSet>();
-  for (const { name, hook, rules } of chains) {
-    if (hook) continue;
-    for (const rule of rules.filter(isOurs)) {
-      const { verdict, counted, set: setName } = decisionOf(rule);
-      if (!verdict) continue;
-      const set = byName.get(setName ?? "");
-      if (set?.counting && !seen.has(set)) {
-        seen.add(set);
-        for (const { value, count = NONE } of set.elements)
-          if (value instanceof Cidr) add(verdict, value, count, set);
-      } else if (counted && !isCountedBefore(rule, name)) add(verdict, undefined, counted, rule);
-    }
+export function counters({ family, handle, sets, chains, counters: named }: Table): Counter[] {
+  const rules = chains.filter(({ hook }) => !hook).flatMap(({ rules }) => rules.filter(isOurs));
+  const verdicts = new Map<string, Counter["verdict"]>();
+  const found: Counter[] = [];
+  const seen = new Set<string>();
+  for (const rule of rules) {
+    const { verdict, set, counter } = decisionOf(rule);
+    if (!verdict) continue;
+    if (set !== undefined) verdicts.set(plainName(set), verdict);
+    const count = named.find(({ name }) => name === counter);
+    if (!count || seen.has(count.name)) continue;
+    seen.add(count.name);
+    found.push({ family, verdict, cidr: undefined, ...counted(count.count), ...identity(count) });
   }
-  return [...found.values()];
+  for (const set of sets) {
+    const verdict = verdicts.get(plainName(set.name));
+    if (!verdict || !set.counting) continue;
+    for (const { value, count } of set.elements)
+      if (value instanceof Cidr)
+        found.push({ family, verdict, cidr: value, ...counted(count), ...identity(set) });
+  }
+  return found;
+
+  function identity(object: { readonly name: string; readonly handle?: number }): Pick<Counter, "identity"> {
+    if (handle === undefined || object.handle === undefined) return {};
+    return { identity: `${handle} ${object.handle}` };
+  }
+}
+
+function counted({ packets, bytes } = NONE): Pick<Counter, "connections" | "bytes"> {
+  return { connections: packets, bytes };
 }
 
 function isOurs({ comment = "" }: Rule): boolean {
   return comment.startsWith(COMMENT);
 }
 
-/** Whether the rules that lead to its chain count the same connections. */
-function isCountedBefore({ expr }: Rule, chain: string): boolean {
-  return chain === OUTBOUND && expr.some(it => "masquerade" in it);
-}
-
-/** The verdict of a rule, its count, and the set of its destinations. */
-function decisionOf({ expr }: Rule): { verdict?: Counter["verdict"]; counted?: Count; set?: string } {
+/** The verdict of a rule, the set of its destinations, and the name of its counter. */
+function decisionOf({ expr }: Rule): { verdict?: Counter["verdict"]; set?: string; counter?: string } {
   const keeps = expr.some(it => "return" in it);
   const masquerades = expr.some(it => "masquerade" in it || "goto" in it);
   if (!keeps && !masquerades) return {};
@@ -66,10 +60,12 @@ function decisionOf({ expr }: Rule): { verdict?: Counter["verdict"]; counted?: C
     const { left, right } = it.match;
     return left.payload.field === "daddr" && typeof right === "string" ? [right.slice(1)] : [];
   });
-  const [counted] = expr.flatMap(it => ("counter" in it ? [it.counter ?? NONE] : []));
+  const [counter] = expr.flatMap(it =>
+    "counter" in it && typeof it.counter === "string" ? [it.counter] : [],
+  );
   return {
     verdict: keeps ? "keep" : "masquerade",
-    ...(counted && { counted }),
     ...(set !== undefined && { set }),
+    ...(counter !== undefined && { counter }),
   };
 }

@@ -4,22 +4,33 @@
  * `non-masquerade` is `non-masquerade-a` or `non-masquerade-b`.
  */
 import type { Statement } from "../../nft/json.ts";
-import type { Rule, Table } from "../../nft/table.ts";
+import type { AddressSet, Rule, Table } from "../../nft/table.ts";
 
 /** Two suffice for our own changes. The others are for sets that foreign rules refer to. */
 export const GENERATIONS = [..."abcdefghijklmnopqrstuvwxyz"];
+
+/** The name of a set without its generation. */
+export function plainName(set: string): string {
+  return set.replace(/-[a-z]$/, "");
+}
 
 /** The name of a set in the kernel. */
 export function generationName(set: string, generation: string): string {
   return `${set}-${generation}`;
 }
 
-/** The table with each set under its plain name. If a set has several generations, only the used one is renamed. */
+/** The table with each set under its plain name, without replaced sets. */
 export function withoutGenerations(table: Table): Table {
+  const replaced = replacedSets(table);
+  const sets = table.sets.filter(set => !replaced.includes(set));
+  return renamed({ ...table, sets }, plainName);
+}
+
+/** Sets that no rule refers to, beside another generation. They have no effect, but may have counts. */
+export function replacedSets(table: Table): AddressSet[] {
   const used = setsInUse(table);
-  const plain = (name: string) => name.replace(/-[a-z]$/, "");
-  const isOnly = (name: string) => table.sets.filter(set => plain(set.name) === plain(name)).length === 1;
-  return renamed(table, name => (used.has(name) || isOnly(name) ? plain(name) : name));
+  const current = new Set([...used].map(plainName));
+  return table.sets.filter(({ name }) => !used.has(name) && current.has(plainName(name)));
 }
 
 /**

@@ -1,47 +1,49 @@
 import type { Family } from "../../net/cidr.ts";
 import type { Command } from "../../nft/json.ts";
 import { type Nft, UNREADABLE } from "../../nft/nft.ts";
-import { type Table, tableOf } from "../../nft/table.ts";
-import { tableText } from "../../nft/text.ts";
+import { type AddressSet, type Table, tableOf } from "../../nft/table.ts";
 import { type Declaration, featuresOf } from "../../nft/version.ts";
 import { type FailureKind, failureKind, ProgramError } from "../../system/program.ts";
+import { Memory } from "../memory.ts";
 import { TABLE } from "../ownership.ts";
-import { withoutGenerations } from "./generations.ts";
+import { replacedSets } from "./generations.ts";
 import { fieldOf } from "./sets.ts";
-import { dropTable, REPLACEMENT, replaceTable, transition } from "./transition.ts";
-
-/** The desired and the actual table of one family. */
-export class TableDiff {
-  readonly desiredText: readonly string[];
-  readonly actualText: readonly string[];
-  readonly inSync: boolean;
-
-  constructor(
-    readonly desired: Table,
-    readonly actual: Table | undefined,
-  ) {
-    this.desiredText = tableText(desired);
-    this.actualText = actual ? tableText(withoutGenerations(actual)) : [];
-    this.inSync = Bun.deepEquals(this.desiredText, this.actualText);
-  }
-}
+import { TableDiff } from "./table-diff.ts";
+import { dropTable, REPLACEMENT, replaceTable, type Transition, transition } from "./transition.ts";
 
 /** Reads and writes our tables in the kernel. All methods throw ProgramError. */
 export class OwnTables {
   readonly #nft: Nft;
+  /** The table of each family; null if there is none. */
+  readonly memory = new Memory<Family, Table | null>();
 
   constructor(nft: Nft) {
     this.#nft = nft;
+    nft.transactions.onSend = () => this.memory.expect();
+    nft.transactions.onFailure = () => this.memory.failed();
+  }
+
+  /** The tables as far as they are remembered; undefined if a family must be listed. */
+  remembered(families: readonly Family[]): Map<Family, Table> | undefined {
+    const found = new Map<Family, Table>();
+    for (const family of families) {
+      const table = this.memory.get(family);
+      if (table === undefined || (table && isCrowded(replacedSets(table)))) return undefined;
+      if (table) found.set(family, table);
+    }
+    return found;
   }
 
   /** The actual tables by family. Throws if there are some and this version of nft is too old to change them. */
   async read(families: readonly Family[]): Promise<Map<Family, Table>> {
+    const { epoch } = this.memory;
     const listings = await Promise.all(
       families.map(async family => ({ family, listed: await this.#nft.table(family, TABLE) })),
     );
     const found = new Map<Family, Table>();
     for (const { family, listed } of listings) {
       const table = listed && tableOf(family, listed, fieldOf);
+      this.memory.listed(family, table ?? null, epoch);
       if (table) found.set(family, table);
     }
     if (found.size > 0 && this.#nft.version !== undefined) featuresOf(this.#nft.version);
@@ -57,14 +59,22 @@ export class OwnTables {
   }
 
   /**
-   * Makes the actual tables equal the desired ones, all families in the same transactions. Returns the resulting
-   * tables. A table that cannot be read, or cannot be changed step by step, is replaced as a whole.
+   * Makes the actual tables equal the desired ones, all families in the same transactions. A table that cannot be read,
+   * or cannot be changed step by step, is replaced as a whole.
+   *
+   * While transactions are watched, a set that counts stays when it is replaced, until a listing has its last counts.
+   *
+   * @param isListed whether the actual tables were listed, so that the counts of sets replaced before are read
    */
-  async write(diffs: readonly TableDiff[], declaration: Declaration): Promise<readonly Table[]> {
+  async write(
+    diffs: readonly TableDiff[],
+    declaration: Declaration,
+    isListed: boolean,
+  ): Promise<readonly Transition[]> {
     if (diffs.some(({ actual }) => actual?.flags.includes(UNREADABLE)))
       return this.#replace(diffs, declaration);
     try {
-      return await this.#change(diffs, declaration);
+      return await this.#change(diffs, declaration, isListed);
     } catch (error) {
       const kind = failureKind(error);
       // nft 1.0.6 prints each flag except `dormant` as an unknown flag.
@@ -77,9 +87,20 @@ export class OwnTables {
     }
   }
 
-  async #change(diffs: readonly TableDiff[], declaration: Declaration): Promise<readonly Table[]> {
+  async #change(
+    diffs: readonly TableDiff[],
+    declaration: Declaration,
+    isListed: boolean,
+  ): Promise<readonly Transition[]> {
     if (diffs.length === 0) return [];
-    const transitions = diffs.map(({ desired, actual }) => transition(desired, actual, declaration));
+    const transitions = diffs.map(({ desired, actual, replaced }) =>
+      transition(
+        desired,
+        actual,
+        declaration,
+        set => this.memory.isWatched && set.counting && !(isListed && replaced.includes(set)),
+      ),
+    );
     const { transactions } = this.#nft;
     const first = diffs.filter(({ actual }) => !actual?.chains.some(({ hook }) => hook));
     const families = first.map(({ desired }) => desired.family);
@@ -89,7 +110,22 @@ export class OwnTables {
     // After a transaction that deletes objects, nft ends 10 ms later, when the kernel has freed them.
     const leftovers = (await interrupted).flatMap(family => dropTable({ family }, REPLACEMENT));
     await transactions.attempt([...transitions.flatMap(({ swap }) => swap), ...leftovers]);
-    return transitions.map(({ table }) => table);
+    for (const { table } of transitions) this.memory.written(table.family, table);
+    return transitions;
+  }
+
+  /** Removes replaced sets, whose counts were listed. Throws ProgramError. */
+  async dropReplaced(diffs: readonly TableDiff[]): Promise<void> {
+    const drops = diffs.flatMap(({ desired: { family }, replaced }) =>
+      replaced.map(({ name }): Command => ({ delete: { set: { family, table: TABLE, name } } })),
+    );
+    if (drops.length === 0) return;
+    await this.#nft.transactions.attempt(drops);
+    for (const { actual, replaced } of diffs) {
+      if (!actual) continue;
+      const sets = actual.sets.filter(set => !replaced.includes(set));
+      this.memory.written(actual.family, { ...actual, sets });
+    }
   }
 
   async #isUnchanged(diffs: readonly TableDiff[]): Promise<boolean> {
@@ -100,14 +136,16 @@ export class OwnTables {
     });
   }
 
-  async #replace(diffs: readonly TableDiff[], declaration: Declaration): Promise<readonly Table[]> {
+  async #replace(diffs: readonly TableDiff[], declaration: Declaration): Promise<readonly Transition[]> {
     for (const { desired } of diffs) await replaceTable(this.#nft.transactions, desired, declaration);
-    return diffs.map(({ desired }) => desired);
+    this.memory.failed(); // some of these transactions do not touch our table
+    return diffs.map(({ desired }) => transition(desired, undefined, declaration));
   }
 
   /** Removes our tables. Returns what it removed. */
   async remove(families: readonly Family[]): Promise<readonly string[]> {
     const tables = await this.read(families);
+    this.memory.forget();
     await this.#delete([...tables.values()]);
     const interrupted = await this.interrupted(families);
     if (interrupted.length > 0)
@@ -129,6 +167,17 @@ export class OwnTables {
     await transactions.commit(tables.map(({ family }) => ({ delete: { table: { family, name: TABLE } } })));
   }
 }
+
+/** Whether replaced sets must be listed, which has their counts, and removed before there are more. */
+function isCrowded(replaced: readonly AddressSet[]): boolean {
+  const elements = replaced.reduce((sum, set) => sum + set.elements.length, 0);
+  return replaced.length >= MOST_REPLACED || elements >= MOST_REPLACED_ELEMENTS;
+}
+
+const MOST_REPLACED = 2;
+
+/** An element with counter and comment takes 400 bytes of the kernel, which count as memory of the Pod. */
+const MOST_REPLACED_ELEMENTS = 40_000;
 
 /** Only the process that made a table with the flag owner can change it. */
 function ownerError({ family }: Table): ProgramError {

@@ -61,8 +61,10 @@ function isOutermost(name: string, _at: number, names: readonly string[]): boole
  * Distributes connections over several port ranges in proportion to their size. Each rule takes its share of the
  * remaining connections, and the last rule takes the rest. (nft lists a map from numgen to port ranges wrongly, as
  * `1024-0`.)
+ *
+ * @param counter that all rules share; null for anonymous ones, if a rule that leads here counts the same connections
  */
-export function masquerades({ randomFully, toPorts = [] }: Policy): Rule[] {
+export function masquerades({ randomFully, toPorts = [] }: Policy, counter: string | null): Rule[] {
   const flags = randomFully ? ["fully-random"] : undefined;
   const ported = toPorts.map((range, i) => {
     const size = portCount([range]);
@@ -71,12 +73,12 @@ export function masquerades({ randomFully, toPorts = [] }: Policy): Rule[] {
       `${COMMENTS.outbound} from ports ${formatPortRange(range)}`,
       match("==", { meta: { key: "l4proto" } }, { set: ["tcp", "udp", "sctp"] }),
       ...(size < left ? [match("<", { numgen: { mode: "random", mod: left, offset: 0 } }, size)] : []),
-      COUNTER,
+      { counter },
       { masquerade: { port: port(range), ...(flags && { flags }) } },
     );
   });
   const rest: Statement = { masquerade: flags ? { flags } : null };
-  return [...ported, rule(COMMENTS.outbound, COUNTER, rest)];
+  return [...ported, rule(COMMENTS.outbound, { counter }, rest)];
 }
 
 function port({ first, last }: PortRange): number | { range: [number, number] } {
@@ -84,8 +86,6 @@ function port({ first, last }: PortRange): number | { range: [number, number] } 
 }
 
 /** Counts the connections that reach it. */
-export const COUNTER: Statement = { counter: null };
-
 const DESTINATION_TYPE: Match["left"] = { fib: { result: "type", flags: ["daddr"] } };
 
 type Match = Extract<Statement, { match: unknown }>["match"];

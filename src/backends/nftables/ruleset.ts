@@ -3,12 +3,15 @@ import type { Chain, Table } from "../../nft/table.ts";
 import type { FamilyPolicy, ListName, Policy } from "../../policy/policy.ts";
 import type { Chains } from "../backend.ts";
 import { COMMENTS, TABLE } from "../ownership.ts";
-import { COUNTER, exemptions, jumps, lookup, masquerades, rule } from "./rules.ts";
+import { exemptions, jumps, lookup, masquerades, rule } from "./rules.ts";
 import { addressSets } from "./sets.ts";
+
+/** Names of counters. A rewritten rule uses the counter of the old one. */
+const OUTBOUND_COUNTER = "outbound";
 
 /** The base chain, and the chain that masquerades if two rules lead to it. */
 const POSTROUTING = "postrouting";
-export const OUTBOUND = "outbound";
+const OUTBOUND = "outbound";
 
 /** After kube-proxy, CNI plugins and iptables (100). */
 const PRIORITY = 101;
@@ -32,6 +35,7 @@ export function ruleset(policy: Policy, abilities = ALL): Table[] {
     flags: [],
     sets: masqueradesAny(family) ? addressSets(family, abilities.elementCounters) : [],
     chains: chains(policy, family, abilities),
+    counters: counterNames(family, abilities).map(name => ({ name })),
     others: [],
   }));
 }
@@ -59,6 +63,18 @@ export function decidingChains({ chain }: Policy, { masquerade }: FamilyPolicy):
   };
 }
 
+/** The counters that the rules of a family refer to, sorted by name. */
+function counterNames(family: FamilyPolicy, { elementCounters }: Abilities): string[] {
+  if (!masqueradesAny(family)) return [];
+  const lists = elementCounters
+    ? []
+    : [
+        ...(family.masquerade.effective.length > 0 ? ["masquerade"] : []),
+        ...(family.nonMasquerade.effective.length > 0 ? ["non-masquerade"] : []),
+      ];
+  return [...lists, OUTBOUND_COUNTER];
+}
+
 function chains(policy: Policy, family: FamilyPolicy, { elementCounters, ipsec }: Abilities): Chain[] {
   const postrouting = {
     name: POSTROUTING,
@@ -66,8 +82,8 @@ function chains(policy: Policy, family: FamilyPolicy, { elementCounters, ipsec }
   };
   if (!masqueradesAny(family)) return [{ ...postrouting, rules: [] }];
   const base = { ...postrouting, rules: [...exemptions(family.family, ipsec), ...jumps(policy, family)] };
-  const outbound = masquerades(policy);
-  const count: Statement[] = elementCounters ? [] : [COUNTER];
+  const outbound = masquerades(policy, family.masquerade.effective.length > 0 ? null : OUTBOUND_COUNTER);
+  const count = (name: string): Statement[] => (elementCounters ? [] : [{ counter: name }]);
   const to = (set: ListName) => lookup(family.family, "daddr", set);
   const keptSources =
     family.nonMasqueradeSources.effective.length > 0
@@ -81,7 +97,11 @@ function chains(policy: Policy, family: FamilyPolicy, { elementCounters, ipsec }
       : [];
   const keep =
     family.nonMasquerade.effective.length > 0
-      ? [rule(COMMENTS["non-masquerade-cidr"], to("non-masquerade"), ...count, { return: null })]
+      ? [
+          rule(COMMENTS["non-masquerade-cidr"], to("non-masquerade"), ...count("non-masquerade"), {
+            return: null,
+          }),
+        ]
       : [];
   if (family.masquerade.effective.length === 0) {
     return [base, { name: policy.chain, rules: [...keptSources, ...keep, ...outbound] }];
@@ -89,9 +109,9 @@ function chains(policy: Policy, family: FamilyPolicy, { elementCounters, ipsec }
   const goto = { goto: { target: OUTBOUND } };
   const verdicts = [
     ...keptSources,
-    rule(COMMENTS["masquerade-cidr"], to("masquerade"), ...count, goto),
+    rule(COMMENTS["masquerade-cidr"], to("masquerade"), ...count("masquerade"), goto),
     ...keep,
-    rule(COMMENTS.outbound, COUNTER, goto),
+    rule(COMMENTS.outbound, { counter: OUTBOUND_COUNTER }, goto),
   ];
   return [
     base,

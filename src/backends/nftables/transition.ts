@@ -1,11 +1,12 @@
 import { Cidr } from "../../net/cidr.ts";
 import type { Command, SetElement } from "../../nft/json.ts";
-import type { AddressSet, Chain, Element, Table } from "../../nft/table.ts";
+import { type AddressSet, byName, type Chain, type Element, type Table } from "../../nft/table.ts";
 import { setText } from "../../nft/text.ts";
 import type { NftTransactions } from "../../nft/transactions.ts";
 import type { Declaration } from "../../nft/version.ts";
 import { TABLE } from "../ownership.ts";
 import { GENERATIONS, generationName, setsInUse, withGenerations } from "./generations.ts";
+import { hasSameElements } from "./table-diff.ts";
 
 /**
  * The commands that turn the actual table into the desired one, in two steps. `build` makes sets that no rule uses yet;
@@ -15,24 +16,34 @@ import { GENERATIONS, generationName, setsInUse, withGenerations } from "./gener
 export interface Transition {
   readonly build: readonly Command[];
   readonly swap: readonly Command[];
-  /** The resulting table, with the counts of the sets that it keeps. */
+  /** The resulting table, including replaced sets that stay. */
   readonly table: Table;
+  /** The resulting table with only those sets and counters that begin to count at zero. */
+  readonly fresh: Table;
 }
 
 /**
  * @param desired the table with its sets under their plain names
- * @param actual as it was read from the kernel; undefined if it does not exist
+ * @param actual the actual table; undefined if the table does not exist
+ * @param keeps whether a set must stay although no rule will refer to it, because its last counts are not read yet
  */
-export function transition(desired: Table, actual: Table | undefined, declaration: Declaration): Transition {
+export function transition(
+  desired: Table,
+  actual: Table | undefined,
+  declaration: Declaration,
+  keeps: (set: AddressSet) => boolean = () => false,
+): Transition {
   const { name } = desired;
   const { table, fresh } = inKernel(desired, actual);
   const kept = (set: AddressSet) => actual?.sets.find(({ name }) => name === set.name) ?? set;
   const sets = actual?.sets ?? [];
+  const unused = sets.filter(it => !table.sets.some(set => set.name === it.name));
   const chains = actual?.chains ?? [];
   const named = (object: string) => ({ family: table.family, table: name, name: object });
   const drop = (kind: string, name: string): Command => ({ delete: { [kind]: named(name) } });
   const others = actual?.others ?? [];
   const isMap = ({ kind }: { readonly kind: string }) => kind === "map";
+  const isNew = (name: string) => !actual?.counters.some(it => it.name === name);
   const addTable: Command = { add: { table: { family: table.family, name } } };
   const build: Command[] = fresh.flatMap(set => [
     ...(sets.some(({ name }) => name === set.name) ? [drop("set", set.name)] : []),
@@ -42,8 +53,12 @@ export function transition(desired: Table, actual: Table | undefined, declaratio
     table: {
       ...table,
       ...(actual?.handle !== undefined && { handle: actual.handle }),
-      sets: table.sets.map(set => (fresh.includes(set) ? set : kept(set))),
+      sets: [...table.sets.map(set => (fresh.includes(set) ? set : kept(set))), ...unused.filter(keeps)].sort(
+        byName,
+      ),
+      counters: table.counters.map(it => actual?.counters.find(({ name }) => name === it.name) ?? it),
     },
+    fresh: { ...table, sets: fresh, counters: table.counters.filter(({ name }) => isNew(name)) },
     build: build.length > 0 ? [addTable, ...build] : [],
     swap: [
       addTable,
@@ -51,11 +66,13 @@ export function transition(desired: Table, actual: Table | undefined, declaratio
       // Elements of a map may refer to chains, named counters and quotas.
       ...others.filter(isMap).map(({ kind, name }) => drop(kind, name)),
       ...chains.filter(it => !canStay(it, table)).map(({ name }) => drop("chain", name)),
+      ...table.counters.map(({ name }): Command => ({ add: { counter: named(name) } })),
       ...table.chains.map(({ name, hook }): Command => ({ add: { chain: { ...named(name), ...hook } } })),
       ...table.chains.flatMap(chain => addRules(chain, table, name)),
-      ...sets
-        .filter(it => !table.sets.some(set => set.name === it.name))
-        .map(({ name }) => drop("set", name)),
+      ...unused.filter(it => !keeps(it)).map(({ name }) => drop("set", name)),
+      ...(actual?.counters ?? [])
+        .filter(it => !table.counters.some(({ name }) => name === it.name))
+        .map(({ name }) => drop("counter", name)),
       ...others.filter(it => !isMap(it)).map(({ kind, name }) => drop(kind, name)),
     ],
   };
@@ -64,6 +81,7 @@ export function transition(desired: Table, actual: Table | undefined, declaratio
 /** The desired table under its names in the kernel, and its sets that do not exist there yet. */
 function inKernel(desired: Table, actual: Table | undefined): { table: Table; fresh: AddressSet[] } {
   const inUse = actual ? setsInUse(actual) : new Set<string>();
+  const exists = new Set(actual?.sets.map(({ name }) => name));
   const generations = new Map<string, string>();
   const reused = new Set<string>();
   for (const set of desired.sets) {
@@ -71,7 +89,8 @@ function inKernel(desired: Table, actual: Table | undefined): { table: Table; fr
     const equal = all.filter(({ name }) => hasSet(actual, { ...set, name }));
     const kept = equal.find(({ name }) => inUse.has(name)) ?? equal[0];
     if (kept) reused.add(kept.name);
-    generations.set(set.name, (kept ?? all.find(({ name }) => !inUse.has(name)))?.generation ?? "a");
+    const free = all.find(({ name }) => !exists.has(name)) ?? all.find(({ name }) => !inUse.has(name));
+    generations.set(set.name, (kept ?? free)?.generation ?? "a");
   }
   const table = withGenerations(desired, generations);
   return { table, fresh: table.sets.filter(({ name }) => !reused.has(name)) };
@@ -79,8 +98,9 @@ function inKernel(desired: Table, actual: Table | undefined): { table: Table; fr
 
 function hasSet(actual: Table | undefined, desired: AddressSet): boolean {
   const found = actual?.sets.find(({ name }) => name === desired.name);
-  if (!actual || !found || found.elements.length !== desired.elements.length) return false;
-  return setText(found, actual.family).join() === setText(desired, actual.family).join();
+  if (!actual || !found || !hasSameElements(desired, found)) return false;
+  const outline = (set: AddressSet) => setText({ ...set, elements: [] }, actual.family).join();
+  return outline(found) === outline(desired);
 }
 
 /** Whether a chain can stay: the hook of a base chain cannot be changed. */

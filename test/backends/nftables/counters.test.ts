@@ -1,27 +1,24 @@
 import { expect, test } from "bun:test";
 import { counters } from "../../../src/backends/nftables/counters.ts";
+import { withGenerations } from "../../../src/backends/nftables/generations.ts";
 import { ruleset } from "../../../src/backends/nftables/ruleset.ts";
 import type { Rule, Table } from "../../../src/nft/table.ts";
 import { policy } from "../../policies.ts";
 
-/** A table with counts: each element and each rule with a counter has one packet more than the one before. */
+/** A table with counts: each element and each named counter has one packet more than the one before. */
 function counted(table: Table): Table {
   let packets = 0;
   const next = () => {
     packets += 1;
     return { packets, bytes: 60 * packets };
   };
-  const count = (rule: Rule): Rule => ({
-    ...rule,
-    expr: rule.expr.map(it => ("counter" in it ? { counter: next() } : it)),
-  });
   return {
     ...table,
     sets: table.sets.map(set => ({
       ...set,
       elements: set.elements.map(it => (set.counting ? { ...it, count: next() } : it)),
     })),
-    chains: table.chains.map(chain => ({ ...chain, rules: chain.rules.map(count) })),
+    counters: table.counters.map(it => ({ ...it, count: next() })),
   };
 }
 
@@ -33,31 +30,47 @@ const said = (tables: readonly Table[]) =>
 const short = { keep: ["10.0.0.0/8"], masquerade: ["10.96.0.0/12"], sources: ["10.244.0.0/16"] };
 const flags = { toPorts: [{ first: 1024, last: 2000 }] };
 
-test("elements count their CIDRs, and the last rule counts all other connections", () => {
+test("elements count their CIDRs, and a named counter counts all other connections", () => {
   expect(said(ruleset(policy(short, flags)).map(counted))).toEqual([
+    "masquerade rest: 5, 300", // the source is 4
     "masquerade 10.96.0.0/12: 1, 60",
     "keep 10.0.0.0/8: 2, 120",
     "keep 169.254.0.0/16: 3, 180",
-    "masquerade rest: 5, 300", // the source is 4
   ]);
 });
 
-test("without exceptions the masquerading rules together count all other connections", () => {
+test("without exceptions the masquerading rules share the counter of all other connections", () => {
   const tables = ruleset(policy({ keep: ["10.0.0.0/8"], masqLinkLocal: true }, flags)).map(counted);
-  expect(said(tables)).toEqual(["keep 10.0.0.0/8: 1, 60", "masquerade rest: 5, 300"]);
+  expect(said(tables)).toEqual(["masquerade rest: 2, 120", "keep 10.0.0.0/8: 1, 60"]);
 });
 
 test("rules count if elements do not, and no connection is counted twice", () => {
   const tables = ruleset(policy(short, flags), { elementCounters: false, ipsec: true }).map(counted);
-  expect(said(tables)).toEqual(["masquerade rest: 4, 240", "keep rest: 2, 120"]);
+  expect(said(tables)).toEqual(["masquerade rest: 1, 60", "keep rest: 2, 120", "masquerade rest: 3, 180"]);
 });
 
 test("a table that was not read from the kernel has zero counts", () => {
   expect(said(ruleset(policy(short, flags)))).toEqual([
+    "masquerade rest: 0, 0",
     "masquerade 10.96.0.0/12: 0, 0",
     "keep 10.0.0.0/8: 0, 0",
     "keep 169.254.0.0/16: 0, 0",
-    "masquerade rest: 0, 0",
+  ]);
+});
+
+test("a replaced set still has its counts, with its own identity", () => {
+  const [table] = ruleset(policy({ keep: ["10.0.0.0/8"], masqLinkLocal: true })).map(counted);
+  const [set] = table?.sets ?? [];
+  if (!table || !set) throw new TypeError("no set");
+  const sets = [
+    { ...set, name: "non-masquerade-a", handle: 2 },
+    { ...set, name: "non-masquerade-b", handle: 3 },
+  ];
+  const chains = withGenerations(table, new Map([["non-masquerade", "b"]])).chains;
+  const found = counters({ ...table, handle: 1, sets, chains }).filter(({ cidr }) => cidr);
+  expect(found.map(({ identity, connections }) => [identity, connections])).toEqual([
+    ["1 2", 1],
+    ["1 3", 1],
   ]);
 });
 

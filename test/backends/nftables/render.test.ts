@@ -7,6 +7,7 @@ import { policy } from "../../policies.ts";
 test("the default policy", () => {
   expect(renderText(policy())).toBe(`\
 table ip ip-masq-agent {
+	counter outbound { }
 	set non-masquerade-a {
 		typeof ip daddr
 		flags interval
@@ -26,7 +27,7 @@ table ip ip-masq-agent {
 	}
 	chain IP-MASQ-AGENT {
 		ip daddr @non-masquerade-a return comment "ip-masq-agent: cluster-local traffic"
-		counter masquerade fully-random comment "ip-masq-agent: outbound traffic"
+		counter name "outbound" masquerade fully-random comment "ip-masq-agent: outbound traffic"
 	}
 }
 `);
@@ -55,7 +56,7 @@ test("non-masquerade sources are looked up first, in their own set", () => {
     '\t\tip saddr @non-masquerade-source-a return comment "ip-masq-agent: non-masquerade sources"',
     '\t\tip daddr @masquerade-a goto outbound comment "ip-masq-agent: exceptions from cluster-local traffic"',
     '\t\tip daddr @non-masquerade-a return comment "ip-masq-agent: cluster-local traffic"',
-    '\t\tcounter goto outbound comment "ip-masq-agent: outbound traffic"',
+    '\t\tcounter name "outbound" goto outbound comment "ip-masq-agent: outbound traffic"',
   ]);
 });
 
@@ -81,6 +82,7 @@ test("all keys at once, in both families", () => {
   );
   expect(renderText(everything)).toBe(`\
 table ip ip-masq-agent {
+	counter outbound { }
 	set masquerade-a {
 		typeof ip daddr
 		flags interval
@@ -116,7 +118,7 @@ table ip ip-masq-agent {
 	chain IP-MASQ {
 		ip daddr @masquerade-a goto outbound comment "ip-masq-agent: exceptions from cluster-local traffic"
 		ip daddr @non-masquerade-a return comment "ip-masq-agent: cluster-local traffic"
-		counter goto outbound comment "ip-masq-agent: outbound traffic"
+		counter name "outbound" goto outbound comment "ip-masq-agent: outbound traffic"
 	}
 	chain outbound {
 		meta l4proto { tcp, udp, sctp } numgen random mod 61745 < 28976 counter masquerade to :1024-29999 comment "ip-masq-agent: outbound traffic from ports 1024-29999"
@@ -126,6 +128,7 @@ table ip ip-masq-agent {
 	}
 }
 table ip6 ip-masq-agent {
+	counter outbound { }
 	set non-masquerade-a {
 		typeof ip6 daddr
 		flags interval
@@ -152,10 +155,10 @@ table ip6 ip-masq-agent {
 	}
 	chain IP-MASQ {
 		ip6 daddr @non-masquerade-a return comment "ip-masq-agent: cluster-local traffic"
-		meta l4proto { tcp, udp, sctp } numgen random mod 61745 < 28976 counter masquerade to :1024-29999 comment "ip-masq-agent: outbound traffic from ports 1024-29999"
-		meta l4proto { tcp, udp, sctp } numgen random mod 32769 < 32768 counter masquerade to :32768-65535 comment "ip-masq-agent: outbound traffic from ports 32768-65535"
-		meta l4proto { tcp, udp, sctp } counter masquerade to :80 comment "ip-masq-agent: outbound traffic from ports 80"
-		counter masquerade comment "ip-masq-agent: outbound traffic"
+		meta l4proto { tcp, udp, sctp } numgen random mod 61745 < 28976 counter name "outbound" masquerade to :1024-29999 comment "ip-masq-agent: outbound traffic from ports 1024-29999"
+		meta l4proto { tcp, udp, sctp } numgen random mod 32769 < 32768 counter name "outbound" masquerade to :32768-65535 comment "ip-masq-agent: outbound traffic from ports 32768-65535"
+		meta l4proto { tcp, udp, sctp } counter name "outbound" masquerade to :80 comment "ip-masq-agent: outbound traffic from ports 80"
+		counter name "outbound" masquerade comment "ip-masq-agent: outbound traffic"
 	}
 }
 `);
@@ -164,6 +167,7 @@ table ip6 ip-masq-agent {
 test("empty sets and rules without effect are left out", () => {
   expect(renderText(policy({ keep: [], masqLinkLocal: true }))).toBe(`\
 table ip ip-masq-agent {
+	counter outbound { }
 	chain postrouting {
 		type nat hook postrouting priority 101; policy accept;
 		rt ipsec exists return comment "ip-masq-agent: traffic under an IPsec policy is never masqueraded"
@@ -171,7 +175,7 @@ table ip ip-masq-agent {
 		fib daddr type unicast jump IP-MASQ-AGENT comment "ip-masq-agent: non-local destinations go through IP-MASQ-AGENT"
 	}
 	chain IP-MASQ-AGENT {
-		counter masquerade fully-random comment "ip-masq-agent: outbound traffic"
+		counter name "outbound" masquerade fully-random comment "ip-masq-agent: outbound traffic"
 	}
 }
 `);
@@ -215,6 +219,7 @@ test("as JSON", () => {
       },
     },
     { add: { table: { family: "ip", name: "ip-masq-agent" } } },
+    { add: { counter: { ...ours, name: "outbound" } } },
     {
       add: {
         chain: {
@@ -272,7 +277,7 @@ test("as JSON", () => {
           ...ours,
           chain: "IP-MASQ-AGENT",
           comment: "ip-masq-agent: outbound traffic",
-          expr: [{ counter: null }, { masquerade: { flags: ["fully-random"] } }],
+          expr: [{ counter: "outbound" }, { masquerade: { flags: ["fully-random"] } }],
         },
       },
     },
@@ -289,9 +294,12 @@ test("rules count if nft does not list the counters of elements", () => {
   const meant = policy({ keep: ["10.0.0.0/8"], masquerade: ["10.96.0.0/12"] });
   const rules = ruleset(meant, { elementCounters: false, ipsec: true }).flatMap(tableText);
   expect(rules.filter(line => /counter/.test(line)).map(line => line.trim())).toEqual([
-    'ip daddr @masquerade counter goto outbound comment "ip-masq-agent: exceptions from cluster-local traffic"',
-    'ip daddr @non-masquerade counter return comment "ip-masq-agent: cluster-local traffic"',
-    'counter goto outbound comment "ip-masq-agent: outbound traffic"',
+    "counter masquerade { }",
+    "counter non-masquerade { }",
+    "counter outbound { }",
+    'ip daddr @masquerade counter name "masquerade" goto outbound comment "ip-masq-agent: exceptions from cluster-local traffic"',
+    'ip daddr @non-masquerade counter name "non-masquerade" return comment "ip-masq-agent: cluster-local traffic"',
+    'counter name "outbound" goto outbound comment "ip-masq-agent: outbound traffic"',
     'counter masquerade fully-random comment "ip-masq-agent: outbound traffic"',
   ]);
 });

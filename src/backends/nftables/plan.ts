@@ -1,0 +1,143 @@
+import type { Nft } from "../../nft/nft.ts";
+import { type Table, tableOf } from "../../nft/table.ts";
+import type { Declaration } from "../../nft/version.ts";
+import { failureKind } from "../../system/program.ts";
+import type { Counter, Plan, RuleChanges } from "../backend.ts";
+import { counters } from "./counters.ts";
+import type { OwnTables } from "./own-tables.ts";
+import { fieldOf } from "./sets.ts";
+import { outline, type TableDiff } from "./table-diff.ts";
+
+/** The parts of a plan that do not depend on the family. */
+interface Context {
+  readonly tables: OwnTables;
+  readonly nft: Nft;
+  readonly declaration: Declaration;
+  readonly isRemembered: boolean;
+  readonly counters: readonly Counter[];
+  readonly writer: string;
+  /** The plan to apply if the kernel refuses this one, because it lacks what this one assumes; undefined if it does not. */
+  readonly instead: (refusal: unknown) => Promise<NftablesPlan | undefined>;
+}
+
+/** The desired and the actual tables of a policy. */
+export class NftablesPlan implements Plan {
+  readonly inSync: boolean;
+  readonly #diffs: readonly TableDiff[];
+  readonly #context: Context;
+  /** The tables that this plan wrote. */
+  #written: readonly Table[] = [];
+
+  constructor(diffs: readonly TableDiff[], context: Context) {
+    this.#diffs = diffs;
+    this.#context = context;
+    this.inSync = diffs.every(({ inSync }) => inSync);
+  }
+
+  get isRemembered(): boolean {
+    return this.#context.isRemembered;
+  }
+
+  get writer(): string {
+    return this.#context.writer;
+  }
+
+  get counters(): readonly Counter[] {
+    return this.#context.counters;
+  }
+
+  get caution(): string | undefined {
+    return this.#context.nft.caution;
+  }
+
+  get actual(): readonly string[] {
+    return this.#diffs.flatMap(({ actualText }) => actualText);
+  }
+
+  get desired(): readonly string[] {
+    return this.#diffs.flatMap(({ desiredText }) => desiredText);
+  }
+
+  get changes(): RuleChanges {
+    const all = this.#diffs.filter(({ inSync }) => !inSync).map(({ changes }) => changes);
+    return { added: all.flatMap(({ added }) => added), removed: all.flatMap(({ removed }) => removed) };
+  }
+
+  async apply(): Promise<readonly Counter[]> {
+    const changing = this.#diffs.filter(({ inSync }) => !inSync);
+    const { tables, declaration, isRemembered } = this.#context;
+    try {
+      const transitions = await tables.write(changing, declaration, !isRemembered);
+      this.#written = transitions.map(({ table }) => table);
+      return transitions.flatMap(({ fresh }) => counters(fresh));
+    } catch (error) {
+      const other = await this.#context.instead(error);
+      if (!other) throw error;
+      const fresh = await other.apply();
+      this.#written = other.#written;
+      return fresh;
+    }
+  }
+
+  /**
+   * Lists the tables without the elements of their sets: a transaction takes effect as a whole, or not at all. Short lists
+   * are listed in full, which costs as little.
+   */
+  async confirm(): Promise<Plan | undefined> {
+    if (this.#written.reduce((sum, it) => sum + elementsOf(it), 0) < SHORT) return undefined;
+    const looks = this.#written.map(table => this.#isInKernel(table));
+    return (await Promise.all(looks)).every(Boolean) ? new AppliedPlan(this) : undefined;
+  }
+
+  async #isInKernel(table: Table): Promise<boolean> {
+    const listed = await this.#context.nft.outline(table.family, table.name);
+    const found = listed && tableOf(table.family, listed, fieldOf);
+    return found !== undefined && Bun.deepEquals(outline(found), outline(table));
+  }
+
+  async tidy(): Promise<void> {
+    if (this.isRemembered) return;
+    try {
+      await this.#context.tables.dropReplaced(this.#diffs);
+    } catch (error) {
+      if (failureKind(error) === undefined) throw error;
+    }
+  }
+}
+
+/** Elements below which a listing takes about as long as a listing without them. */
+const SHORT = 1000;
+
+function elementsOf({ sets }: Table): number {
+  return sets.reduce((sum, { elements }) => sum + elements.length, 0);
+}
+
+/** A plan after its write was confirmed: the actual rules are the desired ones. */
+class AppliedPlan implements Plan {
+  readonly inSync = true;
+  readonly isRemembered = true;
+  readonly counters = [];
+  readonly changes: RuleChanges = { added: [], removed: [] };
+
+  constructor(readonly applied: NftablesPlan) {}
+
+  get actual(): readonly string[] {
+    return this.applied.desired;
+  }
+
+  get desired(): readonly string[] {
+    return this.applied.desired;
+  }
+
+  get writer(): string {
+    return this.applied.writer;
+  }
+
+  get caution(): string | undefined {
+    return this.applied.caution;
+  }
+
+  async apply(): Promise<readonly Counter[]> {
+    return [];
+  }
+}

@@ -1,0 +1,82 @@
+import { afterEach, beforeEach, describe, expect, jest, test } from "bun:test";
+import { Memory } from "../../src/backends/memory.ts";
+
+let memory: Memory<string, number>;
+let doubts: number;
+beforeEach(() => {
+  jest.useFakeTimers();
+  memory = new Memory(1000);
+  memory.isWatched = true;
+  doubts = 0;
+  memory.onDoubt = () => doubts++;
+});
+afterEach(() => jest.useRealTimers());
+
+test("a listing is remembered, and a write replaces it", () => {
+  memory.listed("ip", 1, memory.epoch);
+  expect(memory.get("ip")).toBe(1);
+  memory.expect();
+  memory.written("ip", 2);
+  expect(memory.reported()).toBe(true);
+  expect(memory.get("ip")).toBe(2);
+});
+
+describe("nothing is remembered", () => {
+  test("while transactions are not watched", () => {
+    memory.isWatched = false;
+    memory.listed("ip", 1, memory.epoch);
+    memory.written("ip6", 1);
+    expect([memory.get("ip"), memory.get("ip6")]).toEqual([undefined, undefined]);
+  });
+
+  test.each<[string, () => void]>([
+    ["a foreign transaction", () => memory.reported()],
+    ["a failed transaction", () => memory.failed()],
+    ["a new start of the monitor", () => (memory.isWatched = true)],
+    ["the end of the monitor", () => (memory.isWatched = false)],
+  ])("after %s", (_what, happens) => {
+    memory.listed("ip", 1, memory.epoch);
+    happens();
+    expect(memory.get("ip")).toBe(undefined);
+  });
+
+  test.each<[string, () => void]>([
+    ["a foreign transaction", () => memory.reported()],
+    ["an own transaction", () => memory.expect()],
+    ["an own write", () => memory.written("ip", 2)],
+  ])("of a listing that began before %s", (_what, happens) => {
+    const { epoch } = memory;
+    happens();
+    memory.listed("ip6", 1, epoch);
+    expect(memory.get("ip6")).toBe(undefined);
+  });
+});
+
+test("a foreign transaction between own ones is found, by the number of reports", () => {
+  memory.expect();
+  memory.expect();
+  memory.written("ip", 1);
+  expect([memory.reported(), memory.reported(), memory.reported()]).toEqual([true, true, false]);
+  expect(memory.get("ip")).toBe(undefined);
+});
+
+test("an own transaction that is not reported in time raises doubt, once", () => {
+  memory.expect();
+  memory.written("ip", 1);
+  jest.advanceTimersByTime(999);
+  expect([memory.get("ip"), doubts]).toEqual([1, 0]);
+  jest.advanceTimersByTime(1);
+  expect([memory.get("ip"), doubts]).toEqual([undefined, 1]);
+  jest.advanceTimersByTime(5000);
+  expect(doubts).toBe(1);
+  // When it arrives after all, it counts as foreign.
+  expect(memory.reported()).toBe(false);
+});
+
+test("an own transaction that is reported before its program ends is expected already", () => {
+  memory.expect();
+  expect(memory.reported()).toBe(true);
+  memory.written("ip", 3);
+  jest.advanceTimersByTime(5000);
+  expect([memory.get("ip"), doubts]).toEqual([3, 0]);
+});

@@ -1,0 +1,209 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { chmod, readFile, writeFile } from "node:fs/promises";
+import type { Watch } from "../../src/backends/backend.ts";
+import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
+import { type Synced, type SyncOptions, sync } from "../../src/backends/sync.ts";
+import { Totals } from "../../src/observe/totals.ts";
+import type { Policy } from "../../src/policy/policy.ts";
+import { labPerFile } from "../lab.ts";
+import { policy } from "../policies.ts";
+import { describeTools } from "./backends-under-test.ts";
+
+const lab = labPerFile();
+const RUNS = "/run/nft-runs";
+/** A file that changes what the wrapper of nft does with transactions. */
+const LIE = "/run/nft-lie";
+const WRAPPER = "/run/nft-wrapper";
+
+/** Records its runs. With `LIE`, a transaction is changed by that sed script, and succeeds in any case. */
+const WRAPPER_TEXT = `#!/bin/sh
+echo "$*" >>${RUNS}
+case "$*" in
+*--check*|*monitor*|*list*) exec "$@" ;;
+*-f*)
+  [ -e ${LIE} ] || exec "$@"
+  sed -f ${LIE} | "$@" >/dev/null 2>&1
+  exit 0
+  ;;
+esac
+exec "$@"
+`;
+
+/** A policy with so many CIDRs that a write is confirmed by a look at one chain. */
+const long = (last: number): Policy =>
+  policy({
+    keep: [...Array.from({ length: 1500 }, (_, i) => `10.${i >> 8}.${i & 255}.0/28`), `192.168.${last}.0/24`],
+  });
+const short = (last: number): Policy => policy({ keep: ["10.0.0.0/8", `192.168.${last}.0/24`] });
+
+const owner = (to: string) => lab.ownerSeen({ protocol: "udp", to });
+const nft = (commands: string) => lab.node.output(["nft", commands]);
+
+/** A backend that is watched, like the agent's. */
+class Watched {
+  readonly backend: NftablesBackend;
+  readonly totals = new Totals();
+  readonly #watch: Watch;
+  changes = 0;
+  #woken = Promise.withResolvers<void>();
+
+  constructor(tool: readonly string[]) {
+    this.backend = new NftablesBackend(lab.node.command([WRAPPER, ...tool]));
+    const changed = () => {
+      this.changes++;
+      this.#woken.resolve();
+    };
+    const target = { fingerprint: async () => "", plan: () => undefined };
+    this.#watch = this.backend.watch({ changed, lost: () => {}, foreign: () => {} }, target);
+  }
+
+  /** Resolves at the next change that is reported. */
+  async changed(): Promise<void> {
+    await this.#woken.promise;
+    this.#woken = Promise.withResolvers();
+  }
+
+  sync(wanted: Policy, options: SyncOptions = {}): Promise<Synced> {
+    return sync(this.backend, wanted, { tally: this.totals, ...options });
+  }
+
+  stop(): void {
+    this.#watch.stop();
+  }
+}
+
+let agent: Watched;
+beforeEach(async () => {
+  await writeFile(WRAPPER, WRAPPER_TEXT);
+  await chmod(WRAPPER, 0o755);
+  await writeFile(RUNS, "");
+});
+afterEach(async () => {
+  agent.stop();
+  await lab.node.output(["rm", "-f", LIE]);
+  await lab.flushRules();
+});
+
+/** The runs of nft since the last call, without those of the monitor. */
+async function runs(): Promise<string[]> {
+  const lines = (await readFile(RUNS, "utf8")).trim().split("\n").filter(Boolean);
+  await writeFile(RUNS, "");
+  return lines.map(line => line.replace(/^.*?nft /, "")).filter(line => line !== "monitor");
+}
+
+/** Opens an agent that listens and remembers the actual rules. */
+async function opened(tool: readonly string[], wanted: Policy): Promise<void> {
+  agent = new Watched(tool);
+  await agent.sync(wanted);
+  do {
+    await agent.changed();
+    await agent.sync(wanted);
+    await runs();
+    await agent.sync(wanted, { from: "memory" });
+  } while ((await runs()).length > 0); // until the monitor listens
+}
+
+const WRITE = ["-j -f -", "-j -f -"];
+const LIST = "-j list table ip ip-masq-agent";
+const CONFIRM = "-j --terse list table ip ip-masq-agent";
+
+describeTools("remembered rules", ["bookworm", "trixie"], tools => {
+  for (const { nft: tool } of tools) {
+    describe(tool.join(" ").includes("trixie") ? "nft of trixie" : "nft of bookworm", () => {
+      test("a change of a long list is written and confirmed without a listing", async () => {
+        await opened(tool, long(1));
+        const { after } = await agent.sync(long(2), { from: "memory" });
+        expect(after.inSync).toBe(true);
+        expect(await runs()).toEqual([...WRITE, CONFIRM]);
+        expect([await owner("192.168.1.1"), await owner("192.168.2.1")]).toEqual(["node", "pod"]);
+        const verified = await agent.sync(long(2));
+        expect(verified.before.inSync).toBe(true);
+        // The listing has the last counts of the replaced set, which is then removed.
+        expect(await runs()).toEqual([LIST, "-j -f -"]);
+        expect(await lab.node.output(["nft", "list", "sets"])).not.toContain("non-masquerade-a");
+      });
+    });
+  }
+});
+
+describe("own transactions", () => {
+  test("are not reported, and foreign ones before, between and after them are", async () => {
+    await opened(["nft"], long(1));
+    const before = agent.changes;
+    for (let i = 2; i < 6; i++) await agent.sync(long(i), { from: "memory" });
+    await Bun.sleep(500); // the monitor has printed all of it
+    expect(agent.changes).toBe(before);
+    const foreign = async () => {
+      await nft("add rule ip ip-masq-agent postrouting counter");
+      await agent.changed();
+      expect((await agent.sync(long(9))).before.inSync).toBe(false);
+    };
+    await agent.sync(long(9), { from: "memory" });
+    await foreign();
+    const writing = agent.sync(long(10), { from: "memory" }).catch(() => {});
+    await nft("add rule ip ip-masq-agent postrouting counter");
+    await writing;
+    await agent.changed();
+    await agent.sync(long(10));
+    expect(await nft("list chain ip ip-masq-agent postrouting")).not.toContain("\tcounter packets");
+  });
+
+  test("are written from a listing after a foreign change", async () => {
+    await opened(["nft"], long(1));
+    await nft("flush chain ip ip-masq-agent postrouting");
+    await agent.changed();
+    await agent.sync(long(2), { from: "memory" });
+    expect((await runs())[0]).toBe(LIST);
+    expect(await owner("192.168.2.1")).toBe("pod");
+    expect(await owner("203.0.113.7")).toBe("node");
+  });
+});
+
+/** Ways in which nft exits with 0 although the kernel has something else. */
+const LIES: readonly (readonly [what: string, sed: string, seen: "by the look" | "by the next listing"])[] = [
+  ["does nothing", "s/.*/{}/", "by the look"],
+  ["drops a rule", 's/"return":null/"counter":null/', "by the look"],
+  [
+    "leaves an element out",
+    's|{"elem":{"val":{"prefix":{"addr":"10.0.7.0"[^}]*}}[^}]*}},||',
+    "by the next listing",
+  ],
+];
+
+describe.each(LIES)("an nft that %s", (_what, script, seen) => {
+  test("is found out with a short list", async () => {
+    await opened(["nft"], short(1));
+    await writeFile(LIE, script.replace("10.0.7.0", "10.0.0.0"));
+    const failure = await agent.sync(short(2), { from: "memory" }).catch(error => error);
+    expect(failure).toHaveProperty("name", "NotAppliedError");
+  });
+
+  test(`is found out ${seen} with a long list`, async () => {
+    await opened(["nft"], long(1));
+    await writeFile(LIE, script);
+    const first = await agent.sync(long(2), { from: "memory" }).catch(error => error);
+    if (seen === "by the look") expect(first).toHaveProperty("name", "NotAppliedError");
+    await lab.node.output(["rm", LIE]);
+    const { before, after } = await agent.sync(long(2));
+    expect([before.inSync, after.inSync]).toEqual([false, true]);
+    expect([await owner("10.0.7.1"), await owner("192.168.2.1")]).toEqual(["pod", "pod"]);
+  });
+});
+
+test("no connection is lost or counted twice across 60 changes without a listing before them", async () => {
+  await opened(["nft"], long(0));
+  const load = await lab.load({ destinations: ["10.0.7.1", "203.0.113.7"], flowsPerSecond: 1000 });
+  for (let i = 1; i <= 60; i++) {
+    const wanted = long(i % 7);
+    await agent.sync(wanted, { from: "memory" });
+    agent.totals.keep(wanted);
+  }
+  const [kept, masqueraded] = await load.stop();
+  agent.totals.read(await agent.backend.plan(long(60 % 7)));
+  const { keep, masquerade } = agent.totals.byVerdict;
+  expect([keep.connections, masquerade.connections]).toEqual([
+    kept?.fromPod ?? 0,
+    masqueraded?.fromNode ?? 0,
+  ]);
+  expect([kept?.fromNode, masqueraded?.fromPod]).toEqual([0, 0]);
+}, 120_000);
