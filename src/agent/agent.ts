@@ -94,8 +94,8 @@ export class Agent {
       this.#desired.watch(() => this.#queue.push("config"));
     };
     const { preferred, failure } = this.backend.chosen;
-    if (preferred)
-      this.#warnings.set("fallback", fallbackText(this.backend.writer, preferred.writer, failure));
+    const { writer } = this.backend;
+    if (preferred) this.#warnings.set("fallback", fallbackText(writer, preferred.writer, failure));
     const unwatch = () => {
       kernel?.stop();
       this.#desired.stop();
@@ -242,10 +242,7 @@ export class Agent {
 const PERMANENT: ReadonlySet<FailureKind | undefined> = new Set(["unsupported", "not-found"]);
 /** Milliseconds until a family that failed alone is tried again. */
 const FAMILY_RETRY_MS = 15_000;
-/**
- * Milliseconds to wait for the first config. HTTP starts only after the first sync, and the agent also applies a later
- * config.
- */
+/** Milliseconds to wait for the first config. HTTP starts only after the first sync, and a later config is used too. */
 const FIRST_CONFIG_MS = 1000;
 /** Milliseconds that the sync of `run --once` waits for writers and file systems that hang. */
 const ONLY_CONFIG_MS = 6000;
