@@ -120,14 +120,10 @@ export class Cidr {
         remedy: `use a prefix length from 0 to ${bits}`,
       };
     }
-    const { family, value } = address;
-    const block = parseCidr(text);
     const canonical = normalizeCidr(text);
-    if (value !== addressValue(family, block.start)) {
-      return { what: `"${text}" has host bits set`, remedy: `did you mean "${canonical}"?` };
-    }
-    const [network] = canonical.split("/");
-    return new Cidr(family, Number(length), value, addressValue(family, block.end), network);
+    const cidr = Cidr.parse(canonical);
+    if ("what" in cidr || cidr.first === address.value) return cidr;
+    return { what: `"${text}" has host bits set`, remedy: `did you mean "${canonical}"?` };
   }
 
   /** A CIDR that is written in the code. Throws if it is invalid. */
@@ -162,8 +158,7 @@ export function parseAddress(text: string): Address | ParseFailure {
       remedy: "write the IPv4 address",
     };
   }
-  const family = version === 4 ? "ip" : "ip6";
-  return { family, text, value: addressValue(family, start) };
+  return version === 4 ? { family: "ip", text, value: Number(start) } : { family: "ip6", text, value: start };
 }
 
 /** Adds the prefix length to the text of an address; returns a CIDR unchanged. Does not validate. */
@@ -215,10 +210,6 @@ const SLASH = "/".charCodeAt(0) - ZERO;
 
 function isIPv4Mapped(value: bigint): boolean {
   return value >> 32n === 0xffffn;
-}
-
-function addressValue(family: Family, value: bigint): AddressValue {
-  return family === "ip" ? Number(value) : value;
 }
 
 /** The text of an IPv4 address. */

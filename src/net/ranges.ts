@@ -28,7 +28,7 @@ export function united(ranges: readonly Range[]): Ranges {
   const result: [AddressValue, AddressValue][] = [];
   for (const [first, last] of sorted) {
     const before = result.at(-1);
-    if (before && first <= next(before[1])) {
+    if (before && first <= plus(before[1], 1)) {
       if (last > before[1]) before[1] = last;
     } else result.push([first, last]);
   }
@@ -58,8 +58,8 @@ export function difference(some: Ranges, others: Ranges): Ranges {
   for (const [first, last] of some) {
     let from = first;
     for (let b = others[j]; b && b[0] <= last; b = others[j]) {
-      if (b[0] > from) result.push([from, previous(b[0])]);
-      if (b[1] >= from) from = next(b[1]);
+      if (b[0] > from) result.push([from, plus(b[0], -1)]);
+      if (b[1] >= from) from = plus(b[1], 1);
       if (b[1] > last) break;
       j++;
     }
@@ -74,7 +74,7 @@ export function hasOutside(some: Ranges, others: Ranges): boolean {
     for (let from = first; from <= last; ) {
       const around = others[at(others, from)];
       if (!around || around[0] > from) return true;
-      from = next(around[1]);
+      from = plus(around[1], 1);
     }
     return false;
   });
@@ -93,12 +93,8 @@ function at(ranges: Ranges, address: AddressValue): number {
   return low;
 }
 
-function next(value: AddressValue): AddressValue {
-  return typeof value === "number" ? value + 1 : value + 1n;
-}
-
-function previous(value: AddressValue): AddressValue {
-  return typeof value === "number" ? value - 1 : value - 1n;
+function plus(value: AddressValue, step: 1 | -1): AddressValue {
+  return typeof value === "number" ? value + step : value + BigInt(step);
 }
 
 /** The fewest CIDRs that together are a range of addresses. */
