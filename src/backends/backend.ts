@@ -4,9 +4,6 @@ import type { Verdict } from "../net/verdict.ts";
 import type { FamilyPolicy, Policy } from "../policy/policy.ts";
 import type { Host } from "../system/host.ts";
 
-/** The kernel tables that hold the rules of a backend. Two writers of one place write the same rules. */
-export type Place = "own table" | "nat of nf_tables" | "nat of xtables";
-
 /**
  * Puts the rules of policies into the kernel with one writer. A backend keeps no record of its writes: it reads the
  * kernel each time, so a new process continues where a killed one stopped. All methods throw ProgramError.
@@ -16,7 +13,8 @@ export interface Backend {
   readonly name: string;
   /** The program that writes: nft, iptables-nft or iptables-legacy. */
   readonly writer: string;
-  readonly place: Place;
+  /** The kernel tables with the rules, such as `nat of nf_tables`. Writers of the same place write the same rules. */
+  readonly place: string;
   /** Missing abilities of program or kernel, with the consequence, one sentence each. Known after the first sync. */
   readonly limits?: readonly string[];
   /** The version of the program, once it is known. */

@@ -153,6 +153,6 @@ async function mayDecideLater({ backend, error }: Broken): Promise<boolean> {
 }
 
 /** Whether a backend writes to our own table, which is judged after table `nat`. */
-export function isOwnTable({ place }: Pick<Backend, "place">): boolean {
-  return place === "own table";
+export function isOwnTable({ name }: Pick<Backend, "name">): boolean {
+  return BACKENDS.some(it => it.name === name && !it.preservesExemptions);
 }

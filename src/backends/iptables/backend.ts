@@ -10,7 +10,6 @@ import {
   type Backend,
   type Counter,
   NO_IPSEC,
-  type Place,
   type Plan,
   type PollTarget,
   type Watch,
@@ -40,7 +39,7 @@ interface NatDiff {
 export class IptablesBackend implements Backend {
   readonly name = "iptables";
   readonly writer: string;
-  readonly place: Place;
+  readonly place: string;
   readonly #nat: NatTable;
   readonly #ipsec: IpsecSupport;
   #enforces = false;
