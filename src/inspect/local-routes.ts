@@ -35,8 +35,8 @@ interface Route {
   readonly type: string;
 }
 
-function cidrsOf(routes: readonly Route[], wantedType: "LOCAL" | "BROADCAST"): Cidr[] {
-  return routes.flatMap(({ cidr, type }) => (type === wantedType ? cidr : []));
+function cidrsOf(routes: readonly Route[], ofType: "LOCAL" | "BROADCAST"): Cidr[] {
+  return routes.flatMap(({ cidr, type }) => (type === ofType ? cidr : []));
 }
 
 /** Parses /proc/net/fib_trie: after each line `|-- ADDRESS`, a line `/LENGTH SCOPE TYPE` for each route. */
