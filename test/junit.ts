@@ -7,10 +7,10 @@ export interface Counts {
 /**
  * Returns how many tests a run of `bun test` passed, failed and skipped.
  *
- * An aborted run has no report, or one without its failure: it counts as at least one failure. So does each file without
- * a test in the report.
+ * An aborted run has no report, or one without its failure: it counts as at least one failure. So does each file
+ * without a test in the report.
  *
- * @param report in JUnit's format; empty if the run wrote none
+ * @param report the report in JUnit's format; empty if the run wrote none
  * @param files the files that must be in the report
  */
 export function testCounts(report: string, exitCode: number, files: readonly string[]): Counts {

@@ -119,6 +119,12 @@ const HABITS: readonly Habit[] = [
     "as JSON has it",
     "as in JSON",
   ),
+  habit(
+    /@param \w+ (?:of|for|by|in|from|how|why|when|without|as)\b/,
+    "@param limits of each run",
+    "@param limits the limits of each run",
+  ),
+  habit(/\bthe most [A-Za-z]+s that\b|\bThe most\b/, "The most rows", "The maximum number of rows"),
   habit(/\bpiles? up\b|\bstands? behind\b/, "garbage piles up", "garbage accumulates"),
   habit(
     /\bwhat (?:(?:the|an?|this|that|our|its) )?[\w-]+ (?:has|have|lacks?|holds?|contains?|wrote|read)\b(?! been)/,

@@ -18,7 +18,7 @@ export interface Baseline {
   /**
    * One sync, from any state of the kernel.
    *
-   * @param folder for its files; the same for each sync of a node
+   * @param folder the folder for its files, the same for each sync of a node
    * @throws Error if it fails
    */
   sync(run: Run, cidrs: readonly string[], folder: string): Promise<unknown>;

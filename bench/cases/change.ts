@@ -24,7 +24,7 @@ interface Changed {
   readonly change: Cpu;
   /** Seconds from save to rules in force, one per change. */
   readonly times: readonly number[];
-  /** The most that agent and nft held at once, in bytes. */
+  /** The peak memory of agent and nft together, in bytes. */
   readonly peak: number;
 }
 

@@ -37,7 +37,7 @@ export interface AgentEvents {
 
 type Outcome = Pick<SyncRecord, "result" | "message" | "failure">;
 
-/** Keeps the desired policy in the kernel: a trigger starts a sync, and the result decides when the next one runs. */
+/** Keeps the desired policy in the kernel: a trigger starts a sync, and the result decides when the next sync runs. */
 export class Agent {
   readonly backend: Failover;
   readonly state: AgentState;

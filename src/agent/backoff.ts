@@ -27,8 +27,8 @@ export class Backoff {
    * Records a failed sync. While the rules are contested, it counts as an undone repair, because the other program is
    * the likely cause.
    *
-   * @param now when the sync ended
-   * @param took how long the sync took
+   * @param now the time when the sync ended
+   * @param took the duration of the sync
    */
   failed(now: number, took: number): void {
     this.#took = took;

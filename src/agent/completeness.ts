@@ -85,9 +85,9 @@ export class Completeness {
   /**
    * Assesses a look.
    *
-   * @param now milliseconds of a monotonic clock
-   * @param events {@link events} when the look began
-   * @param states write states by the real path of the file
+   * @param now the time in milliseconds of a monotonic clock
+   * @param events the value of {@link events} when the look began
+   * @param states the write states by the real path of the file
    */
   assess(
     look: Observation,

@@ -97,8 +97,8 @@ export class ConfigReader {
   }
 
   /**
-   * Looks again and returns the complete config. If the look hangs or takes longer than `timeout` milliseconds, returns
-   * the previous one. Before the first complete config, it also waits that long for writers.
+   * Looks again and returns the complete config. If the look hangs or takes longer than `timeout` milliseconds,
+   * returns the previous config. Before the first complete config, it also waits that long for writers.
    */
   async latest(timeout: number): Promise<Sources | undefined> {
     const end = performance.now() + timeout;
@@ -166,7 +166,7 @@ export class ConfigReader {
     return undefined;
   }
 
-  /** Looks once and updates the watch. Returns the milliseconds until the next look; undefined if none is needed. */
+  /** Looks once and updates the watch. Returns the milliseconds until the next look; undefined if no look is needed. */
   async #look(): Promise<number | undefined> {
     this.#failed = false;
     const { failed, complete, pending } = await this.#observer.observe();
@@ -213,7 +213,7 @@ export class ConfigReader {
     if (this.#lost.isNews(reason) && !this.#stopped) this.events.lost(reason);
   }
 
-  /** Schedules the next look, unless an earlier one is scheduled. */
+  /** Schedules the next look, unless an earlier look is scheduled. */
   #soon(milliseconds: number): void {
     const at = performance.now() + milliseconds;
     if (this.#stopped || (this.#next && this.#next.at <= at)) return;
@@ -233,7 +233,7 @@ export class ConfigReader {
 
 /** Milliseconds to collect the writes of one program. */
 const GATHER_MS = 25;
-/** Milliseconds after an event within which Bun may have dropped another one. */
+/** Milliseconds after an event within which Bun may have dropped another event. */
 const ECHO_MS = 50;
 /** Milliseconds between looks where inotify reports nothing. */
 const POLL_MS = 5000;

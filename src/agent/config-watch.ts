@@ -132,7 +132,7 @@ async function directoriesTo(
       if (isConfigName(name)) await walk(join(end, name));
     }
   }
-  // Directories below a remote one may hang too.
+  // Directories below a remote directory may also hang.
   for (const directory of directories.keys()) if (isBelow(directory, remote)) directories.delete(directory);
   return { directories, remote: remote.size > 0 };
 }

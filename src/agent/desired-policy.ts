@@ -75,8 +75,8 @@ export class DesiredPolicy {
   /**
    * Reads the config if it changed and is complete. An invalid config is logged once and changes nothing.
    *
-   * @param triggers why the agent syncs. A repair does not wait for the config, and a `config` trigger means that the
-   *   source has read it already
+   * @param triggers the triggers of the sync. A repair does not wait for the config, and a `config` trigger means that
+   *   the source has read it already
    * @param timeout milliseconds to wait for the first config
    */
   async read(triggers: readonly Trigger[], timeout: number): Promise<void> {

@@ -12,7 +12,7 @@ export class KernelAccess {
 
   constructor(readonly backend: Pick<Backend, "plan">) {}
 
-  /** Runs a sync after the previous one, and after a short wait for a read in progress. Rejects as `work` does. */
+  /** Runs a sync after the previous one, and after a short wait for a read in progress. Rejects if `work` rejects. */
   sync<T>(work: () => Promise<T>): Promise<T> {
     this.#syncs++;
     const result = this.#sync.then(() => within(READ_MS, this.#read)).then(work);

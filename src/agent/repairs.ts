@@ -19,8 +19,8 @@ export class Repairs {
    * Records a repair.
    *
    * @param before the rules that were found
-   * @param by the program that changed them, if known
-   * @param took milliseconds that the sync took
+   * @param by the program that changed the rules, if known
+   * @param took the duration of the sync in milliseconds
    * @returns the drift, for the record of the sync
    */
   repaired(before: Plan, by: string | undefined, took: number): string {

@@ -26,8 +26,8 @@ export class SyncQueue {
   /**
    * Waits for the next request.
    *
-   * @param latest milliseconds without a trigger after which `interval` becomes the trigger
-   * @param repairDelay milliseconds before changes of the kernel, without other triggers, start a sync
+   * @param latest the maximum wait in milliseconds; after it, `interval` becomes the trigger
+   * @param repairDelay the delay in milliseconds of a sync whose only trigger is a change of the kernel
    */
   async next(latest: number, repairDelay: number): Promise<SyncRequest> {
     const began = performance.now();

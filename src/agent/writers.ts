@@ -14,7 +14,7 @@ export class WriteStates {
   /**
    * Reads the write state of each file.
    *
-   * @param files real paths
+   * @param files the real paths of the files
    * @param version a text that changes with the files
    */
   async read(files: readonly string[], version: string): Promise<ReadonlyMap<string, WriteState>> {
@@ -53,10 +53,10 @@ const SEARCH_MS = 50;
 
 /**
  * Finds out whether another process has a file open for writing, by comparing devices and inode numbers in
- * `/proc/PID/fdinfo` (since Linux 5.14). Reading there never waits for a file system. Returns `none` only if every process
- * on the node could be examined.
+ * `/proc/PID/fdinfo` (since Linux 5.14). Reading there never waits for a file system. Returns `none` only if every
+ * process on the node could be examined.
  *
- * @param path of the file, without symbolic links
+ * @param path the path of the file, without symbolic links
  * @param all whether `/proc` shows every process of the node
  */
 export async function writersOf(path: string, all = seesEveryProcess()): Promise<Writers> {
@@ -112,8 +112,8 @@ class Search {
   }
 
   /**
-   * Repeats until there are no new processes, because a new process may have inherited the file from one that was already
-   * examined.
+   * Repeats until there are no new processes, because a new process may have inherited the file from a process that
+   * was already examined.
    */
   async run(): Promise<Writers> {
     for (let pids = this.#newProcesses(); pids.length > 0; pids = this.#newProcesses()) {

@@ -6,7 +6,7 @@ import type { Host } from "../system/host.ts";
 
 /**
  * Puts the rules of policies into the kernel with one writer. A backend keeps no record of its writes: it reads the
- * kernel each time, so a new process continues where a killed one stopped. All methods throw ProgramError.
+ * kernel each time, so a new process continues where a killed process stopped. All methods throw ProgramError.
  */
 export interface Backend {
   /** As in `--backend`. */
@@ -22,10 +22,10 @@ export interface Backend {
   /** Starts programs that the first plan may need, while the config is read. Throws nothing. */
   prepare?(): void;
   /**
-   * Compares the desired rules of a policy with the actual ones, in the families of the policy. Writes nothing.
+   * Compares the desired rules of a policy with the actual rules, in the families of the policy. Writes nothing.
    *
-   * @param from `memory` to rely on the last listing and the writes since, if `watch` has reported every change. Without
-   *   such knowledge, the kernel is listed all the same.
+   * @param from `memory` to rely on the last listing and the writes since, if `watch` has reported every change.
+   *   Without such knowledge, the kernel is listed all the same.
    */
   plan(policy: Policy, from?: "kernel" | "memory"): Promise<Plan>;
   /**
@@ -37,15 +37,16 @@ export interface Backend {
   /**
    * Reports changes in the kernel until it is stopped.
    *
-   * @param target for polling where the kernel reports no changes
-   * @param polls poll in any case, because an nft that hangs reports nothing
+   * @param target the rules to poll where the kernel reports no changes
+   * @param polls whether to poll in any case, because an nft that hangs reports nothing
    */
   watch(watcher: Watcher, target: PollTarget, polls?: boolean): Watch;
   /** Adds details to the error of a write. Finding them takes time, so call it only to report the error. */
   explained?(error: unknown): Promise<unknown>;
   /**
-   * Whether rules bind kept connections to their own address, so that a later NAT chain cannot change it. `enforceKept`
-   * turns this on and off from the next plan on. Needed while rules of another backend cannot be removed.
+   * Whether rules bind kept connections to their own address, so that a later NAT chain cannot change it.
+   * `enforceKept` switches these rules on or off, starting with the next plan. Needed while rules of another backend
+   * cannot be removed.
    */
   readonly enforcesKept?: boolean;
   enforceKept?(enforce: boolean): void;
@@ -64,7 +65,7 @@ export interface Backend {
 export interface BackendKind {
   /** As in `--backend`. */
   readonly name: string;
-  /** The program that it needs, for people. */
+  /** The program that the backend needs, as users know it. */
   readonly program: string;
   /**
    * Whether a foreign rule that exempts a connection in table `nat` also exempts it from the rules of this backend, as
@@ -76,8 +77,8 @@ export interface BackendKind {
   /** Chooses among these writers. Throws ProgramError if the backend cannot work without one of them. */
   choose(host: Host, writers: readonly Backend[]): Promise<WriterChoice>;
   /**
-   * The rules of a policy as documents for an empty kernel, by `--format` of `ipmasq render`. Formats whose documents
-   * have one family take `family`.
+   * The rules of a policy as documents for an empty kernel, by `--format` of `ipmasq render`. `family` applies to
+   * formats with one family per document.
    */
   readonly documents: Readonly<Record<string, (policy: Policy, family: Family) => string>>;
   /** The rules of a policy, one per line, as the tools of this backend print them, without the origins of CIDRs. */
@@ -119,7 +120,7 @@ export interface RuleChanges {
 
 /** The desired and the actual rules of a policy, at the time of reading. */
 export interface Plan {
-  /** One line per rule, as people read them. Equal rules are equal text. */
+  /** One line per rule, for users. Equal rules are equal text. */
   readonly actual: readonly string[];
   readonly desired: readonly string[];
   readonly inSync: boolean;
@@ -133,7 +134,7 @@ export interface Plan {
   /** A known problem of the writer, as a sentence. */
   readonly caution?: string | undefined;
   /**
-   * Writes the differences. Each packet is judged either by the old rules or by the new ones. Returns the counters at
+   * Writes the differences. Each packet is judged either by the old rules or by the new rules. Returns the counters at
    * that moment: zero for rewritten rules and sets, or the counts that were kept.
    */
   apply(): Promise<readonly Counter[]>;
@@ -151,7 +152,7 @@ export function changesOf({ changes, actual, desired }: Plan): RuleChanges {
   return changes ?? { added: linesBeyond(desired, actual), removed: linesBeyond(actual, desired) };
 }
 
-/** The lines that the others lack, as many times as they lack them. */
+/** The lines that are missing in the others, repeated as often as they are missing. */
 export function linesBeyond(lines: readonly string[], others: readonly string[]): string[] {
   const left = new Map<string, number>();
   for (const line of others) left.set(line, (left.get(line) ?? 0) + 1);

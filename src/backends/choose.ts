@@ -34,8 +34,8 @@ export interface Chosen {
 }
 
 /**
- * Chooses the backend. `--backend=auto` takes the first one that is installed, that the kernel accepts, and that
- * preserves the exemptions of foreign rules. The last one is not tested, because its syncs report failures.
+ * Chooses the backend. `--backend=auto` takes the first backend that is installed, that the kernel accepts, and that
+ * preserves the exemptions of foreign rules. The last backend is not tested, because its syncs report failures.
  *
  * Throws ProgramError if no backend is available.
  */
@@ -75,7 +75,7 @@ export async function refusalOf(backend: Backend, policy: Policy): Promise<Progr
   }
 }
 
-/** Whether the kernel may have rules of a backend: there are some, or reading fails. */
+/** Whether the kernel may have rules of a backend. True if reading fails. */
 export async function mayRemain(backend: Backend): Promise<boolean> {
   try {
     return (await backend.actual()).length > 0;
@@ -107,7 +107,7 @@ interface Selection {
   readonly broken: Broken | undefined;
 }
 
-/** The first candidate that passes its test, and why earlier ones did not. The last one is not tested. */
+/** The first candidate that passes its test, and why earlier candidates did not. The last backend is not tested. */
 async function firstUsable(
   candidates: readonly Candidate[],
   { policy, exemption }: ChooseOptions,
@@ -146,7 +146,7 @@ async function firstUsable(
   return select(await last.kind.choose(host, last.writers));
 }
 
-/** Whether rules of a broken backend may decide about connections after those of the chosen one. */
+/** Whether rules of a broken backend may decide about connections after the rules of the chosen backend. */
 async function mayDecideLater({ backend, error }: Broken): Promise<boolean> {
   // A program that hangs is not called again.
   return isOwnTable(backend) && (error.kind === "timed-out" || (await mayRemain(backend)));

@@ -17,13 +17,13 @@ export interface Move {
 }
 
 /**
- * Syncs with the preferred backend or, while its program fails, with another one that works. The rules stay in force
- * during a move: the new ones are written before the old ones are removed. The preferred backend is tried again after
- * 10 s, then at growing intervals, and replaces the other one when it works.
+ * Syncs with the preferred backend or, while its program fails, with another backend that works. The rules stay in
+ * force during a move: the new rules are written before the old rules are removed. The preferred backend is tried
+ * again after 10 s, then at growing intervals, and replaces the other backend when it works.
  */
 export class Failover {
   #active: MigratingBackend;
-  /** The backend whose rules must stay: the active one; during a move, the next one. */
+  /** The backend whose rules must stay: the active backend or, during a move, the next backend. */
   #owner: MigratingBackend;
   readonly #preferred: MigratingBackend;
   /** Consecutive failed syncs of the active backend. */
@@ -39,8 +39,8 @@ export class Failover {
   #rewrites = false;
 
   /**
-   * @param failuresBeforeMove consecutive ones, for kinds of failure that may be temporary
-   * @param pauses between tries of the preferred backend
+   * @param failuresBeforeMove consecutive failures before a move, for kinds of failure that may be temporary
+   * @param pauses the pauses between tries of the preferred backend
    */
   constructor(
     readonly chosen: Chosen,
@@ -65,7 +65,7 @@ export class Failover {
     return this.#active.limits;
   }
 
-  /** Milliseconds until a sync should try the preferred backend again; undefined while that one is active. */
+  /** Milliseconds until a sync should try the preferred backend again; undefined while that backend is active. */
   get retry(): number | undefined {
     return this.#isFallback ? Math.max(this.#nextTry - performance.now(), 0) : undefined;
   }
@@ -75,7 +75,7 @@ export class Failover {
     this.#active.backend.prepare?.();
   }
 
-  /** As {@link MigratingBackend.sync}, with a backend that works. Throws if none does. */
+  /** Like {@link MigratingBackend.sync}, with a backend that works. Throws if no backend works. */
   async sync(policy: Policy, options?: SyncOptions): Promise<Synced & { readonly moved?: Move }> {
     const back = this.retry === 0 ? await this.#moveBack(policy, options?.tally) : undefined;
     if (back) return back;
@@ -219,7 +219,7 @@ const PAUSES: Pauses = { first: 10_000, last: 300_000, check: 2000 };
 
 const FAILURES_BEFORE_MOVE = 3;
 
-/** Whether the program itself fails, so that another one may work. A refusal may have its cause in the kernel. */
+/** Whether the program itself fails, so that another program may work. A refusal may have its cause in the kernel. */
 function isFailing(kind: FailureKind | undefined, persists: boolean): boolean {
   switch (kind) {
     case "crashed":

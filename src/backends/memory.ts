@@ -1,6 +1,6 @@
 /**
- * The actual rules, as of the last listing and the own writes since. It is valid only while `nft monitor` reports
- * every transaction, and none of them is foreign.
+ * The actual rules, as of the last listing and the own writes since. They are valid only while `nft monitor` reports
+ * every transaction and all transactions are ours.
  *
  * Own transactions are recognised by their number: `nft monitor` names processes by PIDs of another namespace. If a
  * foreign transaction is taken for an own one, one own transaction too many remains, which counts as foreign.
@@ -29,7 +29,7 @@ export class Memory<Key, Value> {
     this.#reset();
   }
 
-  /** Undefined if it is not known. */
+  /** The actual rules; undefined if they are not known. */
   get(key: Key): Value | undefined {
     return this.#known.get(key);
   }
@@ -76,7 +76,10 @@ export class Memory<Key, Value> {
     this.#reset();
   }
 
-  /** Call it for each transaction that is reported. Returns whether it is an own one; otherwise everything is forgotten. */
+  /**
+   * Call it for each transaction that is reported. Returns whether the transaction is ours; after a foreign
+   * transaction, everything is forgotten.
+   */
   reported(): boolean {
     if (this.#expected > 0) {
       this.#expected--;

@@ -6,11 +6,11 @@ import type { Backend, Plan, PollTarget, Watch, Watcher } from "./backend.ts";
 import { inEachPlace, isHarmless, type PlaceFailure } from "./removal.ts";
 import { type Synced, type SyncOptions, sync } from "./sync.ts";
 
-/** Rules that other backends wrote, or this one in a family that is no longer enabled. */
+/** Rules that other backends wrote, or that this backend wrote in a family that is no longer enabled. */
 export interface Leftovers {
   /** One line per rule or removal. */
   readonly lines: readonly string[];
-  /** Why some could not be read or removed, one sentence each. */
+  /** One sentence for each place that could not be read or cleaned. */
   readonly failures: readonly string[];
 }
 
@@ -63,7 +63,7 @@ export class MigratingBackend {
   /**
    * Removes leftovers. Call it when the rules of the policy are in force. Throws nothing.
    *
-   * @param mayRemove whether this backend still writes the rules: another one may have replaced it meanwhile
+   * @param mayRemove whether this backend still writes the rules; another backend may have replaced it meanwhile
    */
   removeLeftovers(policy: Policy, mayRemove: () => boolean = () => true): Promise<Leftovers> {
     return this.#each(policy, async (backend, families) => {
@@ -90,7 +90,7 @@ export class MigratingBackend {
   }
 
   /**
-   * The actual rules of all backends, because old rules may still decide, and why some could not be read. Throws
+   * The actual rules of all backends, because old rules may still decide, and why some rules could not be read. Throws
    * ProgramError if no family of this backend can be read.
    */
   async rules(

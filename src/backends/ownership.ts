@@ -23,8 +23,8 @@ export const COMMENTS = {
 } as const satisfies { readonly [step in Step]?: string };
 
 /**
- * Whether a comment is, word for word, one that ipmasq, ip-masq-agent or GKE's node start-up script writes. A comment
- * with only the same start does not count.
+ * Whether ipmasq, ip-masq-agent or GKE's node start-up script writes a comment with exactly this text. A comment with
+ * only the same start does not count.
  */
 export function isOurComment(comment = ""): boolean {
   return OURS.test(comment);

@@ -74,9 +74,9 @@ export function isHarmless({ isCovered, error }: PlaceFailure): boolean {
 }
 
 /**
- * Works on each place and family separately, so that a failure in one does not affect the others. If a place has
- * several writers, the first one that finds something counts: iptables cannot read rules of nft, and nft does not see
- * the comments of iptables. Throws nothing.
+ * Works on each place and family separately, so that one failure does not affect other places. If a place has several
+ * writers, the first writer that finds rules counts: iptables cannot read rules of nft, and nft does not see the
+ * comments of iptables. Throws nothing.
  */
 export async function inEachPlace<T>(
   backends: readonly Backend[],

@@ -23,7 +23,7 @@ export interface Synced {
   readonly before: Plan;
   /** The rules after it: the same object as `before` if nothing was written. */
   readonly after: Plan;
-  /** The families whose sync failed, while the other one succeeded. */
+  /** The families whose sync failed while the other family succeeded. */
   readonly failures: readonly FamilyFailure[];
   /** Whether the agent itself caused the difference, so it is not drift. */
   readonly expected?: boolean;
@@ -35,11 +35,10 @@ export interface FamilyFailure {
 }
 
 /**
- * Makes the actual rules equal the desired ones. Writes only if they differ, and verifies each write. Tries again if
- * another program wrote at the same moment. If both families together fail, tries each family alone.
+ * Makes the actual rules equal to the desired rules. Writes only if they differ, and verifies each write. Tries again
+ * if another program wrote at the same moment. If both families together fail, tries each family alone.
  *
  * If every family fails: throws ProgramError, or NotAppliedError if another program undoes each write.
- *
  */
 export async function sync(backend: Planner, policy: Policy, options: SyncOptions = {}): Promise<Synced> {
   const { done, failures } = await byFamily(policy, part => syncAll(backend, part, options));

@@ -7,7 +7,7 @@ import { TABLE } from "./ownership.ts";
 /**
  * Reports changes in the kernel by `nft monitor`. While the monitor does not run, polls our own rules.
  *
- * @param nft how nft is called
+ * @param nft the command line that starts nft
  * @param ours tests lines of `nft monitor`, such as `delete element ip nat s { 10.0.0.0/8 }`
  * @param memory of a backend that remembers our rules; its own transactions are not reported
  */

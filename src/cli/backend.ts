@@ -20,8 +20,8 @@ import { aborted } from "../system/timing.ts";
 import type { AgentFlags } from "./command.ts";
 
 /**
- * Chooses the backend for a command that runs once. With `--backend=auto` it is the backend of the active agent, if there
- * is one. Throws ProgramError if none is available.
+ * Chooses the backend for a command that runs once. With `--backend=auto` it is the backend of the active agent, if
+ * there is one. Throws ProgramError if no backend is available.
  */
 export async function backendFor(
   flags: AgentFlags,
@@ -85,7 +85,7 @@ interface WhileChoosing {
 }
 
 /**
- * Chooses the backend. While none is available, serves HTTP and retries every 1 s to 15 s and on SIGHUP. Returns
+ * Chooses the backend. While no backend is available, serves HTTP and retries every 1 s to 15 s and on SIGHUP. Returns
  * undefined if `stop` comes first.
  */
 export async function chooseUntilFound(

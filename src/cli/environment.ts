@@ -29,8 +29,8 @@ const SET_BY_KUBELET = /^IPMASQ_(SERVICE_|PORT($|_))/;
 
 /**
  * Variables that make Bun, inside the binary, run other code. Found by trying each name in Bun 1.4.5: BUN_BE_BUN turns
- * the binary into `bun`, BUN_OPTIONS loads files (`--preload`), and the others let a debugger attach. Empty ones have no
- * effect.
+ * the binary into `bun`, BUN_OPTIONS loads files (`--preload`), and the others let a debugger attach. Empty variables
+ * have no effect.
  */
 export const BUN_VARIABLES = ["BUN_BE_BUN", "BUN_OPTIONS", "BUN_INSPECT", "BUN_INSPECT_CONNECT_TO"] as const;
 

@@ -35,7 +35,7 @@ export function loadOptions(flags: AgentFlags, configmap: string): LoadOptions {
  * The policy of config and flags, and the problems of the config, as lines for standard error.
  *
  * @param configmap the ConfigMap to read, if a manifest contains several; otherwise empty
- * @param path the path of the config, if it differs from the one in the flags
+ * @param path the path of the config, if it differs from `--config`
  * @returns no policy if the config has errors
  */
 export async function readPolicy(

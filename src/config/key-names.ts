@@ -23,8 +23,8 @@ const NAMES: ReadonlyMap<string, KeyName> = new Map(
 export const KNOWN_KEY = new RegExp(`^[ {"']*(?:${[...NAMES.keys()].join("|")})["']?[ ]*:`, "im");
 
 /**
- * Finds the known keys of a mapping. Keys match case-insensitively, as in Go's JSON decoder and so in ip-masq-agent. The
- * mapping's own keys override those that a merge key brought.
+ * Finds the known keys of a mapping. Keys match case-insensitively, as in Go's JSON decoder and so in ip-masq-agent.
+ * The mapping's own keys override keys from a merge key.
  */
 export function findKeys({ entries }: Mapping): FoundKeys {
   const found = new Map<KeyName, Entry>();

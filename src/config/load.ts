@@ -8,7 +8,7 @@ import { decode, type Text } from "./text.ts";
 export interface LoadOptions {
   /** Whether IPv6 is on; undefined if the config decides. */
   readonly enableIPv6?: boolean | undefined;
-  /** The ConfigMap to read in a Kubernetes manifest; undefined for the only one that fits. */
+  /** The ConfigMap to read in a Kubernetes manifest; undefined for the only ConfigMap that fits. */
   readonly configMap?: string | undefined;
   /** Severity of a missing path; undefined if a missing path means the defaults. */
   readonly missing?: Problem["severity"] | undefined;
@@ -101,7 +101,7 @@ function withoutConfig(problems: readonly Problem[]): OpenDocument {
  * A warning for each enabled family without a CIDR in the list, other than link-local: its Pod-to-Pod connections are
  * masqueraded. An empty list is taken as intended.
  *
- * @param path of the config
+ * @param path the path of the config
  */
 function familyWarnings(path: string, config: Config, enableIPv6: boolean): ConfigWarning[] {
   const { nonMasqueradeCIDRs: list, sourceCIDRs: sources } = config;

@@ -15,9 +15,10 @@ export interface Found {
 
 /**
  * The configs in the ConfigMap of a manifest: the values in `data` whose keys are names of config files, or the only
- * value. If there are several ConfigMaps, the one named ip-masq-agent is used, or the only one with a config.
+ * value. If there are several ConfigMaps, the ConfigMap named ip-masq-agent is used, or else the only ConfigMap with a
+ * config.
  *
- * @param name of the ConfigMap to use
+ * @param name the name of the ConfigMap to use
  * @returns undefined if the text is not a manifest
  */
 export function configInManifest(text: Text, name?: string): Found | undefined {

@@ -110,7 +110,7 @@ const MOST_ALLOWANCES = 1000;
 /**
  * Reads names of warnings, separated by commas or spaces.
  *
- * @param at place of the names; without a line, they apply everywhere
+ * @param at the place of the names; without a line, they apply everywhere
  */
 export function namesIn(names: string, at: Position): Allowances {
   const words = names.split(/[\s,]+/).filter(Boolean);
@@ -152,7 +152,7 @@ function applies({ at: comment }: Allowance, about: "file" | "line", at: Positio
 /**
  * At most 50 lines of text, errors before warnings, then in the order of the files.
  *
- * @param labelled whether warnings are labelled as such; log lines show their level
+ * @param labelled whether warnings begin with a label; log lines show their level instead
  */
 export function formatProblems(problems: readonly Problem[], labelled = true): string[] {
   const lines = problems

@@ -90,7 +90,7 @@ export interface Limits {
   readonly depth: number;
   /** Lines of a list, each with a comment at its end. */
   readonly entries: number;
-  /** Keys and values. An alias counts as one. */
+  /** Keys and values. An alias counts as one entry. */
   readonly values: number;
 }
 

@@ -26,7 +26,7 @@ export interface Mapping {
 export interface Entry {
   readonly key: Scalar;
   readonly value: Node;
-  /** Whether a merge key brought it. The mapping's own entries override it. */
+  /** Whether the entry comes from a merge key. The mapping's own entries override it. */
   readonly merged?: boolean;
 }
 
@@ -44,7 +44,7 @@ export function duplicateKey(key: Scalar, first: Scalar): ConfigError {
 
 /**
  * The value of a scalar as ip-masq-agent's parser reads it (ghodss/yaml on yaml.v2, YAML 1.1). Only plain scalars can
- * have other types than text. Only decimal numbers are numbers here, since no key takes others.
+ * have other types than text. Only decimal numbers count as numbers, because no key needs other numbers.
  */
 export function scalarValue({ text, style }: Scalar): null | boolean | number | string {
   if (style !== "plain") return text;

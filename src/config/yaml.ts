@@ -29,10 +29,10 @@ export interface Parsed {
 }
 
 /**
- * Parses YAML or JSON into values with places. A text with a syntax error, or beyond a limit, has no roots. The tree leaves
- * out invalid parts: aliases that have no anchor, contain themselves, or are used more than 100 times when expanded;
- * duplicate keys, and keys that are not scalars. The merge key `<<` takes a mapping, or a list of mappings where the first
- * one wins, as in Go's YAML.
+ * Parses YAML or JSON into values with places. A text with a syntax error, or beyond a limit, has no roots. The tree
+ * leaves out invalid parts: aliases that have no anchor, contain themselves, or are used more than 100 times when
+ * expanded; duplicate keys, and keys that are not scalars. The merge key `<<` takes a mapping, or a list of mappings
+ * where the first mapping wins, as in Go's YAML.
  */
 export function parseYaml(text: Text, limits: Limits): Parsed {
   const exceeded: Problem[] = [];
@@ -57,7 +57,7 @@ export function parseYaml(text: Text, limits: Limits): Parsed {
 const ERROR = { severity: "error" } as const;
 const WARNING = { severity: "warning", name: "yaml-warning" } as const;
 
-/** Yields tokens up to the first one that exceeds a limit, and adds that error to `exceeded`. */
+/** Yields tokens up to the first token that exceeds a limit, and adds that error to `exceeded`. */
 function* tokens(text: Text, limits: Limits, exceeded: Problem[]): Generator<CST.Token> {
   const tokenLimits = new TokenLimits(text, limits);
   const parser = new Parser();

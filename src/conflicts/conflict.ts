@@ -1,6 +1,6 @@
 import * as v from "valibot";
 
-/** A foreign NAT rule that gives some connections another verdict than the policy, or may do so. */
+/** A foreign NAT rule that gives, or may give, some connections another verdict than the policy. */
 export const Conflict = v.object({
   kind: v.pipe(
     v.optional(v.picklist(["masquerades", "exempts"])),
@@ -92,7 +92,7 @@ function sourceText(it: Conflict): string {
   return ` from ${some(it.sources)}${left ? ` except ${some(left)}` : ""}`;
 }
 
-/** The sources, out of those that the rule affects, that are left out for every exposed CIDR. */
+/** The sources that the rule affects in general, but not for any exposed CIDR. */
 function commonException({ exposes, except = [], sources }: Conflict): readonly string[] | undefined {
   if (!sources) return undefined;
   const [first] = except;

@@ -37,7 +37,7 @@ function exemptionsIn(hook: NatHook, ours: Ours): Conflict[] {
     .map(arrival => exemption(hook, arrival, judged, ours));
 }
 
-/** Whether the output interfaces of a rule include one that the policy masquerades on. */
+/** Whether the policy masquerades on an output interface of a rule. */
 function mayLeaveBy(conditions: readonly Condition[], { outputInterfaces }: Policy): boolean {
   if (!outputInterfaces) return true;
   return conditions.every(
@@ -86,7 +86,7 @@ function exemptedCidrs({ conditions, region }: Arrival, judged: Judged): string[
   return [...new Set(exempted.map(({ text }) => text))];
 }
 
-/** The config keys that exempt the same connections, if one can. */
+/** The config keys that exempt the same connections, if any. */
 function configKeys(
   { certain, conditions }: Arrival,
   destinations: readonly string[],

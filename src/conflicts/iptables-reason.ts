@@ -34,7 +34,7 @@ export async function exemptionKeptByIptables(
     const skip = (_family: string, _table: string, name: string) => own.includes(name);
     const { hooks } = await readNatHooks({ programs, limits, natOf, skip });
     if (hooks.length === 0) return undefined;
-    // Rarely needed, and loading them takes some milliseconds.
+    // These modules are rarely needed, and loading them takes some milliseconds.
     const { exemptions } = await import("./exemptions.ts");
     const { ourSide } = await import("./judged.ts");
     if (exemptions(hooks, ourSide(all, "nftables")).length === 0) return undefined;
@@ -44,7 +44,7 @@ export async function exemptionKeptByIptables(
     const tool = choice?.commands.variant ?? "nft";
     const first = found.find(it => it.tool === tool);
     const does = first?.certain ? "exempts" : "may exempt";
-    return first && `"${first.rule}" ${does} ${exempted(first)}; only iptables preserves that`;
+    return first && `"${first.rule}" ${does} ${exempted(first)}; only iptables preserves this exemption`;
   };
   return within(DEADLINE_MS, look());
 }

@@ -13,7 +13,7 @@ export interface Caught {
 /**
  * For the first CIDRs that a rule exposes, returns the sources that its conditions or earlier rules leave out.
  *
- * @param exposed CIDRs of the policy
+ * @param exposed the exposed CIDRs of the policy
  * @param sources CIDRs that the rule requires of sources; empty for any
  */
 export function leftOut(

@@ -8,7 +8,7 @@ export interface MatchOptions {
   readonly family: Family;
   /** Whether packets carry no mark, or may carry any. */
   readonly marks: "none" | "any";
-  /** The kind of rules to find: those that translate, or those that end NAT without translating. */
+  /** The kind of rules to find: rules that translate, or rules that end NAT without translating. */
   readonly find: "translations" | "exemptions";
 }
 
@@ -20,7 +20,7 @@ export interface Match {
   readonly certain: boolean;
 }
 
-/** Returns the connections that meet all conditions; undefined if none do. */
+/** Returns the connections that meet all conditions; undefined if no connection does. */
 export function match(conditions: readonly Condition[], options: MatchOptions): Match | undefined {
   let box = everything(options.family);
   let certain = true;

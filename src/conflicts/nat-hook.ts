@@ -12,7 +12,7 @@ export interface NatHook {
   readonly base: string;
   /** Lower priorities run first. */
   readonly priority: number;
-  /** If base chains have the same priority, the one registered last runs first. True if unknown. */
+  /** If base chains have the same priority, the chain that was registered last runs first. True if unknown. */
   readonly registeredAfterUs: boolean;
   /** The chains that were read. Chains of expected owners are not read. */
   readonly chains: ReadonlyMap<string, readonly TraceableRule[]>;

@@ -214,7 +214,7 @@ export const OWNERS: readonly Owner[] = [
 /**
  * Returns the owner of a rule. A comment counts more than a name.
  *
- * @param names of tables, chains and interfaces connected with the rule, the most specific first
+ * @param names the names of tables, chains and interfaces of the rule, the most specific first
  */
 export function ownerOf(names: readonly string[], comment = ""): Owner {
   const byComment = OWNERS.find(({ comments }) => comments?.test(comment));

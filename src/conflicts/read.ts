@@ -119,8 +119,8 @@ class Reader {
   }
 
   /**
-   * Returns table `nat` if a rule in POSTROUTING may exempt connections. Usually none does, and nft is the only program
-   * that runs. Old versions of iptables-nft would create the table when they read it.
+   * Returns table `nat` if a rule in POSTROUTING may exempt connections. Usually no rule does, and nft is the only
+   * program that runs. Old versions of iptables-nft would create the table when they read it.
    */
   async #nat(nft: Nft, families: readonly Family[]): Promise<readonly BaseChain[]> {
     const found = families.map(async (family): Promise<BaseChain[]> => {

@@ -10,7 +10,7 @@ export interface Box {
 /** Connections of one family that are in any of the boxes. */
 export type Region = readonly Box[];
 
-/** The maximum number of boxes in a region. Removing a box may add one; real rulesets need few. */
+/** The maximum number of boxes in a region. Removing a box may add another box; real rulesets need few boxes. */
 const MOST_BOXES = 64;
 
 /** Returns all connections of a family. */

@@ -30,7 +30,7 @@ export class ConflictReporter {
   /** The chains that the last look depended on. */
   #visited: ReadonlySet<string> = new Set();
 
-  /** @param waits milliseconds: how long to wait for more changes, and the least time between looks */
+  /** @param waits the time to wait for more changes, and the minimum time between looks, in milliseconds */
   constructor(
     readonly state: State,
     readonly log: Log,

@@ -61,9 +61,9 @@ export function walk(
 interface Position {
   /** Connections that may be here. */
   upper: Region;
-  /** Connections that are certainly here: none that may have returned from the chain. */
+  /** Connections that are certainly here, because they cannot have returned from the chain. */
   lower: Region;
-  /** False once a rule that is not understood may have ended NAT for some. */
+  /** False once a rule that is not understood may have ended NAT for some connections. */
   certain: boolean;
 }
 
@@ -204,8 +204,8 @@ function count(region: Region): number {
 }
 
 /**
- * Consecutive rules that exempt destinations. There can be thousands: handled together, they take one pass over the
- * ranges.
+ * Consecutive rules that exempt destinations. There can be thousands of these rules. Handled together, they take one
+ * pass over the ranges.
  */
 class Batch {
   readonly #cidrs: Cidr[] = [];

@@ -13,7 +13,7 @@ export class AnswerError extends Error {
  * Reads an untrusted status as JSON, over any transport. Its texts may contain control characters.
  *
  * @param most the maximum number of bytes to read
- * @throws AnswerError if it is too long, not JSON, or not a Status; and what reading the bytes throws
+ * @throws AnswerError if it is too long, not JSON, or not a Status; and the errors of reading the bytes
  */
 export async function readStatus(bytes: AsyncIterable<Uint8Array>, most = MOST_BYTES): Promise<Status> {
   return readJson(bytes, Status, most);

@@ -13,8 +13,8 @@ const MOST_HEAD_BYTES = 16 * 1024;
 /**
  * Asks the agent that serves HTTP at an address of this machine. Ignores HTTP_PROXY, unlike `fetch`.
  *
- * @param timeout milliseconds
- * @returns the status of the agent; "unreachable" if nothing listens there; or why the answer is unusable
+ * @param timeout the time for the whole answer, in milliseconds
+ * @returns the status of the agent; "unreachable" if nothing listens there; the reason if the answer is unusable
  */
 export function askOverHttp(
   { address, port }: Listen,
@@ -41,12 +41,12 @@ export const Identity = v.object({
   backend: v.optional(v.string()),
   /** The program that the backend writes with. */
   writer: v.optional(v.string()),
-  /** Whether the backend replaces a preferred one that fails. */
+  /** Whether the backend replaces a preferred backend that fails. */
   fallback: v.optional(v.boolean()),
 });
 export type Identity = v.InferOutput<typeof Identity>;
 
-/** Asks the agent that holds the node lock for its identity. Returns as {@link askOverHttp}. */
+/** Asks the agent that holds the node lock for its identity. Returns the same as {@link askOverHttp}. */
 export function askIdentity(
   socket: string,
   timeout = ANSWER_MS,
@@ -120,7 +120,7 @@ async function* body(socket: Socket): AsyncGenerator<Uint8Array> {
 
 const NO_HTTP = "it is not an HTTP answer of ipmasq";
 
-/** Returns the Content-Length, or infinity if there is none. Throws AnswerError unless the answer has a body. */
+/** Returns the Content-Length, or infinity without this header. Throws AnswerError unless the answer has a body. */
 function lengthIn(head: string): number {
   if (!/^HTTP\/1\.[01] 200 /.test(head)) throw new AnswerError(NO_HTTP);
   const length = /^content-length: *(\d+) *$/im.exec(head)?.[1];

@@ -7,7 +7,7 @@ import type { Explanation } from "./explain.ts";
  * Returns an explanation as text, with the verdict first.
  *
  * @param policy the explained policy
- * @param backend names its chains
+ * @param backend the backend whose chains are named
  */
 export function explanationText(it: Explanation, policy: Policy, backend: BackendName): string[] {
   if (it.live) return liveText(it, it.live);

@@ -58,7 +58,7 @@ export const Explanation = v.object({
     }),
   ),
   sourcePorts: v.optional(
-    v.pipe(v.string(), v.description("those of --to-ports, if they apply to the connection")),
+    v.pipe(v.string(), v.description("source ports from --to-ports, if these apply to the connection")),
   ),
 });
 export type Explanation = v.InferOutput<typeof Explanation>;
@@ -104,7 +104,7 @@ export function explain(policy: Policy, question: Question): Explanation {
  * Explains what the policy and the rules in the kernel do with a connection.
  *
  * @param kernel the rules of all our backends in the kernel
- * @param conflicts of foreign rules with the policy
+ * @param conflicts the conflicts of foreign rules with the policy
  */
 export function explainLive(
   policy: Policy,

@@ -14,7 +14,7 @@ function covers(outer: string, inner: string): boolean {
   return outer === inner || (outer.endsWith("*") && inner.startsWith(outer.slice(0, -1)));
 }
 
-/** Removes duplicates and patterns that another one covers. */
+/** Removes duplicates and patterns that another pattern covers. */
 function outermost(names: readonly string[]): string[] {
   return [...new Set(names)].filter(name => !names.some(it => it !== name && covers(it, name)));
 }

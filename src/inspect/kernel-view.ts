@@ -4,8 +4,8 @@ import type { Status } from "./status.ts";
 export type ActualRules = { readonly actual: readonly string[] } | { readonly unreadable: string };
 
 /**
- * Returns which rules that an agent reports are missing in the kernel; undefined if none are. Compares only CIDRs, so
- * it needs neither flags nor config of the agent.
+ * Returns which rules that an agent reports are missing in the kernel; undefined if no rule is missing. Compares only
+ * CIDRs, so it needs neither flags nor config of the agent.
  */
 function missingIn(actual: readonly string[], status: Status): string | undefined {
   if (actual.length === 0) return "the kernel has no rules of ipmasq";

@@ -14,8 +14,8 @@ export interface NodeFiles {
 
 /**
  * Returns a note on services of the node itself that masquerading may disturb if `sourceCIDRs` is not set. It can
- * change their source port, or replace their address by another address of the node. Undefined if there are none.
- * Throws nothing.
+ * change their source port, or replace their address by another address of the node. Undefined if there are no such
+ * services. Throws nothing.
  */
 export async function ownServicesNote(
   policy: Policy,

@@ -50,7 +50,7 @@ function lines(status: Status): string[] {
   ];
 }
 
-/** The last problems are the current ones. */
+/** The current problems come last. */
 function problemLines(problems: readonly string[]): string[] {
   const earlier = problems.length - MOST_PROBLEMS;
   const note = earlier > 0 ? [`  ${earlier} earlier problems; --output=json has all`] : [];

@@ -60,7 +60,7 @@ export const Status = v.object({
   conflicts: v.pipe(
     v.array(Conflict),
     v.description(
-      "foreign rules that change source addresses or exempt connections from that; harmless ones last",
+      "foreign rules that change source addresses or exempt connections from NAT; harmless rules last",
     ),
   ),
   notes: v.pipe(v.optional(v.array(v.string())), v.description("information that is not a problem")),

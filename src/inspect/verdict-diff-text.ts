@@ -5,7 +5,7 @@ import { complement, type SettingChange, simplified, type VerdictChange } from "
 /** The maximum number of entries shown of an unchanged list, which is printed on one line. */
 const MOST_ON_A_LINE = 8;
 
-/** Returns the changes as text. The list that changed is complete, with one entry per line. */
+/** Returns the changes as text. A changed list is complete, with one entry per line. */
 export function verdictDiffText(
   changes: readonly VerdictChange[],
   settings: readonly SettingChange[],
@@ -41,7 +41,7 @@ function changeText({ family, before, after, because, to, from, by }: VerdictCha
 
 const PARTICIPLES: Readonly<Record<Verdict, string>> = { keep: "kept", masquerade: "masqueraded" };
 
-/** Describes addresses by the shorter of two lists: included ones or excluded ones. */
+/** Describes addresses by included or by excluded CIDRs, whichever list is shorter. */
 function shorter(
   cidrs: readonly string[],
   others: readonly string[],

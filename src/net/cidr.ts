@@ -15,7 +15,7 @@ export const BITS = { ip: 32, ip6: 128 } as const satisfies Record<Family, numbe
 /** An address as a number: a bigint for IPv6. Values of one family compare by `<` and `===`. */
 export type AddressValue = number | bigint;
 
-/** A single address. Only {@link parseAddress} makes one. */
+/** A single address. Only {@link parseAddress} returns this type. */
 export interface Address {
   readonly family: Family;
   readonly text: string;

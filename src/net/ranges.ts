@@ -35,7 +35,7 @@ export function united(ranges: readonly Range[]): Ranges {
   return result;
 }
 
-/** The addresses in both. Takes linear time. */
+/** The addresses in both lists. Takes linear time. */
 export function intersection(some: Ranges, others: Ranges): Ranges {
   const result: Range[] = [];
   for (let i = 0, j = 0; ; ) {
@@ -51,7 +51,7 @@ export function intersection(some: Ranges, others: Ranges): Ranges {
   }
 }
 
-/** The addresses in the first but not in the second. Takes linear time. */
+/** The addresses in the first list but not in the second. Takes linear time. */
 export function difference(some: Ranges, others: Ranges): Ranges {
   const result: Range[] = [];
   let j = 0;
@@ -68,7 +68,7 @@ export function difference(some: Ranges, others: Ranges): Ranges {
   return result;
 }
 
-/** Whether an address of the first is not in the second. Usually takes logarithmic time. */
+/** Whether an address of the first list is not in the second. Usually takes logarithmic time. */
 export function hasOutside(some: Ranges, others: Ranges): boolean {
   return some.some(([first, last]) => {
     for (let from = first; from <= last; ) {

@@ -115,7 +115,7 @@ function walk(
 }
 
 /**
- * Whether all conditions hold; undefined if that depends on one whose meaning is not known.
+ * Whether all conditions hold; undefined if that depends on a condition whose meaning is not known.
  *
  * @param otherwise the result of conditions on unknown properties of the packet
  */

@@ -1,7 +1,7 @@
 /**
  * The part of libnftables-json(5) that this program sends or reads. Where nft has several spellings, the parsed form
- * has one: a single flag is a list of one. Everything else becomes `{ unknown }`, which is compared and shown, but
- * never sent.
+ * has one: a single flag becomes a list. Everything else becomes `{ unknown }`, which is compared and shown, but never
+ * sent.
  */
 import * as v from "valibot";
 import type { Family } from "../net/cidr.ts";
@@ -11,7 +11,7 @@ const Unknown = v.pipe(
   v.transform(it => ({ unknown: JSON.stringify(it) })),
 );
 
-/** nft up to 1.1.3 prints a single flag as a string, later ones as a list. */
+/** nft up to 1.1.3 prints a single flag as a string, later versions as a list. */
 const Flags = v.pipe(
   v.union([v.string(), v.array(v.string())]),
   v.transform(it => (typeof it === "string" ? [it] : it)),

@@ -22,7 +22,7 @@ export interface MonitorEvents {
  *
  * Reads text because the JSON of `nft -j monitor` does not name the process behind a transaction.
  *
- * @param argv how nft is called
+ * @param argv the command line that starts nft
  */
 export function monitor(argv: readonly string[], events: MonitorEvents): { stop(): void } {
   let process: Monitor | undefined;

@@ -24,8 +24,8 @@ export class Nft {
   #version: string | undefined;
 
   /**
-   * @param argv how nft is called, as in `["nft"]`
-   * @param limits of each run that lists something
+   * @param argv the command line that starts nft, such as `["nft"]`
+   * @param limits the limits of each run that lists objects
    */
   constructor(
     readonly argv: readonly string[] = ["nft"],

@@ -72,7 +72,7 @@ export type FieldOf = (setName: string) => string;
 /**
  * Builds a table from a listing. Undefined if the listing has no table.
  *
- * @param fieldOf for sets declared by a plain type, whose listing does not name the field
+ * @param fieldOf the fields of sets that are declared by a plain type, because their listing does not name the field
  */
 export function tableOf(
   family: Family,
@@ -123,9 +123,9 @@ export function tableOf(
 }
 
 /**
- * Kinds of objects that nft can delete by JSON. For others (`ct timeout`, `synproxy`, `ct expectation`) it refuses,
- * fails an assertion, or deletes the whole table instead (1.1.3). Objects of these kinds have no effect unless a rule
- * uses them.
+ * Kinds of objects that nft can delete by JSON. For other kinds (`ct timeout`, `synproxy`, `ct expectation`), nft
+ * refuses, fails an assertion, or deletes the whole table instead (1.1.3). Objects of these kinds have no effect
+ * unless a rule uses them.
  */
 const DELETABLE = new Set(["map", "quota", "limit", "ct helper"]);
 

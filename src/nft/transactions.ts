@@ -104,7 +104,7 @@ function batches(commands: readonly Command[], elementsAtOnce: number): Command[
   return parts.map(part => [part]);
 }
 
-/** Splits the creation of a long set: the first elements come with the set, the others in their own commands. */
+/** Splits the creation of a long set: the first elements come with the set, other elements in separate commands. */
 function split(command: Command, elementsAtOnce: number): Command[] {
   if (!("add" in command && "set" in command.add)) return [command];
   const { set } = command.add;

@@ -8,8 +8,8 @@ export interface Features {
   readonly version: string;
   /**
    * If nft 1.1.3 or later declares a set by `type`, nft 0.9.8 to 1.0.9 on the same node crash whenever they list
-   * anything (kubernetes/kubernetes issue 136786). `typeof` avoids that, but nft before 1.1.2 cannot read it from
-   * JSON.
+   * anything (kubernetes/kubernetes issue 136786). `typeof` avoids the crash, but nft before 1.1.2 cannot read
+   * `typeof` from JSON.
    */
   readonly declaration: Declaration;
   /** Whether nft lists the counters of elements. */

@@ -67,7 +67,7 @@ export class AgentState {
   /** When the current sync began, by the same clock. */
   #began: number | undefined;
 
-  /** @param startedAt when the agent started, in milliseconds since 1970 */
+  /** @param startedAt the time when the agent started, in milliseconds since 1970 */
   constructor(
     readonly build: Build,
     readonly startedAt: number,

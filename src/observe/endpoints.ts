@@ -28,8 +28,8 @@ export interface EndpointOptions {
 
 /**
  * Serves health, metrics and status over HTTP until it is stopped. While the address is not available, it tries again
- * every two seconds and logs an error once per resync interval. A standby agent expects the active one to have the port,
- * so it logs that once.
+ * every two seconds and logs an error once per resync interval. A standby agent logs the error once, because the
+ * active agent usually has the port.
  */
 export function serve(options: EndpointOptions): Watch {
   const { listen, state, log } = options;

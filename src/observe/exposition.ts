@@ -59,7 +59,7 @@ function labelText(labels: NonNullable<Sample["labels"]>): string {
   return `{${Object.entries(labels).map(([name, value]) => `${name}="${escaped(value)}"`)}}`;
 }
 
-/** As the text format requires: `\\`, `\"` and `\n`. */
+/** Escapes a label's value: `\\`, `\"` and `\n`. */
 function escaped(value: string): string {
   return /[\\"\n]/.test(value) ? value.replace(/[\\"]/g, "\\$&").replaceAll("\n", "\\n") : value;
 }

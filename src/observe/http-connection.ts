@@ -97,7 +97,7 @@ export class HttpConnection {
   /**
    * Writes as much of the response as the kernel accepts.
    *
-   * @param hasRoom whether the kernel's send buffers may take more of a response that is not small
+   * @param hasRoom whether the kernel's send buffers may take more of a long response
    */
   write(hasRoom: () => boolean): Progress {
     for (;;) {

@@ -80,7 +80,7 @@ export class HttpServer implements Watch {
     for (const connection of this.#pool.all) if (connection.sends(body)) this.#close(connection);
   }
 
-  /** Without an address, listens on all: those of both families, or of IPv4 if the kernel has no IPv6. */
+  /** Without an address, listens on all addresses of both families, or of IPv4 if the kernel has no IPv6. */
   #listen({ address, port }: Listen): TCPSocketListener<undefined> {
     if (address !== "") return this.#listenOn(address, port);
     try {

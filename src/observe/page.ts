@@ -141,7 +141,7 @@ interface CidrRows {
   readonly count: (cidr: string) => Counted | undefined;
 }
 
-/** The first rows. The others are never rendered. */
+/** The first rows. Other rows are never rendered. */
 function* firstRows(lists: readonly CidrRows[]): Generator<Html> {
   let left = MOST_ROWS;
   for (const { list, verdict, count: counted } of lists) {

@@ -20,8 +20,8 @@ export class SendBudget {
   #retry: Timer | undefined;
 
   /**
-   * @param bytes the budget
-   * @param stallTimeout how long a client that reads nothing keeps its bytes, in milliseconds
+   * @param bytes the budget for all connections
+   * @param stallTimeout the time in milliseconds that a client that reads nothing keeps its bytes
    */
   constructor(
     readonly bytes: number,

@@ -20,7 +20,7 @@ export class Totals implements Tally {
   /** The sums since the first reading, by counter. */
   readonly #sums = new Map<string, Counter>();
   readonly #byVerdict = { keep: NONE, masquerade: NONE };
-  /** The counters of the policy, and those written since; undefined before the first policy. */
+  /** The counters of the policy, and the counters written since; undefined before the first policy. */
   #current: Set<string> | undefined;
 
   /** Adds the counts since the last reading. The first reading of a writer counts since its rules were created. */
@@ -92,7 +92,7 @@ function keysOf({ family, masquerade, nonMasquerade }: Policy["families"][number
 /** The last reading of each kernel object that counts for one counter; unidentified objects have one entry. */
 type Readings = Map<string | undefined, Count>;
 
-/** The last reading of an object. One that was not read yet may be one that was written since. */
+/** The last reading of an object. An object that was not read yet may have been written since. */
 function lastOf(readings: Readings | undefined, identity: string | undefined): Count | undefined {
   return readings?.get(identity) ?? readings?.get(undefined);
 }

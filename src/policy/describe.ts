@@ -43,11 +43,13 @@ export interface PolicyFact {
   readonly name: keyof PolicySummary;
   readonly label: string;
   readonly text: string;
-  /** Whether it decides how connections are masqueraded. The other properties decide which ones are. */
+  /**
+   * Whether it decides how connections are masqueraded. The other properties decide which connections are masqueraded.
+   */
   readonly setting: boolean;
 }
 
-/** Describes a policy, apart from its lists of destinations. Restrictions are left out if there are none. */
+/** Describes a policy, apart from its lists of destinations. A policy without restrictions has no lines for them. */
 export function describePolicy(policy: PolicySummary): PolicyFact[] {
   const { chain, toPorts, randomFully, sourceCIDRs, nonMasqueradeSourceCIDRs, outputInterfaces } = policy;
   const all: (Omit<PolicyFact, "text"> & { readonly text: string | undefined })[] = [

@@ -20,7 +20,7 @@ export interface CidrList {
   readonly effective: readonly Entry[];
   /** The effective CIDRs by address. */
   readonly ascending: readonly Entry[];
-  /** CIDRs inside an effective one. They are shown to users, but not written to the kernel. */
+  /** CIDRs inside an effective CIDR. They are shown to users, but not written to the kernel. */
   readonly redundant: readonly { readonly item: Entry; readonly by: Entry }[];
 }
 
@@ -45,7 +45,7 @@ export interface FamilyPolicy {
  * `outputInterfaces`. All others are masqueraded, except to destinations in `nonMasquerade` but not in `masquerade`.
  */
 export interface Policy {
-  /** `ip`, then `ip6` if enabled; only one in a {@link partOf part} of a policy. */
+  /** `ip`, then `ip6` if enabled; only one family in a {@link partOf part} of a policy. */
   readonly families: readonly FamilyPolicy[];
   /** The families of the whole policy. */
   readonly enabled: readonly Family[];
@@ -53,7 +53,7 @@ export interface Policy {
   readonly outputInterfaces: readonly string[] | undefined;
   /** The name of the main chain. */
   readonly chain: string;
-  /** Whether the kernel chooses source ports at random, instead of keeping free ones. */
+  /** Whether the kernel chooses source ports at random, instead of keeping the original port if it is free. */
   readonly randomFully: boolean;
   /** Source ports for tcp, udp and sctp, ascending and disjoint; undefined: any. */
   readonly toPorts: readonly PortRange[] | undefined;

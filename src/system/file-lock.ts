@@ -15,7 +15,7 @@ export class FileLock {
   readonly #file: number;
   #isLocked = false;
 
-  /** Opens the file; creates a missing one that only its owner can read and write. Throws Error. */
+  /** Opens the file. Creates it if it is missing; only its owner can then read and write it. Throws Error. */
   constructor(readonly path: string) {
     this.#file = openSync(path, "a", 0o600);
     try {

@@ -2,7 +2,7 @@
 export class LastSaid {
   #text: string | undefined;
 
-  /** Whether the message differs from the last one. Pass undefined when the condition ends. */
+  /** Whether the message differs from the last message. Pass undefined when the condition ends. */
   isNews(text: string | undefined): boolean {
     const isNews = text !== this.#text;
     this.#text = text;

@@ -57,7 +57,7 @@ export function failureKind(error: unknown): FailureKind | undefined {
   return error instanceof ProgramError ? error.kind : undefined;
 }
 
-/** Limits for a program. If it exceeds one, it is killed together with its child processes. */
+/** Limits for a program. A program that exceeds a limit is killed together with its child processes. */
 export interface RunLimits {
   /** In milliseconds. */
   readonly deadline?: number | undefined;
@@ -74,10 +74,10 @@ export interface RunOptions extends RunLimits {
 const DEADLINE_MS = 60_000;
 
 /**
- * A deadline for nft and iptables, in milliseconds. Measured: nft loads or lists 100,000 elements (10 MB of text) in 2 s
- * on an idle core.
+ * A deadline for nft and iptables, in milliseconds. Measured: nft loads or lists 100,000 elements (10 MB of text) in 2
+ * s on an idle core.
  *
- * @param size the length of its input or output, in bytes
+ * @param size the length of the program's input or output, in bytes
  */
 export function deadlineFor(size = 0): number {
   return 15_000 + size / 200;

@@ -4,7 +4,7 @@ import { basename, dirname, join, resolve } from "node:path";
 
 /** The state of a file, to find out whether it changed. */
 export interface FileState {
-  /** Device, inode and time of birth. A file that replaces another one has another identity. */
+  /** Device, inode and time of birth. A file that replaces another file has another identity. */
   readonly identity: string;
   /** Size, and time of the last write in nanoseconds. */
   readonly modified: string;

@@ -20,7 +20,7 @@ export function aborted(signal: AbortSignal): Promise<undefined> {
 /**
  * The delay before the next attempt, which doubles with each failure in a row.
  *
- * @param failures at least 1
+ * @param failures the number of failures in a row, at least 1
  * @param first the delay after the first failure, in the same unit as the result
  * @param most the upper limit, in the same unit
  */

@@ -20,9 +20,9 @@ export type Variant = "iptables-nft" | "iptables-legacy";
 /** The programs of one variant of iptables. */
 export class IptablesCommands {
   /**
-   * @param suffix `-nft` or `-legacy`; empty if only the plain names are installed
+   * @param suffix the ending of the programs' names, `-nft` or `-legacy`; empty if only the plain names are installed
    * @param randomFully whether iptables knows `--random-fully`
-   * @param limits of each run that reads rules
+   * @param limits the limits of each run that reads rules
    */
   constructor(
     readonly variant: Variant,

@@ -26,7 +26,7 @@ export class IpsecSupport {
     return this.#answers.has(family);
   }
 
-  /** False only if a rule with the match is refused and one without it is accepted. */
+  /** False only if a rule with the match is refused and a rule without it is accepted. */
   async #ask(family: Family): Promise<boolean> {
     const accepts = (match: string) =>
       this.commands.test(family, `*nat\n-A POSTROUTING ${match}-j RETURN\nCOMMIT\n`).then(

@@ -24,7 +24,7 @@ interface Option {
   readonly not: boolean;
 }
 
-/** The options of a rule. Some have no value, some have two (`--tcp-flags SYN,ACK SYN`). */
+/** The options of a rule. Some options have no value, some have two (`--tcp-flags SYN,ACK SYN`). */
 function optionsOf(rule: Rule): Option[] {
   const options: { option: string; values: string[]; not: boolean }[] = [];
   let not = false;

@@ -49,7 +49,7 @@ const LIMITS: RunLimits = { mostOutput: 2 * 1024 * 1024, deadline: 2000 };
 /**
  * The installed variants, iptables-nft first.
  *
- * @param limits of each run that reads rules
+ * @param limits the limits of each run that reads rules
  */
 export async function allCommands(host: Host, limits: RunLimits = {}): Promise<IptablesCommands[]> {
   const suffixed = (["iptables-nft", "iptables-legacy"] as const)

@@ -5,7 +5,10 @@ import { Folder } from "./folder.ts";
 
 const MIB = 1024 * 1024;
 
-/** The most CPU time and memory that a config may take beyond an empty one. The target is 500 ms; a busy machine gets twice that. */
+/**
+ * The maximum CPU time and memory that a config may take beyond an empty one. The target is 500 ms; a busy machine
+ * gets 1 s.
+ */
 const MOST_CPU_MS = 1000;
 const MOST_BYTES = 100 * MIB;
 

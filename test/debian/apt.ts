@@ -19,7 +19,7 @@ export interface DownloadOptions {
  * Downloads packages of a Debian suite with their dependencies, from this machine's mirror. apt keeps its state in
  * `directory`: it needs no root, and ignores the packages installed on this machine.
  *
- * @param suite for example `bookworm` or `bookworm-security`
+ * @param suite the suite, for example `bookworm` or `bookworm-security`
  * @param directory the absolute path of an empty directory
  * @returns the directory of the .deb files
  * @throws Error if this machine has no mirror with the suite

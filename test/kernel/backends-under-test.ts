@@ -106,7 +106,7 @@ export function nftables(nft: readonly string[]): BackendUnderTest {
   };
 }
 
-/** @param folder of the programs; by default they are found in PATH */
+/** @param folder the folder of the programs; by default they are found in PATH */
 export function iptables(variant: Variant, folder?: string): BackendUnderTest {
   const suffix = variant.slice("iptables".length);
   const path = (program: string) => (folder === undefined ? program : join(folder, program));

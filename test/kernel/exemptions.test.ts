@@ -88,7 +88,7 @@ describe.each(VARIANTS)("in %s, an exemption that works with ip-masq-agent works
     const { name, reason, reported } = await ipmasq("auto");
     expect(await verdicts()).toEqual(before);
     expect([name, reported]).toEqual(["iptables", []]);
-    expect(reason).toContain(`exempts ${exempts}; only iptables preserves that`);
+    expect(reason).toContain(`exempts ${exempts}; only iptables preserves this exemption`);
   });
 
   test("with --backend=nftables the exemption has no effect and is reported", async () => {
@@ -229,7 +229,7 @@ describe("the built binary", () => {
     expect((await run("run", "--once")).exitCode).toBe(0);
     expect((await verdicts())["Pod to 198.51.100.9"]).toBe("pod");
     expect(await status()).toMatchObject({ inSync: true, backend: "iptables" });
-    const reason = `"-A POSTROUTING -d 198.51.100.0/24 -j ACCEPT" exempts connections to 198.51.100.0/24; only iptables preserves that`;
+    const reason = `"-A POSTROUTING -d 198.51.100.0/24 -j ACCEPT" exempts connections to 198.51.100.0/24; only iptables preserves this exemption`;
     expect((await status()).reason).toStartWith(reason);
     const { stdout } = await run("explain", "--live", "198.51.100.9");
     expect(stdout).toContain("-A POSTROUTING -d 198.51.100.0/24 -j ACCEPT");

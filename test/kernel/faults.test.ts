@@ -331,7 +331,7 @@ class World {
   /**
    * Checks whether the rules are correct again, and that the agent has not ended by itself.
    *
-   * @param timeout how long to wait for correct rules, in milliseconds
+   * @param timeout the time to wait for correct rules, in milliseconds
    */
   async look(timeout = 0): Promise<void> {
     expect(this.agent.exitCode, `exit code, seed ${SEED}`).toBe(null);

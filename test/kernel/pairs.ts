@@ -18,7 +18,7 @@ export interface Version {
   readonly refusal?: string;
 }
 
-/** @param tools by default this machine's */
+/** @param tools the nft and iptables to use; by default this machine's */
 export function nftOf({ nft, version }: Pick<DebianTools, "nft" | "version">): Version {
   return {
     backend: nftables(nft),

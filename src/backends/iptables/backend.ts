@@ -48,7 +48,7 @@ export class IptablesBackend implements Backend {
 
   /**
    * @param chain the agent's chain, which is ours even if it contains other rules
-   * @param pollInterval for iptables-legacy, in milliseconds
+   * @param pollInterval the interval between polls of iptables-legacy, in milliseconds
    */
   constructor(
     readonly commands: IptablesCommands,

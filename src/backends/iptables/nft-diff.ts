@@ -34,7 +34,7 @@ export class TableDiff {
   readonly #jumps: readonly ActualRule[];
 
   /**
-   * @param desired without jump and chains to remove our rules
+   * @param desired the desired rules; without jump and chains to remove our rules
    * @param chain the agent's chain
    */
   constructor(
@@ -90,7 +90,7 @@ export class TableDiff {
    * Commands that remove our rules. They also remove the table if it has no other rules or chains, because then we
    * made it.
    *
-   * @param all the chains of the node
+   * @param all all chains of the node
    */
   removal(
     all: readonly { readonly family: string; readonly table: string; readonly name: string }[],

@@ -21,7 +21,7 @@ export function nftRule(family: Family, args: Arguments): Rule {
     else if (option === "-j" && value === "MASQUERADE") {
       expr.push(COUNTER, masquerade(optionOf(args, "--to-ports"), args.includes("--random-fully")));
     } else if (option === "-j" && value === "RETURN") {
-      // Among rules that keep, only those with a destination count.
+      // Rules that keep connections have counters only if they have a destination.
       expr.push(...(args.includes("-d") ? [COUNTER] : []), { return: null });
     } else expr.push(...statements(family, option, value, op));
     op = "==";
@@ -110,12 +110,12 @@ function normal(statement: Statement): Statement {
   return matched ? address(matched.cidr.family, matched.field, matched.cidr.text) : statement;
 }
 
-/** The CIDR of destinations that a rule matches, if it has one. */
+/** The CIDR of destinations that a rule matches, if any. */
 export function destinationOf({ expr }: Pick<Rule, "expr">): Cidr | undefined {
   return expr.map(addressOf).find(it => it?.field === "daddr")?.cidr;
 }
 
-/** The CIDR that a statement matches, if it has one. */
+/** The CIDR that a statement matches, if any. */
 function addressOf(statement: Statement): { field: string; cidr: Cidr } | undefined {
   if (!("match" in statement) || statement.match.op !== "==") return undefined;
   const { left, right } = statement.match;

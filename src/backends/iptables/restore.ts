@@ -7,11 +7,11 @@ import type { Chain, Ruleset } from "./ruleset.ts";
 
 /**
  * The input of `iptables-restore --noflush --counters` that turns the actual rules of ip-masq-agent and ipmasq into
- * the desired ones, atomically; undefined if they are equal. Rewrites chains that differ, and keeps the counts of
+ * the desired rules, atomically; undefined if they are equal. Rewrites chains that differ, and keeps the counts of
  * rules that stay. Compares our rules without their comments: a running ip-masq-agent would write its comments again.
  *
- * @param desired undefined to remove all rules
- * @param own the agent's chain, to remove all rules
+ * @param desired the desired rules; undefined to remove all rules
+ * @param own the agent's chain, if `desired` is undefined
  */
 export function restoreInput(saved: Saved, desired: Ruleset | undefined, own?: string): string | undefined {
   const chains = (desired?.chains ?? []).filter(chain => !hasDesired(saved, chain));
@@ -35,7 +35,10 @@ export function restoreInput(saved: Saved, desired: Ruleset | undefined, own?: s
   ].join("\n");
 }
 
-/** The actual rules of ip-masq-agent and ipmasq, one per line. Rules equivalent to desired ones have their spelling. */
+/**
+ * The actual rules of ip-masq-agent and ipmasq, one per line. Rules that are equivalent to desired rules have the same
+ * text.
+ */
 export function actualLines(saved: Saved, desired: Ruleset | undefined, own?: string): string[] {
   const leftovers = leftoverChains(saved, desired, own);
   const names = [...(desired?.chains.map(({ name }) => name) ?? []), ...leftovers];

@@ -30,7 +30,7 @@ export class NftablesBackend implements Backend {
   /** The answer to `prepare`; undefined if it failed. */
   #prepared: Promise<Features | undefined> | undefined;
 
-  /** @param argv how nft is called */
+  /** @param argv the command line that starts nft */
   constructor(argv?: readonly string[]) {
     this.#nft = new Nft(argv);
     this.#tables = new OwnTables(this.#nft);

@@ -36,7 +36,7 @@ export function replacedSets(table: Table): AddressSet[] {
 /**
  * The table with each set under its name in the kernel.
  *
- * @param generationOf by plain name; the first generation for other sets
+ * @param generationOf the generations by plain name; other sets have the first generation
  */
 export function withGenerations(table: Table, generationOf: ReadonlyMap<string, string>): Table {
   return renamed(table, name => generationName(name, generationOf.get(name) ?? "a"));

@@ -14,7 +14,7 @@ import { dropTable, REPLACEMENT, replaceTable, type Transition, transition } fro
 /** Reads and writes our tables in the kernel. All methods throw ProgramError. */
 export class OwnTables {
   readonly #nft: Nft;
-  /** The table of each family; null if there is none. */
+  /** The table of each family; null if it does not exist. */
   readonly memory = new Memory<Family, Table | null>();
 
   constructor(nft: Nft) {
@@ -59,8 +59,8 @@ export class OwnTables {
   }
 
   /**
-   * Makes the actual tables equal the desired ones, all families in the same transactions. A table that cannot be read,
-   * or cannot be changed step by step, is replaced as a whole.
+   * Makes the actual tables equal to the desired tables, all families in the same transactions. A table that cannot be
+   * read, or cannot be changed step by step, is replaced as a whole.
    *
    * While transactions are watched, a set that counts stays when it is replaced, until a listing has its last counts.
    *

@@ -16,7 +16,9 @@ interface Context {
   readonly isRemembered: boolean;
   readonly counters: readonly Counter[];
   readonly writer: string;
-  /** The plan to apply if the kernel refuses this one, because it lacks what this one assumes; undefined if it does not. */
+  /**
+   * The plan to apply if the kernel refuses this plan because an assumption is wrong; undefined without assumptions.
+   */
   readonly instead: (refusal: unknown) => Promise<NftablesPlan | undefined>;
 }
 
@@ -112,7 +114,7 @@ function elementsOf({ sets }: Table): number {
   return sets.reduce((sum, { elements }) => sum + elements.length, 0);
 }
 
-/** A plan after its write was confirmed: the actual rules are the desired ones. */
+/** A plan after its write was confirmed: the actual rules are the desired rules. */
 class AppliedPlan implements Plan {
   readonly inSync = true;
   readonly isRemembered = true;

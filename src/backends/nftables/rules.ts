@@ -26,8 +26,8 @@ export function exemptions(family: Family, ipsec: boolean): Rule[] {
 
 /**
  * Jumps to the policy's chain for all connections that may be masqueraded. Each interface has its own rule: a list of
- * names with prefixes would be an anonymous interval set, which finds nothing at first. A name that another one covers
- * gets no rule. Otherwise a connection that returns from the chain would enter it again and count twice.
+ * names with prefixes would be an anonymous interval set, which finds nothing at first. A name that another name
+ * covers gets no rule. Otherwise a connection that returns from the chain would enter it again and count twice.
  */
 export function jumps(
   { chain, outputInterfaces, enabled }: Policy,
@@ -62,7 +62,8 @@ function isOutermost(name: string, _at: number, names: readonly string[]): boole
  * remaining connections, and the last rule takes the rest. (nft lists a map from numgen to port ranges wrongly, as
  * `1024-0`.)
  *
- * @param counter that all rules share; null for anonymous ones, if a rule that leads here counts the same connections
+ * @param counter that all rules share; null for anonymous counters, if a rule that leads here counts the same
+ *   connections
  */
 export function masquerades({ randomFully, toPorts = [] }: Policy, counter: string | null): Rule[] {
   const flags = randomFully ? ["fully-random"] : undefined;

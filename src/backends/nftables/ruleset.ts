@@ -6,7 +6,7 @@ import { COMMENTS, TABLE } from "../ownership.ts";
 import { exemptions, jumps, lookup, masquerades, rule } from "./rules.ts";
 import { addressSets } from "./sets.ts";
 
-/** Names of counters. A rewritten rule uses the counter of the old one. */
+/** Names of counters. A rewritten rule uses the counter of the old rule. */
 const OUTBOUND_COUNTER = "outbound";
 
 /** The base chain, and the chain that masquerades if two rules lead to it. */

@@ -13,7 +13,7 @@ export function fieldOf(setName: string): string {
   return /\bsource\b/.test(setName) ? "saddr" : "daddr";
 }
 
-/** The sets of a policy in one family, by name. Empty ones are left out. */
+/** The sets of a policy in one family, by name. Empty sets are left out. */
 export function addressSets(family: FamilyPolicy, counting: boolean): AddressSet[] {
   return listsOf(family)
     .map(({ name, list }) => addressSet(name, list, counting))

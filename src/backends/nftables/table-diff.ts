@@ -31,7 +31,7 @@ export class TableDiff {
     return this.#current ? tableText(this.#current) : [];
   }
 
-  /** The lines that only the desired table has, and those that only the actual one has. */
+  /** The lines that only the desired table has, and the lines that only the actual table has. */
   get changes(): RuleChanges {
     const actual = this.#current;
     if (!actual) return { added: this.desiredText, removed: [] };

@@ -9,8 +9,8 @@ import { GENERATIONS, generationName, setsInUse, withGenerations } from "./gener
 import { hasSameElements } from "./table-diff.ts";
 
 /**
- * The commands that turn the actual table into the desired one, in two steps. `build` makes sets that no rule uses yet;
- * it may be sent as several transactions. `swap` is one transaction: it rewrites the rules to use these sets, and
+ * The commands that turn the actual table into the desired table, in two steps. `build` makes sets that no rule uses
+ * yet; it may be sent as several transactions. `swap` is one transaction: it rewrites the rules to use these sets, and
  * deletes the objects that are no longer needed.
  */
 export interface Transition {
@@ -18,7 +18,7 @@ export interface Transition {
   readonly swap: readonly Command[];
   /** The resulting table, including replaced sets that stay. */
   readonly table: Table;
-  /** The resulting table with only those sets and counters that begin to count at zero. */
+  /** The resulting table with only the sets and counters that begin to count at zero. */
   readonly fresh: Table;
 }
 
