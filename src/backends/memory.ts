@@ -1,9 +1,10 @@
 /**
- * The actual rules, as of the last listing and the own writes since. They are valid only while `nft monitor` reports
- * every transaction and all transactions are ours.
+ * The actual rules, according to the last listing and our own writes since then. They are valid only while
+ * `nft monitor` reports every transaction and all transactions are ours.
  *
  * Own transactions are recognised by their number: `nft monitor` names processes by PIDs of another namespace. If a
- * foreign transaction is taken for an own one, one own transaction too many remains, which counts as foreign.
+ * foreign transaction is mistaken for ours, the report of our own transaction comes as a surplus and counts as
+ * foreign.
  */
 export class Memory<Key, Value> {
   readonly #known = new Map<Key, Value>();
@@ -41,7 +42,7 @@ export class Memory<Key, Value> {
   /**
    * Remembers a listing.
    *
-   * @param epoch as it was when the listing began
+   * @param epoch the value of {@link epoch} when the listing began
    */
   listed(key: Key, value: Value, epoch: number): void {
     if (this.#isWatched && epoch === this.#epoch) this.#known.set(key, value);
@@ -71,7 +72,7 @@ export class Memory<Key, Value> {
     }, this.patience).unref();
   }
 
-  /** Call it if an own transaction failed: it may have been committed all the same. */
+  /** Call it if an own transaction failed: the kernel may have committed it nevertheless. */
   failed(): void {
     this.#reset();
   }

@@ -9,7 +9,7 @@ import { TABLE } from "./ownership.ts";
  *
  * @param nft the command line that starts nft
  * @param ours tests lines of `nft monitor`, such as `delete element ip nat s { 10.0.0.0/8 }`
- * @param memory of a backend that remembers our rules; its own transactions are not reported
+ * @param memory the memory of a backend that remembers our rules; transactions of that backend are not reported
  */
 export function watchTransactions(
   nft: readonly string[],

@@ -56,7 +56,7 @@ async function backendOfAgent(
  * search fails, it returns undefined.
  *
  * @param chain the agent's chain
- * @param policy called only if a foreign rule exempts connections
+ * @param policy returns the policy; called only if a foreign rule exempts connections
  * @param failed receives the reason of a failure
  */
 export function exemptionFinder(

@@ -14,7 +14,10 @@ export const render = command({
     "Prints the rules that the agent would write to an empty kernel, as input for nft -f -, nft -j -f - or iptables-restore. Runs no other program and needs no privileges. The config may be a Kubernetes manifest with a ConfigMap.",
   flags: {
     format: choice([...DOCUMENTS.keys()], "output format", "nft"),
-    family: choice(FAMILIES, "render only this family; iptables-restore always renders one family (default ip)"),
+    family: choice(
+      FAMILIES,
+      "render only this family; iptables-restore always renders one family (default ip)",
+    ),
     ...configFlags,
   },
   readsPolicy: true,

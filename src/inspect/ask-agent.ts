@@ -37,7 +37,7 @@ export const Identity = v.object({
   version: v.string(),
   /** When the agent started, as in ISO 8601. */
   since: v.string(),
-  /** The backend that it uses; undefined until one is chosen. */
+  /** The agent's backend; undefined until it is chosen. */
   backend: v.optional(v.string()),
   /** The program that the backend writes with. */
   writer: v.optional(v.string()),

@@ -55,7 +55,7 @@ export function formatDuration(milliseconds: number): string {
 }
 
 /**
- * Parses a resync interval, a Go duration. Returns milliseconds, at most what a timer can hold. An interval under 1 s
+ * Parses a resync interval, a Go duration. Returns milliseconds, limited to the longest timer. An interval under 1 s
  * counts as 1 s, because ip-masq-agent accepts it; see {@link raisedInterval}.
  */
 export function parseResyncInterval(text: string): number | ParseFailure {

@@ -6,7 +6,7 @@
 import type { Statement } from "../../nft/json.ts";
 import type { AddressSet, Rule, Table } from "../../nft/table.ts";
 
-/** Two suffice for our own changes. The others are for sets that foreign rules refer to. */
+/** Two generations suffice for our own changes. The other letters are for sets that foreign rules refer to. */
 export const GENERATIONS = [..."abcdefghijklmnopqrstuvwxyz"];
 
 /** The name of a set without its generation. */

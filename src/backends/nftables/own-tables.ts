@@ -34,7 +34,7 @@ export class OwnTables {
     return found;
   }
 
-  /** The actual tables by family. Throws if there are some and this version of nft is too old to change them. */
+  /** The actual tables by family. Throws if tables exist and this version of nft is too old to change them. */
   async read(families: readonly Family[]): Promise<Map<Family, Table>> {
     const { epoch } = this.memory;
     const listings = await Promise.all(
