@@ -41,7 +41,7 @@ function changeText({ family, before, after, because, to, from, by }: VerdictCha
 
 const PARTICIPLES: Readonly<Record<Verdict, string>> = { keep: "kept", masquerade: "masqueraded" };
 
-/** Describes addresses by included or by excluded CIDRs, whichever list is shorter. */
+/** Describes addresses by the shorter list: included or excluded CIDRs. */
 function shorter(
   cidrs: readonly string[],
   others: readonly string[],
