@@ -228,7 +228,7 @@ export class Agent {
     return { result: "failed", message, failure: failureKind(error) };
   }
 
-  /** Longest time until the next sync, in milliseconds. */
+  /** The longest time until the next sync, in milliseconds. */
   get #nextSync(): number {
     const waits = [this.#backoff.nextSync];
     // A separate retry, so that repairs of the other family do not wait.

@@ -79,7 +79,7 @@ export class Backoff {
     return this.contested ? CONTESTED_REWRITE_MS : 0;
   }
 
-  /** Longest time until the next sync. */
+  /** The longest time until the next sync. */
   get nextSync(): number {
     if (this.failures > 0) return retryDelay(this.failures, FIRST_MS, Math.min(LAST_MS, this.resyncInterval));
     if (this.#undone > 0) return this.#repairDelay;
@@ -87,7 +87,7 @@ export class Backoff {
     return this.contested ? Math.min(CONTESTED_MS, this.resyncInterval) : this.resyncInterval;
   }
 
-  /** Time until a change of the kernel may start a sync. */
+  /** The time until a change of the kernel may start a sync. */
   get nextRepair(): number {
     if (this.failures > 0) return this.nextSync;
     return this.contested ? this.#repairDelay : 0;
@@ -110,7 +110,7 @@ const QUICK_REPAIRS = 5;
 const CONTESTED_MS = 1000;
 /** Measured on a busy machine: a program that flushes ten times a second prevents every third attempt. */
 const CONTESTED_REWRITE_MS = 500;
-/** Short enough for several attempts within the target of two seconds. */
+/** The delay is short enough for several attempts within the target of two seconds. */
 const UNDONE_MS = 250;
 const QUICK_UNDONE = 3;
 const CALM_MS = 10_000;

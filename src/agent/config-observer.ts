@@ -4,7 +4,7 @@ import { WriteStates } from "./writers.ts";
 
 /** A config that is not complete yet. */
 export interface Pending {
-  /** Longest time until the next look, in milliseconds. */
+  /** The longest time until the next look, in milliseconds. */
   readonly wait: number;
   /** Real paths of the files whose writers matter. */
   readonly uncertain: readonly string[];

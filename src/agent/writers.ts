@@ -47,7 +47,9 @@ async function isFull(path: string): Promise<boolean> {
 }
 
 const LITTLE_BYTES = 64 * 1024;
-/** For file systems smaller than `LITTLE_BYTES`, such as a tmpfs for a single config. */
+/**
+ * Divisor of the size of a small file system, such as a tmpfs for a single config, for a limit below `LITTLE_BYTES`.
+ */
 const LITTLE_PART = 16;
 const SEARCH_MS = 50;
 

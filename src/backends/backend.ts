@@ -15,7 +15,10 @@ export interface Backend {
   readonly writer: string;
   /** The kernel tables with the rules, such as `nat of nf_tables`. Writers of the same place write the same rules. */
   readonly place: string;
-  /** Missing abilities of program or kernel, with the consequence, one sentence each. Known after the first sync. */
+  /**
+   * Missing abilities of program or kernel, with the consequence, one sentence each. The abilities are known after the
+   * first sync.
+   */
   readonly limits?: readonly string[];
   /** The version of the program, once it is known. */
   readonly version?: string | undefined;
@@ -59,8 +62,8 @@ export interface Backend {
 }
 
 /**
- * What the rest of ipmasq needs to know about a backend before a writer is chosen. Each is a folder and one line in
- * `backends.ts`.
+ * What the rest of ipmasq needs to know about a backend before a writer is chosen. Each backend is a folder and one
+ * line in `backends.ts`.
  */
 export interface BackendKind {
   /** As in `--backend`. */

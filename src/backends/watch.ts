@@ -83,7 +83,7 @@ export function foreignChange(line: string): { readonly where: string | undefine
 const CHANGE = /^(add|insert|replace|delete) (rule|chain|table) (\S+) (\S+)(?: (\S+))?/;
 const BASE = /^add chain .*\btype nat hook postrouting\b/;
 
-/** Milliseconds between checks. Each takes 3 to 10 ms of processor time per family. */
+/** Milliseconds between checks. Each check takes 3 to 10 ms of processor time per family. */
 export const POLL_MS = 1000;
 
 /** A slow check, such as of a large table of iptables-legacy, delays the next one by this factor at most. */

@@ -8,7 +8,7 @@ import { AGENT_FLAGS, KLOG_FLAGS } from "./flags.ts";
 /** The result of a command, which `main` prints before it exits. */
 export interface Outcome {
   readonly stdout?: string;
-  /** Lines that start with a place, such as `config.yaml:3:5: …`. */
+  /** Problems, one per line, which start with a place, such as `config.yaml:3:5: …`. */
   readonly stderr?: string;
   /** Messages for standard error; each is printed as `ipmasq: MESSAGE`. */
   readonly notes?: readonly string[];

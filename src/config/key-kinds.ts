@@ -32,7 +32,7 @@ interface About<V> {
 interface Meaning {
   /** Matches the words of an unknown key, in lower case and separated by spaces. */
   readonly words: RegExp;
-  /** Matches words for something that no key does. */
+  /** Matches words for a feature that no key has. */
   readonly unless?: RegExp;
   /** The lowest rank is tried first: 0 for specific words, 2 for words that several keys have. */
   readonly rank: 0 | 1 | 2;

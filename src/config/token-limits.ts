@@ -12,7 +12,7 @@ export class TokenLimits {
   #lineStart = 0;
   #scalarFollows = false;
   #documents = 0;
-  /** Lines with "---" or "...". */
+  /** The number of lines with "---" or "...". */
   #marks = 0;
   /** Start of the current document while it is empty; undefined afterwards. */
   #empty: number | undefined = 0;
@@ -124,7 +124,7 @@ const SCALARS: ReadonlySet<CST.TokenType | null> = new Set([
 class Nesting {
   /** The open block lists and mappings, outermost first, with the columns of their entries. */
   readonly #blocks: { readonly kind: "list" | "mapping"; readonly column: number }[] = [];
-  /** For each open bracket, the colons since the last comma. Each colon makes a mapping. */
+  /** The number of colons since the last comma, for each open bracket. Each colon makes a mapping. */
   readonly #brackets: number[] = [];
   #colons = 0;
   /** Column of the first value after the last indicator on this line. */

@@ -19,7 +19,7 @@ export async function readStatus(bytes: AsyncIterable<Uint8Array>, most = MOST_B
   return readJson(bytes, Status, most);
 }
 
-/** As {@link readStatus}, for any schema. */
+/** Like {@link readStatus}, for any schema. */
 export async function readJson<const Schema extends v.GenericSchema>(
   bytes: AsyncIterable<Uint8Array>,
   schema: Schema,

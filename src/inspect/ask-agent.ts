@@ -24,7 +24,7 @@ export function askOverHttp(
   return ask(connect({ host, port }), "/status", readStatus, timeout);
 }
 
-/** As {@link askOverHttp}, for the agent that holds the node lock, through its Unix socket. */
+/** Like {@link askOverHttp}, for the agent that holds the node lock, through its Unix socket. */
 export function askOverSocket(
   socket: string,
   timeout = ANSWER_MS,

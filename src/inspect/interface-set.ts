@@ -31,7 +31,7 @@ export function isInterfaceIn({ name, except }: InterfaceSet, interfaceName: str
   return covers(name, interfaceName) && !except.some(it => covers(it, interfaceName));
 }
 
-/** As in `eth* except eth0, eth1*`. */
+/** Formats the set, as in `eth* except eth0, eth1*`. */
 export function formatInterfaceSet({ name, except }: InterfaceSet): string {
   return except.length === 0 ? name : `${name} except ${except.join(", ")}`;
 }

@@ -8,8 +8,8 @@ import { Status } from "./status.ts";
 export function jsonSchemas(): Readonly<Record<"config" | "explain" | "status", JsonSchema>> {
   return {
     config: configSchema(),
-    explain: { ...toJsonSchema(Explanation), title: "What ipmasq explain --output=json prints on each line" },
-    status: { ...toJsonSchema(Status), title: "What ipmasq status --output=json prints" },
+    explain: { ...toJsonSchema(Explanation), title: "A line of the output of ipmasq explain --output=json" },
+    status: { ...toJsonSchema(Status), title: "The output of ipmasq status --output=json" },
   };
 }
 

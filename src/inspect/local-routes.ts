@@ -31,7 +31,7 @@ export async function readAddressTypes(): Promise<AddressTypes> {
 
 interface Route {
   readonly cidr: Cidr;
-  /** LOCAL, BROADCAST, UNICAST and others. */
+  /** The type of the route: LOCAL, BROADCAST, UNICAST and others. */
   readonly type: string;
 }
 

@@ -24,7 +24,7 @@ export function unified(
   return patch ?? replaced(oldName, newName, before, after);
 }
 
-/** Replaces the whole text. */
+/** Returns a diff that replaces the whole text. */
 function replaced(
   oldName: string,
   newName: string,

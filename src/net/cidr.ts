@@ -23,8 +23,8 @@ export interface Address {
 }
 
 /**
- * A valid block of addresses. Only {@link Cidr.parse} makes one, so a `Cidr` needs no more checks, and `cidr-tools`, which
- * does not validate, only gets checked text. IPv4 is held as numbers alone, since lists may have 100,000 CIDRs.
+ * A valid block of addresses. Only {@link Cidr.parse} makes one, so a `Cidr` needs no more checks. `cidr-tools`, which
+ * does not validate, gets only checked text. IPv4 is held as numbers alone, since lists may have 100,000 CIDRs.
  */
 export class Cidr {
   /** For IPv6 only. */
@@ -51,7 +51,7 @@ export class Cidr {
     return `${this.address}/${this.prefix}`;
   }
 
-  /** Equal for equal CIDRs only. Faster than the text. */
+  /** A value that is equal only for equal CIDRs. It is cheaper than the text. */
   get key(): number | string {
     return typeof this.first === "number" ? this.first * 64 + this.prefix : this.text;
   }

@@ -3,7 +3,7 @@ import type { ParseFailure } from "./parse-failure.ts";
 
 /** The address and port of a server. */
 export interface Listen {
-  /** Empty for all addresses of the machine. */
+  /** The address; empty for all addresses of the machine. */
   readonly address: string;
   readonly port: number;
 }

@@ -13,7 +13,7 @@ export interface TraceableRuleset {
 
 /** A rule in the kernel, as far as its meaning is known. */
 export interface TraceableRule {
-  /** As nft or iptables prints it. */
+  /** The rule as nft or iptables prints it. */
   readonly text: string;
   /** All of them must hold. */
   readonly conditions: readonly Condition[];

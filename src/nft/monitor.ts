@@ -84,7 +84,7 @@ const QUICK_READS = 16;
 const QUICK_MS = 100;
 const PAUSE_MS = 20;
 
-/** Characters of a line that are kept: they identify the object, and the line of a set may have megabytes. */
+/** The number of characters that are kept of a line. They identify the object; the line of a set may have megabytes. */
 const LINE_START = 256;
 
 /** The line that reports lost events begins with this. */

@@ -20,7 +20,7 @@ export class Nft {
   /** Writes to the tables that this object reads. */
   readonly transactions: NftTransactions;
   readonly #program: NftProgram;
-  /** As stated in nft's last answer. */
+  /** The version that nft's last answer stated. */
   #version: string | undefined;
 
   /**
@@ -42,9 +42,9 @@ export class Nft {
   }
 
   /**
-   * As {@link table}, without the elements of sets. Throws ProgramError.
+   * Like {@link table}, without the elements of sets. Throws ProgramError.
    *
-   * With 10,000 elements it takes 3 ms of CPU; nft before 1.1 reads the elements all the same and takes 40 ms (1.0.6).
+   * With 10,000 elements it takes 3 ms of CPU; nft before 1.1 reads the elements nevertheless and takes 40 ms (1.0.6).
    */
   async outline(family: TableFamily, table: string): Promise<readonly NftObject[] | undefined> {
     const answer = await this.#program.list(["-j", "--terse", "list", "table", family, table]);

@@ -49,7 +49,7 @@ interface NamedCounter {
 
 export interface Chain {
   readonly name: string;
-  /** For base chains only. */
+  /** The hook of a base chain; undefined for other chains. */
   readonly hook?: {
     readonly type: string;
     readonly hook: string;

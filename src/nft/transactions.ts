@@ -45,7 +45,7 @@ export class NftTransactions {
     }
   }
 
-  /** As `commit`, without the search for the refused command. */
+  /** Like `commit`, without the search for the refused command. */
   async attempt(commands: readonly Command[]): Promise<void> {
     this.onSend();
     let failed: Failed | undefined;

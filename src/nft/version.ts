@@ -35,8 +35,8 @@ export function featuresOf(version: string): Features {
 
 /**
  * Whether this version of nft crashes if a newer nft on the node declared a set or a map by its type. Measured: 0.9.8
- * and 1.0.6 crash, 1.1.3 and 1.1.7 do not (`npm run test:versions`). For 1.0.7 to 1.0.9: kubernetes/kubernetes issue
- * 136786.
+ * and 1.0.6 crash, 1.1.3 and 1.1.7 do not (`npm run test:versions`). For 1.0.7 to 1.0.9, kubernetes/kubernetes issue
+ * 136786 reports crashes.
  */
 export function crashesBesideNewer(version: string): boolean {
   return before(version, "1.1.0");

@@ -71,7 +71,7 @@ export function serve(options: EndpointOptions): Watch {
   };
 }
 
-/** Short, so that an agent that becomes active soon gets the port of the previous one. */
+/** The pause is short, so that a new active agent soon gets the port of the previous agent. */
 const RETRY_MS = 2000;
 const STANDBY_PORT = "HTTP port is in use, probably by the active agent; retrying every 2s";
 

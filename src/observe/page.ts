@@ -221,7 +221,7 @@ function time(at: number): string {
   return `${new Date(at).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 }
 
-/** With commas between thousands. `toLocaleString` would load 2 MB of locale data. */
+/** Formats a number with commas between thousands. `toLocaleString` would load 2 MB of locale data. */
 function count(number: number): string {
   return `${number}`.replace(/\B(?=(\d{3})+$)/g, ",");
 }

@@ -155,5 +155,5 @@ const FEW = 3;
 /** The name of a table for checks, so that our own table does not affect the answer. */
 const PROBE = `${TABLE}-probe`;
 
-/** Lines of the monitor about our tables. */
+/** Matches lines of the monitor about our tables. */
 const OURS = new RegExp(`^\\w+ [a-z ]+ ip6? ${TABLE}(\\s|$)`);

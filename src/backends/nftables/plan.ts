@@ -82,8 +82,8 @@ export class NftablesPlan implements Plan {
   }
 
   /**
-   * Lists the tables without the elements of their sets: a transaction takes effect as a whole, or not at all. Short lists
-   * are listed in full, which costs as little.
+   * Lists the tables without the elements of their sets: a transaction takes effect as a whole, or not at all. Short
+   * lists are listed in full, because that costs as little.
    */
   async confirm(): Promise<Plan | undefined> {
     if (this.#written.reduce((sum, it) => sum + elementsOf(it), 0) < SHORT) return undefined;
@@ -107,7 +107,7 @@ export class NftablesPlan implements Plan {
   }
 }
 
-/** Elements below which a listing takes about as long as a listing without them. */
+/** Up to this many elements, a listing takes about as long as a listing without elements. */
 const SHORT = 1000;
 
 function elementsOf({ sets }: Table): number {

@@ -13,7 +13,7 @@ const OUTBOUND_COUNTER = "outbound";
 const POSTROUTING = "postrouting";
 const OUTBOUND = "outbound";
 
-/** After kube-proxy, CNI plugins and iptables (100). */
+/** The priority of the base chain: after kube-proxy, CNI plugins and iptables (100). */
 const PRIORITY = 101;
 
 /** The abilities of nft and kernel that a ruleset depends on. */
