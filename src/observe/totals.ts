@@ -15,8 +15,8 @@ type Count = Pick<Counter, "connections" | "bytes">;
  * Counts between the last reading and that change are lost.
  */
 export class Totals implements Tally {
-  /** The last reading, by writer and family, then by counter and kernel object. */
-  readonly #last = new Map<string, Map<string, Readings>>();
+  /** The last readings, by writer and family. */
+  readonly #last = new Map<string, Readings>();
   /** The sums since the first reading, by counter. */
   readonly #sums = new Map<string, Counter>();
   readonly #byVerdict = { keep: NONE, masquerade: NONE };
@@ -25,12 +25,12 @@ export class Totals implements Tally {
 
   /** Adds the counts since the last reading. The first reading of a writer counts since its rules were created. */
   read({ writer, counters }: Pick<Plan, "writer" | "counters">): void {
-    const now = new Map<string, Map<string, Readings>>();
+    const now = new Map<string, Readings>();
     for (const counter of counters) {
       const place = placeOf(writer, counter);
       const key = keyOf(counter);
       const last = this.#last.get(place);
-      const before = last ? lastOf(last.get(key), counter.identity) : NONE;
+      const before = last ? lastOf(last, counter.identity, key) : NONE;
       this.#add(key, counter, since(before ?? counter, counter));
       record(now, place, key, counter);
     }
@@ -66,9 +66,11 @@ export class Totals implements Tally {
   }
 
   #add(key: string, { family, verdict, cidr }: Counter, more: Count): void {
+    const sum = this.#sums.get(key);
+    if (sum && more === NONE) return;
     // The last counts of a CIDR that left the policy are read after it left.
     if (!this.#current || this.#current.has(key))
-      this.#sums.set(key, { family, verdict, cidr, ...plus(this.#sums.get(key) ?? NONE, more) });
+      this.#sums.set(key, { family, verdict, cidr, ...plus(sum ?? NONE, more) });
     this.#byVerdict[verdict] = plus(this.#byVerdict[verdict], more);
   }
 }
@@ -89,28 +91,30 @@ function keysOf({ family, masquerade, nonMasquerade }: Policy["families"][number
   return [...keys("masquerade", masquerade), ...keys("keep", nonMasquerade)];
 }
 
-/** The last reading of each kernel object that counts for one counter; unidentified objects have one entry. */
-type Readings = Map<string | undefined, Count>;
+/** Readings by kernel object, then by counter. Objects without an identity have one entry. */
+type Readings = Map<string | undefined, Map<string, Count>>;
 
 /** The last reading of an object. An object that was not read yet may have been written since. */
-function lastOf(readings: Readings | undefined, identity: string | undefined): Count | undefined {
-  return readings?.get(identity) ?? readings?.get(undefined);
+function lastOf(readings: Readings, identity: string | undefined, key: string): Count | undefined {
+  return readings.get(identity)?.get(key) ?? readings.get(undefined)?.get(key);
 }
 
 function record(
-  all: Map<string, Map<string, Readings>>,
+  all: Map<string, Readings>,
   place: string,
   key: string,
   { identity, connections, bytes }: Counter,
 ): void {
-  const counters = all.get(place) ?? new Map<string, Readings>();
-  all.set(place, counters);
-  const readings: Readings = counters.get(key) ?? new Map();
-  counters.set(key, readings.set(identity, { connections, bytes }));
+  const readings: Readings = all.get(place) ?? new Map();
+  all.set(place, readings);
+  const counts = readings.get(identity) ?? new Map<string, Count>();
+  readings.set(identity, counts);
+  counts.set(key, connections === 0 && bytes === 0 ? NONE : { connections, bytes });
 }
 
 function since(before: Count, now: Count): Count {
-  if (now.connections < before.connections || now.bytes < before.bytes) return NONE;
+  const isEqual = now.connections === before.connections && now.bytes === before.bytes;
+  if (isEqual || now.connections < before.connections || now.bytes < before.bytes) return NONE;
   return { connections: now.connections - before.connections, bytes: now.bytes - before.bytes };
 }
 
