@@ -65,7 +65,7 @@ export class Connections {
   }
 
   /**
-   * Makes a connection and returns what the server saw.
+   * Makes a connection and returns the address that the server saw.
    *
    * @throws Error if it is refused, or no server sees it within 2 seconds
    */

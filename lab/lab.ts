@@ -54,8 +54,8 @@ export class Lab implements AsyncDisposable {
   }
 
   /**
-   * Makes a connection from the Pod and returns what the server saw. Servers answer at every unicast address except
-   * the node's, the Pod's, and those that Linux does not forward (127.0.0.0/8, fe80::/10 and similar).
+   * Makes a connection from the Pod and returns the address that the server saw. Servers answer at every unicast
+   * address except the node's, the Pod's, and those that Linux does not forward (127.0.0.0/8, fe80::/10 and similar).
    *
    * @throws Error if it is refused, or no server sees it within 2 seconds
    */

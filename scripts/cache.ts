@@ -13,7 +13,7 @@ export const CACHE = join(import.meta.dirname, "../.cache");
  * @param name its path in `.cache`
  * @param make fills an empty directory, which gets its name when it is complete
  * @returns its absolute path
- * @throws what `make` throws, and Error in lab/isolate, which has no network
+ * @throws the errors of `make`, and Error in lab/isolate, which has no network
  */
 export async function cached(name: string, make: (directory: string) => Promise<void>): Promise<string> {
   const path = join(CACHE, name);

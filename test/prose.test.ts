@@ -125,6 +125,17 @@ const HABITS: readonly Habit[] = [
     "@param limits the limits of each run",
   ),
   habit(/\bthe most [A-Za-z]+s that\b|\bThe most\b/, "The most rows", "The maximum number of rows"),
+  habit(
+    `${START}By (?!default|hand)[a-z]`,
+    "By bisection, this finds the cause.",
+    "It bisects to find the cause.",
+  ),
+  habit(
+    /\b(?:throws|returns) what\b|\bwhat (?:is|was) (?:wrong|written|meant)\b/,
+    "Throws what the calls throw",
+    "Throws the errors of the calls",
+  ),
+  habit(/\ball the same\b/, "reads them all the same", "reads them nevertheless"),
   habit(/\bpiles? up\b|\bstands? behind\b/, "garbage piles up", "garbage accumulates"),
   habit(
     /\bwhat (?:(?:the|an?|this|that|our|its) )?[\w-]+ (?:has|have|lacks?|holds?|contains?|wrote|read)\b(?! been)/,

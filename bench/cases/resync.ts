@@ -15,7 +15,7 @@ import { cpuOf, type Memory, memoryOf } from "../process-tree.ts";
 const SYNCS = 60;
 /** Bun compiles code that runs often; memory is first read after this number of syncs. */
 const WARM_UP = 60;
-/** Enough to see which programs start and what is written. */
+/** Enough syncs to count the programs and writes. */
 const WATCHED = 20;
 const CHAIN_SYNCS = 50;
 const FOLDER = "/run/resync";

@@ -96,7 +96,7 @@ export class Backoff {
   get #repairDelay(): number {
     const longest = Math.min(CONTESTED_MS, this.resyncInterval);
     if (this.#undone === 0) return Math.round(Math.max(longest - this.#took, 0));
-    // At least as long as the sync took, because the kernel may never keep what was written.
+    // At least as long as the sync took, because the kernel may never keep the written rules.
     const delay = retryDelay(Math.max(this.#undone - QUICK_UNDONE, 1), UNDONE_MS, longest);
     return Math.round(Math.min(Math.max(delay, this.#took), longest));
   }
@@ -106,7 +106,7 @@ const FIRST_MS = 1000;
 const LAST_MS = 15_000;
 /** Repairs in a row before the rules count as contested. */
 const QUICK_REPAIRS = 5;
-/** Half of the target of two seconds: this leaves time for a sync that is slower than the last one. */
+/** Half of the target of two seconds, which leaves time for a sync that is slower than the last sync. */
 const CONTESTED_MS = 1000;
 /** Measured on a busy machine: a program that flushes ten times a second prevents every third attempt. */
 const CONTESTED_REWRITE_MS = 500;

@@ -65,7 +65,7 @@ interface File {
  */
 export class Completeness {
   readonly #files = new Map<string, File>();
-  /** By real path: the last event since the file was accepted, and its number. */
+  /** The last event since a file was accepted, and the event's number, by the file's real path. */
   readonly #events = new Map<string, { kind: FileEvent; number: number }>();
   #number = 0;
   #first = true;

@@ -79,7 +79,7 @@ interface Watched extends Directory {
   readonly watcher: FSWatcher;
 }
 
-/** Stands for all entries of a directory. */
+/** The name that stands for all entries of a directory. */
 const ANY = "*";
 
 /** The kernel's limit for symbolic links in a path: path_resolution(7). */

@@ -21,7 +21,7 @@ export class KernelAccess {
   }
 
   /**
-   * Reads the rules of a policy with their counters, without delaying a sync. Throws what reading throws.
+   * Reads the rules of a policy with their counters, without delaying a sync. Throws the errors of reading.
    *
    * @returns undefined if a sync began meanwhile, because the result may be outdated, and for long lists, which cost
    *   as much to read as a sync

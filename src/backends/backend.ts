@@ -27,8 +27,8 @@ export interface Backend {
   /**
    * Compares the desired rules of a policy with the actual rules, in the families of the policy. Writes nothing.
    *
-   * @param from `memory` to rely on the last listing and the writes since, if `watch` has reported every change.
-   *   Without such knowledge, the kernel is listed all the same.
+   * @param from `memory` to rely on the last listing and the writes since, if `watch` has reported every change. If it
+   *   does not know them, it lists the kernel.
    */
   plan(policy: Policy, from?: "kernel" | "memory"): Promise<Plan>;
   /**
@@ -57,7 +57,7 @@ export interface Backend {
   rules(families: readonly Family[]): Promise<readonly TraceableRuleset[]>;
   /** All rules of any ip-masq-agent that this writer can read, one per line, of both families by default. */
   actual(families?: readonly Family[]): Promise<readonly string[]>;
-  /** Removes the rules that `actual` lists. Returns what it removed. */
+  /** Removes the rules that `actual` lists. Returns the removed rules. */
   remove(families?: readonly Family[]): Promise<readonly string[]>;
 }
 
@@ -68,11 +68,12 @@ export interface Backend {
 export interface BackendKind {
   /** As in `--backend`. */
   readonly name: string;
-  /** The program that the backend needs, as users know it. */
+  /** The name of the program that the backend needs, for messages. */
   readonly program: string;
   /**
    * Whether a foreign rule that exempts a connection in table `nat` also exempts it from the rules of this backend, as
-   * with ip-masq-agent. `--backend=auto` avoids a backend without this if there are such rules.
+   * with ip-masq-agent. If foreign rules exempt connections, `--backend=auto` avoids a backend that does not preserve
+   * the exemption.
    */
   readonly preservesExemptions: boolean;
   /** A backend for each installed writer, preferred ones first. */

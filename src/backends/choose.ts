@@ -12,7 +12,7 @@ export interface ChooseOptions {
   readonly host?: Host;
   /**
    * Why exemptions by foreign rules need a backend that preserves them; undefined without such exemptions. `auto`
-   * calls this while it tests a backend. The function must not throw, and takes 2 s at most.
+   * calls the function while it tests a backend. The function must not throw, and takes 2 s at most.
    */
   readonly exemption?: () => Promise<string | undefined>;
 }

@@ -44,7 +44,7 @@ function removalOf({ found, failures }: Found<string>): Removal {
   };
 }
 
-/** Omits the remedy for incompatible rules, because {@link removeAll} already does what it says. */
+/** Omits the remedy for incompatible rules, because {@link removeAll} already applies it. */
 function reasonOf(error: unknown): string {
   const isFollowed = error instanceof ProgramError && error.kind === "incompatible";
   return isFollowed ? `${error.command}: ${error.what}` : messageOf(error);

@@ -86,7 +86,7 @@ const BASE = /^add chain .*\btype nat hook postrouting\b/;
 /** Milliseconds between checks. Each check takes 3 to 10 ms of processor time per family. */
 export const POLL_MS = 1000;
 
-/** A slow check, such as of a large table of iptables-legacy, delays the next one by this factor at most. */
+/** A slow check, such as of a large table of iptables-legacy, delays the next check by this factor at most. */
 const LONGEST_DELAY = 3;
 
 /**

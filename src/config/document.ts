@@ -69,7 +69,7 @@ async function parse(text: Text): Promise<{ root?: Node | undefined; problems: r
   return { root: roots[0], problems };
 }
 
-/** The known keys of a document, and what is wrong with its keys. */
+/** The known keys of a document, and the problems of its keys. */
 interface Opened {
   readonly known: ReadonlyMap<KeyName, Node>;
   readonly problems: readonly Problem[];

@@ -93,7 +93,7 @@ export type KeyName = keyof Values;
 
 /**
  * The user's settings, read and checked, from one file or several merged ones. Keys that the user did not write are
- * missing, and the policy decides what that means.
+ * missing, and the policy decides their meaning.
  */
 export type Config = { readonly [K in KeyName]?: Values[K] | undefined };
 

@@ -10,7 +10,7 @@ export interface Position {
   readonly column?: number;
 }
 
-/** Something that the user should know about the config: what is wrong, where, and the remedy. */
+/** A problem of the config: its cause, its place, and the remedy. */
 export type Problem = ConfigError | ConfigWarning;
 
 export interface ConfigError extends About {

@@ -22,7 +22,7 @@ import { duplicateKey, type Entry, type Mapping, type Node, type Scalar } from "
 
 type YamlDocument = Document.Parsed<ParsedNode>;
 
-/** The documents of a text, without empty ones, and what is wrong with them. */
+/** The documents of a text, without empty documents, and their problems. */
 export interface Parsed {
   readonly roots: readonly Node[];
   readonly problems: readonly Problem[];
@@ -125,7 +125,7 @@ const MERGE = "<<";
 
 class TreeBuilder {
   readonly problems: Problem[] = [];
-  /** By anchor: the value and the number of aliases in it; undefined while the value is being built. */
+  /** The value and the number of aliases in it, by anchor; undefined while the value is being built. */
   readonly #anchors = new Map<string, { readonly node: Node; readonly aliases: number } | undefined>();
   /** Aliases used so far. */
   #aliases = 0;

@@ -18,9 +18,9 @@ export interface ExemptionQuestion {
 }
 
 /**
- * Returns why only iptables preserves exemptions by foreign rules. Undefined if they exempt no connection that the policy
- * masquerades, or if they are in the table of the iptables variant that we would not use. Takes 2 s at most. Throws what
- * `policy` throws.
+ * Returns why only iptables preserves exemptions by foreign rules. Undefined if they exempt no connection that the
+ * policy masquerades, or if they are in the table of the iptables variant that we would not use. Takes 2 s at most.
+ * Throws the errors of `policy`.
  */
 export async function exemptionKeptByIptables(
   { chain, policy }: ExemptionQuestion,

@@ -1,7 +1,7 @@
 import type { NatHook } from "./nat-hook.ts";
 import type { Arrival } from "./walk.ts";
 
-/** A program that writes NAT rules: how to recognise its rules, what they mean, and what to do about them. */
+/** A program that writes NAT rules: the names and comments of its rules, their effect, and the remedy. */
 export interface Owner {
   readonly owner: string;
   /** Matches a table, a chain that leads to the rule, or an output interface of the rule. */

@@ -41,7 +41,7 @@ export class ConflictReporter {
    * Schedules a look if a change matters. Changes come in bursts and a look starts several programs, so it waits until
    * the rules have settled.
    *
-   * @param where what changed, as in `ip nat POSTROUTING`, or `ip nat` for a whole table; undefined for something new
+   * @param where the changed chain, as in `ip nat POSTROUTING`, or table, as in `ip nat`; undefined for a new chain
    */
   soon(where?: string): void {
     if (this.#timer || !this.#matters(where)) return;

@@ -11,7 +11,7 @@ import { everything } from "./region.ts";
 import { cidrTexts, markText, ruleFacts } from "./rule-text.ts";
 import { type Arrival, type WalkOptions, walk } from "./walk.ts";
 
-/** With more rules than this in one base chain, fewer CIDRs are named for each. */
+/** If a base chain has more rules than this, fewer CIDRs are named for each rule. */
 const FEW_RULES = 50;
 const MOST_NAMED_OF_MANY = 100;
 

@@ -173,9 +173,9 @@ function addressRemedy(text: string): string {
 }
 
 /**
- * Separates CIDRs of one family into effective ones and redundant ones, which lie inside an effective one. Keeps the
- * order; `ascending` has the effective ones by address. If CIDRs are equal, the first one is effective. Takes n log n
- * time.
+ * Separates the CIDRs of one family into effective CIDRs and redundant CIDRs, which lie inside an effective CIDR.
+ * Keeps the order; `ascending` has the effective ones by address. If CIDRs are equal, the first one is effective.
+ * Takes n log n time.
  */
 export function separateRedundant<T extends { readonly cidr: Cidr }>(
   items: readonly T[],

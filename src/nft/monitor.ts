@@ -87,7 +87,7 @@ const PAUSE_MS = 20;
 /** The number of characters that are kept of a line. They identify the object; the line of a set may have megabytes. */
 const LINE_START = 256;
 
-/** The line that reports lost events begins with this. */
+/** The start of the line that reports lost events. */
 const LOST = "# ERROR";
 
 /** The line that ends a transaction. */

@@ -17,7 +17,9 @@ export class NftTransactions {
 
   /** Called before each transaction that may change the kernel. */
   onSend: () => void = () => {};
-  /** Called if such a transaction failed. It may have been committed all the same, for example if nft was killed. */
+  /**
+   * Called if such a transaction failed. The kernel may have committed it nevertheless, for example if nft was killed.
+   */
   onFailure: () => void = () => {};
 
   constructor(program: NftProgram) {
@@ -76,8 +78,8 @@ export class NftTransactions {
   }
 
   /**
-   * The command that was refused. nft does not name it. By bisection with --check, this finds the shortest sequence of
-   * first commands that is refused; its last command is the cause.
+   * The command that was refused. nft does not name it. This bisects with --check to find the shortest refused
+   * sequence of first commands; its last command is the cause.
    */
   async #refused(commands: readonly Command[]): Promise<Command | undefined> {
     let accepted = 0;

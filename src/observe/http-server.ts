@@ -175,7 +175,7 @@ export class HttpServer implements Watch {
     else if (!connection.finished) this.#finish(connection);
   }
 
-  /** The kernel has the whole response. The client has read it when it closes. */
+  /** The kernel has the whole response. A client that closes has read the response. */
   #finish(connection: HttpConnection): void {
     connection.finished = true;
     if (connection.small) connection.socket.shutdown();

@@ -13,7 +13,7 @@ export const METRICS = [
     name: "ipmasq_build_info",
     type: "gauge",
     help: "Build information; always 1.",
-    labels: { version: "of ipmasq", commit: "it was built from", bun: "version of Bun" },
+    labels: { version: "of ipmasq", commit: "commit of the source", bun: "version of Bun" },
     read: ({ state }) => [{ value: 1, labels: { ...state.build } }],
   },
   {

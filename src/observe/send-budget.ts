@@ -65,7 +65,10 @@ export class SendBudget {
     clearTimeout(this.#retry);
   }
 
-  /** Resumes waiting connections, newest first: one that waits long is probably one of many slow ones. */
+  /**
+   * Resumes waiting connections, newest first, because a connection that waits long is probably one of many slow
+   * connections.
+   */
   #resume(): void {
     clearTimeout(this.#retry);
     this.#retry = undefined;

@@ -20,8 +20,9 @@ export class SharedBody {
   ) {}
 
   /**
-   * The body. Usually the body is at most a second old. A body that is slow to render may be ten times as old as
-   * rendering took; a long one, as old as sending it at 2 MiB/s takes. Throws the errors of `render`.
+   * The body. Usually the body is at most a second old. If rendering is slow, the body may be as old as ten times the
+   * rendering time. If the body is long, it may be as old as the time to send it at 2 MiB/s. Throws the errors of
+   * `render`.
    */
   get(): Promise<Body> {
     if (this.#last && performance.now() < this.#next) return this.#last;

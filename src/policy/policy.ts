@@ -100,7 +100,7 @@ export function policyOf(config: Config, flags: PolicyFlags): Policy {
 /** The names of the lists. The nftables backend has a set for each, with the same name. */
 export type ListName = "non-masquerade-source" | "source" | "masquerade" | "non-masquerade";
 
-/** A list of a family's policy, and what it means for connections from or to its addresses. */
+/** A list of a family's policy, and its effect on connections from or to its addresses. */
 export interface PolicyList {
   readonly name: ListName;
   readonly list: CidrList;

@@ -109,7 +109,7 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
   };
   const timer = setTimeout(() => kill("timed-out"), deadline);
   void output.tooMuch.then(() => kill("too-large"));
-  // A process in uninterruptible sleep cannot be killed, so this stops waiting for it.
+  // A process in uninterruptible sleep cannot be killed, so do not wait for it.
   const exitCode = await Promise.race([child.exited, output.abandoned]);
   const pipeTimer = setTimeout(() => {
     killGroup(child.pid);
@@ -166,7 +166,7 @@ function killGroup(pid: number): void {
 }
 
 const CRASHES = ["SIGILL", "SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV"];
-/** 128 plus the number of such a signal: the exit code of a shell whose child crashed. */
+/** The exit codes of a shell whose child crashed: 128 plus the number of the signal. */
 const CRASH_CODES = [132, 134, 135, 136, 139];
 
 function isCrash(signal: Bun.Subprocess["signalCode"], exitCode: number): boolean {

@@ -33,8 +33,8 @@ interface FileContent extends FileState {
 const PIECE_BYTES = 64 * 1024;
 
 /**
- * Reads a regular file, up to one byte more than `limit`. Returns undefined if the file is not regular; a FIFO does not
- * block. Throws what the system calls throw.
+ * Reads a regular file, up to one byte more than `limit`. Returns undefined if the file is not regular; a FIFO does
+ * not block. Throws the errors of the system calls.
  */
 export async function readRegularFile(path: string, limit: number): Promise<FileContent | undefined> {
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);

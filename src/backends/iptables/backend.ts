@@ -181,7 +181,7 @@ export class IptablesBackend implements Backend {
     );
   }
 
-  /** Whether to find out by the first write what asking would tell: asking takes longer than the write itself. */
+  /** Whether the first write replaces a question to the kernel, which takes longer than the write itself. */
   #assumesIpsec(family: Family, { chains }: Saved): boolean {
     return chains.size <= 1 && !this.#ipsec.isKnown(family) && !this.enforcesKept;
   }

@@ -142,7 +142,7 @@ export class OwnTables {
     return diffs.map(({ desired }) => transition(desired, undefined, declaration));
   }
 
-  /** Removes our tables. Returns what it removed. */
+  /** Removes our tables. Returns the removed rules. */
   async remove(families: readonly Family[]): Promise<readonly string[]> {
     const tables = await this.read(families);
     this.memory.forget();
