@@ -82,5 +82,7 @@ export async function cleanUpOnExit(
   for (const failure of removal.failures) log.error(failure);
 }
 
-/** Cleanup takes some 100 ms, or some seconds with 100,000 CIDRs. systemd waits 10 s before SIGKILL, kubelet 30 s. */
+/**
+ * Cleanup takes about 100 ms, or several seconds with 100,000 CIDRs. systemd waits 10 s before SIGKILL, kubelet 30 s.
+ */
 const CLEANUP_MS = 5000;

@@ -171,7 +171,7 @@ class Search {
 }
 
 /**
- * Whether `/proc` shows all processes of the node: this is the initial PID namespace, and `hidepid` does not hide
+ * Whether `/proc` shows all processes of the node: it does in the initial PID namespace, unless `hidepid` hides
  * process 1.
  */
 function seesEveryProcess(): boolean {
@@ -187,7 +187,7 @@ function seesEveryProcess(): boolean {
 /** PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h, 0xEFFFFFFC. */
 const INITIAL_PID_NAMESPACE = "pid:[4026531836]";
 
-/** Measured: 5 µs per descriptor. A busy node has some 20,000 descriptors. */
+/** Measured: 5 µs per descriptor. A busy node has about 20,000 descriptors. */
 const MOST_DESCRIPTORS = 50_000;
 const MOST_MS = 500;
 /** Milliseconds after which the event loop gets a turn. */

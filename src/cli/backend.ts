@@ -52,8 +52,8 @@ async function backendOfAgent(
 }
 
 /**
- * A function that, for `--backend=auto`, searches for exemptions by foreign rules that only iptables preserves. If the
- * search fails, it returns undefined.
+ * Returns a function that, for `--backend=auto`, searches for exemptions by foreign rules that only iptables
+ * preserves. If the search fails, it returns undefined.
  *
  * @param chain the agent's chain
  * @param policy returns the policy; called only if a foreign rule exempts connections

@@ -154,7 +154,7 @@ async function runAgent({ flags, log, state, settings, choice }: Setup): Promise
 const START: SyncRequest = { triggers: ["start"], by: undefined };
 
 /**
- * A function that, at its first call, starts to serve HTTP until `stop`. The function loads the packages that only
+ * Returns a function whose first call starts to serve HTTP until `stop`. The function loads the packages that only
  * HTTP needs.
  */
 function listenOnce(

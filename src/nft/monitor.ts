@@ -77,8 +77,8 @@ const LONGEST_WAIT_MS = 60_000;
 const MOST_BYTES = 32 * 1024 * 1024;
 
 /**
- * nft writes each line on its own, so a load of 10,000 elements would wake the reader a thousand times. After some quick
- * reads, pauses let the text gather.
+ * nft writes each line on its own, so a load of 10,000 elements would wake the reader a thousand times. After a few
+ * quick reads, the reader pauses so that more text is ready at the next read.
  */
 const QUICK_READS = 16;
 const QUICK_MS = 100;

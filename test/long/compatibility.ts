@@ -84,5 +84,5 @@ updates its part of this page and of \`compatibility/\`, which has the raw numbe
     npm run test:failover    # an nft that crashes while the agent runs
     npm run test:hostile     # malicious configs and HTTP requests
 
-A verdict is wrong if a kept connection arrives with the node's address, or a masqueraded one with the Pod's.
+A verdict is wrong if a kept connection arrives with the node's address, or a masqueraded connection with the Pod's.
 `;

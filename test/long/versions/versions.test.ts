@@ -57,7 +57,7 @@ test("nft 0.9.8 and 1.0.6 crash on sets and maps that nft 1.1.3 or later declare
   for (const { name } of [oldest, old]) expect(by[name]).toContain("`add rule`");
   measured.push({
     title: "Crashes beside a newer nft",
-    how: `Another table has a set declared by nft ${writer.name} or ${newest.name} as \`type ipv4_addr\`, or a map declared as \`type ipv4_addr : verdict\`. The cells show what each command does then. No version crashes if the set is declared by \`typeof\`, as ipmasq's are, if its type is a concatenation, or if an older nft wrote it.`,
+    how: `Another table has a set declared by nft ${writer.name} or ${newest.name} as \`type ipv4_addr\`, or a map declared as \`type ipv4_addr : verdict\`. Each cell has the result of one command beside that set or map. No version crashes if the set is declared by \`typeof\`, as ipmasq's are, if its type is a concatenation, or if an older nft wrote it.`,
     columns: ["nft", ...nfts.map(({ name }) => name)],
     rows: Object.keys(CALLS).map(call => [
       call,
