@@ -120,7 +120,7 @@ const HABITS: readonly Habit[] = [
     "as in JSON",
   ),
   habit(
-    /@param \w+ (?:of|for|by|in|from|how|why|when|without|as)\b/,
+    /@param \w+ (?:of|for|by|in|from|how|why|when|without|as|that)\b/,
     "@param limits of each run",
     "@param limits the limits of each run",
   ),

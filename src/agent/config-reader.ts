@@ -52,7 +52,7 @@ export class ConfigReader {
   /** Whether inotify reported something since the previous look. */
   #reported = false;
   #next: { readonly at: number; readonly timer: Timer } | undefined;
-  /** When a program probably began to write, by a monotonic clock. */
+  /** The probable time when a program began to write, by a monotonic clock. */
   #pendingSince: number | undefined;
   readonly #writing = new LastSaid();
   #truncated: string | undefined;

@@ -147,7 +147,7 @@ export interface Plan {
    * show it.
    */
   confirm?(): Promise<Plan | undefined>;
-  /** Removes objects without effect whose counters are in this plan. Failures are left to the next sync. */
+  /** Removes objects that have no effect and whose counters are in this plan. Failures are left to the next sync. */
   tidy?(): Promise<void>;
 }
 

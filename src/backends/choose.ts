@@ -84,7 +84,7 @@ export async function mayRemain(backend: Backend): Promise<boolean> {
   }
 }
 
-/** A backend and those of its writers that are installed. */
+/** A backend and its installed writers. */
 interface Candidate {
   readonly kind: BackendKind;
   readonly writers: readonly Backend[];

@@ -64,7 +64,7 @@ function hasComment(rule: string): boolean {
   return rule.includes(`comment "${COMMENT}`);
 }
 
-/** The chain of a policy in table `nat` and its helper chains: those of the policy come first. */
+/** The chain of a policy in table `nat` and its helper chains. The chains of the policy come first. */
 export function ownChainNames(chain = DEFAULT_CHAIN): readonly [chain: string, ...helpers: string[]] {
   return [chain, ...helperChains(chain)];
 }

@@ -9,7 +9,7 @@ type Planner = Pick<Backend, "plan" | "explained">;
 
 /** How a sync proceeds. */
 export interface SyncOptions {
-  /** Receives all readings and writes, also those of a failed sync. */
+  /** Receives all readings and writes, including readings and writes of a failed sync. */
   readonly tally?: Tally | undefined;
   /** Milliseconds during which writes are repeated if another program prevents or undoes them. */
   readonly retryFor?: number;

@@ -20,8 +20,8 @@ import { aborted } from "../system/timing.ts";
 import type { AgentFlags } from "./command.ts";
 
 /**
- * Chooses the backend for a command that runs once. With `--backend=auto` it is the backend of the active agent, if
- * there is one. Throws ProgramError if no backend is available.
+ * Chooses the backend for a command that runs once. With `--backend=auto`, prefers the backend of the active agent.
+ * Throws ProgramError if no backend is available.
  */
 export async function backendFor(
   flags: AgentFlags,

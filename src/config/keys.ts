@@ -20,7 +20,7 @@ const INTERVAL = v.pipe(
 
 const POSITIVE = "write a positive whole number without quotes";
 
-/** The keys in the order of the docs: first those of ip-masq-agent, then our own. */
+/** The keys in the order of the docs: first ip-masq-agent's keys, then our own. */
 const TABLE = {
   nonMasqueradeCIDRs: cidrs({
     description:

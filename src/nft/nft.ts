@@ -15,7 +15,7 @@ export interface ChainName {
 /** Stands for the flags of a table if nft's listing breaks off there. */
 export const UNREADABLE = "unreadable";
 
-/** Reads the kernel's nftables through nft. */
+/** Reads the nftables rules in the kernel through nft. */
 export class Nft {
   /** Writes to the tables that this object reads. */
   readonly transactions: NftTransactions;

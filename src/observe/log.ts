@@ -20,7 +20,7 @@ const LEVELS: Readonly<Record<LogLevel, number>> = { error: 0, warn: 1, info: 3,
 
 /**
  * A log on standard error. A line is `TIME LEVEL message key=value …`, or a JSON object with the keys `time`, `level`,
- * `message` and those of the facts. The log never waits. If its reader stalls, lines are lost, and the log states
+ * `message` and the keys of the facts. The log never waits. If its reader stalls, lines are lost, and the log states
  * their number before its next line.
  *
  * @param write writes a line, with its line break; returns false if the line is lost

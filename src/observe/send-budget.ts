@@ -21,7 +21,7 @@ export class SendBudget {
 
   /**
    * @param bytes the budget for all connections
-   * @param stallTimeout the time in milliseconds that a client that reads nothing keeps its bytes
+   * @param stallTimeout milliseconds after which a client that reads nothing may lose its bytes
    */
   constructor(
     readonly bytes: number,

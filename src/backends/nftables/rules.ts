@@ -62,8 +62,8 @@ function isOutermost(name: string, _at: number, names: readonly string[]): boole
  * remaining connections, and the last rule takes the rest. (nft lists a map from numgen to port ranges wrongly, as
  * `1024-0`.)
  *
- * @param counter that all rules share; null for anonymous counters, if a rule that leads here counts the same
- *   connections
+ * @param counter the counter that all rules share; null for anonymous counters, if a rule that leads here counts the
+ *   same connections
  */
 export function masquerades({ randomFully, toPorts = [] }: Policy, counter: string | null): Rule[] {
   const flags = randomFully ? ["fully-random"] : undefined;
