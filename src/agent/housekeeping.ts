@@ -8,7 +8,9 @@ import { LastSaid } from "../system/last-said.ts";
 import { within } from "../system/timing.ts";
 import type { Warnings } from "./warnings.ts";
 
-/** Work that follows a sync and cannot fail it: removes leftover rules and notes services that masquerading may disturb. */
+/**
+ * Removes leftover rules after a sync, and notes services that masquerading may disturb. It cannot make the sync fail.
+ */
 export class Housekeeping {
   readonly #note = new LastSaid();
   #done: Promise<void> = Promise.resolve();

@@ -13,7 +13,7 @@ export function printable(text: string): string {
   });
 }
 
-/** The same for several lines: keeps line feeds and tabs. */
+/** Escapes a text of several lines in the same way, but keeps line feeds and tabs. */
 export function printableLines(text: string): string {
   return text.replace(UNPRINTABLE, character =>
     character === "\n" || character === "\t" ? character : printable(character),
