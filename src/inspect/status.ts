@@ -71,7 +71,7 @@ export type Status = v.InferOutput<typeof Status>;
 /** Counted connections, and the bytes of their first packets. */
 export type Counted = Pick<Counter, "connections" | "bytes">;
 
-/** Returns the counts of a verdict by a CIDR, or outside of all CIDRs. */
+/** Returns the counts of a verdict for one CIDR, or for destinations outside of all CIDRs. */
 export type CountOf = (family: Family, verdict: Verdict, cidr?: string) => Counted | undefined;
 
 /** The key of a count in maps. */

@@ -26,7 +26,7 @@ export function closestMatch(
   return best;
 }
 
-/** The optimal string alignment distance: Levenshtein's, where a swap of neighbours is one edit. */
+/** The optimal string alignment distance: Levenshtein's distance, where a swap of neighbours is one edit. */
 function editDistance(a: string, b: string): number {
   let beforeLast: number[] = [];
   let last = Array.from({ length: b.length + 1 }, (_, j) => j);

@@ -213,7 +213,7 @@ function measured() {
     values.length === 0 ? "–" : `${ms(values)}, at most ${duration(Math.round(Math.max(...values)) / 1000)}`;
   return {
     title: "nft crashes while the agent runs",
-    how: `nft starts to crash while the agent runs, or before it starts beside the table of an earlier agent. At that moment, a new config is saved. While iptables writes the rules, the config is saved ${CHANGES} times and table \`nat\` is flushed ${REPAIRS} times. Then nft works again; the agent retries it after 10 s, 20 s and so on. Finally nft starts to crash ${ROUNDS} times at the moment when another program deletes the table; connections that were not masqueraded until the repair are counted separately. Meanwhile ${RATE} new connections/s pass the node, half of them to a kept and half to a masqueraded address. Times are medians until connections get the right address.`,
+    how: `nft starts to crash while the agent runs, or before it starts beside the table of an earlier agent. At that moment, a new config is saved. While iptables writes the rules, the config is saved ${CHANGES} times and table \`nat\` is flushed ${REPAIRS} times. Then nft works again; the agent retries it after 10 s, 20 s and so on. Finally nft starts to crash ${ROUNDS} times at the moment when another program deletes the table; connections that were not masqueraded until the repair are counted separately. Meanwhile ${RATE} new connections/s pass the node, half of them to a kept and half to a masqueraded address. Times are medians, measured until connections get the right address.`,
     columns: [
       "nft",
       "fallback",

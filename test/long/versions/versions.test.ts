@@ -96,7 +96,7 @@ function matrix(backend: string, versions: readonly Named[]): void {
       if (cells.size < pairs.length) return;
       measured.push({
         title: `Rules written by ${backend}`,
-        how: `The version of a row writes ${CASES.length} policies, one after the other. The version of a column lists each without errors, and a sync with it finds no difference and writes nothing. Then it writes a policy itself, and a sync with the first version finds no difference. In each cell, ${CONNECTIONS} connections get the right verdict.`,
+        how: `The version of a row writes ${CASES.length} policies, one after the other. The version of a column lists the rules of each policy without errors, and a sync with that version finds no difference and writes nothing. Then it writes a policy itself, and a sync with the first version finds no difference. In each cell, ${CONNECTIONS} connections get the right verdict.`,
         columns: ["written by", ...versions.map(({ name }) => name)],
         rows: writers.map(writer => [
           writer.name,
