@@ -157,7 +157,7 @@ function textAt(node: Node | undefined, key: string): string | undefined {
 
 /**
  * The content of a scalar as a text. Places in a literal block are exact, since its lines are lines of the manifest.
- * Places in other scalars are the start of the scalar.
+ * In other scalars, every place is the start of the scalar.
  */
 function within(manifest: Text, { text, style, at: start }: Scalar): Text {
   if (style !== "literal") return { file: manifest.file, content: text, at: () => start };

@@ -22,7 +22,7 @@ export interface Chain {
 
 /** The abilities of iptables and kernel that a ruleset depends on. */
 interface Abilities {
-  /** Whether iptables has `--random-fully`: since 1.6.2. */
+  /** Whether iptables has `--random-fully`, which exists since 1.6.2. */
   readonly randomFully: boolean;
   /** Whether rules can match packets under an IPsec policy. A kernel without xfrm refuses such rules. */
   readonly ipsec: boolean;
