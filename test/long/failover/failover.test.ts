@@ -120,7 +120,7 @@ async function tried(failure: Failure, atStart: boolean): Promise<Found> {
     expect(said).toContain("crashed (SIGSEGV)");
   }
   const changed = await moved;
-  await log.until("rules applied");
+  await log.until("policy in force"); // the agent now watches the config
   const away = await wrong();
 
   const changes = await each(CHANGES, async i => {
