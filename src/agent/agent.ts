@@ -52,7 +52,7 @@ export class Agent {
   readonly #housekeeping: Housekeeping;
   /** Whether other syncs follow; false for `run --once`. */
   #isRunning = false;
-  /** Starts to watch kernel and config after the first sync. Both also report changes since the start. */
+  /** Starts to watch the kernel, after the first sync. Changes since the start are reported too. */
   #watch: () => void = () => {};
   /** When the last sync began, by a monotonic clock. */
   #began = 0;
@@ -91,8 +91,9 @@ export class Agent {
         lost: reason => this.#warnings.set("events", reason),
         foreign: where => events.foreign?.(where),
       });
-      this.#desired.watch(() => this.#queue.push("config"));
     };
+    // From the beginning: a rename that is not seen looks like a file that is still being written.
+    this.#desired.watch(() => this.#queue.push("config"));
     const { preferred, failure } = this.backend.chosen;
     const { writer } = this.backend;
     if (preferred) this.#warnings.set("fallback", fallbackText(writer, preferred.writer, failure));

@@ -1,14 +1,16 @@
 /**
- * The actual rules, according to the last listing and our own writes since then. They are valid only while
- * `nft monitor` reports every transaction and all transactions are ours.
+ * The actual rules, as of the last listing and the own writes since. They are valid only while `nft monitor` reports
+ * every transaction, and none of them is foreign.
  *
  * Own transactions are recognised by their number: `nft monitor` names processes by PIDs of another namespace. If a
- * foreign transaction is mistaken for ours, the report of our own transaction comes as a surplus and counts as
- * foreign.
+ * foreign transaction is taken for an own one, one own transaction too many remains, which counts as foreign. After any
+ * doubt, everything counts as foreign until the next listing.
  */
 export class Memory<Key, Value> {
   readonly #known = new Map<Key, Value>();
   #isWatched = false;
+  /** Whether own transactions must not be relied on before the next listing. */
+  #isDoubtful = true;
   /** Increases with each change, so that a listing that began before it is not remembered. */
   #epoch = 0;
   /** Own transactions that were not reported yet. */
@@ -17,8 +19,8 @@ export class Memory<Key, Value> {
   /** Called if the kernel must be listed again, because an own transaction was not reported. */
   onDoubt: () => void = () => {};
 
-  /** @param patience milliseconds until an own transaction must be reported */
-  constructor(readonly patience = PATIENCE_MS) {}
+  /** @param timeout milliseconds until an own transaction must be reported */
+  constructor(readonly timeout = REPORT_MS) {}
 
   /** Whether transactions are reported. */
   get isWatched(): boolean {
@@ -27,10 +29,10 @@ export class Memory<Key, Value> {
 
   set isWatched(isWatched: boolean) {
     this.#isWatched = isWatched;
-    this.#reset();
+    this.forget();
   }
 
-  /** The actual rules; undefined if they are not known. */
+  /** Undefined if the key is not known. */
   get(key: Key): Value | undefined {
     return this.#known.get(key);
   }
@@ -42,45 +44,34 @@ export class Memory<Key, Value> {
   /**
    * Remembers a listing.
    *
-   * @param epoch the value of {@link epoch} when the listing began
+   * @param epoch the epoch when the listing began
    */
   listed(key: Key, value: Value, epoch: number): void {
-    if (this.#isWatched && epoch === this.#epoch) this.#known.set(key, value);
+    if (!this.#isWatched || epoch !== this.#epoch) return;
+    this.#isDoubtful = false;
+    this.#known.set(key, value);
   }
 
   /** Remembers the result of an own write. */
   written(key: Key, value: Value): void {
     this.#epoch++;
-    if (this.#isWatched) this.#known.set(key, value);
-  }
-
-  forget(): void {
-    this.#epoch++;
-    this.#known.clear();
+    if (!this.#isDoubtful) this.#known.set(key, value);
   }
 
   /** Call it before an own transaction. */
   expect(): void {
     this.#epoch++;
+    if (this.#isDoubtful) return;
     this.#expected++;
-    if (!this.#isWatched) return;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       if (this.#expected === 0) return;
-      this.#reset();
+      this.forget();
       this.onDoubt();
-    }, this.patience).unref();
+    }, this.timeout).unref();
   }
 
-  /** Call it if an own transaction failed: the kernel may have committed it nevertheless. */
-  failed(): void {
-    this.#reset();
-  }
-
-  /**
-   * Call it for each transaction that is reported. Returns whether the transaction is ours; after a foreign
-   * transaction, everything is forgotten.
-   */
+  /** Call it for each reported transaction. Returns whether the transaction is an own one; otherwise forgets everything. */
   reported(): boolean {
     if (this.#expected > 0) {
       this.#expected--;
@@ -90,12 +81,15 @@ export class Memory<Key, Value> {
     return false;
   }
 
-  #reset(): void {
+  /** Call it if reports were lost, or if an own transaction failed, since the kernel may have committed it. */
+  forget(): void {
+    this.#epoch++;
+    this.#isDoubtful = true;
     this.#expected = 0;
     clearTimeout(this.#timer);
-    this.forget();
+    this.#known.clear();
   }
 }
 
 /** `nft monitor` takes 0.6 s to print a transaction of 45,000 elements, on an idle machine. */
-const PATIENCE_MS = 10_000;
+const REPORT_MS = 20_000;

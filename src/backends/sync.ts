@@ -129,7 +129,10 @@ async function syncAll(
     const tried = after;
     const failure = await failureOf(write(tried, tally));
     const confirmed = failure ? undefined : await tried.confirm?.();
-    if (confirmed) return { before, after: confirmed };
+    if (confirmed) {
+      setTimeout(freeMemory); // the rules are in force: this must not delay the report
+      return { before, after: confirmed };
+    }
     after = await backend.plan(policy);
     tally?.read(after);
     if (!failure) continue;

@@ -47,7 +47,7 @@ export function watchTransactions(
     },
     overflowed() {
       touched = false;
-      memory.failed();
+      memory.forget();
       changed(); // perhaps
     },
     interrupted() {

@@ -76,14 +76,6 @@ const LONGEST_WAIT_MS = 60_000;
  */
 const MOST_BYTES = 32 * 1024 * 1024;
 
-/**
- * nft writes each line on its own, so a load of 10,000 elements would wake the reader a thousand times. After a few
- * quick reads, the reader pauses so that more text is ready at the next read.
- */
-const QUICK_READS = 16;
-const QUICK_MS = 100;
-const PAUSE_MS = 20;
-
 /** The number of characters that are kept of a line. They identify the object; the line of a set may have megabytes. */
 const LINE_START = 256;
 
@@ -99,8 +91,6 @@ async function read(monitor: Monitor, events: MonitorEvents): Promise<"ended" | 
   let rest = "";
   let isOpen = false;
   let bytes = 0;
-  let reads = 0;
-  let began = 0;
   for await (const chunk of monitor.stdout) {
     bytes += chunk.length;
     const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
@@ -116,12 +106,6 @@ async function read(monitor: Monitor, events: MonitorEvents): Promise<"ended" | 
       monitor.kill();
       return "too much output";
     }
-    const now = performance.now();
-    if (now - began > QUICK_MS) {
-      reads = 0;
-      began = now;
-    }
-    if (++reads > QUICK_READS) await Bun.sleep(PAUSE_MS);
   }
   return "ended";
 }

@@ -20,7 +20,7 @@ export class OwnTables {
   constructor(nft: Nft) {
     this.#nft = nft;
     nft.transactions.onSend = () => this.memory.expect();
-    nft.transactions.onFailure = () => this.memory.failed();
+    nft.transactions.onFailure = () => this.memory.forget();
   }
 
   /** The tables as far as they are remembered; undefined if a family must be listed. */
@@ -138,7 +138,7 @@ export class OwnTables {
 
   async #replace(diffs: readonly TableDiff[], declaration: Declaration): Promise<readonly Transition[]> {
     for (const { desired } of diffs) await replaceTable(this.#nft.transactions, desired, declaration);
-    this.memory.failed(); // some of these transactions do not touch our table
+    this.memory.forget(); // some of these transactions do not touch our table
     return diffs.map(({ desired }) => transition(desired, undefined, declaration));
   }
 

@@ -1,4 +1,4 @@
-import { Cidr } from "../../net/cidr.ts";
+import { Cidr, compareCidrs } from "../../net/cidr.ts";
 import { type AddressSet, byAddress, type Element, type Table } from "../../nft/table.ts";
 import { elementText, tableText } from "../../nft/text.ts";
 import { linesBeyond, type RuleChanges } from "../backend.ts";
@@ -79,7 +79,7 @@ function isSameElement(one: Element, other: Element): boolean {
 }
 
 function isSameValue(one: Element["value"], other: Element["value"]): boolean {
-  if (one instanceof Cidr && other instanceof Cidr) return one.text === other.text;
+  if (one instanceof Cidr && other instanceof Cidr) return compareCidrs(one, other) === 0;
   return one === other;
 }
 
