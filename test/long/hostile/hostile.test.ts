@@ -87,7 +87,7 @@ test(`${COUNT} configs (seed ${SEED}) in a running agent: invalid ones change no
   /** Replaced sets, which no rule refers to, are removed later. */
   const ruleset = async () => {
     const text = await output(["nft", "-a", "list", "ruleset"]);
-    return text.replaceAll(/^\tset (\S+) \{[^]*?^\t\}\n/gm, (set, name) =>
+    return text.replaceAll(/^\tset (\S+) \{[\s\S]*?^\t\}\n/gm, (set, name) =>
       text.includes(`@${name} `) ? set : "",
     );
   };
