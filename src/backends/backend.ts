@@ -151,6 +151,11 @@ export interface Plan {
   tidy?(): Promise<void>;
 }
 
+/** The changes of several tables or families. */
+export function joinChanges(all: readonly RuleChanges[]): RuleChanges {
+  return { added: all.flatMap(({ added }) => added), removed: all.flatMap(({ removed }) => removed) };
+}
+
 /** How desired and actual rules differ. */
 export function changesOf({ changes, actual, desired }: Plan): RuleChanges {
   return changes ?? { added: linesBeyond(desired, actual), removed: linesBeyond(actual, desired) };

@@ -2,7 +2,15 @@ import type { Family } from "../net/cidr.ts";
 import { type Policy, partOf } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
 import { failureKind } from "../system/program.ts";
-import { type Backend, type Counter, changesOf, NotAppliedError, type Plan, type Tally } from "./backend.ts";
+import {
+  type Backend,
+  type Counter,
+  changesOf,
+  joinChanges,
+  NotAppliedError,
+  type Plan,
+  type Tally,
+} from "./backend.ts";
 
 /** Reads and compares the rules of a policy. */
 type Planner = Pick<Backend, "plan" | "explained">;
@@ -96,8 +104,7 @@ function joined(plans: readonly Plan[]): Plan {
       return plans.flatMap(({ desired }) => desired);
     },
     get changes() {
-      const all = plans.map(changesOf);
-      return { added: all.flatMap(({ added }) => added), removed: all.flatMap(({ removed }) => removed) };
+      return joinChanges(plans.map(changesOf));
     },
     isRemembered: plans.some(({ isRemembered }) => isRemembered),
     inSync: plans.every(({ inSync }) => inSync),
@@ -174,9 +181,8 @@ async function failureOf(work: Promise<void>): Promise<{ readonly error: unknown
 }
 
 /**
- * Whether to collect garbage before each program that loads the whole list into its own memory. Measured for agent and
- * nft together, while a running agent changes one CIDR: 157 MB instead of 219 with 10,000 CIDRs, 0.84 GB instead of
- * 1.28 with 100,000.
+ * Whether to collect garbage before a write, because the program that writes then has the whole list in its own memory
+ * too, and after a confirmed write. A collection takes 24 ms with 10,000 CIDRs, and 100 ms with 45,000.
  */
 function isLong({ families }: Policy): boolean {
   return families.some(

@@ -214,16 +214,7 @@ function isObject(it: unknown): it is Record<string, unknown> {
 export const BaseChain = v.pipe(
   v.string(),
   v.parseJson(),
-  v.object({
-    chain: v.object({
-      family: TableFamily,
-      table: v.string(),
-      name: v.string(),
-      type: v.string(),
-      hook: v.string(),
-      prio: v.number(),
-    }),
-  }),
+  v.object({ chain: v.required(v.omit(Chain, ["policy"]), ["type", "hook", "prio"]) }),
 );
 export type BaseChain = v.InferOutput<typeof BaseChain>["chain"];
 

@@ -39,8 +39,9 @@ export class Totals implements Tally {
 
   wrote({ writer }: Pick<Plan, "writer">, counters: readonly Counter[]): void {
     for (const counter of counters) {
-      record(this.#last, placeOf(writer, counter), keyOf(counter), counter);
-      this.#current?.add(keyOf(counter));
+      const key = keyOf(counter);
+      record(this.#last, placeOf(writer, counter), key, counter);
+      this.#current?.add(key);
     }
   }
 

@@ -2,11 +2,11 @@ import type { Nft } from "../../nft/nft.ts";
 import { type Table, tableOf } from "../../nft/table.ts";
 import type { Declaration } from "../../nft/version.ts";
 import { failureKind } from "../../system/program.ts";
-import type { Counter, Plan, RuleChanges } from "../backend.ts";
+import { type Counter, joinChanges, type Plan, type RuleChanges } from "../backend.ts";
 import { counters } from "./counters.ts";
 import type { OwnTables } from "./own-tables.ts";
 import { fieldOf } from "./sets.ts";
-import { outline, type TableDiff } from "./table-diff.ts";
+import { outline, TableDiff } from "./table-diff.ts";
 
 /** The parts of a plan that do not depend on the family. */
 interface Context {
@@ -29,6 +29,8 @@ export class NftablesPlan implements Plan {
   readonly #context: Context;
   /** The tables that this plan wrote. */
   #written: readonly Table[] = [];
+  /** The plan that was applied because the kernel refused this plan. */
+  #instead: NftablesPlan | undefined;
 
   constructor(diffs: readonly TableDiff[], context: Context) {
     this.#diffs = diffs;
@@ -61,8 +63,7 @@ export class NftablesPlan implements Plan {
   }
 
   get changes(): RuleChanges {
-    const all = this.#diffs.filter(({ inSync }) => !inSync).map(({ changes }) => changes);
-    return { added: all.flatMap(({ added }) => added), removed: all.flatMap(({ removed }) => removed) };
+    return joinChanges(this.#diffs.filter(({ inSync }) => !inSync).map(({ changes }) => changes));
   }
 
   async apply(): Promise<readonly Counter[]> {
@@ -73,11 +74,9 @@ export class NftablesPlan implements Plan {
       this.#written = transitions.map(({ table }) => table);
       return transitions.flatMap(({ fresh }) => counters(fresh));
     } catch (error) {
-      const other = await this.#context.instead(error);
-      if (!other) throw error;
-      const fresh = await other.apply();
-      this.#written = other.#written;
-      return fresh;
+      this.#instead = await this.#context.instead(error);
+      if (!this.#instead) throw error;
+      return this.#instead.apply();
     }
   }
 
@@ -86,9 +85,15 @@ export class NftablesPlan implements Plan {
    * lists are listed in full, because that costs as little.
    */
   async confirm(): Promise<Plan | undefined> {
+    if (this.#instead) return this.#instead.confirm();
     if (this.#written.reduce((sum, it) => sum + elementsOf(it), 0) < SHORT) return undefined;
     const looks = this.#written.map(table => this.#isInKernel(table));
-    return (await Promise.all(looks)).every(Boolean) ? new AppliedPlan(this) : undefined;
+    if (!(await Promise.all(looks)).every(Boolean)) return undefined;
+    const written = new Map(this.#written.map(table => [table.family, table]));
+    const diffs = this.#diffs.map(
+      it => new TableDiff(it.desired, written.get(it.desired.family) ?? it.actual),
+    );
+    return new NftablesPlan(diffs, { ...this.#context, isRemembered: true, counters: [] });
   }
 
   async #isInKernel(table: Table): Promise<boolean> {
@@ -112,34 +117,4 @@ const SHORT = 1000;
 
 function elementsOf({ sets }: Table): number {
   return sets.reduce((sum, { elements }) => sum + elements.length, 0);
-}
-
-/** A plan after its write was confirmed: the actual rules are the desired rules. */
-class AppliedPlan implements Plan {
-  readonly inSync = true;
-  readonly isRemembered = true;
-  readonly counters = [];
-  readonly changes: RuleChanges = { added: [], removed: [] };
-
-  constructor(readonly applied: NftablesPlan) {}
-
-  get actual(): readonly string[] {
-    return this.applied.desired;
-  }
-
-  get desired(): readonly string[] {
-    return this.applied.desired;
-  }
-
-  get writer(): string {
-    return this.applied.writer;
-  }
-
-  get caution(): string | undefined {
-    return this.applied.caution;
-  }
-
-  async apply(): Promise<readonly Counter[]> {
-    return [];
-  }
 }

@@ -1,5 +1,5 @@
 import type { Statement } from "../../nft/json.ts";
-import type { Chain, Table } from "../../nft/table.ts";
+import { byName, type Chain, type Table } from "../../nft/table.ts";
 import type { FamilyPolicy, ListName, Policy } from "../../policy/policy.ts";
 import type { Chains } from "../backend.ts";
 import { COMMENTS, TABLE } from "../ownership.ts";
@@ -118,6 +118,6 @@ function chains(policy: Policy, family: FamilyPolicy, { elementCounters, ipsec }
     ...[
       { name: policy.chain, rules: verdicts },
       { name: OUTBOUND, rules: outbound },
-    ].sort((a, b) => (a.name < b.name ? -1 : 1)),
+    ].sort(byName),
   ];
 }

@@ -1,4 +1,4 @@
-import type { AddressSet, Element } from "../../nft/table.ts";
+import { type AddressSet, byName, type Element } from "../../nft/table.ts";
 import {
   type CidrList,
   type Entry,
@@ -18,7 +18,7 @@ export function addressSets(family: FamilyPolicy, counting: boolean): AddressSet
   return listsOf(family)
     .map(({ name, list }) => addressSet(name, list, counting))
     .filter(set => set.elements.length > 0)
-    .sort((a, b) => (a.name < b.name ? -1 : 1));
+    .sort(byName);
 }
 
 /** @param name its plain name; the name in the kernel ends with the letter of a generation, see generations.ts */
