@@ -4,6 +4,7 @@ import { parse, stringify } from "yaml";
 import { output } from "../lab/output.ts";
 import { kubernetesRelease } from "../test/deploy/kubernetes.ts";
 import { dashboard } from "./dashboard.ts";
+import { CHART, chartFiles } from "./helm.ts";
 
 const FOLDER = join(import.meta.dir, "../deploy");
 const RULES = join(FOLDER, "monitoring/rules.yaml");
@@ -36,4 +37,5 @@ if (import.meta.main) {
   );
   await Bun.write(join(FOLDER, "kubernetes/components/alerts/prometheus-rule.yaml"), await prometheusRule());
   await Bun.write(join(FOLDER, "monitoring/dashboard.json"), dashboardText());
+  for (const [name, text] of Object.entries(await chartFiles())) await Bun.write(join(CHART, name), text);
 }

@@ -22,6 +22,7 @@ const PAGES = [
     "SECURITY.md",
     "bench/README.md",
     "container/README.md",
+    "deploy/helm/ipmasq/README.md",
   ],
   ...new Bun.Glob("docs/*.md").scanSync(ROOT),
 ].sort();

@@ -3,6 +3,7 @@
  * must run outside `lab/isolate`.
  */
 
+import { helm } from "../deploy/helm.ts";
 import { KUBERNETES_SUITES, kubernetesRelease } from "../deploy/kubernetes.ts";
 import { prometheusOperator } from "../deploy/operator.ts";
 import { SYSTEMD_SUITES, systemdRoot } from "../deploy/systemd.ts";
@@ -15,7 +16,8 @@ const all = [
   ...KUBERNETES_SUITES.map(kubernetesRelease),
   ...SYSTEMD_SUITES.map(systemdRoot),
   prometheusOperator(),
+  helm(),
 ];
 for (const it of await Promise.all(all)) {
-  if ("missing" in it) process.stdout.write(`${it.missing}\n`);
+  if (typeof it === "object" && "missing" in it) process.stdout.write(`${it.missing}\n`);
 }

@@ -4,21 +4,19 @@ import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, relative, resolve } from "node:path";
 import * as v from "valibot";
-import { parseAllDocuments } from "yaml";
 import { output } from "../../lab/output.ts";
 import { version } from "../../package.json";
 import { BUN_VARIABLES } from "../../src/cli/environment.ts";
 import { ipmasq } from "../binary.ts";
 import { absent } from "../programs.ts";
 import { KUBERNETES_SUITES, kubernetesRelease } from "./kubernetes.ts";
-import { validator } from "./openapi.ts";
+import { documents, manifestValidator } from "./openapi.ts";
 import { prometheusOperator } from "./operator.ts";
 
 const FOLDER = join(import.meta.dir, "../../deploy/kubernetes");
 const RENDERED = join(FOLDER, "ip-masq-agent.yaml");
 const OVERLAYS = (await readdir(join(FOLDER, "overlays"))).map(name => `overlays/${name}`);
 
-const Kind = v.looseObject({ apiVersion: v.string(), kind: v.string() });
 const DaemonSet = v.object({
   kind: v.literal("DaemonSet"),
   spec: v.object({
@@ -34,10 +32,6 @@ const DaemonSet = v.object({
     }),
   }),
 });
-const KUBERNETES: Readonly<Record<string, string>> = {
-  "apps/v1": "io.k8s.api.apps.v1",
-  v1: "io.k8s.api.core.v1",
-};
 
 const releases = await Promise.all(KUBERNETES_SUITES.map(kubernetesRelease));
 for (const release of releases) {
@@ -46,14 +40,8 @@ for (const release of releases) {
 }
 
 function checkedWith({ kubectl, openapi }: Exclude<(typeof releases)[number], { missing: string }>) {
-  const validate = validator(openapi);
+  const faults = manifestValidator(openapi);
   const render = (folder: string) => output([...kubectl, "kustomize", resolve(FOLDER, folder)]);
-  const faults = (text: string) =>
-    documents(text).flatMap(document => {
-      const { apiVersion, kind } = document;
-      const group = KUBERNETES[apiVersion];
-      return group === undefined ? [] : validate(`${group}.${kind}`, document);
-    });
 
   test("ip-masq-agent.yaml matches the rendered base: npm run manifests", async () => {
     const [first, ...rendered] = (await Bun.file(RENDERED).text()).split("\n");
@@ -162,8 +150,4 @@ test("the arguments of GKE's manifest are accepted", async () => {
 function container(manifest: string) {
   const [daemonSet] = documents(manifest).filter(({ kind }) => kind === "DaemonSet");
   return v.parse(DaemonSet, daemonSet).spec.template.spec.containers[0];
-}
-
-function documents(text: string): v.InferOutput<typeof Kind>[] {
-  return parseAllDocuments(text).map(document => v.parse(Kind, document.toJS()));
 }
