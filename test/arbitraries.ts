@@ -28,7 +28,7 @@ export function policyArguments({ sources, interfaces }: Surroundings): fc.Arbit
   );
   const rest = fc.record(
     {
-      interfaces: fc.array(interfaces, { maxLength: 3 }),
+      interfaces: selection(interfaces),
       masqLinkLocal: fc.boolean(),
       masqLinkLocalIPv6: fc.boolean(),
     },
@@ -66,6 +66,12 @@ export function boundaries({ family, first, last }: Cidr): Address[] {
     const single = Cidr.parse(`${text(family, value)}/${BITS[family]}`);
     return single instanceof Cidr ? [{ family, text: single.address, value: single.first }] : []; // excludes IPv4-mapped addresses
   });
+}
+
+/** Entries of `outputInterfaces`: all negated, or none. */
+function selection(interfaces: fc.Arbitrary<string>): fc.Arbitrary<string[]> {
+  const some = fc.array(interfaces, { maxLength: 3 });
+  return fc.tuple(some, fc.boolean()).map(([names, not]) => (not ? names.map(it => `!${it}`) : names));
 }
 
 /** Valid interface names, and prefixes with a star. */

@@ -29,7 +29,8 @@ export function policy(short: Short = {}, flags: Partial<PolicyFlags> = {}): Pol
 }
 
 function config({ file = "/config", ...short }: Short): Config {
-  const { keep, masquerade, sources, spared, interfaces, masqLinkLocal, masqLinkLocalIPv6 } = short;
+  const { keep, masquerade, sources, spared, interfaces } = short;
+  const { masqLinkLocal, masqLinkLocalIPv6 } = short;
   const located = <T>(value: T, line: number) => ({ value, at: { file, line, column: 5 } });
   const cidrs = (texts: readonly string[]) => texts.map((text, i) => located(Cidr.literal(text), i + 2));
   return {

@@ -103,6 +103,8 @@ export interface Chains {
   readonly outbound: string;
   /** Whether the base chain also excludes broadcast. Otherwise a separate rule excludes it. */
   readonly excludesBroadcast: boolean;
+  /** Whether the rules that lead to `verdict` exclude the excluded interfaces. Otherwise a separate rule excludes each. */
+  readonly excludesInterfaces: boolean;
   /** Whether the rules for exempt traffic exist even if the policy masquerades no connection of this family. */
   readonly alwaysExempts: boolean;
 }

@@ -17,6 +17,7 @@ export const COMMENTS = {
   broadcast: "broadcast is never masqueraded",
   ipsec: "traffic under an IPsec policy is never masqueraded",
   "non-masquerade-source-cidr": "non-masquerade sources",
+  "output-interface": "interfaces that are not masqueraded",
   "masquerade-cidr": "exceptions from cluster-local traffic",
   "non-masquerade-cidr": "cluster-local traffic",
   outbound: "outbound traffic",

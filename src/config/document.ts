@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { failureOf, quote } from "../net/parse-failure.ts";
 import { lookalikeProblem, suspects, templateProblem } from "./accidents.ts";
+import { combinationErrors } from "./combination.ts";
 import { readFast } from "./fast-path.ts";
 import { findKeys, isKnown, KNOWN_KEY, unknownKey } from "./key-names.ts";
 import { buildConfig, type Config, KEY_NAMES, KEYS, type KeyName } from "./keys.ts";
@@ -179,7 +180,12 @@ export function mergeDocuments(documents: readonly ConfigDocument[]): Merged {
     const values = documents.map(document => document.config[name]).filter(it => it !== undefined);
     return values.length === 0 ? undefined : values.reduce(key.merge);
   });
-  return { config, problems: [...limitErrors(documents, config), ...nullListWarnings(documents, config)] };
+  const problems = [
+    ...limitErrors(documents, config),
+    ...combinationErrors(config),
+    ...nullListWarnings(documents, config),
+  ];
+  return { config, problems };
 }
 
 /** The error if all files together have too many entries. */

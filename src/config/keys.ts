@@ -1,13 +1,13 @@
 import * as v from "valibot";
 import { parseResyncInterval, raisedInterval } from "../net/duration.ts";
-import { parseInterfaceName } from "../net/interface-name.ts";
+import { parseInterfaceEntry } from "../net/interface-name.ts";
 import { parsedBy } from "../net/parse-failure.ts";
 import { boolean, cidrs, type Key, list, preferring, scalar } from "./key-kinds.ts";
 
 const INTERFACES = {
   what: "an interface name",
-  examples: ["eth0", "eth*"],
-  parse: parseInterfaceName,
+  examples: ["eth0", "eth*", "!docker0"],
+  parse: parseInterfaceEntry,
 } as const;
 
 const INTERVAL = v.pipe(
@@ -73,7 +73,7 @@ const TABLE = {
   }),
   outputInterfaces: list(INTERFACES, {
     description:
-      "Masquerade only connections that leave through these interfaces. `eth*` matches every name that starts with `eth`.",
+      'Masquerade only connections that leave through these interfaces. `eth*` matches every name that starts with `eth`. With `!` before every entry, as in `"!docker0"`: through any other interface.',
     default: "any interface",
     meant: {
       words: /interface|iface|device|\bnics?\b/,

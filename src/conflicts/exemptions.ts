@@ -1,3 +1,4 @@
+import { covers } from "../net/interface-name.ts";
 import { every, rangesOf } from "../net/ranges.ts";
 import type { Condition } from "../net/trace.ts";
 import type { Policy } from "../policy/policy.ts";
@@ -40,16 +41,20 @@ function exemptionsIn(hook: NatHook, ours: Ours): Conflict[] {
 /** Whether the policy masquerades on an output interface of a rule. */
 function mayLeaveBy(conditions: readonly Condition[], { outputInterfaces }: Policy): boolean {
   if (!outputInterfaces) return true;
+  const { except, patterns } = outputInterfaces;
   return conditions.every(
     it =>
-      it.on !== "out" || it.not || it.names.some(name => outputInterfaces.some(own => overlap(own, name))),
+      it.on !== "out" ||
+      it.not ||
+      it.names.some(name =>
+        except ? !patterns.some(own => covers(own, name)) : patterns.some(own => overlap(own, name)),
+      ),
   );
 }
 
 /** Whether two interface names can be the same, where `*` at the end stands for any characters. */
 function overlap(one: string, other: string): boolean {
-  const [a = "", b = ""] = [one, other].map(text => text.replace(/\*$/, ""));
-  return one === other || (one.endsWith("*") && b.startsWith(a)) || (other.endsWith("*") && a.startsWith(b));
+  return covers(one, other) || covers(other, one);
 }
 
 function exemption(hook: NatHook, arrival: Arrival, judged: Judged, { backend }: Ours): Conflict {

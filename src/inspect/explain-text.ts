@@ -72,9 +72,8 @@ function ruleText({ rule, destination }: Explanation, policy: Policy, backend: B
   const of = destination.includes(":") ? "ip6" : "ip";
   const family = policy.families.find(it => it.family === of);
   if (!family) return NO_RULE;
-  const { base, check, verdict, outbound, excludesBroadcast, alwaysExempts } = requestedBackend(
-    backend,
-  ).chains(policy, family);
+  const { base, check, verdict, outbound, excludesBroadcast, excludesInterfaces, alwaysExempts } =
+    requestedBackend(backend).chains(policy, family);
   const isExempt = alwaysExempts && EXEMPT.has(rule);
   if (family.sources?.effective.length === 0 && !isExempt) return NO_RULE;
   const masquerading = outbound === verdict ? "" : `, masqueraded in chain ${outbound}`;
@@ -86,7 +85,10 @@ function ruleText({ rule, destination }: Explanation, policy: Policy, backend: B
     case "source":
       return `none: chain ${check} requires a source in sourceCIDRs`;
     case "output-interface":
-      return `none: chain ${check} requires one of the outputInterfaces`;
+      if (!policy.outputInterfaces?.except)
+        return `none: chain ${check} requires one of the outputInterfaces`;
+      if (excludesInterfaces) return `none: chain ${check} excludes the interface`;
+      return `"${COMMENTS[rule]}" in chain ${check}`;
     case "broadcast":
       if (excludesBroadcast) return `none: chain ${base} excludes broadcast`;
       return `"${COMMENTS[rule]}" in chain ${check}`;

@@ -1,3 +1,5 @@
+import { covers, type InterfaceSelection, outermost } from "../net/interface-name.ts";
+
 /** The interface names that `name` covers, except those that an entry of `except` covers. */
 export interface InterfaceSet {
   /** A name, or a prefix of names that ends in `*`; `*` alone covers every name. */
@@ -6,24 +8,35 @@ export interface InterfaceSet {
   readonly except: readonly string[];
 }
 
-/** Covers every name. */
-export const ANY_INTERFACE: readonly string[] = ["*"];
-
-/** Whether `outer` covers all names that `inner` covers. Like CIDRs, two patterns never overlap partly. */
-function covers(outer: string, inner: string): boolean {
-  return outer === inner || (outer.endsWith("*") && inner.startsWith(outer.slice(0, -1)));
+/** The selected interfaces, as disjoint sets; all interfaces without a selection. */
+export function interfaceSets(selection: InterfaceSelection | undefined): InterfaceSet[] {
+  if (!selection) return [{ name: "*", except: [] }];
+  const patterns = outermost(selection.patterns);
+  return selection.except ? [{ name: "*", except: patterns }] : patterns.map(name => ({ name, except: [] }));
 }
 
-/** Removes duplicates and patterns that another pattern covers. */
-function outermost(names: readonly string[]): string[] {
-  return [...new Set(names)].filter(name => !names.some(it => it !== name && covers(it, name)));
+/** The names in `sets` that are not in `others`, as disjoint sets. Both arguments are disjoint sets. */
+export function interfacesWithout(
+  sets: readonly InterfaceSet[],
+  others: readonly InterfaceSet[],
+): InterfaceSet[] {
+  return others.reduce((left, other) => left.flatMap(it => without(it, other)), [...sets]);
 }
 
-/** The names that `names` cover and `others` do not. */
-export function interfacesWithout(names: readonly string[], others: readonly string[]): InterfaceSet[] {
-  return outermost(names)
-    .filter(name => !others.some(it => covers(it, name)))
-    .map(name => ({ name, except: outermost(others.filter(it => covers(name, it))) }));
+/** The names in `set` that are not in `other`: the names outside of its pattern, and those in its exceptions. */
+function without(set: InterfaceSet, other: InterfaceSet): InterfaceSet[] {
+  const common = intersection(set, other.name);
+  if (!common) return [set];
+  const excepted = other.except.flatMap(it => intersection(common, it) ?? []);
+  if (covers(other.name, set.name)) return excepted;
+  return [{ name: set.name, except: outermost([...set.except, other.name]) }, ...excepted];
+}
+
+/** The names in the set that a pattern covers; undefined if there are none. */
+function intersection({ name, except }: InterfaceSet, pattern: string): InterfaceSet | undefined {
+  const inner = covers(pattern, name) ? name : covers(name, pattern) ? pattern : undefined;
+  if (inner === undefined || except.some(it => covers(it, inner))) return undefined;
+  return { name: inner, except: except.filter(it => covers(inner, it)) };
 }
 
 /** Whether an interface's name is in the set. */
@@ -33,5 +46,6 @@ export function isInterfaceIn({ name, except }: InterfaceSet, interfaceName: str
 
 /** Formats the set, as in `eth* except eth0, eth1*`. */
 export function formatInterfaceSet({ name, except }: InterfaceSet): string {
-  return except.length === 0 ? name : `${name} except ${except.join(", ")}`;
+  if (except.length === 0) return name;
+  return `${name === "*" ? "all" : name} except ${except.join(", ")}`;
 }

@@ -6,7 +6,7 @@ import type { Verdict } from "../net/verdict.ts";
 import { keptDestinations, masqueradedSources } from "../policy/decision.ts";
 import { describePolicy, summarizePolicy } from "../policy/describe.ts";
 import type { Policy } from "../policy/policy.ts";
-import { ANY_INTERFACE, type InterfaceSet, interfacesWithout } from "./interface-set.ts";
+import { type InterfaceSet, interfaceSets, interfacesWithout } from "./interface-set.ts";
 
 /** Connections whose verdict changes: to one of `to`, from one of `from`, and by one of `by`. */
 export interface VerdictChange {
@@ -65,7 +65,7 @@ const FAMILIES = ["ip", "ip6"] as const;
 interface Product {
   readonly to: readonly string[];
   readonly from: readonly string[];
-  readonly by: readonly string[];
+  readonly by: readonly InterfaceSet[];
 }
 
 /** Returns the connections of a family that the policy masquerades, as in `decide`; undefined if there are none. */
@@ -75,7 +75,7 @@ function masqueraded(policy: Policy, family: Family): Product | undefined {
   const to = minus(EVERYTHING[family], [...cidrsOf(family, keptDestinations(found)), ...NEVER[family]]);
   const from = cidrsOf(family, masqueradedSources(found));
   if (to.length === 0 || from.length === 0) return undefined;
-  return { to, from, by: policy.outputInterfaces ?? ANY_INTERFACE };
+  return { to, from, by: interfaceSets(policy.outputInterfaces) };
 }
 
 function cidrsOf(family: Family, ranges: Ranges): string[] {
@@ -87,8 +87,8 @@ type Part = Pick<VerdictChange, "because" | "to" | "from" | "by">;
 /** Returns the part of a product that is not in another, as up to three disjoint parts. */
 function without(all: Product | undefined, other: Product | undefined): Part[] {
   if (!all) return [];
-  const by = interfacesWithout(all.by, []);
-  if (!other) return [{ because: "to", ...all, by }];
+  const { by } = all;
+  if (!other) return [{ because: "to", ...all }];
   const to = both(all.to, other.to);
   const from = both(all.from, other.from);
   const parts: Part[] = [

@@ -1,16 +1,43 @@
 import { type ParseFailure, quote } from "./parse-failure.ts";
 
+/** Interfaces by name: the interfaces that a pattern matches or, with `except`, all others. */
+export interface InterfaceSelection {
+  readonly except: boolean;
+  /** Names, and prefixes of names followed by `*`. */
+  readonly patterns: readonly string[];
+}
+
+/** Whether an interface is selected. */
+export function isSelected({ except, patterns }: InterfaceSelection, name: string): boolean {
+  return patterns.some(it => covers(it, name)) !== except;
+}
+
+/** The selection as in the config. */
+export function selectionTexts({ except, patterns }: InterfaceSelection): string[] {
+  return patterns.map(it => `${except ? "!" : ""}${it}`);
+}
+
+/** Whether `outer` covers all names that `inner` covers. Like CIDRs, two patterns never overlap partly. */
+export function covers(outer: string, inner: string): boolean {
+  return outer === inner || (outer.endsWith("*") && inner.startsWith(outer.slice(0, -1)));
+}
+
+/** The patterns that no other pattern covers, each once. */
+export function outermost(patterns: readonly string[]): string[] {
+  return [...new Set(patterns)].filter(name => !patterns.some(it => it !== name && covers(it, name)));
+}
+
+/** Parses an entry of `outputInterfaces`: an interface name or prefix, or with `!` before it, all others. */
+export function parseInterfaceEntry(text: string): string | ParseFailure {
+  const parsed = parseInterfaceName(text.replace(/^!/, ""));
+  return typeof parsed === "string" ? text : parsed;
+}
+
 /**
  * Parses the name of a network interface, or a prefix of names followed by `*`. Names that end in `+` are refused, since
- * iptables takes them for prefixes.
+ * iptables takes them for prefixes. Names that start with `!` are refused, because `!` negates an entry.
  */
 export function parseInterfaceName(text: string): string | ParseFailure {
-  if (text.startsWith("!")) {
-    return {
-      what: `${quote(text)}: negated interfaces are not supported yet`,
-      remedy: "list the interfaces to masquerade on",
-    };
-  }
   const [, own, peer] = /^([^@]+)@(\S+)$/.exec(text) ?? [];
   if (own !== undefined) {
     return {
@@ -51,7 +78,7 @@ export function parseInterfaceName(text: string): string | ParseFailure {
 const LONGEST_NAME = 15;
 
 /**
- * Characters that the kernel's `dev_valid_name` refuses, invisible characters, and characters with a meaning in nft: the
- * double quote, the backslash, and a leading `@`.
+ * Characters that the kernel's `dev_valid_name` refuses, invisible characters, and characters with a meaning in nft or in
+ * the config: the double quote, the backslash, and a leading `@` or `!`.
  */
-const FORBIDDEN = /^@|[/:"\\\s\p{Cc}\p{Cf}\p{Z}\p{Default_Ignorable_Code_Point}\u2800]/u;
+const FORBIDDEN = /^[@!]|[/:"\\\s\p{Cc}\p{Cf}\p{Z}\p{Default_Ignorable_Code_Point}\u2800]/u;

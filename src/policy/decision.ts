@@ -1,5 +1,6 @@
 import { type Address, type Cidr, compareCidrs } from "../net/cidr.ts";
 import { isBroadcast, isMulticast } from "../net/group-address.ts";
+import { type InterfaceSelection, isSelected } from "../net/interface-name.ts";
 import { difference, every, intersection, type Ranges, rangesOf, united } from "../net/ranges.ts";
 import type { Verdict } from "../net/verdict.ts";
 import {
@@ -77,8 +78,10 @@ export function decide(policy: Policy, connection: Connection): Decision {
   if (sources && source && around(sources, source).length === 0) {
     return decided("keep", "source", `the source ${source.text} is not in sourceCIDRs`);
   }
-  if (policy.outputInterfaces && out !== undefined && !leavesBy(policy.outputInterfaces, out)) {
-    return decided("keep", "output-interface", `${out} is not in outputInterfaces`);
+  if (policy.outputInterfaces && out !== undefined && !isSelected(policy.outputInterfaces, out)) {
+    const { except } = policy.outputInterfaces;
+    const why = `${out} is ${except ? "excluded by" : "not in"} outputInterfaces`;
+    return decided("keep", "output-interface", why);
   }
   const exceptions = around(masquerade, destination);
   if (exceptions.length > 0) return decided("masquerade", "masquerade-cidr", destination, exceptions);
@@ -97,7 +100,7 @@ export function assumptions(policy: Policy, connection: Connection): string[] {
   return [
     ...(hasKeptSources && !source ? ["its source is not in nonMasqueradeSourceCIDRs"] : []),
     ...(family?.sources && !source ? ["its source is in sourceCIDRs"] : []),
-    ...(outputInterfaces && out === undefined ? [`it leaves by ${outputInterfaces.join(" or ")}`] : []),
+    ...(outputInterfaces && out === undefined ? [leaving(outputInterfaces)] : []),
     ...(local === undefined ? [`${destination.text} is not an address of the node${broadcast}`] : []),
     ...(ipsec === undefined ? ["no outgoing IPsec policy applies"] : []),
   ];
@@ -123,9 +126,8 @@ const LISTS: { readonly [rule in Step]?: string } = {
   "non-masquerade-source-cidr": "non-masquerade source",
 };
 
-/** Whether a name matches one of the patterns, where `eth*` stands for all names that start with eth. */
-function leavesBy(patterns: readonly string[], name: string): boolean {
-  return patterns.some(it => (it.endsWith("*") ? name.startsWith(it.slice(0, -1)) : name === it));
+function leaving({ except, patterns }: InterfaceSelection): string {
+  return `it ${except ? "does not leave" : "leaves"} by ${patterns.join(" or ")}`;
 }
 
 /** The entries that contain the address, redundant ones included, the narrowest first. */

@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import type { Cidr } from "../net/cidr.ts";
+import { selectionTexts } from "../net/interface-name.ts";
 import { formatPortRanges } from "../net/ports.ts";
 import type { CidrList, Policy } from "./policy.ts";
 
@@ -32,7 +33,7 @@ export function summarizePolicy({
     families: families.map(({ family }) => family),
     ...(families.some(it => it.sources) && { sourceCIDRs: sources }),
     ...(keptSources.length > 0 && { nonMasqueradeSourceCIDRs: keptSources }),
-    ...(outputInterfaces && { outputInterfaces: [...outputInterfaces] }),
+    ...(outputInterfaces && { outputInterfaces: selectionTexts(outputInterfaces) }),
     ...(toPorts && { toPorts: formatPortRanges(toPorts) }),
     randomFully,
   };
@@ -63,7 +64,7 @@ export function describePolicy(policy: PolicySummary): PolicyFact[] {
       text: nonMasqueradeSourceCIDRs && listed(nonMasqueradeSourceCIDRs),
       setting: false,
     },
-    { name: "outputInterfaces", label: "interfaces", text: only(outputInterfaces), setting: false },
+    { name: "outputInterfaces", label: "interfaces", text: interfacesText(outputInterfaces), setting: false },
   ];
   return all.flatMap(({ text, ...fact }) => (text === undefined ? [] : { ...fact, text }));
 }
@@ -85,6 +86,11 @@ function cidrsOf({ effective }: CidrList): Cidr[] {
 
 function only(texts: readonly string[] | undefined): string | undefined {
   return texts && (texts.length > 0 ? `only ${listed(texts)}` : "none");
+}
+
+function interfacesText(texts: readonly string[] | undefined): string | undefined {
+  if (!texts?.[0]?.startsWith("!")) return only(texts);
+  return `all except ${listed(texts.map(it => it.slice(1)))}`;
 }
 
 function listed(values: readonly (Cidr | string)[]): string {

@@ -2,6 +2,7 @@ import type { Located } from "../config/key-kinds.ts";
 import type { Config } from "../config/keys.ts";
 import type { Position } from "../config/problem.ts";
 import { Cidr, type Family, separateRedundant } from "../net/cidr.ts";
+import type { InterfaceSelection } from "../net/interface-name.ts";
 import type { PortRange } from "../net/ports.ts";
 import type { Verdict } from "../net/verdict.ts";
 
@@ -49,8 +50,8 @@ export interface Policy {
   readonly families: readonly FamilyPolicy[];
   /** The families of the whole policy. */
   readonly enabled: readonly Family[];
-  /** Interface names; prefixes end with `*`; undefined: any interface. */
-  readonly outputInterfaces: readonly string[] | undefined;
+  /** Undefined: any interface. */
+  readonly outputInterfaces: InterfaceSelection | undefined;
   /** The name of the main chain. */
   readonly chain: string;
   /** Whether the kernel chooses source ports at random, instead of keeping the original port if it is free. */
@@ -81,6 +82,10 @@ export function policyOf(config: Config, flags: PolicyFlags): Policy {
   const sources = config.sourceCIDRs?.map(entry) ?? [];
   const nonMasqueradeSources = config.nonMasqueradeSourceCIDRs?.map(entry) ?? [];
   const interfaces = config.outputInterfaces?.map(({ value }) => value) ?? [];
+  const outputInterfaces = {
+    except: interfaces.some(it => it.startsWith("!")),
+    patterns: [...new Set(interfaces.map(it => it.replace(/^!/, "")))],
+  };
   return {
     families: families.map(family => ({
       family,
@@ -90,7 +95,7 @@ export function policyOf(config: Config, flags: PolicyFlags): Policy {
       nonMasquerade: cidrList(family, nonMasquerade),
     })),
     enabled: families,
-    outputInterfaces: interfaces.length > 0 ? [...new Set(interfaces)] : undefined,
+    outputInterfaces: interfaces.length > 0 ? outputInterfaces : undefined,
     chain: flags.masqChain,
     randomFully: flags.randomFully,
     toPorts: flags.toPorts,

@@ -230,7 +230,9 @@ describe("several documents", () => {
 
 describe("an interface", () => {
   test.each([
-    ['"!eth0"', '"!eth0": negated interfaces are not supported yet; list the interfaces to masquerade on'],
+    ['"!eth0@if5"', '"eth0@if5" is an interface name with its peer "if5"; did you mean "eth0"?'],
+    ['"!*"', '"*" matches every interface; remove "outputInterfaces"'],
+    ['"!!eth0"', '"!eth0" is not an interface name; write a name such as "eth0" or a prefix such as "eth*"'],
     ["eth0@if5", '"eth0@if5" is an interface name with its peer "if5"; did you mean "eth0"?'],
     ["eth0.7@eth0", '"eth0.7@eth0" is an interface name with its peer "eth0"; did you mean "eth0.7"?'],
     ["veth1@NONE", '"veth1@NONE" is an interface name with its peer "NONE"; did you mean "veth1"?'],

@@ -19,6 +19,7 @@ describe("configs without a problem", () => {
     ["a byte order mark and CRLF", "\uFEFFmasqLinkLocal: true\r\nnonMasqueradeCIDRs:\r\n  - 10.0.0.0/8\r\n"],
     ["YAML 1.1's booleans", "masqLinkLocal: yes\nmasqLinkLocalIPv6: Off\n"],
     ["a document with start and end marks", "---\nmasqLinkLocal: true\n...\n"],
+    ["excluded interfaces", "outputInterfaces: ['!docker0', \"!wg*\"]\n"],
     ["duplicates and overlaps", "nonMasqueradeCIDRs: [10.0.0.0/8, 10.0.0.0/8, 10.1.0.0/16]\n"],
     ["an anchor and its alias", "nonMasqueradeCIDRs: &pods [10.0.0.0/8]\nsourceCIDRs: *pods\n"],
     [
@@ -95,6 +96,14 @@ describe("a wrong value", () => {
     [
       "outputInterfaces: [eth0, '*']",
       'c:1:26: outputInterfaces[1]: "*" matches every interface; remove "outputInterfaces"',
+    ],
+    [
+      "outputInterfaces: ['!docker0', '!wg*', eth0]",
+      'c:1:40: outputInterfaces: "eth0" includes an interface and "!docker0" excludes one; write "!" before all entries, or before none',
+    ],
+    [
+      "outputInterfaces: [eth0, '!eth1']",
+      'c:1:26: outputInterfaces: "eth0" includes an interface and "!eth1" excludes one; write "!" before all entries, or before none',
     ],
     [
       "outputInterfaces: [a*b]",

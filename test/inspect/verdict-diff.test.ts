@@ -1,9 +1,10 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { interfacesWithout, isInterfaceIn } from "../../src/inspect/interface-set.ts";
+import { interfaceSets, interfacesWithout, isInterfaceIn } from "../../src/inspect/interface-set.ts";
 import { settingChanges, type VerdictChange, verdictDiff } from "../../src/inspect/verdict-diff.ts";
 import { verdictDiffText } from "../../src/inspect/verdict-diff-text.ts";
 import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
+import type { InterfaceSelection } from "../../src/net/interface-name.ts";
 import { type Connection, decide } from "../../src/policy/decision.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import { boundaries, interfaceName, type PolicyArguments, policyArguments } from "../arbitraries.ts";
@@ -98,7 +99,7 @@ IPv4 connections that were masqueraded and will be kept:
     { interfaces: ["eth*", "wg0"] },
     `IPv4 connections that were masqueraded and will be kept:
   to    ${DEFAULTS}
-  by    * except eth*, wg0`,
+  by    all except eth*, wg0`,
   ],
   [
     "everything at once",
@@ -204,13 +205,14 @@ test("sets of interfaces", () => {
       maxLength: 4,
     },
   );
-  const property = fc.property(some, some, (names, others) => {
-    const sets = interfacesWithout(names, others);
-    const holds = (all: readonly string[], name: string) =>
-      all.some(it => (it.endsWith("*") ? name.startsWith(it.slice(0, -1)) : it === name));
-    for (const name of probes([...names, ...others])) {
+  const selection = fc.record({ patterns: some, except: fc.boolean() });
+  const property = fc.property(selection, selection, (one, other) => {
+    const sets = interfacesWithout(interfaceSets(one), interfaceSets(other));
+    const holds = ({ patterns, except }: InterfaceSelection, name: string) =>
+      patterns.some(it => (it.endsWith("*") ? name.startsWith(it.slice(0, -1)) : it === name)) !== except;
+    for (const name of probes([...one.patterns, ...other.patterns])) {
       expect(sets.filter(it => isInterfaceIn(it, name)).length, name).toBe(
-        holds(names, name) && !holds(others, name) ? 1 : 0,
+        holds(one, name) && !holds(other, name) ? 1 : 0,
       );
     }
   });
@@ -271,7 +273,7 @@ test("for any two policies, the diff has exactly the connections whose verdict c
   const property = fc.property(pairs(), fc.nat(), ([before, after], draw) => {
     const said = verdictDiff(before, after).map(change => ({ ...change, holds: membership(change) }));
     const sources = near([before, after], "from");
-    const names = probes([before, after].flatMap(it => it.outputInterfaces ?? []));
+    const names = probes([before, after].flatMap(it => it.outputInterfaces?.patterns ?? []));
     const verdicts = (connection: Connection) => [before, after].map(it => decide(it, connection).verdict);
     const wrong: string[] = [];
     for (const [i, destination] of near([before, after], "to").entries()) {

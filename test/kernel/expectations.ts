@@ -147,6 +147,16 @@ const ROWS: readonly (readonly [name: string, Policy, Owners & { readonly fromOt
     { pod: "10.1.2.3 203.0.113.7" },
   ],
   [
+    "outputInterfaces negated: any but these",
+    policy({ keep: [], interfaces: ["!eth0", "!cali*"] }, BOTH),
+    { pod: "10.1.2.3 fd00::7", node: "203.0.113.7 2001:db8:1::7" },
+  ],
+  [
+    "outputInterfaces negated, a name with a star, and sources",
+    policy({ keep: [], interfaces: ["!eth1*"], sources: ["10.244.9.0/24", "fd00::/8"] }, BOTH),
+    { pod: "10.1.2.3 203.0.113.7 2001:db8:1::7", node: "fd00::7", fromOther: { node: "10.1.2.3" } },
+  ],
+  [
     "all keys, with few ports",
     policy(
       {

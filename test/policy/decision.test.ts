@@ -92,6 +92,9 @@ test("exceptions override both lists; sources and interfaces override exceptions
     "keep: the source 10.1.1.1 is not in sourceCIDRs",
   );
   expect(said(all, "10.97.0.1", { ...pod, out: "eth1" })).toBe("keep: eth1 is not in outputInterfaces");
+  const others = policy({ interfaces: ["!docker0", "!wg*"] });
+  expect(said(others, "203.0.113.7", { out: "wg1" })).toBe("keep: wg1 is excluded by outputInterfaces");
+  expect(said(others, "203.0.113.7", { out: "eth0" })).toStartWith("masquerade: ");
   expect(said(all, "10.97.0.1", { ...pod, out: "ens5" })).toStartWith("masquerade");
 });
 

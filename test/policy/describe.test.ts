@@ -23,6 +23,10 @@ test("every restriction is described", () => {
   ]);
 });
 
+test("excluded interfaces are described as such", () => {
+  expect(words({ interfaces: ["!docker0", "!wg*"] })).toContain("interfaces: all except docker0 wg*");
+});
+
 test("sources of only the other family are shown as none", () => {
   expect(words({ sources: ["fd00::/8"] })).toContain("sources: none");
 });

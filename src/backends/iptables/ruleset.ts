@@ -84,6 +84,7 @@ export function decidingChains({ chain, outputInterfaces }: Policy, family: Fami
     verdict,
     outbound: family.masquerade.effective.length > 0 ? outboundChain : verdict,
     excludesBroadcast: false,
+    excludesInterfaces: false,
     alwaysExempts: true,
   };
 }
@@ -104,14 +105,22 @@ function exemptions(family: Family, ipsec: boolean): Rule[] {
   ];
 }
 
-/** The rules that check sources and interfaces; undefined if the policy allows all. */
+/**
+ * The rules that check sources and interfaces; undefined if the policy allows all. A rule can match only one interface,
+ * so each excluded interface has its own rule.
+ */
 function checksOf({ outputInterfaces }: Policy, { sources }: FamilyPolicy, to: string): Rule[] | undefined {
   if (!sources && !outputInterfaces) return undefined;
   const from = sources ? sources.effective.map(({ cidr }) => ["-s", cidr.text]) : [[]];
-  const by = outputInterfaces?.map(name => ["-o", name.replace(/\*$/, "+")]) ?? [[]];
-  return from.flatMap(source =>
-    by.map(out => rule([...source, ...out], "sources and interfaces that are masqueraded", [], ["-g", to])),
-  );
+  const named = outputInterfaces?.patterns.map(name => ["-o", name.replace(/\*$/, "+")]) ?? [];
+  const excluded = outputInterfaces?.except ? named : [];
+  const by = outputInterfaces && !outputInterfaces.except ? named : [[]];
+  return [
+    ...excluded.map(out => rule(out, COMMENTS["output-interface"], [], ["-j", "RETURN"])),
+    ...from.flatMap(source =>
+      by.map(out => rule([...source, ...out], "sources and interfaces that are masqueraded", [], ["-g", to])),
+    ),
+  ];
 }
 
 /**

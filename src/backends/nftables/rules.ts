@@ -1,5 +1,6 @@
 import type { Family } from "../../net/cidr.ts";
 import { MULTICAST } from "../../net/group-address.ts";
+import { type InterfaceSelection, outermost } from "../../net/interface-name.ts";
 import { formatPortRange, type PortRange, portCount } from "../../net/ports.ts";
 import { UNDER_IPSEC } from "../../nft/ipsec.ts";
 import type { Statement } from "../../nft/json.ts";
@@ -28,16 +29,17 @@ export function exemptions(family: Family, ipsec: boolean): Rule[] {
  * Jumps to the policy's chain for all connections that may be masqueraded. Each interface has its own rule: a list of
  * names with prefixes would be an anonymous interval set, which finds nothing at first. A name that another name
  * covers gets no rule. Otherwise a connection that returns from the chain would enter it again and count twice.
+ * Excluded interfaces have one rule together.
  */
 export function jumps(
   { chain, outputInterfaces, enabled }: Policy,
   { family, sources }: FamilyPolicy,
 ): Rule[] {
   const also = enabled.filter(it => it !== family);
-  return (outputInterfaces?.filter(isOutermost) ?? [undefined]).map(name =>
+  return interfaceMatches(outputInterfaces).map(matches =>
     rule(
       [`non-local destinations go through ${chain}`, ...also.map(it => `see table ${it} too`)].join("; "),
-      ...(name === undefined ? [] : [match("==", { meta: { key: "oifname" } }, name)]),
+      ...matches,
       ...(sources ? [lookup(family, "saddr", "source")] : []),
       notToNode(family),
       { jump: { target: chain } },
@@ -53,8 +55,12 @@ function notToNode(family: Family): Statement {
   return family === "ip" ? match("==", DESTINATION_TYPE, "unicast") : match("!=", DESTINATION_TYPE, "local");
 }
 
-function isOutermost(name: string, _at: number, names: readonly string[]): boolean {
-  return !names.some(it => it !== name && it.endsWith("*") && name.startsWith(it.slice(0, -1)));
+/** The matches of each rule that together match the selected interfaces. */
+function interfaceMatches(interfaces: InterfaceSelection | undefined): Statement[][] {
+  if (!interfaces) return [[]];
+  const op = interfaces.except ? "!=" : "==";
+  const matches = outermost(interfaces.patterns).map(it => match(op, { meta: { key: "oifname" } }, it));
+  return interfaces.except ? [matches] : matches.map(it => [it]);
 }
 
 /**

@@ -59,6 +59,7 @@ export function decidingChains({ chain }: Policy, { masquerade }: FamilyPolicy):
     verdict: chain,
     outbound: masquerade.effective.length > 0 ? OUTBOUND : chain,
     excludesBroadcast: true,
+    excludesInterfaces: true,
     alwaysExempts: false,
   };
 }

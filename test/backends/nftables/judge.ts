@@ -55,8 +55,9 @@ function matches({ family, sets }: Table, { op, left, right }: Match, packet: Pa
     const { addr, len } = right.prefix;
     return inBlock(Cidr.literal(`${addr}/${len}`), fieldOf(packet, left.payload, family));
   }
+  if ("meta" in left && left.meta.key === "oifname" && typeof right === "string" && /^[!=]=$/.test(op))
+    return isNamed(right, packet.out) === (op === "==");
   if ("meta" in left && op === "==") {
-    if (left.meta.key === "oifname" && typeof right === "string") return isNamed(right, packet.out);
     if (left.meta.key === "l4proto" && typeof right === "object" && "set" in right) {
       return right.set.includes(packet.protocol);
     }
