@@ -3,6 +3,7 @@
  * must run outside `lab/isolate`.
  */
 
+import { actionlint } from "../actionlint.ts";
 import { helm } from "../deploy/helm.ts";
 import { KUBERNETES_SUITES, kubernetesRelease } from "../deploy/kubernetes.ts";
 import { prometheusOperator } from "../deploy/operator.ts";
@@ -17,6 +18,7 @@ const all = [
   ...SYSTEMD_SUITES.map(systemdRoot),
   prometheusOperator(),
   helm(),
+  actionlint(),
 ];
 for (const it of await Promise.all(all)) {
   if (typeof it === "object" && "missing" in it) process.stdout.write(`${it.missing}\n`);

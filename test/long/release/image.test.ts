@@ -8,7 +8,16 @@ import { DIST } from "../../../lab/agent.ts";
 import { output } from "../../../lab/output.ts";
 import { version } from "../../../package.json";
 import { absent } from "../../programs.ts";
-import { ARCHITECTURE, ARCHITECTURES, type Architecture, builtImage, IMAGE } from "./image.ts";
+import {
+  ARCHITECTURE,
+  ARCHITECTURES,
+  type Architecture,
+  BASE,
+  BASE_DIGEST,
+  builtImage,
+  IMAGE,
+  SOURCE,
+} from "./image.ts";
 import { Podman } from "./podman.ts";
 import { emulator } from "./roots.ts";
 
@@ -76,6 +85,11 @@ function contents(architecture: Architecture, archive: string): void {
       "org.opencontainers.image.version": version,
       "org.opencontainers.image.revision": revision,
       "org.opencontainers.image.licenses": "Apache-2.0",
+      "org.opencontainers.image.source": SOURCE,
+      "org.opencontainers.image.url": SOURCE,
+      "org.opencontainers.image.documentation": `${SOURCE}/blob/${revision}/docs/install.md`,
+      "org.opencontainers.image.base.name": BASE,
+      "org.opencontainers.image.base.digest": BASE_DIGEST,
     });
   });
 

@@ -24,7 +24,11 @@ export const ARCHITECTURE: Architecture = process.arch === "arm64" ? "arm64" : "
 const SUITE = "trixie";
 
 /** Replaces both base images of `container/Dockerfile`: Debian with npm. */
-const BASE = `localhost/base:${SUITE}`;
+export const BASE = `localhost/base:${SUITE}`;
+
+/** Labels of a release, which the workflow fills in. */
+export const SOURCE = "https://example.com/ipmasq";
+export const BASE_DIGEST = `sha256:${"0".repeat(64)}`;
 
 /** buildah with its own storage. */
 const BUILDAH = [
@@ -84,6 +88,7 @@ async function buildImage(architecture: Architecture, npmrc: string): Promise<vo
     ...[`--platform=linux/${architecture}`, `--build-arg=BUILDPLATFORM=linux/${ARCHITECTURE}`],
     ...[`--build-arg=NODE_IMAGE=${BASE}`, `--build-arg=DEBIAN_IMAGE=${BASE}`],
     ...[`--build-arg=REVISION=${await commitOfDist()}`, `--secret=id=npmrc,src=${npmrc}`],
+    ...[`--build-arg=SOURCE=${SOURCE}`, `--build-arg=BASE_DIGEST=${BASE_DIGEST}`],
     ...["--file=container/Dockerfile", `--tag=${IMAGE}`, join(import.meta.dirname, "../../..")],
   ]);
   await finished([...BUILDAH, "push", "--quiet", IMAGE, `oci-archive:${archive}:${IMAGE}`]);
