@@ -102,31 +102,43 @@ export function policyOf(config: Config, flags: PolicyFlags): Policy {
   };
 }
 
-/** The names of the lists. The nftables backend has a set for each, with the same name. */
-export type ListName = "non-masquerade-source" | "source" | "masquerade" | "non-masquerade";
-
-/** A list of a family's policy, and its effect on connections from or to its addresses. */
-export interface PolicyList {
-  readonly name: ListName;
-  readonly list: CidrList;
+/** A list of CIDRs, and its effect on connections from or to its addresses. */
+interface ListKind {
+  /** The nftables backend has a set with the same name. */
+  readonly name: string;
   readonly of: "source" | "destination";
   /** `require`: connections from or to other addresses are kept. */
   readonly effect: Verdict | "require";
 }
 
-/** All lists of a family. The first list of destinations that contains an address decides. */
-export function listsOf({
-  nonMasqueradeSources,
-  sources,
-  masquerade,
-  nonMasquerade,
-}: FamilyPolicy): PolicyList[] {
-  return [
-    { name: "non-masquerade-source", list: nonMasqueradeSources, of: "source", effect: "keep" },
-    ...(sources ? [{ name: "source", list: sources, of: "source", effect: "require" } as const] : []),
-    { name: "masquerade", list: masquerade, of: "destination", effect: "masquerade" },
-    { name: "non-masquerade", list: nonMasquerade, of: "destination", effect: "keep" },
-  ];
+/** All lists. The first list of destinations that contains an address decides. */
+export const LISTS = [
+  { name: "non-masquerade-source", of: "source", effect: "keep" },
+  { name: "source", of: "source", effect: "require" },
+  { name: "masquerade", of: "destination", effect: "masquerade" },
+  { name: "non-masquerade", of: "destination", effect: "keep" },
+] as const satisfies readonly ListKind[];
+
+export type ListName = (typeof LISTS)[number]["name"];
+
+/** A list of a family's policy. */
+export interface PolicyList extends ListKind {
+  readonly name: ListName;
+  readonly list: CidrList;
+}
+
+/** The lists of a family. */
+export function listsOf(family: FamilyPolicy): PolicyList[] {
+  const lists: Record<ListName, CidrList | undefined> = {
+    "non-masquerade-source": family.nonMasqueradeSources,
+    source: family.sources,
+    masquerade: family.masquerade,
+    "non-masquerade": family.nonMasquerade,
+  };
+  return LISTS.flatMap(kind => {
+    const list = lists[kind.name];
+    return list ? [{ ...kind, list }] : [];
+  });
 }
 
 /** The same policy with every list changed. */

@@ -126,6 +126,26 @@ describeTools("remembered rules", ["bookworm", "trixie"], tools => {
   }
 });
 
+test("lists that a policy no longer has are not drift, and the next listing has their last counts", async () => {
+  await opened(["nft"], policy({ keep: ["10.0.0.0/8"], masquerade: ["10.96.0.0/12"] }));
+  await nft("add set ip ip-masq-agent theirs { type ipv4_addr; flags interval; counter; }");
+  await agent.changed();
+  expect(await owner("10.96.0.1")).toBe("node");
+  const rest = policy({ masquerade: ["0.0.0.0/0"] });
+  const counted = () => agent.totals.byVerdict.masquerade.connections;
+  expect((await agent.sync(policy({ keep: ["10.0.0.0/8"] }), { from: "memory" })).after.inSync).toBe(true);
+  expect(await nft("list sets")).not.toContain("theirs");
+  expect((await agent.sync(policy({ keep: ["10.0.0.0/8"] }))).before.inSync).toBe(true);
+  expect([counted(), await nft("list sets")]).toEqual([1, expect.not.stringContaining("set masquerade-")]);
+  expect(await owner("203.0.113.7")).toBe("node");
+  // Without connections to masquerade there is no counter of them.
+  await agent.sync(policy({ keep: ["0.0.0.0/0"] }), { from: "memory" });
+  expect(counted()).toBe(2);
+  await agent.sync(policy({ keep: ["0.0.0.0/0"] }));
+  await agent.sync(rest, { from: "memory" });
+  expect((await agent.sync(rest)).before.inSync).toBe(true);
+});
+
 describe("own transactions", () => {
   test("are not reported, and foreign ones before, between and after them are", async () => {
     await opened(["nft"], long(1));

@@ -60,6 +60,7 @@ export class NftablesBackend implements Backend {
       ? { ...features, ipsec: true }
       : await this.#abilities(features, tables.values());
     const diffs = ruleset(policy, abilities).map(table => new TableDiff(table, tables.get(table.family)));
+    if (remembered && diffs.some(({ dropsCounters }) => dropsCounters)) return this.plan(policy);
     return new NftablesPlan(diffs, {
       tables: this.#tables,
       nft: this.#nft,

@@ -3,7 +3,7 @@ import type { Count } from "../../nft/json.ts";
 import type { Rule, Table } from "../../nft/table.ts";
 import type { Counter } from "../backend.ts";
 import { COMMENT } from "../ownership.ts";
-import { plainName } from "./generations.ts";
+import { listOfSet } from "./generations.ts";
 
 const NONE: Count = { packets: 0, bytes: 0 };
 
@@ -11,28 +11,27 @@ const NONE: Count = { packets: 0, bytes: 0 };
  * The counters of a table. A CIDR is counted by its set element, or by the rule if elements have no counters. Other
  * connections are counted by the named counter of the rules that masquerade them.
  *
- * A set that was replaced still has its counts: it has its own counters, with the identity of the set.
+ * A set that was replaced still has its counts: it has its own counters, with the identity of the set. No rule may refer
+ * to it, so its name decides about the verdict.
  */
 export function counters({ family, handle, sets, chains, counters: named }: Table): Counter[] {
   const rules = chains.filter(({ hook }) => !hook).flatMap(({ rules }) => rules.filter(isOurs));
-  const verdicts = new Map<string, Counter["verdict"]>();
   const found: Counter[] = [];
   const seen = new Set<string>();
   for (const rule of rules) {
-    const { verdict, set, counter } = decisionOf(rule);
+    const { verdict, counter } = decisionOf(rule);
     if (!verdict) continue;
-    if (set !== undefined) verdicts.set(plainName(set), verdict);
     const count = named.find(({ name }) => name === counter);
     if (!count || seen.has(count.name)) continue;
     seen.add(count.name);
     found.push({ family, verdict, cidr: undefined, ...counted(count.count), ...identity(count) });
   }
   for (const set of sets) {
-    const verdict = verdicts.get(plainName(set.name));
-    if (!verdict || !set.counting) continue;
+    const list = listOfSet(set.name);
+    if (list?.of !== "destination" || !set.counting) continue;
     for (const { value, count } of set.elements)
       if (value instanceof Cidr)
-        found.push({ family, verdict, cidr: value, ...counted(count), ...identity(set) });
+        found.push({ family, verdict: list.effect, cidr: value, ...counted(count), ...identity(set) });
   }
   return found;
 
@@ -50,22 +49,13 @@ function isOurs({ comment = "" }: Rule): boolean {
   return comment.startsWith(COMMENT);
 }
 
-/** The verdict of a rule, the set of its destinations, and the name of its counter. */
-function decisionOf({ expr }: Rule): { verdict?: Counter["verdict"]; set?: string; counter?: string } {
+/** The verdict of a rule, and the name of its counter. */
+function decisionOf({ expr }: Rule): { verdict?: Counter["verdict"]; counter?: string } {
   const keeps = expr.some(it => "return" in it);
   const masquerades = expr.some(it => "masquerade" in it || "goto" in it);
   if (!keeps && !masquerades) return {};
-  const [set] = expr.flatMap(it => {
-    if (!("match" in it) || !("payload" in it.match.left)) return [];
-    const { left, right } = it.match;
-    return left.payload.field === "daddr" && typeof right === "string" ? [right.slice(1)] : [];
-  });
   const [counter] = expr.flatMap(it =>
     "counter" in it && typeof it.counter === "string" ? [it.counter] : [],
   );
-  return {
-    verdict: keeps ? "keep" : "masquerade",
-    ...(set !== undefined && { set }),
-    ...(counter !== undefined && { counter }),
-  };
+  return { verdict: keeps ? "keep" : "masquerade", ...(counter !== undefined && { counter }) };
 }

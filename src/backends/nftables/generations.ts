@@ -5,12 +5,13 @@
  */
 import type { Statement } from "../../nft/json.ts";
 import type { AddressSet, Rule, Table } from "../../nft/table.ts";
+import { LISTS } from "../../policy/policy.ts";
 
 /** Two generations suffice for our own changes. The other letters are for sets that foreign rules refer to. */
 export const GENERATIONS = [..."abcdefghijklmnopqrstuvwxyz"];
 
 /** The name of a set without its generation. */
-export function plainName(set: string): string {
+function plainName(set: string): string {
   return set.replace(/-[a-z]$/, "");
 }
 
@@ -26,11 +27,19 @@ export function withoutGenerations(table: Table): Table {
   return renamed({ ...table, sets }, plainName);
 }
 
-/** Sets that no rule refers to, beside another generation. They have no effect, but may have counts. */
+/**
+ * Sets of our lists that no rule refers to: another generation replaced them, or the policy no longer has the list.
+ * They have no effect, but may have counts.
+ */
 export function replacedSets(table: Table): AddressSet[] {
   const used = setsInUse(table);
-  const current = new Set([...used].map(plainName));
-  return table.sets.filter(({ name }) => !used.has(name) && current.has(plainName(name)));
+  return table.sets.filter(({ name }) => !used.has(name) && listOfSet(name) !== undefined);
+}
+
+/** The list of addresses in one of our sets; undefined for other sets. */
+export function listOfSet(set: string): (typeof LISTS)[number] | undefined {
+  const plain = plainName(set);
+  return plain === set ? undefined : LISTS.find(({ name }) => name === plain);
 }
 
 /**

@@ -6,7 +6,7 @@ import { type Declaration, featuresOf } from "../../nft/version.ts";
 import { type FailureKind, failureKind, ProgramError } from "../../system/program.ts";
 import { Memory } from "../memory.ts";
 import { TABLE } from "../ownership.ts";
-import { replacedSets } from "./generations.ts";
+import { listOfSet, replacedSets } from "./generations.ts";
 import { fieldOf } from "./sets.ts";
 import { TableDiff } from "./table-diff.ts";
 import { dropTable, REPLACEMENT, replaceTable, type Transition, transition } from "./transition.ts";
@@ -93,13 +93,10 @@ export class OwnTables {
     isListed: boolean,
   ): Promise<readonly Transition[]> {
     if (diffs.length === 0) return [];
+    const keeps = ({ name, counting }: AddressSet) =>
+      this.memory.isWatched && counting && listOfSet(name) !== undefined;
     const transitions = diffs.map(({ desired, actual, replaced }) =>
-      transition(
-        desired,
-        actual,
-        declaration,
-        set => this.memory.isWatched && set.counting && !(isListed && replaced.includes(set)),
-      ),
+      transition(desired, actual, declaration, set => keeps(set) && !(isListed && replaced.includes(set))),
     );
     const { transactions } = this.#nft;
     const first = diffs.filter(({ actual }) => !actual?.chains.some(({ hook }) => hook));

@@ -21,6 +21,13 @@ export class TableDiff {
     this.inSync = this.#current !== undefined && isSame(desired, this.#current);
   }
 
+  /** Whether the write deletes named counters, whose last counts must be listed before it. */
+  get dropsCounters(): boolean {
+    return (
+      this.actual?.counters.some(it => !this.desired.counters.some(({ name }) => name === it.name)) ?? false
+    );
+  }
+
   /** The desired rules, one per line. */
   get desiredText(): string[] {
     return tableText(this.desired);

@@ -5,8 +5,9 @@ import { ruleset } from "../../../src/backends/nftables/ruleset.ts";
 import type { Rule, Table } from "../../../src/nft/table.ts";
 import { policy } from "../../policies.ts";
 
-/** A table with counts: each element and each named counter has one packet more than the one before. */
-function counted(table: Table): Table {
+/** A table as in the kernel, with counts: each element and each named counter has one packet more than the one before. */
+function counted(desired: Table): Table {
+  const table = withGenerations(desired, new Map());
   let packets = 0;
   const next = () => {
     packets += 1;
@@ -50,7 +51,8 @@ test("rules count if elements do not, and no connection is counted twice", () =>
 });
 
 test("a table that was not read from the kernel has zero counts", () => {
-  expect(said(ruleset(policy(short, flags)))).toEqual([
+  const tables = ruleset(policy(short, flags)).map(table => withGenerations(table, new Map()));
+  expect(said(tables)).toEqual([
     "masquerade rest: 0, 0",
     "masquerade 10.96.0.0/12: 0, 0",
     "keep 10.0.0.0/8: 0, 0",
@@ -58,19 +60,21 @@ test("a table that was not read from the kernel has zero counts", () => {
   ]);
 });
 
-test("a replaced set still has its counts, with its own identity", () => {
-  const [table] = ruleset(policy({ keep: ["10.0.0.0/8"], masqLinkLocal: true })).map(counted);
-  const [set] = table?.sets ?? [];
-  if (!table || !set) throw new TypeError("no set");
-  const sets = [
+test("a replaced set still has its counts, with its own identity, even if no rule refers to its list any longer", () => {
+  const [desired] = ruleset(policy({ keep: ["10.0.0.0/8"], masqLinkLocal: true }));
+  if (!desired) throw new TypeError("no table");
+  const table = counted(desired);
+  const sets = table.sets.flatMap(set => [
     { ...set, name: "non-masquerade-a", handle: 2 },
     { ...set, name: "non-masquerade-b", handle: 3 },
-  ];
-  const chains = withGenerations(table, new Map([["non-masquerade", "b"]])).chains;
+    { ...set, name: "masquerade-c", handle: 4 },
+  ]);
+  const { chains } = withGenerations(desired, new Map([["non-masquerade", "b"]]));
   const found = counters({ ...table, handle: 1, sets, chains }).filter(({ cidr }) => cidr);
-  expect(found.map(({ identity, connections }) => [identity, connections])).toEqual([
-    ["1 2", 1],
-    ["1 3", 1],
+  expect(found.map(({ identity, verdict, connections }) => [identity, verdict, connections])).toEqual([
+    ["1 2", "keep", 1],
+    ["1 3", "keep", 1],
+    ["1 4", "masquerade", 1],
   ]);
 });
 
