@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { parseChainName } from "../src/backends/ownership.ts";
 import { type Address, BITS, Cidr, type Family, parseAddress } from "../src/net/cidr.ts";
 import { parseInterfaceName } from "../src/net/interface-name.ts";
+import { parseMark } from "../src/net/mark.ts";
 import type { PortRange } from "../src/net/ports.ts";
 import type { PolicyFlags } from "../src/policy/policy.ts";
 import type { Short } from "./policies.ts";
@@ -29,6 +30,7 @@ export function policyArguments({ sources, interfaces }: Surroundings): fc.Arbit
   const rest = fc.record(
     {
       interfaces: selection(interfaces),
+      marks: fc.array(mark(), { maxLength: 2 }),
       masqLinkLocal: fc.boolean(),
       masqLinkLocalIPv6: fc.boolean(),
     },
@@ -85,6 +87,18 @@ export function interfaceName(): fc.Arbitrary<string> {
     .map(parts => parts.join(""))
     .filter(name => typeof parseInterfaceName(name) === "string");
 }
+
+/** Valid marks; those of {@link MARKS_NEAR} are frequent. */
+function mark(): fc.Arbitrary<string> {
+  const bits = fc.oneof(fc.constantFrom(0x10, 0x200, 0x4000, 0x8000_0000, 0xffff_ffff), fc.nat(0xffff_ffff));
+  return fc
+    .tuple(bits, fc.option(bits))
+    .map(([value, mask]) => (mask === null ? `${value}` : `0x${((value & mask) >>> 0).toString(16)}/${mask}`))
+    .filter(text => !("what" in parseMark(text)));
+}
+
+/** Marks of packets that marks of a policy often match. */
+export const MARKS_NEAR = [0x10, 0x210, 0x4000, 0x8000_0001];
 
 /** Valid names for `--masq-chain`. */
 function chainName(): fc.Arbitrary<string> {

@@ -16,4 +16,6 @@ export interface Packet {
   readonly broadcast?: boolean;
   /** Whether an outgoing IPsec policy applies. */
   readonly ipsec?: boolean;
+  /** The mark; by default none. */
+  readonly mark?: number;
 }

@@ -1,5 +1,6 @@
 import type { Config } from "../src/config/keys.ts";
 import { Cidr } from "../src/net/cidr.ts";
+import { markOf } from "../src/net/mark.ts";
 import { type Policy, type PolicyFlags, policyOf } from "../src/policy/policy.ts";
 
 export const DEFAULT_FLAGS: PolicyFlags = {
@@ -19,6 +20,7 @@ export interface Short {
   sources?: readonly string[];
   spared?: readonly string[];
   interfaces?: readonly string[];
+  marks?: readonly string[];
   masqLinkLocal?: boolean;
   masqLinkLocalIPv6?: boolean;
 }
@@ -29,7 +31,7 @@ export function policy(short: Short = {}, flags: Partial<PolicyFlags> = {}): Pol
 }
 
 function config({ file = "/config", ...short }: Short): Config {
-  const { keep, masquerade, sources, spared, interfaces } = short;
+  const { keep, masquerade, sources, spared, interfaces, marks } = short;
   const { masqLinkLocal, masqLinkLocalIPv6 } = short;
   const located = <T>(value: T, line: number) => ({ value, at: { file, line, column: 5 } });
   const cidrs = (texts: readonly string[]) => texts.map((text, i) => located(Cidr.literal(text), i + 2));
@@ -39,6 +41,7 @@ function config({ file = "/config", ...short }: Short): Config {
     ...(sources ? { sourceCIDRs: cidrs(sources) } : {}),
     ...(spared ? { nonMasqueradeSourceCIDRs: cidrs(spared) } : {}),
     ...(interfaces ? { outputInterfaces: interfaces.map((name, i) => located(name, i + 2)) } : {}),
+    ...(marks ? { nonMasqueradeMarks: marks.map((text, i) => located(markOf(text), i + 2)) } : {}),
     ...(masqLinkLocal === undefined ? {} : { masqLinkLocal: located(masqLinkLocal, 1) }),
     ...(masqLinkLocalIPv6 === undefined ? {} : { masqLinkLocalIPv6: located(masqLinkLocalIPv6, 1) }),
   };

@@ -16,6 +16,7 @@ export const COMMENTS = {
   multicast: "multicast is never masqueraded",
   broadcast: "broadcast is never masqueraded",
   ipsec: "traffic under an IPsec policy is never masqueraded",
+  "non-masquerade-mark": "non-masquerade marks",
   "non-masquerade-source-cidr": "non-masquerade sources",
   "output-interface": "interfaces that are not masqueraded",
   "masquerade-cidr": "exceptions from cluster-local traffic",

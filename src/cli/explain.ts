@@ -1,6 +1,7 @@
 import { requestedBackend } from "../backends/backends.ts";
 import type { Explanation, Question } from "../inspect/explain.ts";
 import { type Address, FAMILIES, parseAddress } from "../net/cidr.ts";
+import { parseBits } from "../net/mark.ts";
 import type { ParseFailure } from "../net/parse-failure.ts";
 import { PROTOCOLS } from "../net/protocol.ts";
 import type { Policy } from "../policy/policy.ts";
@@ -22,6 +23,7 @@ export const explain = command({
     protocol: choice(PROTOCOLS, "protocol of the connection"),
     port: flag("NUMBER", "destination port", parsePort),
     out: flag("INTERFACE", "outgoing interface", it => it),
+    mark: flag("MARK", "mark of its packets, such as 0x200", parseBits),
     live: toggle("evaluate the rules in the kernel, and compare with the config", "false"),
     output: choice(["text", "json"], "output format; json prints one object per line", "text"),
     ...configFlags,
@@ -33,13 +35,14 @@ export const explain = command({
     "ipmasq explain --live 10.244.1.2 203.0.113.7",
     "ipmasq explain --output=json --config=configmap.yaml < addresses",
   ],
-  async run({ output, configmap, protocol, port, out, live }, flags, args) {
+  async run({ output, configmap, protocol, port, out, mark, live }, flags, args) {
     const inspect = await import("../inspect/explain.ts");
     const { explanationLine, explanationText } = await import("../inspect/explain-text.ts");
     const common = {
       ...(protocol && { protocol }),
       ...(port === undefined ? {} : { port }),
       ...(out === undefined ? {} : { out }),
+      ...(mark === undefined ? {} : { mark }),
     };
     const lines = args.length > 0 ? undefined : await linesOfInput();
     const single = lines ? undefined : question(args, common);

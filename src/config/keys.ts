@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { parseResyncInterval, raisedInterval } from "../net/duration.ts";
 import { parseInterfaceEntry } from "../net/interface-name.ts";
+import { parseMark } from "../net/mark.ts";
 import { parsedBy } from "../net/parse-failure.ts";
 import { boolean, cidrs, type Key, list, preferring, scalar } from "./key-kinds.ts";
 
@@ -8,6 +9,12 @@ const INTERFACES = {
   what: "an interface name",
   examples: ["eth0", "eth*", "!docker0"],
   parse: parseInterfaceEntry,
+} as const;
+
+const MARKS = {
+  what: "a mark and its mask",
+  examples: ["0x200/0x200", "0x200"],
+  parse: parseMark,
 } as const;
 
 const INTERVAL = v.pipe(
@@ -49,7 +56,7 @@ const TABLE = {
   }),
   cidrLimit: scalar(v.pipe(v.number(POSITIVE), v.integer(POSITIVE), v.minValue(1, POSITIVE)), {
     description:
-      "Maximum number of entries per list of CIDRs, as a guard against mistakes. All lists together can have 100,000.",
+      "Maximum number of entries per list of CIDRs or marks, as a guard against mistakes. All lists together can have 100,000.",
     default: "`64`",
     meant: { words: /limit|\bmax/, rank: 0 },
     merge: preferring((second, first) => second > first),
@@ -80,6 +87,13 @@ const TABLE = {
       unless: /\b(in|input|ingress|incoming)\b/,
       rank: 0,
     },
+  }),
+  nonMasqueradeMarks: list(MARKS, {
+    description:
+      "Never masquerade packets with one of these marks, such as `0x200/0x200`; overrides all other keys. For other programs that decide about marked packets, such as Submariner and egress gateways.",
+    default: "none",
+    limited: true,
+    meant: { words: /mark/, rank: 0 },
   }),
   enableIPv6: boolean({
     description: "Masquerade IPv6 too. The flag `--enable-ipv6` takes precedence.",

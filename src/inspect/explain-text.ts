@@ -64,6 +64,7 @@ const EXEMPT: ReadonlySet<Explanation["rule"]> = new Set([
   "multicast",
   "broadcast",
   "ipsec",
+  "non-masquerade-mark",
   "non-masquerade-source-cidr",
 ]);
 
@@ -94,6 +95,7 @@ function ruleText({ rule, destination }: Explanation, policy: Policy, backend: B
       return `"${COMMENTS[rule]}" in chain ${check}`;
     case "multicast":
     case "ipsec":
+    case "non-masquerade-mark":
       return `"${COMMENTS[rule]}" in chain ${check}`;
     case "non-masquerade-source-cidr":
       return `"${COMMENTS[rule]}" in chain ${policy.chain}`;

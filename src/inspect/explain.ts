@@ -21,6 +21,8 @@ export interface Question {
   readonly local?: boolean;
   /** Whether the destination is a broadcast address of one of the node's networks. */
   readonly broadcast?: boolean;
+  /** The mark of its packets. */
+  readonly mark?: number;
 }
 
 /** The output of `explain --output=json` for one connection. Keys stay from version to version. */
@@ -38,6 +40,7 @@ export const Explanation = v.object({
   protocol: v.optional(v.picklist(PROTOCOLS)),
   port: v.optional(v.number()),
   out: v.optional(v.string()),
+  mark: v.optional(v.number()),
   assuming: v.pipe(
     v.array(v.string()),
     v.description("assumptions about unknown properties of the connection"),
@@ -73,6 +76,7 @@ export function explain(policy: Policy, question: Question): Explanation {
     out,
     local = LOOPBACK.some(it => it.contains(destination)),
     broadcast = false,
+    mark,
   } = question;
   const decision = decide(policy, {
     destination,
@@ -80,6 +84,7 @@ export function explain(policy: Policy, question: Question): Explanation {
     broadcast,
     ...(source && { source }),
     ...(out === undefined ? {} : { out }),
+    ...(mark === undefined ? {} : { mark }),
   });
   const ports =
     decision.verdict === "masquerade" && policy.toPorts && hasPorts(protocol) ? policy.toPorts : undefined;
@@ -95,6 +100,7 @@ export function explain(policy: Policy, question: Question): Explanation {
     ...(protocol && { protocol }),
     ...(port === undefined ? {} : { port }),
     ...(out === undefined ? {} : { out }),
+    ...(mark === undefined ? {} : { mark }),
     assuming: decision.verdict === "keep" ? [] : assumptions(policy, question),
     ...(ports && { sourcePorts: formatPortRanges(ports) }),
   };

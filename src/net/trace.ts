@@ -1,5 +1,6 @@
 import type { Address, Cidr, Family } from "./cidr.ts";
 import { isBroadcast, isMulticast } from "./group-address.ts";
+import { hasMark } from "./mark.ts";
 import type { PortRange } from "./ports.ts";
 import type { Verdict } from "./verdict.ts";
 
@@ -62,6 +63,8 @@ export interface Packet {
   readonly broadcast?: boolean;
   /** Whether an outgoing IPsec policy applies. */
   readonly ipsec?: boolean;
+  /** The mark; by default none. */
+  readonly mark?: number;
 }
 
 /** The verdict of rules about a packet. */
@@ -136,7 +139,7 @@ function matches(condition: Condition, packet: Packet, otherwise: boolean): bool
     case "unknown":
       return undefined;
     case "mark": // packets have no mark unless a foreign rule sets one
-      return ((condition.value & condition.mask) === 0) !== condition.not;
+      return hasMark(condition, packet.mark ?? 0) !== condition.not;
     case "multicast":
     case "broadcast":
       return isSentToMany(condition.on, packet) !== condition.not;

@@ -5,55 +5,14 @@
  */
 import * as v from "valibot";
 import type { Family } from "../net/cidr.ts";
-
-const Unknown = v.pipe(
-  v.unknown(),
-  v.transform(it => ({ unknown: JSON.stringify(it) })),
-);
-
-/** nft up to 1.1.3 prints a single flag as a string, later versions as a list. */
-const Flags = v.pipe(
-  v.union([v.string(), v.array(v.string())]),
-  v.transform(it => (typeof it === "string" ? [it] : it)),
-);
-
-const AddressFamily = v.picklist(["ip", "ip6"]);
+import { Flags, Match, Prefix, Range, Selector, Unknown } from "./json-match.ts";
 
 const TableFamily = v.picklist(["ip", "ip6", "inet"]);
-
-const Prefix = v.strictObject({ prefix: v.strictObject({ addr: v.string(), len: v.number() }) });
-
-const Range = v.strictObject({
-  range: v.tuple([v.union([v.string(), v.number()]), v.union([v.string(), v.number()])]),
-});
-
-/** The left side of a match. */
-const Selector = v.union([
-  v.strictObject({ payload: v.strictObject({ protocol: AddressFamily, field: v.string() }) }),
-  v.strictObject({ meta: v.strictObject({ key: v.string() }) }),
-  v.strictObject({ fib: v.strictObject({ result: v.string(), flags: Flags }) }),
-  v.strictObject({ rt: v.strictObject({ key: v.string() }) }),
-  v.strictObject({
-    numgen: v.strictObject({ mode: v.string(), mod: v.number(), offset: v.optional(v.number()) }),
-  }),
-  Unknown,
-]);
-
-/** The right side of a match: a literal, `@set`, or a list of literals; `true` for "exists". */
-const Value = v.union([
-  v.string(),
-  v.number(),
-  v.boolean(),
-  Prefix,
-  Range,
-  v.strictObject({ set: v.array(v.union([v.string(), v.number(), Prefix, Range])) }),
-  Unknown,
-]);
 
 const Count = v.strictObject({ packets: v.number(), bytes: v.number() });
 
 const Statement = v.union([
-  v.strictObject({ match: v.strictObject({ op: v.string(), left: Selector, right: Value }) }),
+  Match,
   /** Anonymous, or the name of a counter of the table. */
   v.strictObject({ counter: v.union([v.null(), v.string(), Count]) }),
   v.strictObject({ jump: v.strictObject({ target: v.string() }) }),
@@ -219,8 +178,6 @@ export const BaseChain = v.pipe(
 export type BaseChain = v.InferOutput<typeof BaseChain>["chain"];
 
 export type TableFamily = v.InferOutput<typeof TableFamily>;
-export type Selector = v.InferOutput<typeof Selector>;
-export type Value = v.InferOutput<typeof Value>;
 export type Count = v.InferOutput<typeof Count>;
 export type Statement = v.InferOutput<typeof Statement>;
 export type SetElement = v.InferOutput<typeof SetElement>;

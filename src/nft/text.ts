@@ -1,4 +1,5 @@
-import type { Selector, Statement, Value } from "./json.ts";
+import type { Statement } from "./json.ts";
+import type { Selector, Value } from "./json-match.ts";
 import type { AddressSet, Chain, Element, Rule, Table } from "./table.ts";
 
 /**
@@ -66,6 +67,8 @@ function commentText(comment: string | undefined): string {
 function statementText(statement: Statement): string {
   if ("match" in statement) {
     const { op, left, right } = statement.match;
+    const isMark = "&" in left || ("meta" in left && left.meta.key === "mark");
+    if (isMark && typeof right === "number") return `${selectorText(left)} ${op} ${hex(right)}`;
     const value = "fib" in left && typeof right === "string" ? right : valueText(right);
     return `${selectorText(left)} ${op === "==" ? "" : `${op} `}${value}`;
   }
@@ -84,6 +87,10 @@ function statementText(statement: Statement): string {
 }
 
 function selectorText(selector: Selector): string {
+  if ("&" in selector) {
+    const [of, mask] = selector["&"];
+    return `${selectorText(of)} & ${hex(mask)}`;
+  }
   if ("payload" in selector) return `${selector.payload.protocol} ${selector.payload.field}`;
   // nft lists and accepts this key without the word meta.
   if ("meta" in selector) return selector.meta.key === "oifname" ? "oifname" : `meta ${selector.meta.key}`;
@@ -91,6 +98,10 @@ function selectorText(selector: Selector): string {
   if ("fib" in selector) return `fib ${selector.fib.flags.join(" . ")} ${selector.fib.result}`;
   if ("numgen" in selector) return `numgen ${selector.numgen.mode} mod ${selector.numgen.mod}`;
   return selector.unknown;
+}
+
+function hex(bits: number): string {
+  return `0x${bits.toString(16)}`;
 }
 
 function valueText(value: Value): string {

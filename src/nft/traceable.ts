@@ -1,4 +1,5 @@
 import { Cidr, type Family, parseAddress, withLength } from "../net/cidr.ts";
+import { WHOLE_MARK } from "../net/mark.ts";
 import type { PortRange } from "../net/ports.ts";
 import { cidrsBetween } from "../net/ranges.ts";
 import {
@@ -8,7 +9,8 @@ import {
   type TraceableRule,
   type TraceableRuleset,
 } from "../net/trace.ts";
-import type { Selector, Statement, Value } from "./json.ts";
+import type { Statement } from "./json.ts";
+import type { Selector, Value } from "./json-match.ts";
 import type { Rule, Table } from "./table.ts";
 import { ruleText } from "./text.ts";
 
@@ -174,10 +176,10 @@ const FAMILY_NAMES: Readonly<Record<string, Family>> = { ipv4: "ip", ip: "ip", i
 
 /** The bits of the packet's mark that are compared; undefined if the selector is not the mark. */
 function markMask(left: Selector): number | undefined {
-  if ("meta" in left) return left.meta.key === "mark" ? 0xffffffff : undefined;
-  const mask =
-    "unknown" in left ? /^\{"&":\[\{"meta":\{"key":"mark"\}\},(\d+)\]\}$/.exec(left.unknown)?.[1] : undefined;
-  return mask === undefined ? undefined : Number(mask);
+  if ("meta" in left) return left.meta.key === "mark" ? WHOLE_MARK : undefined;
+  if (!("&" in left)) return undefined;
+  const [of, mask] = left["&"];
+  return of.meta.key === "mark" ? mask : undefined;
 }
 
 function membersOf(value: Value): readonly Value[] {

@@ -1,6 +1,7 @@
 import { type Address, type Cidr, compareCidrs } from "../net/cidr.ts";
 import { isBroadcast, isMulticast } from "../net/group-address.ts";
 import { type InterfaceSelection, isSelected } from "../net/interface-name.ts";
+import { hasMark } from "../net/mark.ts";
 import { difference, every, intersection, type Ranges, rangesOf, united } from "../net/ranges.ts";
 import type { Verdict } from "../net/verdict.ts";
 import {
@@ -25,6 +26,8 @@ export interface Connection {
   readonly broadcast?: boolean;
   /** Whether an outgoing IPsec policy applies. */
   readonly ipsec?: boolean;
+  /** The mark of its packets. */
+  readonly mark?: number;
 }
 
 /** The steps of a decision, in order: the first that applies decides. */
@@ -34,6 +37,7 @@ export const DECISION_STEPS = [
   "multicast",
   "broadcast",
   "ipsec",
+  "non-masquerade-mark",
   "non-masquerade-source-cidr",
   "source",
   "output-interface",
@@ -58,7 +62,7 @@ export interface Decision {
 
 /** Returns the policy's verdict on a connection. Does not ask the kernel. */
 export function decide(policy: Policy, connection: Connection): Decision {
-  const { destination, source, out, local, broadcast, ipsec } = connection;
+  const { destination, source, out, local, broadcast, ipsec, mark = 0 } = connection;
   const family = policy.families.find(it => it.family === destination.family);
   if (!family) return decided("keep", "family", "IPv6 is not masqueraded without --enable-ipv6");
   const { sources, nonMasqueradeSources, masquerade, nonMasquerade } = family;
@@ -70,6 +74,8 @@ export function decide(policy: Policy, connection: Connection): Decision {
     return decided("keep", "broadcast", `${destination.text} is a broadcast address, never masqueraded`);
   }
   if (ipsec) return decided("keep", "ipsec", "an outgoing IPsec policy applies to it");
+  const marked = policy.nonMasqueradeMarks.find(it => hasMark(it, mark));
+  if (marked) return decided("keep", "non-masquerade-mark", `its packets have the mark ${marked.text}`);
   const spared = source ? around(nonMasqueradeSources, source) : [];
   if (source && spared.length > 0) return decided("keep", "non-masquerade-source-cidr", source, spared);
   if (sources?.effective.length === 0) {
@@ -92,8 +98,8 @@ export function decide(policy: Policy, connection: Connection): Decision {
 
 /** The assumptions of a verdict "masquerade" about unknown properties of a connection. */
 export function assumptions(policy: Policy, connection: Connection): string[] {
-  const { families, outputInterfaces } = policy;
-  const { destination, source, out, local, ipsec } = connection;
+  const { families, outputInterfaces, nonMasqueradeMarks: marks } = policy;
+  const { destination, source, out, local, ipsec, mark } = connection;
   const family = families.find(it => it.family === destination.family);
   const hasKeptSources = family && family.nonMasqueradeSources.effective.length > 0;
   const broadcast = destination.family === "ip" ? ", and not a broadcast address of its networks" : "";
@@ -102,6 +108,7 @@ export function assumptions(policy: Policy, connection: Connection): string[] {
     ...(family?.sources && !source ? ["its source is in sourceCIDRs"] : []),
     ...(outputInterfaces && out === undefined ? [leaving(outputInterfaces)] : []),
     ...(local === undefined ? [`${destination.text} is not an address of the node${broadcast}`] : []),
+    ...(marks.length > 0 && mark === undefined ? ["its packets have no mark of nonMasqueradeMarks"] : []),
     ...(ipsec === undefined ? ["no outgoing IPsec policy applies"] : []),
   ];
 }

@@ -14,6 +14,7 @@ export const PolicySummary = v.object({
   sourceCIDRs: v.optional(v.array(v.string())),
   nonMasqueradeSourceCIDRs: v.optional(v.array(v.string())),
   outputInterfaces: v.optional(v.array(v.string())),
+  nonMasqueradeMarks: v.optional(v.array(v.string())),
   toPorts: v.optional(v.string()),
   randomFully: v.boolean(),
 });
@@ -23,6 +24,7 @@ export function summarizePolicy({
   families,
   chain,
   outputInterfaces,
+  nonMasqueradeMarks,
   toPorts,
   randomFully,
 }: Policy): PolicySummary {
@@ -34,6 +36,7 @@ export function summarizePolicy({
     ...(families.some(it => it.sources) && { sourceCIDRs: sources }),
     ...(keptSources.length > 0 && { nonMasqueradeSourceCIDRs: keptSources }),
     ...(outputInterfaces && { outputInterfaces: selectionTexts(outputInterfaces) }),
+    ...(nonMasqueradeMarks.length > 0 && { nonMasqueradeMarks: nonMasqueradeMarks.map(({ text }) => text) }),
     ...(toPorts && { toPorts: formatPortRanges(toPorts) }),
     randomFully,
   };
@@ -45,7 +48,8 @@ export interface PolicyFact {
   readonly label: string;
   readonly text: string;
   /**
-   * Whether it decides how connections are masqueraded. The other properties decide which connections are masqueraded.
+   * Whether it is shown by itself in a `diff`. The other properties decide which connections are masqueraded, by their
+   * addresses and interfaces.
    */
   readonly setting: boolean;
 }
@@ -53,6 +57,7 @@ export interface PolicyFact {
 /** Describes a policy, apart from its lists of destinations. A policy without restrictions has no lines for them. */
 export function describePolicy(policy: PolicySummary): PolicyFact[] {
   const { chain, toPorts, randomFully, sourceCIDRs, nonMasqueradeSourceCIDRs, outputInterfaces } = policy;
+  const { nonMasqueradeMarks } = policy;
   const all: (Omit<PolicyFact, "text"> & { readonly text: string | undefined })[] = [
     { name: "chain", label: "chain", text: chain, setting: true },
     { name: "toPorts", label: "source ports", text: toPorts ?? "any", setting: true },
@@ -65,6 +70,12 @@ export function describePolicy(policy: PolicySummary): PolicyFact[] {
       setting: false,
     },
     { name: "outputInterfaces", label: "interfaces", text: interfacesText(outputInterfaces), setting: false },
+    {
+      name: "nonMasqueradeMarks",
+      label: "kept marks",
+      text: nonMasqueradeMarks && listed(nonMasqueradeMarks),
+      setting: true,
+    },
   ];
   return all.flatMap(({ text, ...fact }) => (text === undefined ? [] : { ...fact, text }));
 }

@@ -3,6 +3,7 @@ import type { Config } from "../config/keys.ts";
 import type { Position } from "../config/problem.ts";
 import { Cidr, type Family, separateRedundant } from "../net/cidr.ts";
 import type { InterfaceSelection } from "../net/interface-name.ts";
+import type { Mark } from "../net/mark.ts";
 import type { PortRange } from "../net/ports.ts";
 import type { Verdict } from "../net/verdict.ts";
 
@@ -42,7 +43,7 @@ export interface FamilyPolicy {
  * What config, flags and defaults mean together, as plain data for any backend.
  *
  * A connection is kept if it goes to the node itself, to multicast or broadcast, or under an outgoing IPsec policy. It
- * is also kept if its source is in `nonMasqueradeSources` or outside `sources`, or if its interface is not in
+ * is also kept if its packets have one of `nonMasqueradeMarks`, if its source is in `nonMasqueradeSources` or outside `sources`, or if its interface is not in
  * `outputInterfaces`. All others are masqueraded, except to destinations in `nonMasquerade` but not in `masquerade`.
  */
 export interface Policy {
@@ -52,6 +53,8 @@ export interface Policy {
   readonly enabled: readonly Family[];
   /** Undefined: any interface. */
   readonly outputInterfaces: InterfaceSelection | undefined;
+  /** Packets with one of these marks are never masqueraded. */
+  readonly nonMasqueradeMarks: readonly Mark[];
   /** The name of the main chain. */
   readonly chain: string;
   /** Whether the kernel chooses source ports at random, instead of keeping the original port if it is free. */
@@ -96,6 +99,7 @@ export function policyOf(config: Config, flags: PolicyFlags): Policy {
     })),
     enabled: families,
     outputInterfaces: interfaces.length > 0 ? outputInterfaces : undefined,
+    nonMasqueradeMarks: config.nonMasqueradeMarks?.map(({ value }) => value) ?? [],
     chain: flags.masqChain,
     randomFully: flags.randomFully,
     toPorts: flags.toPorts,
@@ -163,7 +167,15 @@ export function masqueradeAll(chain: string): Policy {
     masquerade: empty,
     nonMasquerade: empty,
   }));
-  return { families, enabled, outputInterfaces: undefined, chain, randomFully: false, toPorts: undefined };
+  return {
+    families,
+    enabled,
+    outputInterfaces: undefined,
+    nonMasqueradeMarks: [],
+    chain,
+    randomFully: false,
+    toPorts: undefined,
+  };
 }
 
 /** A policy for only one of its families. */

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { KEY_NAMES } from "../../src/config/keys.ts";
 import { problemsOf } from "./folder.ts";
 
-const KEYS =
-  "the keys are nonMasqueradeCIDRs, masqLinkLocal, masqLinkLocalIPv6, resyncInterval, cidrLimit, masqueradeCIDRs, sourceCIDRs, nonMasqueradeSourceCIDRs, outputInterfaces, enableIPv6";
+const KEYS = `the keys are ${KEY_NAMES.join(", ")}`;
 const CIDR = 'write a CIDR, for example "10.0.0.0/8"';
 const BOOLEAN = "write true or false without quotes";
 const POSITIVE = "write a positive whole number without quotes";

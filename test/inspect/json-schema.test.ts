@@ -17,6 +17,7 @@ test("the JSON Schema has every key, with its type and description", () => {
     "masqLinkLocalIPv6",
     "masqueradeCIDRs",
     "nonMasqueradeCIDRs",
+    "nonMasqueradeMarks",
     "nonMasqueradeSourceCIDRs",
     "outputInterfaces",
     "resyncInterval",

@@ -157,6 +157,14 @@ const ROWS: readonly (readonly [name: string, Policy, Owners & { readonly fromOt
     { pod: "10.1.2.3 203.0.113.7 2001:db8:1::7", node: "fd00::7", fromOther: { node: "10.1.2.3" } },
   ],
   [
+    "nonMasqueradeMarks, which beat masqueradeCIDRs; no packet here has one",
+    policy(
+      { keep: ["10.0.0.0/8"], masquerade: ["10.96.0.0/12"], marks: ["0x200/0x200", "0x80000000/0x80000000"] },
+      BOTH,
+    ),
+    { pod: "10.1.2.3", node: "203.0.113.7 10.96.0.1 2001:db8:1::7" },
+  ],
+  [
     "all keys, with few ports",
     policy(
       {

@@ -7,7 +7,13 @@ import { explainLive } from "../../src/inspect/explain.ts";
 import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
 import { decide } from "../../src/policy/decision.ts";
 import type { CidrList, FamilyPolicy, Policy } from "../../src/policy/policy.ts";
-import { boundaries, interfaceName, type PolicyArguments, policyArguments } from "../arbitraries.ts";
+import {
+  boundaries,
+  interfaceName,
+  MARKS_NEAR,
+  type PolicyArguments,
+  policyArguments,
+} from "../arbitraries.ts";
 import { labPerFile } from "../lab.ts";
 import type { Packet } from "../packet.ts";
 import { policy } from "../policies.ts";
@@ -54,6 +60,7 @@ describeBackends(({ open, judge, renderings, snapshot, tampering }) => {
           ...plain,
           ...odd.map(packet => ({ ...packet, broadcast: true })),
           ...odd.map(packet => ({ ...packet, ipsec: true })),
+          ...MARKS_NEAR.flatMap(mark => odd.map(packet => ({ ...packet, mark }))),
         ];
         expect(disagreements(meant, packets, packets.map(rendered))).toEqual([]);
       });
@@ -67,7 +74,8 @@ describeBackends(({ open, judge, renderings, snapshot, tampering }) => {
         const meant = policy(short, { ...flags, toPorts: undefined }); // few ports are soon exhausted
         await sync(backend, meant);
         await new MigratingBackend(backend, []).removeLeftovers(meant); // of a family that only the previous policy had
-        const packets = udp(destinations(meant).filter(isAnswered), POD_ADDRESSES, wayTo);
+        await markPackets();
+        const packets = udp(destinations(meant).filter(isAnswered), POD_ADDRESSES, wayTo).map(marked);
         expect(disagreements(meant, packets, await Promise.all(packets.map(seen)))).toEqual([]);
         const kernel = await backend.rules(meant.families.map(({ family }) => family));
         const explained = packets.map(packet => explainLive(meant, { ...packet, local: false }, kernel).live);
@@ -149,9 +157,9 @@ function disagreements(policy: Policy, packets: readonly Packet[], got: readonly
   return packets.flatMap((packet, i) => {
     const meant = decide(policy, packet);
     if (meant.verdict === got[i]) return [];
-    const { source, destination, out, broadcast, ipsec } = packet;
+    const { source, destination, out, broadcast, ipsec, mark } = packet;
     return [
-      `${source.text} to ${destination.text} by ${out}${broadcast ? ", broadcast" : ""}${ipsec ? ", IPsec" : ""}: ${meant.verdict} (${meant.reason}), got ${got[i]}`,
+      `${source.text} to ${destination.text} by ${out}${broadcast ? ", broadcast" : ""}${ipsec ? ", IPsec" : ""}${mark ? `, mark ${mark}` : ""}: ${meant.verdict} (${meant.reason}), got ${got[i]}`,
     ];
   });
 }
@@ -204,6 +212,26 @@ const INSIDE = LINKS.inside.routes.map(Cidr.literal);
 /** The interface through which the lab's node sends packets to an address. */
 function wayTo(destination: Address): string {
   return (INSIDE.some(cidr => cidr.contains(destination)) ? LINKS.inside : LINKS.outside).name;
+}
+
+/** The marks of packets from addresses of the Pod. A table of the node sets them. */
+const MARKS: ReadonlyMap<string, number> = new Map([
+  ["10.244.8.15", 0x4000],
+  ["10.244.8.16", 0x210],
+  ["fd00:10:244:8::", 0x8000_0001],
+]);
+
+function marked(packet: Packet): Packet {
+  const mark = MARKS.get(packet.source.text);
+  return mark === undefined ? packet : { ...packet, mark };
+}
+
+async function markPackets(): Promise<void> {
+  const rules = MARKS.entries().map(([source, mark]) => {
+    return `${source.includes(":") ? "ip6" : "ip"} saddr ${source} meta mark set ${mark}`;
+  });
+  const table = `table inet marks { chain c { type filter hook prerouting priority -150; ${[...rules].join("; ")}; }; }`;
+  await lab.node.output(["nft", `add table inet marks; delete table inet marks; ${table}`]);
 }
 
 /** Destinations that Linux does not send to or forward: unspecified, loopback, multicast, broadcast, IPv6 link-local. */

@@ -8,7 +8,7 @@ import { policy } from "../policies.ts";
 function said(
   of: Policy,
   to: string,
-  { from, out, local }: { from?: string; out?: string; local?: true } = {},
+  { from, out, local, mark }: { from?: string; out?: string; local?: true; mark?: number } = {},
 ): string {
   const {
     verdict: what,
@@ -19,6 +19,7 @@ function said(
     ...(from ? { source: address(from) } : {}),
     ...(out ? { out } : {}),
     ...(local ? { local } : {}),
+    ...(mark ? { mark } : {}),
   });
   return `${what}: ${reason}${within.length > 0 ? ` [${within}]` : ""}`;
 }
@@ -96,6 +97,14 @@ test("exceptions override both lists; sources and interfaces override exceptions
   expect(said(others, "203.0.113.7", { out: "wg1" })).toBe("keep: wg1 is excluded by outputInterfaces");
   expect(said(others, "203.0.113.7", { out: "eth0" })).toStartWith("masquerade: ");
   expect(said(all, "10.97.0.1", { ...pod, out: "ens5" })).toStartWith("masquerade");
+});
+
+test("marks override all lists", () => {
+  const marked = policy({ masquerade: ["10.96.0.0/12"], marks: ["0x200/0x200", "0x10"] });
+  expect(said(marked, "10.97.0.1", { mark: 0x210 })).toBe("keep: its packets have the mark 0x200/0x200");
+  expect(said(marked, "10.97.0.1", { mark: 0x10 })).toBe("keep: its packets have the mark 0x10");
+  expect(said(marked, "10.97.0.1", { mark: 0x110 })).toStartWith("masquerade");
+  expect(said(marked, "10.97.0.1")).toStartWith("masquerade");
 });
 
 test("with sources of one family, the other family is kept", () => {

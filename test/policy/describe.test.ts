@@ -12,7 +12,7 @@ test("a policy without restrictions has only settings", () => {
 });
 
 test("every restriction is described", () => {
-  const all = { sources: many, spared: ["10.0.7.0/24"], interfaces: ["eth0", "wg*"] };
+  const all = { sources: many, spared: ["10.0.7.0/24"], interfaces: ["eth0", "wg*"], marks: ["512/512"] };
   expect(words(all, { toPorts: [{ first: 1024, last: 2000 }], randomFully: false })).toEqual([
     "chain: IP-MASQ-AGENT",
     "source ports: 1024-2000",
@@ -20,6 +20,7 @@ test("every restriction is described", () => {
     `sources: only ${many.slice(0, 8).join(" ")} and 2 more`,
     "kept sources: 10.0.7.0/24",
     "interfaces: only eth0 wg*",
+    "kept marks: 0x200/0x200",
   ]);
 });
 

@@ -1,6 +1,8 @@
 import { Cidr, type Family, withLength } from "../../net/cidr.ts";
+import { markOf } from "../../net/mark.ts";
 import { UNDER_IPSEC } from "../../nft/ipsec.ts";
 import type { NftObject, Statement } from "../../nft/json.ts";
+import { withMark } from "../../nft/statements.ts";
 import type { Rule } from "../../nft/table.ts";
 import { type Rule as Arguments, optionOf } from "../../xtables/rule.ts";
 
@@ -33,7 +35,7 @@ const COUNTER: Statement = { counter: null };
 
 type Op = "==" | "!=";
 
-const MODULES = new Set(["comment", "addrtype", "policy", "statistic"]);
+const MODULES = new Set(["comment", "addrtype", "mark", "policy", "statistic"]);
 
 function statements(family: Family, option: string, value: string, op: Op): Statement[] {
   switch (option) {
@@ -48,6 +50,8 @@ function statements(family: Family, option: string, value: string, op: Op): Stat
       return [match(op, { fib: { result: "type", flags: ["daddr"] } }, value.toLowerCase())];
     case "--pol":
       return [UNDER_IPSEC];
+    case "--mark":
+      return [withMark(markOf(value))];
     case "--dir":
     case "--mode":
     case "--to-ports":

@@ -44,6 +44,9 @@ export function ruleset(policy: Policy, family: FamilyPolicy, abilities = ALL): 
   const [verdictChain, outboundChain] = helperChains(chain);
   const outbound = masquerades(policy, randomFully);
   const checks = checksOf(policy, family, verdictChain);
+  const marked = policy.nonMasqueradeMarks.map(mark =>
+    rule([], COMMENTS["non-masquerade-mark"], ["-m", "mark", "--mark", mark.text], ["-j", "RETURN"]),
+  );
   const spared = family.nonMasqueradeSources.effective.map(({ cidr }) =>
     rule(["-s", cidr.text], COMMENTS["non-masquerade-source-cidr"], [], ["-j", "RETURN"]),
   );
@@ -59,7 +62,10 @@ export function ruleset(policy: Policy, family: FamilyPolicy, abilities = ALL): 
     family: family.family,
     jump: jumpTo(chain),
     chains: [
-      { name: chain, rules: [...exemptions(family.family, ipsec), ...spared, ...(checks ?? verdicts)] },
+      {
+        name: chain,
+        rules: [...exemptions(family.family, ipsec), ...marked, ...spared, ...(checks ?? verdicts)],
+      },
       ...(checks ? [{ name: verdictChain, rules: verdicts }] : []),
       ...(exceptions.length > 0 ? [{ name: outboundChain, rules: outbound }] : []),
     ],

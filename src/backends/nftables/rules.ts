@@ -1,9 +1,11 @@
 import type { Family } from "../../net/cidr.ts";
 import { MULTICAST } from "../../net/group-address.ts";
 import { type InterfaceSelection, outermost } from "../../net/interface-name.ts";
+import type { Mark } from "../../net/mark.ts";
 import { formatPortRange, type PortRange, portCount } from "../../net/ports.ts";
 import { UNDER_IPSEC } from "../../nft/ipsec.ts";
 import type { Statement } from "../../nft/json.ts";
+import { withMark } from "../../nft/statements.ts";
 import type { Rule } from "../../nft/table.ts";
 import type { FamilyPolicy, ListName, Policy } from "../../policy/policy.ts";
 import { COMMENT, COMMENTS } from "../ownership.ts";
@@ -13,7 +15,7 @@ import { comment } from "./sets.ts";
  * Traffic that is never masqueraded. Multicast is matched by address: that is equivalent to `fib daddr type` and
  * cheaper, and for IPv6 it does not depend on a route.
  */
-export function exemptions(family: Family, ipsec: boolean): Rule[] {
+export function exemptions(family: Family, ipsec: boolean, marks: readonly Mark[]): Rule[] {
   const [addr = "", len] = MULTICAST[family].text.split("/");
   return [
     ...(ipsec ? [rule(COMMENTS.ipsec, UNDER_IPSEC, { return: null })] : []),
@@ -22,6 +24,7 @@ export function exemptions(family: Family, ipsec: boolean): Rule[] {
       match("==", { payload: { protocol: family, field: "daddr" } }, { prefix: { addr, len: Number(len) } }),
       { return: null },
     ),
+    ...marks.map(mark => rule(COMMENTS["non-masquerade-mark"], withMark(mark), { return: null })),
   ];
 }
 

@@ -82,7 +82,10 @@ function chains(policy: Policy, family: FamilyPolicy, { elementCounters, ipsec }
     hook: { type: "nat", hook: "postrouting", prio: PRIORITY, policy: "accept" },
   };
   if (!masqueradesAny(family)) return [{ ...postrouting, rules: [] }];
-  const base = { ...postrouting, rules: [...exemptions(family.family, ipsec), ...jumps(policy, family)] };
+  const base = {
+    ...postrouting,
+    rules: [...exemptions(family.family, ipsec, policy.nonMasqueradeMarks), ...jumps(policy, family)],
+  };
   const outbound = masquerades(policy, family.masquerade.effective.length > 0 ? null : OUTBOUND_COUNTER);
   const count = (name: string): Statement[] => (elementCounters ? [] : [{ counter: name }]);
   const to = (set: ListName) => lookup(family.family, "daddr", set);

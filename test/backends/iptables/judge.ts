@@ -42,6 +42,7 @@ function matches(rule: Rule, packet: Packet): boolean {
     "--dir",
     "--pol",
     "--mode",
+    "--mark",
     "--probability",
     "-j",
     "-g",
@@ -52,6 +53,7 @@ function matches(rule: Rule, packet: Packet): boolean {
   const odd = options.find(word => !known.includes(word) && !isValue(rule, word));
   if (odd !== undefined) throw new Error(`what does ${odd} mean?`);
   if (optionOf(rule, "--pol") === "ipsec" && !packet.ipsec) return false;
+  if (!hasMark(packet, optionOf(rule, "--mark"))) return false;
   if (!isOfType(packet, rule.includes("!"), optionOf(rule, "--dst-type"))) return false;
   const interfaces = optionOf(rule, "-o");
   const protocols = optionOf(rule, "-p");
@@ -68,6 +70,12 @@ function isOfType(packet: Packet, not: boolean, type: string | undefined): boole
   if (type === "MULTICAST" && !not) return /^(22[4-9]|23\d)\.|^ff..:/.test(packet.destination.text);
   if (type === "BROADCAST" && !not) return isBroadcast(packet);
   throw new Error(`what does ${not} ${type} mean?`);
+}
+
+function hasMark({ mark = 0 }: Packet, text: string | undefined): boolean {
+  if (text === undefined) return true;
+  const [value = "", mask = "0xffffffff"] = text.split("/");
+  return (BigInt(mark) & BigInt(mask)) === BigInt(value);
 }
 
 /** Interfaces may have names that look like options. */

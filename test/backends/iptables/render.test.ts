@@ -22,6 +22,7 @@ test("each of our rules is recognised as ours by its comment", () => {
       masquerade: ["10.96.0.0/12"],
       sources: ["10.244.0.0/16"],
       spared: ["10.244.7.0/24"],
+      marks: ["0x200/0x200"],
       interfaces: ["eth0", "wg*"],
     },
     {

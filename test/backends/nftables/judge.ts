@@ -57,7 +57,11 @@ function matches({ family, sets }: Table, { op, left, right }: Match, packet: Pa
   }
   if ("meta" in left && left.meta.key === "oifname" && typeof right === "string" && /^[!=]=$/.test(op))
     return isNamed(right, packet.out) === (op === "==");
+  if ("&" in left && op === "==" && left["&"][0].meta.key === "mark" && typeof right === "number") {
+    return (BigInt(packet.mark ?? 0) & BigInt(left["&"][1])) === BigInt(right);
+  }
   if ("meta" in left && op === "==") {
+    if (left.meta.key === "mark" && typeof right === "number") return (packet.mark ?? 0) === right;
     if (left.meta.key === "l4proto" && typeof right === "object" && "set" in right) {
       return right.set.includes(packet.protocol);
     }

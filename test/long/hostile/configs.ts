@@ -19,6 +19,7 @@ const KEYS = {
   sourceCIDRs: "cidrs",
   nonMasqueradeSourceCIDRs: "cidrs",
   outputInterfaces: "interfaces",
+  nonMasqueradeMarks: "marks",
   masqLinkLocal: "boolean",
   masqLinkLocalIPv6: "boolean",
   enableIPv6: "boolean",
@@ -59,6 +60,13 @@ const VALUES = {
     fc.oneof(fc.constantFrom("eth0", "eth*", "*", "", "cali+"), fc.string({ maxLength: 20 })),
     { maxLength: 3 },
   ),
+  marks: fc.array(
+    fc.oneof(
+      fc.constantFrom<unknown>("0x200/0x200", "0x200", 512, "0", "0x300/0x200", "4294967296"),
+      fc.string(),
+    ),
+    { maxLength: 3 },
+  ),
   boolean: fc.constantFrom<unknown>(true, false, "true", "yes", 1, null),
   duration: fc.oneof(
     fc.constantFrom<unknown>("60s", "1h30m", "1.5h", "2m500ms", "0s", "-1s", 60, "1e9h", "9".repeat(400)),
@@ -96,6 +104,7 @@ const right = fc.record(
       minLength: 1,
       maxLength: 3,
     }),
+    nonMasqueradeMarks: fc.array(fc.constantFrom("0x200/0x200", "0x10"), { maxLength: 2 }),
     masqLinkLocal: fc.boolean(),
     masqLinkLocalIPv6: fc.boolean(),
     resyncInterval: fc.constantFrom("60s", "5m", "1h30m"),
