@@ -1,40 +1,26 @@
 import * as v from "valibot";
 import { NotAppliedError } from "./backends/backend.ts";
 import { missingDashes, parseArgs, UsageError } from "./cli/args.ts";
-import { check } from "./cli/check.ts";
-import { cleanup } from "./cli/cleanup.ts";
 import { type Command, type Outcome, parsed } from "./cli/command.ts";
-import { diff } from "./cli/diff.ts";
+import { COMMANDS } from "./cli/commands.ts";
 import { refuseBunVariables, withEnvironment } from "./cli/environment.ts";
-import { explain } from "./cli/explain.ts";
-import { anyOf, type FlagTable, type FlagValue, toggle } from "./cli/flag.ts";
-import { AGENT_FLAGS, ignoredKlogFlags, KLOG_FLAGS, raisedFlag } from "./cli/flags.ts";
-import { commandHelp, overview } from "./cli/help.ts";
-import { render } from "./cli/render.ts";
+import { anyOf, type FlagTable, type FlagValue } from "./cli/flag.ts";
+import { AGENT_FLAGS, GENERAL_FLAGS, ignoredKlogFlags, KLOG_FLAGS, raisedFlag } from "./cli/flags.ts";
+import { commandHelp, flagsHelp, overview } from "./cli/help.ts";
 import { run } from "./cli/run.ts";
-import { schema } from "./cli/schema.ts";
-import { status } from "./cli/status.ts";
-import { version } from "./cli/version.ts";
 import { closestMatch } from "./system/closest-match.ts";
-import { lineWriter, OutputError, toStandardError, toStandardOutput } from "./system/output.ts";
+import { isTerminal, lineWriter, OutputError, toStandardError, toStandardOutput } from "./system/output.ts";
 import { printableLines } from "./system/printable.ts";
 import { ProgramError } from "./system/program.ts";
-
-const commands = [run, status, explain, diff, check, render, cleanup, schema, version];
 
 /** Exit codes of sysexits(3): wrong usage, an internal error, and output that cannot be written. */
 const EX_USAGE = 64;
 const EX_SOFTWARE = 70;
 const EX_IOERR = 74;
 
-/** Flags that replace a command. */
-const generalFlags = {
-  help: toggle("print help", "false"),
-  version: toggle("print the version", "false"),
-};
-const generalSchema = v.object(generalFlags);
-const sharedFlags: FlagTable = { ...generalFlags, ...AGENT_FLAGS, ...KLOG_FLAGS };
-const everyFlag: FlagTable = Object.assign({}, sharedFlags, ...commands.map(({ flags }) => flags));
+const generalSchema = v.object(GENERAL_FLAGS);
+const sharedFlags: FlagTable = { ...GENERAL_FLAGS, ...AGENT_FLAGS, ...KLOG_FLAGS };
+const everyFlag: FlagTable = Object.assign({}, sharedFlags, ...COMMANDS.map(({ flags }) => flags));
 
 process.exit(print(await main(process.argv.slice(2), process.env).catch(failed)));
 
@@ -46,8 +32,11 @@ async function main(argv: readonly string[], environment: NodeJS.ProcessEnv): Pr
   const [name = "run", ...args] = general.version ? ["version"] : positionals;
   const command = name === "help" ? undefined : commandNamed(name);
   if (general.help || command === undefined) {
-    const topic = positionals.find(it => it !== "help");
-    return { stdout: topic ? commandHelp(commandNamed(topic)) : overview(commands), exitCode: 0 };
+    return { stdout: help(positionals.find(it => it !== "help")), exitCode: 0 };
+  }
+  if (positionals.length === 0 && !general.version && (await isStartedByHand())) {
+    const note = `to start the agent, write: ipmasq run${argv.map(it => ` ${it}`).join("")}`;
+    return { stdout: overview(COMMANDS), notes: [note], exitCode: argv.length > 0 ? EX_USAGE : 0 };
   }
   refuseForeign(command, flags, args);
   if (command === run) refuseBunVariables(environment);
@@ -59,12 +48,22 @@ async function main(argv: readonly string[], environment: NodeJS.ProcessEnv): Pr
   return command.start(flags, args);
 }
 
+/** On a terminal, and not as a container's or a system's first process. */
+async function isStartedByHand(): Promise<boolean> {
+  return process.pid !== 1 && (await isTerminal());
+}
+
+function help(topic: string | undefined): string {
+  if (topic === undefined) return overview(COMMANDS);
+  return topic === "flags" ? flagsHelp() : commandHelp(commandNamed(topic));
+}
+
 function commandNamed(name: string): Command {
-  const command = commands.find(it => it.name === name);
+  const command = COMMANDS.find(it => it.name === name);
   if (command) return command;
   const dashes = missingDashes(name, everyFlag);
   if (dashes) throw new UsageError(`unexpected argument "${name}"`, dashes);
-  const names = commands.map(it => it.name);
+  const names = COMMANDS.map(it => it.name);
   const match = closestMatch(name, names);
   throw new UsageError(
     `unknown command "${name}"`,
@@ -84,7 +83,7 @@ function refuseForeign(
   }
   for (const [flag, { by }] of flags) {
     if (flag in sharedFlags || flag in own) continue;
-    const owners = commands.filter(it => flag in it.flags).map(it => `\`${it.name}\``);
+    const owners = COMMANDS.filter(it => flag in it.flags).map(it => `\`${it.name}\``);
     throw new UsageError(`${by} is not a flag of \`${name}\``, `use it with ${anyOf(owners)}`);
   }
 }

@@ -1,7 +1,7 @@
 import { closestMatch } from "../system/closest-match.ts";
 import { withRemedy } from "../system/errors.ts";
-import { type FlagTable, type FlagValue, noteOf } from "./flag.ts";
-import { AGENT_FLAGS } from "./flags.ts";
+import { anyOf, type FlagTable, type FlagValue, noteOf } from "./flag.ts";
+import { AGENT_FLAGS, SHORT_FLAGS } from "./flags.ts";
 
 /** The command line or environment is wrong. The message is for the user; the exit code is 64, as in sysexits(3). */
 export class UsageError extends Error {
@@ -70,16 +70,24 @@ export function missingDashes(arg: string, table: FlagTable): string | undefined
 }
 
 function lookUp(written: string, table: FlagTable): { name: string; negated: boolean } {
-  const name = written === "h" ? "help" : written.replaceAll("_", "-");
+  const name = SHORT_FLAGS[written] ?? written.replaceAll("_", "-");
   if (Object.hasOwn(table, name)) return { name, negated: false };
   const positive = name.replace(/^no-/, "");
   const schema = Object.hasOwn(table, positive) ? table[positive] : undefined;
   if (schema && positive !== name && noteOf(schema).placeholder === undefined) {
     return { name: positive, negated: true };
   }
-  const meant = closestMatch(name, Object.keys(table));
   throw new UsageError(
-    `unknown flag --${written}`,
-    meant ? `did you mean --${meant}?` : 'see "ipmasq --help"',
+    `unknown flag ${written.length === 1 ? "-" : "--"}${written}`,
+    suggestion(name, Object.keys(table)) ?? 'see "ipmasq --help"',
   );
 }
+
+/** The flags that a misspelt name may mean: the closest, or for one letter those that begin with it. */
+function suggestion(name: string, flags: readonly string[]): string | undefined {
+  const meant = name.length === 1 ? flags.filter(it => it.startsWith(name)) : [closestMatch(name, flags)];
+  const named = meant.flatMap(it => (it === undefined ? [] : [`--${it}`]));
+  return named.length === 0 || named.length > MOST_SUGGESTIONS ? undefined : `did you mean ${anyOf(named)}?`;
+}
+
+const MOST_SUGGESTIONS = 4;

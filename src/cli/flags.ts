@@ -73,6 +73,20 @@ export const KLOG_FLAGS = {
   "log-text-split-stream": ignored(),
 };
 
+/** Flags that replace a command. */
+export const GENERAL_FLAGS = {
+  help: toggle("print help", "false"),
+  version: toggle("print the version", "false"),
+};
+
+/** One-letter forms. `-v` is klog's own name. */
+export const SHORT_FLAGS: Readonly<Record<string, string>> = { h: "help", c: "config", o: "output" };
+
+/** The letter of a flag. */
+export function shortOf(name: string): string | undefined {
+  return Object.keys(SHORT_FLAGS).find(letter => SHORT_FLAGS[letter] === name);
+}
+
 /** The given flags of klog that have no effect. */
 export function ignoredKlogFlags(given: Iterable<string>): string[] {
   return [...given].filter(name => name !== "v" && name in KLOG_FLAGS);

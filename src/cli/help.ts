@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import type { Command } from "./command.ts";
 import { type FlagTable, noteOf } from "./flag.ts";
-import { AGENT_FLAGS, KLOG_FLAGS } from "./flags.ts";
+import { AGENT_FLAGS, KLOG_FLAGS, shortOf } from "./flags.ts";
 
 const WIDTH = 80;
 
@@ -12,17 +12,20 @@ export function overview(commands: readonly Command[]): string {
       "ipmasq decides, per destination, whether traffic leaving a Linux node is masqueraded or keeps the Pod's address.",
     ),
     "",
-    "Usage: ipmasq [COMMAND] [FLAG...]",
+    "Usage: ipmasq COMMAND [FLAG...]",
     "",
     "Commands:",
     ...columns(commands.map(({ name, summary }) => [name, summary])),
     "",
-    ...agentFlags(),
-    "",
-    'For the flags of a command, run "ipmasq COMMAND --help".',
+    "Help:",
+    ...columns([
+      ["ipmasq COMMAND --help", "a command and its flags"],
+      ["ipmasq help flags", "the flags of the agent, which all commands accept"],
+      ["ipmasq --version", "the version"],
+    ]),
     "",
     "Example:",
-    "  ipmasq run --config=/etc/config/ip-masq-agent --enable-ipv6",
+    "  ipmasq explain 203.0.113.7",
   ]);
 }
 
@@ -35,16 +38,34 @@ export function commandHelp({
   readsPolicy,
   examples,
 }: Command): string {
-  const own = Object.keys(flags).length > 0 ? ["", "Flags:", ...columns(rows(flags))] : [];
+  const isAgent = name === "run";
+  const { config } = AGENT_FLAGS;
+  const own = rows({ ...flags, ...(readsPolicy && !isAgent ? { config } : {}) });
   return page([
     wrapped(description),
     "",
     `Usage: ipmasq ${name}${placeholder === undefined ? "" : ` ${placeholder}`} [FLAG...]`,
-    ...own,
-    ...(readsPolicy ? ["", ...agentFlags()] : []),
+    ...(own.length > 0 ? ["", "Flags:", ...columns(own)] : []),
+    ...(isAgent ? ["", ...agentFlags()] : []),
+    ...(readsPolicy && !isAgent ? ["", wrapped(SAME_FLAGS)] : []),
     "",
     examples.length > 1 ? "Examples:" : "Example:",
     ...examples.map(example => `  ${example}`),
+  ]);
+}
+
+const SAME_FLAGS =
+  'If the agent runs with other flags than the defaults, pass the same ones: see "ipmasq help flags".';
+
+/** The text of `ipmasq help flags`. */
+export function flagsHelp(): string {
+  return page([
+    wrapped("The agent and every other command accept these flags, before or after the command."),
+    "",
+    ...agentFlags(),
+    "",
+    "Example:",
+    "  ipmasq run --config=/etc/config/ip-masq-agent --enable-ipv6",
   ]);
 }
 
@@ -72,7 +93,9 @@ function rows(flags: FlagTable): [string, string][] {
       defaultText === undefined || defaultText === "" || defaultText === "false"
         ? ""
         : ` (default ${defaultText})`;
-    return [`--${name}${placeholder === undefined ? "" : ` ${placeholder}`}`, `${help}${note}`];
+    const short = shortOf(name);
+    const names = `${short === undefined ? "" : `-${short}, `}--${name}`;
+    return [`${names}${placeholder === undefined ? "" : ` ${placeholder}`}`, `${help}${note}`];
   });
 }
 

@@ -21,6 +21,8 @@ test("every way to write a flag", () => {
   expect(parse("--config=/a")).toBe("config=/a");
   expect(parse("--config /a")).toBe("config=/a");
   expect(parse("-config /a")).toBe("config=/a");
+  expect(parse("-c /a")).toBe("config=/a");
+  expect(parse("-c=/a")).toBe("config=/a");
   expect(parse("-masq-chain=IP-MASQ")).toBe("masq-chain=IP-MASQ");
   expect(parse("--masq_chain=IP-MASQ")).toBe("masq-chain=IP-MASQ");
   expect(parse("--config=")).toBe("config=");

@@ -1,9 +1,12 @@
 import { describe, expect, test } from "bun:test";
+import { BINARY } from "../../lab/agent.ts";
+import { COMMANDS as ALL } from "../../src/cli/commands.ts";
 import { BUN_VARIABLES } from "../../src/cli/environment.ts";
+import { run } from "../../src/system/program.ts";
 import { ipmasq } from "../binary.ts";
 import { Folder } from "../config/folder.ts";
 
-const COMMANDS = ["run", "status", "explain", "diff", "check", "render", "cleanup", "schema", "version"];
+const COMMANDS = ALL.map(({ name }) => name);
 
 describe("wrong usage exits with 64 and a remedy", () => {
   test.each([
@@ -11,6 +14,9 @@ describe("wrong usage exits with 64 and a remedy", () => {
     ["frobnicate", 'unknown command "frobnicate"; see "ipmasq --help"'],
     ["check --strcit", "unknown flag --strcit; did you mean --strict?"],
     ["--frobnicate", 'unknown flag --frobnicate; see "ipmasq --help"'],
+    ["check -w", "unknown flag -w; did you mean --watch?"],
+    ["-x", 'unknown flag -x; see "ipmasq --help"'],
+    ["check -o json", "--output is not a flag of `check`; use it with `status`, `explain` or `version`"],
     ["check now", 'unexpected argument "now"; `check` accepts only flags'],
     ["check --once", "--once is not a flag of `check`; use it with `run`"],
     ["run --output=json", "--output is not a flag of `run`; use it with `status`, `explain` or `version`"],
@@ -175,25 +181,57 @@ test("accepts the flags that GKE sets", async () => {
 });
 
 describe("help", () => {
-  test.each(["--help", "-h", "check -h", "help", ...COMMANDS.flatMap(it => [`${it} --help`, `help ${it}`])])(
-    "%s",
-    async line => {
-      const { stdout, stderr, exitCode } = await ipmasq(line.split(" "));
-      expect({ stderr, exitCode }).toEqual({ stderr: "", exitCode: 0 });
-      expect(stdout).toMatch(/^Examples?:\n {2}ipmasq /m);
-      expect(stdout.split("\n").filter(line => line.length > 80)).toEqual([]);
-    },
-  );
+  test.each([
+    "--help",
+    "-h",
+    "check -h",
+    "help",
+    "help flags",
+    ...COMMANDS.flatMap(it => [`${it} --help`, `help ${it}`]),
+  ])("%s", async line => {
+    const { stdout, stderr, exitCode } = await ipmasq(line.split(" "));
+    expect({ stderr, exitCode }).toEqual({ stderr: "", exitCode: 0 });
+    expect(stdout).toMatch(/^Examples?:\n {2}ipmasq /m);
+    expect(stdout.split("\n").filter(line => line.length > 80)).toEqual([]);
+  });
 
-  test("the overview lists every command and every flag of the agent", async () => {
+  test("the overview lists every command", async () => {
     const { stdout } = await ipmasq(["--help"]);
     for (const command of COMMANDS) expect(stdout).toMatch(new RegExp(`^ {2}${command} +\\w`, "m"));
-    const flags = stdout.match(/^ {2}--[\w-]+/gm)?.map(it => it.trim());
+  });
+
+  test.each(["help flags", "run --help"])("%s lists every flag of the agent", async line => {
+    const { stdout } = await ipmasq(line.split(" "));
+    const [, listed] = stdout.split("Flags of the agent:");
+    const flags = listed?.match(/^ {2}(-c, )?--[\w-]+/gm)?.map(it => it.trim().replace("-c, ", ""));
     expect(flags).toEqual(
       "config backend enable-ipv6 masq-chain nomasq-all-reserved-ranges random-fully to-ports resync-interval listen metrics-cidr-limit log-level log-format cleanup-on-exit runtime-dir"
         .split(" ")
         .map(it => `--${it}`),
     );
+  });
+});
+
+describe("without a command", () => {
+  const onTerminal = (command: string) =>
+    run(["script", "--quiet", "--return", "--command", command, "/dev/null"]);
+
+  test("on a terminal it prints the overview, and does not start the agent", async () => {
+    const { stdout, exitCode } = await onTerminal(BINARY);
+    const { stdout: overview } = await ipmasq(["--help"]);
+    const note = "ipmasq: to start the agent, write: ipmasq run\n";
+    expect({ stdout: stdout.replaceAll("\r", ""), exitCode }).toEqual({
+      stdout: note + overview,
+      exitCode: 0,
+    });
+  });
+
+  test("on a terminal, flags alone are wrong usage", async () => {
+    const { stdout, exitCode } = await onTerminal(`${BINARY} --config=/none --enable-ipv6`);
+    expect(stdout).toContain(
+      "ipmasq: to start the agent, write: ipmasq run --config=/none --enable-ipv6\r\n",
+    );
+    expect(exitCode).toBe(64);
   });
 });
 

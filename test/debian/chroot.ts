@@ -17,6 +17,7 @@ const PROGRAMS = {
   libvirt: ["libvirt-daemon", "libvirt-clients", "dnsmasq-base", "iptables", "dash", "coreutils"],
   netavark: ["netavark", "iptables"],
   promtool: ["prometheus"],
+  shells: ["bash", "zsh", "fish", "ncurses-base", "man-db", "dash", "coreutils"],
 };
 
 export type ProgramName = keyof typeof PROGRAMS;

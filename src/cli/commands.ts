@@ -1,0 +1,25 @@
+import { check } from "./check.ts";
+import { cleanup } from "./cleanup.ts";
+import type { Command } from "./command.ts";
+import { completionOf } from "./completion.ts";
+import { diff } from "./diff.ts";
+import { explain } from "./explain.ts";
+import { render } from "./render.ts";
+import { run } from "./run.ts";
+import { schema } from "./schema.ts";
+import { status } from "./status.ts";
+import { version } from "./version.ts";
+
+/** The commands, in the order of the help. */
+export const COMMANDS: readonly Command[] = [
+  run,
+  status,
+  explain,
+  diff,
+  check,
+  render,
+  cleanup,
+  schema,
+  completionOf(() => COMMANDS),
+  version,
+];
