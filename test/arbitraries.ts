@@ -18,13 +18,19 @@ export interface Surroundings {
   /** Addresses that source CIDRs often contain or end at. */
   readonly sources: readonly string[];
   readonly interfaces: fc.Arbitrary<string>;
+  /** Addresses of the node. */
+  readonly own?: readonly string[];
 }
 
 /** Configs and flags of every kind, with few CIDRs that are nested, adjacent or apart. */
-export function policyArguments({ sources, interfaces }: Surroundings): fc.Arbitrary<PolicyArguments> {
+export function policyArguments({
+  sources,
+  interfaces,
+  own = OWN,
+}: Surroundings): fc.Arbitrary<PolicyArguments> {
   const blocks = fc.array(block(), { maxLength: 5 });
   const lists = fc.record(
-    { keep: blocks, masquerade: blocks, sources: blocks, spared: blocks },
+    { keep: blocks, masquerade: blocks, sources: blocks, spared: blocks, snat: blocks },
     { requiredKeys: [] },
   );
   const rest = fc.record(
@@ -50,16 +56,21 @@ export function policyArguments({ sources, interfaces }: Surroundings): fc.Arbit
     const near = flags.enableIPv6 ? [...ip, ...ip6] : ip;
     const families = new Set(near.map(({ family }) => family));
     const known = sources.map(parsed).filter(({ family }) => families.has(family));
+    const ours = own.map(parsed).filter(({ family }) => families.has(family));
     const short = {
       ...(lists.keep && { keep: cidrs(lists.keep, near) }),
       ...(lists.masquerade && { masquerade: cidrs(lists.masquerade, near) }),
       ...(lists.sources && { sources: cidrs(lists.sources, [...known, ...near]) }),
       ...(lists.spared && { spared: cidrs(lists.spared, [...known, ...near]) }),
+      ...(lists.snat && { snat: cidrs(lists.snat, [...ours, ...near]), own }),
       ...rest,
     };
     return { short, flags: { ...flags } };
   });
 }
+
+/** Addresses of a node. nft prints one of them in another spelling. */
+const OWN = ["192.0.2.77", "10.1.2.3", "::100:0", "2001:db8::8000:0:0:7", "fd00:10:244:1::9"];
 
 /** The first and the last address of a CIDR, and the addresses before and after it, in canonical text. */
 export function boundaries({ family, first, last }: Cidr): Address[] {

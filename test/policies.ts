@@ -1,6 +1,7 @@
 import type { Config } from "../src/config/keys.ts";
-import { Cidr } from "../src/net/cidr.ts";
+import { type Address, Cidr, parseAddress } from "../src/net/cidr.ts";
 import { markOf } from "../src/net/mark.ts";
+import { withOwnAddresses } from "../src/policy/own-addresses.ts";
 import { type Policy, type PolicyFlags, policyOf } from "../src/policy/policy.ts";
 
 export const DEFAULT_FLAGS: PolicyFlags = {
@@ -21,17 +22,27 @@ export interface Short {
   spared?: readonly string[];
   interfaces?: readonly string[];
   marks?: readonly string[];
+  snat?: readonly string[];
+  /** The node's addresses that `snat` can choose, preferred ones first. */
+  own?: readonly string[];
   masqLinkLocal?: boolean;
   masqLinkLocalIPv6?: boolean;
 }
 
 /** The policy of a short config and of flags that differ from the defaults. */
 export function policy(short: Short = {}, flags: Partial<PolicyFlags> = {}): Policy {
-  return policyOf(config(short), { ...DEFAULT_FLAGS, ...flags });
+  const own = (short.own ?? []).map(text => ({ address: address(text), interface: "eth9" }));
+  return withOwnAddresses(policyOf(config(short), { ...DEFAULT_FLAGS, ...flags }), own);
+}
+
+function address(text: string): Address {
+  const parsed = parseAddress(text);
+  if ("what" in parsed) throw new TypeError(parsed.what);
+  return parsed;
 }
 
 function config({ file = "/config", ...short }: Short): Config {
-  const { keep, masquerade, sources, spared, interfaces, marks } = short;
+  const { keep, masquerade, sources, spared, interfaces, marks, snat } = short;
   const { masqLinkLocal, masqLinkLocalIPv6 } = short;
   const located = <T>(value: T, line: number) => ({ value, at: { file, line, column: 5 } });
   const cidrs = (texts: readonly string[]) => texts.map((text, i) => located(Cidr.literal(text), i + 2));
@@ -42,6 +53,7 @@ function config({ file = "/config", ...short }: Short): Config {
     ...(spared ? { nonMasqueradeSourceCIDRs: cidrs(spared) } : {}),
     ...(interfaces ? { outputInterfaces: interfaces.map((name, i) => located(name, i + 2)) } : {}),
     ...(marks ? { nonMasqueradeMarks: marks.map((text, i) => located(markOf(text), i + 2)) } : {}),
+    ...(snat ? { snatAddresses: cidrs(snat) } : {}),
     ...(masqLinkLocal === undefined ? {} : { masqLinkLocal: located(masqLinkLocal, 1) }),
     ...(masqLinkLocalIPv6 === undefined ? {} : { masqLinkLocalIPv6: located(masqLinkLocalIPv6, 1) }),
   };

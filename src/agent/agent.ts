@@ -16,7 +16,7 @@ import { KernelAccess } from "./kernel-access.ts";
 import { type NodeLock, StandbyError } from "./node-lock.ts";
 import { driftOf, Repairs } from "./repairs.ts";
 import { SyncQueue, type SyncRequest } from "./sync-queue.ts";
-import { fallbackText, Warnings } from "./warnings.ts";
+import { addressWarning, fallbackText, Warnings } from "./warnings.ts";
 
 /** The parts that an agent is built from. */
 export interface AgentParts {
@@ -93,7 +93,7 @@ export class Agent {
       });
     };
     // From the beginning: a rename that is not seen looks like a file that is still being written.
-    this.#desired.watch(() => this.#queue.push("config"));
+    this.#desired.watch(trigger => this.#queue.push(trigger));
     const { preferred, failure } = this.backend.chosen;
     const { writer } = this.backend;
     if (preferred) this.#warnings.set("fallback", fallbackText(writer, preferred.writer, failure));
@@ -160,11 +160,12 @@ export class Agent {
     if (!policy) return { result: "failed", message: "no valid config yet" };
     await this.#lock.take();
     this.state.isStandby = false;
-    const from = triggers.every(it => it === "config") ? "memory" : "kernel";
+    const from = triggers.every(it => it === "config" || it === "address") ? "memory" : "kernel";
     const options = { tally: this.state.totals, retryFor: this.#backoff.rewriteTime, from } as const;
     const synced = await this.backend.sync(policy, options);
     if (synced.moved) this.#moved(synced.moved);
     if (synced.failures.length === 0) this.state.totals.keep(policy);
+    this.#warnings.set("address", addressWarning(policy));
     this.#warnings.set("limits", this.backend.limits.join("; ") || undefined);
     const outcome = this.#succeeded(synced, by);
     this.#watch();

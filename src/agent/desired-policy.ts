@@ -4,7 +4,9 @@ import { type Sources, timedOut } from "../config/sources.ts";
 import type { AgentState, ConfigRecord } from "../observe/agent-state.ts";
 import type { Log } from "../observe/log.ts";
 import type { Trigger } from "../observe/sync-stats.ts";
+import { needsOwnAddresses, withOwnAddresses } from "../policy/own-addresses.ts";
 import { type Policy, type PolicyFlags, policyOf } from "../policy/policy.ts";
+import { type AddressSource, AddressWatch } from "./address-watch.ts";
 import { type ConfigEvents, ConfigReader } from "./config-reader.ts";
 
 /** The config's path, and everything else that decides about the policy. */
@@ -30,21 +32,29 @@ export class DesiredPolicy {
   interval: number;
   #digest: string | undefined;
   readonly #source: ConfigSource;
-  #changed: () => void = () => {};
+  readonly #addresses: AddressSource;
+  #changed: ((trigger: "config" | "address") => void) | undefined;
   /** The result of the last read; `state.config` shows it while the config can be read. */
   #record: ConfigRecord | undefined;
 
-  /** @param open opens the source of the config */
+  /**
+   * @param open opens the source of the config
+   * @param addresses the node's addresses
+   */
   constructor(
     readonly settings: Settings,
     readonly state: AgentState,
     readonly log: Log,
     open: (events: ConfigEvents) => ConfigSource = events => new ConfigReader(settings.config, events),
+    addresses: AddressSource = new AddressWatch(reason =>
+      log.warn("lost the address change events; checking the addresses every 0.75 s", { reason }),
+    ),
   ) {
     this.interval = settings.resyncInterval ?? RESYNC_MS;
+    this.#addresses = addresses;
     const { config } = settings;
     this.#source = open({
-      changed: () => this.#changed(),
+      changed: () => this.#changed?.("config"),
       lost: reason => log.warn("lost the file change events; config changes may apply late", { reason }),
       incomplete: isIncomplete => this.#incomplete(isIncomplete),
       writing: () => log.warn("config is being written; waiting for it to be complete", { config }),
@@ -62,14 +72,16 @@ export class DesiredPolicy {
     this.#source.look();
   }
 
-  /** From now on, calls `changed` when {@link read} would find a new config. */
-  watch(changed: () => void): void {
+  /** From now on, calls `changed` when {@link read} would find a new config, or other addresses for `snatAddresses`. */
+  watch(changed: (trigger: "config" | "address") => void): void {
     this.#changed = changed;
     this.#source.watch();
   }
 
   stop(): void {
     this.#source.stop();
+    this.#addresses.stop();
+    this.#changed = undefined;
   }
 
   /**
@@ -82,12 +94,31 @@ export class DesiredPolicy {
   async read(triggers: readonly Trigger[], timeout: number): Promise<void> {
     const source = this.#source;
     const isPrepared = this.#digest === undefined;
-    const mustRead = !isPrepared && triggers.some(it => it !== "config" && it !== "kernel");
+    const mustRead = !isPrepared && triggers.some(it => RELOADS.has(it));
     if (!mustRead && triggers.includes("kernel")) source.look();
     const sources =
       (mustRead ? undefined : source.complete) ??
       (await source.latest(this.policy ? Math.min(timeout, READ_MS) : timeout));
     if (sources && sources.digest !== this.#digest) await this.#load(sources);
+    if (this.policy) await this.#chooseAddresses(this.policy);
+  }
+
+  async #chooseAddresses(policy: Policy): Promise<void> {
+    const isNeeded = needsOwnAddresses(policy);
+    if (!isNeeded || !this.#changed) this.#addresses.stop();
+    else this.#addresses.watch(() => void this.#addressesChanged());
+    if (!isNeeded) return;
+    const chosen = withOwnAddresses(policy, await this.#addresses.read());
+    if (chosen === policy || this.policy !== policy) return;
+    this.policy = chosen;
+    this.state.policy = chosen;
+    this.isNew = true;
+  }
+
+  async #addressesChanged(): Promise<void> {
+    const addresses = await this.#addresses.read();
+    const { policy } = this;
+    if (policy && withOwnAddresses(policy, addresses) !== policy) this.#changed?.("address");
   }
 
   async #load(sources: Sources): Promise<void> {
@@ -145,6 +176,9 @@ export class DesiredPolicy {
     this.state.config = { path, ok: false, problems: [problem], digest: this.#record?.digest ?? "" };
   }
 }
+
+/** Triggers after which the config is read again. The source of the config reports its changes itself. */
+const RELOADS: ReadonlySet<Trigger> = new Set(["start", "interval", "signal"]);
 
 const RESYNC_MS = 60_000;
 /** Milliseconds that a sync waits for the config while a policy is in force. Reading usually takes only a few. */

@@ -2,9 +2,11 @@ import { type FamilyFailure, familyText } from "../backends/sync.ts";
 import { FAMILIES, type Family } from "../net/cidr.ts";
 import type { AgentState } from "../observe/agent-state.ts";
 import type { Log } from "../observe/log.ts";
+import { snatReason } from "../policy/own-addresses.ts";
+import type { Policy } from "../policy/policy.ts";
 
 /** Subjects of warnings. There is at most one warning per topic. */
-export type Topic = "events" | "fallback" | "leftovers" | "limits" | "writer" | Family;
+export type Topic = "address" | "events" | "fallback" | "leftovers" | "limits" | "writer" | Family;
 
 /** Current problems that do not keep the policy from being in force, logged once and kept for `status` while they last. */
 export class Warnings {
@@ -31,6 +33,12 @@ export class Warnings {
       this.set(family, failed && familyText(failed));
     }
   }
+}
+
+/** The warning while the node has no address for `snatAddresses`. */
+export function addressWarning({ families }: Policy): string | undefined {
+  const missing = families.flatMap(({ snat }) => (snat && !snat.chosen ? [snatReason(snat)] : []));
+  return missing.length > 0 ? missing.join("; ") : undefined;
 }
 
 /** The warning while another backend replaces the preferred one. */

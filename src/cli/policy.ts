@@ -1,6 +1,8 @@
+import type { Config } from "../config/keys.ts";
 import type { LoadOptions } from "../config/load.ts";
 import { loadConfig } from "../config/load.ts";
 import { formatProblems } from "../config/problem.ts";
+import { needsOwnAddresses, withOwnAddresses } from "../policy/own-addresses.ts";
 import { type Policy, type PolicyFlags, policyOf } from "../policy/policy.ts";
 import type { AgentFlags } from "./command.ts";
 import { text } from "./flag.ts";
@@ -31,6 +33,14 @@ export function loadOptions(flags: AgentFlags, configmap: string): LoadOptions {
   };
 }
 
+/** The policy of config and flags on this node. */
+export async function policyHere(config: Config, flags: AgentFlags): Promise<Policy> {
+  const policy = policyOf(config, policyFlags(flags));
+  if (!needsOwnAddresses(policy)) return policy;
+  const { readOwnAddresses } = await import("../inspect/own-addresses.ts");
+  return withOwnAddresses(policy, await readOwnAddresses());
+}
+
 /**
  * The policy of config and flags, and the problems of the config, as lines for standard error.
  *
@@ -50,5 +60,5 @@ export async function readPolicy(
   const stderr = formatProblems(loaded.problems)
     .map(line => `${line}\n`)
     .join("");
-  return { policy: loaded.ok ? policyOf(loaded.config, policyFlags(flags)) : undefined, stderr };
+  return { policy: loaded.ok ? await policyHere(loaded.config, flags) : undefined, stderr };
 }

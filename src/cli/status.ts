@@ -5,7 +5,6 @@ import { familyText, planned } from "../backends/sync.ts";
 import { loadConfig } from "../config/load.ts";
 import { formatProblems } from "../config/problem.ts";
 import type { Status } from "../inspect/status.ts";
-import { policyOf } from "../policy/policy.ts";
 import { isOutputDiscarded, isTerminal, toStandardOutput } from "../system/output.ts";
 import { printableJson } from "../system/printable.ts";
 import { ProgramError } from "../system/program.ts";
@@ -13,7 +12,7 @@ import { aborted } from "../system/timing.ts";
 import { backendFor } from "./backend.ts";
 import { type AgentFlags, command, type Outcome } from "./command.ts";
 import { choice, toggle } from "./flag.ts";
-import { loadOptions, policyFlags } from "./policy.ts";
+import { loadOptions, policyHere } from "./policy.ts";
 import { BUILD } from "./version.ts";
 
 const WATCH_MS = 2000;
@@ -108,7 +107,7 @@ async function statusFromKernel(flags: AgentFlags): Promise<Status> {
   const unknown = { cidrs: [], outbound: [], conflicts: [], inSync: false };
   if (!loaded.ok)
     return { ...common, ...unknown, why: "the config has errors", problems: formatProblems(loaded.problems) };
-  const policy = policyOf(loaded.config, policyFlags(flags));
+  const policy = await policyHere(loaded.config, flags);
   const problems = [...formatProblems(loaded.problems), ...podProblems(policy, networkInterfaces())];
   try {
     const { backend, reason } = await backendFor(flags, policy);

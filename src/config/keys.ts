@@ -95,6 +95,12 @@ const TABLE = {
     limited: true,
     meant: { words: /mark/, rank: 0 },
   }),
+  snatAddresses: cidrs({
+    description:
+      "Masquerade with the node's own address in the first of these CIDRs that contains one, instead of the address that the kernel chooses. See [Several uplinks](docs/uplinks.md).",
+    default: "the kernel chooses",
+    meant: { words: /\bsnat ?(ip|address)|(node|egress) ?(ip|address)/, rank: 0 },
+  }),
   enableIPv6: boolean({
     description: "Masquerade IPv6 too. The flag `--enable-ipv6` takes precedence.",
     meant: { words: /ipv6|dual ?stack/, unless: /cidr|subnet/, rank: 1 },

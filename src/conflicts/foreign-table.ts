@@ -30,7 +30,9 @@ export class ForeignTable {
     for (const name of names) await this.#readSet(name);
     const maps = new Set(rules.flatMap(({ expr }) => expr.flatMap(mapsOf)));
     for (const name of maps) await this.#readMap(name);
-    const shown = rules.some(({ expr }) => expr.some(it => "unknown" in it || "masquerade" in it));
+    const shown = rules.some(({ expr }) =>
+      expr.some(it => "unknown" in it || "masquerade" in it || "snat" in it),
+    );
     const texts = shown
       ? await this.nft.chainTexts(this.family, this.table, chain).catch(() => new Map<number, string>())
       : new Map<number, string>();

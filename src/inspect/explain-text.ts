@@ -16,6 +16,7 @@ export function explanationText(it: Explanation, policy: Policy, backend: Backen
     `  because  ${it.reason}`,
     ...(it.within.length > 0 ? [`  within   ${it.within.join(", ")}`] : []),
     `  rule     ${ruleText(it, policy, backend)}`,
+    ...addressLine(it),
     ...(it.sourcePorts === undefined ? [] : [`  ports    its source port becomes one of ${it.sourcePorts}`]),
     ...it.assuming.map(assumption => `  if       ${assumption}`),
   ];
@@ -29,10 +30,15 @@ function liveText(
     `${parties(it)}: ${VERDICTS[verdict]}`,
     rule === undefined ? "  because  no rule of ipmasq in the kernel matches it" : `  because  ${rule}`,
     ...(chain === undefined ? [] : [`  in       chain ${chain}${cidr === undefined ? "" : `, by ${cidr}`}`]),
+    ...(agrees ? [] : addressLine(it)),
     agrees ? "  config   agrees" : `  config   DIFFERS: ${VERDICTS[it.verdict]}; ${it.reason}`,
     ...it.assuming.map(assumption => `  if       ${assumption}`),
     ...conflicts.map(conflict => `  BUT      ${conflict} may ${CONTRADICTS[verdict]} it; run ipmasq status`),
   ];
+}
+
+function addressLine({ sourceAddress }: Explanation): string[] {
+  return sourceAddress ? [`  address  ${sourceAddress.reason}`] : [];
 }
 
 const CONTRADICTS = { keep: "catch", masquerade: "exempt", unknown: "catch" } as const;

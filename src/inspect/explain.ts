@@ -6,6 +6,7 @@ import { PROTOCOLS, type Protocol } from "../net/protocol.ts";
 import { type TraceableRuleset, type TraceResult, trace } from "../net/trace.ts";
 import { VERDICTS } from "../net/verdict.ts";
 import { assumptions, DECISION_STEPS, decide } from "../policy/decision.ts";
+import { snatReason } from "../policy/own-addresses.ts";
 import type { Policy } from "../policy/policy.ts";
 import { OriginJson } from "./origin.ts";
 
@@ -49,6 +50,7 @@ export const Explanation = v.object({
     v.object({
       verdict: v.picklist([...VERDICTS, "unknown"]),
       agrees: v.pipe(v.boolean(), v.description("whether the config gives the same verdict")),
+      address: v.pipe(v.optional(v.string()), v.description("the address that the rule names")),
       rule: v.pipe(v.optional(v.string()), v.description("the deciding rule, as nft or iptables shows it")),
       chain: v.optional(v.string()),
       cidr: v.optional(v.string()),
@@ -59,6 +61,12 @@ export const Explanation = v.object({
         ),
       ),
     }),
+  ),
+  sourceAddress: v.pipe(
+    v.optional(v.object({ address: v.optional(v.string()), reason: v.string() })),
+    v.description(
+      "the address that snatAddresses chooses for the connection; without an address, the kernel chooses",
+    ),
   ),
   sourcePorts: v.optional(
     v.pipe(v.string(), v.description("source ports from --to-ports, if these apply to the connection")),
@@ -102,8 +110,16 @@ export function explain(policy: Policy, question: Question): Explanation {
     ...(out === undefined ? {} : { out }),
     ...(mark === undefined ? {} : { mark }),
     assuming: decision.verdict === "keep" ? [] : assumptions(policy, question),
+    ...(decision.verdict === "masquerade" && sourceAddressOf(policy, destination)),
     ...(ports && { sourcePorts: formatPortRanges(ports) }),
   };
+}
+
+function sourceAddressOf({ families }: Policy, { family }: Address): Pick<Explanation, "sourceAddress"> {
+  const snat = families.find(it => it.family === family)?.snat;
+  if (!snat) return {};
+  const { chosen } = snat;
+  return { sourceAddress: { ...(chosen && { address: chosen.address.text }), reason: snatReason(snat) } };
 }
 
 /**
@@ -128,12 +144,14 @@ export function explainLive(
     results.find(({ verdict }) => verdict === "unknown") ??
     results.find(({ rule }) => rule) ??
     NO_RULES;
-  const { verdict, rule, chain, cidr } = result;
+  const { verdict, rule, chain, cidr, address } = result;
+  const isMeant = verdict !== "masquerade" || address === explained.sourceAddress?.address;
   return {
     ...explained,
     live: {
       verdict,
-      agrees: verdict === explained.verdict,
+      agrees: verdict === explained.verdict && isMeant,
+      ...(address === undefined ? {} : { address }),
       ...(rule && { rule: rule.text }),
       ...(chain === undefined ? {} : { chain }),
       ...(cidr && { cidr: cidr.text }),

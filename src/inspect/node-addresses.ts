@@ -14,6 +14,11 @@ export interface NodeAddress {
   readonly prefix: number | undefined;
 }
 
+/**
+ * Interfaces whose addresses are not used as sources: loopback, and those of kube-proxy and the node-local DNS cache.
+ */
+export const SERVICE_INTERFACE = /^(lo|kube-ipvs\d+|nodelocaldns)$/;
+
 /** Returns the node's addresses without zones, such as `%eth0` in `fe80::1%eth0`. */
 export function nodeAddresses(interfaces: NodeInterfaces): NodeAddress[] {
   return Object.entries(interfaces).flatMap(([name, all = []]) =>

@@ -1,7 +1,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import { networkInterfaces } from "node:os";
 import type { Policy } from "../policy/policy.ts";
-import { type NodeInterfaces, nodeAddresses } from "./node-addresses.ts";
+import { type NodeInterfaces, nodeAddresses, SERVICE_INTERFACE } from "./node-addresses.ts";
 
 /** Access to the files of a node under /proc and /sys. */
 export interface NodeFiles {
@@ -71,11 +71,6 @@ function severalAddresses(interfaces: NodeInterfaces): string[] {
       counts.set(name, (counts.get(name) ?? 0) + 1);
   return [...counts].filter(([, count]) => count > 1).map(([name]) => `more than one address of ${name}`);
 }
-
-/**
- * Interfaces whose addresses are not used as sources: loopback, and those of kube-proxy and the node-local DNS cache.
- */
-const SERVICE_INTERFACE = /^(lo|kube-ipvs\d+|nodelocaldns)$/;
 
 function here(): NodeFiles {
   return {

@@ -42,9 +42,10 @@ export function verdictDiff(before: Policy, after: Policy): VerdictChange[] {
 /** Returns the changed settings that affect how connections are masqueraded, not which. */
 export function settingChanges(before: Policy, after: Policy): SettingChange[] {
   const old = new Map(settingsOf(before));
-  return settingsOf(after).flatMap(([setting, text]) => {
-    const was = old.get(setting) ?? "none";
-    return was === text ? [] : [{ setting, before: was, after: text }];
+  const now = new Map(settingsOf(after));
+  return [...new Set([...now.keys(), ...old.keys()])].flatMap(setting => {
+    const [was, is] = [old, now].map(it => it.get(setting) ?? "none");
+    return was === undefined || is === undefined || was === is ? [] : [{ setting, before: was, after: is }];
   });
 }
 

@@ -161,6 +161,12 @@ export function parseAddress(text: string): Address | ParseFailure {
   return version === 4 ? { family: "ip", text, value: Number(start) } : { family: "ip6", text, value: start };
 }
 
+/** The usual text of an address: `::100:0` for `::1.0.0.0`, which nft and ip6tables print. Other texts stay as they are. */
+export function canonicalAddress(text: string): string {
+  const cidr = Cidr.parse(withLength(text));
+  return cidr instanceof Cidr ? cidr.address : text;
+}
+
 /** Adds the prefix length to the text of an address; returns a CIDR unchanged. Does not validate. */
 export function withLength(address: string): string {
   return address.includes("/") ? address : `${address}/${BITS[address.includes(":") ? "ip6" : "ip"]}`;

@@ -42,7 +42,8 @@ export const DESTINATION_TYPES = ["local", "broadcast", "multicast"] as const;
  * translation to the same address, which prevents translation by later rules.
  */
 export type Action =
-  | { readonly does: "masquerade" | "snat" | "bind" | "return" | "accept" | "nothing" | "unknown" }
+  | { readonly does: "snat"; readonly address?: string }
+  | { readonly does: "masquerade" | "bind" | "return" | "accept" | "nothing" | "unknown" }
   | { readonly does: "jump" | "goto"; readonly to: string };
 
 /**
@@ -71,6 +72,8 @@ export interface Packet {
 export interface TraceResult {
   /** `unknown` if it depends on a rule whose meaning is not known. */
   readonly verdict: Verdict | "unknown";
+  /** The address that the connection gets, if a rule names it. */
+  readonly address?: string;
   /** Where it was decided; undefined if no rule decided. */
   readonly chain?: string;
   readonly rule?: TraceableRule;
@@ -102,6 +105,10 @@ function walk(
     if (matched === false || action.does === "nothing") continue;
     const cidr = blockOf(rule, packet) ?? found;
     const here = { chain, rule, ...(cidr && { cidr }) };
+    const address = action.does === "snat" ? action.address : undefined;
+    if (matched && address !== undefined) {
+      return { ended: true, result: { verdict: "masquerade", address, ...here } };
+    }
     if (matched === undefined || action.does === "unknown" || action.does === "snat") {
       return { ended: true, result: { verdict: "unknown", ...here } };
     }

@@ -4,7 +4,7 @@
  * sent.
  */
 import * as v from "valibot";
-import type { Family } from "../net/cidr.ts";
+import { canonicalAddress, type Family } from "../net/cidr.ts";
 import { Flags, Match, Prefix, Range, Selector, Unknown } from "./json-match.ts";
 
 const TableFamily = v.picklist(["ip", "ip6", "inet"]);
@@ -25,6 +25,14 @@ const Statement = v.union([
         port: v.optional(v.union([v.number(), Range])),
       }),
     ),
+  }),
+  /** To a fixed address. Other translations, such as to an address of the packet, are unknown. */
+  v.strictObject({
+    snat: v.strictObject({
+      addr: v.pipe(v.string(), v.transform(canonicalAddress)),
+      flags: v.optional(Flags),
+      port: v.optional(v.union([v.number(), Range])),
+    }),
   }),
   Unknown,
 ]);

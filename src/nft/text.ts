@@ -83,6 +83,11 @@ function statementText(statement: Statement): string {
     const to = port === undefined ? [] : [`to :${valueText(port)}`];
     return ["masquerade", ...to, ...flags].join(" ");
   }
+  if ("snat" in statement) {
+    const { addr, port, flags = [] } = statement.snat;
+    const to = port === undefined ? addr : `${addr.includes(":") ? `[${addr}]` : addr}:${valueText(port)}`;
+    return ["snat to", to, ...flags].join(" ");
+  }
   return statement.unknown;
 }
 

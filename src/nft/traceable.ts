@@ -93,6 +93,7 @@ function actionOf(
   statement: Exclude<Statement, { match: unknown } | { counter: unknown } | { unknown: string }>,
 ): Action {
   if ("masquerade" in statement) return { does: "masquerade" };
+  if ("snat" in statement) return { does: "snat", address: statement.snat.addr };
   if ("return" in statement) return { does: "return" };
   if ("jump" in statement) return { does: "jump", to: statement.jump.target };
   return { does: "goto", to: statement.goto.target };

@@ -39,7 +39,7 @@ export const METRICS = [
     type: "counter",
     help: "Syncs, by trigger and result.",
     labels: {
-      trigger: "`start`, `config`, `kernel`, `interval` or `signal`",
+      trigger: "`start`, `config`, `address`, `kernel`, `interval` or `signal`",
       result: "`unchanged`, `applied`, `repaired` or `failed`",
     },
     *read({ state }) {

@@ -1,7 +1,7 @@
 import type { FailureKind } from "../system/program.ts";
 
 /** Why a sync runs. */
-export type Trigger = "start" | "config" | "kernel" | "interval" | "signal";
+export type Trigger = "start" | "config" | "address" | "kernel" | "interval" | "signal";
 
 /** One sync and its result. */
 export interface SyncRecord {

@@ -2,7 +2,8 @@ import * as v from "valibot";
 import type { Cidr } from "../net/cidr.ts";
 import { selectionTexts } from "../net/interface-name.ts";
 import { formatPortRanges } from "../net/ports.ts";
-import type { CidrList, Policy } from "./policy.ts";
+import { snatReason } from "./own-addresses.ts";
+import type { CidrList, Policy, SnatChoice } from "./policy.ts";
 
 /**
  * The properties of a policy apart from its lists of destinations, as `status --output=json` prints them. Keys are named
@@ -15,6 +16,20 @@ export const PolicySummary = v.object({
   nonMasqueradeSourceCIDRs: v.optional(v.array(v.string())),
   outputInterfaces: v.optional(v.array(v.string())),
   nonMasqueradeMarks: v.optional(v.array(v.string())),
+  snatAddresses: v.optional(
+    v.array(
+      v.object({
+        family: v.picklist(["ip", "ip6"]),
+        address: v.pipe(
+          v.optional(v.string()),
+          v.description("the node's address that connections get; missing if the kernel chooses"),
+        ),
+        interface: v.optional(v.string()),
+        cidr: v.optional(v.string()),
+        reason: v.string(),
+      }),
+    ),
+  ),
   toPorts: v.optional(v.string()),
   randomFully: v.boolean(),
 });
@@ -30,11 +45,13 @@ export function summarizePolicy({
 }: Policy): PolicySummary {
   const sources = families.flatMap(it => (it.sources ? cidrsOf(it.sources) : [])).map(String);
   const keptSources = families.flatMap(it => cidrsOf(it.nonMasqueradeSources)).map(String);
+  const snat = families.flatMap(it => (it.snat ? [{ family: it.family, ...snatSummary(it.snat) }] : []));
   return {
     chain,
     families: families.map(({ family }) => family),
     ...(families.some(it => it.sources) && { sourceCIDRs: sources }),
     ...(keptSources.length > 0 && { nonMasqueradeSourceCIDRs: keptSources }),
+    ...(snat.length > 0 && { snatAddresses: snat }),
     ...(outputInterfaces && { outputInterfaces: selectionTexts(outputInterfaces) }),
     ...(nonMasqueradeMarks.length > 0 && { nonMasqueradeMarks: nonMasqueradeMarks.map(({ text }) => text) }),
     ...(toPorts && { toPorts: formatPortRanges(toPorts) }),
@@ -57,11 +74,12 @@ export interface PolicyFact {
 /** Describes a policy, apart from its lists of destinations. A policy without restrictions has no lines for them. */
 export function describePolicy(policy: PolicySummary): PolicyFact[] {
   const { chain, toPorts, randomFully, sourceCIDRs, nonMasqueradeSourceCIDRs, outputInterfaces } = policy;
-  const { nonMasqueradeMarks } = policy;
+  const { nonMasqueradeMarks, snatAddresses } = policy;
   const all: (Omit<PolicyFact, "text"> & { readonly text: string | undefined })[] = [
     { name: "chain", label: "chain", text: chain, setting: true },
     { name: "toPorts", label: "source ports", text: toPorts ?? "any", setting: true },
     { name: "randomFully", label: "random ports", text: randomFully ? "yes" : "no", setting: true },
+    { name: "snatAddresses", label: "SNAT address", text: snatText(snatAddresses), setting: true },
     { name: "sourceCIDRs", label: "sources", text: only(sourceCIDRs), setting: false },
     {
       name: "nonMasqueradeSourceCIDRs",
@@ -97,6 +115,26 @@ function cidrsOf({ effective }: CidrList): Cidr[] {
 
 function only(texts: readonly string[] | undefined): string | undefined {
   return texts && (texts.length > 0 ? `only ${listed(texts)}` : "none");
+}
+
+function snatSummary(snat: SnatChoice): Omit<NonNullable<PolicySummary["snatAddresses"]>[number], "family"> {
+  const { chosen } = snat;
+  return {
+    ...(chosen && {
+      address: chosen.address.text,
+      interface: chosen.interface,
+      cidr: chosen.network.cidr.text,
+    }),
+    reason: snatReason(snat),
+  };
+}
+
+function snatText(choices: PolicySummary["snatAddresses"]): string | undefined {
+  return choices
+    ?.map(it =>
+      it.address === undefined ? `none: ${it.reason}` : `${it.address} of ${it.interface}, in ${it.cidr}`,
+    )
+    .join("; ");
 }
 
 function interfacesText(texts: readonly string[] | undefined): string | undefined {

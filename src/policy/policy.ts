@@ -1,7 +1,7 @@
 import type { Located } from "../config/key-kinds.ts";
 import type { Config } from "../config/keys.ts";
 import type { Position } from "../config/problem.ts";
-import { Cidr, type Family, separateRedundant } from "../net/cidr.ts";
+import { type Address, Cidr, type Family, separateRedundant } from "../net/cidr.ts";
 import type { InterfaceSelection } from "../net/interface-name.ts";
 import type { Mark } from "../net/mark.ts";
 import type { PortRange } from "../net/ports.ts";
@@ -26,6 +26,20 @@ export interface CidrList {
   readonly redundant: readonly { readonly item: Entry; readonly by: Entry }[];
 }
 
+/** An address of the node. */
+export interface OwnAddress {
+  readonly address: Address;
+  readonly interface: string;
+}
+
+/** The address that masqueraded connections get. */
+export interface SnatChoice {
+  /** The CIDRs of `snatAddresses`, in the order of the config. */
+  readonly networks: readonly Entry[];
+  /** Undefined if no address of the node is in them. Then the kernel chooses, as without the key. */
+  readonly chosen: (OwnAddress & { readonly network: Entry }) | undefined;
+}
+
 /** The policy for connections of one address family. */
 export interface FamilyPolicy {
   readonly family: Family;
@@ -37,6 +51,8 @@ export interface FamilyPolicy {
   readonly masquerade: CidrList;
   /** Destinations of kept connections. */
   readonly nonMasquerade: CidrList;
+  /** Undefined without `snatAddresses`: the kernel chooses the address of a masqueraded connection. */
+  readonly snat: SnatChoice | undefined;
 }
 
 /**
@@ -73,7 +89,10 @@ export interface PolicyFlags {
   readonly toPorts: readonly PortRange[] | undefined;
 }
 
-/** The policy of a config and flags. The config has IPv6 CIDRs only if IPv6 is enabled. */
+/**
+ * The policy of a config and flags. The config has IPv6 CIDRs only if IPv6 is enabled. It does not depend on the node:
+ * `withOwnAddresses` chooses the addresses of `snatAddresses`.
+ */
 export function policyOf(config: Config, flags: PolicyFlags): Policy {
   const enableIPv6 = flags.enableIPv6 ?? config.enableIPv6?.value ?? false;
   const families: Family[] = enableIPv6 ? ["ip", "ip6"] : ["ip"];
@@ -84,6 +103,7 @@ export function policyOf(config: Config, flags: PolicyFlags): Policy {
   const masquerade = config.masqueradeCIDRs?.map(entry) ?? [];
   const sources = config.sourceCIDRs?.map(entry) ?? [];
   const nonMasqueradeSources = config.nonMasqueradeSourceCIDRs?.map(entry) ?? [];
+  const networks = config.snatAddresses?.map(entry) ?? [];
   const interfaces = config.outputInterfaces?.map(({ value }) => value) ?? [];
   const outputInterfaces = {
     except: interfaces.some(it => it.startsWith("!")),
@@ -96,6 +116,7 @@ export function policyOf(config: Config, flags: PolicyFlags): Policy {
       nonMasqueradeSources: cidrList(family, nonMasqueradeSources),
       masquerade: cidrList(family, masquerade),
       nonMasquerade: cidrList(family, nonMasquerade),
+      snat: snatOf(networks.filter(({ cidr }) => cidr.family === family)),
     })),
     enabled: families,
     outputInterfaces: interfaces.length > 0 ? outputInterfaces : undefined,
@@ -153,6 +174,7 @@ export function mapLists(family: FamilyPolicy, change: (list: CidrList) => CidrL
     nonMasqueradeSources: change(family.nonMasqueradeSources),
     masquerade: change(family.masquerade),
     nonMasquerade: change(family.nonMasquerade),
+    snat: family.snat,
   };
 }
 
@@ -166,6 +188,7 @@ export function masqueradeAll(chain: string): Policy {
     nonMasqueradeSources: empty,
     masquerade: empty,
     nonMasquerade: empty,
+    snat: undefined,
   }));
   return {
     families,
@@ -187,6 +210,10 @@ export function partOf(policy: Policy, family: Family): Policy {
 export function formatOrigin(origin: Origin): string {
   if ("file" in origin) return `${origin.file}:${origin.line}`;
   return "flag" in origin ? `--${origin.flag}` : "default";
+}
+
+function snatOf(networks: readonly Entry[]): SnatChoice | undefined {
+  return networks.length > 0 ? { networks, chosen: undefined } : undefined;
 }
 
 function cidrList(family: Family, entries: readonly Entry[]): CidrList {

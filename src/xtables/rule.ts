@@ -1,4 +1,4 @@
-import { Cidr, withLength } from "../net/cidr.ts";
+import { Cidr, canonicalAddress, withLength } from "../net/cidr.ts";
 
 /** The arguments of a rule after `-A CHAIN`: `["-d", "10.0.0.0/8", "-j", "RETURN"]`. */
 export type Rule = readonly string[];
@@ -63,6 +63,7 @@ const PROBABILITY_DIGITS = 8;
 function normalOption([option = "", ...values]: string[]): string[] {
   if (option === "--probability") return [option, Number(values[0]).toFixed(PROBABILITY_DIGITS)];
   if (option === "-s" || option === "-d") return [option, ...values.map(canonical)];
+  if (option === "--to-source") return [option, ...values.map(canonicalSource)];
   return [option, ...values];
 }
 
@@ -71,6 +72,12 @@ function canonical(address: string): string {
   const text = withLength(address);
   const cidr = address.includes(":") ? Cidr.parse(text) : undefined;
   return cidr instanceof Cidr ? cidr.text : text;
+}
+
+/** An address that may have ports: `[::1.0.0.0]:1024-2047`. */
+function canonicalSource(text: string): string {
+  const [, inBrackets = "", ports = ""] = /^\[(.*)\](.*)$/.exec(text) ?? [];
+  return inBrackets === "" ? canonicalAddress(text) : `[${canonicalAddress(inBrackets)}]${ports}`;
 }
 
 function quoted(word: string): string {

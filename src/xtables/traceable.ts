@@ -1,4 +1,4 @@
-import { Cidr, withLength } from "../net/cidr.ts";
+import { Cidr, canonicalAddress, parseAddress, withLength } from "../net/cidr.ts";
 import { parsePortRanges } from "../net/ports.ts";
 import { type Action, type Condition, DESTINATION_TYPES, type TraceableRule } from "../net/trace.ts";
 import { type Rule, ruleText } from "./rule.ts";
@@ -10,12 +10,20 @@ export function traceableRule(chain: string, rule: Rule): TraceableRule {
   for (const { option, values, not } of optionsOf(rule)) {
     const value = values.join(" ");
     if (option === "-j" || option === "-g") action = actionOf(option, value);
+    else if (option === "--to-source") action = { does: "snat", ...single(value) };
     else if (option === "--to" && EVERYTHING.has(value)) action = { does: "bind" };
     else if (action.does === "nothing" && !WITHOUT_EFFECT.has(option)) {
       conditions.push(condition(option, value, not)); // options after the target belong to the target
     }
   }
   return { text: `-A ${chain} ${ruleText(rule)}`, conditions, action };
+}
+
+/** The address of `--to-source`, which may have ports; nothing for a range of addresses. */
+function single(value: string): { readonly address?: string } {
+  const [, inBrackets, bare = value] = /^(?:\[(.*)\](?::[\d-]+)?|([\d.]+):[\d-]+)$/.exec(value) ?? [];
+  const address = canonicalAddress(inBrackets ?? bare);
+  return "what" in parseAddress(address) ? {} : { address };
 }
 
 interface Option {

@@ -18,6 +18,7 @@ const MEANT: Readonly<Record<string, string>> = {
   masqLinkLocal: "masqueradeLinkLocal linkLocal masqLinkLocl masq-link-local",
   masqLinkLocalIPv6: "masqueradeLinkLocalIPv6 linkLocalIPv6 masqLinkLocalV6",
   nonMasqueradeMarks: "nonMasqueradeMark noMasqMarks excludeMarks skipMarks nonMasqueradeFwmark keepMark",
+  snatAddresses: "snatAddress snatIPs egressIP nodeAddress nodeIPs snatAddreses",
   enableIPv6: "ipv6 ipv6Enabled enableIP6 useIPv6 enable-ipv6 dualStack",
 };
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { ruleset as iptablesRuleset } from "../../src/backends/iptables/ruleset.ts";
 import { ruleset } from "../../src/backends/nftables/ruleset.ts";
-import { type Explanation, explain, type Question } from "../../src/inspect/explain.ts";
+import { type Explanation, explain, explainLive, type Question } from "../../src/inspect/explain.ts";
 import { explanationLine, explanationText } from "../../src/inspect/explain-text.ts";
 import { type Address, parseAddress } from "../../src/net/cidr.ts";
 import { type TraceableRuleset, trace } from "../../src/net/trace.ts";
@@ -228,3 +228,27 @@ describe.each(["nftables", "iptables"] as const)(
     });
   },
 );
+
+test("the chosen address is explained, and a rule with another address differs", () => {
+  const meant = policy({ snat: ["192.0.2.0/24"], own: ["192.0.2.7"] });
+  const question = { destination: address("203.0.113.7") };
+  const { sourceAddress } = explain(meant, question);
+  expect(sourceAddress).toEqual({
+    address: "192.0.2.7",
+    reason: "192.0.2.7 of eth9 is in 192.0.2.0/24 (/config:2), the CIDR of snatAddresses",
+  });
+  expect(explanationText(explain(meant, question), meant, "nftables")).toContain(
+    `  address  ${sourceAddress?.reason}`,
+  );
+  expect(explain(meant, { destination: address("10.1.2.3") }).sourceAddress).toBeUndefined();
+  const kernel = (to: string): TraceableRuleset => ({
+    family: "ip",
+    base: "c",
+    chains: new Map([
+      ["c", [{ text: `snat to ${to}`, conditions: [], action: { does: "snat", address: to } }]],
+    ]),
+  });
+  const live = (to: string) => explainLive(meant, question, [kernel(to)]).live;
+  expect(live("192.0.2.7")).toMatchObject({ verdict: "masquerade", agrees: true });
+  expect(live("192.0.2.8")).toMatchObject({ verdict: "masquerade", agrees: false, address: "192.0.2.8" });
+});

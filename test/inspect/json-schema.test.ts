@@ -21,6 +21,7 @@ test("the JSON Schema has every key, with its type and description", () => {
     "nonMasqueradeSourceCIDRs",
     "outputInterfaces",
     "resyncInterval",
+    "snatAddresses",
     "sourceCIDRs",
   ]);
   for (const property of Object.values(properties)) expect(property).toHaveProperty("description");

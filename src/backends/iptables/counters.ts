@@ -10,7 +10,7 @@ export interface CountedRule {
   /** The destination of the rule. */
   readonly cidr: Cidr | undefined;
   readonly chain: string;
-  /** A chain, RETURN, NETMAP or MASQUERADE. */
+  /** A chain, RETURN, NETMAP, MASQUERADE or SNAT. */
   readonly target: string | undefined;
   readonly packets: number;
   readonly bytes: number;
@@ -35,7 +35,8 @@ export function counters(
   const found = new Map<string, Counter>();
   for (const { cidr, chain, target, packets, bytes, handle } of names.flatMap(rulesOf)) {
     const keeps = (target === "RETURN" || target === "NETMAP") && cidr !== undefined;
-    const masquerades = target === outbound || (target === "MASQUERADE" && chain !== outbound);
+    const masquerades =
+      target === outbound || ((target === "MASQUERADE" || target === "SNAT") && chain !== outbound);
     if (!keeps && !masquerades) continue;
     const verdict = keeps ? "keep" : "masquerade";
     const key = `${verdict} ${cidr?.text ?? ""}`;

@@ -168,7 +168,7 @@ function counted(chain: string, rule: Rule): CountedRule[] {
   if (!count || !isOurComment(comment) || isExemption(comment)) return [];
   const target = expr.some(it => "return" in it)
     ? "RETURN"
-    : expr.some(it => "masquerade" in it)
+    : expr.some(it => "masquerade" in it || "snat" in it)
       ? "MASQUERADE"
       : targetOf(rule);
   const number = handle === undefined ? {} : { handle };

@@ -22,6 +22,8 @@ export function nftRule(family: Family, args: Arguments): Rule {
     if (option === "--comment") comment = value;
     else if (option === "-j" && value === "MASQUERADE") {
       expr.push(COUNTER, masquerade(optionOf(args, "--to-ports"), args.includes("--random-fully")));
+    } else if (option === "-j" && value === "SNAT") {
+      expr.push(COUNTER, snat(optionOf(args, "--to-source"), args.includes("--random-fully")));
     } else if (option === "-j" && value === "RETURN") {
       // Rules that keep connections have counters only if they have a destination.
       expr.push(...(args.includes("-d") ? [COUNTER] : []), { return: null });
@@ -55,6 +57,7 @@ function statements(family: Family, option: string, value: string, op: Op): Stat
     case "--dir":
     case "--mode":
     case "--to-ports":
+    case "--to-source":
       return [];
     case "--probability":
       return [
@@ -90,10 +93,26 @@ function address(family: Family, field: string, cidr: string): Statement {
 }
 
 function masquerade(ports: string | undefined, randomFully: boolean): Statement {
-  const flags = randomFully ? { flags: ["fully-random"] } : {};
+  const options = portsAndFlags(ports, randomFully);
+  return { masquerade: Object.keys(options).length > 0 ? options : null };
+}
+
+/** @param to an address, perhaps with ports: `192.0.2.1:1024-2047`, or `[2001:db8::1]:80` */
+function snat(to = "", randomFully: boolean): Statement {
+  const [, v6, v4, ports] = /^(?:\[(.*)\]|([\d.]+)):([\d-]+)$/.exec(to) ?? [];
+  const addr = v6 ?? v4 ?? to;
+  return { snat: { addr, ...portsAndFlags(ports, randomFully) } };
+}
+
+function portsAndFlags(
+  ports: string | undefined,
+  randomFully: boolean,
+): { readonly port?: number | { range: [number, number] }; readonly flags?: string[] } {
   const [first, last] = ports?.split("-").map(Number) ?? [];
-  if (first === undefined) return { masquerade: randomFully ? flags : null };
-  return { masquerade: { port: last === undefined ? first : { range: [first, last] }, ...flags } };
+  return {
+    ...(first !== undefined && { port: last === undefined ? first : { range: [first, last] } }),
+    ...(randomFully && { flags: ["fully-random"] }),
+  };
 }
 
 /** A rule in the kernel. */

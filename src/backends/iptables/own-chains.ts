@@ -52,7 +52,7 @@ export function ownTarget(target: string | undefined, isOurs: boolean): string[]
 }
 
 /** Targets of our rules that are not chains. */
-const TARGETS: ReadonlySet<string> = new Set(["RETURN", "ACCEPT", "MASQUERADE", "NETMAP"]);
+const TARGETS: ReadonlySet<string> = new Set(["RETURN", "ACCEPT", "MASQUERADE", "SNAT", "NETMAP"]);
 
 /**
  * Reports transactions that may have changed our chains or the jump to them, in tables `nat` of nftables. Ignores other

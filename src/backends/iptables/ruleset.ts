@@ -42,7 +42,7 @@ export function ruleset(policy: Policy, family: FamilyPolicy, abilities = ALL): 
   const { randomFully, ipsec } = abilities;
   const { chain } = policy;
   const [verdictChain, outboundChain] = helperChains(chain);
-  const outbound = masquerades(policy, randomFully);
+  const outbound = masquerades(policy, family, randomFully);
   const checks = checksOf(policy, family, verdictChain);
   const marked = policy.nonMasqueradeMarks.map(mark =>
     rule([], COMMENTS["non-masquerade-mark"], ["-m", "mark", "--mark", mark.text], ["-j", "RETURN"]),
@@ -133,8 +133,19 @@ function checksOf({ outputInterfaces }: Policy, { sources }: FamilyPolicy, to: s
  * Distributes connections over several port ranges in proportion to their size. Each rule takes its share of the
  * remaining connections, and the last rule takes the rest.
  */
-function masquerades({ randomFully, toPorts = [] }: Policy, known: boolean): Rule[] {
+function masquerades(
+  { randomFully, toPorts = [] }: Policy,
+  { family, snat }: FamilyPolicy,
+  known: boolean,
+): Rule[] {
   const random = randomFully && known ? ["--random-fully"] : [];
+  const address = snat?.chosen?.address.text;
+  const target = (ports?: string) => {
+    if (address === undefined)
+      return ["-j", "MASQUERADE", ...(ports === undefined ? [] : ["--to-ports", ports])];
+    const host = family === "ip6" && ports !== undefined ? `[${address}]` : address;
+    return ["-j", "SNAT", "--to-source", ports === undefined ? host : `${host}:${ports}`];
+  };
   const ported = ["tcp", "udp", "sctp"].flatMap(protocol =>
     toPorts.map((range, i) => {
       const share = portCount([range]) / portCount(toPorts.slice(i));
@@ -142,11 +153,11 @@ function masquerades({ randomFully, toPorts = [] }: Policy, known: boolean): Rul
         ["-p", protocol],
         `${COMMENTS.outbound} from ports ${formatPortRange(range)}`,
         share < 1 ? ["-m", "statistic", "--mode", "random", "--probability", probability(share)] : [],
-        ["-j", "MASQUERADE", "--to-ports", formatPortRange(range), ...random],
+        [...target(formatPortRange(range)), ...random],
       );
     }),
   );
-  return [...ported, rule([], COMMENTS.outbound, [], ["-j", "MASQUERADE", ...random])];
+  return [...ported, rule([], COMMENTS.outbound, [], [...target(), ...random])];
 }
 
 /** A rule with its options in the order of iptables-save. */

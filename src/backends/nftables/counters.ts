@@ -52,7 +52,7 @@ function isOurs({ comment = "" }: Rule): boolean {
 /** The verdict of a rule, and the name of its counter. */
 function decisionOf({ expr }: Rule): { verdict?: Counter["verdict"]; counter?: string } {
   const keeps = expr.some(it => "return" in it);
-  const masquerades = expr.some(it => "masquerade" in it || "goto" in it);
+  const masquerades = expr.some(it => "masquerade" in it || "snat" in it || "goto" in it);
   if (!keeps && !masquerades) return {};
   const [counter] = expr.flatMap(it =>
     "counter" in it && typeof it.counter === "string" ? [it.counter] : [],

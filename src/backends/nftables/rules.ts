@@ -74,8 +74,18 @@ function interfaceMatches(interfaces: InterfaceSelection | undefined): Statement
  * @param counter the counter that all rules share; null for anonymous counters, if a rule that leads here counts the
  *   same connections
  */
-export function masquerades({ randomFully, toPorts = [] }: Policy, counter: string | null): Rule[] {
-  const flags = randomFully ? ["fully-random"] : undefined;
+export function masquerades(
+  { randomFully, toPorts = [] }: Policy,
+  { snat }: FamilyPolicy,
+  counter: string | null,
+): Rule[] {
+  const flags = randomFully ? { flags: ["fully-random"] } : {};
+  const addr = snat?.chosen?.address.text;
+  const translate = (ports: { readonly port?: Ports }): Statement => {
+    const options = { ...ports, ...flags };
+    if (addr !== undefined) return { snat: { addr, ...options } };
+    return { masquerade: Object.keys(options).length > 0 ? options : null };
+  };
   const ported = toPorts.map((range, i) => {
     const size = portCount([range]);
     const left = portCount(toPorts.slice(i));
@@ -84,14 +94,15 @@ export function masquerades({ randomFully, toPorts = [] }: Policy, counter: stri
       match("==", { meta: { key: "l4proto" } }, { set: ["tcp", "udp", "sctp"] }),
       ...(size < left ? [match("<", { numgen: { mode: "random", mod: left, offset: 0 } }, size)] : []),
       { counter },
-      { masquerade: { port: port(range), ...(flags && { flags }) } },
+      translate({ port: port(range) }),
     );
   });
-  const rest: Statement = { masquerade: flags ? { flags } : null };
-  return [...ported, rule(COMMENTS.outbound, { counter }, rest)];
+  return [...ported, rule(COMMENTS.outbound, { counter }, translate({}))];
 }
 
-function port({ first, last }: PortRange): number | { range: [number, number] } {
+type Ports = number | { range: [number, number] };
+
+function port({ first, last }: PortRange): Ports {
   return first === last ? first : { range: [first, last] };
 }
 

@@ -86,7 +86,11 @@ function chains(policy: Policy, family: FamilyPolicy, { elementCounters, ipsec }
     ...postrouting,
     rules: [...exemptions(family.family, ipsec, policy.nonMasqueradeMarks), ...jumps(policy, family)],
   };
-  const outbound = masquerades(policy, family.masquerade.effective.length > 0 ? null : OUTBOUND_COUNTER);
+  const outbound = masquerades(
+    policy,
+    family,
+    family.masquerade.effective.length > 0 ? null : OUTBOUND_COUNTER,
+  );
   const count = (name: string): Statement[] => (elementCounters ? [] : [{ counter: name }]);
   const to = (set: ListName) => lookup(family.family, "daddr", set);
   const keptSources =

@@ -18,7 +18,7 @@ function masqueradesBy(ruleset: Ruleset, rules: readonly Rule[], packet: Packet)
   for (const rule of rules) {
     if (!matches(rule, packet)) continue;
     const target = targetOf(rule);
-    if (target === "MASQUERADE") return true;
+    if (target === "MASQUERADE" || target === "SNAT") return true;
     if (target === "RETURN") return false;
     const chain = ruleset.chains.find(({ name }) => name === target);
     if (!chain) throw new Error(`there is no chain ${target}`);
@@ -47,6 +47,7 @@ function matches(rule: Rule, packet: Packet): boolean {
     "-j",
     "-g",
     "--to-ports",
+    "--to-source",
     "--random-fully",
   ];
   const options = rule.filter(word => /^(-|!$)/.test(word));

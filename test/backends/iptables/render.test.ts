@@ -197,3 +197,26 @@ describe("iptables-restore changes", () => {
     },
   );
 });
+
+test("an address of the node replaces MASQUERADE, with ports and flags", () => {
+  const meant = policy(
+    { keep: [], snat: ["192.0.2.0/24", "2001:db8::/32"], own: ["192.0.2.7", "2001:db8::7"] },
+    { enableIPv6: true, toPorts: [{ first: 1024, last: 2047 }] },
+  );
+  const targets = meant.families.map(family =>
+    ruleset(meant, family)
+      .chains.flatMap(({ rules }) => rules)
+      .filter(rule => rule.includes("SNAT"))
+      .map(rule => ruleText(rule.slice(rule.indexOf("-j")))),
+  );
+  expect(targets).toEqual([
+    [
+      ...["tcp", "udp", "sctp"].map(() => "-j SNAT --to-source 192.0.2.7:1024-2047 --random-fully"),
+      "-j SNAT --to-source 192.0.2.7 --random-fully",
+    ],
+    [
+      ...["tcp", "udp", "sctp"].map(() => '-j SNAT --to-source "[2001:db8::7]:1024-2047" --random-fully'),
+      "-j SNAT --to-source 2001:db8::7 --random-fully",
+    ],
+  ]);
+});

@@ -19,7 +19,7 @@ function masqueradesIn(table: Table, chain: string, packet: Packet): boolean {
   for (const { expr } of found.rules) {
     const verdict = verdictOf(expr, statement => matches(table, statement, packet));
     if (verdict === undefined) continue;
-    if ("masquerade" in verdict) return true;
+    if ("masquerade" in verdict || "snat" in verdict) return true;
     if ("return" in verdict) return false;
     if ("goto" in verdict) return masqueradesIn(table, verdict.goto.target, packet);
     if (masqueradesIn(table, verdict.jump.target, packet)) return true;
@@ -30,7 +30,7 @@ function masqueradesIn(table: Table, chain: string, packet: Packet): boolean {
 type Match = Extract<Statement, { match: unknown }>["match"];
 type VerdictStatement = Extract<
   Statement,
-  { masquerade: unknown } | { return: null } | { goto: unknown } | { jump: unknown }
+  { masquerade: unknown } | { snat: unknown } | { return: null } | { goto: unknown } | { jump: unknown }
 >;
 
 /** The verdict of a rule if all its matches hold. */

@@ -309,3 +309,21 @@ test("without IPsec matches the other rules are the same", () => {
   const without = ruleset(policy({}, { enableIPv6: true }), { elementCounters: true, ipsec: false });
   expect(without.flatMap(tableText)).toEqual(all.filter(line => !line.includes("ipsec")));
 });
+
+test("an address of the node replaces masquerade, with ports and flags", () => {
+  const own = ["192.0.2.7", "2001:db8::7"];
+  const snat = ["192.0.2.0/24", "2001:db8::/32"];
+  const toPorts = [{ first: 1024, last: 2047 }];
+  const rules = (...args: Parameters<typeof policy>) =>
+    renderText(policy(...args))
+      .split("\n")
+      .filter(line => line.includes(' comment "ip-masq-agent: outbound'))
+      .map(line => line.trim().replace(/ comment ".*/, ""));
+  expect(rules({ snat, own }, { enableIPv6: true, toPorts })).toEqual([
+    'meta l4proto { tcp, udp, sctp } counter name "outbound" snat to 192.0.2.7:1024-2047 fully-random',
+    'counter name "outbound" snat to 192.0.2.7 fully-random',
+    'meta l4proto { tcp, udp, sctp } counter name "outbound" snat to [2001:db8::7]:1024-2047 fully-random',
+    'counter name "outbound" snat to 2001:db8::7 fully-random',
+  ]);
+  expect(rules({ snat, own: [] }, { randomFully: false })).toEqual(['counter name "outbound" masquerade']);
+});
