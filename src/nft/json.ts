@@ -199,6 +199,8 @@ export type Command =
   | { add: { element: { family: TableFamily; table: string; name: string; elem: readonly SetElement[] } } }
   | { add: { chain: v.InferOutput<typeof Chain> } }
   | { add: { rule: v.InferOutput<typeof Rule> } }
+  /** Before the rule with the handle. */
+  | { insert: { rule: v.InferOutput<typeof Rule> } }
   | { add: { counter: v.InferOutput<typeof NamedCounter> } }
   | { delete: { rule: { family: Family; table: string; chain: string; handle: number } } }
   | { flush: { chain: { family: Family; table: string; name: string } } }

@@ -9,7 +9,15 @@ import {
   type RunLimits,
   run,
 } from "../system/program.ts";
-import { type Counted, POSTROUTING, parseChain, parseSaved, type ReadChain, type Saved } from "./save.ts";
+import {
+  type Counted,
+  POSTROUTING,
+  parseChain,
+  parseSaved,
+  type ReadChain,
+  type Saved,
+  steadyText,
+} from "./save.ts";
 
 /** How long a change waits for the lock of iptables-legacy, in seconds. */
 const LOCK_WAIT_S = 10;
@@ -45,11 +53,20 @@ export class IptablesCommands {
 
   /** The rules of table `nat`. Throws ProgramError. */
   async save(family: Family): Promise<Saved> {
-    const argv = [...this.host.argv(this.saveProgram(family)), "--counters", "--table", "nat"];
+    return parseSaved(await this.#saved(family, "--counters"));
+  }
+
+  /** A text that changes with the rules of table `nat`, but not with their counts. Throws ProgramError. */
+  async text(family: Family): Promise<string> {
+    return steadyText(await this.#saved(family));
+  }
+
+  async #saved(family: Family, ...options: string[]): Promise<string> {
+    const argv = [...this.host.argv(this.saveProgram(family)), ...options, "--table", "nat"];
     const ended = await run(argv, { deadline: deadlineFor(), ...this.limits });
     if (ended.exitCode !== 0) throw failure(argv, ended);
     if (ended.stdout.includes(INCOMPATIBLE)) throw incompatible(argv, family, 0);
-    return parseSaved(ended.stdout);
+    return ended.stdout;
   }
 
   /**

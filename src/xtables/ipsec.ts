@@ -14,7 +14,9 @@ export class IpsecSupport {
   async has(family: Family, saved: Saved): Promise<boolean> {
     const known = this.#answers.get(family);
     if (known) return known;
-    const isUsed = [...saved.chains.values()].some(rules => rules.some(({ rule }) => rule.includes("--pol")));
+    const isUsed = [...saved.chains.values()].some(rules =>
+      rules.some(({ text }) => text.includes(" --pol ")),
+    );
     const answer = isUsed ? Promise.resolve(true) : this.#ask(family);
     this.#answers.set(family, answer);
     if (!(await answer)) this.isMissing = true;

@@ -6,34 +6,17 @@ import type { IptablesCommands } from "../../xtables/commands.ts";
 import { IpsecSupport } from "../../xtables/ipsec.ts";
 import { POSTROUTING, type Saved } from "../../xtables/save.ts";
 import { traceableRule } from "../../xtables/traceable.ts";
-import {
-  type Backend,
-  type Counter,
-  NO_IPSEC,
-  type Plan,
-  type PollTarget,
-  type Watch,
-  type Watcher,
-} from "../backend.ts";
+import { type Backend, NO_IPSEC, type Plan, type PollTarget, type Watch, type Watcher } from "../backend.ts";
+import { Memory } from "../memory.ts";
 import { DEFAULT_CHAIN } from "../ownership.ts";
 import { POLL_MS, poll } from "../watch.ts";
-import { savedCounters } from "./counters.ts";
 import { enforceKept } from "./enforce-kept.ts";
-import { NatTable } from "./nat-table.ts";
+import { NatDiff } from "./nat-diff.ts";
+import { fingerprintOf, NatTable } from "./nat-table.ts";
 import { watchNat } from "./own-chains.ts";
-import { actualLines, desiredLines, jumpsOf, prefixed, restored, restoreInput } from "./restore.ts";
+import { IptablesPlan } from "./plan.ts";
+import { actualLines, jumpsOf, prefixed } from "./restore.ts";
 import { chainNames, type Ruleset, ruleset } from "./ruleset.ts";
-
-/** The desired and the actual rules of one family. */
-interface NatDiff {
-  readonly family: Family;
-  readonly rules: Ruleset;
-  readonly saved: Saved;
-  /** The input of iptables-restore; undefined if the rules are in sync. */
-  readonly input: string | undefined;
-  /** Whether it is assumed that rules can match packets under an IPsec policy. */
-  readonly isAssumed: boolean;
-}
 
 /** Keeps one chain in table `nat` and a jump to it, as ip-masq-agent does, with the programs of iptables. */
 export class IptablesBackend implements Backend {
@@ -42,6 +25,12 @@ export class IptablesBackend implements Backend {
   readonly place: string;
   readonly #nat: NatTable;
   readonly #ipsec: IpsecSupport;
+  /** The actual rules of each family. Nothing is remembered while changes are not reported. */
+  readonly #memory = new Memory<Family, Saved>();
+  /** The last policy whose rules were listed and in sync, and their fingerprint. */
+  #compared: { readonly policy: Policy; readonly fingerprint: string } | undefined;
+  /** False after a change of single rules was refused, until the next write of whole chains. */
+  #canEdit = true;
   #enforces = false;
   /** False after kernel or iptables refused NETMAP. */
   #canEnforce = true;
@@ -73,42 +62,55 @@ export class IptablesBackend implements Backend {
     this.#enforces = enforce;
   }
 
-  async plan(policy: Policy): Promise<Plan> {
+  async plan(policy: Policy, from: "kernel" | "memory" = "kernel"): Promise<Plan> {
     for (const { family } of policy.families) this.#nat.require(family);
+    const remembered = policy.families.map(({ family }) => this.#memory.get(family));
+    const isRemembered = from === "memory" && remembered.every(it => it !== undefined);
+    let isAssumed = false;
     const diffs = await Promise.all(
-      policy.families.map(async it => {
-        const saved = await this.#read(policy, it);
-        const isAssumed = this.#assumesIpsec(it.family, saved);
-        const rules = await this.#desired(policy, it, saved, isAssumed);
-        return { family: it.family, rules, saved, input: restoreInput(saved, rules), isAssumed };
+      policy.families.map(async (it, i) => {
+        const saved = (isRemembered && remembered[i]) || (await this.#list(policy, it));
+        const assumes = this.#assumesIpsec(it.family, saved);
+        isAssumed ||= assumes;
+        return new NatDiff(saved, await this.#desired(policy, it, saved, assumes), this.#canEdit);
       }),
     );
-    return {
-      actual: diffs.flatMap(({ family, saved, rules }) => prefixed(family, actualLines(saved, rules))),
-      desired: diffs.flatMap(({ family, rules }) => prefixed(family, desiredLines(rules))),
-      inSync: diffs.every(({ input }) => input === undefined),
-      writer: `${this.name} by ${this.writer}`,
-      counters: diffs.flatMap(({ family, saved }) => savedCounters(family, saved.chains, policy.chain)),
-      apply: () => this.#apply(policy, diffs),
-    };
+    if (isRemembered && diffs.some(({ needsCounts }) => needsCounts)) return this.plan(policy);
+    const plan = this.#planOf(policy, diffs, isRemembered, isAssumed);
+    // Only polls need a fingerprint.
+    if (!this.#memory.isWatched) {
+      this.#compared = plan.inSync ? { policy, fingerprint: fingerprintsOf(diffs) } : undefined;
+    }
+    return plan;
   }
 
-  async #apply(policy: Policy, diffs: readonly NatDiff[]): Promise<readonly Counter[]> {
-    const counters: Counter[] = [];
-    try {
-      for (const { family, saved, rules, input } of diffs) {
-        const isWritten = input === undefined || (await this.#write(family, input));
-        const chains = isWritten ? restored(saved, rules) : saved.chains;
-        counters.push(...savedCounters(family, chains, policy.chain));
-      }
-      return counters;
-    } catch (error) {
-      const assumed = diffs.filter(({ isAssumed }) => isAssumed);
-      if (assumed.length === 0 || !isRefusal(error)) throw error;
-      const answers = await Promise.all(assumed.map(({ family, saved }) => this.#ipsec.has(family, saved)));
-      if (answers.every(Boolean)) throw error;
-      return (await this.plan(policy)).apply();
-    }
+  #planOf(policy: Policy, diffs: readonly NatDiff[], isRemembered: boolean, isAssumed: boolean): Plan {
+    return new IptablesPlan(diffs, {
+      writer: `${this.name} by ${this.writer}`,
+      isRemembered,
+      write: diff => this.#write(diff),
+      isInKernel: async ({ family, after }) => {
+        const texts = (after.chains.get(POSTROUTING) ?? []).map(({ text }) => text);
+        const isSame = Bun.deepEquals(await this.#nat.postrouting(family), texts);
+        return isSame && this.#memory.get(family) !== undefined;
+      },
+      after: written => {
+        const after = written.map(({ after, rules }) => new NatDiff(after, rules));
+        return this.#planOf(policy, after, true, false);
+      },
+      instead: async error => {
+        if (!isAssumed || !isRefusal(error)) return undefined;
+        const answers = await Promise.all(diffs.map(({ family, saved }) => this.#ipsec.has(family, saved)));
+        return answers.every(Boolean) ? undefined : this.plan(policy);
+      },
+    });
+  }
+
+  async #list(policy: Policy, family: FamilyPolicy): Promise<Saved> {
+    const { epoch } = this.#memory;
+    const saved = await this.#read(policy, family);
+    this.#memory.listed(family.family, saved, epoch);
+    return saved;
   }
 
   #read(policy: Policy, family: FamilyPolicy): Promise<Saved> {
@@ -128,8 +130,8 @@ export class IptablesBackend implements Backend {
       try {
         this.#nat.require(it.family);
         const saved = await this.#read(policy, it);
-        const rules = await this.#desired(policy, it, saved);
-        await this.#nat.test(it.family, restoreInput(saved, rules) ?? "*nat\nCOMMIT\n");
+        const { input } = new NatDiff(saved, await this.#desired(policy, it, saved));
+        await this.#nat.test(it.family, input ?? "*nat\nCOMMIT\n");
         return; // one family is enough
       } catch (error) {
         if (!(error instanceof ProgramError)) throw error;
@@ -139,20 +141,19 @@ export class IptablesBackend implements Backend {
     if (refusal) throw refusal;
   }
 
-  /** The rules of our chains and of POSTROUTING, without their counts. */
+  /** The same text as long as the rules are those that the last plan of this policy found in sync. */
   async fingerprint(policy: Policy): Promise<string> {
-    const all = policy.families.map(async family => {
-      const { chains } = await this.#read(policy, family);
-      return [...chains].map(([name, rules]) => [name, rules.map(({ rule }) => rule)]);
-    });
-    return JSON.stringify(await Promise.all(all));
+    const all = policy.families.map(it => this.#nat.fingerprint(it.family, chainNames(policy, it)));
+    const fingerprint = (await Promise.all(all)).join();
+    const compared = this.#compared;
+    return compared?.policy === policy && compared.fingerprint === fingerprint ? "in sync" : fingerprint;
   }
 
   watch(watcher: Watcher, target: PollTarget, polls = false): Watch {
     const { variant, host } = this.commands;
     // The kernel reports no changes of iptables-legacy.
     if (polls || variant === "iptables-legacy") return poll(target, watcher.changed, this.pollInterval);
-    return watchNat(host.argv("nft"), this.chain, target, watcher);
+    return watchNat(host.argv("nft"), this.chain, target, watcher, this.#memory);
   }
 
   /** POSTROUTING is limited to the jumps to our chains. */
@@ -174,6 +175,7 @@ export class IptablesBackend implements Backend {
 
   async remove(families = FAMILIES): Promise<readonly string[]> {
     const found = await this.#nat.find(families);
+    this.#memory.forget();
     for (const { family, removal } of found) await this.#nat.restore(family, removal);
     return found.map(
       ({ family, saved }) =>
@@ -190,16 +192,26 @@ export class IptablesBackend implements Backend {
    * Writes. Writes nothing and returns false if kept connections cannot be bound to their address. The next plan then
    * does not bind them.
    */
-  async #write(family: Family, input: string): Promise<boolean> {
+  async #write(diff: NatDiff): Promise<boolean> {
+    const { family, input = "", after } = diff;
+    this.#memory.expect();
     try {
       await this.#nat.restore(family, input);
+      this.#memory.written(family, after);
+      this.#canEdit = true;
       return true;
     } catch (error) {
+      this.#memory.forget(); // the kernel may have committed it nevertheless
+      this.#canEdit = !diff.hasEdits;
       if (!this.enforcesKept || !isRefusal(error)) throw error;
       this.#canEnforce = false;
       return false;
     }
   }
+}
+
+function fingerprintsOf(diffs: readonly NatDiff[]): string {
+  return diffs.map(({ saved }) => fingerprintOf(saved)).join();
 }
 
 function isRefusal(error: unknown): boolean {

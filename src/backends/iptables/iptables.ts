@@ -4,8 +4,9 @@ import { ProgramError } from "../../system/program.ts";
 import { allCommands, chooseCommands } from "../../xtables/variant.ts";
 import type { BackendKind } from "../backend.ts";
 import { IptablesBackend } from "./backend.ts";
+import { NatDiff } from "./nat-diff.ts";
 import { NftNatBackend } from "./nft-backend.ts";
-import { desiredLines, prefixed, restoreInput } from "./restore.ts";
+import { desiredLines, prefixed } from "./restore.ts";
 import { decidingChains, ruleset } from "./ruleset.ts";
 
 /** The chain of ip-masq-agent in table `nat`, written by iptables-nft, iptables-legacy or nft. */
@@ -44,9 +45,8 @@ export const iptables = {
  * The rules of a policy in one family as a document for `iptables-restore --noflush` or `ip6tables-restore --noflush`.
  */
 export function renderRestore(policy: Policy, family: Family): string {
-  const nothing = { chains: new Map() };
   return policy.families
     .filter(it => it.family === family)
-    .map(it => restoreInput(nothing, ruleset(policy, it)) ?? "")
+    .map(it => new NatDiff({ chains: new Map() }, ruleset(policy, it)).input ?? "")
     .join("");
 }

@@ -1,10 +1,10 @@
 import type { Family } from "../../net/cidr.ts";
 import { ProgramError } from "../../system/program.ts";
 import { type IptablesCommands, legacyTables } from "../../xtables/commands.ts";
-import type { Saved } from "../../xtables/save.ts";
+import { POSTROUTING, parseSaved, type Saved } from "../../xtables/save.ts";
 import { ownChainNames } from "../ownership.ts";
 import { readOwnChains } from "./own-chains.ts";
-import { restoreInput } from "./restore.ts";
+import { changesTo, restoreInput } from "./restore.ts";
 
 /** Our chains in table `nat` of one family, and the input of iptables-restore that removes them. */
 export interface OwnRules {
@@ -17,6 +17,8 @@ export interface OwnRules {
 export class NatTable {
   readonly #commands: IptablesCommands;
   readonly #chain: string;
+  /** The last fingerprints, and the output that they were made from. */
+  readonly #fingerprints = new Map<Family, { readonly seen: string; readonly fingerprint: string }>();
 
   /** @param chain the agent's chain, which is ours even if it contains other rules */
   constructor(commands: IptablesCommands, chain: string) {
@@ -36,6 +38,28 @@ export class NatTable {
     return explainingErrors(readOwnChains(this.#commands.reader(family), names));
   }
 
+  /** The texts of the rules in POSTROUTING. */
+  async postrouting(family: Family): Promise<readonly string[]> {
+    const rules = await explainingErrors(this.#commands.chain(family, POSTROUTING));
+    return (rules ?? []).map(({ text }) => text);
+  }
+
+  /**
+   * A text that changes with the rules that `read` reads, but not with their counts. With iptables-legacy, the rules are
+   * parsed only if the output differs from the last one.
+   */
+  async fingerprint(family: Family, names: readonly string[]): Promise<string> {
+    if (this.#commands.variant !== "iptables-legacy") return fingerprintOf(await this.read(family, names));
+    const text = await explainingErrors(this.#commands.text(family));
+    const seen = `${Bun.hash(text)} ${names.join()}`;
+    const last = this.#fingerprints.get(family);
+    if (last?.seen === seen) return last.fingerprint;
+    const { chains } = parseSaved(text);
+    const fingerprint = fingerprintOf(await readOwnChains(async chain => chains.get(chain), names));
+    this.#fingerprints.set(family, { seen, fingerprint });
+    return fingerprint;
+  }
+
   /** Our rules, independent of the policy. */
   async find(families: readonly Family[]): Promise<OwnRules[]> {
     const { variant, host } = this.#commands;
@@ -45,8 +69,8 @@ export class NatTable {
       if (variant === "iptables-legacy" && !(await legacyTables(host, family)).has("nat")) continue;
       const names = new Set([...ownChainNames(this.#chain), ...ownChainNames()]);
       const saved = await this.read(family, [...names]);
-      const removal = restoreInput(saved, undefined, this.#chain);
-      if (removal !== undefined) found.push({ family, saved, removal });
+      const changes = changesTo(saved, undefined, this.#chain);
+      if (changes) found.push({ family, saved, removal: restoreInput(saved, changes) });
     }
     return found;
   }
@@ -66,6 +90,12 @@ export class NatTable {
       await explainingErrors(this.#commands.restore(family, withoutDeletions));
     }
   }
+}
+
+/** A hash of the rules without their counts. */
+export function fingerprintOf({ chains }: Saved): string {
+  const lines = [...chains].flatMap(([name, rules]) => [`:${name}`, ...rules.map(({ text }) => text)]);
+  return `${Bun.hash(lines.join("\n"))}`;
 }
 
 async function explainingErrors<T>(work: Promise<T>): Promise<T> {

@@ -3,13 +3,16 @@ import type { TraceableRuleset } from "../../net/trace.ts";
 import { IpsecSupport } from "../../nft/ipsec.ts";
 import type { NftObject } from "../../nft/json.ts";
 import { Nft } from "../../nft/nft.ts";
+import { ruleText } from "../../nft/text.ts";
 import type { Policy } from "../../policy/policy.ts";
 import type { Host } from "../../system/host.ts";
 import { POSTROUTING } from "../../xtables/save.ts";
 import { type Backend, NO_IPSEC, type Plan, type PollTarget, type Watch, type Watcher } from "../backend.ts";
+import { Memory } from "../memory.ts";
 import { DEFAULT_CHAIN, isOurComment, ownChainNames } from "../ownership.ts";
 import { NAT, TableDiff } from "./nft-diff.ts";
-import { targetOf } from "./nft-rule.ts";
+import { NftNatPlan } from "./nft-plan.ts";
+import { actualRule, targetOf } from "./nft-rule.ts";
 import { ownTarget, walkChains, watchNat } from "./own-chains.ts";
 import { chainNames, ruleset } from "./ruleset.ts";
 
@@ -23,6 +26,8 @@ export class NftNatBackend implements Backend {
   readonly place = "nat of nf_tables";
   readonly #nft: Nft;
   readonly #ipsec: IpsecSupport;
+  /** The chains of each family, as nft lists them. */
+  readonly #memory = new Memory<Family, readonly NftObject[]>();
   #limits: readonly string[] = [];
 
   /** @param chain the agent's chain, which is ours even if it contains other rules */
@@ -32,17 +37,23 @@ export class NftNatBackend implements Backend {
   ) {
     this.#nft = new Nft(host.argv("nft"));
     this.#ipsec = new IpsecSupport(this.#nft.transactions);
+    this.#nft.transactions.onSend = () => this.#memory.expect();
+    this.#nft.transactions.onFailure = () => this.#memory.forget();
   }
 
   get limits(): readonly string[] {
     return this.#limits;
   }
 
-  async plan(policy: Policy): Promise<Plan> {
+  async plan(policy: Policy, from: "kernel" | "memory" = "kernel"): Promise<Plan> {
+    const remembered = policy.families.map(({ family }) => this.#memory.get(family));
+    const isRemembered = from === "memory" && remembered.every(it => it !== undefined);
     const listings = await Promise.all(
-      policy.families.map(async family => ({
+      policy.families.map(async (family, i) => ({
         family,
-        listed: await this.#list(family.family, chainNames(policy, family)),
+        listed:
+          (isRemembered && remembered[i]) ||
+          (await this.#remembered(family.family, chainNames(policy, family))),
       })),
     );
     const ipsec = await this.#ipsec.has(
@@ -53,19 +64,25 @@ export class NftNatBackend implements Backend {
       ({ family, listed }) =>
         new TableDiff(ruleset(policy, family, { randomFully: true, ipsec }), listed, policy.chain),
     );
-    const commands = diffs.flatMap(diff => diff.commands);
-    return {
-      actual: diffs.flatMap(({ actualText }) => actualText),
-      desired: diffs.flatMap(({ desiredText }) => desiredText),
-      inSync: commands.length === 0,
+    if (isRemembered && diffs.some(({ needsListing }) => needsListing)) return this.plan(policy);
+    return new NftNatPlan(diffs, {
       writer: `${this.name} by ${this.writer}`,
-      counters: diffs.flatMap(({ counters }) => counters),
       caution: this.#nft.caution,
-      apply: async () => {
-        await this.#nft.transactions.attempt(commands);
-        return diffs.flatMap(({ countersAfter }) => countersAfter);
-      },
-    };
+      isRemembered,
+      write: diffs => this.#write(diffs),
+      isInKernel: diff => this.#isInKernel(diff),
+    });
+  }
+
+  async #write(diffs: readonly TableDiff[]): Promise<void> {
+    await this.#nft.transactions.attempt(diffs.flatMap(({ commands }) => commands));
+    for (const { family, after } of diffs) this.#memory.written(family, after);
+  }
+
+  async #isInKernel({ family, after }: TableDiff): Promise<boolean> {
+    const listed = (await this.#nft.chain(family, NAT, POSTROUTING)) ?? [];
+    const isSame = Bun.deepEquals(rulesIn(listed), rulesIn(after));
+    return isSame && this.#memory.get(family) !== undefined;
   }
 
   async check(policy: Policy): Promise<void> {
@@ -87,7 +104,7 @@ export class NftNatBackend implements Backend {
   }
 
   watch(watcher: Watcher, target: PollTarget): Watch {
-    return watchNat(this.#nft.argv, this.chain, target, watcher);
+    return watchNat(this.#nft.argv, this.chain, target, watcher, this.#memory);
   }
 
   /** POSTROUTING is limited to the jumps to our chains. */
@@ -102,6 +119,7 @@ export class NftNatBackend implements Backend {
   async remove(families = FAMILIES): Promise<readonly string[]> {
     const found = await this.#find(families);
     if (found.length > 0) {
+      this.#memory.forget();
       const chains = (await this.#nft.chains()).flatMap(it => ("chain" in it ? [it.chain] : []));
       await this.#nft.transactions.commit(found.flatMap(diff => diff.removal(chains)));
     }
@@ -117,6 +135,13 @@ export class NftNatBackend implements Backend {
     return (await Promise.all(diffs)).filter(({ commands }) => commands.length > 0);
   }
 
+  async #remembered(family: Family, names: readonly string[]): Promise<readonly NftObject[]> {
+    const { epoch } = this.#memory;
+    const listed = await this.#list(family, names);
+    this.#memory.listed(family, listed, epoch);
+    return listed;
+  }
+
   async #list(family: Family, names: readonly string[]): Promise<readonly NftObject[]> {
     const read = (chain: string) => this.#nft.chain(family, NAT, chain);
     const chains = await walkChains(read, names, listed =>
@@ -124,4 +149,11 @@ export class NftNatBackend implements Backend {
     );
     return [...chains.values()].flat();
   }
+}
+
+/** The rules of POSTROUTING in a listing, without counts and handles. */
+function rulesIn(listed: readonly NftObject[]): string[] {
+  return listed.flatMap(it =>
+    "rule" in it && it.rule.chain === POSTROUTING ? [ruleText(actualRule(it.rule))] : [],
+  );
 }

@@ -8,6 +8,15 @@ import { POSTROUTING } from "../../xtables/save.ts";
 import type { Counter } from "../backend.ts";
 import { isExemption, isOurComment, ownChainNames } from "../ownership.ts";
 import { type CountedRule, counters } from "./counters.ts";
+import {
+  type ChainChange,
+  changeOf,
+  commandsOf,
+  needsListing,
+  type Place,
+  ruleOf,
+  rulesAfter,
+} from "./nft-chain-change.ts";
 import { type ActualRule, actualRule, destinationOf, nftRule, targetOf } from "./nft-rule.ts";
 import type { Ruleset } from "./ruleset.ts";
 
@@ -19,26 +28,27 @@ const HOOK = { type: "nat", hook: "postrouting", prio: 100, policy: "accept" };
 /** Our desired and actual rules in table `nat` of one family. */
 export class TableDiff {
   readonly family: Family;
-  readonly actualText: readonly string[];
-  readonly desiredText: readonly string[];
-  readonly counters: readonly Counter[];
-  /** The counters right after the commands. Counters of rewritten chains start at zero. */
-  readonly countersAfter: readonly Counter[];
   /** The commands that turn actual into desired rules, in one transaction; empty if the rules are equal. */
   readonly commands: readonly Command[];
+  /** Whether the commands need counts or handles that only a listing has. */
+  readonly needsListing: boolean;
   readonly #chains: ReadonlySet<string>;
   readonly #rules: readonly ActualRule[];
   readonly #desired: ReadonlyMap<string, readonly Rule[]>;
   readonly #leftovers: readonly string[];
   /** The rules of POSTROUTING that lead to our chains. */
   readonly #jumps: readonly ActualRule[];
+  readonly #jump: Rule | undefined;
+  /** The rule of POSTROUTING that is equivalent to the desired jump. */
+  readonly #right: ActualRule | undefined;
+  readonly #changes: readonly ChainChange[];
 
   /**
    * @param desired the desired rules; without jump and chains to remove our rules
    * @param chain the agent's chain
    */
   constructor(
-    desired: Pick<Ruleset, "family"> & Partial<Ruleset>,
+    readonly desired: Pick<Ruleset, "family"> & Partial<Ruleset>,
     listed: readonly NftObject[],
     readonly chain: string,
   ) {
@@ -53,27 +63,71 @@ export class TableDiff {
     const ours = new Set([...this.#desired.keys(), ...this.#leftovers]);
     this.#jumps = this.#rulesOf(POSTROUTING).filter(rule => ours.has(targetOf(rule) ?? ""));
     const jump = desired.jump && nftRule(family, desired.jump);
-    const right = this.#jumps.find(rule => jump && effectText(rule) === effectText(jump));
-    const wrong = this.#jumps.filter(rule => rule !== right);
-    const changed = new Map(
-      [...this.#desired].filter(
-        ([name, rules]) => text(this.#rulesOf(name)) !== text(rules) || !this.#chains.has(name),
-      ),
+    this.#jump = jump;
+    this.#right = this.#jumps.find(rule => jump && effectText(rule) === effectText(jump));
+    this.#changes = [...this.#desired].flatMap(
+      ([name, rules]) =>
+        changeOf(name, this.#chains.has(name) ? this.#rulesOf(name) : undefined, rules) ?? [],
     );
-    this.actualText = [
-      ...[...ours].flatMap(name => this.#rulesOf(name).map(rule => this.#line(name, rule))),
-      ...(right && jump ? [this.#line(POSTROUTING, jump)] : []),
-      ...wrong.map(rule => this.#line(POSTROUTING, rule)),
+    this.needsListing =
+      this.#leftovers.length > 0 ||
+      this.#changes.some(needsListing) ||
+      this.#wrong.some(({ handle }) => handle === 0);
+    this.commands = this.#commands();
+  }
+
+  get actualText(): readonly string[] {
+    const names = [...this.#desired.keys(), ...this.#leftovers];
+    return [
+      ...names.flatMap(name => this.#rulesOf(name).map(rule => this.#line(name, rule))),
+      ...(this.#right && this.#jump ? [this.#line(POSTROUTING, this.#jump)] : []),
+      ...this.#wrong.map(rule => this.#line(POSTROUTING, rule)),
     ];
-    this.desiredText = [
+  }
+
+  get desiredText(): readonly string[] {
+    return [
       ...[...this.#desired].flatMap(([name, rules]) => rules.map(rule => this.#line(name, rule))),
-      ...(jump ? [this.#line(POSTROUTING, jump)] : []),
+      ...(this.#jump ? [this.#line(POSTROUTING, this.#jump)] : []),
     ];
-    this.counters = this.#counters(name => this.#rulesOf(name));
-    this.countersAfter = this.#counters(name =>
-      this.#desired.has(name) ? (changed.get(name) ?? this.#rulesOf(name)) : [],
-    );
-    this.commands = this.#commandsFor(changed, wrong, right ? undefined : jump);
+  }
+
+  get counters(): readonly Counter[] {
+    return this.#counters(name => this.#rulesOf(name));
+  }
+
+  /** The counters right after the commands. Counters of rewritten chains start at zero. */
+  get countersAfter(): readonly Counter[] {
+    const after = new Map(this.#changes.map(change => [change.name, rulesAfter(change)]));
+    return this.#counters(name => (this.#desired.has(name) ? (after.get(name) ?? this.#rulesOf(name)) : []));
+  }
+
+  /** Our chains after the commands, as nft would list them. The handles of new rules are not known. */
+  get after(): readonly NftObject[] {
+    const { family } = this;
+    const changed = new Map(this.#changes.map(change => [change.name, rulesAfter(change)]));
+    const others = this.#rulesOf(POSTROUTING).filter(rule => !this.#wrong.includes(rule));
+    const jump = this.#jump && !this.#right ? [this.#jump] : [];
+    const chains = new Map<string, readonly Rule[]>([[POSTROUTING, [...others, ...jump]]]);
+    for (const name of this.#desired.keys()) chains.set(name, changed.get(name) ?? this.#rulesOf(name));
+    return [...chains].flatMap(([chain, rules]): NftObject[] => [
+      { chain: { family, table: NAT, name: chain } },
+      ...rules.map(it => ({
+        rule: { ...ruleOf({ family, table: NAT, chain }, it), ...(it.handle ? { handle: it.handle } : {}) },
+      })),
+    ]);
+  }
+
+  /** The counters that the commands create. They begin at zero. */
+  get createdCounters(): readonly Counter[] {
+    const key = ({ verdict, cidr }: Counter) => `${verdict} ${cidr?.text ?? ""}`;
+    const before = new Set(this.counters.map(key));
+    return this.countersAfter.filter(it => !before.has(key(it)));
+  }
+
+  /** The number of desired rules. */
+  get size(): number {
+    return [...this.#desired.values()].reduce((sum, rules) => sum + rules.length, 0);
   }
 
   /** The actual rules, to trace packets through. Call it on a diff that removes our rules. */
@@ -103,6 +157,11 @@ export class TableDiff {
     return [...this.commands, ...(isOurs ? [{ delete: { table: { family: this.family, name: NAT } } }] : [])];
   }
 
+  /** The jumps to delete. */
+  get #wrong(): readonly ActualRule[] {
+    return this.#jumps.filter(rule => rule !== this.#right);
+  }
+
   #rulesOf(chain: string): ActualRule[] {
     return this.#rules.filter(rule => rule.chain === chain);
   }
@@ -130,27 +189,25 @@ export class TableDiff {
     });
   }
 
-  #commandsFor(
-    changed: ReadonlyMap<string, readonly Rule[]>,
-    wrong: readonly ActualRule[],
-    jump: Rule | undefined,
-  ): Command[] {
-    const leftovers = this.#leftovers;
-    if (changed.size + leftovers.length + wrong.length === 0 && !jump) return [];
+  #commands(): Command[] {
+    const [leftovers, wrong, changed] = [this.#leftovers, this.#wrong, this.#changes];
+    const jump = this.#right ? undefined : this.#jump;
+    if (changed.length + leftovers.length + wrong.length === 0 && !jump) return [];
     const { family } = this;
     const named = (name: string) => ({ family, table: NAT, name });
-    const add = (chain: string, { comment = "", expr }: Rule): Command => ({
-      add: { rule: { family, table: NAT, chain, comment, expr: [...expr] } },
-    });
+    const whole = changed.filter(({ edits }) => edits === undefined);
+    const place = (chain: string): Place => ({ family, table: NAT, chain });
     return [
       { add: { table: { family, name: NAT } } },
       ...(this.#chains.has(POSTROUTING) || !jump
         ? []
         : [{ add: { chain: { ...named(POSTROUTING), ...HOOK } } }]),
-      ...[...changed.keys()].map((name): Command => ({ add: { chain: named(name) } })),
-      ...[...changed.keys(), ...leftovers].map((name): Command => ({ flush: { chain: named(name) } })),
-      ...[...changed].flatMap(([name, rules]) => rules.map(rule => add(name, rule))),
-      ...(jump ? [add(POSTROUTING, jump)] : []),
+      ...whole.map(({ name }): Command => ({ add: { chain: named(name) } })),
+      ...[...whole.map(({ name }) => name), ...leftovers].map(
+        (name): Command => ({ flush: { chain: named(name) } }),
+      ),
+      ...changed.flatMap(it => commandsOf(it, place(it.name))),
+      ...(jump ? [{ add: { rule: ruleOf(place(POSTROUTING), jump) } }] : []),
       ...wrong.map(
         ({ handle }): Command => ({ delete: { rule: { family, table: NAT, chain: POSTROUTING, handle } } }),
       ),
@@ -178,8 +235,4 @@ function counted(chain: string, rule: Rule): CountedRule[] {
 /** The effect of a rule, without its comment and its counter. */
 function effectText({ expr }: Rule): string {
   return ruleText({ expr: expr.filter(it => !("counter" in it)) });
-}
-
-function text(rules: readonly Rule[]): string {
-  return rules.map(ruleText).join("\n");
 }

@@ -1,6 +1,8 @@
+import type { Family } from "../../net/cidr.ts";
 import { optionOf, type Rule, targetOf } from "../../xtables/rule.ts";
 import { POSTROUTING, type ReadChain, type Saved } from "../../xtables/save.ts";
 import type { PollTarget, Watch, Watcher } from "../backend.ts";
+import type { Memory } from "../memory.ts";
 import { isOurComment, ownChainNames } from "../ownership.ts";
 import { watchTransactions } from "../watch.ts";
 
@@ -15,10 +17,13 @@ export function isOurs(rule: Rule): boolean {
  */
 export async function readOwnChains(read: ReadChain, names: readonly string[]): Promise<Saved> {
   const chains = await walkChains(read, names, rules =>
-    rules.flatMap(({ rule }) => ownTarget(targetOf(rule), isOurs(rule))),
+    rules.flatMap(it => (it.text.endsWith(RETURNS) ? [] : ownTarget(targetOf(it.rule), isOurs(it.rule)))),
   );
   return { chains };
 }
+
+/** The end of most rules. They lead to no chain, and are not parsed. */
+const RETURNS = " -j RETURN";
 
 /**
  * Reads POSTROUTING, the chains with the given names, and all chains that `targets` finds in them. Reads one chain at a
@@ -58,7 +63,13 @@ const TARGETS: ReadonlySet<string> = new Set(["RETURN", "ACCEPT", "MASQUERADE", 
  * Reports transactions that may have changed our chains or the jump to them, in tables `nat` of nftables. Ignores other
  * chains of these tables, which kube-proxy changes often.
  */
-export function watchNat(nft: readonly string[], chain: string, target: PollTarget, watcher: Watcher): Watch {
+export function watchNat(
+  nft: readonly string[],
+  chain: string,
+  target: PollTarget,
+  watcher: Watcher,
+  memory: Memory<Family, unknown>,
+): Watch {
   const chains = [POSTROUTING, ...ownChainNames(chain)];
   const ours = {
     test(line: string): boolean {
@@ -66,7 +77,7 @@ export function watchNat(nft: readonly string[], chain: string, target: PollTarg
       return kind === "table" || (kind !== undefined && chains.includes(chain));
     },
   };
-  return watchTransactions(nft, ours, target, watcher);
+  return watchTransactions(nft, ours, target, watcher, memory);
 }
 
 const NAT = /^\w+ (table|chain|rule) ip6? nat(?:\s+(\S+)|$)/;

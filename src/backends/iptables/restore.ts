@@ -1,33 +1,51 @@
 import type { Family } from "../../net/cidr.ts";
 import { effectText, normalText, optionOf, type Rule, ruleText, targetOf } from "../../xtables/rule.ts";
-import { type Counted, POSTROUTING, type Saved } from "../../xtables/save.ts";
+import { type Counted, POSTROUTING, type Saved, SavedRule } from "../../xtables/save.ts";
 import { COMMENT, ownChainNames } from "../ownership.ts";
+import { type ChainChange, changeOf, editLines, equivalence, line, textsOf } from "./chain-change.ts";
 import { isOurs } from "./own-chains.ts";
 import type { Chain, Ruleset } from "./ruleset.ts";
 
+/** The changes that turn the actual rules of ip-masq-agent and ipmasq into the desired rules. */
+export interface Changes {
+  readonly chains: readonly ChainChange[];
+  /** The chains to delete. */
+  readonly leftovers: readonly string[];
+  /** The jump to append. */
+  readonly jump: Rule | undefined;
+  /** The jumps to delete. */
+  readonly wrong: readonly Rule[];
+}
+
 /**
- * The input of `iptables-restore --noflush --counters` that turns the actual rules of ip-masq-agent and ipmasq into
- * the desired rules, atomically; undefined if they are equal. Rewrites chains that differ, and keeps the counts of
- * rules that stay. Compares our rules without their comments: a running ip-masq-agent would write its comments again.
+ * The changes from the actual to the desired rules; undefined if the rules are equal. Our rules are compared without
+ * their comments: a running ip-masq-agent would write its comments again.
  *
  * @param desired the desired rules; undefined to remove all rules
  * @param own the agent's chain, if `desired` is undefined
  */
-export function restoreInput(saved: Saved, desired: Ruleset | undefined, own?: string): string | undefined {
-  const chains = (desired?.chains ?? []).filter(chain => !hasDesired(saved, chain));
+export function changesTo(saved: Saved, desired: Ruleset | undefined, own?: string): Changes | undefined {
+  const differing = (desired?.chains ?? []).filter(chain => !hasDesired(saved, chain));
   const leftovers = leftoverChains(saved, desired, own);
   const { right, wrong } = jumps(saved, desired, leftovers);
-  const jump = desired && !right ? [`[0:0] -A ${POSTROUTING} ${ruleText(desired.jump)}`] : [];
-  if (chains.length + leftovers.length + wrong.length + jump.length === 0) return undefined;
+  const jump = desired && !right ? desired.jump : undefined;
+  if (differing.length + leftovers.length + wrong.length === 0 && !jump) return undefined;
+  return { chains: differing.map(it => changeOf(it, saved.chains.get(it.name))), leftovers, jump, wrong };
+}
+
+/** The input of `iptables-restore --noflush --counters` that makes the changes, atomically. */
+export function restoreInput(saved: Saved, { chains, leftovers, jump, wrong }: Changes): string {
+  const whole = chains.filter(({ edits }) => edits === undefined).map(({ chain }) => chain);
   return [
     "*nat",
-    ...[...chains.map(({ name }) => name), ...leftovers].map(name => `:${name} - [0:0]`),
-    ...chains.flatMap(chain =>
+    ...[...whole.map(({ name }) => name), ...leftovers].map(name => `:${name} - [0:0]`),
+    ...chains.flatMap(editLines),
+    ...whole.flatMap(chain =>
       counted(saved, chain).map(
-        ({ rule, packets, bytes }) => `[${packets}:${bytes}] ${line(chain.name, rule)}`,
+        ({ text, packets, bytes }) => `[${packets}:${bytes}] -A ${chain.name} ${text}`,
       ),
     ),
-    ...jump,
+    ...(jump ? [`[0:0] ${line(POSTROUTING, jump)}`] : []),
     ...wrong.map(rule => `-D ${POSTROUTING} ${ruleText(rule)}`),
     ...leftovers.map(name => `-X ${name}`),
     "COMMIT",
@@ -49,7 +67,7 @@ export function actualLines(saved: Saved, desired: Ruleset | undefined, own?: st
   return [
     ...names.flatMap(name => {
       const chain = desired?.chains.find(it => it.name === name);
-      if (chain && hasDesired(saved, chain)) return chain.rules.map(rule => line(name, rule));
+      if (chain && hasDesired(saved, chain)) return linesOf(chain);
       spellings ??= desiredSpellings();
       return (saved.chains.get(name) ?? []).map(({ rule }) =>
         line(name, spellings?.get(normalText(rule)) ?? rule),
@@ -62,10 +80,7 @@ export function actualLines(saved: Saved, desired: Ruleset | undefined, own?: st
 
 /** The desired rules, one per line. */
 export function desiredLines({ chains, jump }: Ruleset): string[] {
-  return [
-    ...chains.flatMap(({ name, rules }) => rules.map(rule => line(name, rule))),
-    line(POSTROUTING, jump),
-  ];
+  return [...chains.flatMap(linesOf), line(POSTROUTING, jump)];
 }
 
 /** The rules of POSTROUTING that lead to chains of ip-masq-agent or ipmasq. */
@@ -79,25 +94,37 @@ export function prefixed(family: Family, lines: readonly string[]): string[] {
   return lines.map(line => `${program} -t nat ${line}`);
 }
 
-function line(chain: string, rule: Rule): string {
-  return `-A ${chain} ${ruleText(rule)}`;
+function linesOf(chain: Chain): string[] {
+  return textsOf(chain).map(text => `-A ${chain.name} ${text}`);
 }
 
-function hasDesired(saved: Saved, { name, rules }: Chain): boolean {
-  const actual = saved.chains.get(name);
-  return actual?.length === rules.length && actual.every(({ rule }, i) => isSame(rule, rules[i] ?? []));
+/** Whether rules are equivalent. Most texts are equal, which is much faster to find out. */
+function hasDesired(saved: Saved, chain: Chain): boolean {
+  const actual = saved.chains.get(chain.name);
+  const { rules } = chain;
+  if (actual?.length !== rules.length) return false;
+  const texts = textsOf(chain);
+  return actual.every(
+    (it, i) => it.text === texts[i] || equivalence(it.rule) === equivalence(rules[i] ?? []),
+  );
 }
 
 /** The rules of a desired chain with the counts of equal actual rules. */
-function counted(saved: Saved, { name, rules }: Chain): Counted[] {
-  const actual = new Map(saved.chains.get(name)?.map(it => [equivalence(it.rule), it]));
-  return rules.map(rule => {
-    const { packets, bytes } = actual.get(equivalence(rule)) ?? { packets: 0, bytes: 0 };
-    return { rule, packets, bytes };
+function counted(saved: Saved, chain: Chain): Counted[] {
+  const all = saved.chains.get(chain.name) ?? [];
+  const texts = textsOf(chain);
+  const byText = new Map(all.map(it => [it.text, it]));
+  const wanted = new Set(texts);
+  const others = all.filter(it => !wanted.has(it.text));
+  const byEquivalence = new Map(others.map(it => [equivalence(it.rule), it]));
+  return chain.rules.map((rule, i) => {
+    const text = texts[i] ?? "";
+    const actual = byText.get(text) ?? (others.length > 0 ? byEquivalence.get(equivalence(rule)) : undefined);
+    return new SavedRule(text, actual?.packets, actual?.bytes, rule);
   });
 }
 
-/** The desired chains with their counts right after `restoreInput` was restored. */
+/** The desired chains with their counts right after the changes from `saved`. */
 export function restored(saved: Saved, { chains }: Ruleset): ReadonlyMap<string, readonly Counted[]> {
   return new Map(
     chains.map(chain => {
@@ -105,6 +132,29 @@ export function restored(saved: Saved, { chains }: Ruleset): ReadonlyMap<string,
       return [chain.name, actual ?? counted(saved, chain)] as const;
     }),
   );
+}
+
+/** The rules with the arguments that are known from the desired rules, so that they need not be parsed. */
+export function withKnownRules({ chains }: Saved, desired: Ruleset): Saved {
+  const known = new Map(
+    desired.chains.flatMap(chain => textsOf(chain).map((text, i) => [text, chain.rules[i]] as const)),
+  );
+  const all = [...chains].map(([name, rules]) => {
+    const parsed = rules.map(
+      ({ text, packets, bytes }) => new SavedRule(text, packets, bytes, known.get(text)),
+    );
+    return [name, parsed] as const;
+  });
+  return { chains: new Map(all) };
+}
+
+/** The actual rules after the changes. */
+export function changed(saved: Saved, desired: Ruleset, { leftovers, jump, wrong }: Changes): Saved {
+  const chains = new Map([...saved.chains, ...restored(saved, desired)]);
+  for (const name of leftovers) chains.delete(name);
+  const others = (saved.chains.get(POSTROUTING) ?? []).filter(({ rule }) => !wrong.includes(rule));
+  chains.set(POSTROUTING, [...others, ...(jump ? [new SavedRule(ruleText(jump), 0, 0, jump)] : [])]);
+  return { chains };
 }
 
 /**
@@ -144,19 +194,6 @@ function jumps(
   const ours = fitting.find(rule => desired && normalText(rule) === normalText(desired.jump));
   const right = fitting.find(isUpstreamJump) ?? ours ?? fitting[0];
   return { right, wrong: all.filter(rule => rule !== right) };
-}
-
-/** Whether rules are equivalent. Most are equal word for word, which is much faster to find out. */
-function isSame(one: Rule, other: Rule): boolean {
-  return (
-    (one.length === other.length && one.every((word, i) => word === other[i])) ||
-    equivalence(one) === equivalence(other)
-  );
-}
-
-/** A text that is equal for equivalent rules. */
-function equivalence(rule: Rule): string {
-  return isOurs(rule) ? effectText(rule) : normalText(rule);
 }
 
 /**
