@@ -15,7 +15,7 @@ import { Housekeeping } from "./housekeeping.ts";
 import { KernelAccess } from "./kernel-access.ts";
 import { type NodeLock, StandbyError } from "./node-lock.ts";
 import { driftOf, Repairs } from "./repairs.ts";
-import { SyncQueue, type SyncRequest } from "./sync-queue.ts";
+import { reliesOnMemory, SyncQueue, type SyncRequest } from "./sync-queue.ts";
 import { addressWarning, fallbackText, Warnings } from "./warnings.ts";
 
 /** The parts that an agent is built from. */
@@ -160,7 +160,7 @@ export class Agent {
     if (!policy) return { result: "failed", message: "no valid config yet" };
     await this.#lock.take();
     this.state.isStandby = false;
-    const from = triggers.every(it => it === "config" || it === "address") ? "memory" : "kernel";
+    const from = reliesOnMemory({ triggers }) ? "memory" : "kernel";
     const options = { tally: this.state.totals, retryFor: this.#backoff.rewriteTime, from } as const;
     const synced = await this.backend.sync(policy, options);
     if (synced.moved) this.#moved(synced.moved);

@@ -14,6 +14,8 @@ export interface SyncRequest {
 export class SyncQueue {
   readonly #waiting = new Set<Trigger>();
   #by: string | undefined;
+  /** The time of the next sync without a trigger. */
+  #due = Number.POSITIVE_INFINITY;
   #wake: () => void = () => {};
 
   /** @param by the program that changed our rules, if known */
@@ -26,17 +28,20 @@ export class SyncQueue {
   /**
    * Waits for the next request.
    *
-   * @param latest the maximum wait in milliseconds; after it, `interval` becomes the trigger
+   * @param latest the maximum wait in milliseconds; after it, `interval` becomes the trigger. It continues across syncs
+   *   that rely on memory, so that these do not delay a comparison with the kernel.
    * @param repairDelay the delay in milliseconds of a sync whose only trigger is a change of the kernel
    */
   async next(latest: number, repairDelay: number): Promise<SyncRequest> {
     const began = performance.now();
-    const until = (delay: number) => Math.max(began + delay - performance.now(), 0);
+    this.#due = Math.min(this.#due, began + latest);
+    const until = (time: number) => Math.max(time - performance.now(), 0);
     for (;;) {
       const [first, ...others] = this.#waiting;
-      const mustWait = first === "kernel" && others.length === 0 && until(repairDelay) > 0;
+      const mustWait = first === "kernel" && others.length === 0 && until(began + repairDelay) > 0;
       if (first && !mustWait) {
         const request: SyncRequest = { triggers: [first, ...others], by: this.#by };
+        if (!reliesOnMemory(request)) this.#due = Number.POSITIVE_INFINITY;
         this.#waiting.clear();
         this.#by = undefined;
         return request;
@@ -44,10 +49,15 @@ export class SyncQueue {
       const woken = Promise.withResolvers<void>();
       this.#wake = woken.resolve;
       const timer = mustWait
-        ? setTimeout(woken.resolve, until(repairDelay))
-        : setTimeout(() => this.push("interval"), until(latest));
+        ? setTimeout(woken.resolve, until(began + repairDelay))
+        : setTimeout(() => this.push("interval"), until(this.#due));
       await woken.promise;
       clearTimeout(timer);
     }
   }
+}
+
+/** Whether a sync may rely on the remembered rules: only the config or the node's addresses changed. */
+export function reliesOnMemory({ triggers }: Pick<SyncRequest, "triggers">): boolean {
+  return triggers.every(it => it === "config" || it === "address");
 }

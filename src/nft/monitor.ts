@@ -1,5 +1,6 @@
 import { messageOf } from "../system/errors.ts";
 import { retryDelay } from "../system/timing.ts";
+import { isListening } from "./listening.ts";
 
 /** Receives events of `nft monitor`. */
 export interface MonitorEvents {
@@ -9,7 +10,7 @@ export interface MonitorEvents {
   committed(by: string): void;
   /** The monitor is listening. Earlier changes may be missing. */
   listening(): void;
-  /** The kernel dropped events, because the monitor was too slow. */
+  /** Events are missing, usually because the monitor was too slow. */
   overflowed(): void;
   /** The monitor printed too much and will be replaced. Changes may be missed until it listens. */
   interrupted(): void;
@@ -28,21 +29,30 @@ export function monitor(argv: readonly string[], events: MonitorEvents): { stop(
   let process: Monitor | undefined;
   let stopped = false;
   let timer: Timer | undefined;
-  let settled: Timer | undefined;
+  let check: Timer | undefined;
   let failures = 0;
+  /** Calls `listening` as soon as nft listens: it first reads all sets, 1.4 s for 100,000 elements. */
+  const awaitListening = async (monitor: Monitor, began: number): Promise<void> => {
+    const listens = await isListening(monitor.pid);
+    if (process !== monitor) return;
+    const latest = listens === undefined ? SETTLED_MS : LATEST_MS;
+    if (listens || performance.now() - began >= latest) events.listening();
+    else check = setTimeout(() => void awaitListening(monitor, began), CHECK_MS);
+  };
   const start = async (): Promise<void> => {
     const began = performance.now();
     let why: string | undefined = "it ended";
-    clearTimeout(settled);
-    settled = setTimeout(events.listening, SETTLED_MS);
     try {
       process = Bun.spawn([...argv, "monitor"], { stdin: "ignore", stdout: "pipe", stderr: "ignore" });
+      const started = process;
+      check = setTimeout(() => void awaitListening(started, began), FIRST_CHECK_MS);
       if ((await read(process, events)) === "too much output") why = undefined;
     } catch (error) {
       why = messageOf(error);
     }
     if (stopped) return;
-    clearTimeout(settled);
+    process = undefined;
+    clearTimeout(check);
     if (why === undefined) events.interrupted();
     else events.failed(why);
     const lived = why === undefined || performance.now() - began > LONGEST_WAIT_MS;
@@ -55,16 +65,21 @@ export function monitor(argv: readonly string[], events: MonitorEvents): { stop(
     stop() {
       stopped = true;
       clearTimeout(timer);
-      clearTimeout(settled);
+      clearTimeout(check);
       process?.kill();
+      process = undefined;
     },
   };
 }
 
 type Monitor = Bun.Subprocess<"ignore", "pipe", "ignore">;
 
-/** A monitor does not report when it starts to listen. After this many milliseconds it listens. */
+/** Milliseconds until the first look whether a monitor listens, and between two looks. */
+const FIRST_CHECK_MS = 50;
+const CHECK_MS = 100;
+/** Milliseconds until a monitor counts as listening without /proc, and if /proc does not show its socket. */
 const SETTLED_MS = 1000;
+const LATEST_MS = 10_000;
 const SHORTEST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 60_000;
 
@@ -83,7 +98,7 @@ const LINE_START = 256;
 const LOST = "# ERROR";
 
 /** The line that ends a transaction. */
-const GENERATION = /^# new generation \d+ by process (\d+) \((.*)\)$/;
+const GENERATION = /^# new generation (-?\d+) by process (\d+) \((.*)\)$/;
 
 /** Reads until the monitor ends. A monitor that has printed too much is killed between two transactions. */
 async function read(monitor: Monitor, events: MonitorEvents): Promise<"ended" | "too much output"> {
@@ -91,16 +106,18 @@ async function read(monitor: Monitor, events: MonitorEvents): Promise<"ended" | 
   let rest = "";
   let isOpen = false;
   let bytes = 0;
+  let last: number | undefined;
   for await (const chunk of monitor.stdout) {
     bytes += chunk.length;
     const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
     rest = lines.pop()?.slice(0, LINE_START) ?? "";
     for (const line of lines) {
-      const [, pid, name] = GENERATION.exec(line) ?? [];
-      isOpen = name === undefined && !line.startsWith(LOST);
+      const [, generation, pid, name] = GENERATION.exec(line) ?? [];
+      isOpen = generation === undefined && !line.startsWith(LOST);
       if (isOpen) events.change(line);
-      else if (name === undefined) events.overflowed();
+      else if (generation === undefined || !follows(Number(generation), last)) events.overflowed();
       else events.committed(`${name} (pid ${pid})`);
+      if (generation !== undefined) last = Number(generation);
     }
     if (bytes >= MOST_BYTES && !isOpen && rest === "") {
       monitor.kill();
@@ -108,4 +125,9 @@ async function read(monitor: Monitor, events: MonitorEvents): Promise<"ended" | 
     }
   }
   return "ended";
+}
+
+/** Whether no transaction between two numbers is missing. The kernel counts in 32 bits and skips zero. */
+function follows(generation: number, last: number | undefined): boolean {
+  return last === undefined || (generation | 0) === ((last + 1) | 0 || 1);
 }

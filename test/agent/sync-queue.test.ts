@@ -32,6 +32,22 @@ test("without a trigger the request comes after the interval", async () => {
   expect(await next).toEqual({ triggers: ["interval"], by: undefined });
 });
 
+test("syncs that rely on memory do not delay the interval", async () => {
+  const queue = new SyncQueue();
+  for (let i = 0; i < 3; i++) {
+    const next = queue.next(INTERVAL, 0);
+    jest.advanceTimersByTime(INTERVAL / 4);
+    queue.push("config");
+    expect(await next).toEqual({ triggers: ["config"], by: undefined });
+  }
+  const next = queue.next(INTERVAL, 0);
+  jest.advanceTimersByTime(INTERVAL / 4);
+  expect(await next).toEqual({ triggers: ["interval"], by: undefined });
+  const following = queue.next(INTERVAL, 0);
+  jest.advanceTimersByTime(INTERVAL - 1);
+  expect(Bun.peek.status(following)).toBe("pending");
+});
+
 test("changes of the kernel wait for the repair delay, or for another trigger", async () => {
   const queue = new SyncQueue();
   queue.push("kernel");

@@ -1,6 +1,5 @@
 import { expect, test } from "bun:test";
-import { Memory } from "../../src/backends/memory.ts";
-import { foreignChange, watchTransactions } from "../../src/backends/watch.ts";
+import { foreignChange } from "../../src/backends/watch.ts";
 
 test.each([
   ["add rule ip nat POSTROUTING ip daddr 198.51.100.0/24 counter accept", "ip nat POSTROUTING"],
@@ -31,38 +30,3 @@ test.each([
 ])("%s does not change foreign rules", line => {
   expect(foreignChange(line)).toBe(undefined);
 });
-
-test("lost events are a change, and nothing is remembered", async () => {
-  const memory = new Memory<string, number>();
-  const changes = new Calls();
-  const monitor = 'sleep 1.2; echo "# ERROR: We lost some netlink events!"; sleep 30';
-  const watch = watchTransactions(
-    ["sh", "-c", monitor],
-    /./,
-    { fingerprint: async () => "", plan: () => undefined },
-    { changed: () => changes.add(), lost: () => {}, foreign: () => {} },
-    memory,
-  );
-  await changes.next(); // the monitor listens
-  memory.listed("ip", 1, memory.epoch);
-  expect(memory.get("ip")).toBe(1);
-  await changes.next();
-  expect(memory.get("ip")).toBe(undefined);
-  watch.stop();
-});
-
-/** Calls that can be awaited one by one. */
-class Calls {
-  #called = 0;
-  #wake = () => {};
-
-  add(): void {
-    this.#called++;
-    this.#wake();
-  }
-
-  async next(): Promise<void> {
-    while (this.#called === 0) await new Promise<void>(resolve => (this.#wake = resolve));
-    this.#called--;
-  }
-}

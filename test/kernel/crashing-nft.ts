@@ -16,6 +16,12 @@ import { save } from "../../lab/save.ts";
 export type NftMode = "ok" | "crash" | "crash beside newer" | "hang" | "leave a child" | "fail";
 
 /**
+ * What a monitor that was started with lies does with transactions of our tables: `silent` drops all, `drops one` and
+ * `repeats one` change the next one.
+ */
+export type MonitorLie = "nothing" | "silent" | "drops one" | "repeats one";
+
+/**
  * An nft for an agent in the lab that fails on demand, also while the agent runs.
  *
  *     const nft = await CrashingNft.create();
@@ -32,15 +38,19 @@ export class CrashingNft {
    * Creates the directory in the empty /run of lab/isolate, with an nft that is `ok`.
    *
    * @param real the absolute path of the real nft
+   * @param lies whether its monitors can lie
    */
-  static async create(real = Bun.which("nft")): Promise<CrashingNft> {
+  static async create(real = Bun.which("nft"), lies = false): Promise<CrashingNft> {
     if (real === null) throw new Error("nft is not in PATH");
     const nft = new CrashingNft(await mkdtemp("/run/nft-"));
     await mkdir(join(nft.folder, "monitors"));
     await writeFile(join(nft.folder, "real"), `${real}\n`);
     await writeFile(join(nft.folder, "calls"), "");
+    await nft.lie("nothing");
     await nft.become("ok");
-    await writeFile(join(nft.folder, "nft"), SCRIPT, { mode: 0o755 });
+    await writeFile(join(nft.folder, "nft"), lies ? `${SCRIPT}${LYING}${REAL}` : `${SCRIPT}${REAL}`, {
+      mode: 0o755,
+    });
     return nft;
   }
 
@@ -60,7 +70,12 @@ export class CrashingNft {
   ): Promise<void> {
     await save(join(this.folder, "message"), `${message}\n`);
     await save(join(this.folder, "mode"), `${mode}\n`);
-    if (mode === "crash" || mode === "crash beside newer") await this.#crashMonitors();
+    if (mode === "crash" || mode === "crash beside newer") await this.signalMonitors("SIGSEGV");
+  }
+
+  /** Makes its monitors lie from now on. */
+  async lie(what: MonitorLie): Promise<void> {
+    await save(join(this.folder, "lie"), what);
   }
 
   /** The arguments of each call so far, oldest first. */
@@ -68,10 +83,11 @@ export class CrashingNft {
     return (await readFile(join(this.folder, "calls"), "utf8")).split("\n").slice(0, -1);
   }
 
-  async #crashMonitors(): Promise<void> {
+  /** Sends a signal to all running monitors. */
+  async signalMonitors(signal: "SIGSEGV" | "SIGKILL" | "SIGSTOP" | "SIGCONT"): Promise<void> {
     for await (const pid of new Bun.Glob("*").scan(join(this.folder, "monitors"))) {
       const argv = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
-      if (argv.includes("monitor")) process.kill(Number(pid), "SIGSEGV");
+      if (argv.includes("monitor")) process.kill(Number(pid), signal);
     }
   }
 }
@@ -93,5 +109,16 @@ hang/*) exec sleep 3600 ;;
 "leave a child"/*) sleep 3600 & ;;
 fail/*) read -r message <"$here/message"; echo "$message" >&2; exit 1 ;;
 esac
-exec "$real" "$@"
+`;
+
+/** The monitor stays a child of the agent, and the filter ends with it. */
+const LYING = `
+case "$*" in *monitor*)
+	${Bun.which("mkfifo")} "$here/$$.fifo"
+	${process.execPath} ${join(import.meta.dirname, "monitor-filter.ts")} "$here" <"$here/$$.fifo" &
+	exec "$real" "$@" >"$here/$$.fifo" ;;
+esac
+`;
+
+const REAL = `exec "$real" "$@"
 `;

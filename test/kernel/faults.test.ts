@@ -11,7 +11,7 @@ import { WRITERS, type Writer } from "../../lab/writers.ts";
 import { debianTools } from "../debian/tools.ts";
 import { HangingFileSystem } from "../hanging-file-system.ts";
 import { HttpClients, KINDS } from "../http-clients.ts";
-import { CrashingNft } from "./crashing-nft.ts";
+import { CrashingNft, type MonitorLie } from "./crashing-nft.ts";
 import { FOREIGN, STATES } from "./foreign-rules.ts";
 
 /** Duration for all writers together. `npm run test:faults` sets 600. */
@@ -62,7 +62,7 @@ beforeEach(async () => {
   await mkdir(DISK, { recursive: true });
   await output(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", DISK]);
   await mkdir(FOLDER);
-  nft = await CrashingNft.create();
+  nft = await CrashingNft.create(undefined, true);
   for (const family of ["iptables", "ip6tables"]) {
     for (const suffix of ["", "-save", "-restore"]) {
       for (const variant of ["", "-nft", "-legacy"]) await provide(`${family}${variant}${suffix}`);
@@ -150,6 +150,28 @@ const FAULTS: Readonly<Record<string, (world: World, random: number) => Promise<
     if (existsSync(nft.folder)) await world.break("crash beside newer");
   },
   "hang nft": (world, random) => world.hangNft(10 * random),
+  "kill the monitor": world => world.disturbMonitor("SIGKILL"),
+  "stop the monitor for a while": async (world, random) => {
+    await world.disturbMonitor("SIGSTOP");
+    await Bun.sleep(5 * random);
+    await world.disturbMonitor("SIGCONT");
+  },
+  "overflow the monitor": async world => {
+    await world.disturbMonitor("SIGSTOP");
+    const elements = Array.from({ length: 60_000 }, (_, i) => `172.16.${i >> 8}.${i & 255}`).join(", ");
+    const load = `add table ip theirs { set s { type ipv4_addr; elements = { ${elements} }; }; }`;
+    for (let i = 0; i < 3; i++) await lab.node.run(["nft", "-f", "-"], `${load}; delete table ip theirs`);
+    await world.tamper(["nft", "flush chain ip ip-masq-agent IP-MASQ-AGENT"]);
+    await world.disturbMonitor("SIGCONT");
+  },
+  "silence the monitor": async (world, random) => {
+    await world.lie("silent");
+    await world.tamper(["nft", "flush chain ip ip-masq-agent postrouting"]);
+    await Bun.sleep(5 * random);
+    await world.lie("nothing");
+  },
+  "drop a transaction from the monitor": world => world.lie("drops one"),
+  "repeat a transaction in the monitor": world => world.lie("repeats one"),
   "flood HTTP": async (world, random) => {
     if (performance.now() < world.up) return;
     const kind = KINDS[random % KINDS.length] ?? "send nothing";
@@ -292,6 +314,20 @@ class World {
     this.count(`times that nft started to ${mode}`);
   }
 
+  /** Sends a signal to the agent's monitor, if its nft exists. */
+  async disturbMonitor(signal: "SIGKILL" | "SIGSTOP" | "SIGCONT"): Promise<void> {
+    if (!existsSync(nft.folder)) return;
+    await nft.signalMonitors(signal);
+    this.count(`times that monitors got ${signal}`);
+  }
+
+  /** Makes the agent's monitor lie, if its nft exists. */
+  async lie(what: MonitorLie): Promise<void> {
+    if (!existsSync(nft.folder)) return;
+    await nft.lie(what);
+    this.count(`times that monitors lied: ${what}`);
+  }
+
   /** Makes nft hang for some milliseconds. Short runs skip this. */
   async hangNft(milliseconds: number): Promise<void> {
     const now = performance.now();
@@ -323,6 +359,8 @@ class World {
   async endFaults(): Promise<void> {
     await rename(gone(), nft.folder).catch(() => {});
     await nft.become("ok");
+    await nft.lie("nothing");
+    await nft.signalMonitors("SIGCONT");
     this.#broken = false;
     await lab.node.run([...("missing" in trixie ? ["nft"] : trixie.nft), "delete table ip newer"]);
     await rm(`${DISK}/filling`, { force: true });

@@ -1,13 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { chmod, readFile, writeFile } from "node:fs/promises";
-import type { Watch } from "../../src/backends/backend.ts";
-import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
-import { type Synced, type SyncOptions, sync } from "../../src/backends/sync.ts";
-import { Totals } from "../../src/observe/totals.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import { labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
 import { describeTools } from "./backends-under-test.ts";
+import { Watched } from "./watched.ts";
 
 const lab = labPerFile();
 const RUNS = "/run/nft-runs";
@@ -39,39 +36,6 @@ const short = (last: number): Policy => policy({ keep: ["10.0.0.0/8", `192.168.$
 const owner = (to: string) => lab.ownerSeen({ protocol: "udp", to });
 const nft = (commands: string) => lab.node.output(["nft", commands]);
 
-/** A backend that is watched, like the agent's. */
-class Watched {
-  readonly backend: NftablesBackend;
-  readonly totals = new Totals();
-  readonly #watch: Watch;
-  changes = 0;
-  #woken = Promise.withResolvers<void>();
-
-  constructor(tool: readonly string[]) {
-    this.backend = new NftablesBackend(lab.node.command([WRAPPER, ...tool]));
-    const changed = () => {
-      this.changes++;
-      this.#woken.resolve();
-    };
-    const target = { fingerprint: async () => "", plan: () => undefined };
-    this.#watch = this.backend.watch({ changed, lost: () => {}, foreign: () => {} }, target);
-  }
-
-  /** Resolves at the next change that is reported. */
-  async changed(): Promise<void> {
-    await this.#woken.promise;
-    this.#woken = Promise.withResolvers();
-  }
-
-  sync(wanted: Policy, options: SyncOptions = {}): Promise<Synced> {
-    return sync(this.backend, wanted, { tally: this.totals, ...options });
-  }
-
-  stop(): void {
-    this.#watch.stop();
-  }
-}
-
 let agent: Watched;
 beforeEach(async () => {
   await writeFile(WRAPPER, WRAPPER_TEXT);
@@ -93,7 +57,7 @@ async function runs(): Promise<string[]> {
 
 /** Opens an agent that listens and remembers the actual rules. */
 async function opened(tool: readonly string[], wanted: Policy): Promise<void> {
-  agent = new Watched(tool);
+  agent = new Watched(lab.node.command([WRAPPER, ...tool]));
   await agent.sync(wanted);
   do {
     await agent.changed();
