@@ -11,7 +11,9 @@ import type { Status } from "../src/inspect/status.ts";
 import { statusText } from "../src/inspect/status-text.ts";
 import { ipmasq } from "./binary.ts";
 import { Folder } from "./config/folder.ts";
+import { verificationOf } from "./inspect/verifications.ts";
 import { compatibility } from "./long/compatibility.ts";
+import { policy } from "./policies.ts";
 
 const ROOT = join(import.meta.dir, "..");
 const PAGES = [
@@ -134,7 +136,7 @@ describe("outputs quoted in the pages are what the binary prints", () => {
   });
 });
 
-describe("statuses quoted in the pages are what `ipmasq status` prints", () => {
+describe("statuses and proofs quoted in the pages are what ipmasq prints", () => {
   const conflict = {
     tool: "iptables-nft" as const,
     family: "ip" as const,
@@ -209,10 +211,36 @@ describe("statuses quoted in the pages are what `ipmasq status` prints", () => {
     expect(quotes).toContainEqual([]);
   });
 
+  test.each<[name: string, first: RegExp, foreign: string, keep: readonly string[]]>([
+    ["README.md", /^proven for all/, "", []],
+    ["docs/verify.md", /^proven for all/, KUBE_PROXY, []],
+    ["docs/verify.md", /^DIFFERS from the policy/, `${KUBE_PROXY}${FLANNEL}`, []],
+    ["docs/verify.md", /^NOT PROVEN for/, UNCLEAR, []],
+  ])("%s: %s", async (name, first, foreign, keep) => {
+    const meant = policy({ keep: ["10.0.0.0/8", ...keep] });
+    const lines = (await page(name)).split("\n").map(line => line.replace(/^ {4}/, ""));
+    const start = lines.findIndex(line => first.test(line));
+    const end = lines.indexOf("", start);
+    expect(start).toBeGreaterThan(0);
+    expect(verificationOf(meant, meant, foreign)).toEqual(lines.slice(start, end));
+  });
+
   function count(connections: number) {
     return { connections, bytes: 60 * connections };
   }
 });
+
+const KUBE_PROXY = `
+  -A POSTROUTING -m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING
+  -A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
+  -A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0
+  -A KUBE-POSTROUTING -j MASQUERADE --random-fully`;
+const FLANNEL = `
+  -A POSTROUTING -j FLANNEL-POSTRTG
+  -A FLANNEL-POSTRTG -s 10.244.0.0/16 -d 10.244.0.0/16 -j RETURN
+  -A FLANNEL-POSTRTG -s 10.244.0.0/16 ! -d 224.0.0.0/4 -j MASQUERADE --random-fully`;
+const UNCLEAR = `
+  -A POSTROUTING -m set --match-set egress src -j MASQUERADE`;
 
 /** A config whose change the README shows. */
 function reviewed(cidr: string): string {

@@ -12,6 +12,7 @@ const LAYERS = [
   "agent",
   "observe",
   "inspect",
+  "proof",
   "conflicts",
   "backends",
   "xtables",

@@ -8,6 +8,7 @@ import { render } from "./render.ts";
 import { run } from "./run.ts";
 import { schema } from "./schema.ts";
 import { status } from "./status.ts";
+import { verify } from "./verify.ts";
 import { version } from "./version.ts";
 
 /** The commands, in the order of the help. */
@@ -16,6 +17,7 @@ export const COMMANDS: readonly Command[] = [
   status,
   explain,
   diff,
+  verify,
   check,
   render,
   cleanup,

@@ -31,6 +31,8 @@ export interface ReadOptions {
   /** Returns true for chains that need not be read because they are ours. */
   readonly skip?: Skip;
   readonly limits?: Partial<ReadLimits>;
+  /** Whether to read the chains of expected owners, too. */
+  readonly expected?: boolean;
   /**
    * Reads only table `nat` of iptables in these families, and only if it may exempt connections from NAT. By default,
    * reads every table that may translate.
@@ -71,15 +73,17 @@ class Reader {
   readonly #skip: Skip;
   readonly #most: ReadLimits;
   readonly #natOf: readonly Family[] | undefined;
+  readonly #isExpected: (name: string) => boolean;
   readonly #end: number;
   readonly #limits: RunLimits;
   readonly #unread: string[] = [];
   readonly #visited = new Set<string>();
   #chains = 0;
 
-  constructor({ programs = HOST, skip = () => false, limits = {}, natOf }: ReadOptions) {
+  constructor({ programs = HOST, skip = () => false, limits = {}, natOf, expected }: ReadOptions) {
     this.#programs = programs;
     this.#natOf = natOf;
+    this.#isExpected = expected ? () => false : isExpected;
     this.#skip = skip;
     this.#most = { ...LIMITS, ...limits };
     const end = performance.now() + this.#most.time;
@@ -189,17 +193,20 @@ class Reader {
   async #walked(place: Place, read: ReadChain): Promise<NatHook> {
     const { family, table, base } = place;
     const chains = new Map<string, Rules>();
-    const queue = isExpected(table) ? [] : [base];
+    const queue = this.#isExpected(table) ? [] : [base];
+    const seen = new Set<string>();
     this.#visited.add(`${family} ${table} ${base}`);
     for (const chain of queue) {
-      if (chains.has(chain) || isExpected(chain) || this.#skip(family, table, chain)) continue;
+      if (seen.has(chain) || this.#isExpected(chain) || this.#skip(family, table, chain)) continue;
+      seen.add(chain);
       const where = `chain ${chain} of table ${family} ${table}`;
       if (++this.#chains > this.#most.chains || performance.now() > this.#end) {
         this.#unread.push(`${where}: too many chains to read all of them`);
         break;
       }
       this.#visited.add(`${family} ${table} ${chain}`);
-      const rules = (await this.#readOr([], where, () => read(chain))) ?? [];
+      const rules = await this.#readOr(undefined, where, () => read(chain));
+      if (!rules) continue; // not a chain, but a target of an unknown extension
       chains.set(chain, rules);
       queue.push(...rules.flatMap(({ action }) => ("to" in action ? [action.to] : [])));
     }
@@ -234,7 +241,8 @@ function isRegisteredAfterUs(
 
 /** Groups the output of iptables-save by chain, without `-A CHAIN`. Leaves out rules of kube-proxy's Services. */
 function linesByChain(text: string): Map<string, string[]> {
-  const chains = new Map<string, string[]>();
+  const declared = text.matchAll(/^:(?!KUBE-S)(\S+)/gm);
+  const chains = new Map<string, string[]>(Array.from(declared, ([, chain = ""]) => [chain, []]));
   for (const [, chain = "", words = ""] of text.matchAll(/^-A (?!KUBE-S)(\S+) ?(.*)$/gm)) {
     const lines = chains.get(chain);
     if (lines) lines.push(words);

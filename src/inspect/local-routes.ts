@@ -1,6 +1,6 @@
-import { readFile } from "node:fs/promises";
 import { networkInterfaces } from "node:os";
 import { type Address, Cidr } from "../net/cidr.ts";
+import { HOST } from "../system/host.ts";
 import { isBroadcastOf, isNodeAddress } from "./node-addresses.ts";
 
 /** The types of addresses in the kernel's routes, as `fib daddr type` and addrtype see them. */
@@ -8,13 +8,14 @@ export interface AddressTypes {
   /** Whether packets to the address stay on the node. Includes whole blocks, and addresses of interfaces that are down. */
   isLocal(address: Address): boolean;
   isBroadcast(address: Address): boolean;
+  /** The blocks of these addresses; undefined if /proc lacks the routes. */
+  readonly local: readonly Cidr[] | undefined;
+  readonly broadcast: readonly Cidr[] | undefined;
 }
 
 /** Reads the kernel's routes. If /proc lacks them, uses the addresses of interfaces that are up. */
-export async function readAddressTypes(): Promise<AddressTypes> {
-  const [ip, ip6] = await Promise.all(
-    ["/proc/net/fib_trie", "/proc/net/ipv6_route"].map(path => readFile(path, "utf8").catch(() => undefined)),
-  );
+export async function readAddressTypes({ read } = HOST): Promise<AddressTypes> {
+  const [ip, ip6] = await Promise.all(["/proc/net/fib_trie", "/proc/net/ipv6_route"].map(read));
   const routes = { ip: ip ? parseFibTrie(ip) : undefined, ip6: ip6 ? parseIPv6Routes(ip6) : undefined };
   const local = {
     ip: routes.ip && cidrsOf(routes.ip, "LOCAL"),
@@ -24,6 +25,8 @@ export async function readAddressTypes(): Promise<AddressTypes> {
   const interfaces = networkInterfaces();
   const [own, ofNetworks] = [isNodeAddress(interfaces), isBroadcastOf(interfaces)];
   return {
+    local: local.ip && [...local.ip, ...(local.ip6 ?? [])],
+    broadcast,
     isLocal: it => local[it.family]?.some(cidr => cidr.contains(it)) ?? own(it),
     isBroadcast: it => broadcast?.some(cidr => cidr.contains(it)) ?? ofNetworks(it),
   };

@@ -19,6 +19,8 @@ export interface TraceableRule {
   /** All of them must hold. */
   readonly conditions: readonly Condition[];
   readonly action: Action;
+  /** Whether the rule changes the packet's mark before its action. */
+  readonly marks?: true;
 }
 
 /** A condition; with `not`, its opposite. Random matches are assumed to match. */

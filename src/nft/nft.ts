@@ -58,6 +58,19 @@ export class Nft {
   }
 
   /**
+   * The flags of each table that has flags, by `FAMILY NAME`. nft 1.0.6 prints the flags wrongly. Throws ProgramError.
+   */
+  async tableFlags(): Promise<ReadonlyMap<string, readonly string[]>> {
+    const answer = await this.#program.list(["-j", "list", "tables"]);
+    const tables = answer ? this.#parse(answer) : [];
+    return new Map(
+      tables.flatMap(it =>
+        "table" in it && it.table.flags ? [[`${it.table.family} ${it.table.name}`, it.table.flags]] : [],
+      ),
+    );
+  }
+
+  /**
    * The base chains of one hook and type, in the order of the kernel's listing: by table, the oldest table first.
    * Throws ProgramError.
    *

@@ -55,12 +55,16 @@ function opaque(text: string): TraceableRule {
 export type Blocks = (set: string) => readonly Cidr[] | undefined;
 
 function traceableRule(rule: Rule, blocks: Blocks): TraceableRule {
-  const { conditions, action } = meaningOf(rule.expr, blocks);
-  return { text: ruleText(rule), conditions, action };
+  return { text: ruleText(rule), ...meaningOf(rule.expr, blocks) };
 }
 
 /** The conditions and the action of a rule. An unknown statement may be a condition for the statements after it. */
-export function meaningOf(
+export function meaningOf(statements: readonly Statement[], blocks: Blocks): Omit<TraceableRule, "text"> {
+  const marks = statements.some(it => "unknown" in it && MARKS.test(it.unknown));
+  return { ...effectOf(statements, blocks), ...(marks && { marks }) };
+}
+
+function effectOf(
   statements: readonly Statement[],
   blocks: Blocks,
 ): Pick<TraceableRule, "conditions" | "action"> {
@@ -77,9 +81,16 @@ export function meaningOf(
   return { conditions, action: { does: odd ? "unknown" : "nothing" } };
 }
 
-/** Statements that neither match nor decide, such as `log`. nft shows extensions of iptables as `xt`. */
+/** Statements that change the packet's mark. */
+const MARKS =
+  /^\{"mangle":\{"key":\{"meta":\{"key":"mark"|^\{"xt":\{"type":"target","name":"(MARK|CONNMARK)"/;
+
+/**
+ * Statements that neither match nor decide, such as `log`. They may set metadata, but not addresses. nft shows
+ * extensions of iptables as `xt`.
+ */
 const IDLE =
-  /^\{"(log|mangle|notrack)":|^\{"xt":\{"type":"(match","name":"comment|target","name":"(LOG|MARK|TRACE))"/;
+  /^\{"(log|notrack)":|^\{"mangle":\{"key":\{"(meta|ct)":|^\{"xt":\{"type":"(match","name":"comment|target","name":"(LOG|MARK|TRACE))"/;
 
 const ENDS = [
   [/^\{"(accept|drop|reject)":/, "accept"],

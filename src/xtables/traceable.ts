@@ -1,7 +1,7 @@
 import { Cidr, canonicalAddress, parseAddress, withLength } from "../net/cidr.ts";
 import { parsePortRanges } from "../net/ports.ts";
 import { type Action, type Condition, DESTINATION_TYPES, type TraceableRule } from "../net/trace.ts";
-import { type Rule, ruleText } from "./rule.ts";
+import { optionOf, type Rule, ruleText } from "./rule.ts";
 
 /** A rule of iptables to trace packets through. */
 export function traceableRule(chain: string, rule: Rule): TraceableRule {
@@ -12,11 +12,12 @@ export function traceableRule(chain: string, rule: Rule): TraceableRule {
     if (option === "-j" || option === "-g") action = actionOf(option, value);
     else if (option === "--to-source") action = { does: "snat", ...single(value) };
     else if (option === "--to" && EVERYTHING.has(value)) action = { does: "bind" };
-    else if (action.does === "nothing" && !WITHOUT_EFFECT.has(option)) {
+    else if (action.does === "nothing" && (!WITHOUT_EFFECT.has(option) || HEADERS.has(value))) {
       conditions.push(condition(option, value, not)); // options after the target belong to the target
     }
   }
-  return { text: `-A ${chain} ${ruleText(rule)}`, conditions, action };
+  const marks = MARKING.has(optionOf(rule, "-j") ?? "");
+  return { text: `-A ${chain} ${ruleText(rule)}`, conditions, action, ...(marks && { marks }) };
 }
 
 /** The address of `--to-source`, which may have ports; nothing for a range of addresses. */
@@ -61,6 +62,9 @@ const WITHOUT_EFFECT = new Set([
   ...["--log-prefix", "--log-level", "--nflog-group"],
 ]);
 
+/** Modules that match packets with a header also without any option. */
+const HEADERS = new Set(["ah", "dst", "esp", "eui64", "frag", "hbh", "ipv6header", "mh", "rt", "srh"]);
+
 function actionOf(option: "-j" | "-g", target: string): Action {
   if (option === "-g") return { does: "goto", to: target };
   if (target === "MASQUERADE") return { does: "masquerade" };
@@ -71,8 +75,9 @@ function actionOf(option: "-j" | "-g", target: string): Action {
   return TERMINAL.has(target) ? { does: "unknown" } : { does: "jump", to: target };
 }
 
-/** Targets of extensions after which a packet leaves table nat, and targets after which it continues. */
+/** Targets of extensions after which a packet leaves table nat, targets that change its mark, and targets after which it continues. */
 const TERMINAL = new Set(["DNAT", "REDIRECT", "DROP", "QUEUE", "NFQUEUE"]);
+const MARKING = new Set(["MARK", "CONNMARK"]);
 const IDLE = new Set(["LOG", "NFLOG", "MARK", "CONNMARK", "TRACE", "CT"]);
 
 function condition(option: string, value: string, not: boolean): Condition {

@@ -16,10 +16,16 @@ describe("wrong usage exits with 64 and a remedy", () => {
     ["--frobnicate", 'unknown flag --frobnicate; see "ipmasq --help"'],
     ["check -w", "unknown flag -w; did you mean --watch?"],
     ["-x", 'unknown flag -x; see "ipmasq --help"'],
-    ["check -o json", "--output is not a flag of `check`; use it with `status`, `explain` or `version`"],
+    [
+      "check -o json",
+      "--output is not a flag of `check`; use it with `status`, `explain`, `verify` or `version`",
+    ],
     ["check now", 'unexpected argument "now"; `check` accepts only flags'],
     ["check --once", "--once is not a flag of `check`; use it with `run`"],
-    ["run --output=json", "--output is not a flag of `run`; use it with `status`, `explain` or `version`"],
+    [
+      "run --output=json",
+      "--output is not a flag of `run`; use it with `status`, `explain`, `verify` or `version`",
+    ],
     ["resync-interval=60", 'unexpected argument "resync-interval=60"; did you mean "--resync-interval=60"?'],
     ["check masq_chain=X", 'unexpected argument "masq_chain=X"; did you mean "--masq_chain=X"?'],
     ["--enable-ipv6 true check", 'unexpected argument "true"; write --enable-ipv6=true'],

@@ -1,0 +1,96 @@
+import { ruleset as iptablesRuleset } from "../../src/backends/iptables/ruleset.ts";
+import { ruleset as nftablesRuleset } from "../../src/backends/nftables/ruleset.ts";
+import type { Family } from "../../src/net/cidr.ts";
+import type { TraceableRule } from "../../src/net/trace.ts";
+import { traceableRuleset } from "../../src/nft/traceable.ts";
+import type { Policy } from "../../src/policy/policy.ts";
+import type { Hook } from "../../src/proof/kernel-diagram.ts";
+import { parseRule, type Rule } from "../../src/xtables/rule.ts";
+import { traceableRule } from "../../src/xtables/traceable.ts";
+
+/** How our rules and foreign rules of table `nat` are combined. */
+export interface Arrangement {
+  readonly name: string;
+  /** The hooks with our rules for a policy, and with foreign rules before and after ours. */
+  hooks(policy: Policy, family: Family, before: string, after: string): Hook[];
+  /** The hooks with only our rules. */
+  own(policy: Policy, family: Family): Hook[];
+}
+
+const POSTROUTING = "POSTROUTING";
+
+/** One for each backend. Rules are lines of iptables-save. */
+export const ARRANGEMENTS: readonly Arrangement[] = [
+  {
+    name: "nftables",
+    hooks: (policy, family, before, after) => [
+      nat(before, [], 100),
+      ...ownTable(policy, family),
+      nat(after, [], 102),
+    ],
+    own: ownTable,
+  },
+  {
+    name: "iptables",
+    hooks: (policy, family, before, after) => {
+      const own = ownChains(policy, family);
+      const lines = [...linesOf(before), ...own.jump, ...linesOf(after)];
+      return [natHook(lines, own.chains, 100, policy)];
+    },
+    own: (policy, family) => {
+      const own = ownChains(policy, family);
+      return [natHook(own.jump, own.chains, 100, policy)];
+    },
+  },
+];
+
+function ownTable(policy: Policy, family: Family): Hook[] {
+  return nftablesRuleset(policy)
+    .filter(it => it.family === family)
+    .map(table => {
+      const { base, chains } = traceableRuleset(table);
+      return { base, chains, priority: 101, isOwn: () => true };
+    });
+}
+
+type Line = readonly [chain: string, rule: Rule];
+
+function ownChains(policy: Policy, family: Family): { jump: Line[]; chains: Line[] } {
+  const rulesets = policy.families.filter(it => it.family === family).map(it => iptablesRuleset(policy, it));
+  return {
+    jump: rulesets.map(({ jump }) => [POSTROUTING, jump]),
+    chains: rulesets.flatMap(({ chains }) =>
+      chains.flatMap(({ name, rules }) => rules.map((rule): Line => [name, rule])),
+    ),
+  };
+}
+
+/** The lines `-A CHAIN RULE` of a text. */
+function linesOf(text: string): Line[] {
+  return Array.from(
+    text.matchAll(/^\s*-A (\S+) (.*)$/gm),
+    ([, chain = "", words = ""]): Line => [chain, parseRule(words)],
+  );
+}
+
+/** Table `nat` with lines of iptables-save. */
+export function nat(text: string, more: readonly Line[] = [], priority = 100): Hook {
+  return natHook([...linesOf(text), ...more], [], priority, undefined);
+}
+
+function natHook(
+  lines: readonly Line[],
+  own: readonly Line[],
+  priority: number,
+  policy: Policy | undefined,
+): Hook {
+  const chains = new Map<string, TraceableRule[]>([[POSTROUTING, []]]);
+  for (const [chain, rule] of [...lines, ...own]) {
+    const rules = chains.get(chain) ?? [];
+    chains.set(chain, [...rules, traceableRule(chain, rule)]);
+  }
+  const prefix = policy?.chain.slice(0, 24);
+  const isOwn = (chain: string) =>
+    prefix !== undefined && chain.toUpperCase().startsWith(prefix.toUpperCase());
+  return { base: POSTROUTING, chains, priority, isOwn };
+}
