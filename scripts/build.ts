@@ -1,7 +1,7 @@
 /**
- * `npm run build`: builds dist/ipmasq for this machine. With `--all`, builds a binary for each platform of a release,
- * such as dist/ipmasq-linux-x64, and SHA256SUMS. The same commit produces the same bytes on every machine with the same
- * processor architecture; Bun records the builder's in two bytes.
+ * `npm run build`: builds dist/ipmasq for this machine. With `--binaries`, builds a binary for each platform of a release,
+ * such as dist/ipmasq-linux-x64. With `--all`, also builds Debian and RPM packages. Both write SHA256SUMS. The same commit
+ * produces the same bytes on every machine with the same processor architecture; Bun records the builder's in two bytes.
  *
  * Without git, set the commit in the environment variable COMMIT.
  */
@@ -13,31 +13,53 @@ import { BUN_VERSION, fetchRuntimes } from "./runtimes.ts";
 const EX_USAGE = 64;
 
 const [mode, ...surplus] = process.argv.slice(2);
-const unknown = mode === "--all" ? surplus[0] : mode;
-if (unknown !== undefined) end(EX_USAGE, `unknown argument "${unknown}"; the only argument is --all`);
+const isKnown = mode === undefined || mode === "--all" || mode === "--binaries";
+const unknown = isKnown ? surplus[0] : mode;
+if (unknown !== undefined) end(EX_USAGE, `unknown argument "${unknown}"; write --binaries or --all`);
 const commit =
   process.env.COMMIT?.replace(/^([0-9a-f]{12})[0-9a-f]*/, "$1") ||
   (await $`git describe --always --dirty --abbrev=12 --exclude=${"*"}`.nothrow().quiet().text()).trim() ||
   "unknown";
 if (mode === undefined) await build("ipmasq");
-else await buildAll();
+else {
+  await rm("dist/SHA256SUMS", { force: true });
+  const names = await buildBinaries();
+  if (mode === "--all") names.push(...(await buildAllPackages()));
+  await writeSums(names);
+}
 
-async function buildAll(): Promise<void> {
+async function buildBinaries(): Promise<string[]> {
   // The Bun that runs this script compiles the bytecode, which only the same version can use.
   if (Bun.version !== BUN_VERSION)
     end(1, `this is Bun ${Bun.version}, but package-lock.json requires ${BUN_VERSION}`);
   const runtimes = await fetchRuntimes().catch(error =>
     end(1, `cannot download Bun ${BUN_VERSION} from npm: ${error.message}`),
   );
-  await rm("dist/SHA256SUMS", { force: true });
-  const sums: string[] = [];
+  const names: string[] = [];
   for (const { platform, executable } of runtimes) {
     const name = `ipmasq-${platform}`;
     await build(name, { target: `bun-${platform}`, executablePath: executable });
-    const sum = new Bun.CryptoHasher("sha256").update(await Bun.file(`dist/${name}`).bytes());
-    sums.push(`${sum.digest("hex")}  ${name}\n`);
+    names.push(name);
   }
-  await Bun.write("dist/SHA256SUMS", sums.join(""));
+  return names;
+}
+
+async function buildAllPackages(): Promise<string[]> {
+  // The image, which needs only binaries, is built without the tests' downloads.
+  const { buildPackages } = await import("./packages.ts");
+  // The date of the commit; without git, of nothing.
+  const epoch = Number(await $`git log -1 --format=%ct`.nothrow().quiet().text());
+  const names = await buildPackages(version, epoch).catch(error => end(1, error.message));
+  for (const name of names) process.stdout.write(`dist/${name}\n`);
+  return names;
+}
+
+async function writeSums(names: readonly string[]): Promise<void> {
+  const sums = names.map(async name => {
+    const sum = new Bun.CryptoHasher("sha256").update(await Bun.file(`dist/${name}`).bytes());
+    return `${sum.digest("hex")}  ${name}\n`;
+  });
+  await Bun.write("dist/SHA256SUMS", (await Promise.all(sums)).join(""));
 }
 
 /** Builds dist/NAME. */

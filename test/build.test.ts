@@ -14,7 +14,7 @@ test.each([
   expect({ exitCode: await build.exited, stdout, stderr }).toEqual({
     exitCode: 64,
     stdout: "",
-    stderr: `build: unknown argument "${unknown}"; the only argument is --all\n`,
+    stderr: `build: unknown argument "${unknown}"; write --binaries or --all\n`,
   });
 });
 

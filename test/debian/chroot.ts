@@ -58,15 +58,19 @@ export async function suiteChroot(
       await configure(top);
       await finish(join(top, "root"));
     });
-    const root = join(top, "root");
-    const command = (argv: readonly string[], visible = "") => [
-      ...["unshare", "--mount", "sh", "-ec", ENTER, root, visible],
-      ...argv,
-    ];
-    return { root, command };
+    return chrootOf(join(top, "root"));
   } catch (error) {
     return { missing: `Debian's ${name}: ${messageOf(error)}` };
   }
+}
+
+/** A directory as a root. */
+export function chrootOf(root: string): Chroot {
+  const command = (argv: readonly string[], visible = "") => [
+    ...["unshare", "--mount", "sh", "-ec", ENTER, root, visible],
+    ...argv,
+  ];
+  return { root, command };
 }
 
 /**

@@ -7,8 +7,8 @@ import { output } from "../../../lab/output.ts";
 import { version } from "../../../package.json";
 import { CACHE, cached } from "../../../scripts/cache.ts";
 import { run } from "../../../src/system/program.ts";
-import { mirrorsOf } from "../../debian/apt.ts";
 import type { Missing } from "../../debian/tools.ts";
+import { debootstrap, finished } from "./debootstrap.ts";
 
 /** The image's name in the manifests. */
 export const IMAGE = `localhost/ipmasq:${version}`;
@@ -114,26 +114,10 @@ async function base(): Promise<string> {
   const directory = await cached(`containers/base-${SUITE}`, async directory => {
     const own = process.env.NODE_EXTRA_CA_CERTS;
     const hooks = own && existsSync(own) ? [`--customize-hook=cat "${own}" >> "$1${AUTHORITIES}"`] : [];
-    let failure: unknown;
-    for (const mirror of await mirrorsOf(SUITE, directory)) {
-      try {
-        await finished([
-          ...["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--include=npm,ca-certificates"],
-          ...[...hooks, SUITE, join(directory, "base.tar"), mirror],
-        ]);
-        return;
-      } catch (error) {
-        failure = error;
-      }
-    }
-    throw failure;
+    await debootstrap(SUITE, directory, join(directory, "base.tar"), [
+      "--include=npm,ca-certificates",
+      ...hooks,
+    ]);
   });
   return join(directory, "base.tar");
-}
-
-/** Runs a program that can take minutes. Throws Error with its output if it fails. */
-async function finished(argv: readonly string[]): Promise<void> {
-  const child = Bun.spawn([...argv], { stdio: ["ignore", "pipe", "pipe"] });
-  const printed = await Promise.all([child.stdout.text(), child.stderr.text()]);
-  if ((await child.exited) !== 0) throw new Error(`${argv.join(" ")}:\n${printed.join("")}`);
 }
