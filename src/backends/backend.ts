@@ -137,6 +137,8 @@ export interface Plan {
   /** Identifies the counters: each writer has its own in the kernel. */
   readonly writer: string;
   readonly counters: readonly Counter[];
+  /** The last counts of kernel objects that `confirm` removed. */
+  readonly ended?: readonly Counter[];
   /** A known problem of the writer, as a sentence. */
   readonly caution?: string | undefined;
   /**
@@ -179,6 +181,8 @@ export interface Tally {
   read(plan: Pick<Plan, "writer" | "counters">): void;
   /** @param counters their values after the write */
   wrote(plan: Pick<Plan, "writer">, counters: readonly Counter[]): void;
+  /** @param counters the last counts of kernel objects that no longer exist */
+  ended(plan: Pick<Plan, "writer">, counters: readonly Counter[]): void;
 }
 
 /** The number of connections with a verdict since the rule was made. A NAT chain sees the first packet of each. */

@@ -19,6 +19,9 @@ export class Memory<Key, Value> {
   /** Called if the kernel must be listed again, because an own transaction was not reported. */
   onDoubt: () => void = () => {};
 
+  /** Called to end the program that reports transactions, and to start it again; see {@link pause}. */
+  onPause: (isPaused: boolean) => void = () => {};
+
   /** @param timeout milliseconds until an own transaction must be reported */
   constructor(readonly timeout = REPORT_MS) {}
 
@@ -30,6 +33,18 @@ export class Memory<Key, Value> {
   set isWatched(isWatched: boolean) {
     this.#isWatched = isWatched;
     this.forget();
+  }
+
+  /**
+   * Ends the program that reports transactions until {@link resume}, because it needs memory for each element of a
+   * transaction, and for all elements in the kernel. When it reports transactions again, the kernel is listed.
+   */
+  pause(): void {
+    this.onPause(true);
+  }
+
+  resume(): void {
+    this.onPause(false);
   }
 
   /** Undefined if the key is not known. */

@@ -137,6 +137,7 @@ async function syncAll(
     const failure = await failureOf(write(tried, tally));
     const confirmed = failure ? undefined : await tried.confirm?.();
     if (confirmed) {
+      tally?.ended(confirmed, confirmed.ended ?? []);
       setTimeout(freeMemory); // the rules are in force: this must not delay the report
       return { before, after: confirmed };
     }

@@ -62,8 +62,10 @@ export function watchTransactions(
       report(`lost the nftables event stream (nft monitor: ${why}); checking the rules every second`);
     },
   });
+  memory.onPause = isPaused => (isPaused ? running.pause() : running.resume());
   return {
     stop() {
+      memory.onPause = () => {};
       running.stop();
       stopPolling();
       memory.isWatched = false;

@@ -18,6 +18,15 @@ export interface MonitorEvents {
   failed(why: string): void;
 }
 
+/** A running monitor. */
+interface RunningMonitor {
+  stop(): void;
+  /** Ends the process, which then needs no memory. Changes are missed until it listens again. */
+  pause(): void;
+  /** Starts the process again after `pause`. */
+  resume(): void;
+}
+
 /**
  * Runs `nft monitor` until `stop`, and restarts it when it ends.
  *
@@ -25,9 +34,11 @@ export interface MonitorEvents {
  *
  * @param argv the command line that starts nft
  */
-export function monitor(argv: readonly string[], events: MonitorEvents): { stop(): void } {
+export function monitor(argv: readonly string[], events: MonitorEvents): RunningMonitor {
   let process: Monitor | undefined;
-  let stopped = false;
+  let state: "running" | "paused" | "stopped" = "running";
+  /** The number of pauses. The end of a process in a pause is not a failure. */
+  let pauses = 0;
   let timer: Timer | undefined;
   let check: Timer | undefined;
   let failures = 0;
@@ -41,6 +52,7 @@ export function monitor(argv: readonly string[], events: MonitorEvents): { stop(
   };
   const start = async (): Promise<void> => {
     const began = performance.now();
+    const before = pauses;
     let why: string | undefined = "it ended";
     try {
       process = Bun.spawn([...argv, "monitor"], { stdin: "ignore", stdout: "pipe", stderr: "ignore" });
@@ -50,7 +62,7 @@ export function monitor(argv: readonly string[], events: MonitorEvents): { stop(
     } catch (error) {
       why = messageOf(error);
     }
-    if (stopped) return;
+    if (state === "stopped" || pauses !== before) return;
     process = undefined;
     clearTimeout(check);
     if (why === undefined) events.interrupted();
@@ -60,14 +72,29 @@ export function monitor(argv: readonly string[], events: MonitorEvents): { stop(
     const wait = failures === 0 ? 0 : retryDelay(failures, SHORTEST_WAIT_MS, LONGEST_WAIT_MS);
     timer = setTimeout(() => void start(), wait);
   };
+  const end = () => {
+    clearTimeout(timer);
+    clearTimeout(check);
+    process?.kill();
+    process = undefined;
+  };
   void start();
   return {
     stop() {
-      stopped = true;
-      clearTimeout(timer);
-      clearTimeout(check);
-      process?.kill();
-      process = undefined;
+      state = "stopped";
+      end();
+    },
+    pause() {
+      if (state !== "running") return;
+      state = "paused";
+      pauses++;
+      end();
+      events.interrupted();
+    },
+    resume() {
+      if (state !== "paused") return;
+      state = "running";
+      void start();
     },
   };
 }

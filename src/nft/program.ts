@@ -35,15 +35,45 @@ export class NftProgram {
   }
 
   /**
+   * Like {@link list}, but passes the output on piece by piece. Returns whether the object exists.
+   *
+   * @param receive must not throw
+   */
+  async stream(options: readonly string[], receive: (piece: Uint8Array) => void): Promise<boolean> {
+    const argv = [...this.argv, ...options];
+    let size = 0;
+    const counted = (piece: Uint8Array) => {
+      size += piece.length;
+      receive(piece);
+    };
+    const deadline = deadlineFor(this.#size);
+    const { exitCode, stderr } = await run(argv, { deadline, ...this.limits, receive: counted });
+    this.#size = Math.max(this.#size, size);
+    const failed = { argv, exitCode, stderr };
+    if (isMissing(failed)) return false;
+    if (exitCode !== 0 || stderr !== "") throw failure(failed);
+    return true;
+  }
+
+  /**
    * Sends a document of commands. Returns how it failed; undefined if it did not. Throws ProgramError if nft cannot
    * run.
    *
    * nft up to 1.0.9 exits with 0 even if it cannot read its input, so any text on standard error is a failure.
    */
   async send(document: string, ...options: string[]): Promise<Failed | undefined> {
-    const argv = [...this.argv, ...options, "-j", "-f", "-"];
-    this.#size = Math.max(this.#size, document.length);
-    const { exitCode, stderr } = await run(argv, { input: document, deadline: deadlineFor(document.length) });
+    return this.#send(document, document.length, [...options, "-j"]);
+  }
+
+  /** Like {@link send}, with a document in nft's syntax. */
+  async sendText(document: Blob): Promise<Failed | undefined> {
+    return this.#send(document, document.size, []);
+  }
+
+  async #send(input: string | Blob, size: number, options: readonly string[]): Promise<Failed | undefined> {
+    const argv = [...this.argv, ...options, "-f", "-"];
+    this.#size = Math.max(this.#size, size);
+    const { exitCode, stderr } = await run(argv, { input, deadline: deadlineFor(size) });
     return exitCode === 0 && stderr === "" ? undefined : { argv, exitCode, stderr };
   }
 }

@@ -30,13 +30,15 @@ export interface AddressSet {
   readonly counting: boolean;
   /** Sorted by address. */
   readonly elements: readonly Element[];
+  /** For each element its packets and its bytes, if the set was read from the kernel. */
+  readonly counts?: ArrayLike<number>;
 }
 
+/** An element has no count, so that a desired set and the actual set can share it. */
 export interface Element {
   /** A CIDR; for other elements, the text that nft prints. */
   readonly value: Cidr | string;
   readonly comment?: string;
-  readonly count?: Count;
 }
 
 /** A counter that several rules can share, and that survives them. */
@@ -139,14 +141,22 @@ export function byName(a: { readonly name: string }, b: { readonly name: string 
 
 function addressSet(set: NamedSet, fieldOf: FieldOf): AddressSet {
   const { name, type, flags = [], stmt = [], elem = [] } = set;
+  const listed = elem
+    .map(it => ({ element: element(it), count: countOf(it) }))
+    .sort((a, b) => byAddress(a.element, b.element));
   return {
     name,
     ...handle(set),
     of: typeOf(name, type, fieldOf),
     flags,
     counting: stmt.some(it => "counter" in it),
-    elements: elem.map(element).sort(byAddress),
+    elements: listed.map(it => it.element),
+    counts: listed.flatMap(({ count: { packets, bytes } }) => [packets, bytes]),
   };
+}
+
+function countOf(sent: SetElement): Count {
+  return (typeof sent === "object" && "elem" in sent && sent.elem.counter) || { packets: 0, bytes: 0 };
 }
 
 function typeOf(name: string, type: NamedSet["type"], fieldOf: FieldOf): string {
@@ -158,14 +168,14 @@ function typeOf(name: string, type: NamedSet["type"], fieldOf: FieldOf): string 
 
 function element(sent: SetElement): Element {
   if (typeof sent === "object" && "elem" in sent) {
-    const { val, comment, counter } = sent.elem;
-    return { value: block(val), ...(comment ? { comment } : {}), ...(counter ? { count: counter } : {}) };
+    const { val, comment } = sent.elem;
+    return { value: block(val), ...(comment ? { comment } : {}) };
   }
   return { value: typeof sent === "object" && "unknown" in sent ? sent.unknown : block(sent) };
 }
 
 /** nft prints a block as a prefix, as a range or, for a single address, without a length. */
-function block(value: Exclude<SetElement, { elem: unknown } | { unknown: string }>): Cidr | string {
+export function block(value: Exclude<SetElement, { elem: unknown } | { unknown: string }>): Cidr | string {
   if (typeof value === "string") return cidr(value, bits(value));
   if ("prefix" in value) return cidr(value.prefix.addr, value.prefix.len);
   const [first, last] = value.range.map(String);

@@ -1,6 +1,7 @@
 import { failureKind, ProgramError } from "../system/program.ts";
 import { blaming, type Failed, failure } from "./errors.ts";
 import type { Command } from "./json.ts";
+import { commandsOf, type NewSet, textOf } from "./new-set.ts";
 import type { NftProgram } from "./program.ts";
 
 /** Changes the kernel's ruleset by documents of commands. Each document is one transaction. */
@@ -26,16 +27,27 @@ export class NftTransactions {
     this.#program = program;
   }
 
-  /** Sends commands that may be spread over several transactions: each set comes before its elements. */
-  async build(commands: readonly Command[]): Promise<void> {
-    if (commands.length === 0) return;
+  /** Creates sets. May use several transactions: each set comes before its elements. */
+  async build(sets: readonly NewSet[]): Promise<void> {
+    if (sets.length === 0) return;
     try {
-      for (const batch of batches(commands, this.#elementsAtOnce)) await this.attempt(batch);
+      await this.#build(sets);
     } catch (error) {
       if (failureKind(error) !== "too-large" || this.#elementsAtOnce === FEW_ELEMENTS) throw error;
       this.#elementsAtOnce = FEW_ELEMENTS;
-      await this.build(commands);
+      await this.build(sets);
     }
+  }
+
+  async #build(sets: readonly NewSet[]): Promise<void> {
+    const elements = sets.reduce((sum, { set }) => sum + set.elements.length, 0);
+    if (elements < LONG || elements > this.#elementsAtOnce) {
+      const commands = commandsOf(sets);
+      for (const batch of batches(commands, this.#elementsAtOnce)) await this.attempt(batch);
+      return;
+    }
+    const error = await this.#send(() => this.#program.sendText(new Blob([...textOf(sets)])));
+    if (error) throw error;
   }
 
   /** Sends commands as one transaction: either all take effect, or none does. Throws ProgramError. */
@@ -49,19 +61,25 @@ export class NftTransactions {
 
   /** Like `commit`, without the search for the refused command. */
   async attempt(commands: readonly Command[]): Promise<void> {
+    const error = await this.#send(() => this.#program.send(documentOf(commands)));
+    if (!error) return;
+    this.#attempted.set(error, commands);
+    throw error;
+  }
+
+  /** Returns the error if nft or the kernel refuses a transaction. Throws ProgramError if nft cannot run. */
+  async #send(send: () => Promise<Failed | undefined>): Promise<ProgramError | undefined> {
     this.onSend();
     let failed: Failed | undefined;
     try {
-      failed = await this.#program.send(documentOf(commands));
+      failed = await send();
     } catch (error) {
       this.onFailure();
       throw error;
     }
-    if (!failed) return;
+    if (!failed) return undefined;
     this.onFailure();
-    const error = failure(failed);
-    this.#attempted.set(error, commands);
-    throw error;
+    return failure(failed);
   }
 
   /** Tests commands without applying them. Throws ProgramError if nft or the kernel refuses them. */
@@ -94,6 +112,9 @@ export class NftTransactions {
 }
 
 const FEW_ELEMENTS = 1000;
+
+/** From this many elements on, sets are sent in nft's syntax, for which nft needs less memory than for JSON. */
+const LONG = 5000;
 
 /** Commands as a libnftables-json document. */
 export function documentOf(commands: readonly Command[]): string {

@@ -1,6 +1,7 @@
 import { formatProblems } from "../config/problem.ts";
 import { effectText } from "../conflicts/conflict.ts";
 import type { Counted, CountOf } from "../inspect/status.ts";
+import type { Cidr } from "../net/cidr.ts";
 import { formatDuration } from "../net/duration.ts";
 import { describePolicy, summarizePolicy } from "../policy/describe.ts";
 import {
@@ -138,7 +139,7 @@ ${more(rows)}
 interface CidrRows {
   readonly list: CidrList;
   readonly verdict: string;
-  readonly count: (cidr: string) => Counted | undefined;
+  readonly count: (cidr: Cidr) => Counted | undefined;
 }
 
 /** The first rows. Other rows are never rendered. */
@@ -147,7 +148,7 @@ function* firstRows(lists: readonly CidrRows[]): Generator<Html> {
   for (const { list, verdict, count: counted } of lists) {
     for (const it of list.effective) {
       if (left-- <= 0) return;
-      yield row(html`<code>${it.cidr.text}</code>`, verdict, origin(it), counted(it.cidr.text));
+      yield row(html`<code>${it.cidr.text}</code>`, verdict, origin(it), counted(it.cidr));
     }
     for (const { item, by } of list.redundant) {
       if (left-- <= 0) return;

@@ -18,10 +18,10 @@ export class Totals implements Tally {
   /** The last readings, by writer and family. */
   readonly #last = new Map<string, Readings>();
   /** The sums since the first reading, by counter. */
-  readonly #sums = new Map<string, Counter>();
+  readonly #sums = new Map<Key, Counter>();
   readonly #byVerdict = { keep: NONE, masquerade: NONE };
   /** The counters of the policy, and the counters written since; undefined before the first policy. */
-  #current: Set<string> | undefined;
+  #current: Set<Key> | undefined;
 
   /** Adds the counts since the last reading. The first reading of a writer counts since its rules were created. */
   read({ writer, counters }: Pick<Plan, "writer" | "counters">): void {
@@ -45,6 +45,15 @@ export class Totals implements Tally {
     }
   }
 
+  ended({ writer }: Pick<Plan, "writer">, counters: readonly Counter[]): void {
+    for (const counter of counters) {
+      const key = keyOf(counter);
+      const last = this.#last.get(placeOf(writer, counter));
+      this.#add(key, counter, since((last && lastOf(last, counter.identity, key)) ?? counter, counter));
+    }
+    for (const counter of counters) this.#last.get(placeOf(writer, counter))?.delete(counter.identity);
+  }
+
   /** Forgets CIDRs outside the policy. The counts of these CIDRs stay in the sums by verdict. */
   keep(policy: Policy): void {
     this.#current = new Set(policy.families.flatMap(keysOf));
@@ -66,7 +75,7 @@ export class Totals implements Tally {
     return this.#byVerdict;
   }
 
-  #add(key: string, { family, verdict, cidr }: Counter, more: Count): void {
+  #add(key: Key, { family, verdict, cidr }: Counter, more: Count): void {
     const sum = this.#sums.get(key);
     if (sum && more === NONE) return;
     // The last counts of a CIDR that left the policy are read after it left.
@@ -82,33 +91,35 @@ function placeOf(writer: string, { family }: Counter): string {
   return `${writer}, ${family}`;
 }
 
-function keyOf({ family, verdict, cidr }: Pick<Counter, "family" | "verdict" | "cidr">): string {
-  return countKey(family, verdict, cidr?.text);
+type Key = ReturnType<typeof countKey>;
+
+function keyOf({ family, verdict, cidr }: Pick<Counter, "family" | "verdict" | "cidr">): Key {
+  return countKey(family, verdict, cidr);
 }
 
-function keysOf({ family, masquerade, nonMasquerade }: Policy["families"][number]): string[] {
+function keysOf({ family, masquerade, nonMasquerade }: Policy["families"][number]): Key[] {
   const keys = (verdict: Verdict, list: typeof masquerade) =>
     [undefined, ...list.effective.map(({ cidr }) => cidr)].map(cidr => keyOf({ family, verdict, cidr }));
   return [...keys("masquerade", masquerade), ...keys("keep", nonMasquerade)];
 }
 
 /** Readings by kernel object, then by counter. Objects without an identity have one entry. */
-type Readings = Map<string | undefined, Map<string, Count>>;
+type Readings = Map<string | undefined, Map<Key, Count>>;
 
 /** The last reading of an object. An object that was not read yet may have been written since. */
-function lastOf(readings: Readings, identity: string | undefined, key: string): Count | undefined {
+function lastOf(readings: Readings, identity: string | undefined, key: Key): Count | undefined {
   return readings.get(identity)?.get(key) ?? readings.get(undefined)?.get(key);
 }
 
 function record(
   all: Map<string, Readings>,
   place: string,
-  key: string,
+  key: Key,
   { identity, connections, bytes }: Counter,
 ): void {
   const readings: Readings = all.get(place) ?? new Map();
   all.set(place, readings);
-  const counts = readings.get(identity) ?? new Map<string, Count>();
+  const counts = readings.get(identity) ?? new Map<Key, Count>();
   readings.set(identity, counts);
   counts.set(key, connections === 0 && bytes === 0 ? NONE : { connections, bytes });
 }

@@ -67,7 +67,9 @@ export interface RunLimits {
 
 export interface RunOptions extends RunLimits {
   /** The program's standard input. */
-  readonly input?: string | undefined;
+  readonly input?: string | Blob | undefined;
+  /** Receives standard output piece by piece. The result then has no standard output. */
+  readonly receive?: ((piece: Uint8Array) => void) | undefined;
 }
 
 /** The default deadline, in milliseconds. */
@@ -100,7 +102,7 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
   const { input, deadline = DEADLINE_MS, mostOutput = MOST_OUTPUT } = options;
   const command = argv.join(" ");
   const child = start(argv, command, input);
-  const output = new Output(child.stdout, child.stderr, mostOutput);
+  const output = new Output(child.stdout, child.stderr, mostOutput, options.receive);
   let killed: FailureKind | undefined;
   const kill = (why: FailureKind) => {
     killed ??= why;
@@ -135,10 +137,10 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
 
 type Child = Bun.Subprocess<Blob | "ignore", "pipe", "pipe">;
 
-function start(argv: readonly string[], command: string, input: string | undefined): Child {
+function start(argv: readonly string[], command: string, input: RunOptions["input"]): Child {
   try {
     return Bun.spawn([...argv], {
-      stdin: input === undefined ? "ignore" : new Blob([input]),
+      stdin: input === undefined ? "ignore" : typeof input === "string" ? new Blob([input]) : input,
       stdout: "pipe",
       stderr: "pipe",
       env: { ...process.env, LC_ALL: "C" },
@@ -192,10 +194,14 @@ class Output {
     stdout: ReadableStream<Uint8Array>,
     stderr: ReadableStream<Uint8Array>,
     readonly most: number,
+    receive: (piece: Uint8Array) => void = piece => this.#stdout.push(piece),
   ) {
     this.tooMuch = this.#tooMuch.promise;
     this.abandoned = this.#abandoned.promise;
-    this.closed = Promise.all([this.#collect(stdout, this.#stdout), this.#collect(stderr, this.#stderr)]);
+    this.closed = Promise.all([
+      this.#collect(stdout, receive),
+      this.#collect(stderr, piece => this.#stderr.push(piece)),
+    ]);
   }
 
   texts(): { stdout: string; stderr: string } {
@@ -210,7 +216,7 @@ class Output {
     setTimeout(() => this.#abandoned.resolve(-1), PIPE_MS).unref();
   }
 
-  async #collect(stream: ReadableStream<Uint8Array>, pieces: Uint8Array[]): Promise<void> {
+  async #collect(stream: ReadableStream<Uint8Array>, receive: (piece: Uint8Array) => void): Promise<void> {
     const reader = stream.getReader();
     this.#readers.push(reader);
     for (;;) {
@@ -218,7 +224,7 @@ class Output {
       if (done || value === undefined) return;
       this.#bytes += value.length;
       if (this.#bytes > this.most) this.#tooMuch.resolve();
-      else pieces.push(value);
+      else receive(value);
     }
   }
 }

@@ -56,6 +56,7 @@ test.each([
           writes += 1;
           totals.wrote(plan, counters);
         },
+        ended: (plan, counters) => totals.ended(plan, counters),
       },
     });
     expect({ inSync: before.inSync, writes, after: after.actual }).toEqual({

@@ -26,11 +26,15 @@ esac
 exec "$@"
 `;
 
+function withCidrs(count: number, last: number): Policy {
+  const many = Array.from({ length: count }, (_, i) => `10.${i >> 8}.${i & 255}.0/28`);
+  return policy({ keep: [...many, `192.168.${last}.0/24`] });
+}
+
 /** A policy with so many CIDRs that a write is confirmed by a look at one chain. */
-const long = (last: number): Policy =>
-  policy({
-    keep: [...Array.from({ length: 1500 }, (_, i) => `10.${i >> 8}.${i & 255}.0/28`), `192.168.${last}.0/24`],
-  });
+const long = (last: number): Policy => withCidrs(1500, last);
+/** A policy with so many CIDRs that the monitor ends before a write, and that sets are listed one by one. */
+const veryLong = (last: number): Policy => withCidrs(20_000, last);
 const short = (last: number): Policy => policy({ keep: ["10.0.0.0/8", `192.168.${last}.0/24`] });
 
 const owner = (to: string) => lab.ownerSeen({ protocol: "udp", to });
@@ -191,3 +195,28 @@ test("no connection is lost or counted twice across 60 changes without a listing
   ]);
   expect([kept?.fromNode, masqueraded?.fromPod]).toEqual([0, 0]);
 }, 120_000);
+
+test("a very long list is written while the monitor is paused, which then finds a change made meanwhile", async () => {
+  await opened(["nft"], veryLong(0));
+  const load = await lab.load({ destinations: ["10.0.7.1", "203.0.113.7"], flowsPerSecond: 1000 });
+  const { after } = await agent.sync(veryLong(1), { from: "memory" });
+  const started = (await runs()).map(it => it.replace(/-[a-z]$/, ""));
+  const lastCounts = "list set ip ip-masq-agent non-masquerade";
+  expect(started).toEqual(["-f -", "-j -f -", CONFIRM, lastCounts, "-j -f -"]);
+  expect(after.inSync).toBe(true);
+  expect((await nft("list sets")).match(/set non-masquerade/g)).toHaveLength(1);
+  await nft("add rule ip ip-masq-agent postrouting counter");
+  await agent.changed();
+  const found = await agent.sync(veryLong(1));
+  expect([found.before.inSync, found.after.inSync]).toEqual([false, true]);
+  expect([await owner("192.168.0.1"), await owner("192.168.1.1")]).toEqual(["node", "pod"]);
+  const [kept, masqueraded] = await load.stop();
+  const { before } = await agent.sync(veryLong(1));
+  expect(before.inSync).toBe(true);
+  const { keep, masquerade } = agent.totals.byVerdict;
+  const [looks, misses] = [1, 1]; // of `owner`
+  expect([keep.connections - looks, masquerade.connections - misses]).toEqual([
+    kept?.fromPod ?? 0,
+    masqueraded?.fromNode ?? 0,
+  ]);
+}, 60_000);

@@ -2,7 +2,9 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Command, SetElement } from "../../src/nft/json.ts";
+import { Cidr } from "../../src/net/cidr.ts";
+import type { Command } from "../../src/nft/json.ts";
+import type { NewSet } from "../../src/nft/new-set.ts";
 import { Nft } from "../../src/nft/nft.ts";
 import { type FailureKind, ProgramError } from "../../src/system/program.ts";
 
@@ -59,26 +61,56 @@ test("the error of a commit names the refused command, found with --check", asyn
   expect((await documents())[0]).toHaveLength(5);
 });
 
+/** A set of so many elements. */
+const set = (elements: number): NewSet => ({
+  table: { family: "ip", name: "t" },
+  set: {
+    name: "s",
+    of: "daddr",
+    flags: ["interval"],
+    counting: true,
+    elements: Array.from({ length: elements }, (_, i) => ({
+      value: Cidr.literal(`10.0.${i >> 8}.${i & 255}/32`),
+      comment: `config:${i}`,
+    })),
+  },
+  declaration: "type",
+  replaces: true,
+});
+
 describe("a set that does not fit into one message", () => {
-  const elem: SetElement[] = Array.from({ length: 2500 }, (_, i) => `10.0.${i >> 8}.${i & 255}`);
-  const set: Command = { add: { set: { family: "ip", table: "t", name: "s", type: "ipv4_addr", elem } } };
   const sizes = async () =>
     (await documents()).map(commands =>
       commands.map(it => JSON.stringify(it).match(/10\.0\./g)?.length ?? 0),
     );
 
   test("is built in several transactions, from then on at once", async () => {
-    const { transactions } = nft(`[ \${#input} -lt 30000 ] || { ${fails("Message too long")}; }`);
-    await transactions.build([table("t"), set]);
-    const split = [[0], [1000], [1000], [500]];
-    expect(await sizes()).toEqual([[0, 2500], ...split]);
-    await transactions.build([table("t"), set]);
-    expect(await sizes()).toEqual([[0, 2500], ...split, ...split]);
+    const { transactions } = nft(`[ \${#input} -lt 90000 ] || { ${fails("Message too long")}; }`);
+    await transactions.build([set(2500)]);
+    const split = [[0], [0], [1000], [1000], [500]];
+    expect(await sizes()).toEqual([[0, 0, 2500], ...split]);
+    await transactions.build([set(2500)]);
+    expect(await sizes()).toEqual([[0, 0, 2500], ...split, ...split]);
   });
 
   test("fails if 1,000 elements are too many", async () => {
-    const { transactions } = nft(fails("Message too long"));
-    expect((await failure(transactions.build([set])))?.kind).toBe("too-large");
-    expect(await sizes()).toEqual([[2500], [1000]]);
+    const { transactions } = nft(`[ \${#input} -lt 1000 ] || { ${fails("Message too long")}; }`);
+    expect((await failure(transactions.build([set(2500)])))?.kind).toBe("too-large");
+    expect(await sizes()).toEqual([[0, 0, 2500], [0], [0], [1000]]);
   });
+});
+
+test("a long set is sent in nft's syntax", async () => {
+  await nft().transactions.build([set(5000)]);
+  const [file = ""] = await readdir(directory);
+  const lines = (await readFile(join(directory, file), "utf8")).split("\n");
+  expect(lines).toHaveLength(5004);
+  expect([...lines.slice(0, 4), ...lines.slice(-2)]).toEqual([
+    "add table ip t",
+    "delete set ip t s",
+    "add set ip t s { type ipv4_addr; flags interval; counter; elements = {",
+    '10.0.0.0/32 comment "config:0",',
+    '10.0.19.135/32 comment "config:4999",',
+    "} }",
+  ]);
 });

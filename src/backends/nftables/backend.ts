@@ -1,6 +1,7 @@
 import { FAMILIES, type Family, separateRedundant } from "../../net/cidr.ts";
 import type { TraceableRuleset } from "../../net/trace.ts";
 import { IpsecSupport, isRefusal } from "../../nft/ipsec.ts";
+import { commandsOf } from "../../nft/new-set.ts";
 import { Nft } from "../../nft/nft.ts";
 import type { Table } from "../../nft/table.ts";
 import { tableText } from "../../nft/text.ts";
@@ -11,7 +12,6 @@ import { failureKind } from "../../system/program.ts";
 import { type Backend, NO_IPSEC, type PollTarget, type Watch, type Watcher } from "../backend.ts";
 import { TABLE } from "../ownership.ts";
 import { watchTransactions } from "../watch.ts";
-import { counters } from "./counters.ts";
 import { OwnTables } from "./own-tables.ts";
 import { NftablesPlan } from "./plan.ts";
 import { type Abilities, chainNames, ruleset } from "./ruleset.ts";
@@ -51,22 +51,26 @@ export class NftablesBackend implements Backend {
 
   async plan(policy: Policy, from: "kernel" | "memory" = "kernel"): Promise<NftablesPlan> {
     const families = policy.families.map(({ family }) => family);
+    this.#tables.memory.resume();
     const remembered = from === "memory" ? this.#tables.remembered(families) : undefined;
-    const tables = remembered ?? (await this.#tables.read(families));
+    const listing = remembered ? undefined : await this.#tables.list(families);
+    const known = remembered ?? listing?.tables ?? new Map<Family, Table>();
     const features = await this.#features();
     // Asking costs more than the write itself, which gives the same answer.
-    const isAssumed = tables.size === 0 && !this.#ipsec.isKnown;
+    const isAssumed = known.size === 0 && !this.#ipsec.isKnown;
     const abilities = isAssumed
       ? { ...features, ipsec: true }
-      : await this.#abilities(features, tables.values());
-    const diffs = ruleset(policy, abilities).map(table => new TableDiff(table, tables.get(table.family)));
+      : await this.#abilities(features, known.values());
+    const desired = ruleset(policy, abilities);
+    const tables = listing ? await this.#tables.complete(listing, desired) : known;
+    const diffs = desired.map(table => new TableDiff(table, tables.get(table.family)));
     if (remembered && diffs.some(({ dropsCounters }) => dropsCounters)) return this.plan(policy);
     return new NftablesPlan(diffs, {
       tables: this.#tables,
       nft: this.#nft,
       declaration: features.declaration,
       isRemembered: remembered !== undefined,
-      counters: remembered ? [] : [...tables.values()].flatMap(counters),
+      listed: remembered ? [] : [...tables.values()],
       writer: `${this.name} by ${this.writer}`,
       instead: async error => {
         if (!isAssumed || !isRefusal(failureKind(error)) || (await this.#ipsec.has([]))) return undefined;
@@ -82,7 +86,7 @@ export class NftablesBackend implements Backend {
         transition({ ...table, name: PROBE }, undefined, features.declaration),
       );
       return this.#nft.transactions.check([
-        ...transitions.flatMap(({ build }) => build),
+        ...commandsOf(transitions.flatMap(({ build }) => build)),
         ...transitions.flatMap(({ swap }) => swap),
       ]);
     };

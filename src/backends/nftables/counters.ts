@@ -29,9 +29,13 @@ export function counters({ family, handle, sets, chains, counters: named }: Tabl
   for (const set of sets) {
     const list = listOfSet(set.name);
     if (list?.of !== "destination" || !set.counting) continue;
-    for (const { value, count } of set.elements)
-      if (value instanceof Cidr)
-        found.push({ family, verdict: list.effect, cidr: value, ...counted(count), ...identity(set) });
+    const { elements, counts = [] } = set;
+    const id = identity(set);
+    for (const [i, { value }] of elements.entries()) {
+      if (!(value instanceof Cidr)) continue;
+      const [connections = 0, bytes = 0] = [counts[2 * i], counts[2 * i + 1]];
+      found.push({ family, verdict: list.effect, cidr: value, connections, bytes, ...id });
+    }
   }
   return found;
 

@@ -1,3 +1,4 @@
+import { commandsOf } from "../../nft/new-set.ts";
 import { tableText } from "../../nft/text.ts";
 import { documentOf } from "../../nft/transactions.ts";
 import type { Policy } from "../../policy/policy.ts";
@@ -36,7 +37,10 @@ export const nftables = {
  */
 export function renderJson(policy: Policy): string {
   const transitions = ruleset(policy).map(table => transition(table, undefined, "type"));
-  const commands = [...transitions.flatMap(({ build }) => build), ...transitions.flatMap(({ swap }) => swap)];
+  const commands = [
+    ...commandsOf(transitions.flatMap(({ build }) => build)),
+    ...transitions.flatMap(({ swap }) => swap),
+  ];
   return `${documentOf(commands)}\n`;
 }
 

@@ -1,24 +1,34 @@
 import type { Family } from "../../net/cidr.ts";
 import type { Command } from "../../nft/json.ts";
 import { type Nft, UNREADABLE } from "../../nft/nft.ts";
-import { type AddressSet, type Table, tableOf } from "../../nft/table.ts";
-import { type Declaration, featuresOf } from "../../nft/version.ts";
+import type { AddressSet, Table } from "../../nft/table.ts";
+import type { Declaration } from "../../nft/version.ts";
 import { type FailureKind, failureKind, ProgramError } from "../../system/program.ts";
+import type { Counter } from "../backend.ts";
 import { Memory } from "../memory.ts";
 import { TABLE } from "../ownership.ts";
+import { counters } from "./counters.ts";
 import { listOfSet, replacedSets } from "./generations.ts";
-import { fieldOf } from "./sets.ts";
 import { TableDiff } from "./table-diff.ts";
+import { type Listing, TableReader } from "./table-reader.ts";
 import { dropTable, REPLACEMENT, replaceTable, type Transition, transition } from "./transition.ts";
+
+interface Settled {
+  readonly tables: readonly Table[];
+  /** The last counts of removed sets. */
+  readonly ended: readonly Counter[];
+}
 
 /** Reads and writes our tables in the kernel. All methods throw ProgramError. */
 export class OwnTables {
   readonly #nft: Nft;
+  readonly #reader: TableReader;
   /** The table of each family; null if it does not exist. */
   readonly memory = new Memory<Family, Table | null>();
 
   constructor(nft: Nft) {
     this.#nft = nft;
+    this.#reader = new TableReader(nft, this.memory);
     nft.transactions.onSend = () => this.memory.expect();
     nft.transactions.onFailure = () => this.memory.forget();
   }
@@ -36,24 +46,23 @@ export class OwnTables {
 
   /** The actual tables by family. Throws if tables exist and this version of nft is too old to change them. */
   async read(families: readonly Family[]): Promise<Map<Family, Table>> {
-    const { epoch } = this.memory;
-    const listings = await Promise.all(
-      families.map(async family => ({ family, listed: await this.#nft.table(family, TABLE) })),
-    );
-    const found = new Map<Family, Table>();
-    for (const { family, listed } of listings) {
-      const table = listed && tableOf(family, listed, fieldOf);
-      this.memory.listed(family, table ?? null, epoch);
-      if (table) found.set(family, table);
-    }
-    if (found.size > 0 && this.#nft.version !== undefined) featuresOf(this.#nft.version);
-    return found;
+    return this.complete(await this.list(families));
+  }
+
+  /** As {@link TableReader.list}. */
+  list(families: readonly Family[]): Promise<Listing> {
+    return this.#reader.list(families);
+  }
+
+  /** As {@link TableReader.complete}. */
+  complete(listing: Listing, desired?: readonly Table[]): Promise<Map<Family, Table>> {
+    return this.#reader.complete(listing, desired);
   }
 
   /** The families with an interrupted replacement of our table. */
   async interrupted(families: readonly Family[]): Promise<Family[]> {
     const found = families.map(async family =>
-      (await this.#nft.table(family, REPLACEMENT)) ? [family] : [],
+      (await this.#nft.outline(family, REPLACEMENT)) ? [family] : [],
     );
     return (await Promise.all(found)).flat();
   }
@@ -73,8 +82,11 @@ export class OwnTables {
   ): Promise<readonly Transition[]> {
     if (diffs.some(({ actual }) => actual?.flags.includes(UNREADABLE)))
       return this.#replace(diffs, declaration);
+    const isPaused = diffs.some(({ desired, actual }) => isVeryLong(desired) || isVeryLong(actual));
+    const keepsReplaced = isPaused || this.memory.isWatched;
+    if (isPaused) this.memory.pause();
     try {
-      return await this.#change(diffs, declaration, isListed);
+      return await this.#change(diffs, declaration, { isListed, keepsReplaced });
     } catch (error) {
       const kind = failureKind(error);
       // nft 1.0.6 prints each flag except `dormant` as an unknown flag.
@@ -90,11 +102,11 @@ export class OwnTables {
   async #change(
     diffs: readonly TableDiff[],
     declaration: Declaration,
-    isListed: boolean,
+    { isListed, keepsReplaced }: { readonly isListed: boolean; readonly keepsReplaced: boolean },
   ): Promise<readonly Transition[]> {
     if (diffs.length === 0) return [];
     const keeps = ({ name, counting }: AddressSet) =>
-      this.memory.isWatched && counting && listOfSet(name) !== undefined;
+      keepsReplaced && counting && listOfSet(name) !== undefined;
     const transitions = diffs.map(({ desired, actual, replaced }) =>
       transition(desired, actual, declaration, set => keeps(set) && !(isListed && replaced.includes(set))),
     );
@@ -107,22 +119,58 @@ export class OwnTables {
     // After a transaction that deletes objects, nft ends 10 ms later, when the kernel has freed them.
     const leftovers = (await interrupted).flatMap(family => dropTable({ family }, REPLACEMENT));
     await transactions.attempt([...transitions.flatMap(({ swap }) => swap), ...leftovers]);
-    for (const { table } of transitions) this.memory.written(table.family, table);
+    for (const { table } of transitions) {
+      this.memory.written(table.family, table);
+      this.#reader.measure(table.family, table);
+    }
     return transitions;
+  }
+
+  /**
+   * Ends a write of a very long list: removes the sets that it replaced, after a listing of their counts. Returns the
+   * tables without these sets, and the counts. Leaves them to the next listing if nft fails.
+   *
+   * @param written the tables as they were written
+   * @param outlines the same tables as they are listed, without elements
+   */
+  async settle(written: readonly Table[], outlines: readonly Table[]): Promise<Settled> {
+    const tables: Table[] = [];
+    const ended: Counter[] = [];
+    const isLong = written.some(isVeryLong);
+    for (const [i, table] of written.entries()) {
+      const outline = outlines[i];
+      const replaced = outline && isLong ? replacedSets(outline) : [];
+      try {
+        const sets: AddressSet[] = [];
+        for (const set of replaced) {
+          const expected = table.sets.find(({ name }) => name === set.name)?.elements;
+          sets.push({ ...set, ...(await this.#reader.elementsOf(table, set, expected ?? [])) });
+        }
+        tables.push(await this.#drop(table, replaced));
+        if (outline) ended.push(...counters({ ...outline, sets, counters: [] }));
+      } catch (error) {
+        if (failureKind(error) === undefined) throw error;
+        tables.push(table);
+      }
+    }
+    return { tables, ended };
   }
 
   /** Removes replaced sets, whose counts were listed. Throws ProgramError. */
   async dropReplaced(diffs: readonly TableDiff[]): Promise<void> {
-    const drops = diffs.flatMap(({ desired: { family }, replaced }) =>
-      replaced.map(({ name }): Command => ({ delete: { set: { family, table: TABLE, name } } })),
+    for (const { actual, replaced } of diffs) if (actual) await this.#drop(actual, replaced);
+  }
+
+  async #drop(table: Table, dropped: readonly AddressSet[]): Promise<Table> {
+    if (dropped.length === 0) return table;
+    const { family } = table;
+    const names = new Set(dropped.map(({ name }) => name));
+    await this.#nft.transactions.attempt(
+      [...names].map((name): Command => ({ delete: { set: { family, table: TABLE, name } } })),
     );
-    if (drops.length === 0) return;
-    await this.#nft.transactions.attempt(drops);
-    for (const { actual, replaced } of diffs) {
-      if (!actual) continue;
-      const sets = actual.sets.filter(set => !replaced.includes(set));
-      this.memory.written(actual.family, { ...actual, sets });
-    }
+    const rest = { ...table, sets: table.sets.filter(({ name }) => !names.has(name)) };
+    this.memory.written(family, rest);
+    return rest;
   }
 
   async #isUnchanged(diffs: readonly TableDiff[]): Promise<boolean> {
@@ -141,7 +189,7 @@ export class OwnTables {
 
   /** Removes our tables. Returns the removed rules. */
   async remove(families: readonly Family[]): Promise<readonly string[]> {
-    const tables = await this.read(families);
+    const { tables } = await this.list(families);
     this.memory.forget();
     await this.#delete([...tables.values()]);
     const interrupted = await this.interrupted(families);
@@ -164,6 +212,13 @@ export class OwnTables {
     await transactions.commit(tables.map(({ family }) => ({ delete: { table: { family, name: TABLE } } })));
   }
 }
+
+/** Whether `nft monitor` would need too much memory for a write of the table: 37 MB for 45,000 elements. */
+function isVeryLong(table: Table | undefined): boolean {
+  return table?.sets.some(({ elements }) => elements.length >= VERY_LONG) ?? false;
+}
+
+const VERY_LONG = 20_000;
 
 /** Whether replaced sets must be listed, which has their counts, and removed before there are more. */
 function isCrowded(replaced: readonly AddressSet[]): boolean {

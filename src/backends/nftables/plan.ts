@@ -14,7 +14,9 @@ interface Context {
   readonly nft: Nft;
   readonly declaration: Declaration;
   readonly isRemembered: boolean;
-  readonly counters: readonly Counter[];
+  /** The tables whose counters were listed. */
+  readonly listed: readonly Table[];
+  readonly ended?: readonly Counter[];
   readonly writer: string;
   /**
    * The plan to apply if the kernel refuses this plan because an assumption is wrong; undefined without assumptions.
@@ -47,7 +49,11 @@ export class NftablesPlan implements Plan {
   }
 
   get counters(): readonly Counter[] {
-    return this.#context.counters;
+    return this.#context.listed.flatMap(counters);
+  }
+
+  get ended(): readonly Counter[] {
+    return this.#context.ended ?? [];
   }
 
   get caution(): string | undefined {
@@ -74,6 +80,7 @@ export class NftablesPlan implements Plan {
       this.#written = transitions.map(({ table }) => table);
       return transitions.flatMap(({ fresh }) => counters(fresh));
     } catch (error) {
+      tables.memory.resume();
       this.#instead = await this.#context.instead(error);
       if (!this.#instead) throw error;
       return this.#instead.apply();
@@ -86,20 +93,31 @@ export class NftablesPlan implements Plan {
    */
   async confirm(): Promise<Plan | undefined> {
     if (this.#instead) return this.#instead.confirm();
+    try {
+      return await this.#confirm();
+    } finally {
+      this.#context.tables.memory.resume();
+    }
+  }
+
+  async #confirm(): Promise<Plan | undefined> {
     if (this.#written.reduce((sum, it) => sum + elementsOf(it), 0) < SHORT) return undefined;
-    const looks = this.#written.map(table => this.#isInKernel(table));
-    if (!(await Promise.all(looks)).every(Boolean)) return undefined;
-    const written = new Map(this.#written.map(table => [table.family, table]));
+    const looks = await Promise.all(this.#written.map(table => this.#outlineOf(table)));
+    const outlines = looks.filter(it => it !== undefined);
+    if (outlines.length < this.#written.length) return undefined;
+    const { tables, ended } = await this.#context.tables.settle(this.#written, outlines);
+    const written = new Map(tables.map(table => [table.family, table]));
     const diffs = this.#diffs.map(
       it => new TableDiff(it.desired, written.get(it.desired.family) ?? it.actual),
     );
-    return new NftablesPlan(diffs, { ...this.#context, isRemembered: true, counters: [] });
+    return new NftablesPlan(diffs, { ...this.#context, isRemembered: true, listed: [], ended });
   }
 
-  async #isInKernel(table: Table): Promise<boolean> {
+  /** The table in the kernel, without elements; undefined if it is not as written. */
+  async #outlineOf(table: Table): Promise<Table | undefined> {
     const listed = await this.#context.nft.outline(table.family, table.name);
     const found = listed && tableOf(table.family, listed, fieldOf);
-    return found !== undefined && Bun.deepEquals(outline(found), outline(table));
+    return found && Bun.deepEquals(outline(found), outline(table)) ? found : undefined;
   }
 
   async tidy(): Promise<void> {

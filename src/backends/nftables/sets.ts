@@ -23,9 +23,19 @@ export function addressSets(family: FamilyPolicy, counting: boolean): AddressSet
 
 /** @param name its plain name; the name in the kernel ends with the letter of a generation, see generations.ts */
 function addressSet(name: ListName, list: CidrList, counting: boolean): AddressSet {
-  const elements = list.ascending.map(element);
-  return { name, of: fieldOf(name), flags: ["interval"], counting, elements };
+  return { name, of: fieldOf(name), flags: ["interval"], counting, elements: elementsOf(list) };
 }
+
+/** The elements of a list, which are made once: each sync needs them, and the actual set shares them. */
+function elementsOf(list: CidrList): readonly Element[] {
+  const made = ELEMENTS.get(list);
+  if (made) return made;
+  const elements = list.ascending.map(element);
+  ELEMENTS.set(list, elements);
+  return elements;
+}
+
+const ELEMENTS = new WeakMap<CidrList, readonly Element[]>();
 
 function element({ cidr, origin }: Entry): Element {
   return { value: cidr, comment: comment(formatOrigin(origin)) };

@@ -72,6 +72,7 @@ function isSame(desired: Table, actual: Table): boolean {
 /** Whether two sets have the same elements, in the same order, with the same comments. */
 export function hasSameElements(one: AddressSet, other: AddressSet): boolean {
   const { elements } = other;
+  if (elements === one.elements) return true;
   return (
     one.elements.length === elements.length &&
     one.elements.every((element, i) => {

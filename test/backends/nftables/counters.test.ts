@@ -17,7 +17,7 @@ function counted(desired: Table): Table {
     ...table,
     sets: table.sets.map(set => ({
       ...set,
-      elements: set.elements.map(it => (set.counting ? { ...it, count: next() } : it)),
+      counts: set.elements.flatMap(() => (set.counting ? Object.values(next()) : [0, 0])),
     })),
     counters: table.counters.map(it => ({ ...it, count: next() })),
   };

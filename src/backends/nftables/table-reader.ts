@@ -1,0 +1,107 @@
+import type { Family } from "../../net/cidr.ts";
+import type { Nft } from "../../nft/nft.ts";
+import { type AddressSet, type Element, type Table, tableOf } from "../../nft/table.ts";
+import { featuresOf } from "../../nft/version.ts";
+import type { Memory } from "../memory.ts";
+import { TABLE } from "../ownership.ts";
+import { listOfSet } from "./generations.ts";
+import { fieldOf } from "./sets.ts";
+
+/** A listing of our tables, which may lack the elements of sets. */
+export interface Listing {
+  readonly families: readonly Family[];
+  readonly tables: ReadonlyMap<Family, Table>;
+  /** The epoch of the memory when the listing began. */
+  readonly epoch: number;
+  /** The families whose tables are listed without the elements of their sets. */
+  readonly outlines: readonly Family[];
+}
+
+/** Reads our tables from the kernel with little memory. All methods throw ProgramError. */
+export class TableReader {
+  readonly #nft: Nft;
+  readonly #memory: Memory<Family, Table | null>;
+  /** The families whose tables have no long sets, as far as they are known. */
+  readonly #short = new Set<Family>();
+
+  /** @param memory receives each listing */
+  constructor(nft: Nft, memory: Memory<Family, Table | null>) {
+    this.#nft = nft;
+    this.#memory = memory;
+  }
+
+  /**
+   * Lists our tables, without the elements of sets if they may be many. Throws if tables exist and this version of nft
+   * is too old to change them.
+   */
+  async list(families: readonly Family[]): Promise<Listing> {
+    const { epoch } = this.#memory;
+    const outlines = families.filter(it => !this.#short.has(it));
+    const listings = await Promise.all(
+      families.map(async family => {
+        const listed = await (outlines.includes(family)
+          ? this.#nft.outline(family, TABLE)
+          : this.#nft.table(family, TABLE));
+        return { family, table: listed && tableOf(family, listed, fieldOf) };
+      }),
+    );
+    const found = listings.flatMap(({ family, table }) => (table ? [[family, table] as const] : []));
+    if (found.length > 0 && this.#nft.version !== undefined) featuresOf(this.#nft.version);
+    return { families, tables: new Map(found), epoch, outlines };
+  }
+
+  /**
+   * The tables of a listing with all elements. Long sets are read one at a time, since nft needs 1.6 kB of memory for
+   * each element that it lists.
+   *
+   * @param desired the probable tables. Equal elements are shared with them.
+   */
+  async complete(
+    { families, tables, epoch, outlines }: Listing,
+    desired: readonly Table[] = [],
+  ): Promise<Map<Family, Table>> {
+    const found = new Map<Family, Table>();
+    for (const family of families) {
+      const listed = tables.get(family);
+      const probable = desired.find(it => it.family === family);
+      const table = listed && outlines.includes(family) ? await this.#withElements(listed, probable) : listed;
+      this.#memory.listed(family, table ?? null, epoch);
+      if (table) found.set(family, table);
+      this.measure(family, table);
+    }
+    return found;
+  }
+
+  async #withElements(table: Table, probable: Table | undefined): Promise<Table> {
+    const sets: AddressSet[] = [];
+    for (const set of table.sets) {
+      const name = listOfSet(set.name)?.name;
+      const expected = probable?.sets.find(it => it.name === name)?.elements ?? [];
+      sets.push({ ...set, ...(await this.elementsOf(table, set, expected)) });
+    }
+    return { ...table, sets };
+  }
+
+  /** The elements of a set, which are probably as expected. */
+  async elementsOf(
+    { family, name: table }: Table,
+    { name }: AddressSet,
+    expected: readonly Element[],
+  ): Promise<Pick<AddressSet, "elements" | "counts">> {
+    const elements = await this.#nft.elements(family, table, name, expected);
+    if (elements) return elements;
+    const listed = await this.#nft.set(family, table, name);
+    const [found] =
+      (listed && tableOf(family, [...listed, { table: { family, name: table } }], fieldOf)?.sets) ?? [];
+    return { elements: found?.elements ?? [], ...(found?.counts && { counts: found.counts }) };
+  }
+
+  /** Records whether a table has long sets, before it is listed again. */
+  measure(family: Family, table: Table | undefined): void {
+    if (table?.sets.some(({ elements }) => elements.length >= LONG)) this.#short.delete(family);
+    else this.#short.add(family);
+  }
+}
+
+/** From this many elements on, a set is listed alone and in nft's syntax. A listing has constant costs of 5 ms. */
+const LONG = 5000;

@@ -1,0 +1,79 @@
+import { Cidr } from "../net/cidr.ts";
+import type { Command, SetElement } from "./json.ts";
+import type { AddressSet, Element, Table } from "./table.ts";
+import { elementText } from "./text.ts";
+import type { Declaration } from "./version.ts";
+
+/** A set that is created together with its elements. Its table is created if it does not exist. */
+export interface NewSet {
+  readonly table: Pick<Table, "family" | "name">;
+  readonly set: AddressSet;
+  readonly declaration: Declaration;
+  /** Whether a set of this name exists and is deleted first. */
+  readonly replaces: boolean;
+}
+
+/**
+ * The commands that create sets. Elements are not added separately: nft would first read all sets of the table from
+ * the kernel, which costs 50 % more (measured with 10,000 elements, nft 1.0.6 to 1.1.7).
+ */
+export function commandsOf(sets: readonly NewSet[]): Command[] {
+  return [
+    ...tablesOf(sets).map(({ family, name }): Command => ({ add: { table: { family, name } } })),
+    ...sets.flatMap(({ table: { family, name: table }, set, replaces, declaration }): Command[] => [
+      ...(replaces ? [{ delete: { set: { family, table, name: set.name } } }] : []),
+      {
+        add: {
+          set: {
+            family,
+            table,
+            name: set.name,
+            type:
+              declaration === "type"
+                ? DATA_TYPES[family]
+                : { typeof: { payload: { protocol: family, field: set.of } } },
+            flags: [...set.flags],
+            ...(set.counting ? { stmt: [{ counter: null }] } : {}),
+            elem: set.elements.map(addElement),
+          },
+        },
+      },
+    ]),
+  ];
+}
+
+function tablesOf(sets: readonly NewSet[]): readonly NewSet["table"][] {
+  return [...new Map(sets.map(({ table }) => [`${table.family} ${table.name}`, table])).values()];
+}
+
+function addElement({ value, comment }: Element): SetElement {
+  const val = value instanceof Cidr ? { prefix: { addr: value.address, len: value.prefix } } : value;
+  return { elem: { val, ...(comment ? { comment } : {}) } };
+}
+
+const DATA_TYPES = { ip: "ipv4_addr", ip6: "ipv6_addr" } as const;
+
+/**
+ * The same commands in nft's syntax, for which nft needs half the memory: 31 to 44 MB instead of 98 MB for 45,000
+ * elements (nft 1.0.6 to 1.1.7). The text is in pieces, so that no long string is built. All names must be words.
+ */
+export function* textOf(sets: readonly NewSet[]): Generator<string> {
+  for (const { family, name } of tablesOf(sets)) yield `add table ${family} ${name}\n`;
+  for (const { table, set, declaration, replaces } of sets) {
+    const { family } = table;
+    const name = `${family} ${table.name} ${set.name}`;
+    if (replaces) yield `delete set ${name}\n`;
+    const type = declaration === "type" ? `type ${DATA_TYPES[family]}` : `typeof ${family} ${set.of}`;
+    const flags = set.flags.length > 0 ? ` flags ${set.flags.join(",")};` : "";
+    const counter = set.counting ? " counter;" : "";
+    yield `add set ${name} { ${type};${flags}${counter} elements = {\n`;
+    for (let i = 0; i < set.elements.length; i += PIECE) {
+      const piece = set.elements.slice(i, i + PIECE).map(it => `${elementText(it)},\n`);
+      yield piece.join("");
+    }
+    yield "} }\n";
+  }
+}
+
+/** Elements in one piece of text. */
+const PIECE = 1000;
