@@ -2,6 +2,7 @@ import type { Case } from "./case.ts";
 import { change } from "./cases/change.ts";
 import { gap } from "./cases/gap.ts";
 import { idle } from "./cases/idle.ts";
+import { memory } from "./cases/memory.ts";
 import { reaction } from "./cases/reaction.ts";
 import { resync } from "./cases/resync.ts";
 import { size } from "./cases/size.ts";
@@ -19,5 +20,6 @@ export const CASES: Readonly<Record<string, Case>> = {
   gap,
   resync,
   idle,
+  memory,
   size,
 };
