@@ -37,6 +37,8 @@ export function policyArguments({
     {
       interfaces: selection(interfaces),
       marks: fc.array(mark(), { maxLength: 2 }),
+      enforce: fc.boolean(),
+      foreignMarks: fc.array(mark(), { maxLength: 2 }),
       masqLinkLocal: fc.boolean(),
       masqLinkLocalIPv6: fc.boolean(),
     },

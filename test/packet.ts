@@ -19,3 +19,6 @@ export interface Packet {
   /** The mark; by default none. */
   readonly mark?: number;
 }
+
+/** The effect of rules on the source of a packet. Later rules cannot change a source that is `bound`. */
+export type Outcome = "masquerade" | "bound" | "untouched";

@@ -25,6 +25,8 @@ export interface Short {
   snat?: readonly string[];
   /** The node's addresses that `snat` can choose, preferred ones first. */
   own?: readonly string[];
+  enforce?: boolean;
+  foreignMarks?: readonly string[];
   masqLinkLocal?: boolean;
   masqLinkLocalIPv6?: boolean;
 }
@@ -42,7 +44,7 @@ function address(text: string): Address {
 }
 
 function config({ file = "/config", ...short }: Short): Config {
-  const { keep, masquerade, sources, spared, interfaces, marks, snat } = short;
+  const { keep, masquerade, sources, spared, interfaces, marks, snat, enforce, foreignMarks } = short;
   const { masqLinkLocal, masqLinkLocalIPv6 } = short;
   const located = <T>(value: T, line: number) => ({ value, at: { file, line, column: 5 } });
   const cidrs = (texts: readonly string[]) => texts.map((text, i) => located(Cidr.literal(text), i + 2));
@@ -54,6 +56,10 @@ function config({ file = "/config", ...short }: Short): Config {
     ...(interfaces ? { outputInterfaces: interfaces.map((name, i) => located(name, i + 2)) } : {}),
     ...(marks ? { nonMasqueradeMarks: marks.map((text, i) => located(markOf(text), i + 2)) } : {}),
     ...(snat ? { snatAddresses: cidrs(snat) } : {}),
+    ...(enforce === undefined ? {} : { enforceNonMasquerade: located(enforce, 1) }),
+    ...(foreignMarks
+      ? { foreignMasqueradeMarks: foreignMarks.map((text, i) => located(markOf(text), i + 2)) }
+      : {}),
     ...(masqLinkLocal === undefined ? {} : { masqLinkLocal: located(masqLinkLocal, 1) }),
     ...(masqLinkLocalIPv6 === undefined ? {} : { masqLinkLocalIPv6: located(masqLinkLocalIPv6, 1) }),
   };

@@ -101,6 +101,9 @@ export interface Chains {
   readonly verdict: string;
   /** The chain that masquerades. */
   readonly outbound: string;
+  /** The chain that binds kept connections to their source, and the one that does so by destination, if there are any. */
+  readonly enforce?: string;
+  readonly enforceDestinations?: string;
   /** Whether the base chain also excludes broadcast. Otherwise a separate rule excludes it. */
   readonly excludesBroadcast: boolean;
   /** Whether the rules that lead to `verdict` exclude the excluded interfaces. Otherwise a separate rule excludes each. */
@@ -113,10 +116,6 @@ export interface WriterChoice {
   readonly backend: Backend;
   readonly reason: string;
 }
-
-/** A limit of a backend whose rules cannot match packets under an IPsec policy. */
-export const NO_IPSEC =
-  "the kernel cannot match packets under an IPsec policy; they are masqueraded like all others";
 
 /** Rules that only the desired or only the actual ruleset has, one line each. */
 export interface RuleChanges {

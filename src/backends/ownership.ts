@@ -32,6 +32,9 @@ export function isOurComment(comment = ""): boolean {
   return OURS.test(comment);
 }
 
+/** The comment on rules for packets with a mark of `foreignMasqueradeMarks`, after {@link COMMENT}. */
+export const FOREIGN_MARKED = "packets that foreign rules masquerade by their mark";
+
 /** Occurs in the comments of ip-masq-agent, and not in ours. */
 const UPSTREAM = " subject to MASQUERADE";
 
@@ -43,7 +46,7 @@ const OURS = new RegExp(
     ...Object.values(COMMENTS),
     `${COMMENTS.outbound} from ports [\\d-]+`,
     "sources and interfaces that are (masqueraded|kept)",
-    "packets that foreign rules masquerade by their mark",
+    FOREIGN_MARKED,
   ].join("|")})"?$`,
 );
 
@@ -72,15 +75,18 @@ export function ownChainNames(chain = DEFAULT_CHAIN): readonly [chain: string, .
 }
 
 /**
- * The helper chains that the chain of a policy may need in table `nat`. One has the verdicts after a check of sources
- * and interfaces, the other masquerades. Their names have at most 28 bytes, the limit of iptables.
+ * The helper chains that the chain of a policy may need in table `nat`. The first has the verdicts after a check of
+ * sources and interfaces, the second masquerades. The third binds kept connections to their source, the last does so
+ * after a check of sources and interfaces. Their names have at most 28 bytes, the limit of iptables.
  */
-export function helperChains(chain: string): readonly [verdicts: string, outbound: string] {
+export function helperChains(
+  chain: string,
+): readonly [verdicts: string, outbound: string, enforce: string, enforceDestinations: string] {
   const helper = (suffix: string) => {
     const name = `${chain.slice(0, 24)}${suffix}`;
     return name === chain ? name.toLowerCase() : name;
   };
-  return [helper("-DST"), helper("-OUT")];
+  return [helper("-DST"), helper("-OUT"), helper("-ENF"), helper("-EDS")];
 }
 
 /** Parses the name of a policy's chain. iptables and nft accept it, also when they load their own listing. */
@@ -103,7 +109,7 @@ export function parseChainName(text: string): string | ParseFailure {
 
 /** Targets of iptables, built-in chains, and the other chains of our table. */
 const TAKEN =
-  /^(accept|drop|queue|return|masquerade|snat|dnat|(pre|post)routing|input|output|forward|outbound)$/i;
+  /^(accept|drop|queue|return|masquerade|snat|dnat|(pre|post)routing|input|output|forward|outbound|enforce)$/i;
 
 /** Keywords of nft, which it does not accept as names of chains (found by trial with nft 1.0.6 and 1.1.7). */
 const KEYWORDS: ReadonlySet<string> = new Set(

@@ -101,6 +101,18 @@ const TABLE = {
     default: "the kernel chooses",
     meant: { words: /\bsnat ?(ip|address)|(node|egress) ?(ip|address)/, rank: 0 },
   }),
+  enforceNonMasquerade: boolean({
+    description:
+      "Bind kept connections to their source, so that no later rule of flannel, a CNI bridge, Docker or others masquerades them. With iptables, this needs the kernel module xt_NETMAP.",
+    meant: { words: /enforce/, rank: 0 },
+  }),
+  foreignMasqueradeMarks: list(MARKS, {
+    description:
+      "Marks by which other programs masquerade packets; `enforceNonMasquerade` does not bind such packets. The first default is kube-proxy's, bit 14 of `--iptables-masquerade-bit`; the second is that of the CNI plugin portmap.",
+    default: "0x4000/0x4000, 0x2000/0x2000",
+    limited: true,
+    meant: { words: /mark|masq\w* bit/, rank: 0 },
+  }),
   enableIPv6: boolean({
     description: "Masquerade IPv6 too. The flag `--enable-ipv6` takes precedence.",
     meant: { words: /ipv6|dual ?stack/, unless: /cidr|subnet/, rank: 1 },

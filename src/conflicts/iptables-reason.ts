@@ -1,5 +1,7 @@
 import { ownChainNames } from "../backends/ownership.ts";
-import { masqueradeAll, type Policy } from "../policy/policy.ts";
+import type { Family } from "../net/cidr.ts";
+import { FOREIGN_MARKS } from "../policy/defaults.ts";
+import type { Policy } from "../policy/policy.ts";
 import { HOST, type Host } from "../system/host.ts";
 import { within } from "../system/timing.ts";
 import { chooseCommands } from "../xtables/variant.ts";
@@ -60,4 +62,29 @@ const FEW = 3;
 function few(texts: readonly string[]): string {
   const more = texts.length > FEW ? ` and ${texts.length - FEW} more` : "";
   return texts.slice(0, FEW).join(" ") + more;
+}
+
+/** A policy that masquerades all connections of both families. */
+function masqueradeAll(chain: string): Policy {
+  const empty = { effective: [], ascending: [], redundant: [] };
+  const enabled: readonly Family[] = ["ip", "ip6"];
+  const families = enabled.map(family => ({
+    family,
+    sources: undefined,
+    nonMasqueradeSources: empty,
+    masquerade: empty,
+    nonMasquerade: empty,
+    snat: undefined,
+  }));
+  return {
+    families,
+    enabled,
+    outputInterfaces: undefined,
+    nonMasqueradeMarks: [],
+    enforceNonMasquerade: false,
+    foreignMasqueradeMarks: FOREIGN_MARKS,
+    chain,
+    randomFully: false,
+    toPorts: undefined,
+  };
 }

@@ -52,6 +52,8 @@ function matchOne(
     case "multicast":
     case "broadcast":
       return condition.not; // the policy never masquerades such connections
+    case "unicast":
+      return !condition.not;
     case "ipsec":
       if (condition.not) return true;
       return find === "exemptions" ? false : undefined; // our rules also exempt them

@@ -74,16 +74,27 @@ const EXEMPT: ReadonlySet<Explanation["rule"]> = new Set([
   "non-masquerade-source-cidr",
 ]);
 
+const WORDS: { readonly [step in Explanation["rule"]]?: string } = COMMENTS;
+
 /** The deciding rule, as the kernel has it. */
-function ruleText({ rule, destination }: Explanation, policy: Policy, backend: BackendName): string {
+function ruleText(
+  { rule, destination, enforced }: Explanation,
+  policy: Policy,
+  backend: BackendName,
+): string {
   const of = destination.includes(":") ? "ip6" : "ip";
   const family = policy.families.find(it => it.family === of);
   if (!family) return NO_RULE;
-  const { base, check, verdict, outbound, excludesBroadcast, excludesInterfaces, alwaysExempts } =
-    requestedBackend(backend).chains(policy, family);
+  const chains = requestedBackend(backend).chains(policy, family);
+  const { base, check, verdict, outbound, excludesBroadcast, excludesInterfaces, alwaysExempts } = chains;
   const isExempt = alwaysExempts && EXEMPT.has(rule);
   if (family.sources?.effective.length === 0 && !isExempt) return NO_RULE;
   const masquerading = outbound === verdict ? "" : `, masqueraded in chain ${outbound}`;
+  const { enforce, enforceDestinations } = chains;
+  if (enforced && enforce !== undefined) {
+    const where = rule === "non-masquerade-cidr" ? enforceDestinations : enforce;
+    return `"${WORDS[rule]}" in chain ${where}, before the rules of other programs`;
+  }
   switch (rule) {
     case "family":
       return NO_RULE;

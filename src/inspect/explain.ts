@@ -31,6 +31,9 @@ export const Explanation = v.object({
   verdict: v.pipe(v.picklist(VERDICTS), v.description("keep: the connection keeps its source address")),
   reason: v.pipe(v.string(), v.description("a sentence")),
   rule: v.picklist(DECISION_STEPS),
+  enforced: v.optional(
+    v.pipe(v.boolean(), v.description("whether enforceNonMasquerade prevents masquerading by later rules")),
+  ),
   cidr: v.optional(
     v.pipe(v.string(), v.description("the narrowest CIDR that contains the deciding address")),
   ),
@@ -100,6 +103,7 @@ export function explain(policy: Policy, question: Question): Explanation {
     verdict: decision.verdict,
     reason: decision.reason,
     rule: decision.rule,
+    ...(decision.enforced && { enforced: true }),
     ...(decision.cidr && { cidr: decision.cidr.text }),
     within: decision.within.map(({ text }) => text),
     ...(decision.origin && { origin: decision.origin }),

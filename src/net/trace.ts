@@ -9,6 +9,8 @@ export interface TraceableRuleset {
   readonly family: Family;
   /** The chain where a packet starts. */
   readonly base: string;
+  /** Chains where a packet starts again if the chains before them did not decide about its source. */
+  readonly later?: readonly string[];
   readonly chains: ReadonlyMap<string, readonly TraceableRule[]>;
 }
 
@@ -29,7 +31,8 @@ export type Condition =
   | { readonly on: "out" | "protocol"; readonly not: boolean; readonly names: readonly string[] }
   /** The destination port of protocols that have ports. */
   | { readonly on: "port"; readonly not: boolean; readonly ports: readonly PortRange[] }
-  | { readonly on: (typeof DESTINATION_TYPES)[number] | "ipsec"; readonly not: boolean }
+  /** A unicast destination is of none of {@link DESTINATION_TYPES}. */
+  | { readonly on: (typeof DESTINATION_TYPES)[number] | "unicast" | "ipsec"; readonly not: boolean }
   /** Whether the bits of the packet's mark in `mask` equal `value`. */
   | { readonly on: "mark"; readonly not: boolean; readonly value: number; readonly mask: number }
   | { readonly on: "family"; readonly not: boolean; readonly family: Family }
@@ -84,8 +87,14 @@ export interface TraceResult {
 }
 
 /** Traces a packet through the rules. */
-export function trace({ base, chains }: TraceableRuleset, packet: Packet): TraceResult {
-  return walk(chains, base, packet, undefined, 0).result;
+export function trace({ base, later = [], chains }: TraceableRuleset, packet: Packet): TraceResult {
+  let { result } = walk(chains, base, packet, undefined, 0);
+  for (const name of later) {
+    if (result.verdict !== "keep" || result.rule?.action.does === "bind") break;
+    const next = walk(chains, name, packet, undefined, 0).result;
+    if (next.rule ?? next.verdict !== "keep") result = next;
+  }
+  return result;
 }
 
 /** The kernel allows 16 jumps. */
@@ -152,6 +161,10 @@ function matches(condition: Condition, packet: Packet, otherwise: boolean): bool
     case "multicast":
     case "broadcast":
       return isSentToMany(condition.on, packet) !== condition.not;
+    case "unicast": {
+      const toMany = isSentToMany("multicast", packet) || isSentToMany("broadcast", packet);
+      return !(toMany || (packet.local ?? false)) !== condition.not;
+    }
     case "family":
       return (packet.destination.family === condition.family) !== condition.not;
     case "local":

@@ -25,9 +25,14 @@ export const Range = v.strictObject({
 
 const Meta = v.strictObject({ meta: v.strictObject({ key: v.string() }) });
 
+/** A field of the packet's headers. */
+export const Payload = v.strictObject({
+  payload: v.strictObject({ protocol: AddressFamily, field: v.string() }),
+});
+
 /** The left side of a match. */
 export const Selector = v.union([
-  v.strictObject({ payload: v.strictObject({ protocol: AddressFamily, field: v.string() }) }),
+  Payload,
   Meta,
   v.strictObject({ "&": v.tuple([Meta, v.number()]) }),
   v.strictObject({ fib: v.strictObject({ result: v.string(), flags: Flags }) }),

@@ -5,7 +5,7 @@
  */
 import * as v from "valibot";
 import { canonicalAddress, type Family } from "../net/cidr.ts";
-import { Flags, Match, Prefix, Range, Selector, Unknown } from "./json-match.ts";
+import { Flags, Match, Payload, Prefix, Range, Selector, Unknown } from "./json-match.ts";
 
 const TableFamily = v.picklist(["ip", "ip6", "inet"]);
 
@@ -26,10 +26,10 @@ const Statement = v.union([
       }),
     ),
   }),
-  /** To a fixed address. Other translations, such as to an address of the packet, are unknown. */
+  /** To a fixed address, or to an address of the packet. Other translations are unknown. */
   v.strictObject({
     snat: v.strictObject({
-      addr: v.pipe(v.string(), v.transform(canonicalAddress)),
+      addr: v.union([Payload, v.pipe(v.string(), v.transform(canonicalAddress))]),
       flags: v.optional(Flags),
       port: v.optional(v.union([v.number(), Range])),
     }),
@@ -199,7 +199,7 @@ export type Command =
   | { add: { element: { family: TableFamily; table: string; name: string; elem: readonly SetElement[] } } }
   | { add: { chain: v.InferOutput<typeof Chain> } }
   | { add: { rule: v.InferOutput<typeof Rule> } }
-  /** Before the rule with the handle. */
+  /** Before the rule with the handle; without a handle, before all rules of the chain. */
   | { insert: { rule: v.InferOutput<typeof Rule> } }
   | { add: { counter: v.InferOutput<typeof NamedCounter> } }
   | { delete: { rule: { family: Family; table: string; chain: string; handle: number } } }

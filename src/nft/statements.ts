@@ -1,5 +1,14 @@
+import type { Family } from "../net/cidr.ts";
 import { type Mark, WHOLE_MARK } from "../net/mark.ts";
 import type { Statement } from "./json.ts";
+
+/**
+ * Binds a connection to its source: a translation to the same address and port, after which no later NAT chain is asked
+ * (measured on kernels 5.10 to 6.18).
+ */
+export function bindSource(family: Family): Statement {
+  return { snat: { addr: { payload: { protocol: family, field: "saddr" } } } };
+}
 
 /** Matches packets with a mark. */
 export function withMark({ value, mask }: Mark): Statement {

@@ -84,7 +84,8 @@ function statementText(statement: Statement): string {
     return ["masquerade", ...to, ...flags].join(" ");
   }
   if ("snat" in statement) {
-    const { addr, port, flags = [] } = statement.snat;
+    const { addr: of, port, flags = [] } = statement.snat;
+    const addr = typeof of === "string" ? of : selectorText(of);
     const to = port === undefined ? addr : `${addr.includes(":") ? `[${addr}]` : addr}:${valueText(port)}`;
     return ["snat to", to, ...flags].join(" ");
   }

@@ -15,7 +15,7 @@ import type { Rule, Table } from "./table.ts";
 import { ruleText } from "./text.ts";
 
 /**
- * A table as rules to trace packets through, starting in its base chain at postrouting. A dormant table has no rules.
+ * A table as rules to trace packets through, starting in its NAT chains at postrouting. A dormant table has no rules.
  */
 export function traceableRuleset({
   family,
@@ -26,13 +26,19 @@ export function traceableRuleset({
   const byName = new Map(sets.map(set => [set.name, set]));
   const blocks = (name: string) =>
     byName.get(name)?.elements.flatMap(({ value }) => (value instanceof Cidr ? value : []));
-  const base = chains.find(({ hook }) => hook?.hook === "postrouting");
+  const [base = "", ...later] = chains
+    .flatMap(({ name, hook }) =>
+      hook?.hook === "postrouting" && hook.type === "nat" ? { name, ...hook } : [],
+    )
+    .toSorted((a, b) => a.prio - b.prio)
+    .map(({ name }) => name);
   const awake = flags.includes("dormant") ? [] : chains;
   // nft 1.0.6 prints other flags wrongly, so their effect is not known.
   const odd = flags.filter(flag => flag !== "dormant").map(flag => opaque(`flags ${flag}`));
   return {
     family,
-    base: base?.name ?? "",
+    base,
+    later,
     chains: new Map(
       awake.map(({ name, hook, rules }) => [
         name,
@@ -104,10 +110,15 @@ function actionOf(
   statement: Exclude<Statement, { match: unknown } | { counter: unknown } | { unknown: string }>,
 ): Action {
   if ("masquerade" in statement) return { does: "masquerade" };
-  if ("snat" in statement) return { does: "snat", address: statement.snat.addr };
+  if ("snat" in statement) return snatAction(statement.snat);
   if ("return" in statement) return { does: "return" };
   if ("jump" in statement) return { does: "jump", to: statement.jump.target };
   return { does: "goto", to: statement.goto.target };
+}
+
+function snatAction({ addr, port }: Extract<Statement, { snat: unknown }>["snat"]): Action {
+  if (typeof addr === "string") return { does: "snat", address: addr };
+  return { does: addr.payload.field === "saddr" && port === undefined ? "bind" : "snat" };
 }
 
 type Match = Extract<Statement, { match: unknown }>["match"];
@@ -162,7 +173,7 @@ function compared(left: Selector, right: Value, not: boolean, blocks: Blocks): C
     return cidrs && { on: left.payload.field === "daddr" ? "destination" : "source", not, cidrs };
   }
   if ("fib" in left && isDestinationType(left.fib)) {
-    const on = DESTINATION_TYPES.find(it => it === right);
+    const on = [...DESTINATION_TYPES, "unicast" as const].find(it => it === right);
     return on && { on, not };
   }
   if ("rt" in left && left.rt.key === "ipsec" && typeof right === "boolean") {

@@ -9,6 +9,7 @@ import {
   type Entry,
   type FamilyPolicy,
   formatOrigin,
+  isEnforced,
   listsOf,
   type Origin,
   type Policy,
@@ -58,10 +59,32 @@ export interface Decision {
   readonly origin?: Origin;
   /** Wider CIDRs of the same list that contain it, the narrowest first. */
   readonly within: readonly Cidr[];
+  /** Whether the connection is bound to its source, so that no later NAT rule changes it. */
+  readonly enforced: boolean;
 }
 
 /** Returns the policy's verdict on a connection. Does not ask the kernel. */
 export function decide(policy: Policy, connection: Connection): Decision {
+  const decision = judge(policy, connection);
+  const { destination, mark = 0 } = connection;
+  const family = policy.families.find(it => it.family === destination.family);
+  const enforced =
+    family !== undefined &&
+    isEnforced(policy, family) &&
+    ENFORCED.has(decision.rule) &&
+    !policy.foreignMasqueradeMarks.some(it => hasMark(it, mark));
+  return { ...decision, enforced };
+}
+
+/** The steps whose connections are bound to their source. The others leave connections to other programs. */
+const ENFORCED: ReadonlySet<Step> = new Set([
+  "ipsec",
+  "non-masquerade-mark",
+  "non-masquerade-source-cidr",
+  "non-masquerade-cidr",
+]);
+
+function judge(policy: Policy, connection: Connection): Omit<Decision, "enforced"> {
   const { destination, source, out, local, broadcast, ipsec, mark = 0 } = connection;
   const family = policy.families.find(it => it.family === destination.family);
   if (!family) return decided("keep", "family", "IPv6 is not masqueraded without --enable-ipv6");
@@ -119,7 +142,7 @@ function decided(
   rule: Step,
   why: string | Address,
   entries: readonly Entry[] = [],
-): Decision {
+): Omit<Decision, "enforced"> {
   const [narrowest, ...wider] = entries;
   if (typeof why === "string" || !narrowest) return { verdict, rule, reason: `${why}`, within: [] };
   const { cidr, origin } = narrowest;

@@ -30,6 +30,8 @@ export const PolicySummary = v.object({
       }),
     ),
   ),
+  enforceNonMasquerade: v.optional(v.boolean()),
+  foreignMasqueradeMarks: v.optional(v.array(v.string())),
   toPorts: v.optional(v.string()),
   randomFully: v.boolean(),
 });
@@ -40,6 +42,8 @@ export function summarizePolicy({
   chain,
   outputInterfaces,
   nonMasqueradeMarks,
+  enforceNonMasquerade,
+  foreignMasqueradeMarks,
   toPorts,
   randomFully,
 }: Policy): PolicySummary {
@@ -54,6 +58,10 @@ export function summarizePolicy({
     ...(snat.length > 0 && { snatAddresses: snat }),
     ...(outputInterfaces && { outputInterfaces: selectionTexts(outputInterfaces) }),
     ...(nonMasqueradeMarks.length > 0 && { nonMasqueradeMarks: nonMasqueradeMarks.map(({ text }) => text) }),
+    ...(enforceNonMasquerade && {
+      enforceNonMasquerade,
+      foreignMasqueradeMarks: foreignMasqueradeMarks.map(({ text }) => text),
+    }),
     ...(toPorts && { toPorts: formatPortRanges(toPorts) }),
     randomFully,
   };
@@ -74,7 +82,7 @@ export interface PolicyFact {
 /** Describes a policy, apart from its lists of destinations. A policy without restrictions has no lines for them. */
 export function describePolicy(policy: PolicySummary): PolicyFact[] {
   const { chain, toPorts, randomFully, sourceCIDRs, nonMasqueradeSourceCIDRs, outputInterfaces } = policy;
-  const { nonMasqueradeMarks, snatAddresses } = policy;
+  const { nonMasqueradeMarks, snatAddresses, enforceNonMasquerade, foreignMasqueradeMarks = [] } = policy;
   const all: (Omit<PolicyFact, "text"> & { readonly text: string | undefined })[] = [
     { name: "chain", label: "chain", text: chain, setting: true },
     { name: "toPorts", label: "source ports", text: toPorts ?? "any", setting: true },
@@ -94,6 +102,12 @@ export function describePolicy(policy: PolicySummary): PolicyFact[] {
       text: nonMasqueradeMarks && listed(nonMasqueradeMarks),
       setting: true,
     },
+    {
+      name: "enforceNonMasquerade",
+      label: "enforced",
+      text: enforceNonMasquerade ? enforcedText(foreignMasqueradeMarks) : undefined,
+      setting: true,
+    },
   ];
   return all.flatMap(({ text, ...fact }) => (text === undefined ? [] : { ...fact, text }));
 }
@@ -111,6 +125,10 @@ export function policyFields(policy: Policy): Record<string, string> {
 
 function cidrsOf({ effective }: CidrList): Cidr[] {
   return effective.map(({ cidr }) => cidr);
+}
+
+function enforcedText(marks: readonly string[]): string {
+  return `kept connections${marks.length > 0 ? `, except packets with mark ${marks.join(" or ")}` : ""}`;
 }
 
 function only(texts: readonly string[] | undefined): string | undefined {

@@ -6,6 +6,7 @@ import type { InterfaceSelection } from "../net/interface-name.ts";
 import type { Mark } from "../net/mark.ts";
 import type { PortRange } from "../net/ports.ts";
 import type { Verdict } from "../net/verdict.ts";
+import { FOREIGN_MARKS, OTHER_RESERVED, PRIVATE } from "./defaults.ts";
 
 /** Where a part of the policy comes from: a place in a file, a flag, or the defaults. */
 export type Origin = Required<Position> | { readonly flag: string } | { readonly default: true };
@@ -71,6 +72,10 @@ export interface Policy {
   readonly outputInterfaces: InterfaceSelection | undefined;
   /** Packets with one of these marks are never masqueraded. */
   readonly nonMasqueradeMarks: readonly Mark[];
+  /** Whether kept connections are bound to their source, so that no later NAT rule changes it. */
+  readonly enforceNonMasquerade: boolean;
+  /** Packets with one of these marks are masqueraded by foreign rules, and never bound. */
+  readonly foreignMasqueradeMarks: readonly Mark[];
   /** The name of the main chain. */
   readonly chain: string;
   /** Whether the kernel chooses source ports at random, instead of keeping the original port if it is free. */
@@ -121,6 +126,8 @@ export function policyOf(config: Config, flags: PolicyFlags): Policy {
     enabled: families,
     outputInterfaces: interfaces.length > 0 ? outputInterfaces : undefined,
     nonMasqueradeMarks: config.nonMasqueradeMarks?.map(({ value }) => value) ?? [],
+    enforceNonMasquerade: config.enforceNonMasquerade?.value ?? false,
+    foreignMasqueradeMarks: config.foreignMasqueradeMarks?.map(({ value }) => value) ?? FOREIGN_MARKS,
     chain: flags.masqChain,
     randomFully: flags.randomFully,
     toPorts: flags.toPorts,
@@ -178,27 +185,9 @@ export function mapLists(family: FamilyPolicy, change: (list: CidrList) => CidrL
   };
 }
 
-/** A policy that masquerades all connections of both families. */
-export function masqueradeAll(chain: string): Policy {
-  const empty = { effective: [], ascending: [], redundant: [] };
-  const enabled: readonly Family[] = ["ip", "ip6"];
-  const families = enabled.map(family => ({
-    family,
-    sources: undefined,
-    nonMasqueradeSources: empty,
-    masquerade: empty,
-    nonMasquerade: empty,
-    snat: undefined,
-  }));
-  return {
-    families,
-    enabled,
-    outputInterfaces: undefined,
-    nonMasqueradeMarks: [],
-    chain,
-    randomFully: false,
-    toPorts: undefined,
-  };
+/** Whether kept connections of a family are bound to their source. */
+export function isEnforced({ enforceNonMasquerade }: Policy, { sources }: FamilyPolicy): boolean {
+  return enforceNonMasquerade && (sources === undefined || sources.effective.length > 0);
 }
 
 /** A policy for only one of its families. */
@@ -240,20 +229,5 @@ function linkLocal(config: Config): Entry[] {
 }
 
 function defaults(allReserved: boolean): Entry[] {
-  return [...PRIVATE, ...(allReserved ? OTHER_RESERVED : [])];
+  return [...known(DEFAULT, ...PRIVATE), ...(allReserved ? known(RESERVED, ...OTHER_RESERVED) : [])];
 }
-
-/** RFC 1918. */
-const PRIVATE = known(DEFAULT, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16");
-
-const OTHER_RESERVED = known(
-  RESERVED,
-  "100.64.0.0/10", // RFC 6598: between customers and their provider
-  "192.0.0.0/24", // RFC 6890: protocol assignments
-  "192.0.2.0/24", // RFC 5737: documentation
-  "192.88.99.0/24", // RFC 7526: once 6to4 relays
-  "198.18.0.0/15", // RFC 6815: benchmarks
-  "198.51.100.0/24", // RFC 5737: documentation
-  "203.0.113.0/24", // RFC 5737: documentation
-  "240.0.0.0/4", // RFC 5735: for future use
-);

@@ -19,6 +19,8 @@ const MEANT: Readonly<Record<string, string>> = {
   masqLinkLocalIPv6: "masqueradeLinkLocalIPv6 linkLocalIPv6 masqLinkLocalV6",
   nonMasqueradeMarks: "nonMasqueradeMark noMasqMarks excludeMarks skipMarks nonMasqueradeFwmark keepMark",
   snatAddresses: "snatAddress snatIPs egressIP nodeAddress nodeIPs snatAddreses",
+  enforceNonMasquerade: "enforceNonMasq enforcedNonMasquerade enforceKept",
+  foreignMasqueradeMarks: "foreignMarks masqueradeBit masqueradeMark kubeProxyMark iptablesMasqueradeBit",
   enableIPv6: "ipv6 ipv6Enabled enableIP6 useIPv6 enable-ipv6 dualStack",
 };
 

@@ -13,6 +13,8 @@ test("the JSON Schema has every key, with its type and description", () => {
   expect(Object.keys(properties).sort()).toEqual([
     "cidrLimit",
     "enableIPv6",
+    "enforceNonMasquerade",
+    "foreignMasqueradeMarks",
     "masqLinkLocal",
     "masqLinkLocalIPv6",
     "masqueradeCIDRs",

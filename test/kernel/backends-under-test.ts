@@ -9,14 +9,13 @@ import { ruleset as iptablesRuleset } from "../../src/backends/iptables/ruleset.
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { renderJson, renderText } from "../../src/backends/nftables/nftables.ts";
 import { ruleset } from "../../src/backends/nftables/ruleset.ts";
-import type { Verdict } from "../../src/net/verdict.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import type { Host } from "../../src/system/host.ts";
 import { IptablesCommands, type Variant } from "../../src/xtables/commands.ts";
-import { judge as judgeRules } from "../backends/iptables/judge.ts";
-import { judge as judgeTables } from "../backends/nftables/judge.ts";
+import { outcome as outcomeOfRules } from "../backends/iptables/judge.ts";
+import { outcome as outcomeOfTables } from "../backends/nftables/judge.ts";
 import { type DebianTools, debianTools, SUITES } from "../debian/tools.ts";
-import type { Packet } from "../packet.ts";
+import type { Outcome, Packet } from "../packet.ts";
 import { absent } from "../programs.ts";
 import { iptablesTampering, NAT_TAMPERING, NFT_TAMPERING } from "./tampering.ts";
 
@@ -33,7 +32,7 @@ export interface BackendUnderTest {
   /** Everything in the node's kernel that a write would change, including handles and counters. */
   snapshot(lab: Lab): Promise<string>;
   /** The effect of the backend's rules for a policy on packets, without the kernel. */
-  judge(policy: Policy): (packet: Packet) => Verdict;
+  judge(policy: Policy): (packet: Packet) => Outcome;
   /** Load the output of `ipmasq render` for a policy into the kernel, one for each format. */
   readonly renderings: readonly {
     readonly format: string;
@@ -90,7 +89,7 @@ export function nftables(nft: readonly string[]): BackendUnderTest {
     snapshot: lab => lab.node.output(["nft", "-a", "list", "ruleset"]),
     judge: policy => {
       const tables = ruleset(policy);
-      return packet => judgeTables(tables, packet);
+      return packet => outcomeOfTables(tables, packet);
     },
     renderings: [
       {
@@ -139,7 +138,8 @@ export function iptables(variant: Variant, folder?: string): BackendUnderTest {
   };
 }
 
-function natByNft(): BackendUnderTest {
+/** The chain in table nat, written by nft. */
+export function natByNft(): BackendUnderTest {
   return {
     reads: chainsOf,
     open: (lab, through = []) => new NftNatBackend(programsOf(lab, through)),
@@ -155,9 +155,9 @@ function chainsOf(policy: Policy): number {
   return policy.families.reduce((sum, family) => sum + 1 + iptablesRuleset(policy, family).chains.length, 0);
 }
 
-function judgeBoth(policy: Policy): (packet: Packet) => Verdict {
+function judgeBoth(policy: Policy): (packet: Packet) => Outcome {
   const rulesets = policy.families.map(family => iptablesRuleset(policy, family));
-  return packet => judgeRules(rulesets, packet);
+  return packet => outcomeOfRules(rulesets, packet);
 }
 
 /** The programs and files of the lab's node. */

@@ -5,6 +5,7 @@ import { MigratingBackend } from "../../src/backends/migrating-backend.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { explainLive } from "../../src/inspect/explain.ts";
 import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
+import type { Verdict } from "../../src/net/verdict.ts";
 import { decide } from "../../src/policy/decision.ts";
 import type { CidrList, FamilyPolicy, Policy } from "../../src/policy/policy.ts";
 import {
@@ -15,7 +16,7 @@ import {
   policyArguments,
 } from "../arbitraries.ts";
 import { labPerFile } from "../lab.ts";
-import type { Packet } from "../packet.ts";
+import type { Outcome, Packet } from "../packet.ts";
 import { policy } from "../policies.ts";
 import { ROUNDS } from "../rounds.ts";
 import { describeBackends } from "./backends-under-test.ts";
@@ -63,7 +64,9 @@ describeBackends(({ open, judge, renderings, snapshot, tampering }) => {
           ...odd.map(packet => ({ ...packet, ipsec: true })),
           ...MARKS_NEAR.flatMap(mark => odd.map(packet => ({ ...packet, mark }))),
         ];
-        expect(disagreements(meant, packets, packets.map(rendered))).toEqual([]);
+        const outcomes = packets.map(rendered);
+        expect(disagreements(meant, packets, outcomes.map(verdictOf))).toEqual([]);
+        expect(outcomes.map(it => it === "bound")).toEqual(packets.map(it => decide(meant, it).enforced));
       });
       fc.assert(property, { numRuns: 100 * ROUNDS });
     });
@@ -73,6 +76,7 @@ describeBackends(({ open, judge, renderings, snapshot, tampering }) => {
       const backend = open(lab);
       const property = fc.asyncProperty(random, async ({ short, flags }) => {
         const meant = policy(short, { ...flags, toPorts: undefined }); // few ports are soon exhausted
+        await lab.node.output(["nft", "add table inet theirs; delete table inet theirs"]);
         await sync(backend, meant);
         await new MigratingBackend(backend, []).removeLeftovers(meant); // of a family that only the previous policy had
         await markPackets();
@@ -88,6 +92,12 @@ describeBackends(({ open, judge, renderings, snapshot, tampering }) => {
             explained.map(it => (it?.agrees ? it.verdict : "nothing")),
           ),
         ).toEqual([]);
+        if (meant.enforceNonMasquerade) {
+          await lab.node.output(["nft", MASQUERADE_ALL]);
+          const sources = await Promise.all(packets.map(it => seen(it)));
+          expect(sources.map(it => it === "keep")).toEqual(packets.map(it => decide(meant, it).enforced));
+          connections += packets.length;
+        }
         connections += packets.length;
       });
       await fc.assert(property, { numRuns: 20 * ROUNDS });
@@ -153,6 +163,18 @@ describeBackends(({ open, judge, renderings, snapshot, tampering }) => {
     });
   });
 });
+
+/** A foreign table that masquerades everything, before and after our own chain. */
+const MASQUERADE_ALL = `
+  add table inet theirs
+  add chain inet theirs before { type nat hook postrouting priority 101; }
+  add rule inet theirs before masquerade
+  add chain inet theirs after { type nat hook postrouting priority 110; }
+  add rule inet theirs after masquerade`;
+
+function verdictOf(outcome: Outcome): Verdict {
+  return outcome === "masquerade" ? "masquerade" : "keep";
+}
 
 /** The differences between the policy and `got`, in words. */
 function disagreements(policy: Policy, packets: readonly Packet[], got: readonly string[]): string[] {

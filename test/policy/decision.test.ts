@@ -107,6 +107,37 @@ test("marks override all lists", () => {
   expect(said(marked, "10.97.0.1")).toStartWith("masquerade");
 });
 
+test("connections that the policy keeps are enforced; what it leaves alone is not", () => {
+  const meant = policy({
+    keep: ["10.0.0.0/8"],
+    masquerade: ["10.96.0.0/12"],
+    sources: ["10.244.0.0/16"],
+    spared: ["10.245.7.0/24"],
+    interfaces: ["eth0"],
+    marks: ["0x200/0x200"],
+    enforce: true,
+  });
+  const enforced = (to: string, more: { from?: string; out?: string; mark?: number; local?: true } = {}) => {
+    const { from = "10.244.1.2", out = "eth0", ...rest } = more;
+    return decide(meant, { destination: address(to), source: address(from), out, ...rest }).enforced;
+  };
+  expect([enforced("10.1.2.3"), enforced("203.0.113.7", { mark: 0x200 })]).toEqual([true, true]);
+  expect(enforced("203.0.113.7", { from: "10.245.7.1", out: "eth1" })).toBe(true);
+  expect([enforced("203.0.113.7"), enforced("10.96.0.1"), enforced("224.0.0.1")]).toEqual([
+    false,
+    false,
+    false,
+  ]);
+  expect([enforced("10.1.2.3", { from: "192.0.2.1" }), enforced("10.1.2.3", { out: "eth1" })]).toEqual([
+    false,
+    false,
+  ]);
+  expect([enforced("10.1.2.3", { mark: 0x4000 }), enforced("10.1.2.3", { local: true })]).toEqual([
+    false,
+    false,
+  ]);
+});
+
 test("with sources of one family, the other family is kept", () => {
   const ipv4Only = policy({ sources: ["10.244.0.0/16"] }, { enableIPv6: true });
   expect(said(ipv4Only, "2001:db8::1", { from: "fd00::1" })).toBe("keep: sourceCIDRs has no IPv6 CIDR");

@@ -12,7 +12,13 @@ test("a policy without restrictions has only settings", () => {
 });
 
 test("every restriction is described", () => {
-  const all = { sources: many, spared: ["10.0.7.0/24"], interfaces: ["eth0", "wg*"], marks: ["512/512"] };
+  const all = {
+    sources: many,
+    spared: ["10.0.7.0/24"],
+    interfaces: ["eth0", "wg*"],
+    marks: ["512/512"],
+    enforce: true,
+  };
   expect(words(all, { toPorts: [{ first: 1024, last: 2000 }], randomFully: false })).toEqual([
     "chain: IP-MASQ-AGENT",
     "source ports: 1024-2000",
@@ -21,6 +27,7 @@ test("every restriction is described", () => {
     "kept sources: 10.0.7.0/24",
     "interfaces: only eth0 wg*",
     "kept marks: 0x200/0x200",
+    "enforced: kept connections, except packets with mark 0x4000/0x4000 or 0x2000/0x2000",
   ]);
 });
 

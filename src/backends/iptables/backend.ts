@@ -3,10 +3,11 @@ import type { TraceableRuleset } from "../../net/trace.ts";
 import type { FamilyPolicy, Policy } from "../../policy/policy.ts";
 import { failureKind, ProgramError } from "../../system/program.ts";
 import type { IptablesCommands } from "../../xtables/commands.ts";
-import { IpsecSupport } from "../../xtables/ipsec.ts";
 import { POSTROUTING, type Saved } from "../../xtables/save.ts";
+import { IPSEC, NETMAP, Support } from "../../xtables/support.ts";
 import { traceableRule } from "../../xtables/traceable.ts";
-import { type Backend, NO_IPSEC, type Plan, type PollTarget, type Watch, type Watcher } from "../backend.ts";
+import type { Backend, Plan, PollTarget, Watch, Watcher } from "../backend.ts";
+import { NO_IPSEC, NOT_ENFORCED } from "../limits.ts";
 import { Memory } from "../memory.ts";
 import { DEFAULT_CHAIN } from "../ownership.ts";
 import { POLL_MS, poll } from "../watch.ts";
@@ -24,7 +25,8 @@ export class IptablesBackend implements Backend {
   readonly writer: string;
   readonly place: string;
   readonly #nat: NatTable;
-  readonly #ipsec: IpsecSupport;
+  readonly #ipsec: Support;
+  readonly #netmap: Support;
   /** The actual rules of each family. Nothing is remembered while changes are not reported. */
   readonly #memory = new Memory<Family, Saved>();
   /** The last policy whose rules were listed and in sync, and their fingerprint. */
@@ -47,11 +49,12 @@ export class IptablesBackend implements Backend {
     this.writer = commands.variant;
     this.place = commands.variant === "iptables-nft" ? "nat of nf_tables" : "nat of xtables";
     this.#nat = new NatTable(commands, chain);
-    this.#ipsec = new IpsecSupport(commands);
+    this.#ipsec = new Support(commands, IPSEC);
+    this.#netmap = new Support(commands, NETMAP);
   }
 
   get limits(): readonly string[] {
-    return this.#ipsec.isMissing ? [NO_IPSEC] : [];
+    return [...(this.#ipsec.isMissing ? [NO_IPSEC] : []), ...(this.#netmap.isMissing ? [NOT_ENFORCED] : [])];
   }
 
   get enforcesKept(): boolean {
@@ -119,9 +122,10 @@ export class IptablesBackend implements Backend {
 
   async #desired(policy: Policy, family: FamilyPolicy, saved: Saved, assumesIpsec = false): Promise<Ruleset> {
     const ipsec = assumesIpsec || (await this.#ipsec.has(family.family, saved));
-    const rules = ruleset(policy, family, { randomFully: this.commands.randomFully, ipsec });
+    const netmap = policy.enforceNonMasquerade && (await this.#netmap.has(family.family, saved));
+    const rules = ruleset(policy, family, { randomFully: this.commands.randomFully, ipsec, netmap });
     const hasChecks = family.sources !== undefined || policy.outputInterfaces !== undefined;
-    return this.enforcesKept ? enforceKept(rules, hasChecks) : rules;
+    return this.enforcesKept ? enforceKept(rules, policy.foreignMasqueradeMarks, hasChecks) : rules;
   }
 
   async check(policy: Policy): Promise<void> {

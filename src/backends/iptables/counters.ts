@@ -2,7 +2,7 @@ import { Cidr, type Family } from "../../net/cidr.ts";
 import { optionOf, targetOf } from "../../xtables/rule.ts";
 import type { Counted } from "../../xtables/save.ts";
 import type { Counter } from "../backend.ts";
-import { isExemption, ownChainNames } from "../ownership.ts";
+import { helperChains, isExemption, ownChainNames } from "../ownership.ts";
 import { isOurs } from "./own-chains.ts";
 
 /** One of our rules with its counts. */
@@ -31,12 +31,14 @@ export function counters(
   chain: string,
 ): Counter[] {
   const names = ownChainNames(chain);
-  const outbound = names.at(-1);
+  const [, outbound, ...enforcing] = helperChains(chain);
   const found = new Map<string, Counter>();
-  for (const { cidr, chain, target, packets, bytes, handle } of names.flatMap(rulesOf)) {
-    const keeps = (target === "RETURN" || target === "NETMAP") && cidr !== undefined;
+  for (const { cidr, chain: of, target, packets, bytes, handle } of names.flatMap(rulesOf)) {
+    // A chain that binds kept connections returns for exceptions, which other chains count.
+    const returns = target === "RETURN" && !enforcing.includes(of);
+    const keeps = (returns || target === "NETMAP") && cidr !== undefined;
     const masquerades =
-      target === outbound || ((target === "MASQUERADE" || target === "SNAT") && chain !== outbound);
+      target === outbound || ((target === "MASQUERADE" || target === "SNAT") && of !== outbound);
     if (!keeps && !masquerades) continue;
     const verdict = keeps ? "keep" : "masquerade";
     const key = `${verdict} ${cidr?.text ?? ""}`;

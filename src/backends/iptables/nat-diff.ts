@@ -9,6 +9,7 @@ import {
   changed,
   changesTo,
   desiredLines,
+  firstLine,
   prefixed,
   restored,
   restoreInput,
@@ -65,7 +66,7 @@ export class NatDiff {
 
   /** The lines that only the desired or only the actual rules have. */
   get changes(): RuleChanges {
-    const { chains, leftovers, jump, wrong } = this.#changes ?? NOTHING;
+    const { chains, leftovers, jump, first, wrong } = this.#changes ?? NOTHING;
     if (leftovers.length > 0 || chains.some(({ edits }) => edits === undefined)) {
       const [actual, desired] = [this.actualText, this.desiredText];
       return { added: linesBeyond(desired, actual), removed: linesBeyond(actual, desired) };
@@ -73,7 +74,11 @@ export class NatDiff {
     const added = chains.flatMap(it => insertedBy(it).map(rule => line(it.chain.name, rule)));
     const removed = chains.flatMap(it => deletedBy(it).map(({ rule }) => line(it.chain.name, rule)));
     return {
-      added: prefixed(this.family, [...added, ...(jump ? [line(POSTROUTING, jump)] : [])]),
+      added: prefixed(this.family, [
+        ...added,
+        ...(first ? [firstLine(first)] : []),
+        ...(jump ? [line(POSTROUTING, jump)] : []),
+      ]),
       removed: prefixed(this.family, [...removed, ...wrong.map(rule => line(POSTROUTING, rule))]),
     };
   }
@@ -105,7 +110,7 @@ export class NatDiff {
   }
 }
 
-const NOTHING: Changes = { chains: [], leftovers: [], jump: undefined, wrong: [] };
+const NOTHING: Changes = { chains: [], leftovers: [], jump: undefined, first: undefined, wrong: [] };
 
 function asWhole(change: ChainChange): ChainChange {
   return { ...change, edits: undefined };

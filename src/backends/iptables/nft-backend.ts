@@ -7,7 +7,8 @@ import { ruleText } from "../../nft/text.ts";
 import type { Policy } from "../../policy/policy.ts";
 import type { Host } from "../../system/host.ts";
 import { POSTROUTING } from "../../xtables/save.ts";
-import { type Backend, NO_IPSEC, type Plan, type PollTarget, type Watch, type Watcher } from "../backend.ts";
+import type { Backend, Plan, PollTarget, Watch, Watcher } from "../backend.ts";
+import { NO_IPSEC } from "../limits.ts";
 import { Memory } from "../memory.ts";
 import { DEFAULT_CHAIN, isOurComment, ownChainNames } from "../ownership.ts";
 import { NAT, TableDiff } from "./nft-diff.ts";
@@ -62,7 +63,11 @@ export class NftNatBackend implements Backend {
     this.#limits = ipsec ? [] : [NO_IPSEC];
     const diffs = listings.map(
       ({ family, listed }) =>
-        new TableDiff(ruleset(policy, family, { randomFully: true, ipsec }), listed, policy.chain),
+        new TableDiff(
+          ruleset(policy, family, { randomFully: true, ipsec, netmap: true }),
+          listed,
+          policy.chain,
+        ),
     );
     if (isRemembered && diffs.some(({ needsListing }) => needsListing)) return this.plan(policy);
     return new NftNatPlan(diffs, {
@@ -86,7 +91,7 @@ export class NftNatBackend implements Backend {
   }
 
   async check(policy: Policy): Promise<void> {
-    const abilities = { randomFully: true, ipsec: await this.#ipsec.has([]) };
+    const abilities = { randomFully: true, ipsec: await this.#ipsec.has([]), netmap: true };
     const diffs = policy.families.map(it => new TableDiff(ruleset(policy, it, abilities), [], policy.chain));
     await this.#nft.transactions.check(diffs.flatMap(({ commands }) => commands));
   }

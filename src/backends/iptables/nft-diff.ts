@@ -6,8 +6,9 @@ import { ruleText } from "../../nft/text.ts";
 import { traceableRuleset } from "../../nft/traceable.ts";
 import { POSTROUTING } from "../../xtables/save.ts";
 import type { Counter } from "../backend.ts";
-import { isExemption, isOurComment, ownChainNames } from "../ownership.ts";
-import { type CountedRule, counters } from "./counters.ts";
+import { isOurComment, ownChainNames } from "../ownership.ts";
+import { counters } from "./counters.ts";
+import { decidesFirst } from "./enforce.ts";
 import {
   type ChainChange,
   changeOf,
@@ -17,7 +18,7 @@ import {
   ruleOf,
   rulesAfter,
 } from "./nft-chain-change.ts";
-import { type ActualRule, actualRule, destinationOf, nftRule, targetOf } from "./nft-rule.ts";
+import { type ActualRule, actualRule, countedRule, nftRule, targetOf } from "./nft-rule.ts";
 import type { Ruleset } from "./ruleset.ts";
 
 export const NAT = "nat";
@@ -41,6 +42,9 @@ export class TableDiff {
   readonly #jump: Rule | undefined;
   /** The rule of POSTROUTING that is equivalent to the desired jump. */
   readonly #right: ActualRule | undefined;
+  /** The desired jump that must decide before foreign rules, and the rule of POSTROUTING that does so. */
+  readonly #first: Rule | undefined;
+  readonly #rightFirst: ActualRule | undefined;
   readonly #changes: readonly ChainChange[];
 
   /**
@@ -65,6 +69,8 @@ export class TableDiff {
     const jump = desired.jump && nftRule(family, desired.jump);
     this.#jump = jump;
     this.#right = this.#jumps.find(rule => jump && effectText(rule) === effectText(jump));
+    this.#first = desired.first && nftRule(family, desired.first);
+    this.#rightFirst = this.#first && this.#jumpThatDecidesFirst(this.#first);
     this.#changes = [...this.#desired].flatMap(
       ([name, rules]) =>
         changeOf(name, this.#chains.has(name) ? this.#rulesOf(name) : undefined, rules) ?? [],
@@ -80,6 +86,7 @@ export class TableDiff {
     const names = [...this.#desired.keys(), ...this.#leftovers];
     return [
       ...names.flatMap(name => this.#rulesOf(name).map(rule => this.#line(name, rule))),
+      ...(this.#rightFirst && this.#first ? [this.#line(POSTROUTING, this.#first, "insert")] : []),
       ...(this.#right && this.#jump ? [this.#line(POSTROUTING, this.#jump)] : []),
       ...this.#wrong.map(rule => this.#line(POSTROUTING, rule)),
     ];
@@ -88,6 +95,7 @@ export class TableDiff {
   get desiredText(): readonly string[] {
     return [
       ...[...this.#desired].flatMap(([name, rules]) => rules.map(rule => this.#line(name, rule))),
+      ...(this.#first ? [this.#line(POSTROUTING, this.#first, "insert")] : []),
       ...(this.#jump ? [this.#line(POSTROUTING, this.#jump)] : []),
     ];
   }
@@ -108,7 +116,8 @@ export class TableDiff {
     const changed = new Map(this.#changes.map(change => [change.name, rulesAfter(change)]));
     const others = this.#rulesOf(POSTROUTING).filter(rule => !this.#wrong.includes(rule));
     const jump = this.#jump && !this.#right ? [this.#jump] : [];
-    const chains = new Map<string, readonly Rule[]>([[POSTROUTING, [...others, ...jump]]]);
+    const first = this.#first && !this.#rightFirst ? [this.#first] : [];
+    const chains = new Map<string, readonly Rule[]>([[POSTROUTING, [...first, ...others, ...jump]]]);
     for (const name of this.#desired.keys()) chains.set(name, changed.get(name) ?? this.#rulesOf(name));
     return [...chains].flatMap(([chain, rules]): NftObject[] => [
       { chain: { family, table: NAT, name: chain } },
@@ -159,19 +168,26 @@ export class TableDiff {
 
   /** The jumps to delete. */
   get #wrong(): readonly ActualRule[] {
-    return this.#jumps.filter(rule => rule !== this.#right);
+    return this.#jumps.filter(rule => rule !== this.#right && rule !== this.#rightFirst);
   }
 
   #rulesOf(chain: string): ActualRule[] {
     return this.#rules.filter(rule => rule.chain === chain);
   }
 
-  #line(chain: string, rule: Rule): string {
-    return `nft add rule ${this.family} ${NAT} ${chain} ${ruleText(rule)}`;
+  /** The rule of POSTROUTING that is equivalent to a jump, if it decides before foreign rules. */
+  #jumpThatDecidesFirst(jump: Rule): ActualRule | undefined {
+    const rules = this.#rulesOf(POSTROUTING);
+    const found = rules.find(rule => effectText(rule) === effectText(jump));
+    return found && decidesFirst(rules.slice(0, rules.indexOf(found)).map(targetOf)) ? found : undefined;
+  }
+
+  #line(chain: string, rule: Rule, command: "add" | "insert" = "add"): string {
+    return `nft ${command} rule ${this.family} ${NAT} ${chain} ${ruleText(rule)}`;
   }
 
   #counters(rulesOf: (chain: string) => readonly Rule[]): Counter[] {
-    return counters(this.family, name => rulesOf(name).flatMap(rule => counted(name, rule)), this.chain);
+    return counters(this.family, name => rulesOf(name).flatMap(rule => countedRule(name, rule)), this.chain);
   }
 
   /**
@@ -192,7 +208,8 @@ export class TableDiff {
   #commands(): Command[] {
     const [leftovers, wrong, changed] = [this.#leftovers, this.#wrong, this.#changes];
     const jump = this.#right ? undefined : this.#jump;
-    if (changed.length + leftovers.length + wrong.length === 0 && !jump) return [];
+    const first = this.#rightFirst ? undefined : this.#first;
+    if (changed.length + leftovers.length + wrong.length === 0 && !jump && !first) return [];
     const { family } = this;
     const named = (name: string) => ({ family, table: NAT, name });
     const whole = changed.filter(({ edits }) => edits === undefined);
@@ -208,28 +225,13 @@ export class TableDiff {
       ),
       ...changed.flatMap(it => commandsOf(it, place(it.name))),
       ...(jump ? [{ add: { rule: ruleOf(place(POSTROUTING), jump) } }] : []),
+      ...(first ? [{ insert: { rule: ruleOf(place(POSTROUTING), first) } }] : []),
       ...wrong.map(
         ({ handle }): Command => ({ delete: { rule: { family, table: NAT, chain: POSTROUTING, handle } } }),
       ),
       ...leftovers.map((name): Command => ({ delete: { chain: named(name) } })),
     ];
   }
-}
-
-/** The counts of one of our rules. A rule that was not read from the kernel has zero counts. */
-function counted(chain: string, rule: Rule): CountedRule[] {
-  const { expr, comment, handle } = rule;
-  const [count] = expr.flatMap(it =>
-    "counter" in it && typeof it.counter !== "string" ? [it.counter ?? { packets: 0, bytes: 0 }] : [],
-  );
-  if (!count || !isOurComment(comment) || isExemption(comment)) return [];
-  const target = expr.some(it => "return" in it)
-    ? "RETURN"
-    : expr.some(it => "masquerade" in it || "snat" in it)
-      ? "MASQUERADE"
-      : targetOf(rule);
-  const number = handle === undefined ? {} : { handle };
-  return [{ cidr: destinationOf(rule), chain, target, ...count, ...number }];
 }
 
 /** The effect of a rule, without its comment and its counter. */

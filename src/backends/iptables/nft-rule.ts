@@ -2,9 +2,11 @@ import { Cidr, type Family, withLength } from "../../net/cidr.ts";
 import { markOf } from "../../net/mark.ts";
 import { UNDER_IPSEC } from "../../nft/ipsec.ts";
 import type { NftObject, Statement } from "../../nft/json.ts";
-import { withMark } from "../../nft/statements.ts";
+import { bindSource, withMark } from "../../nft/statements.ts";
 import type { Rule } from "../../nft/table.ts";
 import { type Rule as Arguments, optionOf } from "../../xtables/rule.ts";
+import { isExemption, isOurComment } from "../ownership.ts";
+import type { CountedRule } from "./counters.ts";
 
 /** Converts one of our rules to nft. Throws TypeError for an option that `ruleset` does not use. */
 export function nftRule(family: Family, args: Arguments): Rule {
@@ -27,6 +29,8 @@ export function nftRule(family: Family, args: Arguments): Rule {
     } else if (option === "-j" && value === "RETURN") {
       // Rules that keep connections have counters only if they have a destination.
       expr.push(...(args.includes("-d") ? [COUNTER] : []), { return: null });
+    } else if (option === "-j" && value === "NETMAP") {
+      expr.push(...(args.includes("-d") ? [COUNTER] : []), bindSource(family));
     } else expr.push(...statements(family, option, value, op));
     op = "==";
   }
@@ -58,6 +62,7 @@ function statements(family: Family, option: string, value: string, op: Op): Stat
     case "--mode":
     case "--to-ports":
     case "--to-source":
+    case "--to":
       return [];
     case "--probability":
       return [
@@ -156,4 +161,22 @@ export function targetOf({ expr }: Pick<Rule, "expr">): string | undefined {
     if ("goto" in it) return it.goto.target;
   }
   return undefined;
+}
+
+/** The counts of one of our rules. A rule that was not read from the kernel has zero counts. */
+export function countedRule(chain: string, rule: Rule): CountedRule[] {
+  const { expr, comment, handle } = rule;
+  const [count] = expr.flatMap(it =>
+    "counter" in it && typeof it.counter !== "string" ? [it.counter ?? { packets: 0, bytes: 0 }] : [],
+  );
+  if (!count || !isOurComment(comment) || isExemption(comment)) return [];
+  const target = expr.some(it => "return" in it)
+    ? "RETURN"
+    : expr.some(it => "snat" in it && typeof it.snat.addr !== "string")
+      ? "NETMAP"
+      : expr.some(it => "masquerade" in it || "snat" in it)
+        ? "MASQUERADE"
+        : targetOf(rule);
+  const number = handle === undefined ? {} : { handle };
+  return [{ cidr: destinationOf(rule), chain, target, ...count, ...number }];
 }

@@ -3,6 +3,7 @@ import { effectText, normalText, optionOf, type Rule, ruleText, targetOf } from 
 import { type Counted, POSTROUTING, type Saved, SavedRule } from "../../xtables/save.ts";
 import { COMMENT, ownChainNames } from "../ownership.ts";
 import { type ChainChange, changeOf, editLines, equivalence, line, textsOf } from "./chain-change.ts";
+import { decidesFirst } from "./enforce.ts";
 import { isOurs } from "./own-chains.ts";
 import type { Chain, Ruleset } from "./ruleset.ts";
 
@@ -13,6 +14,8 @@ export interface Changes {
   readonly leftovers: readonly string[];
   /** The jump to append. */
   readonly jump: Rule | undefined;
+  /** The jump to insert before all other rules. */
+  readonly first: Rule | undefined;
   /** The jumps to delete. */
   readonly wrong: readonly Rule[];
 }
@@ -27,14 +30,16 @@ export interface Changes {
 export function changesTo(saved: Saved, desired: Ruleset | undefined, own?: string): Changes | undefined {
   const differing = (desired?.chains ?? []).filter(chain => !hasDesired(saved, chain));
   const leftovers = leftoverChains(saved, desired, own);
-  const { right, wrong } = jumps(saved, desired, leftovers);
+  const { right, rightFirst, wrong } = jumps(saved, desired, leftovers);
   const jump = desired && !right ? desired.jump : undefined;
-  if (differing.length + leftovers.length + wrong.length === 0 && !jump) return undefined;
-  return { chains: differing.map(it => changeOf(it, saved.chains.get(it.name))), leftovers, jump, wrong };
+  const first = rightFirst ? undefined : desired?.first;
+  if (differing.length + leftovers.length + wrong.length === 0 && !jump && !first) return undefined;
+  const chains = differing.map(it => changeOf(it, saved.chains.get(it.name)));
+  return { chains, leftovers, jump, first, wrong };
 }
 
 /** The input of `iptables-restore --noflush --counters` that makes the changes, atomically. */
-export function restoreInput(saved: Saved, { chains, leftovers, jump, wrong }: Changes): string {
+export function restoreInput(saved: Saved, { chains, leftovers, jump, first, wrong }: Changes): string {
   const whole = chains.filter(({ edits }) => edits === undefined).map(({ chain }) => chain);
   return [
     "*nat",
@@ -47,6 +52,8 @@ export function restoreInput(saved: Saved, { chains, leftovers, jump, wrong }: C
     ),
     ...(jump ? [`[0:0] ${line(POSTROUTING, jump)}`] : []),
     ...wrong.map(rule => `-D ${POSTROUTING} ${ruleText(rule)}`),
+    // After the deletions, which delete the first of equal rules.
+    ...(first ? [`[0:0] ${firstLine(first)}`] : []),
     ...leftovers.map(name => `-X ${name}`),
     "COMMIT",
     "",
@@ -60,7 +67,7 @@ export function restoreInput(saved: Saved, { chains, leftovers, jump, wrong }: C
 export function actualLines(saved: Saved, desired: Ruleset | undefined, own?: string): string[] {
   const leftovers = leftoverChains(saved, desired, own);
   const names = [...(desired?.chains.map(({ name }) => name) ?? []), ...leftovers];
-  const { right, wrong } = jumps(saved, desired, leftovers);
+  const { right, rightFirst, wrong } = jumps(saved, desired, leftovers);
   let spellings: ReadonlyMap<string, Rule> | undefined;
   const desiredSpellings = () =>
     new Map(desired?.chains.flatMap(({ rules }) => rules.map(it => [normalText(it), it])));
@@ -73,14 +80,15 @@ export function actualLines(saved: Saved, desired: Ruleset | undefined, own?: st
         line(name, spellings?.get(normalText(rule)) ?? rule),
       );
     }),
+    ...(rightFirst && desired?.first ? [firstLine(desired.first)] : []),
     ...(right && desired ? [line(POSTROUTING, desired.jump)] : []),
     ...wrong.map(rule => line(POSTROUTING, rule)),
   ];
 }
 
 /** The desired rules, one per line. */
-export function desiredLines({ chains, jump }: Ruleset): string[] {
-  return [...chains.flatMap(linesOf), line(POSTROUTING, jump)];
+export function desiredLines({ chains, jump, first }: Ruleset): string[] {
+  return [...chains.flatMap(linesOf), ...(first ? [firstLine(first)] : []), line(POSTROUTING, jump)];
 }
 
 /** The rules of POSTROUTING that lead to chains of ip-masq-agent or ipmasq. */
@@ -96,6 +104,11 @@ export function prefixed(family: Family, lines: readonly string[]): string[] {
 
 function linesOf(chain: Chain): string[] {
   return textsOf(chain).map(text => `-A ${chain.name} ${text}`);
+}
+
+/** The line that inserts a rule before all others of POSTROUTING. */
+export function firstLine(rule: Rule): string {
+  return `-I ${POSTROUTING} ${ruleText(rule)}`;
 }
 
 /** Whether rules are equivalent. Most texts are equal, which is much faster to find out. */
@@ -149,11 +162,12 @@ export function withKnownRules({ chains }: Saved, desired: Ruleset): Saved {
 }
 
 /** The actual rules after the changes. */
-export function changed(saved: Saved, desired: Ruleset, { leftovers, jump, wrong }: Changes): Saved {
+export function changed(saved: Saved, desired: Ruleset, { leftovers, jump, first, wrong }: Changes): Saved {
   const chains = new Map([...saved.chains, ...restored(saved, desired)]);
   for (const name of leftovers) chains.delete(name);
   const others = (saved.chains.get(POSTROUTING) ?? []).filter(({ rule }) => !wrong.includes(rule));
-  chains.set(POSTROUTING, [...others, ...(jump ? [new SavedRule(ruleText(jump), 0, 0, jump)] : [])]);
+  const fresh = (rule: Rule | undefined) => (rule ? [new SavedRule(ruleText(rule), 0, 0, rule)] : []);
+  chains.set(POSTROUTING, [...fresh(first), ...others, ...fresh(jump)]);
   return { chains };
 }
 
@@ -182,18 +196,27 @@ function jumpsTo(saved: Saved, chain: string): Rule[] {
   return rules.map(({ rule }) => rule).filter(rule => targetOf(rule) === chain);
 }
 
-/** The jump to our chains to keep, and the jumps to delete. */
+/** The jumps to our chains to keep, and the jumps to delete. */
 function jumps(
   saved: Saved,
   desired: Ruleset | undefined,
   leftovers: readonly string[],
-): { right: Rule | undefined; wrong: Rule[] } {
+): { right: Rule | undefined; rightFirst: Rule | undefined; wrong: Rule[] } {
   const chains = [...(desired?.chains.map(({ name }) => name) ?? []), ...leftovers];
   const all = chains.flatMap(name => jumpsTo(saved, name));
   const fitting = all.filter(rule => desired && effectText(rule) === effectText(desired.jump));
   const ours = fitting.find(rule => desired && normalText(rule) === normalText(desired.jump));
   const right = fitting.find(isUpstreamJump) ?? ours ?? fitting[0];
-  return { right, wrong: all.filter(rule => rule !== right) };
+  const rightFirst = desired?.first && jumpThatDecidesFirst(saved, desired.first);
+  return { right, rightFirst, wrong: all.filter(rule => rule !== right && rule !== rightFirst) };
+}
+
+/** The rule of POSTROUTING that is equivalent to a jump, if it is the only one and decides before foreign rules. */
+function jumpThatDecidesFirst(saved: Saved, jump: Rule): Rule | undefined {
+  const rules = (saved.chains.get(POSTROUTING) ?? []).map(({ rule }) => rule);
+  const [found, another] = rules.filter(rule => effectText(rule) === effectText(jump));
+  if (!found || another) return undefined;
+  return decidesFirst(rules.slice(0, rules.indexOf(found)).map(targetOf)) ? found : undefined;
 }
 
 /**

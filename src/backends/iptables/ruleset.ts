@@ -1,16 +1,19 @@
 import type { Family } from "../../net/cidr.ts";
 import { MULTICAST } from "../../net/group-address.ts";
 import { formatPortRange, portCount } from "../../net/ports.ts";
-import type { FamilyPolicy, Policy } from "../../policy/policy.ts";
+import { type FamilyPolicy, isEnforced, type Policy } from "../../policy/policy.ts";
 import type { Rule } from "../../xtables/rule.ts";
 import { POSTROUTING } from "../../xtables/save.ts";
 import type { Chains } from "../backend.ts";
 import { COMMENT, COMMENTS, helperChains } from "../ownership.ts";
+import { enforcement } from "./enforce.ts";
 
 /** Our part of table `nat` in one family: our chains, and one rule in POSTROUTING. */
 export interface Ruleset {
   readonly family: Family;
   readonly jump: Rule;
+  /** A second rule in POSTROUTING, which must decide before the rules of other programs. */
+  readonly first?: Rule;
   /** The policy's chain is the first one. */
   readonly chains: readonly Chain[];
 }
@@ -26,10 +29,12 @@ interface Abilities {
   readonly randomFully: boolean;
   /** Whether rules can match packets under an IPsec policy. A kernel without xfrm refuses such rules. */
   readonly ipsec: boolean;
+  /** Whether iptables and kernel have the target NETMAP, or the writer does not need it. */
+  readonly netmap: boolean;
 }
 
 /** The defaults if iptables and kernel are not asked. */
-const ALL: Abilities = { randomFully: true, ipsec: true };
+const ALL: Abilities = { randomFully: true, ipsec: true, netmap: true };
 
 /**
  * The desired rules of a policy in one family: one chain, like ip-masq-agent's. Features that ip-masq-agent lacks need
@@ -39,7 +44,7 @@ const ALL: Abilities = { randomFully: true, ipsec: true };
  * Exemptions come first. The rules cannot be in POSTROUTING, because a RETURN there would also skip foreign rules.
  */
 export function ruleset(policy: Policy, family: FamilyPolicy, abilities = ALL): Ruleset {
-  const { randomFully, ipsec } = abilities;
+  const { randomFully, ipsec, netmap } = abilities;
   const { chain } = policy;
   const [verdictChain, outboundChain] = helperChains(chain);
   const outbound = masquerades(policy, family, randomFully);
@@ -58,7 +63,7 @@ export function ruleset(policy: Policy, family: FamilyPolicy, abilities = ALL): 
   );
   const rest = exceptions.length > 0 ? [rule([], COMMENTS.outbound, [], ["-g", outboundChain])] : outbound;
   const verdicts = [...exceptions, ...keep, ...rest];
-  return {
+  const rules: Ruleset = {
     family: family.family,
     jump: jumpTo(chain),
     chains: [
@@ -70,21 +75,35 @@ export function ruleset(policy: Policy, family: FamilyPolicy, abilities = ALL): 
       ...(exceptions.length > 0 ? [{ name: outboundChain, rules: outbound }] : []),
     ],
   };
+  if (!netmap || !isEnforced(policy, family)) return rules;
+  const { first, chains } = enforcement(rules.chains, family.family, policy.foreignMasqueradeMarks);
+  return { ...rules, first, chains: [...rules.chains, ...chains] };
 }
 
 /** The names of the chains in a desired ruleset. */
-export function chainNames({ chain, outputInterfaces }: Policy, family: FamilyPolicy): string[] {
-  const [verdictChain, outboundChain] = helperChains(chain);
+export function chainNames(policy: Policy, family: FamilyPolicy): string[] {
+  const { chain, outputInterfaces } = policy;
+  const [verdictChain, outboundChain, enforce, enforceDestinations] = helperChains(chain);
   const hasChecks = family.sources !== undefined || outputInterfaces !== undefined;
   const hasExceptions = family.masquerade.effective.length > 0;
-  return [chain, ...(hasChecks ? [verdictChain] : []), ...(hasExceptions ? [outboundChain] : [])];
+  return [
+    chain,
+    ...(hasChecks ? [verdictChain] : []),
+    ...(hasExceptions ? [outboundChain] : []),
+    ...(isEnforced(policy, family) ? [enforce, ...(hasChecks ? [enforceDestinations] : [])] : []),
+  ];
 }
 
 /** The chains that decide about the connections of a family. */
-export function decidingChains({ chain, outputInterfaces }: Policy, family: FamilyPolicy): Chains {
-  const [verdictChain, outboundChain] = helperChains(chain);
+export function decidingChains(policy: Policy, family: FamilyPolicy): Chains {
+  const { chain, outputInterfaces } = policy;
+  const [verdictChain, outboundChain, enforce, destinations] = helperChains(chain);
   const verdict = family.sources || outputInterfaces ? verdictChain : chain;
   return {
+    ...(isEnforced(policy, family) && {
+      enforce,
+      enforceDestinations: verdict === chain ? enforce : destinations,
+    }),
     base: POSTROUTING,
     check: chain,
     verdict,

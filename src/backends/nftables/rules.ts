@@ -16,16 +16,31 @@ import { comment } from "./sets.ts";
  * cheaper, and for IPv6 it does not depend on a route.
  */
 export function exemptions(family: Family, ipsec: boolean, marks: readonly Mark[]): Rule[] {
-  const [addr = "", len] = MULTICAST[family].text.split("/");
   return [
     ...(ipsec ? [rule(COMMENTS.ipsec, UNDER_IPSEC, { return: null })] : []),
-    rule(
-      COMMENTS.multicast,
-      match("==", { payload: { protocol: family, field: "daddr" } }, { prefix: { addr, len: Number(len) } }),
-      { return: null },
-    ),
+    rule(COMMENTS.multicast, toMulticast(family), { return: null }),
     ...marks.map(mark => rule(COMMENTS["non-masquerade-mark"], withMark(mark), { return: null })),
   ];
+}
+
+/** Returns for the node itself, multicast and broadcast. */
+export function exclusions(family: Family): Rule[] {
+  if (family === "ip") return [rule(EXCLUDED, match("!=", DESTINATION_TYPE, "unicast"), { return: null })];
+  return [
+    rule(COMMENTS.multicast, toMulticast(family), { return: null }),
+    rule(EXCLUDED, match("==", DESTINATION_TYPE, "local"), { return: null }),
+  ];
+}
+
+const EXCLUDED = "local destinations are never masqueraded";
+
+function toMulticast(family: Family): Statement {
+  const [addr = "", len] = MULTICAST[family].text.split("/");
+  return match(
+    "==",
+    { payload: { protocol: family, field: "daddr" } },
+    { prefix: { addr, len: Number(len) } },
+  );
 }
 
 /**
@@ -59,7 +74,7 @@ function notToNode(family: Family): Statement {
 }
 
 /** The matches of each rule that together match the selected interfaces. */
-function interfaceMatches(interfaces: InterfaceSelection | undefined): Statement[][] {
+export function interfaceMatches(interfaces: InterfaceSelection | undefined): Statement[][] {
   if (!interfaces) return [[]];
   const op = interfaces.except ? "!=" : "==";
   const matches = outermost(interfaces.patterns).map(it => match(op, { meta: { key: "oifname" } }, it));
@@ -116,8 +131,8 @@ function match(op: string, left: Match["left"], right: Match["right"]): Statemen
 }
 
 /** Looks up a field of a packet in a set. */
-export function lookup(family: Family, field: string, set: ListName): Statement {
-  return match("==", { payload: { protocol: family, field } }, `@${set}`);
+export function lookup(family: Family, field: string, set: ListName, op: "==" | "!=" = "=="): Statement {
+  return match(op, { payload: { protocol: family, field } }, `@${set}`);
 }
 
 /** One of our rules, with a comment that states its purpose. */

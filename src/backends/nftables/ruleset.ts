@@ -1,8 +1,9 @@
 import type { Statement } from "../../nft/json.ts";
 import { byName, type Chain, type Table } from "../../nft/table.ts";
-import type { FamilyPolicy, ListName, Policy } from "../../policy/policy.ts";
+import { type FamilyPolicy, isEnforced, type ListName, type Policy } from "../../policy/policy.ts";
 import type { Chains } from "../backend.ts";
 import { COMMENTS, TABLE } from "../ownership.ts";
+import { ENFORCE, enforceChain } from "./enforce.ts";
 import { exemptions, jumps, lookup, masquerades, rule } from "./rules.ts";
 import { addressSets } from "./sets.ts";
 
@@ -46,14 +47,19 @@ function masqueradesAny({ sources }: FamilyPolicy): boolean {
 }
 
 /** The names of the chains in a desired table. */
-export function chainNames({ chain }: Policy, family: FamilyPolicy): string[] {
+export function chainNames(policy: Policy, family: FamilyPolicy): string[] {
+  const { chain } = policy;
   if (!masqueradesAny(family)) return [POSTROUTING];
-  return [POSTROUTING, chain, ...(family.masquerade.effective.length > 0 ? [OUTBOUND] : [])];
+  const enforce = isEnforced(policy, family) ? [ENFORCE] : [];
+  return [...enforce, POSTROUTING, chain, ...(family.masquerade.effective.length > 0 ? [OUTBOUND] : [])];
 }
 
 /** The chains that decide about the connections of a family. */
-export function decidingChains({ chain }: Policy, { masquerade }: FamilyPolicy): Chains {
+export function decidingChains(policy: Policy, family: FamilyPolicy): Chains {
+  const { chain } = policy;
+  const { masquerade } = family;
   return {
+    ...(isEnforced(policy, family) && { enforce: ENFORCE, enforceDestinations: ENFORCE }),
     base: POSTROUTING,
     check: POSTROUTING,
     verdict: chain,
@@ -76,7 +82,8 @@ function counterNames(family: FamilyPolicy, { elementCounters }: Abilities): str
   return [...lists, OUTBOUND_COUNTER];
 }
 
-function chains(policy: Policy, family: FamilyPolicy, { elementCounters, ipsec }: Abilities): Chain[] {
+function chains(policy: Policy, family: FamilyPolicy, abilities: Abilities): Chain[] {
+  const { elementCounters, ipsec } = abilities;
   const postrouting = {
     name: POSTROUTING,
     hook: { type: "nat", hook: "postrouting", prio: PRIORITY, policy: "accept" },
@@ -86,6 +93,7 @@ function chains(policy: Policy, family: FamilyPolicy, { elementCounters, ipsec }
     ...postrouting,
     rules: [...exemptions(family.family, ipsec, policy.nonMasqueradeMarks), ...jumps(policy, family)],
   };
+  const enforce = enforceChain(policy, family, abilities);
   const outbound = masquerades(
     policy,
     family,
@@ -112,7 +120,7 @@ function chains(policy: Policy, family: FamilyPolicy, { elementCounters, ipsec }
         ]
       : [];
   if (family.masquerade.effective.length === 0) {
-    return [base, { name: policy.chain, rules: [...keptSources, ...keep, ...outbound] }];
+    return [...enforce, base, { name: policy.chain, rules: [...keptSources, ...keep, ...outbound] }];
   }
   const goto = { goto: { target: OUTBOUND } };
   const verdicts = [
@@ -122,6 +130,7 @@ function chains(policy: Policy, family: FamilyPolicy, { elementCounters, ipsec }
     rule(COMMENTS.outbound, { counter: OUTBOUND_COUNTER }, goto),
   ];
   return [
+    ...enforce,
     base,
     ...[
       { name: policy.chain, rules: verdicts },

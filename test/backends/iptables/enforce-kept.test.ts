@@ -11,7 +11,7 @@ import { traceableRule } from "../../../src/xtables/traceable.ts";
 import { policy } from "../../policies.ts";
 
 const enforced = (meant: Policy, hasChecks: boolean) =>
-  meant.families.map(family => enforceKept(ruleset(meant, family), hasChecks));
+  meant.families.map(family => enforceKept(ruleset(meant, family), meant.foreignMasqueradeMarks, hasChecks));
 
 test("kept connections are bound to their address, except packets with a mark for masquerading", () => {
   const [rules] = enforced(policy({ keep: ["10.0.0.0/8"], interfaces: ["eth0"], masqLinkLocal: true }), true);

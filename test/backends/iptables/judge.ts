@@ -1,31 +1,35 @@
 import type { Ruleset } from "../../../src/backends/iptables/ruleset.ts";
 import type { Address } from "../../../src/net/cidr.ts";
 import { Cidr } from "../../../src/net/cidr.ts";
-import type { Verdict } from "../../../src/net/verdict.ts";
 import { optionOf, type Rule, targetOf } from "../../../src/xtables/rule.ts";
-import { isBroadcast, type Packet } from "../../packet.ts";
+import { isBroadcast, type Outcome, type Packet } from "../../packet.ts";
 
 /**
- * The verdict of our rules on a packet, as iptables(8) and iptables-extensions(8) define each option. Random matches are
- * assumed to match.
+ * The effect of our rules on the source of a packet, as iptables(8) and iptables-extensions(8) define each option.
+ * Random matches are assumed to match.
  */
-export function judge(rulesets: readonly Ruleset[], packet: Packet): Verdict {
+export function outcome(rulesets: readonly Ruleset[], packet: Packet): Outcome {
   const rules = rulesets.find(({ family }) => family === packet.destination.family);
-  return rules && masqueradesBy(rules, [rules.jump], packet) ? "masquerade" : "keep";
+  if (!rules) return "untouched";
+  return outcomeOf(rules, [...(rules.first ? [rules.first] : []), rules.jump], packet);
 }
 
-function masqueradesBy(ruleset: Ruleset, rules: readonly Rule[], packet: Packet): boolean {
+function outcomeOf(ruleset: Ruleset, rules: readonly Rule[], packet: Packet): Outcome {
   for (const rule of rules) {
     if (!matches(rule, packet)) continue;
     const target = targetOf(rule);
-    if (target === "MASQUERADE" || target === "SNAT") return true;
-    if (target === "RETURN") return false;
+    if (target === "MASQUERADE" || target === "SNAT") return "masquerade";
+    if (target === "NETMAP") {
+      if (!/^(0\.0\.0\.0|::)\/0$/.test(optionOf(rule, "--to") ?? "")) throw new Error("unknown translation");
+      return "bound";
+    }
+    if (target === "RETURN") return "untouched";
     const chain = ruleset.chains.find(({ name }) => name === target);
     if (!chain) throw new Error(`there is no chain ${target}`);
-    const masquerades = masqueradesBy(ruleset, chain.rules, packet);
-    if (masquerades || rule.includes("-g")) return masquerades;
+    const inner = outcomeOf(ruleset, chain.rules, packet);
+    if (inner !== "untouched" || rule.includes("-g")) return inner;
   }
-  return false;
+  return "untouched";
 }
 
 function matches(rule: Rule, packet: Packet): boolean {
@@ -48,6 +52,7 @@ function matches(rule: Rule, packet: Packet): boolean {
     "-g",
     "--to-ports",
     "--to-source",
+    "--to",
     "--random-fully",
   ];
   const options = rule.filter(word => /^(-|!$)/.test(word));

@@ -149,7 +149,8 @@ COMMIT
 
 test("without IPsec matches the other rules are the same", () => {
   const [ip] = policy().families;
-  const text = (ipsec: boolean) => ip && desiredLines(ruleset(policy(), ip, { randomFully: true, ipsec }));
+  const text = (ipsec: boolean) =>
+    ip && desiredLines(ruleset(policy(), ip, { randomFully: true, ipsec, netmap: true }));
   expect(text(false)).toEqual(text(true)?.filter(line => !line.includes("ipsec")) ?? []);
 });
 

@@ -1,30 +1,45 @@
 import { type Address, Cidr, type Family } from "../../../src/net/cidr.ts";
-import type { Verdict } from "../../../src/net/verdict.ts";
 import type { Statement } from "../../../src/nft/json.ts";
 import type { AddressSet, Rule, Table } from "../../../src/nft/table.ts";
-import { isBroadcast, type Packet } from "../../packet.ts";
+import { isBroadcast, type Outcome, type Packet } from "../../packet.ts";
 
-/** The verdict of our tables on a packet, as nft(8) defines each statement. Random numbers are assumed to be 0. */
-export function judge(tables: readonly Table[], packet: Packet): Verdict {
+/**
+ * The effect of our NAT chains on the source of a packet, as nft(8) defines each statement. Random numbers are assumed
+ * to be 0. The first chain that translates is the last one that the kernel asks.
+ */
+export function outcome(tables: readonly Table[], packet: Packet): Outcome {
   const table = tables.find(({ family }) => family === packet.destination.family);
-  const based = table?.chains.filter(({ hook }) => hook !== undefined) ?? [];
-  const masquerades = based.some(({ name }) => table && masqueradesIn(table, name, packet));
-  return masquerades ? "masquerade" : "keep";
+  const based = table?.chains.filter(({ hook }) => hook?.type === "nat") ?? [];
+  const ordered = based.toSorted((a, b) => (a.hook?.prio ?? 0) - (b.hook?.prio ?? 0));
+  for (const { name } of ordered) {
+    const found = table && outcomeOf(table, name, packet);
+    if (found && found !== "untouched") return found;
+  }
+  return "untouched";
 }
 
-/** Whether a chain masquerades the packet; otherwise the rules after a jump to the chain continue. */
-function masqueradesIn(table: Table, chain: string, packet: Packet): boolean {
+/** The effect of a chain; if it leaves the packet untouched, the rules after a jump to the chain continue. */
+function outcomeOf(table: Table, chain: string, packet: Packet): Outcome {
   const found = table.chains.find(({ name }) => name === chain);
   if (!found) throw new Error(`there is no chain ${chain}`);
   for (const { expr } of found.rules) {
     const verdict = verdictOf(expr, statement => matches(table, statement, packet));
     if (verdict === undefined) continue;
-    if ("masquerade" in verdict || "snat" in verdict) return true;
-    if ("return" in verdict) return false;
-    if ("goto" in verdict) return masqueradesIn(table, verdict.goto.target, packet);
-    if (masqueradesIn(table, verdict.jump.target, packet)) return true;
+    if ("masquerade" in verdict) return "masquerade";
+    if ("snat" in verdict) {
+      const { addr } = verdict.snat;
+      if (typeof addr === "string") return "masquerade";
+      const { payload } = addr;
+      if (payload.field !== "saddr" || payload.protocol !== table.family)
+        throw new Error("unknown translation");
+      return "bound";
+    }
+    if ("return" in verdict) return "untouched";
+    if ("goto" in verdict) return outcomeOf(table, verdict.goto.target, packet);
+    const inner = outcomeOf(table, verdict.jump.target, packet);
+    if (inner !== "untouched") return inner;
   }
-  return false;
+  return "untouched";
 }
 
 type Match = Extract<Statement, { match: unknown }>["match"];
@@ -46,9 +61,10 @@ function verdictOf(expr: Rule["expr"], matched: (match: Match) => boolean): Verd
 
 function matches({ family, sets }: Table, { op, left, right }: Match, packet: Packet): boolean {
   if ("numgen" in left && op === "<" && typeof right === "number") return right > 0;
-  if ("fib" in left && op === "!=" && right === "local") return true; // no packet here goes to the node itself
-  if ("fib" in left && op === "==" && right === "unicast" && family === "ip") {
-    return !isBroadcast(packet) && !inBlock(Cidr.literal("224.0.0.0/4"), packet.destination);
+  if ("fib" in left && right === "local") return op === "!="; // no packet here goes to the node itself
+  if ("fib" in left && right === "unicast" && family === "ip") {
+    const unicast = !isBroadcast(packet) && !inBlock(Cidr.literal("224.0.0.0/4"), packet.destination);
+    return unicast === (op === "==");
   }
   if ("rt" in left && left.rt.key === "ipsec" && op === "==") return (packet.ipsec ?? false) === right;
   if ("payload" in left && op === "==" && typeof right === "object" && "prefix" in right) {
@@ -66,9 +82,9 @@ function matches({ family, sets }: Table, { op, left, right }: Match, packet: Pa
       return right.set.includes(packet.protocol);
     }
   }
-  if ("payload" in left && op === "==" && typeof right === "string" && right.startsWith("@")) {
+  if ("payload" in left && typeof right === "string" && right.startsWith("@")) {
     const set = sets.find(({ name }) => name === right.slice(1));
-    if (set) return holds(set, fieldOf(packet, left.payload, family));
+    if (set) return holds(set, fieldOf(packet, left.payload, family)) === (op === "==");
   }
   throw new Error(`unknown match ${JSON.stringify({ op, left, right })}`);
 }

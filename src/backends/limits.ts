@@ -1,0 +1,9 @@
+/** Abilities that kernel or programs may lack, with the consequence, as `status` shows them. */
+
+/** A limit of a backend whose rules cannot match packets under an IPsec policy. */
+export const NO_IPSEC =
+  "the kernel cannot match packets under an IPsec policy; they are masqueraded like all others";
+
+/** A limit of a backend that cannot bind kept connections to their source. */
+export const NOT_ENFORCED =
+  "enforceNonMasquerade is refused, so foreign rules can masquerade kept connections: kernel or iptables lacks NETMAP; load the module xt_NETMAP, or start the agent with --backend=nftables";
