@@ -100,7 +100,8 @@ describe("CONTRIBUTING.md", async () => {
   });
 });
 
-describe("outputs quoted in the pages are what the binary prints", () => {
+describe("outputs quoted in the pages are what the binary prints", async () => {
+  const tests = block(await page("docs/test.md"), "config: config.yaml");
   const kept = { "ip-masq-agent": "nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n  - 10.1.0.0/16\n" };
   test.each<[name: string, command: string, files: Readonly<Record<string, string>>]>([
     ["README.md", "ipmasq explain 10.244.1.2 10.1.2.3", kept],
@@ -115,6 +116,23 @@ describe("outputs quoted in the pages are what the binary prints", () => {
       {
         "config.yaml":
           "nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n  - 10.0.0.1/8\nmasqLinkLocal: false\nresyncIntervall: 5s\n",
+      },
+    ],
+    [
+      "docs/test.md",
+      "ipmasq test tests.yaml",
+      {
+        "config.yaml":
+          "nonMasqueradeCIDRs:\n  - 10.0.0.0/8\nmasqueradeCIDRs:\n  - 10.99.0.0/16\nsourceCIDRs:\n  - 10.244.0.0/16\n",
+        "tests.yaml": tests,
+      },
+    ],
+    [
+      "docs/test.md",
+      "ipmasq test typos.yaml",
+      {
+        "typos.yaml":
+          "config: config.yaml\ntests:\n  - destination: 10.99.0.1\n    verdict: keeps\n  - adress: 10.20.30.40\n    verdict: keep\n",
       },
     ],
     [
@@ -245,6 +263,17 @@ const UNCLEAR = `
 /** A config whose change the README shows. */
 function reviewed(cidr: string): string {
   return `nonMasqueradeCIDRs: [10.0.0.0/8, ${cidr}]\nsourceCIDRs: [10.244.0.0/16]\noutputInterfaces: [eth0, wg*]\n`;
+}
+
+/** The code block that starts with a line. */
+function block(text: string, first: string): string {
+  const lines = text.split("\n");
+  const below = lines.slice(lines.indexOf(`    ${first}`));
+  const end = below.findIndex(line => line !== "" && !line.startsWith("    "));
+  return below
+    .slice(0, end)
+    .map(line => line.slice(4))
+    .join("\n");
 }
 
 /** The lines of a code block below a command. */

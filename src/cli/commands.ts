@@ -8,6 +8,7 @@ import { render } from "./render.ts";
 import { run } from "./run.ts";
 import { schema } from "./schema.ts";
 import { status } from "./status.ts";
+import { test } from "./test.ts";
 import { verify } from "./verify.ts";
 import { version } from "./version.ts";
 
@@ -19,6 +20,7 @@ export const COMMANDS: readonly Command[] = [
   diff,
   verify,
   check,
+  test,
   render,
   cleanup,
   schema,

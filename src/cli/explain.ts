@@ -74,7 +74,8 @@ interface Answers {
   readonly notes: readonly string[];
 }
 
-async function fromKernel(flags: AgentFlags, policy: Policy): Promise<Answers> {
+/** Answers from the rules in the kernel, read once. Throws ProgramError. */
+export async function fromKernel(flags: AgentFlags, policy: Policy): Promise<Answers> {
   const { explainLive } = await import("../inspect/explain.ts");
   const { backend } = await backendFor(flags, policy);
   const { rules: kernel, failures } = await backend.rules(FAMILIES);

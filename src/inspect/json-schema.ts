@@ -3,13 +3,22 @@ import * as v from "valibot";
 import { KEY_NAMES, KEYS } from "../config/keys.ts";
 import { Explanation } from "./explain.ts";
 import { Status } from "./status.ts";
+import { TestFileJson } from "./test-file.ts";
+import { TestRun } from "./test-run.ts";
 import { VerificationJson } from "./verification.ts";
 
 /** The JSON Schemas (draft 07) of configs and of the output of `--output=json`, by their names in `docs/`. */
-export function jsonSchemas(): Readonly<Record<"config" | "explain" | "status" | "verify", JsonSchema>> {
+export function jsonSchemas(): Readonly<
+  Record<"config" | "explain" | "status" | "verify" | "test" | "test-file", JsonSchema>
+> {
   return {
     config: configSchema(),
     explain: { ...toJsonSchema(Explanation), title: "A line of the output of ipmasq explain --output=json" },
+    test: { ...toJsonSchema(TestRun), title: "The output of ipmasq test --output=json" },
+    "test-file": {
+      ...toJsonSchema(TestFileJson, { typeMode: "input", ignoreActions: ["raw_transform", "transform"] }),
+      title: "A file of ipmasq test",
+    },
     verify: { ...toJsonSchema(VerificationJson), title: "The output of ipmasq verify --output=json" },
     status: { ...toJsonSchema(Status), title: "The output of ipmasq status --output=json" },
   };

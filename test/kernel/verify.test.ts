@@ -1,4 +1,5 @@
 import { afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { BINARY } from "../../lab/agent.ts";
 import { LINKS } from "../../lab/topology.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { type KernelHook, overallOutcome, type Verification, verify } from "../../src/inspect/verify.ts";
@@ -8,6 +9,7 @@ import { decide } from "../../src/policy/decision.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import type { Finding } from "../../src/proof/prove.ts";
 import { DIMENSIONS, type Space } from "../../src/proof/space.ts";
+import { Folder } from "../config/folder.ts";
 import { labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
 import { ROUNDS } from "../rounds.ts";
@@ -88,6 +90,38 @@ describeBackends(({ open, tampering }) => {
     }
   });
 }, []);
+
+test("the commands verify and test --live: results and exit codes", async () => {
+  await using folder = await Folder.create({
+    config: "nonMasqueradeCIDRs: [10.0.0.0/8]\n",
+    tests: `config: config
+tests: [{destination: 10.1.2.3, verdict: keep}, {destination: 203.0.113.7, verdict: masquerade}]\n`,
+  });
+  const config = `${folder.path}/config`;
+  const tests = `${folder.path}/tests`;
+  const results = async (): Promise<string[]> => {
+    const all = [
+      ["verify", `--config=${config}`],
+      ["test", "--live", tests],
+    ];
+    const ended = await Promise.all(all.map(argv => lab.node.run([BINARY, ...argv])));
+    return ended.map(({ exitCode, stdout }) => `${exitCode}: ${stdout.split("\n")[0]}`);
+  };
+  await lab.node.output([BINARY, "run", "--once", `--config=${config}`]);
+  const all = "all 4,294,967,296 IPv4 destinations";
+  expect(await results()).toEqual([
+    expect.stringMatching(new RegExp(`^0: proven for ${all} \\(\\d+ pieces\\): 0 differ$`)),
+    "0: 2 of 2 connections have the expected verdict",
+  ]);
+  await lab.node.output(["nft", "insert rule ip ip-masq-agent IP-MASQ-AGENT ip daddr 203.0.113.0/24 return"]);
+  expect(await results()).toEqual([
+    expect.stringMatching(new RegExp(`^1: DIFFERS from the policy, of ${all} \\(\\d+ pieces\\): 1 differ$`)),
+    expect.stringContaining("expected masquerade, got keep: ip daddr 203.0.113.0/24 return"),
+  ]);
+  await lab.node.output([BINARY, "run", "--once", `--config=${config}`]);
+  await lab.node.output(["nft", before("ip saddr . ip daddr { 10.244.1.2 . 10.1.2.3 } masquerade")]);
+  expect((await results())[0]).toStartWith(`2: NOT PROVEN for ${all}`);
+});
 
 function verified(meant: Policy): Promise<Verification> {
   return verify(meant, async () => true, programsOf(lab));
