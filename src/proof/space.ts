@@ -114,6 +114,8 @@ export class Space {
         return (it.family === this.family) !== it.not;
       case "local":
         return values("destination", this.local, it.not);
+      case "unicast":
+        return this.family === "ip" ? values("destination", this.exempt, !it.not) : undefined;
       case "multicast":
       case "broadcast":
         // For IPv6, the kernel's answer depends on its routes.

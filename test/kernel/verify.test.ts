@@ -79,6 +79,18 @@ describeBackends(({ open, tampering }) => {
     }
   });
 
+  test("proves that enforceNonMasquerade defeats a foreign rule", async () => {
+    const foreign = after("ip daddr 10.1.0.0/16 masquerade");
+    for (const enforce of [false, true]) {
+      const it = policy({ keep: ["10.0.0.0/8"], enforce });
+      await sync(open(lab), it);
+      if (!enforce) await lab.node.output(["nft", foreign]);
+      const result = await verified(it);
+      expect([enforce, overallOutcome(result)]).toEqual([enforce, enforce ? "proven" : "differs"]);
+      await agrees(it, result, foreign);
+    }
+  });
+
   test("finds every difference that packets show, after changes by other programs", async () => {
     const backend = open(lab);
     for (const [i, argv] of commands.entries()) {

@@ -34,12 +34,12 @@ export const ARRANGEMENTS: readonly Arrangement[] = [
     name: "iptables",
     hooks: (policy, family, before, after) => {
       const own = ownChains(policy, family);
-      const lines = [...linesOf(before), ...own.jump, ...linesOf(after)];
+      const lines = [...own.first, ...linesOf(before), ...own.jump, ...linesOf(after)];
       return [natHook(lines, own.chains, 100, policy)];
     },
     own: (policy, family) => {
       const own = ownChains(policy, family);
-      return [natHook(own.jump, own.chains, 100, policy)];
+      return [natHook([...own.first, ...own.jump], own.chains, 100, policy)];
     },
   },
 ];
@@ -47,20 +47,29 @@ export const ARRANGEMENTS: readonly Arrangement[] = [
 function ownTable(policy: Policy, family: Family): Hook[] {
   return nftablesRuleset(policy)
     .filter(it => it.family === family)
-    .map(table => {
-      const { base, chains } = traceableRuleset(table);
-      return { base, chains, priority: 101, isOwn: () => true };
+    .flatMap(table => {
+      const { chains } = traceableRuleset(table);
+      return table.chains.flatMap(({ name, hook }) =>
+        hook ? [{ base: name, chains, priority: hook.prio, isOwn: () => true }] : [],
+      );
     });
 }
 
 type Line = readonly [chain: string, rule: Rule];
 
-function ownChains(policy: Policy, family: Family): { jump: Line[]; chains: Line[] } {
+interface OwnChains {
+  readonly first: readonly Line[];
+  readonly jump: readonly Line[];
+  readonly chains: ReadonlyMap<string, readonly Rule[]>;
+}
+
+function ownChains(policy: Policy, family: Family): OwnChains {
   const rulesets = policy.families.filter(it => it.family === family).map(it => iptablesRuleset(policy, it));
   return {
+    first: rulesets.flatMap(({ first }) => (first ? [[POSTROUTING, first] as const] : [])),
     jump: rulesets.map(({ jump }) => [POSTROUTING, jump]),
-    chains: rulesets.flatMap(({ chains }) =>
-      chains.flatMap(({ name, rules }) => rules.map((rule): Line => [name, rule])),
+    chains: new Map(
+      rulesets.flatMap(({ chains }) => chains.map(({ name, rules }) => [name, rules] as const)),
     ),
   };
 }
@@ -75,17 +84,22 @@ function linesOf(text: string): Line[] {
 
 /** Table `nat` with lines of iptables-save. */
 export function nat(text: string, more: readonly Line[] = [], priority = 100): Hook {
-  return natHook([...linesOf(text), ...more], [], priority, undefined);
+  return natHook([...linesOf(text), ...more], new Map(), priority, undefined);
 }
 
 function natHook(
   lines: readonly Line[],
-  own: readonly Line[],
+  own: OwnChains["chains"],
   priority: number,
   policy: Policy | undefined,
 ): Hook {
   const chains = new Map<string, TraceableRule[]>([[POSTROUTING, []]]);
-  for (const [chain, rule] of [...lines, ...own]) {
+  for (const [name, rules] of own)
+    chains.set(
+      name,
+      rules.map(rule => traceableRule(name, rule)),
+    );
+  for (const [chain, rule] of lines) {
     const rules = chains.get(chain) ?? [];
     chains.set(chain, [...rules, traceableRule(chain, rule)]);
   }

@@ -204,6 +204,10 @@ function holds(it: Condition, { destination, source, out }: Sample): boolean {
       return it.ports.some(({ first, last }) => first <= 80 && 80 <= last) !== it.not;
     case "mark":
       return (it.value === 0) !== it.not;
+    case "unicast": {
+      const isUnicast = !isLeftToOthers({ destination, source, out });
+      return isUnicast !== it.not;
+    }
     case "multicast":
       return Cidr.literal("224.0.0.0/4").contains(destination) !== it.not;
     case "broadcast":
