@@ -17,6 +17,7 @@ const LAYERS = [
   "backends",
   "xtables",
   "nft",
+  "conntrack",
   "policy",
   "config",
   "net",
@@ -113,7 +114,7 @@ test("drivers know neither the policy nor the names of ipmasq's rules", async ()
 });
 
 /** Files that run a program or parse a text, and may inspect its output. */
-const DRIVERS = /^(system|nft|xtables)\//;
+const DRIVERS = /^(system|nft|xtables|conntrack)\//;
 const TEXTS = "(?:message|what|remedy|stderr)";
 const SEARCHES = [
   new RegExp(String.raw`\b${TEXTS}\??\.(?:includes|startsWith|endsWith|match|search|indexOf)\(`),

@@ -5,7 +5,6 @@ import { formatDuration } from "../net/duration.ts";
 import type { AgentState } from "../observe/agent-state.ts";
 import type { Log } from "../observe/log.ts";
 import type { SyncRecord } from "../observe/sync-stats.ts";
-import { policyFields } from "../policy/describe.ts";
 import { messageOf } from "../system/errors.ts";
 import { LastSaid } from "../system/last-said.ts";
 import { type FailureKind, failureKind } from "../system/program.ts";
@@ -172,7 +171,7 @@ export class Agent {
     const mustSearch = synced.moved !== undefined || triggers.some(it => it === "start" || it === "signal");
     if (isNew || mustSearch) await this.#housekeeping.run(policy, mustSearch);
     // Leftover rules of another backend could still decide about connections.
-    if (isNew) this.#log.info("policy in force", policyFields(policy));
+    if (isNew) this.#housekeeping.announce(policy, this.#isRunning);
     return this.#familyOutcome(synced.failures) ?? outcome;
   }
 

@@ -3,22 +3,29 @@ import type { Failover } from "../backends/failover.ts";
 import { removeAll } from "../backends/removal.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { Log } from "../observe/log.ts";
+import { policyFields } from "../policy/describe.ts";
 import type { Policy } from "../policy/policy.ts";
 import { LastSaid } from "../system/last-said.ts";
 import { within } from "../system/timing.ts";
+import { logStaleConnections } from "./stale-connections.ts";
 import type { Warnings } from "./warnings.ts";
 
 /**
- * Removes leftover rules after a sync, and notes services that masquerading may disturb. It cannot make the sync fail.
+ * Removes leftover rules after a sync, and notes connections and services that a new policy affects. It cannot make the
+ * sync fail.
  */
 export class Housekeeping {
   readonly #note = new LastSaid();
   #done: Promise<void> = Promise.resolve();
+  /** The last count of connections; it never rejects. */
+  #counted: Promise<void> = Promise.resolve();
+  /** The newest policy. Older policies are not counted. */
+  #newest: Policy | undefined;
   /** The families of the last search without failures. That search removed rules of all other families as leftovers. */
   #searched: string | undefined;
 
   constructor(
-    readonly backend: Pick<Failover, "removeLeftovers">,
+    readonly backend: Pick<Failover, "removeLeftovers" | "name">,
     readonly warnings: Warnings,
     readonly log: Log,
   ) {}
@@ -34,6 +41,20 @@ export class Housekeeping {
     if (!mustSearch && policy.enabled.join() === this.#searched) return;
     this.#done = this.#done.then(() => this.#removeLeftovers(policy));
     await within(WAIT_MS, this.#done);
+  }
+
+  /**
+   * Logs a new policy that is in force.
+   *
+   * @param count whether to count the live connections that contradict it, in the background
+   */
+  announce(policy: Policy, count: boolean): void {
+    this.log.info("policy in force", policyFields(policy));
+    if (!count) return;
+    this.#newest = policy;
+    this.#counted = this.#counted.then(async () => {
+      if (policy === this.#newest) await logStaleConnections(policy, this.backend.name, this.log);
+    });
   }
 
   /** Resolves when no leftovers are being removed. */

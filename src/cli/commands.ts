@@ -2,6 +2,7 @@ import { check } from "./check.ts";
 import { cleanup } from "./cleanup.ts";
 import type { Command } from "./command.ts";
 import { completionOf } from "./completion.ts";
+import { connections } from "./connections.ts";
 import { diff } from "./diff.ts";
 import { explain } from "./explain.ts";
 import { render } from "./render.ts";
@@ -16,6 +17,7 @@ import { version } from "./version.ts";
 export const COMMANDS: readonly Command[] = [
   run,
   status,
+  connections,
   explain,
   diff,
   verify,

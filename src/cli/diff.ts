@@ -7,7 +7,7 @@ import { UsageError } from "./args.ts";
 import { backendFor } from "./backend.ts";
 import { colouredDiff, isColourful } from "./colour.ts";
 import { type AgentFlags, command, type Outcome } from "./command.ts";
-import { text } from "./flag.ts";
+import { text, toggle } from "./flag.ts";
 import { configFlags, readPolicy } from "./policy.ts";
 
 /** Exit codes, as in diff(1). */
@@ -19,19 +19,30 @@ export const diff = command({
   name: "diff",
   summary: "show what a sync would change in the kernel",
   description:
-    "Shows what a sync would change in the kernel, as a unified diff of rules, without writing anything. With --from and --to, compares two configs without a kernel, and lists the connections whose verdict changes. Exits with 0 if nothing differs, with 1 if something differs, and with 2 if the comparison fails.",
+    "Shows what a sync would change in the kernel, as a unified diff of rules, without writing anything. With --from and --to, compares two configs without a kernel, and lists the connections whose verdict changes; --live adds how many of the node's live connections these are. Exits with 0 if nothing differs, with 1 if something differs, and with 2 if the comparison fails.",
   flags: {
     from: text("PATH", "old config, to compare with --to", ""),
     to: text("PATH", "new config, to compare with --from", ""),
+    live: toggle(
+      "with --from and --to: count the node's live connections that each change concerns",
+      "false",
+    ),
     ...configFlags,
   },
   readsPolicy: true,
-  examples: ["ipmasq diff", "ipmasq diff --from=old.yaml --to=new.yaml"],
-  async run({ from, to, configmap }, flags) {
+  examples: [
+    "ipmasq diff",
+    "ipmasq diff --from=old.yaml --to=new.yaml",
+    "ipmasq diff --from=old.yaml --to=new.yaml --live",
+  ],
+  async run({ from, to, live, configmap }, flags) {
     if ((from === "") !== (to === ""))
       throw new UsageError("--from and --to must be used together", "write both or neither");
+    if (live && from === "") throw new UsageError("--live needs --from and --to", "add both");
     try {
-      return from === "" ? await withKernel(flags, configmap) : await ofConfigs(flags, configmap, from, to);
+      return from === ""
+        ? await withKernel(flags, configmap)
+        : await ofConfigs(flags, configmap, { from, to, live });
     } catch (error) {
       if (error instanceof ProgramError) return { notes: [error.message], exitCode: TROUBLE };
       throw error;
@@ -58,7 +69,18 @@ async function withKernel(flags: AgentFlags, configmap: string): Promise<Outcome
   };
 }
 
-async function ofConfigs(flags: AgentFlags, configmap: string, from: string, to: string): Promise<Outcome> {
+interface Compared {
+  readonly from: string;
+  readonly to: string;
+  /** Whether to count live connections. */
+  readonly live: boolean;
+}
+
+async function ofConfigs(
+  flags: AgentFlags,
+  configmap: string,
+  { from, to, live }: Compared,
+): Promise<Outcome> {
   const [before, after] = [await readPolicy(flags, configmap, from), await readPolicy(flags, configmap, to)];
   const stderr = before.stderr + after.stderr;
   if (!before.policy || !after.policy) return { stderr, exitCode: TROUBLE };
@@ -67,10 +89,10 @@ async function ofConfigs(flags: AgentFlags, configmap: string, from: string, to:
   const { verdictDiffText } = await import("../inspect/verdict-diff-text.ts");
   const rules = rulesFor(flags.backend);
   const patch = unified([from, to], rules(before.policy), rules(after.policy));
-  const meaning = verdictDiffText(
-    verdictDiff(before.policy, after.policy),
-    settingChanges(before.policy, after.policy),
-  );
+  const changes = verdictDiff(before.policy, after.policy);
+  const { liveChanges } = await import("../inspect/live-changes.ts");
+  const counts = live ? await liveChanges(changes, [before.policy, after.policy]) : undefined;
+  const meaning = verdictDiffText(changes, settingChanges(before.policy, after.policy), counts);
   return { ...(await shown(patch, patch === "" ? [] : ["", ...meaning])), stderr };
 }
 

@@ -19,7 +19,7 @@ import { chooseUntilFound, exemptionFinder } from "./backend.ts";
 import { type AgentFlags, command } from "./command.ts";
 import { toggle } from "./flag.ts";
 import { policyFlags, readPolicy } from "./policy.ts";
-import { BUILD } from "./version.ts";
+import { BUILD, buildText } from "./version.ts";
 
 /** The klog verbosity from which debug messages are logged. */
 const KLOG_DEBUG = 4;
@@ -83,6 +83,13 @@ function identityOf({ startedAt, backend }: AgentState): Identity {
   return { version: BUILD.version, since, backend: name, writer, fallback };
 }
 
+/** The policy in force, for commands that judge by it. */
+async function policyAnswer({ policy, backend }: AgentState): Promise<unknown> {
+  const { encodedPolicy } = await import("../inspect/policy-json.ts");
+  const name = backend?.backend;
+  return { build: buildText(), backend: name, ...(policy && { policy: encodedPolicy(policy) }) };
+}
+
 /** Runs one sync. Returns the exit code. */
 async function syncOnce({ flags, log, state, settings, choice }: Setup): Promise<number> {
   const lock = new NodeLock(flags["runtime-dir"], log, { "/agent": () => identityOf(state) });
@@ -107,6 +114,7 @@ async function runAgent({ flags, log, state, settings, choice }: Setup): Promise
   let agent: Agent | undefined;
   const lock = new NodeLock(flags["runtime-dir"], log, {
     "/agent": () => identityOf(state),
+    "/policy": () => policyAnswer(state),
     "/status": async () => {
       const { statusReport } = await import("../observe/status-report.ts");
       const counted = agent

@@ -5,19 +5,14 @@ import { familyText, planned } from "../backends/sync.ts";
 import { loadConfig } from "../config/load.ts";
 import { formatProblems } from "../config/problem.ts";
 import type { Status } from "../inspect/status.ts";
-import { isOutputDiscarded, isTerminal, toStandardOutput } from "../system/output.ts";
 import { printableJson } from "../system/printable.ts";
 import { ProgramError } from "../system/program.ts";
-import { aborted } from "../system/timing.ts";
 import { backendFor } from "./backend.ts";
 import { type AgentFlags, command, type Outcome } from "./command.ts";
 import { choice, toggle } from "./flag.ts";
 import { loadOptions, policyHere } from "./policy.ts";
 import { BUILD } from "./version.ts";
-
-const WATCH_MS = 2000;
-/** Clears the terminal and moves the cursor to the top left corner: ED and CUP of ECMA-48. */
-const CLEAR = "\x1b[2J\x1b[H";
+import { repeated } from "./watch.ts";
 
 export const status = command({
   name: "status",
@@ -31,19 +26,8 @@ export const status = command({
   readsPolicy: true,
   examples: ["ipmasq status", "ipmasq status --output=json | jq .inSync", "ipmasq status --watch"],
   async run({ output, watch }, flags) {
-    if (!watch) return outcomeOf(await readStatus(flags), output);
-    const stop = new AbortController();
-    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
-    const stopped = aborted(stop.signal);
-    while (!stop.signal.aborted) {
-      const { stdout = "" } = await outcomeOf(await readStatus(flags), output);
-      const isRead = toStandardOutput(
-        output === "text" && (await isTerminal()) ? `${CLEAR}${stdout}` : stdout,
-      );
-      if (!isRead || isOutputDiscarded()) break;
-      await Promise.race([Bun.sleep(WATCH_MS), stopped]);
-    }
-    return { exitCode: 0 };
+    const outcome = async () => outcomeOf(await readStatus(flags), output);
+    return watch ? repeated(output, outcome) : outcome();
   },
 });
 

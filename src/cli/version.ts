@@ -12,6 +12,11 @@ export const BUILD = {
   bun: Bun.version,
 };
 
+/** Identifies this build to other processes: the agent and a command understand each other's policy if it is equal. */
+export function buildText(): string {
+  return `${BUILD.version} ${BUILD.commit}`;
+}
+
 export const version = command({
   name: "version",
   summary: "print the versions of ipmasq and Bun",

@@ -23,7 +23,7 @@ export async function readStatus(bytes: AsyncIterable<Uint8Array>, most = MOST_B
 export async function readJson<const Schema extends v.GenericSchema>(
   bytes: AsyncIterable<Uint8Array>,
   schema: Schema,
-  most: number,
+  most = MOST_BYTES,
 ): Promise<v.InferOutput<Schema>> {
   const parts: Uint8Array[] = [];
   let length = 0;

@@ -3,6 +3,7 @@ import * as v from "valibot";
 import type { Listen } from "../net/listen.ts";
 import { codeOf, messageOf } from "../system/errors.ts";
 import { AnswerError, readJson, readStatus } from "./agent-answer.ts";
+import { PolicyAnswer } from "./policy-json.ts";
 import type { Status } from "./status.ts";
 
 /** Limits the time from the request to the end of the answer. */
@@ -53,6 +54,14 @@ export function askIdentity(
 ): Promise<Identity | "unreachable" | AnswerError> {
   const read = (bytes: AsyncIterable<Uint8Array>) => readJson(bytes, Identity, MOST_HEAD_BYTES);
   return ask(connect({ path: socket }), "/agent", read, timeout);
+}
+
+/** Asks the agent that holds the node lock for its policy. Returns the same as {@link askOverHttp}. */
+export function askPolicy(
+  socket: string,
+  timeout = ANSWER_MS,
+): Promise<PolicyAnswer | "unreachable" | AnswerError> {
+  return ask(connect({ path: socket }), "/policy", bytes => readJson(bytes, PolicyAnswer), timeout);
 }
 
 async function ask<Answer>(

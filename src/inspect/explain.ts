@@ -165,10 +165,10 @@ export function explainLive(
 }
 
 /** Whether a foreign rule may give a connection another verdict. */
-function contradicts(
+export function contradicts(
   it: Conflict,
   verdict: TraceResult["verdict"],
-  { source, destination }: Question,
+  { source, destination }: Pick<Question, "source" | "destination">,
 ): boolean {
   const { kind, harmless, exposes, except = [], andMore = false, exempts = [], sources } = it;
   const holds = (texts: readonly string[], address: Address) =>

@@ -1,16 +1,28 @@
 import { type JsonSchema, toJsonSchema } from "@valibot/to-json-schema";
 import * as v from "valibot";
 import { KEY_NAMES, KEYS } from "../config/keys.ts";
+import { Connections, Forgotten, StaleConnection } from "./connections.ts";
 import { Explanation } from "./explain.ts";
+import { PortUse } from "./port-use.ts";
 import { Status } from "./status.ts";
 import { TestFileJson } from "./test-file.ts";
 import { TestRun } from "./test-run.ts";
 import { VerificationJson } from "./verification.ts";
 
+type Name =
+  | "config"
+  | "explain"
+  | "status"
+  | "verify"
+  | "test"
+  | "test-file"
+  | "connections"
+  | "connections-stale"
+  | "connections-forget-stale"
+  | "connections-ports";
+
 /** The JSON Schemas (draft 07) of configs and of the output of `--output=json`, by their names in `docs/`. */
-export function jsonSchemas(): Readonly<
-  Record<"config" | "explain" | "status" | "verify" | "test" | "test-file", JsonSchema>
-> {
+export function jsonSchemas(): Readonly<Record<Name, JsonSchema>> {
   return {
     config: configSchema(),
     explain: { ...toJsonSchema(Explanation), title: "A line of the output of ipmasq explain --output=json" },
@@ -20,6 +32,22 @@ export function jsonSchemas(): Readonly<
       title: "A file of ipmasq test",
     },
     verify: { ...toJsonSchema(VerificationJson), title: "The output of ipmasq verify --output=json" },
+    connections: {
+      ...toJsonSchema(Connections),
+      title: "The output of ipmasq connections --output=json",
+    },
+    "connections-stale": {
+      ...toJsonSchema(StaleConnection),
+      title: "A line of the output of ipmasq connections --stale --output=json",
+    },
+    "connections-forget-stale": {
+      ...toJsonSchema(Forgotten),
+      title: "The output of ipmasq connections --forget-stale --output=json",
+    },
+    "connections-ports": {
+      ...toJsonSchema(PortUse),
+      title: "A line of the output of ipmasq connections --ports --output=json",
+    },
     status: { ...toJsonSchema(Status), title: "The output of ipmasq status --output=json" },
   };
 }

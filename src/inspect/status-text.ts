@@ -105,25 +105,30 @@ function table({ cidrs, outbound }: Status): string[] {
     number(bytes),
     "",
   ]);
-  return [...columns([["CIDR", "VERDICT", "CONNECTIONS", "BYTES", "FROM"], ...rows, ...rest]), ...more];
+  return [
+    ...columns([["CIDR", "VERDICT", "CONNECTIONS", "BYTES", "FROM"], ...rows, ...rest], [2, 3]),
+    ...more,
+  ];
 }
 
 function number(value: number | undefined): string {
   return value === undefined ? "-" : `${value}`;
 }
 
-/** Returns columns like kubectl, with numbers aligned to the right. */
-function columns(rows: readonly (readonly string[])[]): string[] {
+/**
+ * Returns columns like kubectl.
+ *
+ * @param numbers the columns that are aligned to the right
+ */
+export function columns(rows: readonly (readonly string[])[], numbers: readonly number[]): string[] {
   const widths = rows.reduce<number[]>(
     (most, row) => row.map((cell, i) => Math.max(cell.length, most[i] ?? 0)),
     [],
   );
   return rows.map(row =>
     row
-      .map((cell, i) => (NUMBERS.includes(i) ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0)))
+      .map((cell, i) => (numbers.includes(i) ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0)))
       .join("  ")
       .trimEnd(),
   );
 }
-
-const NUMBERS = [2, 3];

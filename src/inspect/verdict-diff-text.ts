@@ -5,18 +5,28 @@ import { complement, type SettingChange, simplified, type VerdictChange } from "
 /** The maximum number of entries shown of an unchanged list, which is printed on one line. */
 const MOST_ON_A_LINE = 8;
 
-/** Returns the changes as text. A changed list is complete, with one entry per line. */
+/**
+ * Returns the changes as text. A changed list is complete, with one entry per line.
+ *
+ * @param live the number of live connections that each change concerns; undefined if they were not counted
+ */
 export function verdictDiffText(
   changes: readonly VerdictChange[],
   settings: readonly SettingChange[],
+  live?: readonly number[],
 ): string[] {
   return [
-    ...(changes.length === 0 ? ["The same connections are masqueraded."] : changes.flatMap(changeText)),
+    ...(changes.length === 0
+      ? ["The same connections are masqueraded."]
+      : changes.flatMap((it, i) => changeText(it, live?.[i]))),
     ...settings.map(({ setting, before, after }) => `Changed ${setting}: ${before} before, ${after} after.`),
   ];
 }
 
-function changeText({ family, before, after, because, to, from, by }: VerdictChange): string[] {
+function changeText(
+  { family, before, after, because, to, from, by }: VerdictChange,
+  live: number | undefined,
+): string[] {
   const name = family === "ip" ? "IPv4" : "IPv6";
   const interfaces = by.map(formatInterfaceSet);
   const parts = [
@@ -30,6 +40,7 @@ function changeText({ family, before, after, because, to, from, by }: VerdictCha
   ];
   return [
     `${name} connections that were ${PARTICIPLES[before]} and will be ${PARTICIPLES[after]}:`,
+    ...(live === undefined ? [] : [`  live  ${live} connections of this node`]),
     ...parts.flatMap(({ part, label, except, list }) => {
       if (list.length === 0) return part === "to" ? ["  to    any address"] : [];
       const lead = `  ${label.padEnd(6)}${except ? "all except " : ""}`;

@@ -1,4 +1,4 @@
-import { type AddressValue, BITS, Cidr, type Family } from "./cidr.ts";
+import { type Address, type AddressValue, BITS, Cidr, canonicalAddress, type Family } from "./cidr.ts";
 
 /** Addresses of one family as ranges, ascending, disjoint and not adjacent. */
 export type Ranges = readonly Range[];
@@ -115,8 +115,15 @@ export function cidrsBetween(family: Family, first: AddressValue, last: AddressV
   return cidrs;
 }
 
+/** An address in text that {@link Cidr} accepts; IPv6 in its long form. */
 function addressText(family: Family, value: bigint): string {
   if (family === "ip") return [24n, 16n, 8n, 0n].map(shift => (value >> shift) & 255n).join(".");
   const digits = value.toString(16).padStart(32, "0");
   return digits.replace(/.{4}(?!$)/g, "$&:");
+}
+
+/** The address with a value, in canonical text. */
+export function addressOf(family: Family, value: AddressValue): Address {
+  const text = addressText(family, BigInt(value));
+  return { family, value, text: family === "ip" ? text : canonicalAddress(text) };
 }

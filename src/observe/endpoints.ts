@@ -5,12 +5,13 @@ import { LastSaid } from "../system/last-said.ts";
 import { printable } from "../system/printable.ts";
 import { within } from "../system/timing.ts";
 import type { AgentState } from "./agent-state.ts";
+import { PAGE_HEADERS } from "./document.ts";
 import { Exposition } from "./exposition.ts";
 import type { HttpRequest } from "./http-request.ts";
 import { type HttpResponse, textResponse } from "./http-response.ts";
 import { HttpServer } from "./http-server.ts";
 import type { Log } from "./log.ts";
-import { PAGE_HEADERS, statusPage } from "./page.ts";
+import { statusPage } from "./page.ts";
 import { type Body, SharedBody } from "./shared-body.ts";
 import { statusReportJson } from "./status-report.ts";
 
@@ -129,6 +130,10 @@ function endpointsOf(
     "/": shared(PAGE_HEADERS, async () => {
       await Promise.all([counted(), judged()]);
       return [statusPage(state)];
+    }),
+    "/connections": shared(PAGE_HEADERS, async () => {
+      const { connectionsPage } = await import("./connections-page.ts");
+      return [await connectionsPage(state)];
     }),
   };
 }

@@ -13,32 +13,15 @@ import {
   type Policy,
 } from "../policy/policy.ts";
 import type { AgentState, ConfigRecord } from "./agent-state.ts";
+import { capitalized, count, document, facts, MOST_ROWS, more } from "./document.ts";
 import { type Html, html } from "./html.ts";
-import { STYLE } from "./style.ts";
-
-/** The browser runs no scripts in the page, and loads only the page's own style. */
-export const PAGE_HEADERS: Readonly<Record<string, string>> = {
-  "content-type": "text/html; charset=utf-8",
-  "content-security-policy": `default-src 'none'; style-src 'sha256-${digest(STYLE)}'`,
-  "x-content-type-options": "nosniff",
-  "cache-control": "no-store",
-};
 
 /** The status page: whether the policy is in force, the policy with its counters, conflicts, and the last syncs. */
 export function statusPage(state: AgentState): string {
   const { policy, build } = state;
-  return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>ipmasq</title>
-<style>${STYLE}</style>
-</head>
-<body>
-<header><h1>ipmasq</h1> <p>${build.version} (${build.commit})</p></header>
-<main>
-${headline(state)}
+  return document(
+    build,
+    html`${headline(state)}
 ${state.config ? problems(state.config) : []}
 <section>
 <h2>Agent</h2>
@@ -46,18 +29,8 @@ ${agent(state)}
 </section>
 ${policy ? policySections(policy, state) : []}
 ${conflictSection(state)}
-${syncs(state)}
-</main>
-</body>
-</html>
-`.text;
-}
-
-/** The maximum number of rows of a list. */
-const MOST_ROWS = 500;
-
-function digest(text: string): string {
-  return new Bun.CryptoHasher("sha256").update(text).digest("base64");
+${syncs(state)}`,
+  );
 }
 
 function headline({ unready, config, contested }: AgentState): Html {
@@ -105,12 +78,9 @@ ${facts({
   Masqueraded: `${count(masquerade.connections)} connections`,
   Kept: `${count(keep.connections)} connections`,
 })}
+<p><a href="connections">Live connections</a> by destination, and those that contradict the policy.</p>
 </section>
 ${policy.families.map(family => familySection(family, totals.of))}`;
-}
-
-function capitalized(label: string): string {
-  return label.charAt(0).toUpperCase() + label.slice(1);
 }
 
 function familySection(policy: FamilyPolicy, counted: CountOf): Html {
@@ -209,20 +179,6 @@ ${rows}</tbody>
 </section>`;
 }
 
-function facts(of: Readonly<Record<string, string>>): Html {
-  return html`<dl>
-${Object.entries(of).map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>\n`)}</dl>`;
-}
-
-function more(rows: number): Html | [] {
-  return rows > MOST_ROWS ? html`<p>and ${count(rows - MOST_ROWS)} more</p>` : [];
-}
-
 function time(at: number): string {
   return `${new Date(at).toISOString().slice(0, 19).replace("T", " ")} UTC`;
-}
-
-/** Formats a number with commas between thousands. `toLocaleString` would load 2 MB of locale data. */
-function count(number: number): string {
-  return `${number}`.replace(/\B(?=(\d{3})+$)/g, ",");
 }

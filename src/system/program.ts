@@ -102,7 +102,14 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
   const { input, deadline = DEADLINE_MS, mostOutput = MOST_OUTPUT } = options;
   const command = argv.join(" ");
   const child = start(argv, command, input);
-  const output = new Output(child.stdout, child.stderr, mostOutput, options.receive);
+  let pipeTimer: Timer | undefined;
+  const receive =
+    options.receive &&
+    ((piece: Uint8Array) => {
+      options.receive?.(piece);
+      pipeTimer?.refresh();
+    });
+  const output = new Output(child.stdout, child.stderr, mostOutput, receive);
   let killed: FailureKind | undefined;
   const kill = (why: FailureKind) => {
     killed ??= why;
@@ -113,7 +120,7 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
   void output.tooMuch.then(() => kill("too-large"));
   // A process in uninterruptible sleep cannot be killed, so do not wait for it.
   const exitCode = await Promise.race([child.exited, output.abandoned]);
-  const pipeTimer = setTimeout(() => {
+  pipeTimer = setTimeout(() => {
     killGroup(child.pid);
     output.giveUp();
   }, PIPE_MS);

@@ -18,13 +18,13 @@ describe("wrong usage exits with 64 and a remedy", () => {
     ["-x", 'unknown flag -x; see "ipmasq --help"'],
     [
       "check -o json",
-      "--output is not a flag of `check`; use it with `status`, `explain`, `verify`, `test` or `version`",
+      "--output is not a flag of `check`; use it with `status`, `connections`, `explain`, `verify`, `test` or `version`",
     ],
     ["check now", 'unexpected argument "now"; `check` accepts only flags'],
     ["check --once", "--once is not a flag of `check`; use it with `run`"],
     [
       "run --output=json",
-      "--output is not a flag of `run`; use it with `status`, `explain`, `verify`, `test` or `version`",
+      "--output is not a flag of `run`; use it with `status`, `connections`, `explain`, `verify`, `test` or `version`",
     ],
     ["resync-interval=60", 'unexpected argument "resync-interval=60"; did you mean "--resync-interval=60"?'],
     ["check masq_chain=X", 'unexpected argument "masq_chain=X"; did you mean "--masq_chain=X"?'],

@@ -98,7 +98,7 @@ test("unknown paths get 404, other methods than GET and HEAD 405", async () => {
   const missing = await get("/metric");
   expect([missing.status, await missing.text()]).toEqual([
     404,
-    "not found; available: /healthz, /readyz, /metrics, /status, /\n",
+    "not found; available: /healthz, /readyz, /metrics, /status, /, /connections\n",
   ]);
   expect((await get("/toString")).status).toBe(404);
   expect((await get("/%2e%2e/etc/passwd")).status).toBe(404);

@@ -26,7 +26,12 @@ const BINARIES: Record<Architecture, string> = { amd64: "ipmasq-linux-x64", arm6
 const LIMIT_MS = 60_000;
 setDefaultTimeout(LIMIT_MS);
 
-const TOOLS = ["usr/sbin/nft", "usr/sbin/xtables-legacy-multi", "usr/sbin/xtables-nft-multi"];
+const TOOLS = [
+  "usr/sbin/conntrack",
+  "usr/sbin/nft",
+  "usr/sbin/xtables-legacy-multi",
+  "usr/sbin/xtables-nft-multi",
+];
 
 const Inspected = v.tuple([
   v.looseObject({
@@ -99,7 +104,7 @@ function contents(architecture: Architecture, archive: string): void {
     expect(sums).toContain(`${sum.digest("hex")}  ${BINARIES[architecture]}\n`);
   });
 
-  test("contains only the binary, nft and both variants of iptables as programs", async () => {
+  test("contains only the binary, conntrack, nft and both variants of iptables as programs", async () => {
     const executable = await output(["find", root, "-type", "f", "-perm", "/111", "-printf", "%P\n"]);
     const programs = executable
       .trim()

@@ -1,0 +1,170 @@
+import { formatOrigin } from "../policy/policy.ts";
+import { printable } from "../system/printable.ts";
+import type { Connections, Forgotten, StaleConnection } from "./connections.ts";
+import type { PortUse } from "./port-use.ts";
+import { columns } from "./status-text.ts";
+
+/** The maximum number of CIDRs on the screen; the JSON has all. */
+const MOST_CIDRS = 40;
+
+/** The connections by destination as lines for one screen, without control characters. */
+export function connectionsText(connections: Connections): string[] {
+  const { cidrs, table } = connections;
+  const shown = cidrs.length > MOST_CIDRS ? busiest(cidrs) : cidrs;
+  const rows = shown.map(it => [
+    it.cidr ?? `all other ${it.family === "ip" ? "IPv4" : "IPv6"}`,
+    it.verdict,
+    ...[it.kept, it.masqueraded, it.node, it.tcp, it.udp, it.other, it.stale].map(String),
+    it.origin ? formatOrigin(it.origin) : "",
+  ]);
+  const more = cidrs.length - shown.length;
+  return [
+    ...columns([HEADINGS, ...rows], NUMBERS),
+    ...(more > 0 ? [`and ${more} CIDRs with fewer connections; --output=json has all`] : []),
+    "",
+    ...facts([
+      [
+        "policy",
+        connections.policyFrom === "agent" ? "of the active agent" : "of the config; no agent answers",
+      ],
+      ...(table ? [["conntrack", `${table.entries} of ${table.limit} connections`] as const] : []),
+      ...summary(connections),
+    ]),
+  ].map(printable);
+}
+
+function facts(all: readonly (readonly [label: string, text: string])[]): string[] {
+  const width = Math.max(...all.map(([label]) => label.length));
+  return all.map(([label, text]) => `${label.padEnd(width)}  ${text}`);
+}
+
+const HEADINGS = ["CIDR", "VERDICT", "KEPT", "MASQUERADED", "NODE", "TCP", "UDP", "OTHER", "STALE", "FROM"];
+const NUMBERS = [2, 3, 4, 5, 6, 7, 8];
+
+type Rows = Connections["cidrs"];
+
+/** The CIDRs with the most connections, in the order of the policy. */
+function busiest(cidrs: Rows): Rows {
+  const sum = ({ tcp, udp, other }: Rows[number]) => tcp + udp + other;
+  const best = new Set(cidrs.toSorted((a, b) => sum(b) - sum(a)).slice(0, MOST_CIDRS));
+  return cidrs.filter(it => best.has(it) || it.cidr === undefined);
+}
+
+/** The connections that do not agree with the policy, and those that it does not judge, with a label for each. */
+export function summary({
+  stale,
+  overruled,
+  undecided,
+  exempt,
+}: Connections): [label: string, text: string][] {
+  const all = stale.tcp + stale.udp + stale.other;
+  const contradict = all === 1 ? "1 connection contradicts" : `${all} connections contradict`;
+  const lines: [label: string, text: string][] = [
+    [
+      "stale",
+      all === 0
+        ? "no connection contradicts the policy"
+        : `${contradict} the policy (${protocols(stale)}); list them with ipmasq connections --stale`,
+    ],
+    ["overruled", some(overruled, "contradict the policy because of foreign rules; see ipmasq status")],
+    [
+      "undecided",
+      listed([
+        some(undecided.service, "to Services, whose rules may have masqueraded them"),
+        some(undecided.mark, "kept, whose packets may carry a mark of nonMasqueradeMarks"),
+        some(undecided.interface, "kept, that leave by an unknown interface"),
+      ]),
+    ],
+    [
+      "exempt",
+      listed([
+        some(exempt.node, "to the node itself"),
+        some(exempt.group, "to multicast or broadcast"),
+        some(exempt.hairpin, "to their own source, through a Service"),
+        some(exempt.zone, "in other conntrack zones"),
+      ]),
+    ],
+  ];
+  return lines.filter(([, text]) => text !== "");
+}
+
+function listed(texts: readonly string[]): string {
+  return texts.filter(it => it !== "").join(", ");
+}
+
+function some(count: number, what: string): string {
+  return count > 0 ? `${count} ${what}` : "";
+}
+
+/** Counts by protocol, as in `3 TCP, 1 UDP`. */
+function protocols({ tcp, udp, other }: Connections["stale"]): string {
+  const counts = [
+    [tcp, "TCP"],
+    [udp, "UDP"],
+    [other, "other"],
+  ] as const;
+  return counts.flatMap(([count, name]) => (count > 0 ? `${count} ${name}` : [])).join(", ");
+}
+
+/** A connection that contradicts the policy, in one line. */
+export function staleText(it: StaleConnection): string {
+  const { protocol, state, source, destination, translated, seenFrom, verdict, address, reason } = it;
+  const to = `${endpoint(destination)}${translated ? ` (translated to ${endpoint(translated)})` : ""}`;
+  const would =
+    verdict === "keep"
+      ? "keeps its address"
+      : `is masqueraded${address === undefined ? "" : ` to ${address}`}`;
+  const details = state === undefined ? "" : ` ${state}`;
+  return printable(
+    `${protocol}${details} ${endpoint(source)} to ${to} is seen from ${endpoint(seenFrom)}; a new connection ${would}: ${reason}`,
+  );
+}
+
+function endpoint({ address, port }: StaleConnection["source"]): string {
+  if (port === undefined) return address;
+  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+}
+
+/** The use of source ports as a table. */
+export function portsText(uses: readonly PortUse[]): string[] {
+  if (uses.length === 0) return ["No live connection uses a source port of the node."];
+  const rows = uses.map(it => [
+    it.protocol,
+    endpoint({ address: it.destination, port: it.port }),
+    it.address,
+    it.ports,
+    `${it.used}`,
+    `${it.available}`,
+    `${((100 * it.used) / it.available).toFixed(1)} %`,
+  ]);
+  const uncounted = uses[0]?.uncounted ?? 0;
+  return [
+    ...columns(
+      [["PROTOCOL", "DESTINATION", "SEEN FROM", "SOURCE PORTS", "USED", "OF", "SHARE"], ...rows],
+      [4, 5, 6],
+    ),
+    ...(uncounted > 0 ? [`each destination may have up to ${uncounted} more connections`] : []),
+  ].map(printable);
+}
+
+/** The effect of deleting entries. */
+export function forgottenText({ dryRun, ended, ...counts }: Forgotten): string[] {
+  const { tcp, udp, other } = counts;
+  const all = tcp + udp + other;
+  if (all === 0) return ["No connection contradicts the policy."];
+  const entries = `${all} conntrack ${all === 1 ? "entry" : "entries"} (${protocols(counts)})`;
+  return [
+    dryRun ? `Would delete ${entries}.` : `Deleted ${entries}.`,
+    ...(ended > 0 ? [`${ended} more connections ended meanwhile.`] : []),
+    ...(tcp > 0
+      ? [
+          `TCP connections ${dryRun ? "would break" : "break"}: the peer sees another address, and resets them.`,
+        ]
+      : []),
+    ...(udp > 0
+      ? [
+          `UDP ${dryRun ? "would continue" : "continues"} from the new address; the peer may have to start a new session.`,
+        ]
+      : []),
+  ];
+}

@@ -1,0 +1,58 @@
+import { networkInterfaces } from "node:os";
+import type { Backend } from "../backends/backend.ts";
+import type { Conflict } from "../conflicts/conflict.ts";
+import { findConflicts } from "../conflicts/find.ts";
+import type { Entry } from "../conntrack/entry.ts";
+import { readEntries } from "../conntrack/read.ts";
+import { Cidr, withLength } from "../net/cidr.ts";
+import type { Policy } from "../policy/policy.ts";
+import { ConnectionJudge, type Judgement } from "./connection-judge.ts";
+import { readAddressTypes } from "./local-routes.ts";
+import { nodeAddresses } from "./node-addresses.ts";
+import { readRoutes } from "./routes.ts";
+
+/** Receives a live connection; the entry is valid until the call returns. */
+export type Visit = (entry: Entry, judgement: Judgement) => void;
+
+/**
+ * Prepares to judge the node's live connections by a policy: reads addresses, routes and foreign rules.
+ *
+ * @param conflicts the conflicts of foreign rules with the policy
+ */
+export async function judgeFor(policy: Policy, conflicts: readonly Conflict[]): Promise<ConnectionJudge> {
+  const [types, routes] = await Promise.all([
+    readAddressTypes(),
+    policy.outputInterfaces ? readRoutes() : undefined,
+  ]);
+  const local =
+    types.local ?? nodeAddresses(networkInterfaces()).map(it => Cidr.literal(withLength(it.address.text)));
+  const typeCidrs = [...local, ...(types.broadcast ?? [])];
+  return new ConnectionJudge(policy, { types, typeCidrs, routes, conflicts });
+}
+
+/** The same, with a new look at the foreign rules. */
+export async function judgeWithConflicts(
+  policy: Policy,
+  backend: Backend["name"] | undefined,
+): Promise<ConnectionJudge> {
+  const { conflicts } = await findConflicts(policy, backend);
+  return judgeFor(policy, conflicts);
+}
+
+/** Reads and judges the node's live connections. Throws ProgramError if the table cannot be read. */
+export async function eachConnection(policy: Policy, judge: ConnectionJudge, visit: Visit): Promise<void> {
+  const families = policy.families.map(({ family }) => family);
+  await readEntries(families, entry => {
+    const judgement = judge.judge(entry);
+    if (judgement) visit(entry, judgement);
+  });
+}
+
+/** The number of live connections that contradict the policy. Throws ProgramError if the table cannot be read. */
+export async function staleCount(policy: Policy, judge: ConnectionJudge): Promise<number> {
+  let count = 0;
+  await eachConnection(policy, judge, (_, judgement) => {
+    if (!("exempt" in judgement) && judgement.outcome === "stale") count++;
+  });
+  return count;
+}

@@ -1,0 +1,71 @@
+import type { Connections } from "../inspect/connections.ts";
+import { summary } from "../inspect/connections-text.ts";
+import { formatOrigin } from "../policy/policy.ts";
+import { ProgramError } from "../system/program.ts";
+import type { AgentState } from "./agent-state.ts";
+import { capitalized, count, document, facts, MOST_ROWS, more } from "./document.ts";
+import { type Html, html } from "./html.ts";
+
+/** The page does not read larger tables, so that a client of the HTTP port cannot keep the agent busy. */
+const MOST_ENTRIES = 100_000;
+
+/** The page of live connections. Reads the conntrack table. */
+export async function connectionsPage(state: AgentState): Promise<string> {
+  return document(
+    state.build,
+    html`<section>
+<h2>Live connections</h2>
+${await section(state)}
+<p><a href="./">Status</a></p>
+</section>`,
+  );
+}
+
+async function section({ policy, conflicts }: AgentState): Promise<Html> {
+  if (!policy) return html`<p>There is no policy yet.</p>`;
+  const { readConntrack } = await import("../inspect/conntrack.ts");
+  const { entries = 0, limit = 0 } = (await readConntrack()) ?? {};
+  if (entries >= MOST_ENTRIES) {
+    return html`<p>The conntrack table has ${count(entries)} entries; run <code>ipmasq connections</code> on the node.</p>`;
+  }
+  const { ConnectionTally } = await import("../inspect/connections.ts");
+  const { eachConnection, judgeFor } = await import("../inspect/live-connections.ts");
+  const judge = await judgeFor(policy, conflicts);
+  const tally = new ConnectionTally(judge);
+  try {
+    await eachConnection(policy, judge, (entry, judgement) => tally.add(entry, judgement));
+  } catch (error) {
+    if (error instanceof ProgramError) return html`<p>The conntrack table was not read: ${error.message}</p>`;
+    throw error;
+  }
+  return connectionsSection({ policyFrom: "agent", table: { entries, limit }, ...tally.counts });
+}
+
+/** The connections by destination. */
+export function connectionsSection(connections: Connections): Html {
+  const { cidrs, table } = connections;
+  const rows = cidrs.slice(0, MOST_ROWS).map(
+    it => html`<tr><td>${it.cidr === undefined ? `all other ${it.family === "ip" ? "IPv4" : "IPv6"}` : html`<code>${it.cidr}</code>`}</td><td>${it.verdict}</td>${[
+      it.kept,
+      it.masqueraded,
+      it.node,
+      it.tcp,
+      it.udp,
+      it.other,
+      it.stale,
+    ].map(
+      number => html`<td class="n">${count(number)}</td>`,
+    )}<td>${it.origin ? formatOrigin(it.origin) : ""}</td></tr>
+`,
+  );
+  return html`${facts({
+    ...(table && { Conntrack: `${count(table.entries)} of ${count(table.limit)} entries` }),
+    ...Object.fromEntries(summary(connections).map(([label, text]) => [capitalized(label), text])),
+  })}
+<div class="wide"><table>
+<thead><tr><th>CIDR</th><th>Verdict</th><th class="n">Kept</th><th class="n">Masqueraded</th><th class="n">Node</th><th class="n">TCP</th><th class="n">UDP</th><th class="n">Other</th><th class="n">Stale</th><th>Defined in</th></tr></thead>
+<tbody>
+${rows}</tbody>
+</table></div>
+${more(cidrs.length)}`;
+}

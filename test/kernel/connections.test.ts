@@ -1,0 +1,256 @@
+import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { rename, writeFile } from "node:fs/promises";
+import * as v from "valibot";
+import { BINARY, RunningAgent } from "../../lab/agent.ts";
+import type { Connection, Seen } from "../../lab/connections.ts";
+import { Connections, Forgotten, StaleConnection } from "../../src/inspect/connections.ts";
+import { PortUse } from "../../src/inspect/port-use.ts";
+import { freshFolder, labPerFile } from "../lab.ts";
+
+/** lab/isolate mounts an empty /run. */
+const FOLDER = "/run/connections";
+const CONFIG = `${FOLDER}/ip-masq-agent`;
+const KEPT = "10.1.2.3";
+const OUTBOUND = "203.0.113.7";
+const OUTBOUND_6 = "2001:db8:9::7";
+
+const lab = labPerFile();
+let agent: RunningAgent;
+
+beforeAll(async () => {
+  await freshFolder(FOLDER, { "ip-masq-agent": config("10.0.0.0/8, fc00::/7") });
+  // The lab's entries last a second otherwise.
+  const timeouts = ["udp_timeout", "udp_timeout_stream", "tcp_timeout_time_wait", "icmp_timeout"];
+  await lab.node.output([
+    "sysctl",
+    "-w",
+    ...timeouts.map(it => `net.netfilter.nf_conntrack_${it}=600`),
+    "net.netfilter.nf_conntrack_icmpv6_timeout=600",
+  ]);
+  agent = await RunningAgent.started(lab.node, [`--config=${CONFIG}`]);
+});
+afterAll(async () => {
+  await agent.end();
+});
+afterEach(async () => {
+  await lab.node.output(["sh", "-c", "nft delete table ip theirs 2>/dev/null || true"]);
+  await lab.node.output(["conntrack", "-F"]);
+  await change("10.0.0.0/8, fc00::/7");
+});
+
+function config(nonMasquerade: string, more = ""): string {
+  return `nonMasqueradeCIDRs: [${nonMasquerade}]\nenableIPv6: true\n${more}`;
+}
+
+/** Changes the config of the agent, and returns when its policy is in force. */
+async function change(nonMasquerade: string, more = ""): Promise<void> {
+  if ((await Bun.file(CONFIG).text()) === config(nonMasquerade, more)) return;
+  await writeFile(`${FOLDER}/.new`, config(nonMasquerade, more));
+  await rename(`${FOLDER}/.new`, CONFIG);
+  await agent.log.until("policy in force");
+}
+
+async function lines<Schema extends v.GenericSchema>(
+  schema: Schema,
+  ...flags: string[]
+): Promise<v.InferOutput<Schema>[]> {
+  const { stdout, stderr, exitCode } = await lab.node.run([BINARY, "connections", "--output=json", ...flags]);
+  expect({ stderr, exitCode }).toEqual({ stderr: "", exitCode: 0 });
+  return stdout
+    .split("\n")
+    .filter(Boolean)
+    .map(line => v.parse(schema, JSON.parse(line)));
+}
+
+async function summary(...flags: string[]): Promise<Connections> {
+  const [summary] = await lines(Connections, ...flags);
+  if (!summary) throw new Error("no summary");
+  return summary;
+}
+
+type Made = Connection & Seen;
+
+async function make(...connections: readonly Connection[]): Promise<Made[]> {
+  return Promise.all(connections.map(async it => ({ ...it, ...(await lab.connect(it)) })));
+}
+
+function to(...addresses: string[]): Connection[] {
+  return addresses.flatMap(to => (["tcp", "udp", "icmp"] as const).map(protocol => ({ protocol, to })));
+}
+
+/** Connections as the server saw them, in a form that sorts. */
+function seen(made: readonly Made[]): string[] {
+  return made.map(it => `${it.protocol} ${it.to} ${it.source} ${it.port ?? ""}`).sort();
+}
+
+async function stale(): Promise<string[]> {
+  const all = await lines(StaleConnection, "--stale");
+  return all
+    .map(({ protocol, destination, seenFrom }) =>
+      [protocol.replace("icmpv6", "icmp"), destination.address, seenFrom.address, seenFrom.port ?? ""].join(
+        " ",
+      ),
+    )
+    .sort();
+}
+
+function tracked(): Promise<string[]> {
+  const list = ["ipv4", "ipv6"].map(it => `conntrack -L -f ${it} -o id 2>/dev/null`).join("; ");
+  return lab.node.output(["sh", "-c", list]).then(text => (text.match(/\bid=\d+$/gm) ?? []).sort());
+}
+
+test("connections from before a change are stale, and only these are forgotten", async () => {
+  const before = await make(...to(KEPT, OUTBOUND, OUTBOUND_6));
+  expect(await summary()).toMatchObject({
+    policyFrom: "agent",
+    cidrs: [
+      { cidr: "169.254.0.0/16", kept: 0, masqueraded: 0 },
+      { cidr: "10.0.0.0/8", kept: 3, masqueraded: 0, node: 0, tcp: 1, udp: 1, other: 1, stale: 0 },
+      { family: "ip", verdict: "masquerade", kept: 0, masqueraded: 3 },
+      { cidr: "fe80::/10", kept: 0, masqueraded: 0 },
+      { cidr: "fc00::/7", kept: 0, masqueraded: 0 },
+      { family: "ip6", verdict: "masquerade", kept: 0, masqueraded: 3 },
+    ],
+    stale: { tcp: 0, udp: 0, other: 0 },
+  });
+  expect(await stale()).toEqual([]);
+
+  await change("203.0.113.0/24, 2001:db8::/32");
+  const said = await agent.log.until("live connections");
+  expect(said.at(-1)).toEndWith(
+    'live connections contradict the policy connections=9 list="ipmasq connections --stale"',
+  );
+  expect(await stale()).toEqual(seen(before));
+  const others = await make(...to(KEPT, OUTBOUND, OUTBOUND_6));
+  expect(await stale()).toEqual(seen(before));
+  expect(await summary()).toMatchObject({ stale: { tcp: 3, udp: 3, other: 3 } });
+
+  const [wouldForget] = await lines(Forgotten, "--forget-stale", "--dry-run");
+  expect(wouldForget).toEqual({ dryRun: true, tcp: 3, udp: 3, other: 3, ended: 0 });
+  const all = await tracked();
+  expect(all.length).toBe(before.length + others.length);
+  const { stdout } = await lab.node.run([BINARY, "connections", "--forget-stale"]);
+  expect(stdout).toStartWith("Deleted 9 conntrack entries (3 TCP, 3 UDP, 3 other).\nTCP connections break:");
+  expect(await stale()).toEqual([]);
+  const left = await tracked();
+  expect(left.filter(it => !all.includes(it))).toEqual([]);
+  expect(left.length).toBe(others.length);
+});
+
+test("a forgotten UDP connection continues from the new address", async () => {
+  const send = async () => {
+    await lab.pod.output(["bash", "-c", `exec 3<>/dev/udp/${OUTBOUND}/9; printf x >&3`]);
+  };
+  await send();
+  await change("203.0.113.0/24");
+  expect(await stale()).toHaveLength(1);
+  await lines(Forgotten, "--forget-stale");
+  await send();
+  expect(await summary()).toMatchObject({
+    cidrs: [{}, { cidr: "203.0.113.0/24", kept: 1, masqueraded: 0 }, {}, {}, {}],
+  });
+});
+
+test("a Service's connection is judged by its translated destination", async () => {
+  const rules = (more = "") => `table ip theirs {
+    chain prerouting { type nat hook prerouting priority dstnat; ip daddr 10.96.0.10 dnat to ${OUTBOUND}; }
+    ${more}
+  }`;
+  await lab.node.output(["nft", "-f", "-"], { input: rules() });
+  const [service] = await make({ protocol: "udp", to: "10.96.0.10" });
+  await change("203.0.113.0/24");
+  const [found] = await lines(StaleConnection, "--stale");
+  expect(found).toMatchObject({
+    destination: { address: "10.96.0.10", port: 8080 },
+    translated: { address: OUTBOUND, port: 8080 },
+    seenFrom: { address: service?.source },
+    verdict: "keep",
+    cidr: "203.0.113.0/24",
+  });
+  // kube-proxy masquerades packets that it marked, which an entry does not show.
+  const marked =
+    "chain postrouting { type nat hook postrouting priority srcnat; meta mark & 0x4000 == 0x4000 masquerade; }";
+  await lab.node.output(["nft", "-f", "-"], { input: `delete table ip theirs\n${rules(marked)}` });
+  expect(await summary()).toMatchObject({ stale: { udp: 0 }, undecided: { service: 1 } });
+});
+
+test("a foreign rule that masquerades them overrules the policy", async () => {
+  await make({ protocol: "udp", to: OUTBOUND });
+  await change("203.0.113.0/24");
+  await lab.node.output(["nft", "-f", "-"], {
+    input:
+      "table ip theirs { chain postrouting { type nat hook postrouting priority srcnat; ip daddr 203.0.113.0/24 masquerade; }\n}",
+  });
+  expect(await summary()).toMatchObject({ stale: { udp: 0 }, overruled: 1 });
+});
+
+test("the output interface is that of the routes", async () => {
+  await make(...to(OUTBOUND, "192.168.7.7"));
+  expect(await summary()).toMatchObject({ cidrs: [{}, {}, { masqueraded: 6 }, {}, {}, {}] });
+  await change("10.0.0.0/8", "outputInterfaces: [eth1]\n");
+  expect(await stale()).toEqual(expect.arrayContaining([expect.stringMatching(/^udp 192\.168\.7\.7 /)]));
+  expect(await summary()).toMatchObject({ stale: { tcp: 1, udp: 1, other: 1 } });
+  await lab.node.output(["ip", "route", "add", "192.0.2.0/24", "dev", "eth1", "table", "7"]);
+  await lab.node.output(["ip", "rule", "add", "from", "192.0.2.1", "lookup", "7"]);
+  await change("10.0.0.0/8", "outputInterfaces: [eth0]\n");
+  // Now the policy would keep one connection by eth1, but with more tables the interface is unknown.
+  expect(await summary()).toMatchObject({ stale: { tcp: 0, udp: 0, other: 0 } });
+  await lab.node.output(["ip", "rule", "del", "from", "192.0.2.1", "lookup", "7"]);
+  await lab.node.output(["ip", "route", "flush", "table", "7"]);
+});
+
+test("connections to the node, multicast and through itself are not judged; those of the node have its address", async () => {
+  await lab.pod.output([
+    "bash",
+    "-c",
+    "for to in 10.0.0.2 224.0.0.251; do echo x >/dev/udp/$to/9 || true; done",
+  ]);
+  await lab.node.output(["bash", "-c", "echo x >/dev/udp/198.51.100.1/9"]);
+  const { exempt, cidrs } = await summary();
+  expect(exempt.node).toBe(1);
+  expect(cidrs[2]).toMatchObject({ kept: 0, node: 1, stale: 0 });
+});
+
+test("ports in use toward the busiest destinations", async () => {
+  const many = Array.from({ length: 5 }, () => ({ protocol: "udp", to: OUTBOUND }) as const);
+  await make(...many, { protocol: "tcp", to: OUTBOUND }, { protocol: "udp", to: KEPT });
+  expect(await lines(PortUse, "--ports")).toEqual([
+    expect.objectContaining({
+      protocol: "udp",
+      destination: OUTBOUND,
+      port: 8080,
+      used: 5,
+      available: 64_512,
+    }),
+    expect.objectContaining({
+      protocol: "tcp",
+      destination: OUTBOUND,
+      port: 8080,
+      used: 1,
+      available: 64_512,
+    }),
+  ]);
+});
+
+test("the table is read from /proc if conntrack is not installed", async () => {
+  await make(...to(OUTBOUND, OUTBOUND_6));
+  const { stdout } = await lab.node.run(["env", "PATH=/none", BINARY, "connections", "--output=json"]);
+  expect(JSON.parse(stdout)).toEqual(await summary());
+});
+
+test("without NET_ADMIN the error says so", async () => {
+  const drop = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"];
+  const { stderr, exitCode } = await lab.node.run([...drop, BINARY, "connections"]);
+  expect(stderr).toContain("run as root, or with the capability NET_ADMIN");
+  expect(exitCode).toBe(1);
+});
+
+test("diff --live counts the connections that each change concerns", async () => {
+  await make(...to(KEPT, OUTBOUND));
+  await writeFile(`${FOLDER}/old.yaml`, config("10.0.0.0/8"));
+  await writeFile(`${FOLDER}/new.yaml`, config("203.0.113.0/24, 10.2.0.0/16"));
+  const files = [`--from=${FOLDER}/old.yaml`, `--to=${FOLDER}/new.yaml`];
+  const { stdout } = await lab.node.run([BINARY, "diff", ...files, "--live"]);
+  expect(stdout).toContain("kept and will be masqueraded:\n  live  3 connections of this node\n");
+  expect(stdout).toContain("masqueraded and will be kept:\n  live  3 connections of this node\n");
+});

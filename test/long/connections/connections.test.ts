@@ -1,0 +1,116 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { readFile } from "node:fs/promises";
+import * as v from "valibot";
+import { BINARY } from "../../../lab/agent.ts";
+import { output } from "../../../lab/output.ts";
+import { Connections } from "../../../src/inspect/connections.ts";
+import { freshFolder } from "../../lab.ts";
+
+/** lab/isolate mounts an empty /run. The network namespace of the test has a table for itself. */
+const FOLDER = "/run/connections";
+const CONFIG = `${FOLDER}/ip-masq-agent`;
+const LIMIT = Number(await readFile("/proc/sys/net/netfilter/nf_conntrack_max", "utf8"));
+/** The kernel allows the limit of the machine in every network namespace. */
+const COUNT = Math.min(Number(process.env.CONNECTIONS ?? 1_000_000), LIMIT - 1000);
+const MIB = 1024 * 1024;
+/** The maximum resident memory. Pages of the binary are over 40 MiB of it. */
+const MOST_BYTES = 100 * MIB;
+
+/** Connection i: every third is masqueraded, every second goes to a kept destination, and every tenth is IPv6. */
+function connection(i: number): {
+  readonly kept: boolean;
+  readonly masqueraded: boolean;
+  readonly line: string;
+} {
+  const [masqueraded, kept] = [i % 3 === 0, i % 2 === 0];
+  const [high, low] = [(i >> 8) & 255, i & 255];
+  const isIPv6 = i % 10 === 0;
+  const host = isIPv6 ? `${high.toString(16)}:${low.toString(16)}` : `${high}.${low}`;
+  const source = isIPv6 ? `fd00::${host}` : `10.244.${host}`;
+  const destination = isIPv6
+    ? `${kept ? "fd00:1" : "2001:db8"}::${host}`
+    : `${kept ? "10.1" : "203.0"}.${host}`;
+  const seen = masqueraded ? (isIPv6 ? "2001:db8:ffff::1" : "198.51.100.2") : source;
+  const port = 1024 + (i >> 4);
+  const state = i % 5 === 0 ? "-p udp" : "-p tcp --state ESTABLISHED";
+  const line = `-I -s ${source} -d ${destination} -r ${destination} -q ${seen} ${state} --sport ${port} --dport 443 --reply-port-src 443 --reply-port-dst ${port} -t 3600 -u SEEN_REPLY,ASSURED`;
+  return { kept, masqueraded, line };
+}
+
+const expected = { stale: 0, masqueraded: 0 };
+
+beforeAll(async () => {
+  await freshFolder(FOLDER, {
+    "ip-masq-agent": "nonMasqueradeCIDRs: [10.0.0.0/8, fd00::/8]\nenableIPv6: true\n",
+  });
+  const loader = Bun.spawn(["conntrack", "--load-file", "-"], {
+    stdin: "pipe",
+    stdout: "ignore",
+    stderr: "ignore",
+  });
+  for (let i = 0; i < COUNT; i++) {
+    const { kept, masqueraded, line } = connection(i);
+    if (masqueraded) expected.masqueraded++;
+    if (kept === masqueraded) expected.stale++;
+    loader.stdin.write(`${line}\n`);
+    if (i % 1000 === 0) await loader.stdin.flush();
+  }
+  await loader.stdin.end();
+  await loader.exited;
+  expect(await entries()).toBe(COUNT);
+}, 300_000);
+afterAll(async () => {
+  await output(["conntrack", "-F"]);
+});
+
+async function entries(): Promise<number> {
+  return Number(await output(["conntrack", "-C"]));
+}
+
+/** Runs the command, checks its memory, and returns its output and costs. */
+async function connections(...flags: string[]): Promise<{ readonly stdout: string; readonly cost: string }> {
+  const began = performance.now();
+  const argv = [BINARY, "connections", `--config=${CONFIG}`, ...flags];
+  const child = Bun.spawn(argv, { stdout: "pipe", stderr: "pipe" });
+  const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+  expect(stderr).toBe("");
+  expect(await child.exited).toBe(0);
+  const usage = child.resourceUsage();
+  const bytes = usage?.maxRSS ?? Number.POSITIVE_INFINITY;
+  expect(bytes).toBeLessThan(MOST_BYTES);
+  const cpu = (Number(usage?.cpuTime.total ?? 0) / 1e6).toFixed(1);
+  const seconds = ((performance.now() - began) / 1000).toFixed(1);
+  return { stdout, cost: `${seconds} s, ${cpu} s of CPU with conntrack, ${Math.round(bytes / MIB)} MiB` };
+}
+
+function report(what: string, cost: string): void {
+  process.stdout.write(`${COUNT} entries, ${what}: ${cost}\n`);
+}
+
+test(`counts ${COUNT} connections`, async () => {
+  const { stdout, cost } = await connections("--output=json");
+  report("summary", cost);
+  const { cidrs, stale } = v.parse(Connections, JSON.parse(stdout));
+  const sum = (of: (row: Connections["cidrs"][number]) => number) =>
+    cidrs.reduce((all, row) => all + of(row), 0);
+  expect(sum(it => it.kept + it.masqueraded)).toBe(COUNT);
+  expect(sum(it => it.masqueraded)).toBe(expected.masqueraded);
+  expect(stale.tcp + stale.udp).toBe(expected.stale);
+}, 120_000);
+
+test("finds the busiest destinations among more than it can count", async () => {
+  const { stdout, cost } = await connections("--ports");
+  report("--ports", cost);
+  expect(stdout).toContain("1024-65535");
+}, 120_000);
+
+test("lists and forgets those that contradict the policy", async () => {
+  const { stdout, cost } = await connections("--stale");
+  report("--stale", cost);
+  expect(stdout.match(/\n/g)?.length).toBe(expected.stale);
+  const forgotten = await connections("--forget-stale");
+  report("--forget-stale", forgotten.cost);
+  expect(forgotten.stdout).toStartWith(`Deleted ${expected.stale} conntrack entries`);
+  expect(await entries()).toBe(COUNT - expected.stale);
+  expect((await connections("--stale")).stdout).toBe("");
+}, 240_000);
