@@ -77,19 +77,14 @@ export class Memory<Key, Value> {
   expect(): void {
     this.#epoch++;
     if (this.#isDoubtful) return;
-    this.#expected++;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      if (this.#expected === 0) return;
-      this.forget();
-      this.onDoubt();
-    }, this.timeout).unref();
+    if (this.#expected++ === 0) this.#awaitReport();
   }
 
   /** Call it for each reported transaction. Returns whether the transaction is an own one; otherwise forgets everything. */
   reported(): boolean {
     if (this.#expected > 0) {
-      this.#expected--;
+      clearTimeout(this.#timer);
+      if (--this.#expected > 0) this.#awaitReport();
       return true;
     }
     this.forget();
@@ -103,6 +98,14 @@ export class Memory<Key, Value> {
     this.#expected = 0;
     clearTimeout(this.#timer);
     this.#known.clear();
+  }
+
+  /** Raises doubt if the oldest own transaction is not reported in time. Later ones do not postpone that. */
+  #awaitReport(): void {
+    this.#timer = setTimeout(() => {
+      this.forget();
+      this.onDoubt();
+    }, this.timeout).unref();
   }
 }
 

@@ -88,6 +88,21 @@ test("an own transaction that is not reported in time raises doubt, once", () =>
   expect(memory.reported()).toBe(false);
 });
 
+test("neither later own transactions nor reports of earlier ones hide a missing report", () => {
+  memory.listed("ip", 0, memory.epoch);
+  memory.expect();
+  jest.advanceTimersByTime(600);
+  memory.expect();
+  jest.advanceTimersByTime(300);
+  expect([memory.reported(), doubts]).toEqual([true, 0]);
+  jest.advanceTimersByTime(600);
+  memory.expect();
+  jest.advanceTimersByTime(399);
+  expect(doubts).toBe(0);
+  jest.advanceTimersByTime(1);
+  expect(doubts).toBe(1);
+});
+
 test("an own transaction that is reported before its program ends is expected already", () => {
   memory.listed("ip", 0, memory.epoch);
   memory.expect();
