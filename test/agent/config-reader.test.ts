@@ -11,9 +11,9 @@ import { writersOf } from "../../src/agent/writers.ts";
 import { HangingFileSystem } from "../hanging-file-system.ts";
 import { absent } from "../programs.ts";
 
-const QUIET_MS = 1000;
+const QUIET_MS = 10_000;
 /** Longer than any reaction on a busy machine, and shorter than `QUIET_MS`. */
-const AT_ONCE_MS = 800;
+const AT_ONCE_MS = 8000;
 /** For tests that need no shorter pauses. */
 const SHORT_MS = 400;
 const OLD = "cidrLimit: 1\n";
@@ -197,7 +197,7 @@ describe("a config written in place", () => {
     });
     const ways = fc.constantFrom("truncated", "overwritten", "created");
     let number = 100;
-    seen = await Seen.of(config);
+    seen = await Seen.of(config, 1000);
     await fc.assert(
       fc.asyncProperty(ways, pieces, fc.boolean(), async (way, pieces, long) => {
         const text = `cidrLimit: ${++number}\n${long ? "# a comment that makes it longer\n" : ""}`;

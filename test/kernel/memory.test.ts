@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { chmod, readFile, writeFile } from "node:fs/promises";
+import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import { labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
@@ -59,16 +60,9 @@ async function runs(): Promise<string[]> {
   return lines.map(line => line.replace(/^.*?nft /, "")).filter(line => line !== "monitor");
 }
 
-/** Opens an agent that listens and remembers the actual rules. */
 async function opened(tool: readonly string[], wanted: Policy): Promise<void> {
-  agent = new Watched(lab.node.command([WRAPPER, ...tool]));
-  await agent.sync(wanted);
-  do {
-    await agent.changed();
-    await agent.sync(wanted);
-    await runs();
-    await agent.sync(wanted, { from: "memory" });
-  } while ((await runs()).length > 0); // until the monitor listens
+  agent = await Watched.open(new NftablesBackend(lab.node.command([WRAPPER, ...tool])), wanted);
+  await runs();
 }
 
 const WRITE = ["-j -f -", "-j -f -"];

@@ -27,7 +27,7 @@ for await (const chunk of Bun.stdin.stream()) {
   for (const line of lines) {
     transaction += `${line}\n`;
     if (!line.startsWith("#")) continue;
-    const [copies, once] = / ip6? ip-masq-agent\b/.test(transaction) ? copiesNow() : COPIES.nothing;
+    const [copies, once] = / ip6? (ip-masq-agent|nat)\b/.test(transaction) ? copiesNow() : COPIES.nothing;
     if (once) writeFileSync(lie, "nothing");
     for (let i = 0; i < copies; i++) print(transaction);
     transaction = "";

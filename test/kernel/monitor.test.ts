@@ -1,8 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import type { Backend } from "../../src/backends/backend.ts";
+import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import { labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
+import { iptables } from "./backends-under-test.ts";
 import { CrashingNft } from "./crashing-nft.ts";
 import { Watched } from "./watched.ts";
 
@@ -22,28 +25,34 @@ afterEach(async () => {
 
 const nft = (commands: string) => lab.node.output(["nft", "-f", "-"], { input: commands });
 const owner = (to: string) => lab.ownerSeen({ protocol: "udp", to });
+const MANY = Array.from({ length: 1500 }, (_, i) => `10.${i >> 8}.${i & 255}.0/28`);
 const long = (last: number): Policy =>
-  policy({
-    keep: [...Array.from({ length: 1500 }, (_, i) => `10.${i >> 8}.${i & 255}.0/28`), `192.168.${last}.0/24`],
-  });
+  policy({ keep: [...MANY, ...Array.from({ length: last }, (_, i) => `192.168.${i + 1}.0/24`)] });
 
-/** Starts an agent that remembers the actual rules. */
-async function opened(wanted: Policy): Promise<void> {
-  agent = new Watched(lab.node.command([`${program.folder}/nft`]));
-  await agent.sync(wanted);
-  do {
-    await agent.changed();
-    await agent.sync(wanted);
-  } while (!(await agent.backend.plan(wanted, "memory")).isRemembered);
+interface Target {
+  open(): Backend;
+  /** Keeps 203.0.113.0/24, in the set that the rules use after a write, or by a rule. */
+  readonly tamper: string;
 }
 
-/** Adds an element to the set that the rules use after the write. */
-const tamper = () => nft("add element ip ip-masq-agent non-masquerade-b { 203.0.113.0/24 }");
+const NFTABLES: Target = {
+  open: () => new NftablesBackend(lab.node.command([...program.environment, "nft"])),
+  tamper: "nft add element ip ip-masq-agent non-masquerade-b { 203.0.113.0/24 }",
+};
+const IPTABLES: Target = {
+  open: () => iptables("iptables-nft").open(lab, program.environment),
+  tamper: "iptables-nft -t nat -I IP-MASQ-AGENT -d 203.0.113.0/24 -j RETURN",
+};
 
-const MOMENTS = ["before the confirmation", "after the confirmation"] as const;
+async function opened(wanted: Policy, { open } = NFTABLES): Promise<void> {
+  agent = await Watched.open(open(), wanted);
+}
+
+const BEFORE = "before the confirmation";
+const AFTER = "after the confirmation";
 
 /** Writes a change from memory, and runs `fault` at this moment. */
-async function change(moment: (typeof MOMENTS)[number], fault: () => Promise<unknown>): Promise<void> {
+async function change(moment: typeof BEFORE | typeof AFTER, fault: () => Promise<unknown>): Promise<void> {
   const { backend } = agent;
   const wanted = long(2);
   const synced = await sync(
@@ -51,14 +60,18 @@ async function change(moment: (typeof MOMENTS)[number], fault: () => Promise<unk
       async plan(part, from) {
         const plan = await backend.plan(part, from);
         return {
-          ...{ actual: plan.actual, desired: plan.desired, inSync: plan.inSync, writer: plan.writer },
-          ...{ counters: plan.counters, isRemembered: plan.isRemembered },
+          actual: plan.actual,
+          desired: plan.desired,
+          inSync: plan.inSync,
+          isRemembered: plan.isRemembered ?? false,
+          writer: plan.writer,
+          counters: plan.counters,
           async apply() {
             const counters = await plan.apply();
-            if (moment === "before the confirmation") await fault();
+            if (moment === BEFORE) await fault();
             return counters;
           },
-          confirm: () => plan.confirm(),
+          confirm: async () => plan.confirm?.(),
         };
       },
     },
@@ -66,7 +79,7 @@ async function change(moment: (typeof MOMENTS)[number], fault: () => Promise<unk
     { from: "memory" },
   );
   expect([synced.before.isRemembered, synced.after.isRemembered]).toEqual([true, true]);
-  if (moment === "after the confirmation") await fault();
+  if (moment === AFTER) await fault();
 }
 
 /** The sync after a report, or at the resync interval, repairs the foreign change, and the next one changes nothing. */
@@ -77,7 +90,13 @@ async function repairs(): Promise<void> {
   expect((await agent.sync(long(2))).before.inSync).toBe(true);
 }
 
-describe.each(MOMENTS)("a foreign change %s", moment => {
+describe.each([
+  { name: "nftables", target: NFTABLES, moment: BEFORE },
+  { name: "nftables", target: NFTABLES, moment: AFTER },
+  { name: "iptables-nft", target: IPTABLES, moment: AFTER },
+] as const)("$name: a foreign change $moment", ({ target, moment }) => {
+  const tamper = () => lab.node.output(target.tamper.split(" "));
+
   test.each<[fault: string, begin: () => Promise<unknown>, end: () => Promise<unknown>]>([
     ["works", async () => {}, async () => {}],
     ["is killed", () => program.signalMonitors("SIGKILL"), async () => {}],
@@ -85,7 +104,7 @@ describe.each(MOMENTS)("a foreign change %s", moment => {
     ["repeats a transaction", () => program.lie("repeats one"), async () => {}],
     ["drops a transaction", () => program.lie("drops one"), () => nft("add table ip other")],
   ])("is reported by a monitor that %s", async (_fault, begin, end) => {
-    await opened(long(1));
+    await opened(long(1), target);
     const before = agent.changes;
     await change(moment, async () => {
       await begin();
@@ -97,7 +116,7 @@ describe.each(MOMENTS)("a foreign change %s", moment => {
   });
 
   test("is found at the resync interval if the monitor reports nothing", async () => {
-    await opened(long(1));
+    await opened(long(1), target);
     await program.lie("silent");
     const before = agent.changes;
     await change(moment, tamper);
@@ -125,7 +144,7 @@ test("after lost events, all rules are compared", async () => {
   const elements = Array.from({ length: 60_000 }, (_, i) => `10.0.${i >> 8}.${i & 255}`).join(", ");
   await nft("add table ip other { set s { type ipv4_addr; }; }");
   for (let i = 0; i < 3; i++) await nft(`flush set ip other s\nadd element ip other s { ${elements} }`);
-  await change("after the confirmation", async () => {});
+  await change(AFTER, async () => {});
   await program.signalMonitors("SIGCONT");
   while (agent.changes === before) await agent.changed(); // neither own nor other tables' transactions are a change
   expect((await agent.backend.plan(long(9), "memory")).isRemembered).toBe(false);
@@ -135,9 +154,7 @@ test("after lost events, all rules are compared", async () => {
 test("a monitor that reads many elements at its start does not count as listening meanwhile", async () => {
   const elements = Array.from({ length: 100_000 }, (_, i) => `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`);
   await nft(`add table ip other { set s { type ipv4_addr; elements = { ${elements.join(", ")} }; }; }`);
-  agent = new Watched(lab.node.command([`${program.folder}/nft`]));
-  await agent.sync(long(1));
-  await agent.changed(); // the monitor listens
+  agent = await Watched.open(NFTABLES.open(), long(1));
   const before = agent.changes;
   await nft("flush chain ip ip-masq-agent postrouting");
   while (agent.changes === before) await agent.changed();

@@ -1,26 +1,33 @@
-import type { Watch } from "../../src/backends/backend.ts";
-import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
+import type { Backend, Watch } from "../../src/backends/backend.ts";
 import { type Synced, type SyncOptions, sync } from "../../src/backends/sync.ts";
 import { Totals } from "../../src/observe/totals.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 
 /** A backend that is watched, like the agent's. */
 export class Watched {
-  readonly backend: NftablesBackend;
   readonly totals = new Totals();
   readonly #watch: Watch;
   changes = 0;
   #woken = Promise.withResolvers<void>();
 
-  /** @param argv the command line that starts nft */
-  constructor(argv: readonly string[]) {
-    this.backend = new NftablesBackend(argv);
+  private constructor(readonly backend: Backend) {
     const changed = () => {
       this.changes++;
       this.#woken.resolve();
     };
     const target = { fingerprint: async () => "", plan: () => undefined };
     this.#watch = this.backend.watch({ changed, lost: () => {}, foreign: () => {} }, target);
+  }
+
+  /** Opens an agent that listens and remembers the actual rules. */
+  static async open(backend: Backend, wanted: Policy): Promise<Watched> {
+    await sync(backend, wanted); // before the monitor starts, so that it does not report this write
+    const agent = new Watched(backend);
+    do {
+      await agent.changed();
+      await agent.sync(wanted);
+    } while (!(await backend.plan(wanted, "memory")).isRemembered);
+    return agent;
   }
 
   /** Resolves at the next change that is reported. */

@@ -80,7 +80,9 @@ export async function switches(): Promise<Finding> {
   for (const writer of next) {
     if (writer === undefined) continue;
     await prepare(lab, writer);
-    await (await RunningAgent.started(lab.node, argv(writer))).end();
+    const agent = await RunningAgent.started(lab.node, argv(writer));
+    await agent.log.until("leftover rules removed"); // a slow kernel removes them after the first sync
+    await agent.end();
     const found = await holders(lab);
     if (found.join() !== writer.name) return { ok: false, cell: "leftovers", raw: { writer, found } };
   }
