@@ -119,6 +119,14 @@ describe("outputs quoted in the pages are what the binary prints", async () => {
       },
     ],
     [
+      "docs/enforce.md",
+      "ipmasq explain 10.42.1.2 10.100.7.8",
+      {
+        "ip-masq-agent":
+          "nonMasqueradeCIDRs:\n  - 10.0.0.0/8\nsourceCIDRs:\n  - 10.42.0.0/16\nenforceNonMasquerade: true\n",
+      },
+    ],
+    [
       "docs/test.md",
       "ipmasq test tests.yaml",
       {
@@ -171,6 +179,12 @@ describe("statuses and proofs quoted in the pages are what ipmasq prints", () =>
     rule: "-A FLANNEL-POSTRTG -s 10.244.0.0/16 ! -d 224.0.0.0/4 -j MASQUERADE --random-fully",
     exposes: ["169.254.0.0/16", "10.0.0.0/8"],
     sources: ["10.244.0.0/16"],
+    remedy: `${ownerOf(["FLANNEL-POSTRTG"]).remedy}; or set enforceNonMasquerade: true`,
+  };
+  const k3s: Conflict = {
+    ...flannel,
+    rule: flannel.rule.replace("10.244", "10.42"),
+    sources: ["10.42.0.0/16"],
   };
   const upstream: Conflict = {
     ...conflict,
@@ -212,6 +226,7 @@ describe("statuses and proofs quoted in the pages are what ipmasq prints", () =>
   test.each<[name: string, first: string, conflicts: readonly Conflict[]]>([
     ["README.md", "in sync since 2026-11-25 03:04:05 UTC", []],
     ["docs/troubleshooting.md", "conflicts", [flannel, ...harmless]],
+    ["docs/enforce.md", "conflicts", [k3s]],
     ["docs/troubleshooting.md", "…", [upstream]],
   ])("%s: %s", async (name, first, conflicts) => {
     const blocks = (await page(name)).match(/(?:^ {4}.*\n|\n(?= {4}))+/gm) ?? [];

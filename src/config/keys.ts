@@ -103,7 +103,7 @@ const TABLE = {
   }),
   enforceNonMasquerade: boolean({
     description:
-      "Bind kept connections to their source, so that no later rule of flannel, a CNI bridge, Docker or others masquerades them. With iptables, this needs the kernel module xt_NETMAP.",
+      "Bind kept connections to their source, so that no later rule of flannel, a CNI bridge, Docker or others masquerades them. See [Enforce kept addresses](docs/enforce.md).",
     meant: { words: /enforce/, rank: 0 },
   }),
   foreignMasqueradeMarks: list(MARKS, {

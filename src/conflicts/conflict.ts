@@ -42,6 +42,12 @@ export const Conflict = v.object({
   ),
   only: v.pipe(v.optional(v.string()), v.description("the only packets that the rule affects")),
   certain: v.pipe(v.boolean(), v.description("false if a condition of the rule is not understood")),
+  defeated: v.pipe(
+    v.optional(v.boolean()),
+    v.description(
+      "whether enforceNonMasquerade binds kept connections before the rule, which is then harmless",
+    ),
+  ),
   harmless: v.pipe(v.boolean(), v.description("whether the rule never contradicts the policy")),
   remedy: v.string(),
 });
@@ -66,6 +72,12 @@ export function effectText(it: Conflict): string {
     return `${certain ? "exempts" : "may exempt"} ${connections} to ${some(exempts)} from NAT, but ipmasq masquerades them`;
   }
   return `runs ${runs} (priority ${priority}) and ${certain ? "catches" : "may catch"} ${connections} to ${exposedText(it)}`;
+}
+
+/** Rules that `enforceNonMasquerade` defeats, in a few words: each owner once; undefined without such rules. */
+export function defeatedText(conflicts: readonly Conflict[]): string | undefined {
+  const owners = new Set(conflicts.filter(({ defeated }) => defeated).map(({ owner }) => owner));
+  return owners.size > 0 ? [...owners].join(", ") : undefined;
 }
 
 /** The meaning of a rule and the remedy, in one line. */

@@ -5,7 +5,7 @@ import type { Policy } from "../policy/policy.ts";
 import { type Conflict, MOST_NAMED } from "./conflict.ts";
 import { type Judged, type Ours, WHOLE } from "./judged.ts";
 import { isNat, type NatHook } from "./nat-hook.ts";
-import { isOwnChain, isOwnName, sharesNat } from "./own-rules.ts";
+import { isDecidingName, sharesNat } from "./own-rules.ts";
 import { isExpected, ownerOfRule } from "./owners.ts";
 import { everything, within } from "./region.ts";
 import { cidrTexts, packetText, ruleFacts } from "./rule-text.ts";
@@ -31,7 +31,7 @@ function exemptionsIn(hook: NatHook, ours: Ours): Conflict[] {
     marks: "any",
     find: "exemptions",
     closed: isExpected,
-    stops: chain => isOwnName(chain, policy) || isOwnChain(hook, chain, policy),
+    stops: chain => isDecidingName(chain, policy),
   });
   return found
     .filter(({ conditions, region }) => mayLeaveBy(conditions, policy) && judged.masquerades(region))

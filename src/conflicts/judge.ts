@@ -22,7 +22,7 @@ export function judge(
   const ours = ourSide(policy, backend);
   const translating = hooks
     .filter(hook => !isOwnTable(hook, policy))
-    .flatMap(hook => translations(hook, ours, cutShort));
+    .flatMap(hook => translations(hook, hooks, ours, cutShort));
   return [...translating, ...exemptions(hooks, ours)].toSorted(
     (a, b) => Number(a.harmless) - Number(b.harmless) || a.priority - b.priority,
   );

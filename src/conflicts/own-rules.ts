@@ -1,6 +1,6 @@
 import type { Backend } from "../backends/backend.ts";
 import { BACKENDS } from "../backends/backends.ts";
-import { isOwnText, ownChainNames, TABLE } from "../backends/ownership.ts";
+import { helperChains, isOwnText, ownChainNames, TABLE } from "../backends/ownership.ts";
 import type { Policy } from "../policy/policy.ts";
 import { NAT, type NatHook } from "./nat-hook.ts";
 
@@ -22,6 +22,12 @@ export function isOwnTable(
 /** Whether a chain has the name of the policy's chain or of a helper chain. */
 export function isOwnName(chain: string, policy: Pick<Policy, "chain">): boolean {
   return ownChainNames(policy.chain).includes(chain);
+}
+
+/** Whether a chain has the name of a chain that decides about connections which foreign rules left alone. */
+export function isDecidingName(chain: string, policy: Pick<Policy, "chain">): boolean {
+  const [, , ...enforcing] = helperChains(policy.chain);
+  return isOwnName(chain, policy) && !enforcing.includes(chain);
 }
 
 /** Whether ipmasq wrote the rules of a chain. The comments of ip-masq-agent differ. */

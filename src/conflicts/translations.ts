@@ -2,6 +2,7 @@ import { TABLE } from "../backends/ownership.ts";
 import type { Family } from "../net/cidr.ts";
 import type { TraceableRule } from "../net/trace.ts";
 import { type Conflict, MOST_NAMED } from "./conflict.ts";
+import { type Enforcement, enforcementOn } from "./enforcement.ts";
 import { type Judged, keptWhole, type Ours } from "./judged.ts";
 import { type Caught, leftOut } from "./left-out.ts";
 import { isNat, NAT, type NatHook, OUR_PRIORITY } from "./nat-hook.ts";
@@ -30,16 +31,25 @@ interface Draft {
 /**
  * Returns the foreign rules of a base chain that translate source addresses.
  *
+ * @param hooks all base chains
  * @param cutShort is called if the rules branch too often to follow all of them
  */
-export function translations(hook: NatHook, ours: Ours, cutShort: (hook: NatHook) => void): Conflict[] {
+export function translations(
+  hook: NatHook,
+  hooks: readonly NatHook[],
+  ours: Ours,
+  cutShort: (hook: NatHook) => void,
+): Conflict[] {
   if (hook.tool === "nft" && isExpected(hook.table)) return [unreadTable(hook)];
   const drafts = new Map<TraceableRule, Draft>();
   const families: readonly Family[] = hook.family === "inet" ? ["ip", "ip6"] : [hook.family];
   for (const family of families) collect(drafts, hook, family, ours, cutShort);
   const runs = order(hook, ours);
+  const enforcement = enforcementOn(hook, hooks, ours, runs);
   const most = drafts.size > FEW_RULES ? MOST_NAMED_OF_MANY : MOST_NAMED;
-  return [...drafts].flatMap(([rule, draft]) => translation(hook, draft, runs(rule), most));
+  return [...drafts].flatMap(([rule, draft]) =>
+    translation(hook, draft, { runs: runs(rule), most, ...enforcement(rule) }),
+  );
 }
 
 /** Walks the rules of one family twice: with packets that may carry any mark, and with packets without a mark. */
@@ -117,13 +127,18 @@ function judgesOf({ family, table }: NatHook, families: readonly Judged[]): read
   return table === TABLE && family !== "inet" && own.length === 0 ? [keptWhole(family)] : own;
 }
 
-function translation(hook: NatHook, draft: Draft, runs: Conflict["runs"], most: number): Conflict[] {
+function translation(
+  hook: NatHook,
+  draft: Draft,
+  { runs, most, defeats, helps }: Enforcement & { readonly runs: Conflict["runs"]; readonly most: number },
+): Conflict[] {
   const { arrivals, exposes, marked, certain } = draft;
   const [first] = arrivals;
   if (!first) return [];
   const known = ownerOfRule(hook, first);
   const { expected = false, owner, means } = known;
-  const harmless = expected || exposes.size === 0;
+  const isHarmless = expected || exposes.size === 0;
+  const defeated = defeats && !isHarmless;
   const named = expected ? [] : [...exposes].slice(0, most);
   const only = marked && exposes.size === 0 ? markText(hook, first) : undefined;
   const sources = requiredSources(arrivals);
@@ -141,8 +156,9 @@ function translation(hook: NatHook, draft: Draft, runs: Conflict["runs"], most: 
       ...(except.length > 0 && { except }),
       ...(only !== undefined && { only }),
       certain,
-      harmless,
-      remedy: remedyFor(known, harmless),
+      ...(defeated && { defeated }),
+      harmless: isHarmless || defeated,
+      remedy: remedyFor(known, isHarmless, defeated, helps),
     },
   ];
 }
@@ -153,10 +169,10 @@ function requiredSources(arrivals: readonly Arrival[]): string[] {
   return sources.every(it => it.length > 0) ? [...new Set(sources.flat())] : [];
 }
 
-function remedyFor({ owner, remedy }: Owner, harmless: boolean): string {
-  return harmless && owner === UNKNOWN.owner
-    ? "leave it: it catches no connection that the policy keeps"
-    : remedy;
+function remedyFor({ owner, remedy }: Owner, harmless: boolean, defeated: boolean, helps: boolean): string {
+  if (defeated) return "leave it: enforceNonMasquerade keeps these connections";
+  if (!harmless) return helps ? `${remedy}; or set enforceNonMasquerade: true` : remedy;
+  return owner === UNKNOWN.owner ? "leave it: it catches no connection that the policy keeps" : remedy;
 }
 
 /** Returns whether a rule of the base chain runs before our rules or after them. */

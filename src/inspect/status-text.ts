@@ -1,4 +1,4 @@
-import { conflictText, effectText, remedyText, some } from "../conflicts/conflict.ts";
+import { conflictText, defeatedText, effectText, remedyText, some } from "../conflicts/conflict.ts";
 import { describePolicy } from "../policy/describe.ts";
 import { formatOrigin } from "../policy/policy.ts";
 import { printable } from "../system/printable.ts";
@@ -61,7 +61,7 @@ function problemLines(problems: readonly string[]): string[] {
 function conflictLines({ conflicts }: Status): string[] {
   const harmful = conflicts.filter(({ harmless }) => !harmless);
   const others = conflicts
-    .filter(({ harmless }) => harmless)
+    .filter(({ harmless, defeated }) => harmless && !defeated)
     .map(({ kind, owner, only, exempts = [] }) => {
       if (kind === "exempts") return `${owner} (exempts ${only ?? "connections"} to ${some(exempts)})`;
       return only === undefined ? owner : `${owner} (only ${only})`;
@@ -69,9 +69,11 @@ function conflictLines({ conflicts }: Status): string[] {
   const lines = harmful
     .slice(0, MOST_CONFLICTS)
     .flatMap(it => [`  ${conflictText(it)}`, `    ${effectText(it)}`, `    ${remedyText(it)}`]);
+  const defeated = defeatedText(conflicts);
   const more = harmful.length > MOST_CONFLICTS ? [`  and ${harmful.length - MOST_CONFLICTS} more`] : [];
   return [
     ...(lines.length > 0 ? ["", "conflicts", ...lines, ...more] : []),
+    ...(defeated === undefined ? [] : ["", `defeated by enforceNonMasquerade: ${defeated}`]),
     ...(others.length > 0 ? ["", `harmless NAT rules: ${[...new Set(others)].join(", ")}`] : []),
   ];
 }

@@ -90,6 +90,12 @@ export const METRICS = [
     read: ({ state }) => state.conflicts.filter(({ harmless }) => !harmless).length,
   },
   {
+    name: "ipmasq_conflicts_defeated",
+    type: "gauge",
+    help: "Foreign NAT rules that enforceNonMasquerade prevents from masquerading kept connections.",
+    read: ({ state }) => state.conflicts.filter(({ defeated }) => defeated).length,
+  },
+  {
     name: "ipmasq_config_last_reload_successful",
     type: "gauge",
     help: "1 if the config is valid, 0 if it was rejected or not read yet.",

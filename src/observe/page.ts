@@ -1,5 +1,5 @@
 import { formatProblems } from "../config/problem.ts";
-import { effectText } from "../conflicts/conflict.ts";
+import { defeatedText, effectText } from "../conflicts/conflict.ts";
 import type { Counted, CountOf } from "../inspect/status.ts";
 import type { Cidr } from "../net/cidr.ts";
 import { formatDuration } from "../net/duration.ts";
@@ -142,7 +142,11 @@ function row(cidr: Html, verdict: string, from: string, counter: Counted | undef
 
 function conflictSection({ conflicts }: AgentState): Html | [] {
   const harmful = conflicts.filter(({ harmless }) => !harmless);
-  if (harmful.length === 0) return [];
+  const defeated = defeatedText(conflicts);
+  const held =
+    defeated === undefined ? [] : html`<p>Defeated by <code>enforceNonMasquerade</code>: ${defeated}</p>`;
+  if (harmful.length === 0)
+    return defeated === undefined ? [] : html`<section>\n<h2>Conflicts</h2>\n${held}\n</section>`;
   const rows = harmful
     .slice(0, MOST_ROWS)
     .map(
@@ -158,6 +162,7 @@ function conflictSection({ conflicts }: AgentState): Html | [] {
 ${rows}</tbody>
 </table></div>
 ${more(harmful.length)}
+${held}
 </section>`;
 }
 

@@ -379,3 +379,53 @@ test("rules that are followed to their end are not reported as cut short", () =>
   judge([natHook("-A POSTROUTING -j MASQUERADE")], MEANT, "nftables", ({ base }) => cut.push(base));
   expect(cut).toEqual([]);
 });
+
+describe("enforceNonMasquerade", () => {
+  const FLANNEL = `
+    -A POSTROUTING -j FLANNEL-POSTRTG
+    -A FLANNEL-POSTRTG -s 10.42.0.0/16 ! -d 224.0.0.0/4 -j MASQUERADE`;
+  const FIRST = "-A POSTROUTING -m addrtype ! --dst-type LOCAL -j IP-MASQ-AGENT-ENF";
+  const KEY = "or set enforceNonMasquerade: true";
+  const off = policy({ keep: ["10.0.0.0/8"] });
+  const on = policy({ keep: ["10.0.0.0/8"], enforce: true });
+  const said = (hooks: ReturnType<typeof natHook>[], meant: Policy, backend: string) =>
+    judge(hooks, meant, backend).map(({ defeated, harmless, remedy }) => {
+      if (defeated) return `defeated, ${harmless ? "harmless" : "harmful"}`;
+      return `${harmless ? "harmless" : "harmful"}${remedy.endsWith(KEY) ? ", helps" : ""}`;
+    });
+  const elsewhere = (priority: number) => natHook(FLANNEL, { table: "theirs", tool: "nft", priority });
+
+  test("with nftables, defeats rules at a later priority", () => {
+    const priorities = [79, 80, 81, 90, 100, 101];
+    expect(priorities.flatMap(it => said([elsewhere(it)], off, "nftables"))).toEqual([
+      ...["harmful", "harmful"],
+      ...Array.from({ length: 4 }, () => "harmful, helps"),
+    ]);
+    expect(priorities.flatMap(it => said([elsewhere(it)], on, "nftables"))).toEqual([
+      ...["harmful", "harmful"],
+      ...Array.from({ length: 4 }, () => "defeated, harmless"),
+    ]);
+    expect(said([natHook(FLANNEL)], on, "nftables")).toEqual(["defeated, harmless"]);
+  });
+
+  test("with iptables, defeats rules after the jump, if that exists", () => {
+    expect(said([natHook(FLANNEL)], off, "iptables")).toEqual(["harmful, helps"]);
+    expect(said([natHook(FLANNEL)], on, "iptables")).toEqual(["harmful"]); // no NETMAP
+    expect(said([natHook(`${FIRST}${FLANNEL}`)], on, "iptables")).toEqual(["defeated, harmless"]);
+    expect(said([natHook(`${FLANNEL}\n${FIRST}`)], on, "iptables")).toEqual(["harmful"]);
+    const ours = natHook(FIRST);
+    expect([99, 100, 101].flatMap(it => said([ours, elsewhere(it)], on, "iptables"))).toEqual([
+      ...["harmful", "harmful", "defeated, harmless"],
+    ]);
+  });
+
+  test("does not help against rules of a family that ipmasq does not manage", () => {
+    const six = natHook("-A POSTROUTING -j MASQUERADE", {
+      family: "ip6",
+      table: "ip-masq-agent",
+      tool: "nft",
+    });
+    expect(said([six], off, "nftables")).toEqual(["harmful"]);
+    expect(said([six], on, "nftables")).toEqual(["harmful"]);
+  });
+});

@@ -101,7 +101,7 @@ const CASES: readonly Case[] = [
     expected: {
       owner: "kubelet (kubenet)",
       exposes: ["169.254.0.0/16", "192.168.0.0/16"],
-      remedy: "start kubelet with --non-masquerade-cidr=0.0.0.0/0",
+      remedy: "start kubelet with --non-masquerade-cidr=0.0.0.0/0; or set enforceNonMasquerade: true",
       harmless: false,
     },
     caught: true,
