@@ -36,6 +36,7 @@ export function policyArguments({
   const rest = fc.record(
     {
       interfaces: selection(interfaces),
+      dropLeaks: fc.boolean(),
       marks: fc.array(mark(), { maxLength: 2 }),
       enforce: fc.boolean(),
       foreignMarks: fc.array(mark(), { maxLength: 2 }),

@@ -23,6 +23,7 @@ export interface Short {
   interfaces?: readonly string[];
   marks?: readonly string[];
   snat?: readonly string[];
+  dropLeaks?: boolean;
   /** The node's addresses that `snat` can choose, preferred ones first. */
   own?: readonly string[];
   enforce?: boolean;
@@ -60,6 +61,7 @@ function config({ file = "/config", ...short }: Short): Config {
     ...(foreignMarks
       ? { foreignMasqueradeMarks: foreignMarks.map((text, i) => located(markOf(text), i + 2)) }
       : {}),
+    ...(short.dropLeaks === undefined ? {} : { dropLeaks: located(short.dropLeaks, 1) }),
     ...(masqLinkLocal === undefined ? {} : { masqLinkLocal: located(masqLinkLocal, 1) }),
     ...(masqLinkLocalIPv6 === undefined ? {} : { masqLinkLocalIPv6: located(masqLinkLocalIPv6, 1) }),
   };

@@ -20,6 +20,8 @@ export interface Backend {
    * first sync.
    */
   readonly limits?: readonly string[];
+  /** Whether it can drop leaks; see `dropLeaks` in the policy. */
+  readonly dropsLeaks?: boolean;
   /** The version of the program, once it is known. */
   readonly version?: string | undefined;
   /** Starts programs that the first plan may need, while the config is read. Throws nothing. */
@@ -184,10 +186,13 @@ export interface Tally {
   ended(plan: Pick<Plan, "writer">, counters: readonly Counter[]): void;
 }
 
-/** The number of connections with a verdict since the rule was made. A NAT chain sees the first packet of each. */
+/**
+ * The number of connections with a verdict since the rule was made. A NAT chain sees the first packet of each. With
+ * `drop`, the number of packets that were dropped as leaks.
+ */
 export interface Counter {
   readonly family: Family;
-  readonly verdict: Verdict;
+  readonly verdict: Verdict | "drop";
   /** The CIDR that decided; undefined for connections outside of all CIDRs. */
   readonly cidr: Cidr | undefined;
   readonly connections: number;

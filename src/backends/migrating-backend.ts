@@ -3,6 +3,7 @@ import type { TraceableRuleset } from "../net/trace.ts";
 import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
 import type { Backend, Plan, PollTarget, Watch, Watcher } from "./backend.ts";
+import { NO_LEAKS } from "./limits.ts";
 import { inEachPlace, isHarmless, type PlaceFailure } from "./removal.ts";
 import { type Synced, type SyncOptions, sync } from "./sync.ts";
 
@@ -37,7 +38,8 @@ export class MigratingBackend {
   }
 
   get limits(): readonly string[] {
-    return this.backend.limits ?? [];
+    const { limits = [], dropsLeaks = false } = this.backend;
+    return this.#planned?.dropLeaks && !dropsLeaks ? [...limits, NO_LEAKS] : limits;
   }
 
   async plan(policy: Policy, from?: "kernel" | "memory"): Promise<Plan> {

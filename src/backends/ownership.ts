@@ -109,7 +109,7 @@ export function parseChainName(text: string): string | ParseFailure {
 
 /** Targets of iptables, built-in chains, and the other chains of our table. */
 const TAKEN =
-  /^(accept|drop|queue|return|masquerade|snat|dnat|(pre|post)routing|input|output|forward|outbound|enforce)$/i;
+  /^(accept|drop|queue|return|masquerade|snat|dnat|(pre|post)routing|input|output|forward|outbound|enforce|leaks)$/i;
 
 /** Keywords of nft, which it does not accept as names of chains (found by trial with nft 1.0.6 and 1.1.7). */
 const KEYWORDS: ReadonlySet<string> = new Set(

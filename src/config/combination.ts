@@ -1,10 +1,14 @@
 import { quote } from "../net/parse-failure.ts";
-import type { Config } from "./keys.ts";
+import type { Config, KeyName } from "./keys.ts";
 import type { ConfigError, Position } from "./problem.ts";
 
-/** The errors of a config whose values are valid one by one, but not together. */
-export function combinationErrors(config: Config): ConfigError[] {
-  return mixedInterfaces(config);
+/**
+ * The errors of a config whose values are valid one by one, but not together.
+ *
+ * @param isWritten whether a key is in a file, perhaps with an invalid value
+ */
+export function combinationErrors(config: Config, isWritten: (key: KeyName) => boolean): ConfigError[] {
+  return [...mixedInterfaces(config), ...leaksWithoutSources(config, isWritten)];
 }
 
 /** Positive and negated entries together have no obvious meaning. */
@@ -19,6 +23,17 @@ function mixedInterfaces({ outputInterfaces: list = [] }: Config): ConfigError[]
 
 function isNegated(entry: string): boolean {
   return entry.startsWith("!");
+}
+
+/** Without the sources, the connections of the node itself and of other hosts would count as leaks. */
+function leaksWithoutSources(
+  { dropLeaks, sourceCIDRs }: Config,
+  isWritten: (key: KeyName) => boolean,
+): ConfigError[] {
+  const isMissing = sourceCIDRs ? sourceCIDRs.length === 0 : !isWritten("sourceCIDRs");
+  if (!dropLeaks?.value || !isMissing) return [];
+  const remedy = "set sourceCIDRs to the CIDRs of Pods or clients, or remove dropLeaks";
+  return [error(dropLeaks.at, "dropLeaks", "needs sourceCIDRs", remedy)];
 }
 
 function error(at: Position, key: string, what: string, remedy: string): ConfigError {

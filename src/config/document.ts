@@ -182,7 +182,7 @@ export function mergeDocuments(documents: readonly ConfigDocument[]): Merged {
   });
   const problems = [
     ...limitErrors(documents, config),
-    ...combinationErrors(config),
+    ...combinationErrors(config, key => documents.some(({ entries }) => entries.has(key))),
     ...nullListWarnings(documents, config),
   ];
   return { config, problems };

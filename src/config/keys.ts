@@ -113,6 +113,11 @@ const TABLE = {
     limited: true,
     meant: { words: /mark|masq\w* bit/, rank: 0 },
   }),
+  dropLeaks: boolean({
+    description:
+      "Drop packets from `sourceCIDRs` that would leave with their own address although the policy masquerades them. Needs `sourceCIDRs` and the nftables backend. See [Leaks](docs/leaks.md).",
+    meant: { words: /\bleak/, rank: 0 },
+  }),
   enableIPv6: boolean({
     description: "Masquerade IPv6 too. The flag `--enable-ipv6` takes precedence.",
     meant: { words: /ipv6|dual ?stack/, unless: /cidr|subnet/, rank: 1 },

@@ -83,6 +83,7 @@ function masqueradeAll(chain: string): Policy {
     nonMasqueradeMarks: [],
     enforceNonMasquerade: false,
     foreignMasqueradeMarks: FOREIGN_MARKS,
+    dropLeaks: false,
     chain,
     randomFully: false,
     toPorts: undefined,

@@ -24,6 +24,7 @@ function lines(status: Status): string[] {
     reason,
     config,
     policy,
+    leaks,
     conntrack,
     problems,
     notes = [],
@@ -41,6 +42,7 @@ function lines(status: Status): string[] {
       ...(status.kernel !== undefined && { kernel: status.kernel }),
       config,
       ...(policy && Object.fromEntries(describePolicy(policy).map(({ label, text }) => [label, text]))),
+      ...(leaks && { "dropped leaks": leaksText(leaks) }),
       ...(conntrack && { conntrack: conntrackText(conntrack) }),
     }),
     ...(policy ? ["", ...table(status)] : []),
@@ -81,6 +83,12 @@ function conflictLines({ conflicts }: Status): string[] {
 function facts(all: Readonly<Record<string, string>>): string[] {
   const width = Math.max(...Object.keys(all).map(name => name.length));
   return Object.entries(all).map(([name, value]) => `${name.padEnd(width)}  ${value}`);
+}
+
+function leaksText(leaks: NonNullable<Status["leaks"]>): string {
+  return leaks
+    .map(({ family, packets }) => `${packets} ${family === "ip" ? "IPv4" : "IPv6"} packets`)
+    .join(", ");
 }
 
 function conntrackText({ entries, limit, insertFailed }: NonNullable<Status["conntrack"]>): string {

@@ -54,6 +54,10 @@ export const Status = v.object({
     v.array(v.object({ family: FamilyName, ...Count.entries })),
     v.description("masqueraded connections to destinations outside of all CIDRs"),
   ),
+  leaks: v.pipe(
+    v.optional(v.array(v.object({ family: FamilyName, packets: v.number(), bytes: v.number() }))),
+    v.description("dropped packets that would have left with their own address, if dropLeaks is set"),
+  ),
   conntrack: v.optional(
     v.object({ entries: v.number(), limit: v.number(), insertFailed: v.optional(v.number()) }),
   ),
@@ -72,10 +76,10 @@ export type Status = v.InferOutput<typeof Status>;
 export type Counted = Pick<Counter, "connections" | "bytes">;
 
 /** Returns the counts of a verdict for one CIDR, or for destinations outside of all CIDRs. */
-export type CountOf = (family: Family, verdict: Verdict, cidr?: Cidr) => Counted | undefined;
+export type CountOf = (family: Family, verdict: Counter["verdict"], cidr?: Cidr) => Counted | undefined;
 
 /** The key of a count in maps: a number for IPv4, which takes less memory than text. */
-export function keyOf(family: Family, verdict: Verdict, cidr?: Cidr): number | string {
+export function keyOf(family: Family, verdict: Counter["verdict"], cidr?: Cidr): number | string {
   const key = cidr?.key;
   if (typeof key === "number") return 2 * key + Number(verdict === "masquerade");
   return `${family} ${verdict} ${key ?? ""}`;
@@ -97,8 +101,12 @@ export function policyStatus(
 }
 
 /** Returns the same without the CIDRs, which may be many. */
-export function policySummary(policy: Policy, count: CountOf): Required<Pick<Status, "policy" | "outbound">> {
+export function policySummary(
+  policy: Policy,
+  count: CountOf,
+): Required<Pick<Status, "policy" | "outbound">> & Pick<Status, "leaks"> {
   return {
+    ...(policy.dropLeaks && { leaks: policy.families.map(({ family }) => dropped(family, count)) }),
     policy: summarizePolicy(policy),
     outbound: policy.families.map(({ family }) => ({ family, ...numbers(count(family, "masquerade")) })),
   };
@@ -110,6 +118,11 @@ export function* statusCidrs(policy: Policy, count: CountOf): Generator<Status["
     yield* rowsOf(family, masquerade, "masquerade", count);
     yield* rowsOf(family, nonMasquerade, "keep", count);
   }
+}
+
+function dropped(family: Family, count: CountOf): NonNullable<Status["leaks"]>[number] {
+  const { connections, bytes } = numbers(count(family, "drop"));
+  return { family, packets: connections, bytes };
 }
 
 function numbers({ connections, bytes }: Counted = { connections: 0, bytes: 0 }): Counted {

@@ -36,6 +36,7 @@ export const Selector = v.union([
   Meta,
   v.strictObject({ "&": v.tuple([Meta, v.number()]) }),
   v.strictObject({ fib: v.strictObject({ result: v.string(), flags: Flags }) }),
+  v.strictObject({ ct: v.strictObject({ key: v.string() }) }),
   v.strictObject({ rt: v.strictObject({ key: v.string() }) }),
   v.strictObject({
     numgen: v.strictObject({ mode: v.string(), mod: v.number(), offset: v.optional(v.number()) }),

@@ -18,6 +18,7 @@ const Statement = v.union([
   v.strictObject({ jump: v.strictObject({ target: v.string() }) }),
   v.strictObject({ goto: v.strictObject({ target: v.string() }) }),
   v.strictObject({ return: v.null() }),
+  v.strictObject({ drop: v.null() }),
   v.strictObject({
     masquerade: v.nullable(
       v.strictObject({

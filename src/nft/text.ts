@@ -69,7 +69,7 @@ function statementText(statement: Statement): string {
     const { op, left, right } = statement.match;
     const isMark = "&" in left || ("meta" in left && left.meta.key === "mark");
     if (isMark && typeof right === "number") return `${selectorText(left)} ${op} ${hex(right)}`;
-    const value = "fib" in left && typeof right === "string" ? right : valueText(right);
+    const value = ("fib" in left || "ct" in left) && typeof right === "string" ? right : valueText(right);
     return `${selectorText(left)} ${op === "==" ? "" : `${op} `}${value}`;
   }
   if ("counter" in statement) {
@@ -78,6 +78,7 @@ function statementText(statement: Statement): string {
   if ("jump" in statement) return `jump ${statement.jump.target}`;
   if ("goto" in statement) return `goto ${statement.goto.target}`;
   if ("return" in statement) return "return";
+  if ("drop" in statement) return "drop";
   if ("masquerade" in statement) {
     const { port, flags = [] } = statement.masquerade ?? {};
     const to = port === undefined ? [] : [`to :${valueText(port)}`];
@@ -100,6 +101,7 @@ function selectorText(selector: Selector): string {
   if ("payload" in selector) return `${selector.payload.protocol} ${selector.payload.field}`;
   // nft lists and accepts this key without the word meta.
   if ("meta" in selector) return selector.meta.key === "oifname" ? "oifname" : `meta ${selector.meta.key}`;
+  if ("ct" in selector) return `ct ${selector.ct.key}`;
   if ("rt" in selector) return `rt ${selector.rt.key}`;
   if ("fib" in selector) return `fib ${selector.fib.flags.join(" . ")} ${selector.fib.result}`;
   if ("numgen" in selector) return `numgen ${selector.numgen.mode} mod ${selector.numgen.mod}`;

@@ -112,6 +112,7 @@ function actionOf(
   if ("masquerade" in statement) return { does: "masquerade" };
   if ("snat" in statement) return snatAction(statement.snat);
   if ("return" in statement) return { does: "return" };
+  if ("drop" in statement) return { does: "accept" };
   if ("jump" in statement) return { does: "jump", to: statement.jump.target };
   return { does: "goto", to: statement.goto.target };
 }

@@ -134,6 +134,12 @@ export const METRICS = [
     read: from => byVerdict(from, "bytes"),
   },
   {
+    name: "ipmasq_leaks_dropped_total",
+    type: "counter",
+    help: "Packets dropped because they would have left with their own address although the policy masquerades them; see dropLeaks.",
+    read: ({ state }) => state.totals.byVerdict.drop.connections,
+  },
+  {
     name: "ipmasq_cidr_connections_total",
     type: "counter",
     help: "New connections by CIDR and verdict, for at most --metrics-cidr-limit CIDRs.",

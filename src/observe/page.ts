@@ -68,7 +68,7 @@ function agent({ startedAt, backend, config, interval, lastSuccess, unready }: A
 }
 
 function policySections(policy: Policy, { totals }: AgentState): Html {
-  const { keep, masquerade } = totals.byVerdict;
+  const { keep, masquerade, drop } = totals.byVerdict;
   return html`<section>
 <h2>Policy</h2>
 ${facts({
@@ -77,6 +77,7 @@ ${facts({
   ),
   Masqueraded: `${count(masquerade.connections)} connections`,
   Kept: `${count(keep.connections)} connections`,
+  ...(policy.dropLeaks && { "Dropped leaks": `${count(drop.connections)} packets` }),
 })}
 <p><a href="connections">Live connections</a> by destination, and those that contradict the policy.</p>
 </section>

@@ -19,7 +19,7 @@ export class Totals implements Tally {
   readonly #last = new Map<string, Readings>();
   /** The sums since the first reading, by counter. */
   readonly #sums = new Map<Key, Counter>();
-  readonly #byVerdict = { keep: NONE, masquerade: NONE };
+  readonly #byVerdict = { keep: NONE, masquerade: NONE, drop: NONE };
   /** The counters of the policy, and the counters written since; undefined before the first policy. */
   #current: Set<Key> | undefined;
 
@@ -71,7 +71,7 @@ export class Totals implements Tally {
   /** The sum of a counter; undefined if there was no such counter. */
   readonly of: CountOf = (family, verdict, cidr) => this.#sums.get(countKey(family, verdict, cidr));
 
-  get byVerdict(): Readonly<Record<Verdict, Count>> {
+  get byVerdict(): Readonly<Record<Counter["verdict"], Count>> {
     return this.#byVerdict;
   }
 
@@ -100,7 +100,8 @@ function keyOf({ family, verdict, cidr }: Pick<Counter, "family" | "verdict" | "
 function keysOf({ family, masquerade, nonMasquerade }: Policy["families"][number]): Key[] {
   const keys = (verdict: Verdict, list: typeof masquerade) =>
     [undefined, ...list.effective.map(({ cidr }) => cidr)].map(cidr => keyOf({ family, verdict, cidr }));
-  return [...keys("masquerade", masquerade), ...keys("keep", nonMasquerade)];
+  const drop = keyOf({ family, verdict: "drop", cidr: undefined });
+  return [...keys("masquerade", masquerade), ...keys("keep", nonMasquerade), drop];
 }
 
 /** Readings by kernel object, then by counter. Objects without an identity have one entry. */

@@ -32,6 +32,7 @@ export const PolicySummary = v.object({
   ),
   enforceNonMasquerade: v.optional(v.boolean()),
   foreignMasqueradeMarks: v.optional(v.array(v.string())),
+  dropLeaks: v.optional(v.boolean()),
   toPorts: v.optional(v.string()),
   randomFully: v.boolean(),
 });
@@ -44,6 +45,7 @@ export function summarizePolicy({
   nonMasqueradeMarks,
   enforceNonMasquerade,
   foreignMasqueradeMarks,
+  dropLeaks,
   toPorts,
   randomFully,
 }: Policy): PolicySummary {
@@ -56,6 +58,7 @@ export function summarizePolicy({
     ...(families.some(it => it.sources) && { sourceCIDRs: sources }),
     ...(keptSources.length > 0 && { nonMasqueradeSourceCIDRs: keptSources }),
     ...(snat.length > 0 && { snatAddresses: snat }),
+    ...(dropLeaks && { dropLeaks }),
     ...(outputInterfaces && { outputInterfaces: selectionTexts(outputInterfaces) }),
     ...(nonMasqueradeMarks.length > 0 && { nonMasqueradeMarks: nonMasqueradeMarks.map(({ text }) => text) }),
     ...(enforceNonMasquerade && {
@@ -82,12 +85,19 @@ export interface PolicyFact {
 /** Describes a policy, apart from its lists of destinations. A policy without restrictions has no lines for them. */
 export function describePolicy(policy: PolicySummary): PolicyFact[] {
   const { chain, toPorts, randomFully, sourceCIDRs, nonMasqueradeSourceCIDRs, outputInterfaces } = policy;
-  const { nonMasqueradeMarks, snatAddresses, enforceNonMasquerade, foreignMasqueradeMarks = [] } = policy;
+  const {
+    nonMasqueradeMarks,
+    snatAddresses,
+    enforceNonMasquerade,
+    foreignMasqueradeMarks = [],
+    dropLeaks,
+  } = policy;
   const all: (Omit<PolicyFact, "text"> & { readonly text: string | undefined })[] = [
     { name: "chain", label: "chain", text: chain, setting: true },
     { name: "toPorts", label: "source ports", text: toPorts ?? "any", setting: true },
     { name: "randomFully", label: "random ports", text: randomFully ? "yes" : "no", setting: true },
     { name: "snatAddresses", label: "SNAT address", text: snatText(snatAddresses), setting: true },
+    { name: "dropLeaks", label: "leaks dropped", text: dropLeaks ? "yes" : undefined, setting: true },
     { name: "sourceCIDRs", label: "sources", text: only(sourceCIDRs), setting: false },
     {
       name: "nonMasqueradeSourceCIDRs",

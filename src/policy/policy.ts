@@ -76,6 +76,8 @@ export interface Policy {
   readonly enforceNonMasquerade: boolean;
   /** Packets with one of these marks are masqueraded by foreign rules, and never bound. */
   readonly foreignMasqueradeMarks: readonly Mark[];
+  /** Whether packets from `sources` that leave untranslated although they should be masqueraded are dropped. */
+  readonly dropLeaks: boolean;
   /** The name of the main chain. */
   readonly chain: string;
   /** Whether the kernel chooses source ports at random, instead of keeping the original port if it is free. */
@@ -128,6 +130,7 @@ export function policyOf(config: Config, flags: PolicyFlags): Policy {
     nonMasqueradeMarks: config.nonMasqueradeMarks?.map(({ value }) => value) ?? [],
     enforceNonMasquerade: config.enforceNonMasquerade?.value ?? false,
     foreignMasqueradeMarks: config.foreignMasqueradeMarks?.map(({ value }) => value) ?? FOREIGN_MARKS,
+    dropLeaks: config.dropLeaks?.value ?? false,
     chain: flags.masqChain,
     randomFully: flags.randomFully,
     toPorts: flags.toPorts,

@@ -21,6 +21,7 @@ const MEANT: Readonly<Record<string, string>> = {
   snatAddresses: "snatAddress snatIPs egressIP nodeAddress nodeIPs snatAddreses",
   enforceNonMasquerade: "enforceNonMasq enforcedNonMasquerade enforceKept",
   foreignMasqueradeMarks: "foreignMarks masqueradeBit masqueradeMark kubeProxyMark iptablesMasqueradeBit",
+  dropLeaks: "leaks dropLeak dropleak dropLeakedPackets",
   enableIPv6: "ipv6 ipv6Enabled enableIP6 useIPv6 enable-ipv6 dualStack",
 };
 

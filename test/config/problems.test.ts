@@ -24,7 +24,7 @@ describe("configs without a problem", () => {
     ["an anchor and its alias", "nonMasqueradeCIDRs: &pods [10.0.0.0/8]\nsourceCIDRs: *pods\n"],
     [
       "all keys",
-      "nonMasqueradeCIDRs: [10.0.0.0/8]\nmasqLinkLocal: false\nmasqLinkLocalIPv6: true\nresyncInterval: 1m30s\ncidrLimit: 2\nmasqueradeCIDRs: []\nsourceCIDRs: ['10.0.0.0/8']\nnonMasqueradeSourceCIDRs: [10.1.0.0/16]\noutputInterfaces: [eth0, \"wg*\"]\nsnatAddresses: [192.0.2.0/24]\nenableIPv6: true\n",
+      "nonMasqueradeCIDRs: [10.0.0.0/8]\nmasqLinkLocal: false\nmasqLinkLocalIPv6: true\nresyncInterval: 1m30s\ncidrLimit: 2\nmasqueradeCIDRs: []\nsourceCIDRs: ['10.0.0.0/8']\ndropLeaks: true\nnonMasqueradeSourceCIDRs: [10.1.0.0/16]\noutputInterfaces: [eth0, \"wg*\"]\nsnatAddresses: [192.0.2.0/24]\nenableIPv6: true\n",
     ],
   ])("%s", async (_what, config) => {
     expect(await problemsOf(config)).toEqual([]);
@@ -104,6 +104,10 @@ describe("a wrong value", () => {
     [
       "outputInterfaces: [eth0, '!eth1']",
       'c:1:26: outputInterfaces: "eth0" includes an interface and "!eth1" excludes one; write "!" before all entries, or before none',
+    ],
+    [
+      "dropLeaks: true",
+      "c:1:12: dropLeaks: needs sourceCIDRs; set sourceCIDRs to the CIDRs of Pods or clients, or remove dropLeaks",
     ],
     [
       "outputInterfaces: [a*b]",

@@ -12,6 +12,7 @@ test("the JSON Schema has every key, with its type and description", () => {
   });
   expect(Object.keys(properties).sort()).toEqual([
     "cidrLimit",
+    "dropLeaks",
     "enableIPv6",
     "enforceNonMasquerade",
     "foreignMasqueradeMarks",

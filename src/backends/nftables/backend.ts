@@ -24,6 +24,7 @@ export class NftablesBackend implements Backend {
   readonly name = "nftables";
   readonly writer = "nft";
   readonly place = "own table";
+  readonly dropsLeaks = true;
   readonly #nft: Nft;
   readonly #tables: OwnTables;
   readonly #ipsec: IpsecSupport;

@@ -4,6 +4,7 @@ import type { Rule, Table } from "../../nft/table.ts";
 import type { Counter } from "../backend.ts";
 import { COMMENT } from "../ownership.ts";
 import { listOfSet } from "./generations.ts";
+import { LEAKS } from "./leaks.ts";
 
 const NONE: Count = { packets: 0, bytes: 0 };
 
@@ -26,6 +27,9 @@ export function counters({ family, handle, sets, chains, counters: named }: Tabl
     seen.add(count.name);
     found.push({ family, verdict, cidr: undefined, ...counted(count.count), ...identity(count) });
   }
+  const leaks = named.find(({ name }) => name === LEAKS);
+  if (leaks)
+    found.push({ family, verdict: "drop", cidr: undefined, ...counted(leaks.count), ...identity(leaks) });
   for (const set of sets) {
     const list = listOfSet(set.name);
     if (list?.of !== "destination" || !set.counting) continue;

@@ -126,7 +126,7 @@ const DESTINATION_TYPE: Match["left"] = { fib: { result: "type", flags: ["daddr"
 
 type Match = Extract<Statement, { match: unknown }>["match"];
 
-function match(op: string, left: Match["left"], right: Match["right"]): Statement {
+export function match(op: string, left: Match["left"], right: Match["right"]): Statement {
   return { match: { op, left, right } };
 }
 

@@ -4,6 +4,7 @@ import { type FamilyPolicy, isEnforced, type ListName, type Policy } from "../..
 import type { Chains } from "../backend.ts";
 import { COMMENTS, TABLE } from "../ownership.ts";
 import { ENFORCE, enforceChain } from "./enforce.ts";
+import { dropsLeaks, LEAKS, leakChain } from "./leaks.ts";
 import { exemptions, jumps, lookup, masquerades, rule } from "./rules.ts";
 import { addressSets } from "./sets.ts";
 
@@ -36,7 +37,7 @@ export function ruleset(policy: Policy, abilities = ALL): Table[] {
     flags: [],
     sets: masqueradesAny(family) ? addressSets(family, abilities.elementCounters) : [],
     chains: chains(policy, family, abilities),
-    counters: counterNames(family, abilities).map(name => ({ name })),
+    counters: counterNames(policy, family, abilities).map(name => ({ name })),
     others: [],
   }));
 }
@@ -51,7 +52,14 @@ export function chainNames(policy: Policy, family: FamilyPolicy): string[] {
   const { chain } = policy;
   if (!masqueradesAny(family)) return [POSTROUTING];
   const enforce = isEnforced(policy, family) ? [ENFORCE] : [];
-  return [...enforce, POSTROUTING, chain, ...(family.masquerade.effective.length > 0 ? [OUTBOUND] : [])];
+  const leaks = dropsLeaks(policy, family) ? [LEAKS] : [];
+  return [
+    ...enforce,
+    ...leaks,
+    POSTROUTING,
+    chain,
+    ...(family.masquerade.effective.length > 0 ? [OUTBOUND] : []),
+  ];
 }
 
 /** The chains that decide about the connections of a family. */
@@ -71,7 +79,7 @@ export function decidingChains(policy: Policy, family: FamilyPolicy): Chains {
 }
 
 /** The counters that the rules of a family refer to, sorted by name. */
-function counterNames(family: FamilyPolicy, { elementCounters }: Abilities): string[] {
+function counterNames(policy: Policy, family: FamilyPolicy, { elementCounters }: Abilities): string[] {
   if (!masqueradesAny(family)) return [];
   const lists = elementCounters
     ? []
@@ -79,7 +87,7 @@ function counterNames(family: FamilyPolicy, { elementCounters }: Abilities): str
         ...(family.masquerade.effective.length > 0 ? ["masquerade"] : []),
         ...(family.nonMasquerade.effective.length > 0 ? ["non-masquerade"] : []),
       ];
-  return [...lists, OUTBOUND_COUNTER];
+  return [...(dropsLeaks(policy, family) ? [LEAKS] : []), ...lists, OUTBOUND_COUNTER];
 }
 
 function chains(policy: Policy, family: FamilyPolicy, abilities: Abilities): Chain[] {
@@ -93,7 +101,7 @@ function chains(policy: Policy, family: FamilyPolicy, abilities: Abilities): Cha
     ...postrouting,
     rules: [...exemptions(family.family, ipsec, policy.nonMasqueradeMarks), ...jumps(policy, family)],
   };
-  const enforce = enforceChain(policy, family, abilities);
+  const others = [...enforceChain(policy, family, abilities), ...leakChain(policy, family, abilities)];
   const outbound = masquerades(
     policy,
     family,
@@ -120,7 +128,7 @@ function chains(policy: Policy, family: FamilyPolicy, abilities: Abilities): Cha
         ]
       : [];
   if (family.masquerade.effective.length === 0) {
-    return [...enforce, base, { name: policy.chain, rules: [...keptSources, ...keep, ...outbound] }];
+    return [...others, base, { name: policy.chain, rules: [...keptSources, ...keep, ...outbound] }];
   }
   const goto = { goto: { target: OUTBOUND } };
   const verdicts = [
@@ -130,7 +138,7 @@ function chains(policy: Policy, family: FamilyPolicy, abilities: Abilities): Cha
     rule(COMMENTS.outbound, { counter: OUTBOUND_COUNTER }, goto),
   ];
   return [
-    ...enforce,
+    ...others,
     base,
     ...[
       { name: policy.chain, rules: verdicts },

@@ -18,6 +18,19 @@ export function outcome(tables: readonly Table[], packet: Packet): Outcome {
   return "untouched";
 }
 
+/** Whether our tables drop an untranslated packet that is not an answer. */
+export function dropsLeak(tables: readonly Table[], packet: Packet): boolean {
+  const table = tables.find(({ family }) => family === packet.destination.family);
+  const filters = table?.chains.filter(({ hook }) => hook?.type === "filter") ?? [];
+  return filters.some(({ rules }) =>
+    rules.some(({ expr }, i) => {
+      const before = rules.slice(0, i).map(it => it.expr);
+      const verdict = (of: Rule["expr"]) => table && verdictOf(of, it => matches(table, it, packet));
+      return before.every(it => verdict(it) === undefined) && "drop" in (verdict(expr) ?? {});
+    }),
+  );
+}
+
 /** The effect of a chain; if it leaves the packet untouched, the rules after a jump to the chain continue. */
 function outcomeOf(table: Table, chain: string, packet: Packet): Outcome {
   const found = table.chains.find(({ name }) => name === chain);
@@ -34,7 +47,7 @@ function outcomeOf(table: Table, chain: string, packet: Packet): Outcome {
         throw new Error("unknown translation");
       return "bound";
     }
-    if ("return" in verdict) return "untouched";
+    if ("return" in verdict || "drop" in verdict) return "untouched";
     if ("goto" in verdict) return outcomeOf(table, verdict.goto.target, packet);
     const inner = outcomeOf(table, verdict.jump.target, packet);
     if (inner !== "untouched") return inner;
@@ -45,7 +58,12 @@ function outcomeOf(table: Table, chain: string, packet: Packet): Outcome {
 type Match = Extract<Statement, { match: unknown }>["match"];
 type VerdictStatement = Extract<
   Statement,
-  { masquerade: unknown } | { snat: unknown } | { return: null } | { goto: unknown } | { jump: unknown }
+  | { masquerade: unknown }
+  | { snat: unknown }
+  | { return: null }
+  | { drop: null }
+  | { goto: unknown }
+  | { jump: unknown }
 >;
 
 /** The verdict of a rule if all its matches hold. */
@@ -66,6 +84,7 @@ function matches({ family, sets }: Table, { op, left, right }: Match, packet: Pa
     const unicast = !isBroadcast(packet) && !inBlock(Cidr.literal("224.0.0.0/4"), packet.destination);
     return unicast === (op === "==");
   }
+  if ("ct" in left && left.ct.key === "direction" && right === "reply") return op === "!=";
   if ("rt" in left && left.rt.key === "ipsec" && op === "==") return (packet.ipsec ?? false) === right;
   if ("payload" in left && op === "==" && typeof right === "object" && "prefix" in right) {
     const { addr, len } = right.prefix;

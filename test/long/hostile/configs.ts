@@ -23,6 +23,7 @@ const KEYS = {
   foreignMasqueradeMarks: "marks",
   enforceNonMasquerade: "boolean",
   snatAddresses: "cidrs",
+  dropLeaks: "boolean",
   masqLinkLocal: "boolean",
   masqLinkLocalIPv6: "boolean",
   enableIPv6: "boolean",
