@@ -9,6 +9,7 @@ import { size } from "./cases/size.ts";
 import { start } from "./cases/start.ts";
 import { sync } from "./cases/sync.ts";
 import { throughput } from "./cases/throughput.ts";
+import { verify } from "./cases/verify.ts";
 
 /** In the order in which they are measured. */
 export const CASES: Readonly<Record<string, Case>> = {
@@ -21,5 +22,6 @@ export const CASES: Readonly<Record<string, Case>> = {
   resync,
   idle,
   memory,
+  verify,
   size,
 };

@@ -73,6 +73,9 @@ function ruleText({ rule, owner, tool, family, table, chain }: RuleJson): string
   return `${rule} (${owner}; ${tool}, table ${family} ${table}, chain ${chain})`;
 }
 
+/** The maximum number of foreign rules that are named where the policy does not decide. */
+const MOST_LEFT = 10;
+
 /** Packets that the policy leaves to foreign rules, in one line for each rule. */
 function leftTexts(left: FamilyJson["leftToOthers"]): string[] {
   const byRule = new Map<string, Set<string>>();
@@ -84,5 +87,10 @@ function leftTexts(left: FamilyJson["leftToOthers"]): string[] {
     if (marks?.some(it => !it.startsWith("!"))) for (const mark of marks) which.add(`mark ${mark}`);
     else which.add(ipsec ? "IPsec" : "the node itself, multicast, broadcast");
   }
-  return [...byRule].map(([rule, which]) => `  not ours  ${[...which].join("; ")}: ${rule}`);
+  const lines = [...byRule].map(([rule, which]) => `  not ours  ${[...which].join("; ")}: ${rule}`);
+  const more = lines.length - MOST_LEFT;
+  return [
+    ...lines.slice(0, MOST_LEFT),
+    ...(more > 0 ? ["  not ours  and more rules; see --output=json"] : []),
+  ];
 }
