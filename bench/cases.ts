@@ -1,4 +1,5 @@
 import type { Case } from "./case.ts";
+import { chain } from "./cases/chain.ts";
 import { change } from "./cases/change.ts";
 import { gap } from "./cases/gap.ts";
 import { idle } from "./cases/idle.ts";
@@ -16,6 +17,7 @@ export const CASES: Readonly<Record<string, Case>> = {
   throughput,
   sync,
   change,
+  chain,
   start,
   reaction,
   gap,

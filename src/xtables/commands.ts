@@ -9,6 +9,7 @@ import {
   type RunLimits,
   run,
 } from "../system/program.ts";
+import { LegacyReader } from "./legacy-reader.ts";
 import {
   type Counted,
   POSTROUTING,
@@ -59,6 +60,11 @@ export class IptablesCommands {
   /** A text that changes with the rules of table `nat`, but not with their counts. Throws ProgramError. */
   async text(family: Family): Promise<string> {
     return steadyText(await this.#saved(family));
+  }
+
+  /** Reads the rules of iptables-legacy repeatedly. It starts its program with the first reading. */
+  legacyReader(family: Family): LegacyReader {
+    return new LegacyReader(this.host.argv(`${NAMES[family]}${this.suffix}-restore`));
   }
 
   async #saved(family: Family, ...options: string[]): Promise<string> {

@@ -5,7 +5,9 @@ export type Rule = readonly string[];
 
 /** The rule as iptables-save prints it and iptables-restore reads it. */
 export function ruleText(rule: Rule): string {
-  return rule.map(quoted).join(" ");
+  let text = "";
+  for (const word of rule) text += text === "" ? quoted(word) : ` ${quoted(word)}`;
+  return text;
 }
 
 /** Parses the output of `ruleText` or iptables-save. */

@@ -75,20 +75,29 @@ export function steadyText(saved: string): string {
  */
 export function parseChain(text: string, chain: string): Counted[] {
   const begin = `-A ${chain} `;
-  return text.split("\n").flatMap(line => {
-    if (!line.startsWith(begin)) return [];
+  const rules: Counted[] = [];
+  for (const line of text.split("\n")) {
+    if (!line.startsWith(begin)) continue;
     const at = line.indexOf(COUNT, begin.length - 1);
     // Almost every rule has these words once, so there is no need to parse it.
     const isOnly = at >= 0 && line.indexOf(COUNT, at + 1) < 0;
-    const [counts, packets, bytes] = (isOnly && COUNTS.exec(line.slice(at))) || [];
-    if (counts === undefined) return slowlyParsed(line.slice(begin.length));
-    const rule = `${line.slice(begin.length, at)}${line.slice(at + counts.length)}`;
-    return new SavedRule(rule.trimStart(), Number(packets), Number(bytes));
-  });
+    const between = line.indexOf(" ", at + COUNT.length);
+    const end = line.indexOf(" ", between + 1);
+    const packets = countOf(line.slice(at + COUNT.length, between));
+    const bytes = countOf(line.slice(between + 1, end));
+    if (isOnly && at >= begin.length && end > between && packets !== undefined && bytes !== undefined) {
+      rules.push(new SavedRule(line.slice(begin.length, at) + line.slice(end), packets, bytes));
+    } else rules.push(...slowlyParsed(line.slice(begin.length)));
+  }
+  return rules;
 }
 
 const COUNT = " -c ";
-const COUNTS = /^ -c (\d+) (\d+)(?= |$)/;
+
+function countOf(digits: string): number | undefined {
+  if (digits === "0") return 0;
+  return /^\d+$/.test(digits) ? Number(digits) : undefined;
+}
 
 function slowlyParsed(text: string): Counted[] {
   const words = parseRule(text);

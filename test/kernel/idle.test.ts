@@ -34,10 +34,8 @@ const STARTS: Readonly<Record<string, readonly string[]>> = {
       chain => `${program} --table nat --list-rules ${chain} --verbose --wait=1`,
     ),
   ),
-  // Polls in between do not need counts.
-  "iptables-legacy": ["iptables-legacy-save", "ip6tables-legacy-save"].flatMap(program =>
-    ["--counters ", ""].map(counts => `${program} ${counts}--table nat`),
-  ),
+  // Polls in between start no program.
+  "iptables-legacy": ["iptables-legacy", "ip6tables-legacy"].map(it => `${it}-save --counters --table nat`),
 };
 
 test.each(WRITERS)(

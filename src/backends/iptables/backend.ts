@@ -155,9 +155,19 @@ export class IptablesBackend implements Backend {
 
   watch(watcher: Watcher, target: PollTarget, polls = false): Watch {
     const { variant, host } = this.commands;
-    // The kernel reports no changes of iptables-legacy.
-    if (polls || variant === "iptables-legacy") return poll(target, watcher.changed, this.pollInterval);
+    if (variant === "iptables-legacy") return this.#pollLegacy(watcher, target);
+    if (polls) return poll(target, watcher.changed, this.pollInterval);
     return watchNat(host.argv("nft"), this.chain, target, watcher, this.#memory);
+  }
+
+  /** The kernel reports no changes of iptables-legacy. */
+  #pollLegacy({ changed }: Watcher, target: PollTarget): Watch {
+    const watches = [this.#nat.keepReading(), poll(target, changed, this.pollInterval)];
+    return {
+      stop() {
+        for (const watch of watches) watch.stop();
+      },
+    };
   }
 
   /** POSTROUTING is limited to the jumps to our chains. */

@@ -41,7 +41,7 @@ export function counters(
       target === outbound || ((target === "MASQUERADE" || target === "SNAT") && of !== outbound);
     if (!keeps && !masquerades) continue;
     const verdict = keeps ? "keep" : "masquerade";
-    const key = `${verdict} ${cidr?.text ?? ""}`;
+    const key = `${verdict} ${cidr?.key ?? ""}`;
     const before = found.get(key) ?? { connections: 0, bytes: 0, identity: "" };
     found.set(key, {
       ...{ family, verdict, cidr },

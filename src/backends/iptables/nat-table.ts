@@ -1,7 +1,9 @@
-import type { Family } from "../../net/cidr.ts";
+import { FAMILIES, type Family } from "../../net/cidr.ts";
 import { ProgramError } from "../../system/program.ts";
 import { type IptablesCommands, legacyTables } from "../../xtables/commands.ts";
+import type { LegacyReader } from "../../xtables/legacy-reader.ts";
 import { POSTROUTING, parseSaved, type Saved } from "../../xtables/save.ts";
+import type { Watch } from "../backend.ts";
 import { ownChainNames } from "../ownership.ts";
 import { readOwnChains } from "./own-chains.ts";
 import { changesTo, restoreInput } from "./restore.ts";
@@ -17,7 +19,8 @@ export interface OwnRules {
 export class NatTable {
   readonly #commands: IptablesCommands;
   readonly #chain: string;
-  /** The last fingerprints, and the output that they were made from. */
+  readonly #readers = new Map<Family, LegacyReader>();
+  /** The last fingerprints, and the rules that they were made from. */
   readonly #fingerprints = new Map<Family, { readonly seen: string; readonly fingerprint: string }>();
 
   /** @param chain the agent's chain, which is ours even if it contains other rules */
@@ -45,19 +48,30 @@ export class NatTable {
   }
 
   /**
-   * A text that changes with the rules that `read` reads, but not with their counts. With iptables-legacy, the rules are
-   * parsed only if the output differs from the last one.
+   * A text that changes with the rules that `read` reads, but not with their counts. Rules of iptables-legacy are parsed
+   * only if they differ from the last ones.
    */
   async fingerprint(family: Family, names: readonly string[]): Promise<string> {
     if (this.#commands.variant !== "iptables-legacy") return fingerprintOf(await this.read(family, names));
-    const text = await explainingErrors(this.#commands.text(family));
-    const seen = `${Bun.hash(text)} ${names.join()}`;
+    const text = await this.#readers.get(family)?.read();
+    const seen = text === undefined ? undefined : `${Bun.hash(text)} ${names.join()}`;
     const last = this.#fingerprints.get(family);
-    if (last?.seen === seen) return last.fingerprint;
-    const { chains } = parseSaved(text);
+    if (seen !== undefined && last?.seen === seen) return last.fingerprint;
+    const { chains } = parseSaved(await explainingErrors(this.#commands.text(family)));
     const fingerprint = fingerprintOf(await readOwnChains(async chain => chains.get(chain), names));
-    this.#fingerprints.set(family, { seen, fingerprint });
+    if (seen !== undefined) this.#fingerprints.set(family, { seen, fingerprint });
     return fingerprint;
+  }
+
+  /** Keeps programs running that read the rules of iptables-legacy for `fingerprint`, until it is stopped. */
+  keepReading(): Watch {
+    for (const family of FAMILIES) this.#readers.set(family, this.#commands.legacyReader(family));
+    const readers = [...this.#readers.values()];
+    return {
+      stop: () => {
+        for (const reader of readers) reader.stop();
+      },
+    };
   }
 
   /** Our rules, independent of the policy. */

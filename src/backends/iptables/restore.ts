@@ -149,16 +149,24 @@ export function restored(saved: Saved, { chains }: Ruleset): ReadonlyMap<string,
 
 /** The rules with the arguments that are known from the desired rules, so that they need not be parsed. */
 export function withKnownRules({ chains }: Saved, desired: Ruleset): Saved {
-  const known = new Map(
-    desired.chains.flatMap(chain => textsOf(chain).map((text, i) => [text, chain.rules[i]] as const)),
-  );
   const all = [...chains].map(([name, rules]) => {
-    const parsed = rules.map(
-      ({ text, packets, bytes }) => new SavedRule(text, packets, bytes, known.get(text)),
-    );
-    return [name, parsed] as const;
+    const chain = desired.chains.find(it => it.name === name);
+    return [name, chain ? knownRules(rules, chain) : rules] as const;
   });
   return { chains: new Map(all) };
+}
+
+function knownRules(rules: readonly Counted[], chain: Chain): Counted[] {
+  const texts = textsOf(chain);
+  let places: ReadonlyMap<string, number> | undefined;
+  const placeOf = (text: string, i: number) => {
+    if (texts[i] === text) return i;
+    places ??= new Map(texts.map((it, place) => [it, place]));
+    return places.get(text) ?? -1;
+  };
+  return rules.map(
+    ({ text, packets, bytes }, i) => new SavedRule(text, packets, bytes, chain.rules[placeOf(text, i)]),
+  );
 }
 
 /** The actual rules after the changes. */
