@@ -1,3 +1,4 @@
+import { NO_IPSEC } from "../backends/limits.ts";
 import { printableJson, printableLines } from "../system/printable.ts";
 import { backendFor } from "./backend.ts";
 import { command } from "./command.ts";
@@ -26,7 +27,7 @@ export const verify = command({
     const matchesIpsec = async () => {
       const { backend } = await backendFor(flags, policy);
       await backend.plan(policy);
-      return (backend.limits ?? []).length === 0;
+      return !(backend.limits ?? []).includes(NO_IPSEC);
     };
     const result = verificationJson(await inspect.verify(policy, matchesIpsec));
     const { verificationText } = await import("../inspect/verification-text.ts");

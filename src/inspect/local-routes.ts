@@ -1,5 +1,5 @@
 import { networkInterfaces } from "node:os";
-import { type Address, Cidr } from "../net/cidr.ts";
+import { type Address, BITS, Cidr } from "../net/cidr.ts";
 import { HOST } from "../system/host.ts";
 import { isBroadcastOf, isNodeAddress } from "./node-addresses.ts";
 
@@ -11,6 +11,8 @@ export interface AddressTypes {
   /** The blocks of these addresses; undefined if /proc lacks the routes. */
   readonly local: readonly Cidr[] | undefined;
   readonly broadcast: readonly Cidr[] | undefined;
+  /** Blocks of IPv6 among `local` that may belong to another routing table: the kernel does not print the table. */
+  readonly doubtful: readonly Cidr[];
 }
 
 /** Reads the kernel's routes. If /proc lacks them, uses the addresses of interfaces that are up. */
@@ -27,6 +29,7 @@ export async function readAddressTypes({ read } = HOST): Promise<AddressTypes> {
   return {
     local: local.ip && [...local.ip, ...(local.ip6 ?? [])],
     broadcast,
+    doubtful: (local.ip6 ?? []).filter(({ prefix }) => prefix < BITS.ip6),
     isLocal: it => local[it.family]?.some(cidr => cidr.contains(it)) ?? own(it),
     isBroadcast: it => broadcast?.some(cidr => cidr.contains(it)) ?? ofNetworks(it),
   };
@@ -42,10 +45,17 @@ function cidrsOf(routes: readonly Route[], ofType: "LOCAL" | "BROADCAST"): Cidr[
   return routes.flatMap(({ cidr, type }) => (type === ofType ? cidr : []));
 }
 
-/** Parses /proc/net/fib_trie: after each line `|-- ADDRESS`, a line `/LENGTH SCOPE TYPE` for each route. */
+/**
+ * Parses /proc/net/fib_trie: after each line `|-- ADDRESS`, a line `/LENGTH SCOPE TYPE` for each route. Leaves out other
+ * tables than main and local: transparent proxies have a local route to everything in a table of their rules, which
+ * `fib daddr type` and addrtype do not ask.
+ */
 export function parseFibTrie(text: string): Route[] {
   let address = "";
+  let isAsked = true;
   return text.split("\n").flatMap(line => {
+    if (/^\S/.test(line)) isAsked = line === "Main:" || line === "Local:";
+    if (!isAsked) return [];
     address = /^\s*\|-- (\S+)/.exec(line)?.[1] ?? address;
     const [, length, type = ""] = /^\s*\/(\d+) \S+ (\S+)/.exec(line) ?? [];
     return length === undefined ? [] : route(`${address}/${length}`, type);

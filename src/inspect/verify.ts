@@ -67,6 +67,7 @@ export async function verify(
     if (isEnabled || outcomeOf(proof) !== "proven") families.push({ family, proof });
   }
   const noRoutes = addresses.local ? [] : ["the node's routes: /proc/net/fib_trie cannot be read"];
+  const routes = policy.enabled.includes("ip6") ? addresses.doubtful : [];
   const doubtful = kernel
     .filter(it => it.doubtful)
     .map(({ nat }) => `table ${nat.family} ${nat.table}: nft does not print whether it is dormant`);
@@ -78,6 +79,7 @@ export async function verify(
       ...("failure" in flags ? [flags.failure] : []),
       ...new Set(doubtful),
       ...noRoutes,
+      ...routes.map(it => `route local ${it}: /proc does not say whether it is in table local`),
     ],
     assuming: [...new Set(assuming)],
   };

@@ -18,7 +18,10 @@ afterAll(async () => {
 const ip = (line: string) => run(["ip", ...line.split(" ")]);
 
 test("/proc/net/fib_trie", () => {
-  const text = `Main:
+  const text = `Id 100:
+  |-- 0.0.0.0
+     /0 host LOCAL
+Main:
   +-- 0.0.0.0/0 2 0 2
      +-- 127.0.0.0/31 1 0 0
         |-- 127.0.0.0

@@ -50,7 +50,7 @@ function ownTable(policy: Policy, family: Family): Hook[] {
     .flatMap(table => {
       const { chains } = traceableRuleset(table);
       return table.chains.flatMap(({ name, hook }) =>
-        hook ? [{ base: name, chains, priority: hook.prio, isOwn: () => true }] : [],
+        hook?.type === "nat" ? [{ base: name, chains, priority: hook.prio, isOwn: () => true }] : [],
       );
     });
 }
