@@ -19,6 +19,11 @@ export class InterfaceClasses {
     return this.#classes.length;
   }
 
+  /** The number of a class, by its name or pattern. */
+  placeOf(pattern: string): number | undefined {
+    return this.#places.get(pattern);
+  }
+
   /** The class of the loopback interface. */
   get loopback(): Ranges {
     return this.matching([LOOPBACK]);

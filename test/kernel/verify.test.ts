@@ -1,4 +1,5 @@
 import { afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import fc from "fast-check";
 import { BINARY } from "../../lab/agent.ts";
 import { LINKS } from "../../lab/topology.ts";
 import { sync } from "../../src/backends/sync.ts";
@@ -9,6 +10,7 @@ import { decide } from "../../src/policy/decision.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import type { Finding } from "../../src/proof/prove.ts";
 import { DIMENSIONS, type Space } from "../../src/proof/space.ts";
+import { policyArguments } from "../arbitraries.ts";
 import { Folder } from "../config/folder.ts";
 import { labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
@@ -42,6 +44,11 @@ const FOREIGN: readonly string[] = [
   after("ip daddr 203.0.113.0/24 masquerade"),
   after('oifname vmap { "eth0" : return, "eth1" : accept }'),
 ];
+
+const random = policyArguments({
+  sources: ["10.244.1.2", OTHER],
+  interfaces: fc.constantFrom("eth0", "eth1", "eth*", "e*", "cali0"),
+});
 
 /** Without ROUNDS, every fifth command of other programs is tried. */
 const STEP = Math.max(1, 5 - ROUNDS);
@@ -89,6 +96,23 @@ describeBackends(({ open, tampering }) => {
       expect([enforce, overallOutcome(result)]).toEqual([enforce, enforce ? "proven" : "differs"]);
       await agrees(it, result, foreign);
     }
+  });
+
+  test("with random policies and foreign rules, exactly the packets that differ are found", async () => {
+    const backend = open(lab);
+    const property = fc.asyncProperty(
+      random,
+      fc.constantFrom(...FOREIGN),
+      async ({ short, flags }, foreign) => {
+        const { snat: _snat, own: _own, ...rest } = short; // the node has none of these addresses
+        const drawn = policy(rest, { ...flags, toPorts: undefined });
+        await sync(backend, drawn);
+        await lab.node.output(["nft", foreign]);
+        await agrees(drawn, await verified(drawn), foreign);
+        await lab.flushRules();
+      },
+    );
+    await fc.assert(property, { numRuns: 3 * ROUNDS });
   });
 
   test("finds every difference that packets show, after changes by other programs", async () => {
@@ -149,7 +173,7 @@ async function agrees(meant: Policy, result: Verification, after: string): Promi
   expect([after, result.unread.filter(it => !it.includes("dormant"))]).toEqual([after, []]);
   for (const destination of TO) {
     for (const source of FROM) {
-      const { verdict } = decide(meant, { source, destination });
+      const { verdict } = decide(meant, { source, destination, out: outOf(destination) });
       const seen = await verdictOf(source, destination);
       if (seen === "dropped") return;
       const finding = proof.findings.find(it => has(it, proof.space, source, destination));
@@ -163,21 +187,28 @@ async function agrees(meant: Policy, result: Verification, after: string): Promi
 
 /** Whether a finding contains the first packet of UDP from one address to the other. */
 function has({ packets }: Finding<KernelHook>, space: Space, source: Address, destination: Address): boolean {
-  const out = LINKS.inside.routes.some(it => !it.includes(":") && Cidr.literal(it).contains(destination))
-    ? "eth0"
-    : "eth1";
-  const packet = [
-    destination.value,
-    source.value,
-    space.interfaces.matching([out])[0]?.[0] ?? 0,
-    17 * 65_536,
-    0,
-    0,
-  ];
+  const out = outOf(destination);
+  const packet = [destination.value, source.value, classOf(out, space), 17 * 65_536, 0, 0];
   return DIMENSIONS.every((it, i) => {
     const value = packet[i] ?? 0;
     return intersection(packets.get(it) ?? space.every(it), [[value, value]]).length > 0;
   });
+}
+
+/** The class of a name: its own, that of the longest pattern, or that of all other names. */
+function classOf(name: string, space: Space): number {
+  const names = Array.from(name, (_, i) => `${name.slice(0, i)}*`);
+  const found = [name, ...names.reverse()]
+    .map(it => space.interfaces.placeOf(it))
+    .find(it => it !== undefined);
+  return found ?? 0;
+}
+
+function outOf(destination: Address): string {
+  const isInside = LINKS.inside.routes.some(
+    it => !it.includes(":") && Cidr.literal(it).contains(destination),
+  );
+  return isInside ? LINKS.inside.name : LINKS.outside.name;
 }
 
 async function verdictOf(source: Address, destination: Address): Promise<string> {
