@@ -19,6 +19,9 @@ export class EntryParser {
   /** The beginning of a line that continues in the next piece. */
   #rest: Uint8Array = new Uint8Array();
 
+  /** Bytes since the last garbage collection. */
+  #length = 0;
+
   /** @param visit receives each entry; the object is valid until it returns */
   constructor(visit: (entry: Entry) => void) {
     this.#visit = visit;
@@ -33,6 +36,10 @@ export class EntryParser {
       start = end + 1;
     }
     this.#rest = bytes.slice(start, start + LONGEST_LINE);
+    this.#length += piece.length;
+    if (this.#length < COLLECTED) return;
+    this.#length = 0;
+    Bun.gc(true);
   }
 
   /** Reads a line into the entry. Returns false if the line is not an entry. */
@@ -112,6 +119,11 @@ export class EntryParser {
 const NONE = -1;
 const ONE_DIRECTION = -1;
 const NO_TUPLE: Readonly<Tuple> = { source: 0, destination: 0, sourcePort: 0, destinationPort: 0 };
+/**
+ * Bytes between garbage collections: the visitor leaves garbage for each entry. Measured: with 250,000 entries, deletion
+ * of half of them needs 32 MB instead of 44 MB in a cgroup, and no more CPU.
+ */
+const COLLECTED = 4 * 1024 * 1024;
 /** Bytes. Longer lines are not entries. */
 const LONGEST_LINE = 4096;
 

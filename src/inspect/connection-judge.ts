@@ -128,7 +128,9 @@ class FamilyJudge {
       ...(routes?.cidrs ?? []),
       ...conflicts.flatMap(cidrsOf),
     ]);
-    this.#masqueradesMarked = conflicts.some(({ kind, harmless }) => kind !== "exempts" && harmless);
+    this.#masqueradesMarked = conflicts.some(
+      ({ kind, harmless, defeated }) => kind !== "exempts" && harmless && !defeated,
+    );
     const destinations = lists.flatMap(({ list, of, effect }) =>
       of === "destination" && effect !== "require" ? [{ list, verdict: effect }] : [],
     );

@@ -161,10 +161,25 @@ function leaving({ except, patterns }: InterfaceSelection): string {
 }
 
 /** The entries that contain the address, redundant ones included, the narrowest first. */
-function around(list: CidrList, address: Address): Entry[] {
-  return [...list.effective, ...list.redundant.map(({ item }) => item)]
-    .filter(({ cidr }) => cidr.contains(address))
-    .sort((a, b) => compareCidrs(b.cidr, a.cidr));
+function around({ ascending, redundant }: CidrList, address: Address): Entry[] {
+  const effective = entryAround(ascending, address);
+  if (!effective) return [];
+  const inside = redundant.flatMap(({ item }) => (item.cidr.contains(address) ? item : []));
+  return [effective, ...inside].sort((a, b) => compareCidrs(b.cidr, a.cidr));
+}
+
+/** The entry that contains the address, of disjoint entries in ascending order. Takes logarithmic time. */
+function entryAround(ascending: readonly Entry[], address: Address): Entry | undefined {
+  let low = 0;
+  let high = ascending.length - 1;
+  while (low <= high) {
+    const middle = (low + high) >> 1;
+    const entry = ascending[middle];
+    if (!entry || entry.cidr.contains(address)) return entry;
+    if (entry.cidr.last < address.value) low = middle + 1;
+    else high = middle - 1;
+  }
+  return undefined;
 }
 
 /** The sources whose connections a policy may masquerade. */

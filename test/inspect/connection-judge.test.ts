@@ -127,6 +127,14 @@ describe("foreign rules", () => {
     expect(judged(KEPT, entry(POD, "10.3.3.3", NODE), marked)).toBe("10.0.0.0/8 masqueraded: stale");
   });
 
+  test("a rule that enforceNonMasquerade defeats changes nothing", () => {
+    const defeated = [{ ...conflict, harmless: true, defeated: true }];
+    expect(judged(KEPT, entry(POD, "10.1.2.3", NODE), defeated)).toBe("10.0.0.0/8 masqueraded: stale");
+    expect(judged(KEPT, entry(POD, "10.96.0.1", NODE, "10.3.3.3"), defeated)).toBe(
+      "10.0.0.0/8 masqueraded: stale",
+    );
+  });
+
   test("a rule that exempts the connection overrules the policy", () => {
     const exempts: Conflict = { ...conflict, kind: "exempts", exposes: [], exempts: ["203.0.113.0/24"] };
     expect(judged(KEPT, entry(POD, OUT), [exempts])).toBe("all other kept: overruled");
@@ -168,6 +176,7 @@ test("judgements are as the decision on a new connection, at every end of every 
         }
       }
     }),
+    { numRuns: 50 },
   );
 });
 
