@@ -2,6 +2,7 @@ import { normalizeCidr, parseCidr } from "cidr-tools";
 import { withRemedy } from "../system/errors.ts";
 import { commonMistake } from "./cidr-mistakes.ts";
 import { ipVersion } from "./ip-version.ts";
+import { parseCanonicalIPv6 } from "./ipv6.ts";
 import type { ParseFailure } from "./parse-failure.ts";
 
 /** An address family, named as in nft. */
@@ -89,15 +90,15 @@ export class Cidr {
     return new Cidr("ip", number, first, first + size - 1);
   }
 
-  /** A fast path for valid IPv6 in canonical text: text that cidr-tools prints is valid. */
+  /** A fast path for valid IPv6 in canonical text. Returns undefined for everything else. */
   static #parseIPv6(text: string): Cidr | undefined {
-    const [, address, length] = CANONICAL.exec(text) ?? [];
-    const prefix = Number(length);
-    if (address === undefined || prefix > BITS.ip6) return undefined;
-    const { ip, start } = parseCidr(address);
-    const hosts = (1n << BigInt(BITS.ip6 - prefix)) - 1n;
-    const isValid = ip === address && !isIPv4Mapped(start) && (start & hosts) === 0n;
-    return isValid ? new Cidr("ip6", prefix, start, start | hosts, ip) : undefined;
+    const slash = text.indexOf("/");
+    const length = text.slice(slash + 1);
+    const hosts = HOSTS[Number(length)];
+    if (slash < 0 || hosts === undefined || !LENGTH.test(length)) return undefined;
+    const first = parseCanonicalIPv6(text, slash);
+    if (first === undefined || isIPv4Mapped(first) || (first & hosts) !== 0n) return undefined;
+    return new Cidr("ip6", Number(length), first, first | hosts, text.slice(0, slash));
   }
 
   static #parse(text: string): Cidr | ParseFailure {
@@ -114,7 +115,7 @@ export class Cidr {
     if ("what" in address) return { ...address, what: `"${text}": ${address.what}` };
     const bits = BITS[address.family];
     const length = text.slice(slash + 1);
-    if (!/^(0|[1-9]\d{0,2})$/.test(length) || Number(length) > bits) {
+    if (!LENGTH.test(length) || Number(length) > bits) {
       return {
         what: `"${text}" has the invalid prefix length "${length}"`,
         remedy: `use a prefix length from 0 to ${bits}`,
@@ -208,8 +209,9 @@ export function compareCidrs(a: Cidr, b: Cidr): number {
   return a.prefix - b.prefix;
 }
 
-/** The form of canonical IPv6 without a dotted part, with more groups than cidr-tools can parse left out. */
-const CANONICAL = /^((?:[\da-f]{0,4}:){2,7}[\da-f]{0,4})\/(0|[1-9]\d{0,2})$/;
+const LENGTH = /^(0|[1-9]\d{0,2})$/;
+/** The largest number after a prefix of IPv6, by the length of the prefix. */
+const HOSTS = Array.from({ length: BITS.ip6 + 1 }, (_, length) => (1n << BigInt(BITS.ip6 - length)) - 1n);
 const ZERO = "0".charCodeAt(0);
 const DOT = ".".charCodeAt(0) - ZERO;
 const SLASH = "/".charCodeAt(0) - ZERO;
