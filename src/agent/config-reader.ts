@@ -85,9 +85,16 @@ export class ConfigReader {
     this.#answer();
   }
 
-  /** The last complete config; undefined before the first one. */
+  /** The last complete config, without text after {@link release}; undefined before the first one. */
   get complete(): Sources | undefined {
     return this.#complete;
+  }
+
+  /** Forgets the text of a config that the caller has read, unless a newer config replaced it meanwhile. */
+  release({ digest }: Pick<Sources, "digest">): void {
+    const look = this.#complete;
+    if (look?.digest !== digest) return;
+    this.#complete = { ...look, files: look.files.map(file => ({ ...file, bytes: NO_BYTES })) };
   }
 
   /** Looks again in the background. */
@@ -179,7 +186,7 @@ export class ConfigReader {
 
   #use(look: Look): void {
     const isNew = this.#complete?.digest !== look.digest;
-    this.#complete = look;
+    if (isNew) this.#complete = look;
     // A caller of `latest` gets the config as its result.
     if (isNew && this.#waiting.size === 0 && !this.#stopped) this.events.changed();
     this.#answer();
@@ -231,6 +238,7 @@ export class ConfigReader {
   }
 }
 
+const NO_BYTES = new Uint8Array();
 /** Milliseconds to collect the writes of one program. */
 const GATHER_MS = 25;
 /** Milliseconds after an event within which Bun may have dropped another event. */

@@ -20,7 +20,7 @@ export interface Settings {
 }
 
 /** Provides the config: {@link ConfigReader}, or a test. */
-export type ConfigSource = Pick<ConfigReader, "watch" | "stop" | "look" | "latest" | "complete">;
+export type ConfigSource = Pick<ConfigReader, "watch" | "stop" | "look" | "latest" | "complete" | "release">;
 
 /** The policy of the last valid config. */
 export class DesiredPolicy {
@@ -129,6 +129,7 @@ export class DesiredPolicy {
       enableIPv6: flags.enableIPv6,
       missing: this.settings.missing,
     });
+    this.#source.release(sources);
     this.#record = { path, ok: loaded.ok, problems: loaded.problems, digest };
     this.state.config = this.#record;
     const lines = (severity: Problem["severity"]) =>

@@ -127,6 +127,20 @@ test.each(Object.entries(AT_ONCE))("a config that is %s is used at once", async 
   expect(seen.texts).toEqual(["cidrLimit: 2\n", "cidrLimit: 3\n"]);
 });
 
+test("the text of a used config is forgotten, but not that of a newer one", async () => {
+  await save(config, "cidrLimit: 2\n");
+  seen = await Seen.of(config);
+  const { reader } = seen;
+  const used = reader.complete;
+  reader.release({ digest: used?.digest ?? "" });
+  await reader.latest(5000);
+  expect([text(reader), reader.complete?.digest]).toEqual(["", used?.digest]);
+  await save(config, "cidrLimit: 3\n");
+  await seen.until("cidrLimit: 3\n");
+  reader.release({ digest: used?.digest ?? "" });
+  expect(text(reader)).toBe("cidrLimit: 3\n");
+});
+
 test.each(["config", "."])("an updated ConfigMap is used at once, with the path %s", async path => {
   const volume = join(folder, "volume");
   const swap = async (number: number) => {

@@ -34,6 +34,8 @@ class FakeConfig implements ConfigSource {
 
   look(): void {}
 
+  release(): void {}
+
   async latest(): Promise<Sources | undefined> {
     return this.complete;
   }
