@@ -118,11 +118,12 @@ async function withChanges(length: Length): Promise<Changed> {
 
 async function idle(): Promise<GroupMemory> {
   await saveConfig(DEFAULTS, FOLDER);
-  return inGroup("idle", undefined, async (agent, group) => {
+  const work = async (agent: RunningAgent, group: MemoryGroup) => {
     await agent.log.until("rules applied");
     await Bun.sleep(REST_MS);
     return group.memory;
-  });
+  };
+  return inGroup("idle", undefined, work, ["--listen=127.0.0.1:0"]);
 }
 
 /** Runs an agent on a fresh node, in a cgroup. */
@@ -130,11 +131,12 @@ async function inGroup<T>(
   name: string,
   limit: number | undefined,
   work: (agent: RunningAgent, group: MemoryGroup) => Promise<T>,
+  more: readonly string[] = [],
 ): Promise<T> {
   await using paths = await Paths.create();
   const { node } = await paths.add();
   const group = MemoryGroup.create(name, limit);
-  const flags = ["--backend=nftables", `--config=${FOLDER}`];
+  const flags = ["--backend=nftables", `--config=${FOLDER}`, ...more];
   const agent = RunningAgent.start(node, flags, group.command([BINARY]));
   try {
     return await work(agent, group);
