@@ -22,6 +22,8 @@ export interface Backend {
   readonly limits?: readonly string[];
   /** Whether it can drop leaks; see `dropLeaks` in the policy. */
   readonly dropsLeaks?: boolean;
+  /** The same writer for a table with only the chain that drops leaks, beside a backend that cannot drop them. */
+  leakGuard?(): Backend;
   /** The version of the program, once it is known. */
   readonly version?: string | undefined;
   /** Starts programs that the first plan may need, while the config is read. Throws nothing. */

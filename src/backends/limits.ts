@@ -10,4 +10,9 @@ export const NOT_ENFORCED =
 
 /** A limit of a backend that cannot drop leaks, if the policy does. */
 export const NO_LEAKS =
-  "dropLeaks has no effect: iptables cannot drop packets after NAT; use --backend=nftables";
+  "dropLeaks has no effect: iptables cannot drop packets after NAT, and nft is not installed; install nftables";
+
+/** The same limit if nft is installed, but fails. */
+export function leaksFail(why: string): string {
+  return `dropLeaks has no effect: iptables cannot drop packets after NAT, and nft fails: ${why}`;
+}

@@ -3,9 +3,10 @@ import type { TraceableRuleset } from "../net/trace.ts";
 import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
 import type { Backend, Plan, PollTarget, Watch, Watcher } from "./backend.ts";
-import { NO_LEAKS } from "./limits.ts";
+import { LeakGuard } from "./leak-guard.ts";
+import { leaksFail, NO_LEAKS } from "./limits.ts";
 import { inEachPlace, isHarmless, type PlaceFailure } from "./removal.ts";
-import { type Synced, type SyncOptions, sync } from "./sync.ts";
+import { joined, type Synced, type SyncOptions, sync } from "./sync.ts";
 
 /** Rules that other backends wrote, or that this backend wrote in a family that is no longer enabled. */
 export interface Leftovers {
@@ -24,6 +25,8 @@ export class MigratingBackend {
   readonly writer: string;
   /** The backends whose rules are in other places. */
   readonly #others: readonly Backend[];
+  /** Drops leaks for a backend that cannot; undefined if no other backend can. */
+  readonly #guard: LeakGuard | undefined;
   /** The policy of the last plan that could be read. Families that failed are left out, so polling skips them. */
   #planned: Policy | undefined;
 
@@ -35,22 +38,30 @@ export class MigratingBackend {
     this.name = backend.name;
     this.writer = backend.writer;
     this.#others = all.filter(({ place }) => place !== backend.place);
+    const guard = backend.dropsLeaks ? undefined : all.map(it => it.leakGuard?.()).find(it => it);
+    this.#guard = guard && new LeakGuard(guard);
   }
 
   get limits(): readonly string[] {
     const { limits = [], dropsLeaks = false } = this.backend;
-    return this.#planned?.dropLeaks && !dropsLeaks ? [...limits, NO_LEAKS] : limits;
+    if (!this.#planned?.dropLeaks || dropsLeaks) return limits;
+    if (!this.#guard) return [...limits, NO_LEAKS];
+    const { failure } = this.#guard;
+    return failure === undefined ? limits : [...limits, leaksFail(failure)];
   }
 
   async plan(policy: Policy, from?: "kernel" | "memory"): Promise<Plan> {
     const plan = await this.backend.plan(policy, from);
     this.#planned = policy;
-    return plan;
+    const guard = policy.dropLeaks ? await this.#guard?.plan(policy) : undefined;
+    return guard ? joined([plan, guard]) : plan;
   }
 
   /** As {@link sync}. */
-  sync(policy: Policy, options?: SyncOptions): Promise<Synced> {
-    return sync(this, policy, options);
+  async sync(policy: Policy, options?: SyncOptions): Promise<Synced> {
+    const synced = await sync(this, policy, options);
+    if (!policy.dropLeaks) await this.#guard?.remove();
+    return synced;
   }
 
   explained(error: unknown): Promise<unknown> {
@@ -110,12 +121,14 @@ export class MigratingBackend {
   }
 
   async #each(
-    { enabled }: Policy,
+    { enabled, dropLeaks }: Policy,
     work: (backend: Backend, families: readonly Family[]) => Promise<readonly string[]>,
   ): Promise<Leftovers> {
     const disabled = FAMILIES.filter(family => !enabled.includes(family));
     const own = await inEachPlace([this.backend], disabled, work);
-    const others = await inEachPlace(this.#others, FAMILIES, work);
+    const guarded = dropLeaks && this.#guard?.failure === undefined ? this.#guard?.backend.place : undefined;
+    const left = this.#others.filter(({ place }) => place !== guarded);
+    const others = await inEachPlace(left, FAMILIES, work);
     return {
       lines: [...own.found, ...others.found],
       failures: sentences([...own.failures, ...others.failures]),

@@ -92,8 +92,8 @@ async function byFamily<T>(
   }
 }
 
-/** Joins plans of one family each. */
-function joined(plans: readonly Plan[]): Plan {
+/** Joins plans of different families or places. The first one names the writer. */
+export function joined(plans: readonly Plan[]): Plan {
   const [only, ...more] = plans;
   if (only && more.length === 0) return only;
   return {

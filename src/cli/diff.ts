@@ -59,7 +59,7 @@ async function withKernel(flags: AgentFlags, configmap: string): Promise<Outcome
   const { lines, failures: unread } = await backend.leftovers(policy);
   const { unified } = await import("../inspect/unified.ts");
   const { otherBackendNotes } = await import("../inspect/other-backends.ts");
-  const others = lines.length > 0 ? await otherBackendNotes(backend.backend, policy.chain) : [];
+  const others = lines.length > 0 ? await otherBackendNotes(backend.backend, policy) : [];
   const diff = await shown(unified(["kernel", "config"], [...actual, ...lines], desired));
   return {
     ...diff,

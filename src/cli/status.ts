@@ -103,7 +103,7 @@ async function statusFromKernel(flags: AgentFlags): Promise<Status> {
     const { otherBackendNotes } = await import("../inspect/other-backends.ts");
     const note = await ownServicesNote(policy);
     const notes = [
-      ...(await otherBackendNotes(backend.backend, policy.chain)),
+      ...(await otherBackendNotes(backend.backend, policy)),
       ...(note === undefined ? [] : [note]),
     ];
     const { conflicts, unread } = await findConflicts(policy, backend.name);

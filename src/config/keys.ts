@@ -115,7 +115,7 @@ const TABLE = {
   }),
   dropLeaks: boolean({
     description:
-      "Drop packets from `sourceCIDRs` that would leave with their own address although the policy masquerades them. Needs `sourceCIDRs` and the nftables backend. See [Leaks](docs/leaks.md).",
+      "Drop packets from `sourceCIDRs` that would leave with their own address although the policy masquerades them. Needs `sourceCIDRs`, and nft with every backend. See [Leaks](docs/leaks.md).",
     meant: { words: /\bleak/, rank: 0 },
   }),
   enableIPv6: boolean({

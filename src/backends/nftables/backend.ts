@@ -15,7 +15,7 @@ import { TABLE } from "../ownership.ts";
 import { watchTransactions } from "../watch.ts";
 import { OwnTables } from "./own-tables.ts";
 import { NftablesPlan } from "./plan.ts";
-import { type Abilities, chainNames, ruleset } from "./ruleset.ts";
+import { type Abilities, chainNames, leakRuleset, ruleset } from "./ruleset.ts";
 import { TableDiff } from "./table-diff.ts";
 import { REPLACEMENT, transition } from "./transition.ts";
 
@@ -32,8 +32,14 @@ export class NftablesBackend implements Backend {
   /** The answer to `prepare`; undefined if it failed. */
   #prepared: Promise<Features | undefined> | undefined;
 
-  /** @param argv the command line that starts nft */
-  constructor(argv?: readonly string[]) {
+  /**
+   * @param argv the command line that starts nft
+   * @param desired the desired tables of a policy
+   */
+  constructor(
+    argv?: readonly string[],
+    readonly desired: (policy: Policy, abilities: Abilities) => Table[] = ruleset,
+  ) {
     this.#nft = new Nft(argv);
     this.#tables = new OwnTables(this.#nft);
     this.#ipsec = new IpsecSupport(this.#nft.transactions);
@@ -41,6 +47,10 @@ export class NftablesBackend implements Backend {
 
   get limits(): readonly string[] {
     return this.#limits;
+  }
+
+  leakGuard(): NftablesBackend {
+    return new NftablesBackend(this.#nft.argv, leakRuleset);
   }
 
   get version(): string | undefined {
@@ -63,7 +73,7 @@ export class NftablesBackend implements Backend {
     const abilities = isAssumed
       ? { ...features, ipsec: true }
       : await this.#abilities(features, known.values());
-    const desired = ruleset(policy, abilities);
+    const desired = this.desired(policy, abilities);
     const tables = listing ? await this.#tables.complete(listing, desired) : known;
     const diffs = desired.map(table => new TableDiff(table, tables.get(table.family)));
     if (remembered && diffs.some(({ dropsCounters }) => dropsCounters)) return this.plan(policy);

@@ -42,6 +42,22 @@ export function ruleset(policy: Policy, abilities = ALL): Table[] {
   }));
 }
 
+/** Tables with only the chain that drops leaks, for `leakGuard`. */
+export function leakRuleset(policy: Policy, abilities: Abilities): Table[] {
+  return policy.families.map(family => {
+    const chains = leakChain(policy, family, abilities);
+    return {
+      family: family.family,
+      name: TABLE,
+      flags: [],
+      sets: chains.length > 0 ? addressSets(family, false) : [],
+      chains,
+      counters: chains.map(({ name }) => ({ name })),
+      others: [],
+    };
+  });
+}
+
 /** False if `sourceCIDRs` has sources, but only of the other family. */
 function masqueradesAny({ sources }: FamilyPolicy): boolean {
   return sources === undefined || sources.effective.length > 0;

@@ -1,0 +1,73 @@
+import { expect, test } from "bun:test";
+import { MigratingBackend } from "../../src/backends/migrating-backend.ts";
+import { policy } from "../policies.ts";
+import { FakeBackend } from "./fake-backend.ts";
+
+const DROPS = policy({ sources: ["10.244.0.0/16"], dropLeaks: true });
+const KEEPS = policy({ sources: ["10.244.0.0/16"] });
+const RULES = "ip keeps 10.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.168.0.0/16";
+
+/** iptables beside nft, whose fake guard writes the same line as any fake backend. */
+function node() {
+  const guard = new FakeBackend("nftables", "nft", "own table");
+  const nft = Object.assign(new FakeBackend("nftables", "nft", "own table"), {
+    dropsLeaks: true,
+    leakGuard: () => guard,
+  });
+  const iptables = new FakeBackend("iptables", "iptables-nft", "nat of nf_tables");
+  return { guard, nft, iptables, backend: new MigratingBackend(iptables, [nft, iptables]) };
+}
+
+test("beside iptables, nft drops leaks while the policy wants it", async () => {
+  const { guard, iptables, nft, backend } = node();
+  const { after } = await backend.sync(DROPS);
+  expect([...after.actual]).toEqual([RULES, RULES]);
+  expect([iptables.kernel.get("ip"), guard.kernel.get("ip")]).toEqual([RULES, RULES]);
+  expect(backend.limits).toEqual([]);
+  nft.kernel.set("ip", "the table of the guard");
+  await backend.removeLeftovers(DROPS);
+  expect(nft.kernel.size).toBe(1);
+  guard.kernel.clear();
+  expect((await backend.sync(DROPS)).before.inSync).toBe(false);
+  await backend.sync(KEEPS);
+  expect([iptables.kernel.size, guard.kernel.size]).toEqual([1, 0]);
+  await backend.removeLeftovers(KEEPS);
+  expect(nft.kernel.size).toBe(0);
+});
+
+test("a failure of nft is a limit, and fails no sync", async () => {
+  const { guard, iptables, backend } = node();
+  guard.become("crashed");
+  expect((await backend.sync(DROPS)).after.inSync).toBe(true);
+  expect(iptables.kernel.get("ip")).toBe(RULES);
+  expect(backend.limits).toEqual([
+    "dropLeaks has no effect: iptables cannot drop packets after NAT, and nft fails: nft: crashed",
+  ]);
+  expect((await backend.sync(KEEPS)).after.inSync).toBe(true);
+  expect(backend.limits).toEqual([]);
+});
+
+test("a refused write is a limit, too", async () => {
+  const { guard, iptables, backend } = node();
+  const plan = guard.plan.bind(guard);
+  guard.plan = async wanted => ({
+    ...(await plan(wanted)),
+    apply: async () => {
+      guard.become("refused");
+      await plan(wanted);
+      return [];
+    },
+  });
+  expect((await backend.sync(DROPS)).after.inSync).toBe(true);
+  expect(iptables.kernel.get("ip")).toBe(RULES);
+  expect(backend.limits[0]).toEndWith("nft fails: nft: refused");
+});
+
+test("without nft, the limit says so", async () => {
+  const iptables = new FakeBackend("iptables", "iptables-nft", "nat of nf_tables");
+  const backend = new MigratingBackend(iptables, [iptables]);
+  await backend.sync(DROPS);
+  expect(backend.limits).toEqual([
+    "dropLeaks has no effect: iptables cannot drop packets after NAT, and nft is not installed; install nftables",
+  ]);
+});
