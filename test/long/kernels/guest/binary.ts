@@ -28,13 +28,14 @@ const CHANGES = 50;
 const INSTALLS = 2;
 const SWITCHES = 6;
 
-/** Saves the configs in turn. */
+/** Saves the configs in turn. Each second change also switches `enforceNonMasquerade`. */
 export async function changes(writer: Writer): Promise<Finding> {
   await using lab = await labFor(writer);
   const agent = await RunningAgent.started(lab.node, argv(writer));
   const load = await lab.load({ destinations: [KEPT, OUTBOUND], ...LOAD });
   for (let i = 0; i < CHANGES; i++) {
-    await saveConfig(i % 2 === 0 ? OTHER : ONE);
+    const enforce = i % 4 < 2 ? "enforceNonMasquerade: true\n" : "";
+    await saveConfig((i % 2 === 0 ? OTHER : ONE) + enforce);
     await agent.log.until("rules applied");
   }
   const [kept, outbound] = await load.stop();

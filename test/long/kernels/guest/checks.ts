@@ -20,6 +20,7 @@ export const CHECKS: readonly Check[] = [
   { name: "backend change", run: switches },
   { name: "cleanup", run: cleanup },
   ...WRITERS.map(({ name }) => ({ name: `packets by policy, ${name}`, run: () => packets(name) })),
+  ...WRITERS.map(({ name }) => ({ name: `enforceNonMasquerade, ${name}`, run: () => enforced(name) })),
   ...WRITERS.map(it => ({ name: `packets under an IPsec policy, ${it.name}`, run: () => ipsec(it) })),
   ...Object.values(CONTROLS).map(it => ({ name: `control: ${it.title}`, run: () => control(it) })),
 ];
@@ -50,6 +51,12 @@ function packets(writer: string): Promise<Finding> {
     tests => `passes, ${tests} policies`,
     PACKETS.length,
   );
+}
+
+/** Packets beside rules that masquerade, and Services. */
+function enforced(writer: string): Promise<Finding> {
+  const pattern = `^${writer} (kept connections stay kept|Services of kube-proxy)`;
+  return suite("./test/kernel/enforce.test.ts", pattern, tests => `passes, ${tests} rulesets`, 5);
 }
 
 /** A control without wrong verdicts does not fail, but makes ipmasq's results less significant. */
