@@ -9,7 +9,10 @@ export async function foreignChains(lab: Lab): Promise<string[]> {
   const legacy = await lab.node.output(["iptables-legacy-save"]);
   return `${ruleset}${legacy}`
     .replace(/^table ip6? ip-masq-agent \{\n(?:.*\n)*?\}\n/gm, "")
-    .replace(/^\tchain IP-MASQ-AGENT \{\n(?:.*\n)*?\t\}\n|^.*(IP-MASQ-AGENT|KUBE-IPTABLES-HINT).*\n/gm, "")
+    .replace(
+      /^\tchain IP-MASQ-AGENT(?:-[A-Z]+)? \{\n(?:.*\n)*?\t\}\n|^.*(IP-MASQ-AGENT|KUBE-IPTABLES-HINT).*\n/gm,
+      "",
+    )
     .replace(/counter packets \d+ bytes \d+ |\[\d+:\d+\]|^#.*\n/gm, "")
     .replace(/elements = \{([^}]*)\}/g, (_all, elements: string) => elements.split(/,\s*/).toSorted().join())
     .split(/^(?=table|\tchain|\*)/m)

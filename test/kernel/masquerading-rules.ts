@@ -10,6 +10,8 @@ export interface Masquerader {
   /** Writes its rules; more than once, it changes nothing. */
   write(lab: Lab): Promise<unknown>;
   remove(lab: Lab): Promise<unknown>;
+  /** Whether it inserts its rule before all others. */
+  readonly inserts: boolean;
   /** The priority of its chain. */
   readonly priority: number;
 }
@@ -60,6 +62,7 @@ export function iptablesMasqueraders(tool: Exclude<Tool, "nft">): Masquerader[] 
     ([name, rules]) => ({
       name,
       priority: 100,
+      inserts: rules === DOCKER,
       write: lab => restore(lab, tool, family => natInput(rules.chains, rules.rules(family))),
       remove: lab => restore(lab, tool, family => removal(rules, family)),
     }),
@@ -108,6 +111,7 @@ function table(name: string, priority: number, table: string, rules: readonly st
   return {
     name,
     priority,
+    inserts: false,
     write: lab => lab.node.output(["nft", `${anew} table ${table} { ${chain}; }`]),
     remove: lab => lab.node.output(["nft", `delete table ${table}`]),
   };

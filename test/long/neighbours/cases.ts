@@ -1,4 +1,5 @@
 import { kubeProxyIptables, kubeProxyNft } from "./kube-proxy.ts";
+import { bridgedPods, docker, masqueraders } from "./masquerading.ts";
 import type { Start } from "./neighbour.ts";
 import { cniPlugins, firewalld, ipMasqAgent, masquerader, secondAgent } from "./programs.ts";
 
@@ -31,6 +32,8 @@ export interface Case {
   readonly flushes?: true;
   /** The expected harm to its rules; by default none. */
   readonly harm?: string;
+  /** Whether the configs set `enforceNonMasquerade`. */
+  readonly enforce?: true;
   /** Whether it is a control, which must cause wrong verdicts. */
   readonly control?: true;
 }
@@ -82,6 +85,25 @@ const ROWS: readonly Row[] = [
     { still: true, says: 'owner="another ip-masq-agent"', repairs: 0 },
   ],
   ["ip-masq-agent with fewer CIDRs", ipMasqAgent("iptables-nft", OTHER_CIDRS), ["iptables-nft"], REPLACED],
+  [
+    "flannel, CNI bridge, Docker, kindnet: rules that masquerade kept addresses",
+    masqueraders("nftables"),
+    ["nftables"],
+    { enforce: true, repairs: 0 },
+  ],
+  [
+    "flannel and CNI bridge: rules that masquerade kept addresses",
+    masqueraders("iptables-nft"),
+    ["iptables-nft"],
+    { enforce: true },
+  ],
+  ["dockerd, restarts; its network keeps addresses", docker, ["nftables", "iptables-nft"], { enforce: true }],
+  [
+    "CNI plugin bridge with ipMasq; its Pods keep addresses",
+    bridgedPods,
+    ["nftables", "iptables-nft"],
+    { enforce: true },
+  ],
   ["control: masquerades a kept address", masquerader, ["nftables"], { control: true }],
 ];
 

@@ -11,6 +11,8 @@ export interface Neighbour {
   settle(): Promise<unknown>;
   /** The effects of its rules on connections from the Pod; no rule of ipmasq has the same effect. */
   readonly effects: readonly Expectation[];
+  /** Whether a connection that its rules masquerade, and that the policy keeps, keeps its source. */
+  readonly kept?: () => Promise<boolean>;
 }
 
 export type Start = (lab: Lab) => Promise<Neighbour>;

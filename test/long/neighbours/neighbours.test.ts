@@ -36,18 +36,32 @@ beforeEach(async () => {
 const cells = CASES.flatMap(({ beside, ...it }) => beside.map(writer => ({ ...it, writer })));
 test.each(cells)(
   "$neighbour beside $writer",
-  async ({ neighbour, start, writer, still, says = "", repairs, flushes, harm = "none", control }) => {
+  async ({
+    neighbour,
+    start,
+    writer,
+    still,
+    says = "",
+    repairs,
+    flushes,
+    harm = "none",
+    enforce,
+    control,
+  }) => {
     const ours = WRITERS.find(({ name }) => name === writer);
     if (!ours) throw new Error(`no writer ${writer}`);
     await ours.prepare(lab);
+    const configs = CONFIGS.map(it => it + (enforce ? "enforceNonMasquerade: true\n" : ""));
+    await save(CONFIG, configs[0] ?? "");
     const agent = await RunningAgent.started(lab.node, [`--config=${CONFIG}`, ...FLAGS, ...ours.flags]);
     const them = await start(lab);
     const before = await foreignChains(lab);
     const load = await lab.load({ destinations: DESTINATIONS, flowsPerSecond: RATE, seconds: SECONDS + 60 });
-    const [writes, changes] = await Promise.all([theirWork(them), still ? 0 : ourChanges()]);
+    const [writes, changes] = await Promise.all([theirWork(them), still ? 0 : ourChanges(configs)]);
     await them.settle();
     const [tallies, after] = [await load.stop(), await foreignChains(lab)];
     const seen = await Promise.all(them.effects.map(async ([to]) => [to, await ownerOf(to)]));
+    const keeps = them.kept === undefined || (await isTrueSoon(them.kept));
     await agent.end();
     const log = await agent.log.all();
     const text = log.join("\n");
@@ -74,6 +88,7 @@ test.each(cells)(
       return;
     }
     expect(wrong, text).toBe(0);
+    expect(keeps, text).toBe(true);
     expect(sum(({ lost }) => lost)).toBeLessThan(0.05 * sum(({ sent }) => sent));
     if (!flushes) expect(missed, text).toBe(0);
     expect(after).toEqual(before);
@@ -113,13 +128,22 @@ async function theirWork({ work, every }: Neighbour): Promise<number> {
 }
 
 /** Saves configs until the time is up, and returns their number. */
-async function ourChanges(): Promise<number> {
+async function ourChanges(configs: readonly string[]): Promise<number> {
   const end = performance.now() + 1000 * SECONDS;
   for (let n = 1; ; n++) {
     if (performance.now() > end) return n - 1;
-    await save(CONFIG, CONFIGS[n % 2 === 0 ? 0 : 1]);
+    await save(CONFIG, configs[n % 2] ?? "");
     await Bun.sleep(700); // varies in time against neighbours that work once a second
   }
+}
+
+/** Whether a question is answered with yes within two seconds, while the agent repairs its rules. */
+async function isTrueSoon(question: () => Promise<boolean>): Promise<boolean> {
+  for (let left = 20; left > 0; left--) {
+    if (await question()) return true;
+    await Bun.sleep(100);
+  }
+  return false;
 }
 
 /** Whether connections to the i-th destination keep the Pod's address. */

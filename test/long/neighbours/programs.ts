@@ -33,7 +33,7 @@ export const cniPlugins: Start = async lab => {
 };
 
 /** A Pod of a container runtime with a port of the node. */
-class Container {
+export class Container {
   private constructor(
     readonly process: Bun.Subprocess,
     readonly call: (command: "ADD" | "DEL", plugin: "bridge" | "portmap", more: object) => Promise<string>,
@@ -76,6 +76,7 @@ const PLUGINS = {
     ipMasq: true,
     ipam: {
       type: "host-local",
+      routes: [{ dst: "0.0.0.0/0" }],
       ranges: [
         [{ subnet: "10.88.0.0/16", rangeStart: `10.88.1.${number + 1}`, rangeEnd: `10.88.1.${number + 1}` }],
       ],
@@ -124,7 +125,8 @@ export const masquerader: Start = async lab => {
   return { every: 1000, work, settle: work, effects: [] };
 };
 
-async function programOf(name: ProgramName): Promise<Chroot> {
+/** A program of Debian. Throws if it cannot be downloaded. */
+export async function programOf(name: ProgramName): Promise<Chroot> {
   const program = await debianChroot(name);
   if ("missing" in program) throw new Error(program.missing);
   return program;
