@@ -1,13 +1,13 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { type Address, type AddressValue, Cidr, FAMILIES, parseAddress } from "../../src/net/cidr.ts";
-import { intersection } from "../../src/net/ranges.ts";
+import { cidrsBetween, intersection } from "../../src/net/ranges.ts";
 import type { Condition } from "../../src/net/trace.ts";
 import { decide } from "../../src/policy/decision.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import type { Hook } from "../../src/proof/kernel-diagram.ts";
 import { type Finding, type Proof, prove } from "../../src/proof/prove.ts";
-import { DIMENSIONS } from "../../src/proof/space.ts";
+import { DIMENSIONS, type Dimension } from "../../src/proof/space.ts";
 import { boundaries, policyArguments } from "../arbitraries.ts";
 import { policy } from "../policies.ts";
 import { ROUNDS } from "../rounds.ts";
@@ -279,6 +279,23 @@ describe("rules that are not understood", () => {
       "0x4000/0x4000",
     ]);
   });
+});
+
+test.each(ARRANGEMENTS)("IPv6: $name", ({ hooks, own }) => {
+  const meant = policy({ keep: ["fd00::/8"] }, { enableIPv6: true });
+  const foreign = "-A POSTROUTING -s fd00:10:244::/48 ! -d ff00::/8 -j MASQUERADE";
+  const proof = prove(meant, "ip6", hooks(meant, "ip6", foreign, ""), own(meant, "ip6"), NODE);
+  expect(proof.unproven).toBe(0);
+  const [finding, ...others] = proof.findings;
+  expect(others).toEqual([]);
+  expect(finding).toMatchObject({ wanted: "keep", got: "masquerade" });
+  expect(finding?.by?.rule.text).toBe(foreign);
+  const blocks = (on: Dimension) =>
+    (finding?.packets.get(on) ?? [])
+      .flatMap(([first, last]) => cidrsBetween("ip6", first, last))
+      .map(it => it.text);
+  expect(blocks("source")).toEqual(["fd00:10:244::/48"]);
+  expect(blocks("destination")).toEqual(["fd00::/8", "fe80::/10"]);
 });
 
 test("10,000 CIDRs beside 10,000 foreign rules that look at sources and destinations", () => {
