@@ -61,7 +61,7 @@ function page(kept: readonly Kept[]): string {
 function head(machine: string): string {
   return `# Measured
 
-    npm run bench                                  # all cases, 15 minutes
+    npm run bench                                  # all cases, 20 minutes
     npm run bench -- reaction                      # one case
     IP_MASQ_AGENT=/path/to/it npm run bench        # with the real ip-masq-agent
     IPMASQ_IMAGE=/path/to/image.tar npm run bench  # with the size of an image

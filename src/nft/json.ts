@@ -12,6 +12,7 @@ const TableFamily = v.picklist(["ip", "ip6", "inet"]);
 const Count = v.strictObject({ packets: v.number(), bytes: v.number() });
 
 const Statement = v.union([
+  v.custom<UsualStatement>(isUsualStatement),
   Match,
   /** Anonymous, or the name of a counter of the table. */
   v.strictObject({ counter: v.union([v.null(), v.string(), Count]) }),
@@ -109,13 +110,13 @@ const Other = v.pipe(
   }),
 );
 
-/** One object in a listing of nft. */
+/** One object in a listing of nft. Rules come first, because there may be thousands. */
 const NftObject = v.union([
+  v.object({ rule: Rule }),
   v.object({ metainfo: v.object({ version: v.string() }) }),
   v.object({ table: Table }),
   v.object({ set: NamedSet }),
   v.object({ chain: Chain }),
-  v.object({ rule: Rule }),
   v.object({ counter: NamedCounter }),
   Other,
   Unknown,
@@ -164,6 +165,42 @@ function isUsualElement(it: unknown): it is UsualElement {
     (comment === undefined || typeof comment === "string") &&
     (counter === undefined || isCount(counter))
   );
+}
+
+type UsualStatement =
+  | {
+      match: {
+        op: string;
+        left: { payload: { protocol: Family; field: string } };
+        right: string | v.InferOutput<typeof Prefix>;
+      };
+    }
+  | { counter: Count }
+  | { return: null };
+
+/**
+ * Whether a statement is a match of an address, counts or returns. A chain may have thousands of rules with these, and
+ * the schema would need most of the time for them.
+ */
+function isUsualStatement(it: unknown): boolean {
+  if (!isObject(it)) return false;
+  const [key, ...others] = Object.keys(it);
+  if (others.length > 0) return false;
+  if (key === "counter") return isCount(it.counter) && hasKeys(it.counter, 2);
+  if (key === "return") return it.return === null;
+  const { match } = it;
+  if (!isObject(match) || !hasKeys(match, 3) || typeof match.op !== "string") return false;
+  const { left, right } = match;
+  if (!isObject(left) || !hasKeys(left, 1) || !isObject(left.payload) || !hasKeys(left.payload, 2))
+    return false;
+  const { protocol, field } = left.payload;
+  if ((protocol !== "ip" && protocol !== "ip6") || typeof field !== "string") return false;
+  if (typeof right === "string") return true;
+  return isObject(right) && hasKeys(right, 1) && isPrefix(right.prefix) && hasKeys(right.prefix, 2);
+}
+
+function hasKeys(it: unknown, count: number): boolean {
+  return isObject(it) && Object.keys(it).length === count;
 }
 
 function isPrefix(it: unknown): boolean {

@@ -17,13 +17,13 @@ export function isOurs(rule: Rule): boolean {
  */
 export async function readOwnChains(read: ReadChain, names: readonly string[]): Promise<Saved> {
   const chains = await walkChains(read, names, rules =>
-    rules.flatMap(it => (it.text.endsWith(RETURNS) ? [] : ownTarget(targetOf(it.rule), isOurs(it.rule)))),
+    rules.flatMap(it => (KEEPS.test(it.text) ? [] : ownTarget(targetOf(it.rule), isOurs(it.rule)))),
   );
   return { chains };
 }
 
 /** The end of most rules. They lead to no chain, and are not parsed. */
-const RETURNS = " -j RETURN";
+const KEEPS = / -j (RETURN|NETMAP --to [\d.:]+\/0)$/;
 
 /**
  * Reads POSTROUTING, the chains with the given names, and all chains that `targets` finds in them. Reads one chain at a
