@@ -140,7 +140,9 @@ class Prover<H extends Hook> {
     const dimension = DIMENSIONS[at.on] ?? "destination";
     const [[first] = [0]] = this.space.every(dimension);
     for (const { to, ranges } of stepsOf(at, first)) {
-      if (leads(to)) yield* this.#pieces(to, leads, new Map([...packets, [dimension, ranges]]));
+      if (!leads(to)) continue;
+      for (const it of dimension === "mark" ? single(ranges) : [ranges])
+        yield* this.#pieces(to, leads, new Map([...packets, [dimension, it]]));
     }
   }
 
@@ -173,6 +175,16 @@ class Prover<H extends Hook> {
       doubts,
     }));
   }
+}
+
+/** Each value alone: rules of different programs decide about packets with different marks. */
+function single(classes: Ranges): Ranges[] {
+  return classes.flatMap(([first, last]) =>
+    Array.from({ length: Number(last) - Number(first) + 1 }, (_, i): Ranges => {
+      const at = Number(first) + i;
+      return [[at, at]];
+    }),
+  );
 }
 
 function nameOf(may: number): Finding<Hook>["got"] {
