@@ -1,6 +1,7 @@
 import type { Case } from "./case.ts";
 import { chain } from "./cases/chain.ts";
 import { change } from "./cases/change.ts";
+import { enforce } from "./cases/enforce.ts";
 import { gap } from "./cases/gap.ts";
 import { idle } from "./cases/idle.ts";
 import { memory } from "./cases/memory.ts";
@@ -15,6 +16,7 @@ import { verify } from "./cases/verify.ts";
 /** In the order in which they are measured. */
 export const CASES: Readonly<Record<string, Case>> = {
   throughput,
+  enforce,
   sync,
   change,
   chain,

@@ -21,16 +21,34 @@ export const IPMASQ_IPTABLES: readonly Baseline[] = ["iptables-nft", "iptables-l
   sync: (run, cidrs, folder) => once(run, cidrs, folder, "iptables"),
 }));
 
-async function once(run: Run, cidrs: readonly string[], folder: string, backend: string): Promise<void> {
-  const config = await saveConfig(cidrs, folder);
+/** The same with `enforceNonMasquerade`. */
+export const IPMASQ_ENFORCING: readonly Baseline[] = [IPMASQ, ...IPMASQ_IPTABLES].map(it => ({
+  ...it,
+  name: `${it.name}, enforceNonMasquerade`,
+  sync: (run, cidrs, folder) =>
+    once(run, cidrs, folder, it === IPMASQ ? "nftables" : "iptables", "enforceNonMasquerade: true\n"),
+}));
+
+async function once(
+  run: Run,
+  cidrs: readonly string[],
+  folder: string,
+  backend: string,
+  more = "",
+): Promise<void> {
+  const config = await saveConfig(cidrs, folder, more);
   await mustRun(run, [BINARY, "run", "--once", `--backend=${backend}`, `--config=${config}`]);
 }
 
-/** Saves a config for ip-masq-agent and ipmasq by rename, and returns its path. */
-export async function saveConfig(cidrs: readonly string[], folder: string): Promise<string> {
+/**
+ * Saves a config for ip-masq-agent and ipmasq by rename, and returns its path.
+ *
+ * @param more further keys of ipmasq
+ */
+export async function saveConfig(cidrs: readonly string[], folder: string, more = ""): Promise<string> {
   const path = join(folder, "ip-masq-agent");
   const list = cidrs.map(cidr => `  - ${cidr}\n`).join("");
   await mkdir(folder, { recursive: true });
-  await save(path, `cidrLimit: ${Math.max(cidrs.length, 64)}\nnonMasqueradeCIDRs:\n${list}`);
+  await save(path, `cidrLimit: ${Math.max(cidrs.length, 64)}\nnonMasqueradeCIDRs:\n${list}${more}`);
   return path;
 }

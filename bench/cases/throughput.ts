@@ -27,7 +27,7 @@ const MATCHES = ["first", "last", "none"] as const;
 type Match = (typeof MATCHES)[number];
 
 /** The results of one baseline with one list. */
-interface Tried {
+export interface Tried {
   readonly baseline: string;
   readonly size: number;
   /** Why it failed to load the list. */
@@ -36,16 +36,25 @@ interface Tried {
   readonly rates: Readonly<Record<Sender, Record<Match, number[]>>>;
 }
 
-export const throughput = defineCase("New connections per second", measure, report);
+export const throughput = defineCase(
+  "New connections per second",
+  () => measureRates(SIZES, BASELINES, ROUNDS),
+  report,
+);
 
-async function measure(): Promise<Tried[]> {
+/** Measures new connections per second for lists of these sizes. The baselines take turns. */
+export async function measureRates(
+  sizes: readonly number[],
+  baselines: readonly Baseline[],
+  rounds: number,
+): Promise<Tried[]> {
   const tried: Tried[] = [];
   const clock = new Clock();
-  for (const size of SIZES) {
+  for (const size of sizes) {
     await using paths = await Paths.create();
     const list = cidrs(size);
     const lanes: { baseline: Baseline; path: Path; rates: Tried["rates"] }[] = [];
-    for (const baseline of BASELINES) {
+    for (const baseline of baselines) {
       const path = await paths.add();
       const failure = await install(baseline, path, list);
       const rates = { udp: byMatch(), tcp: byMatch(), socket: byMatch() };
@@ -53,7 +62,7 @@ async function measure(): Promise<Tried[]> {
       if (failure === undefined) lanes.push({ baseline, path, rates });
     }
     // Round 0 warms up.
-    for (let round = 0; round <= ROUNDS; round++) {
+    for (let round = 0; round <= rounds; round++) {
       for (const sender of SENDERS) {
         for (const match of sender === "socket" ? (["none"] as const) : MATCHES) {
           for (const { baseline, path, rates } of lanes) {
