@@ -221,7 +221,7 @@ export interface Watcher {
    * Foreign rules changed, as far as the kernel reports it.
    *
    * @param where a chain, as in `ip nat POSTROUTING`, or a deleted table, as in `ip nat`; undefined for a new base
-   *   chain that may translate source addresses
+   *   chain that may translate source addresses, or if changes may have been missed
    */
   foreign(where: string | undefined): void;
 }

@@ -24,6 +24,8 @@ export function watchTransactions(
     if (said.isNews(why)) lost(why);
   };
   let touched = false;
+  /** Whether the monitor listened before, and ended. */
+  let isBlind = false;
   let polling: Watch | undefined;
   const stopPolling = () => {
     polling?.stop();
@@ -44,17 +46,22 @@ export function watchTransactions(
       memory.isWatched = true;
       report(undefined);
       changed(); // perhaps, before the monitor listened
+      if (isBlind) foreign(undefined);
+      isBlind = false;
     },
     overflowed() {
       touched = false;
       memory.forget();
       changed(); // perhaps
+      foreign(undefined);
     },
     interrupted() {
+      isBlind = true;
       touched = false;
       memory.isWatched = false;
     },
     failed(why) {
+      isBlind = true;
       touched = false;
       memory.isWatched = false;
       if (!polling) changed(); // perhaps, after the monitor ended

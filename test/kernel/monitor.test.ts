@@ -149,6 +149,14 @@ test("after lost events, all rules are compared", async () => {
   while (agent.changes === before) await agent.changed(); // neither own nor other tables' transactions are a change
   expect((await agent.backend.plan(long(9), "memory")).isRemembered).toBe(false);
   expect((await agent.sync(long(2))).before.inSync).toBe(true);
+  expect(agent.foreign).toBeGreaterThan(0);
+});
+
+test("after the end of a monitor, foreign rules may have changed too", async () => {
+  await opened(long(1));
+  expect(agent.foreign).toBe(0);
+  await program.signalMonitors("SIGKILL");
+  while (agent.foreign === 0) await agent.changed();
 });
 
 test("a monitor that reads many elements at its start does not count as listening meanwhile", async () => {

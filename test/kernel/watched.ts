@@ -8,6 +8,8 @@ export class Watched {
   readonly totals = new Totals();
   readonly #watch: Watch;
   changes = 0;
+  /** The number of reports that foreign rules may have changed anywhere. */
+  foreign = 0;
   #woken = Promise.withResolvers<void>();
 
   private constructor(readonly backend: Backend) {
@@ -15,8 +17,11 @@ export class Watched {
       this.changes++;
       this.#woken.resolve();
     };
+    const foreign = (where: string | undefined) => {
+      if (where === undefined) this.foreign++;
+    };
     const target = { fingerprint: async () => "", plan: () => undefined };
-    this.#watch = this.backend.watch({ changed, lost: () => {}, foreign: () => {} }, target);
+    this.#watch = this.backend.watch({ changed, lost: () => {}, foreign }, target);
   }
 
   /** Opens an agent that listens and remembers the actual rules. */
