@@ -27,7 +27,7 @@ beforeAll(async () => {
     ...timeouts.map(it => `net.netfilter.nf_conntrack_${it}=600`),
     "net.netfilter.nf_conntrack_icmpv6_timeout=600",
   ]);
-  agent = await RunningAgent.started(lab.node, [`--config=${CONFIG}`]);
+  agent = await RunningAgent.started(lab.node, [`--config=${CONFIG}`, "--listen=127.0.0.1:9469"]);
 });
 afterAll(async () => {
   await agent.end();
@@ -243,6 +243,15 @@ test("without NET_ADMIN the error says so", async () => {
   const { stderr, exitCode } = await lab.node.run([...drop, BINARY, "connections"]);
   expect(stderr).toContain("run as root, or with the capability NET_ADMIN");
   expect(exitCode).toBe(1);
+});
+
+test("the agent's page shows them on request", async () => {
+  await make(...to(OUTBOUND));
+  const ask = "console.log(await (await fetch('http://127.0.0.1:9469/connections')).text())";
+  const page = await lab.node.output(["bun", "-e", ask]);
+  expect(page).toContain("<td>all other IPv4</td><td>masquerade</td>");
+  expect(page).toContain('<td class="n">0</td><td class="n">3</td><td class="n">0</td>');
+  expect(page).toContain("<dd>no connection contradicts the policy</dd>");
 });
 
 test("diff --live counts the connections that each change concerns", async () => {
