@@ -142,8 +142,7 @@ Installed-Size: ${size}
 Section: net
 Priority: optional
 Depends: libc6 (>= 2.17)
-Recommends: nftables (>= 1.0.2) | iptables
-Suggests: conntrack
+Recommends: nftables (>= 1.0.2) | iptables, conntrack
 Description: node agent that masquerades traffic with nftables or iptables
  ipmasq decides, per destination, whether traffic leaving a Linux node is
  masqueraded or keeps its source address. It is a drop-in successor of

@@ -31,7 +31,7 @@ test("the Debian packages have the expected files and relations", async () => {
   for (const architecture of ["amd64", "arm64"]) {
     const deb = join(DIST, `ipmasq_${version}_${architecture}.deb`);
     expect(await output(["dpkg-deb", "--field", deb, "Version", "Architecture", "Recommends"])).toBe(
-      `Version: ${version}\nArchitecture: ${architecture}\nRecommends: nftables (>= 1.0.2) | iptables\n`,
+      `Version: ${version}\nArchitecture: ${architecture}\nRecommends: nftables (>= 1.0.2) | iptables, conntrack\n`,
     );
     const listed = (await output(["dpkg-deb", "--contents", deb])).split("\n");
     const files = listed.filter(it => it.startsWith("-")).map(it => it.split(/ \.(?=\/)/)[1] ?? "");
