@@ -213,4 +213,8 @@ test("a very long list is written while the monitor is paused, which then finds 
     kept?.fromPod ?? 0,
     masqueraded?.fromNode ?? 0,
   ]);
+  await agent.sync(short(1), { from: "memory" });
+  expect((await nft("list sets")).match(/set non-masquerade/g)).toHaveLength(1);
+  await agent.changed(); // the monitor listens again
+  expect((await agent.sync(short(1))).before.inSync).toBe(true);
 }, 60_000);
