@@ -63,6 +63,11 @@ export const WARNINGS = {
     about: "line",
     means: "an entry of masqueradeCIDRs outside all non-masquerade CIDRs",
   },
+  "mark-without-effect": {
+    about: "line",
+    means:
+      "foreignMasqueradeMarks that nothing uses, or a non-masquerade mark that other programs masquerade",
+  },
   "yaml-warning": { about: "line", means: "a warning of the YAML parser" },
   "unknown-allowance": { about: "line", means: "a comment or flag accepts a warning that does not exist" },
 } as const satisfies Readonly<Record<string, { readonly about: "file" | "line"; readonly means: string }>>;

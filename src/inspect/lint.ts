@@ -4,6 +4,7 @@ import type { Config } from "../config/keys.ts";
 import type { ConfigWarning, WarningName } from "../config/problem.ts";
 import { Cidr } from "../net/cidr.ts";
 import { formatDuration } from "../net/duration.ts";
+import { hasMark } from "../net/mark.ts";
 import type { Policy } from "../policy/policy.ts";
 
 /**
@@ -18,6 +19,7 @@ export function lint(config: Config, policy: Policy): ConfigWarning[] {
     ...linkLocal(config),
     ...withoutEffect(config, policy),
     ...shortInterval(config),
+    ...marks(config, policy),
   ];
 }
 
@@ -109,6 +111,34 @@ function shortInterval({ resyncInterval: interval }: Config): ConfigWarning[] {
       what,
       `write at least ${formatDuration(SHORTEST_MS)}`,
     ),
+  ];
+}
+
+function marks(
+  { nonMasqueradeMarks: kept = [], foreignMasqueradeMarks: foreign = [] }: Config,
+  policy: Policy,
+): ConfigWarning[] {
+  const [first] = policy.enforceNonMasquerade ? [] : foreign;
+  const idle = "it has no effect without enforceNonMasquerade";
+  return [
+    ...(first
+      ? [
+          warning(
+            "mark-without-effect",
+            first,
+            "foreignMasqueradeMarks",
+            idle,
+            "set enforceNonMasquerade: true, or remove it",
+          ),
+        ]
+      : []),
+    ...kept.flatMap(entry => {
+      const theirs = policy.foreignMasqueradeMarks.find(it => hasMark(it, entry.value.value));
+      if (!theirs) return [];
+      const what = `${entry.value.text} contains ${theirs.text}, by which other programs masquerade packets`;
+      const remedy = "choose another mark, or change foreignMasqueradeMarks if no program uses it";
+      return [warning("mark-without-effect", entry, "nonMasqueradeMarks", what, remedy)];
+    }),
   ];
 }
 

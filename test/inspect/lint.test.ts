@@ -15,6 +15,22 @@ test.each<[string, string[]]>([
   ["nonMasqueradeCIDRs: [240.10.0.0/16]", []],
   ["nonMasqueradeCIDRs: [198.18.0.0/16]", []],
   [
+    "enforceNonMasquerade: true\nforeignMasqueradeMarks: [0x8000/0x8000]\nnonMasqueradeMarks: [0x4000/0x4000]",
+    [],
+  ],
+  [
+    "foreignMasqueradeMarks: [0x8000/0x8000]",
+    [
+      "1:26: warning: foreignMasqueradeMarks: it has no effect without enforceNonMasquerade; set enforceNonMasquerade: true, or remove it [mark-without-effect]",
+    ],
+  ],
+  [
+    "nonMasqueradeMarks: [0x200/0x200, 0x4200]",
+    [
+      "1:35: warning: nonMasqueradeMarks: 0x4200 contains 0x4000/0x4000, by which other programs masquerade packets; choose another mark, or change foreignMasqueradeMarks if no program uses it [mark-without-effect]",
+    ],
+  ],
+  [
     "nonMasqueradeCIDRs: [192.0.2.0/24, fd00:1::/32]",
     [
       "1:22: warning: nonMasqueradeCIDRs: the list has no private range, so traffic between Pods gets the node's address; add the CIDRs of Pods, Services and nodes, or write [] if this is intended [no-private-range]",
