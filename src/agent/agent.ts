@@ -1,13 +1,14 @@
 import { NotAppliedError, type Watch, type Watcher } from "../backends/backend.ts";
-import type { Failover, Move } from "../backends/failover.ts";
-import { type FamilyFailure, familyText, type Synced } from "../backends/sync.ts";
+import type { Failover } from "../backends/failover.ts";
+import type { Move } from "../backends/moves.ts";
+import { type FamilyFailure, familyText, isTemporary, type Synced } from "../backends/sync.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { AgentState } from "../observe/agent-state.ts";
 import type { Log } from "../observe/log.ts";
 import type { SyncRecord } from "../observe/sync-stats.ts";
 import { messageOf } from "../system/errors.ts";
 import { LastSaid } from "../system/last-said.ts";
-import { type FailureKind, failureKind } from "../system/program.ts";
+import { failureKind } from "../system/program.ts";
 import { Backoff } from "./backoff.ts";
 import type { DesiredPolicy } from "./desired-policy.ts";
 import { Housekeeping } from "./housekeeping.ts";
@@ -91,11 +92,10 @@ export class Agent {
         foreign: where => events.foreign?.(where),
       });
     };
-    // From the beginning: a rename that is not seen looks like a file that is still being written.
+    // From the beginning: a rename that is not seen looks like an unfinished write.
     this.#desired.watch(trigger => this.#queue.push(trigger));
-    const { preferred, failure } = this.backend.chosen;
-    const { writer } = this.backend;
-    if (preferred) this.#warnings.set("fallback", fallbackText(writer, preferred.writer, failure));
+    const { writer, chosen: it } = this.backend;
+    if (it.preferred) this.#warnings.set("fallback", fallbackText(writer, it.preferred.writer, it.failure));
     const unwatch = () => {
       kernel?.stop();
       this.#desired.stop();
@@ -176,11 +176,12 @@ export class Agent {
   }
 
   /** Records that another backend now writes the rules. */
-  #moved({ from, to, reason, fallback }: Move): void {
+  #moved({ from, to, reason, fallback, isChoice }: Move): void {
     const isFallback = fallback !== undefined;
     this.state.backend = { backend: this.backend.name, writer: to, reason, fallback: isFallback };
     this.#warnings.set("fallback", isFallback ? fallbackText(to, from, fallback) : undefined);
-    if (!isFallback) this.#log.info(`${to} writes the rules again`, { before: from });
+    if (isChoice) this.#log.info("backend chosen", { writer: to, reason });
+    else if (!isFallback) this.#log.info(`${to} writes the rules again`, { before: from });
   }
 
   #succeeded({ before, after, expected }: Synced, by: string | undefined): Outcome {
@@ -208,7 +209,7 @@ export class Agent {
    */
   #familyOutcome(failures: readonly FamilyFailure[]): Outcome | undefined {
     this.#warnings.setFamilies(failures);
-    const temporary = failures.filter(({ error }) => !PERMANENT.has(failureKind(error)));
+    const temporary = failures.filter(isTemporary);
     const [first] = temporary;
     this.#familyFails = first !== undefined;
     const message = temporary.map(familyText).join("; ");
@@ -240,7 +241,6 @@ export class Agent {
   }
 }
 
-const PERMANENT: ReadonlySet<FailureKind | undefined> = new Set(["unsupported", "not-found"]);
 /** Milliseconds until a family that failed alone is tried again. */
 const FAMILY_RETRY_MS = 15_000;
 /** Milliseconds to wait for the first config. HTTP starts only after the first sync, and a later config is used too. */

@@ -164,8 +164,10 @@ export function joinChanges(all: readonly RuleChanges[]): RuleChanges {
 }
 
 /** How desired and actual rules differ. */
-export function changesOf({ changes, actual, desired }: Plan): RuleChanges {
-  return changes ?? { added: linesBeyond(desired, actual), removed: linesBeyond(actual, desired) };
+export function changesOf(plan: Plan): RuleChanges {
+  if (plan.changes) return plan.changes;
+  const { actual, desired } = plan; // long texts, which are made when they are read
+  return { added: linesBeyond(desired, actual), removed: linesBeyond(actual, desired) };
 }
 
 /** The lines that are missing in the others, repeated as often as they are missing. */

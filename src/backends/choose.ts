@@ -15,6 +15,11 @@ export interface ChooseOptions {
    * calls the function while it tests a backend. The function must not throw, and takes 2 s at most.
    */
   readonly exemption?: () => Promise<string | undefined>;
+  /**
+   * Whether `auto` takes the first installed backend at once, because the first sync tests it: its plans wait for
+   * `exemption`, and if the sync fails, {@link Chosen.retest} chooses again. A test takes 20 ms longer than the write.
+   */
+  readonly untested?: boolean;
 }
 
 /** The chosen backend, and why it was chosen. */
@@ -31,6 +36,8 @@ export interface Chosen {
    * another backend keeps.
    */
   readonly ownTable: Backend | undefined;
+  /** Chooses again, with tests; undefined if the backend was tested. Throws ProgramError if no backend is available. */
+  readonly retest?: () => Promise<Chosen>;
 }
 
 /**
@@ -43,11 +50,12 @@ export async function chooseBackend(options: ChooseOptions): Promise<Chosen> {
   const { host = HOST, policy, requested } = options;
   const candidates = await candidatesOn(host, policy.chain);
   const allowed = candidates.filter(({ kind }) => requested === "auto" || kind.name === requested);
-  const { chosen, broken, reasons } = await firstUsable(allowed, options, host);
+  const { chosen, broken, reasons, isUntested } = await firstUsable(allowed, options, host);
   const all = candidates.flatMap(({ writers }) => writers);
   const migrating = new Map(all.map(it => [it, new MigratingBackend(it, all)]));
   const backend = migrating.get(chosen) ?? new MigratingBackend(chosen, all);
   const preferred = broken && migrating.get(broken.backend);
+  if (isUntested && options.exemption) backend.waitFor(suitable(options.exemption));
   if (broken && (await mayDecideLater(broken))) backend.enforceKept(true);
   return {
     backend,
@@ -56,7 +64,18 @@ export async function chooseBackend(options: ChooseOptions): Promise<Chosen> {
     ...(broken && { failure: broken.error.message }),
     alternatives: allowed.flatMap(({ writers }) => writers.flatMap(it => migrating.get(it) ?? [])),
     ownTable: all.find(isOwnTable),
+    ...(isUntested && { retest: () => chooseBackend({ ...options, untested: false }) }),
   };
+}
+
+/** Foreign rules exempt connections, so `auto` must not use the backend. */
+export class UnsuitableError extends Error {
+  override readonly name = "UnsuitableError";
+}
+
+async function suitable(exemption: () => Promise<string | undefined>): Promise<void> {
+  const exempted = await exemption();
+  if (exempted !== undefined) throw new UnsuitableError(exempted);
 }
 
 /** All backends that may have written our rules, preferred ones first. */
@@ -105,12 +124,14 @@ interface Selection {
   readonly reasons: readonly string[];
   /** A preferred backend that is not used only because its program fails now. */
   readonly broken: Broken | undefined;
+  /** Whether the first sync tests the backend. */
+  readonly isUntested: boolean;
 }
 
 /** The first candidate that passes its test, and why earlier candidates did not. The last backend is not tested. */
 async function firstUsable(
   candidates: readonly Candidate[],
-  { policy, exemption }: ChooseOptions,
+  { policy, exemption, untested = false }: ChooseOptions,
   host: Host,
 ): Promise<Selection> {
   const reasons: string[] = [];
@@ -119,6 +140,7 @@ async function firstUsable(
     chosen: backend,
     reasons: [...reasons, reason, ...more].filter(it => it !== ""),
     broken,
+    isUntested: false,
   });
   for (const { kind, writers } of candidates.slice(0, -1)) {
     if (writers.length === 0) {
@@ -126,17 +148,16 @@ async function firstUsable(
       continue;
     }
     const choice = await kind.choose(host, writers);
+    if (untested && !kind.preservesExemptions)
+      return { ...select(choice, `${choice.backend.writer} is installed`), isUntested: true };
     const [error, exempted] = await Promise.all([
       refusalOf(choice.backend, policy),
       kind.preservesExemptions ? undefined : exemption?.(),
     ]);
-    const { writer, version } = choice.backend;
-    const program = version === undefined ? writer : `${writer} ${version}`;
-    if (!error && exempted === undefined) {
-      return select(choice, `${program} is installed and the kernel accepts the ruleset`);
-    }
+    const { writer } = choice.backend;
+    if (!error && exempted === undefined) return select(choice, acceptedReason(choice.backend));
     // Without the permission the other backends fail, too. The sync reports it with a remedy.
-    if (error?.kind === "not-permitted") return select(choice, `${program} is installed`);
+    if (error?.kind === "not-permitted") return select(choice, `${programOf(choice.backend)} is installed`);
     reasons.push(error ? `${writer} cannot load the ruleset: ${error.message}` : `${exempted}`);
     if (error?.kind === "crashed" || error?.kind === "timed-out")
       broken ??= { backend: choice.backend, error };
@@ -144,6 +165,15 @@ async function firstUsable(
   const last = candidates.at(-1);
   if (!last) throw new RangeError("no backend to choose from");
   return select(await last.kind.choose(host, last.writers));
+}
+
+/** The reason for a backend that passed its test. */
+export function acceptedReason(backend: Backend): string {
+  return `${programOf(backend)} is installed and the kernel accepts the ruleset`;
+}
+
+function programOf({ writer, version }: Backend): string {
+  return version === undefined ? writer : `${writer} ${version}`;
 }
 
 /** Whether rules of a broken backend may decide about connections after the rules of the chosen backend. */

@@ -1,20 +1,12 @@
 import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
-import { type FailureKind, failureKind } from "../system/program.ts";
+import { failureKind } from "../system/program.ts";
 import { retryDelay } from "../system/timing.ts";
 import type { Plan, Tally, Watch, Watcher } from "./backend.ts";
-import { type Chosen, isOwnTable, mayRemain, refusalOf } from "./choose.ts";
+import { acceptedReason, type Chosen, isOwnTable, mayRemain, refusalOf, UnsuitableError } from "./choose.ts";
 import type { Leftovers, MigratingBackend } from "./migrating-backend.ts";
+import { FAILURES_BEFORE_MOVE, isDoubtful, isFailing, type Move, PAUSES } from "./moves.ts";
 import type { Synced, SyncOptions } from "./sync.ts";
-
-/** A change of the backend that writes the rules. */
-export interface Move {
-  readonly from: string;
-  readonly to: string;
-  readonly reason: string;
-  /** Why the preferred backend does not write the rules; undefined if it does. */
-  readonly fallback: string | undefined;
-}
 
 /**
  * Syncs with the preferred backend or, while its program fails, with another backend that works. The rules stay in
@@ -25,7 +17,10 @@ export class Failover {
   #active: MigratingBackend;
   /** The backend whose rules must stay: the active backend or, during a move, the next backend. */
   #owner: MigratingBackend;
-  readonly #preferred: MigratingBackend;
+  #preferred: MigratingBackend;
+  #chosen: Chosen;
+  /** Why the backend was chosen. */
+  #reason: string;
   /** Consecutive failed syncs of the active backend. */
   #failures = 0;
   /** Backends that have not worked since they failed. */
@@ -37,20 +32,33 @@ export class Failover {
   #watch: Watch | undefined;
   /** Whether the next difference is the result of our own change, not drift. */
   #rewrites = false;
+  /** A move whose first sync has not succeeded yet. */
+  #unreported: Move | undefined;
 
   /**
    * @param failuresBeforeMove consecutive failures before a move, for kinds of failure that may be temporary
    * @param pauses the pauses between tries of the preferred backend
    */
   constructor(
-    readonly chosen: Chosen,
+    chosen: Chosen,
     readonly failuresBeforeMove = FAILURES_BEFORE_MOVE,
     readonly pauses = PAUSES,
   ) {
+    this.#chosen = chosen;
+    this.#reason = chosen.reason;
     this.#active = chosen.backend;
     this.#owner = chosen.backend;
     this.#preferred = chosen.preferred ?? chosen.backend;
     if (this.#isFallback) this.#failed(this.#preferred);
+  }
+
+  get chosen(): Chosen {
+    return this.#chosen;
+  }
+
+  /** Why the backend was chosen. Changes once, when the first sync has tested the backend. */
+  get reason(): string {
+    return this.#reason;
   }
 
   get name(): string {
@@ -81,11 +89,17 @@ export class Failover {
     if (back) return back;
     try {
       const synced = await this.#active.sync(policy, options);
+      const refused = synced.failures.find(({ error }) => isDoubtful(error));
+      if (await this.#chooseAgain(refused?.error)) return this.sync(policy, options);
+      this.#tested();
       this.#failures = 0;
       const expected = this.#rewrites;
       this.#rewrites = false;
-      return { ...synced, expected };
+      const moved = this.#unreported;
+      this.#unreported = undefined;
+      return { ...synced, expected, ...(moved && { moved }) };
     } catch (error) {
+      if (await this.#chooseAgain(error)) return this.sync(policy, options);
       this.#failures++;
       if (!isFailing(failureKind(error), this.#failures >= this.failuresBeforeMove)) throw error;
       const moved = await this.#moveOn(policy, options?.tally, error);
@@ -101,7 +115,7 @@ export class Failover {
   async removeLeftovers(policy: Policy): Promise<Leftovers> {
     const active = this.#active;
     const removed = await active.removeLeftovers(policy, () => this.#owner === active);
-    const { ownTable } = this.chosen;
+    const { ownTable } = this.#chosen;
     if (active.enforcesKept && ownTable && !(await mayRemain(ownTable)) && this.#owner === active) {
       // The table that could decide later about kept connections is gone.
       active.enforceKept(false);
@@ -126,6 +140,38 @@ export class Failover {
     return this.#active !== this.#preferred;
   }
 
+  #tested(): void {
+    const { retest, ...chosen } = this.#chosen;
+    if (!retest || this.#active !== chosen.backend) return;
+    this.#chosen = chosen;
+    this.#reason = acceptedReason(chosen.backend.backend);
+  }
+
+  /**
+   * Chooses again, with tests, if the backend was not tested and the error may have its cause in the backend. Returns
+   * whether to sync again.
+   */
+  async #chooseAgain(error: unknown): Promise<boolean> {
+    if (!isDoubtful(error)) return false;
+    const from = this.#active;
+    const chosen = await this.#chosen.retest?.().catch(() => undefined);
+    if (!chosen) return false;
+    const next = chosen.backend;
+    const isSame = next.name === from.name && next.writer === from.writer;
+    if (isSame && !(error instanceof UnsuitableError)) return false;
+    this.#chosen = chosen;
+    this.#reason = chosen.reason;
+    this.#preferred = chosen.preferred ?? next;
+    this.#owner = next;
+    this.#activate(next);
+    if (this.#isFallback) this.#failed(this.#preferred);
+    const { reason, failure } = chosen;
+    if (!isSame)
+      this.#unreported = { from: from.writer, to: next.writer, reason, fallback: failure, isChoice: true };
+    this.#rewrites = true;
+    return true;
+  }
+
   async #moveOn(
     policy: Policy,
     tally: Tally | undefined,
@@ -134,7 +180,7 @@ export class Failover {
     const from = this.#active;
     this.#failed(from);
     const rank = (it: MigratingBackend) => Number(this.#failing.has(it));
-    for (const next of this.chosen.alternatives.toSorted((a, b) => rank(a) - rank(b))) {
+    for (const next of this.#chosen.alternatives.toSorted((a, b) => rank(a) - rank(b))) {
       if (next === from) continue;
       const ownTableFails = [...this.#failing].some(it => isOwnTable(it.backend));
       next.enforceKept(ownTableFails && !isOwnTable(next.backend));
@@ -200,39 +246,5 @@ export class Failover {
     this.#watch?.stop();
     this.#watcher.lost(undefined); // the report was about the other backend
     this.#watch = backend.watch(this.#watcher, this.#isFallback);
-  }
-}
-
-/** In milliseconds. */
-interface Pauses {
-  /**
-   * The first and the longest pause between tries of the preferred backend, in milliseconds. Each crash of a program
-   * adds a line to the kernel's log.
-   */
-  readonly first: number;
-  readonly last: number;
-  /** How long a sync waits for the test of the preferred backend. The test usually takes 20 ms. */
-  readonly check: number;
-}
-
-const PAUSES: Pauses = { first: 10_000, last: 300_000, check: 2000 };
-
-const FAILURES_BEFORE_MOVE = 3;
-
-/** Whether the program itself fails, so that another program may work. A refusal may have its cause in the kernel. */
-function isFailing(kind: FailureKind | undefined, persists: boolean): boolean {
-  switch (kind) {
-    case "crashed":
-    case "not-found":
-    case "timed-out":
-    case "incompatible":
-      return true;
-    case "not-permitted":
-    case "unsupported":
-    case "refused":
-    case "busy":
-      return persists;
-    default:
-      return false;
   }
 }

@@ -29,6 +29,7 @@ export class MigratingBackend {
   readonly #guard: LeakGuard | undefined;
   /** The policy of the last plan that could be read. Families that failed are left out, so polling skips them. */
   #planned: Policy | undefined;
+  #ready: Promise<void> = Promise.resolve();
 
   /** @param all every backend that may have written rules */
   constructor(
@@ -50,8 +51,14 @@ export class MigratingBackend {
     return failure === undefined ? limits : [...limits, leaksFail(failure)];
   }
 
+  /** Lets plans wait until it is known that the backend may be used. They reject if `ready` rejects. */
+  waitFor(ready: Promise<void>): void {
+    ready.catch(() => {}); // plans report it
+    this.#ready = ready;
+  }
+
   async plan(policy: Policy, from?: "kernel" | "memory"): Promise<Plan> {
-    const plan = await this.backend.plan(policy, from);
+    const [plan] = await Promise.all([this.backend.plan(policy, from), this.#ready]);
     this.#planned = policy;
     const guard = policy.dropLeaks ? await this.#guard?.plan(policy) : undefined;
     return guard ? joined([plan, guard]) : plan;

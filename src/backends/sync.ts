@@ -60,6 +60,12 @@ export function familyText({ family, error }: FamilyFailure): string {
   return `${family === "ip" ? "IPv4" : "IPv6"} rules are not in force: ${messageOf(error)}`;
 }
 
+/** Whether a retry may help: kernel and programs do not gain a family at run time. */
+export function isTemporary({ error }: FamilyFailure): boolean {
+  const kind = failureKind(error);
+  return kind !== "unsupported" && kind !== "not-found";
+}
+
 /** The plan of a sync, and the families that cannot be read. Throws if no family can be read. */
 export async function planned(
   backend: Planner,

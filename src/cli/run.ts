@@ -71,7 +71,7 @@ function setupOf(flags: AgentFlags, once: boolean): Setup {
     log,
     state,
     settings,
-    choice: { requested: flags.backend, policy, exemption },
+    choice: { requested: flags.backend, policy, exemption, untested: true },
   };
 }
 
@@ -142,7 +142,14 @@ async function runAgent({ flags, log, state, settings, choice }: Setup): Promise
     backend.prepare();
     const { name, writer } = backend;
     const { reason } = chosen;
-    state.backend = { backend: name, writer, reason, fallback: chosen.preferred !== undefined };
+    state.backend = {
+      backend: name,
+      writer,
+      get reason() {
+        return backend.reason;
+      },
+      fallback: chosen.preferred !== undefined,
+    };
     log.info("agent started", { ...BUILD, backend: name, writer, reason, config: settings.config });
     const running = new Agent({ desired, backend, state, log, lock });
     agent = running;

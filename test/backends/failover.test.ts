@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { UnsuitableError } from "../../src/backends/choose.ts";
 import { Failover } from "../../src/backends/failover.ts";
 import { MigratingBackend } from "../../src/backends/migrating-backend.ts";
 import { policy } from "../policies.ts";
@@ -30,6 +31,70 @@ test("the next backend that works replaces one that fails, until that works agai
   expect(legacy.kernel.size).toBe(1);
   await failover.removeLeftovers(policy());
   expect(legacy.kernel.size).toBe(0);
+});
+
+/** The backends of `fakes`, where nftables was chosen without a test. */
+function untested(tested: "nft" | "iptables") {
+  const all = fakes();
+  const { chosen } = all;
+  let tests = 0;
+  const retest = async () => {
+    tests++;
+    const backend = chosen.alternatives[tested === "nft" ? 0 : 1] ?? chosen.backend;
+    return { ...chosen, backend, reason: "a test of all" };
+  };
+  return { ...all, chosen: { ...chosen, reason: "nft is installed", retest }, tests: () => tests };
+}
+
+test("the first sync tests a backend that was chosen without a test", async () => {
+  const { nft, chosen, tests } = untested("iptables");
+  const failover = new Failover(chosen, 3, PAUSES);
+  expect(failover.reason).toBe("nft is installed");
+  expect((await failover.sync(policy())).moved).toBeUndefined();
+  expect(failover.reason).toBe("nft is installed and the kernel accepts the ruleset");
+  nft.become("refused");
+  await expect(failover.sync(policy())).rejects.toThrow("nft: refused");
+  expect(tests()).toBe(0);
+});
+
+test.each(["unsupported", "refused"] as const)(
+  "if the first write is %s, another backend is chosen",
+  async kind => {
+    const { nft, iptables, chosen } = untested("iptables");
+    const failover = new Failover(chosen, 3, PAUSES);
+    nft.become(kind);
+    iptables.become("busy");
+    await expect(failover.sync(policy())).rejects.toThrow("iptables-nft: busy");
+    iptables.become("ok");
+    const { moved } = await failover.sync(policy());
+    const move = {
+      from: "nft",
+      to: "iptables-nft",
+      reason: "a test of all",
+      fallback: undefined,
+      isChoice: true,
+    };
+    expect(moved).toEqual(move);
+    expect([failover.reason, failover.retry]).toEqual(["a test of all", undefined]);
+    expect((await failover.sync(policy())).moved).toBeUndefined();
+  },
+);
+
+test("if the tests choose the same backend, its refusal is an error as later", async () => {
+  const { nft, chosen } = untested("nft");
+  const failover = new Failover(chosen, 3, PAUSES);
+  nft.become("refused");
+  await expect(failover.sync(policy())).rejects.toThrow("nft: refused");
+  nft.become("ok");
+  expect((await failover.sync(policy())).moved).toBeUndefined();
+});
+
+test("a backend that must not be used writes nothing", async () => {
+  const { nft, iptables, chosen } = untested("iptables");
+  chosen.backend.waitFor(Bun.sleep(5).then(() => Promise.reject(new UnsuitableError("exempted"))));
+  const failover = new Failover(chosen, 3, PAUSES);
+  expect((await failover.sync(policy({}, { enableIPv6: true }))).moved?.to).toBe("iptables-nft");
+  expect([nft.kernel.size, iptables.kernel.size]).toEqual([0, 2]);
 });
 
 test("the preferred backend is not called a fallback after the fallback fails", async () => {
