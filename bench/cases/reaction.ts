@@ -23,7 +23,7 @@ export const reaction = defineCase("Reaction", measure, raw => {
   const target = (what: string, peer: string, times: readonly number[] = []) => ({
     what,
     peer,
-    marks: [{ value: quantile(times, 0.99) / 1000, must: 0.15, aim: 0.05, show: duration }],
+    marks: [{ value: quantile(times, 0.99) / 1000, must: 0.05, aim: 0.04, show: duration }],
   });
   return {
     how: `How long do connections get the old or a wrong verdict? A config with 64 CIDRs is saved by rename: time is measured until a UDP connection gets the new verdict. The rules are flushed: time is measured from the start of the flushing program until a connection gets the right verdict again. A connection is tried every 0.4 to 1 ms. ${ROUNDS} rounds each, ${IPTABLES_ROUNDS} with iptables, ${LEGACY_ROUNDS} for the flush of iptables-legacy, whose changes the agent finds by polling. ip-masq-agent reacts at its next resync, up to 60 s later by default.`,
