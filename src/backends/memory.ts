@@ -16,6 +16,11 @@ export class Memory<Key, Value> {
   /** Own transactions that were not reported yet. */
   #expected = 0;
   #timer: Timer | undefined;
+  /** The rules that an own transaction adds, the rules that its report has so far, and whether they are equal. */
+  #awaited: readonly string[] = [];
+  #rules: string[] = [];
+  #answer: (isConfirmed: boolean) => void = () => {};
+  #confirmed: Promise<boolean> = Promise.resolve(false);
   /** Called if the kernel must be listed again, because an own transaction was not reported. */
   onDoubt: () => void = () => {};
 
@@ -80,11 +85,44 @@ export class Memory<Key, Value> {
     if (this.#expected++ === 0) this.#awaitReport();
   }
 
+  /**
+   * Call it before an own transaction that adds rules.
+   *
+   * @param rules the rules in order, as in `rule ip nat POSTROUTING masquerade`
+   */
+  await(rules: readonly string[]): void {
+    this.#answer(false);
+    this.#awaited = rules;
+    this.#confirmed = Promise.resolve(false);
+    if (this.#isDoubtful || rules.length === 0) return;
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    this.#confirmed = promise;
+    this.#answer = resolve;
+  }
+
+  /** Whether a report shows the rules of the last {@link await} within some milliseconds. */
+  confirmed(milliseconds: number): Promise<boolean> {
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const timer = setTimeout(() => resolve(false), milliseconds);
+    void this.#confirmed.then(resolve);
+    return promise.finally(() => clearTimeout(timer));
+  }
+
+  /** Call it for each reported line about our tables. */
+  line(line: string): void {
+    if (this.#rules.length > this.#awaited.length) return;
+    const [, place, rule] = ADDED_RULE.exec(line) ?? [];
+    if (place !== undefined) this.#rules.push(`${place}${rule}`);
+  }
+
   /** Call it for each reported transaction. Returns whether the transaction is an own one; otherwise forgets everything. */
   reported(): boolean {
+    const rules = this.#rules;
+    this.#rules = [];
     if (this.#expected > 0) {
       clearTimeout(this.#timer);
       if (--this.#expected > 0) this.#awaitReport();
+      if (rules.length > 0) this.#answer(isReport(rules, this.#awaited));
       return true;
     }
     this.forget();
@@ -97,6 +135,8 @@ export class Memory<Key, Value> {
     this.#isDoubtful = true;
     this.#expected = 0;
     clearTimeout(this.#timer);
+    this.#answer(false);
+    this.#rules = [];
     this.#known.clear();
   }
 
@@ -108,6 +148,21 @@ export class Memory<Key, Value> {
     }, this.timeout).unref();
   }
 }
+
+/** The first rule of a chain is reported as inserted on kernel 5.10. nft 1.0.6 prints some handles. */
+const ADDED_RULE = /^(?:add|insert) (rule \S+ \S+ \S+)(?: handle \d+)?( .*)/;
+
+/**
+ * Whether a report has these rules. nft 1.0.6 prints some rules in another form, or without a set; then the kernel must
+ * be listed.
+ */
+function isReport(lines: readonly string[], rules: readonly string[]): boolean {
+  const isSame = (line: string, rule = "") => line === rule || (line.length >= CUT && rule.startsWith(line));
+  return lines.length === rules.length && lines.every((line, i) => isSame(line, rules[i]));
+}
+
+/** A monitor cuts off lines of 256 characters, with verb and handle. */
+const CUT = 220;
 
 /** `nft monitor` takes 0.6 s to print a transaction of 45,000 elements, on an idle machine. */
 const REPORT_MS = 20_000;

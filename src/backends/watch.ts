@@ -10,6 +10,7 @@ import { TABLE } from "./ownership.ts";
  * @param nft the command line that starts nft
  * @param ours tests lines of `nft monitor`, such as `delete element ip nat s { 10.0.0.0/8 }`
  * @param memory the memory of a backend that remembers our rules; transactions of that backend are not reported
+ * @param printsMuch whether transactions of many elements are likely; see {@link monitor}
  */
 export function watchTransactions(
   nft: readonly string[],
@@ -17,6 +18,7 @@ export function watchTransactions(
   target: PollTarget,
   { changed, lost, foreign }: Watcher,
   memory: Memory<unknown, unknown> = new Memory(),
+  printsMuch?: () => boolean,
 ): Watch {
   memory.onDoubt = changed;
   const said = new LastSaid();
@@ -31,44 +33,51 @@ export function watchTransactions(
     polling?.stop();
     polling = undefined;
   };
-  const running = monitor(nft, {
-    change(line) {
-      touched ||= ours.test(line);
-      const change = foreignChange(line);
-      if (change) foreign(change.where);
+  const running = monitor(
+    nft,
+    {
+      change(line) {
+        if (ours.test(line)) {
+          touched = true;
+          memory.line(line);
+        }
+        const change = foreignChange(line);
+        if (change) foreign(change.where);
+      },
+      committed(by) {
+        if (touched && !memory.reported()) changed(by);
+        touched = false;
+      },
+      listening() {
+        stopPolling();
+        memory.isWatched = true;
+        report(undefined);
+        changed(); // perhaps, before the monitor listened
+        if (isBlind) foreign(undefined);
+        isBlind = false;
+      },
+      overflowed() {
+        touched = false;
+        memory.forget();
+        changed(); // perhaps
+        foreign(undefined);
+      },
+      interrupted() {
+        isBlind = true;
+        touched = false;
+        memory.isWatched = false;
+      },
+      failed(why) {
+        isBlind = true;
+        touched = false;
+        memory.isWatched = false;
+        if (!polling) changed(); // perhaps, after the monitor ended
+        polling ??= poll(target, changed);
+        report(`lost the nftables event stream (nft monitor: ${why}); checking the rules every second`);
+      },
     },
-    committed(by) {
-      if (touched && !memory.reported()) changed(by);
-      touched = false;
-    },
-    listening() {
-      stopPolling();
-      memory.isWatched = true;
-      report(undefined);
-      changed(); // perhaps, before the monitor listened
-      if (isBlind) foreign(undefined);
-      isBlind = false;
-    },
-    overflowed() {
-      touched = false;
-      memory.forget();
-      changed(); // perhaps
-      foreign(undefined);
-    },
-    interrupted() {
-      isBlind = true;
-      touched = false;
-      memory.isWatched = false;
-    },
-    failed(why) {
-      isBlind = true;
-      touched = false;
-      memory.isWatched = false;
-      if (!polling) changed(); // perhaps, after the monitor ended
-      polling ??= poll(target, changed);
-      report(`lost the nftables event stream (nft monitor: ${why}); checking the rules every second`);
-    },
-  });
+    printsMuch,
+  );
   memory.onPause = isPaused => (isPaused ? running.pause() : running.resume());
   return {
     stop() {

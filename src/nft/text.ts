@@ -47,6 +47,13 @@ function chainText({ name, hook, rules }: Chain): string[] {
   ];
 }
 
+/** The rules of a table as `nft monitor` reports them, such as `rule ip nat POSTROUTING masquerade`. */
+export function ruleLines({ family, name, chains }: Table): string[] {
+  return chains.flatMap(chain =>
+    chain.rules.map(rule => `rule ${family} ${name} ${chain.name} ${ruleText(rule)}`),
+  );
+}
+
 function indented(lines: readonly string[]): string[] {
   return lines.map(line => `\t${line}`);
 }

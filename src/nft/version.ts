@@ -14,6 +14,8 @@ export interface Features {
   readonly declaration: Declaration;
   /** Whether nft lists the counters of elements. */
   readonly elementCounters: boolean;
+  /** Whether a listing without elements costs little. nft 0.9.8 and 1.0.6 read all elements nevertheless. */
+  readonly listsTersely: boolean;
 }
 
 /** The features of a version. Throws ProgramError if the version is too old. */
@@ -30,6 +32,7 @@ export function featuresOf(version: string): Features {
     version,
     declaration: before(version, "1.1.2") ? "type" : "typeof",
     elementCounters: !before(version, "1.0.6"),
+    listsTersely: !before(version, "1.1.0"),
   };
 }
 

@@ -1,5 +1,6 @@
 import { closeSync } from "node:fs";
 import { codeOf, messageOf } from "./errors.ts";
+import { openLibc } from "./libc.ts";
 
 /** Something that runs until it is stopped. */
 interface Running {
@@ -57,9 +58,6 @@ function close(fd: number): void {
   }
 }
 
-/** Names of the C library: of glibc, and of musl by processor. */
-const LIBRARIES = ["libc.so.6", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1"];
-
 /** From linux/netlink.h, linux/rtnetlink.h and sys/socket.h. */
 const AF_NETLINK = 16;
 const SOCK_RAW = 3;
@@ -72,13 +70,11 @@ const RTMGRP_IPV6_IFADDR = 0x100;
 
 /** A socket that receives changes of addresses and interfaces. Throws Error. */
 async function openSocket(): Promise<number> {
-  const { dlopen, FFIType, ptr } = await import("bun:ffi");
-  const open = (library: string) =>
-    dlopen(library, {
-      socket: { args: [FFIType.int, FFIType.int, FFIType.int], returns: FFIType.int },
-      bind: { args: [FFIType.int, FFIType.ptr, FFIType.u32], returns: FFIType.int },
-    });
-  const { symbols, close: closeLibrary } = firstThatOpens(open);
+  const { FFIType, ptr } = await import("bun:ffi");
+  const { symbols, close: closeLibrary } = await openLibc({
+    socket: { args: [FFIType.int, FFIType.int, FFIType.int], returns: FFIType.int },
+    bind: { args: [FFIType.int, FFIType.ptr, FFIType.u32], returns: FFIType.int },
+  });
   try {
     const fd = symbols.socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
     if (fd < 0) throw new Error("cannot open a netlink socket");
@@ -92,16 +88,4 @@ async function openSocket(): Promise<number> {
   } finally {
     closeLibrary();
   }
-}
-
-function firstThatOpens<T>(open: (library: string) => T): T {
-  let failure: unknown;
-  for (const library of LIBRARIES) {
-    try {
-      return open(library);
-    } catch (error) {
-      failure ??= error;
-    }
-  }
-  throw failure;
 }

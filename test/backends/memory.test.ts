@@ -111,3 +111,53 @@ test("an own transaction that is reported before its program ends is expected al
   jest.advanceTimersByTime(5000);
   expect([memory.get("ip"), doubts]).toEqual([3, 0]);
 });
+
+describe("a write", () => {
+  const RULES = ["rule ip t a ip daddr @s-b return", `rule ip t a masquerade comment "${"x".repeat(240)}"`];
+  const report = (...lines: string[]) => {
+    for (const line of lines) memory.line(line.slice(0, 256));
+    return memory.reported();
+  };
+  const added = (verb: string, [place = "", rule]: readonly string[], handle = "") =>
+    `${verb} ${place}${handle} ${rule}`;
+  const parts = RULES.map(it => [it.slice(0, 11), it.slice(12)]);
+  const whole = ["add", "insert"].map((verb, i) => added(verb, parts[i] ?? [], i === 0 ? " handle 7" : ""));
+
+  beforeEach(() => {
+    memory.listed("ip", 1, memory.epoch);
+    memory.expect();
+    memory.expect();
+    memory.await(RULES);
+    expect(report("add element ip t s-b { 10.0.0.0/8 }")).toBe(true);
+  });
+
+  test("is confirmed by a report of its rules", async () => {
+    const confirmed = memory.confirmed(1000);
+    report("flush chain ip t a", ...whole);
+    expect(await confirmed).toBe(true);
+    expect(await memory.confirmed(1000)).toBe(true);
+  });
+
+  test("is not confirmed by the report of an earlier write", async () => {
+    report("flush chain ip t a", ...whole);
+    memory.forget();
+    memory.expect();
+    memory.await(RULES);
+    expect(await memory.confirmed(1000)).toBe(false);
+  });
+
+  test.each<[string, () => unknown]>([
+    ["without a rule", () => report(...whole.slice(1))],
+    ["with a rule more", () => report(...whole, "add rule ip t a return")],
+    ["with another rule", () => report("add rule ip t a ip daddr @s-a return", ...whole.slice(1))],
+    ["with the start of a rule", () => report("add rule ip t a ip daddr @s-b", ...whole.slice(1))],
+    ["in another order", () => report(...whole.toReversed())],
+    ["after a foreign transaction", () => [report(), report(...whole)]],
+    ["after lost reports", () => [memory.forget(), report(...whole)]],
+    ["too late", () => jest.advanceTimersByTime(600)],
+  ])("is not confirmed by a report %s", async (_what, happens) => {
+    const confirmed = memory.confirmed(500);
+    happens();
+    expect(await confirmed).toBe(false);
+  });
+});

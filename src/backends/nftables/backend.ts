@@ -81,6 +81,7 @@ export class NftablesBackend implements Backend {
       tables: this.#tables,
       nft: this.#nft,
       declaration: features.declaration,
+      listsTersely: features.listsTersely,
       isRemembered: remembered !== undefined,
       listed: remembered ? [] : [...tables.values()],
       writer: `${this.name} by ${this.writer}`,
@@ -126,7 +127,8 @@ export class NftablesBackend implements Backend {
   }
 
   watch(watcher: Watcher, target: PollTarget): Watch {
-    return watchTransactions(this.#nft.argv, OURS, target, watcher, this.#tables.memory);
+    const { memory } = this.#tables;
+    return watchTransactions(this.#nft.argv, OURS, target, watcher, memory, () => this.#tables.areLong);
   }
 
   async rules(families: readonly Family[]): Promise<readonly TraceableRuleset[]> {

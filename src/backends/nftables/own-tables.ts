@@ -2,6 +2,7 @@ import type { Family } from "../../net/cidr.ts";
 import type { Command } from "../../nft/json.ts";
 import { type Nft, UNREADABLE } from "../../nft/nft.ts";
 import type { AddressSet, Table } from "../../nft/table.ts";
+import { ruleLines } from "../../nft/text.ts";
 import type { Declaration } from "../../nft/version.ts";
 import { type FailureKind, failureKind, ProgramError } from "../../system/program.ts";
 import type { Counter } from "../backend.ts";
@@ -31,6 +32,11 @@ export class OwnTables {
     this.#reader = new TableReader(nft, this.memory);
     nft.transactions.onSend = () => this.memory.expect();
     nft.transactions.onFailure = () => this.memory.forget();
+  }
+
+  /** As {@link TableReader.findsLong}. */
+  get areLong(): boolean {
+    return this.#reader.findsLong;
   }
 
   /** The tables as far as they are remembered; undefined if a family must be listed. */
@@ -118,6 +124,7 @@ export class OwnTables {
     await built;
     // After a transaction that deletes objects, nft ends 10 ms later, when the kernel has freed them.
     const leftovers = (await interrupted).flatMap(family => dropTable({ family }, REPLACEMENT));
+    this.memory.await(transitions.flatMap(({ table }) => ruleLines(table)));
     await transactions.attempt([...transitions.flatMap(({ swap }) => swap), ...leftovers]);
     for (const { table } of transitions) {
       this.memory.written(table.family, table);
@@ -226,7 +233,7 @@ function isCrowded(replaced: readonly AddressSet[]): boolean {
   return replaced.length >= MOST_REPLACED || elements >= MOST_REPLACED_ELEMENTS;
 }
 
-const MOST_REPLACED = 2;
+const MOST_REPLACED = 8;
 
 /** An element with counter and comment takes 400 bytes of the kernel, which count as memory of the Pod. */
 const MOST_REPLACED_ELEMENTS = 40_000;

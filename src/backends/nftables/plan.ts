@@ -1,6 +1,6 @@
 import type { Nft } from "../../nft/nft.ts";
 import { type Table, tableOf } from "../../nft/table.ts";
-import type { Declaration } from "../../nft/version.ts";
+import type { Declaration, Features } from "../../nft/version.ts";
 import { failureKind } from "../../system/program.ts";
 import { type Counter, joinChanges, type Plan, type RuleChanges } from "../backend.ts";
 import { counters } from "./counters.ts";
@@ -14,6 +14,8 @@ interface Context {
   readonly nft: Nft;
   readonly declaration: Declaration;
   readonly isRemembered: boolean;
+  /** As {@link Features.listsTersely}. */
+  readonly listsTersely: boolean;
   /** The tables whose counters were listed. */
   readonly listed: readonly Table[];
   readonly ended?: readonly Counter[];
@@ -88,8 +90,9 @@ export class NftablesPlan implements Plan {
   }
 
   /**
-   * Lists the tables without the elements of their sets: a transaction takes effect as a whole, or not at all. Short
-   * lists are listed in full, because that costs as little.
+   * Lists the tables without the elements of their sets: a transaction takes effect as a whole, or not at all. If nft
+   * would read all elements even so, the report of the transaction by `nft monitor` suffices. Short lists are listed in
+   * full, because that costs as little.
    */
   async confirm(): Promise<Plan | undefined> {
     if (this.#instead) return this.#instead.confirm();
@@ -102,10 +105,17 @@ export class NftablesPlan implements Plan {
 
   async #confirm(): Promise<Plan | undefined> {
     if (this.#written.reduce((sum, it) => sum + elementsOf(it), 0) < SHORT) return undefined;
+    const { memory } = this.#context.tables;
+    if (!this.#context.listsTersely && (await memory.confirmed(REPORT_MS))) return this.#after(this.#written);
     const looks = await Promise.all(this.#written.map(table => this.#outlineOf(table)));
     const outlines = looks.filter(it => it !== undefined);
     if (outlines.length < this.#written.length) return undefined;
     const { tables, ended } = await this.#context.tables.settle(this.#written, outlines);
+    return this.#after(tables, ended);
+  }
+
+  /** The plan after the write of these tables. */
+  #after(tables: readonly Table[], ended: readonly Counter[] = []): NftablesPlan {
     const written = new Map(tables.map(table => [table.family, table]));
     const diffs = this.#diffs.map(
       it => new TableDiff(it.desired, written.get(it.desired.family) ?? it.actual),
@@ -129,6 +139,9 @@ export class NftablesPlan implements Plan {
     }
   }
 }
+
+/** Milliseconds to wait for a report. `nft monitor` takes 140 ms to print 10,000 elements. */
+const REPORT_MS = 1000;
 
 /** Up to this many elements, a listing takes about as long as a listing without elements. */
 const SHORT = 1000;

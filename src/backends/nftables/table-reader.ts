@@ -23,6 +23,7 @@ export class TableReader {
   readonly #memory: Memory<Family, Table | null>;
   /** The families whose tables have no long sets, as far as they are known. */
   readonly #short = new Set<Family>();
+  #findsLong = false;
 
   /** @param memory receives each listing */
   constructor(nft: Nft, memory: Memory<Family, Table | null>) {
@@ -98,8 +99,15 @@ export class TableReader {
 
   /** Records whether a table has long sets, before it is listed again. */
   measure(family: Family, table: Table | undefined): void {
-    if (table?.sets.some(({ elements }) => elements.length >= LONG)) this.#short.delete(family);
+    const isLong = table?.sets.some(({ elements }) => elements.length >= LONG) ?? false;
+    if (isLong) this.#short.delete(family);
     else this.#short.add(family);
+    this.#findsLong ||= isLong;
+  }
+
+  /** Whether a table had long sets. */
+  get findsLong(): boolean {
+    return this.#findsLong;
   }
 }
 
