@@ -87,7 +87,8 @@ const ENFORCED: ReadonlySet<Step> = new Set([
 function judge(policy: Policy, connection: Connection): Omit<Decision, "enforced"> {
   const { destination, source, out, local, broadcast, ipsec, mark = 0 } = connection;
   const family = policy.families.find(it => it.family === destination.family);
-  if (!family) return decided("keep", "family", "IPv6 is not masqueraded without --enable-ipv6");
+  if (!family)
+    return decided("keep", "family", "IPv6 is not masqueraded without enableIPv6 or --enable-ipv6");
   const { sources, nonMasqueradeSources, masquerade, nonMasquerade } = family;
   if (local) return decided("keep", "local", `${destination.text} is an address of the node itself`);
   if (isMulticast(destination)) {

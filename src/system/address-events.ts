@@ -20,6 +20,7 @@ export function addressEvents(changed: () => void, lost: (why: string) => void):
   const listen = async (): Promise<void> => {
     const fd = await openSocket();
     try {
+      if (isStopped) return;
       const reader = Bun.file(fd).stream().getReader();
       cancel = () => void reader.cancel().catch(() => {});
       changed();

@@ -44,7 +44,9 @@ test("the defaults", () => {
   );
   expect(said(defaults, "100.64.0.1")).toBe("masquerade: 100.64.0.1 is not in a non-masquerade CIDR");
   expect(said(defaults, "8.8.8.8", { local: true })).toBe("keep: 8.8.8.8 is an address of the node itself");
-  expect(said(defaults, "2001:db8::1")).toBe("keep: IPv6 is not masqueraded without --enable-ipv6");
+  expect(said(defaults, "2001:db8::1")).toBe(
+    "keep: IPv6 is not masqueraded without enableIPv6 or --enable-ipv6",
+  );
 });
 
 test("the reserved ranges", () => {
