@@ -128,7 +128,7 @@ const MOST_KEYS = 1000;
 
 /**
  * The maximum number of entries in all lists together, of both families and all files, with aliases expanded. The
- * memory limit in the manifest is 768 MiB. When such a list changed, a running agent and nft took up to 458 MB for IPv4
+ * memory limit in the manifest is 768 MiB. When such a list changed, a running agent and nft took up to 477 MB for IPv4
  * and 628 MB for IPv6 in their cgroup (kernel 6.18, nft 1.0.6, 2 cores).
  */
 export const MOST_ELEMENTS = 100_000;
