@@ -180,7 +180,7 @@ export class Agent {
     const isFallback = fallback !== undefined;
     this.state.backend = { backend: this.backend.name, writer: to, reason, fallback: isFallback };
     this.#warnings.set("fallback", isFallback ? fallbackText(to, from, fallback) : undefined);
-    if (isChoice) this.#log.info("backend chosen", { writer: to, reason });
+    if (isChoice) this.#log.info("backend chosen", { backend: this.backend.name, writer: to, reason });
     else if (!isFallback) this.#log.info(`${to} writes the rules again`, { before: from });
   }
 

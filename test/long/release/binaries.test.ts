@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DIST, RunningAgent } from "../../../lab/agent.ts";
 import { output } from "../../../lab/output.ts";
+import { version } from "../../../package.json";
 import { labPerFile } from "../../lab.ts";
 import { absent } from "../../programs.ts";
 import { muslRoot } from "./musl.ts";
@@ -16,9 +17,14 @@ const EMULATORS = await Promise.all(
   PROCESSORS.map(async it => ({ processor: it, qemu: await emulator(it) })),
 );
 
-test("SHA256SUMS lists all binaries", async () => {
+const PACKAGES = [
+  ...["amd64", "arm64"].map(it => `ipmasq_${version}_${it}.deb`),
+  ...["x86_64", "aarch64"].map(it => `ipmasq-${version}-1.${it}.rpm`),
+];
+
+test("SHA256SUMS lists all binaries and packages", async () => {
   const checked = await output(["sh", "-c", 'cd "$0" && sha256sum --check --strict SHA256SUMS', DIST]);
-  expect(checked.trim().split("\n").sort()).toEqual(NAMES.map(it => `${it}: OK`).sort());
+  expect(checked.trim().split("\n").sort()).toEqual([...NAMES, ...PACKAGES].map(it => `${it}: OK`).sort());
 });
 
 test("a second build in another directory and without network produces the same bytes", async () => {
