@@ -15,6 +15,8 @@ interface Named extends Version {
 }
 
 const CASES = EXPECTATIONS.map(([, desired, expected]) => [desired, expected] as const);
+/** iptables-nft 1.8.7 prints rules of newer versions without the match of a mark. */
+const CASES_WITHOUT_MARKS = CASES.filter(([policy]) => policy.nonMasqueradeMarks.length === 0);
 /** Over UDP and TCP. */
 const CONNECTIONS = 2 * CASES.reduce((sum, [, expected]) => sum + expected.length, 0);
 
@@ -86,7 +88,7 @@ function matrix(backend: string, versions: readonly Named[]): void {
       async ({ writer, reader }) => {
         const cell = `${writer.name} ${reader.name}`;
         cells.set(cell, "**fails**");
-        await tryPair(lab, writer, reader, CASES);
+        await tryPair(lab, writer, reader, losesMarks(backend, writer, reader) ? CASES_WITHOUT_MARKS : CASES);
         cells.set(cell, reader.refusal === undefined ? "in sync" : "reads, refuses to write");
       },
       60_000,
@@ -96,7 +98,7 @@ function matrix(backend: string, versions: readonly Named[]): void {
       if (cells.size < pairs.length) return;
       measured.push({
         title: `Rules written by ${backend}`,
-        how: `The version of a row writes ${CASES.length} policies, one after the other. The version of a column lists the rules of each policy without errors, and a sync with that version finds no difference and writes nothing. Then it writes a policy itself, and a sync with the first version finds no difference. In each cell, ${CONNECTIONS} connections get the right verdict.`,
+        how: `The version of a row writes ${CASES.length} policies, one after the other. The version of a column lists the rules of each policy without errors, and a sync with that version finds no difference and writes nothing. Then it writes a policy itself, and a sync with the first version finds no difference. In each cell, ${CONNECTIONS} connections get the right verdict.${backend === "iptables-nft" ? " iptables-nft 1.8.7 does not print marks of newer versions, so these cells leave out the policies with marks." : ""}`,
         columns: ["written by", ...versions.map(({ name }) => name)],
         rows: writers.map(writer => [
           writer.name,
@@ -106,6 +108,11 @@ function matrix(backend: string, versions: readonly Named[]): void {
       });
     });
   });
+}
+
+function losesMarks(backend: string, writer: Named, reader: Named): boolean {
+  const isOld = ({ name }: Named) => Bun.semver.order(name.split(" ")[0] ?? "", "1.8.9") < 0;
+  return backend === "iptables-nft" && isOld(reader) && !isOld(writer);
 }
 
 async function toolsOf(suite: string): Promise<{ tools: DebianTools; nft: string; iptables: string }> {
