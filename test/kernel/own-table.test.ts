@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from "bun:test";
+import { driftOf } from "../../src/agent/repairs.ts";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { labPerFile } from "../lab.ts";
@@ -68,6 +69,22 @@ test("a set that no rule refers to is removed, and is not drift", async () => {
   );
   expect((await sync(backend, meant)).before.inSync).toBe(true);
   expect(normal(await list())).toEqual(clean);
+});
+
+test("a repair of the rules keeps the sets that other programs left", async () => {
+  const backend = new NftablesBackend(lab.node.command(["nft"]));
+  await sync(backend, meant);
+  const clean = normal(await list());
+  const sets = () => lab.node.output(["nft", "--handle", "list", "sets"]);
+  const written = await sets();
+  await nft("flush chain ip ip-masq-agent IP-MASQ-AGENT");
+  const { before } = await sync(backend, meant);
+  expect(driftOf(before)).toMatchObject({
+    added: 3,
+    removed: 0,
+    firstAdded: expect.stringContaining("goto"),
+  });
+  expect([await sets(), normal(await list())]).toEqual([written, clean]);
 });
 
 test("the next sync finishes an interrupted replacement", async () => {

@@ -20,16 +20,14 @@ export function generationName(set: string, generation: string): string {
   return `${set}-${generation}`;
 }
 
-/** The table with each set under its plain name, without replaced sets. */
+/** The table with each set under its plain name. */
 export function withoutGenerations(table: Table): Table {
-  const replaced = replacedSets(table);
-  const sets = table.sets.filter(set => !replaced.includes(set));
-  return renamed({ ...table, sets }, plainName);
+  return renamed(table, plainName);
 }
 
 /**
- * Sets of our lists that no rule refers to: another generation replaced them, or the policy no longer has the list.
- * They have no effect, but may have counts.
+ * Sets of our lists that no rule refers to: another generation replaced them, the policy no longer has the list, or
+ * other programs removed the rules. They have no effect, but may have counts.
  */
 export function replacedSets(table: Table): AddressSet[] {
   const used = setsInUse(table);

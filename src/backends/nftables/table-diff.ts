@@ -1,14 +1,14 @@
-import { Cidr, compareCidrs } from "../../net/cidr.ts";
+import { Cidr, compareCidrs, type Family } from "../../net/cidr.ts";
 import { type AddressSet, byAddress, type Element, type Table } from "../../nft/table.ts";
-import { elementText, tableText } from "../../nft/text.ts";
+import { elementText, setText, tableText } from "../../nft/text.ts";
 import { linesBeyond, type RuleChanges } from "../backend.ts";
-import { replacedSets, withoutGenerations } from "./generations.ts";
+import { listOfSet, replacedSets, withoutGenerations } from "./generations.ts";
 
 /** The desired and the actual table of one family. Long sets are compared element by element, without their text. */
 export class TableDiff {
   /** Whether the rules are equal. Replaced sets, which have no effect, do not count. */
   readonly inSync: boolean;
-  /** Sets of the actual table that another generation replaced. */
+  /** As {@link replacedSets}. */
   readonly replaced: readonly AddressSet[];
   readonly #current: Table | undefined;
 
@@ -17,7 +17,7 @@ export class TableDiff {
     readonly actual: Table | undefined,
   ) {
     this.replaced = actual ? replacedSets(actual) : [];
-    this.#current = actual && withoutGenerations(actual);
+    this.#current = actual && withoutGenerations({ ...actual, sets: this.#currentSets(actual) });
     this.inSync = this.#current !== undefined && isSame(desired, this.#current);
   }
 
@@ -53,6 +53,32 @@ export class TableDiff {
     }
     return { added, removed };
   }
+
+  /**
+   * The sets to compare, one for each desired list. If other programs removed the rules that refer to a list, its set
+   * remains: the write uses an equal set again, and otherwise replaces the newest.
+   */
+  #currentSets({ family, sets }: Table): AddressSet[] {
+    const inUse = sets.filter(set => !this.replaced.includes(set));
+    const isInUse = (list: AddressSet) => inUse.some(set => isGenerationOf(set, list));
+    const remaining = this.desired.sets
+      .filter(list => !isInUse(list))
+      .map(list => {
+        const generations = this.replaced.filter(set => isGenerationOf(set, list));
+        return generations.find(set => isSameSet(set, list, family)) ?? newest(generations);
+      });
+    return sets.filter(set => inUse.includes(set) || remaining.includes(set));
+  }
+}
+
+function isGenerationOf({ name }: AddressSet, list: AddressSet): boolean {
+  return listOfSet(name)?.name === list.name;
+}
+
+/** The set with the highest number in the kernel. A set without a number was written after the last listing. */
+function newest(sets: readonly AddressSet[]): AddressSet | undefined {
+  const number = ({ handle = Number.MAX_SAFE_INTEGER }: AddressSet) => handle;
+  return sets.toSorted((one, other) => number(one) - number(other)).at(-1);
 }
 
 function line(element: Element): string {
@@ -69,8 +95,14 @@ function isSame(desired: Table, actual: Table): boolean {
   return desired.sets.every((set, i) => hasSameElements(set, actual.sets[i] ?? set));
 }
 
+/** Whether two sets are equal except for their names. */
+export function isSameSet(one: AddressSet, other: AddressSet, family: Family): boolean {
+  const declaration = (set: AddressSet) => setText({ ...set, name: "", elements: [] }, family);
+  return hasSameElements(one, other) && Bun.deepEquals(declaration(one), declaration(other));
+}
+
 /** Whether two sets have the same elements, in the same order, with the same comments. */
-export function hasSameElements(one: AddressSet, other: AddressSet): boolean {
+function hasSameElements(one: AddressSet, other: AddressSet): boolean {
   const { elements } = other;
   if (elements === one.elements) return true;
   return (

@@ -1,12 +1,11 @@
 import type { Command } from "../../nft/json.ts";
 import type { NewSet } from "../../nft/new-set.ts";
 import { type AddressSet, byName, type Chain, type Table } from "../../nft/table.ts";
-import { setText } from "../../nft/text.ts";
 import type { NftTransactions } from "../../nft/transactions.ts";
 import type { Declaration } from "../../nft/version.ts";
 import { TABLE } from "../ownership.ts";
 import { GENERATIONS, generationName, setsInUse, withGenerations } from "./generations.ts";
-import { hasSameElements } from "./table-diff.ts";
+import { isSameSet } from "./table-diff.ts";
 
 /**
  * The commands that turn the actual table into the desired table, in two steps. `build` makes sets that no rule uses
@@ -99,9 +98,7 @@ function inKernel(desired: Table, actual: Table | undefined): { table: Table; fr
 
 function hasSet(actual: Table | undefined, desired: AddressSet): boolean {
   const found = actual?.sets.find(({ name }) => name === desired.name);
-  if (!actual || !found || !hasSameElements(desired, found)) return false;
-  const outline = (set: AddressSet) => setText({ ...set, elements: [] }, actual.family).join();
-  return outline(found) === outline(desired);
+  return actual !== undefined && found !== undefined && isSameSet(desired, found, actual.family);
 }
 
 /** Whether a chain can stay: the hook of a base chain cannot be changed. */
