@@ -1,7 +1,7 @@
 import { type Look, READ_MS, type Sources } from "../config/sources.ts";
 import { messageOf } from "../system/errors.ts";
 import { LastSaid } from "../system/last-said.ts";
-import { within } from "../system/timing.ts";
+import { EarliestTimer, within } from "../system/timing.ts";
 import type { FileEvent } from "./completeness.ts";
 import { ConfigObserver, type Pending } from "./config-observer.ts";
 import { ConfigWatch } from "./config-watch.ts";
@@ -51,7 +51,7 @@ export class ConfigReader {
   #again = false;
   /** Whether inotify reported something since the previous look. */
   #reported = false;
-  #next: { readonly at: number; readonly timer: Timer } | undefined;
+  readonly #next = new EarliestTimer(() => this.look());
   /** The probable time when a program began to write, by a monotonic clock. */
   #pendingSince: number | undefined;
   readonly #writing = new LastSaid();
@@ -80,7 +80,7 @@ export class ConfigReader {
 
   stop(): void {
     this.#stopped = true;
-    this.#cancel();
+    this.#next.cancel();
     this.#watch.stop();
     this.#answer();
   }
@@ -131,7 +131,7 @@ export class ConfigReader {
 
   async #run(): Promise<void> {
     this.#looking = true;
-    this.#cancel();
+    this.#next.cancel();
     let wait: number | undefined;
     do {
       this.#again = false;
@@ -222,19 +222,7 @@ export class ConfigReader {
 
   /** Schedules the next look, unless an earlier look is scheduled. */
   #soon(milliseconds: number): void {
-    const at = performance.now() + milliseconds;
-    if (this.#stopped || (this.#next && this.#next.at <= at)) return;
-    this.#cancel();
-    const timer = setTimeout(() => {
-      this.#next = undefined;
-      this.look();
-    }, milliseconds);
-    this.#next = { at, timer };
-  }
-
-  #cancel(): void {
-    clearTimeout(this.#next?.timer);
-    this.#next = undefined;
+    if (!this.#stopped) this.#next.schedule(milliseconds);
   }
 }
 

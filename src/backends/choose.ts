@@ -1,7 +1,8 @@
 import type { Policy } from "../policy/policy.ts";
 import { HOST, type Host } from "../system/host.ts";
 import { ProgramError } from "../system/program.ts";
-import type { Backend, BackendKind, WriterChoice } from "./backend.ts";
+import type { Backend } from "./backend.ts";
+import type { BackendKind, WriterChoice } from "./backend-kind.ts";
 import { BACKENDS, type BackendName } from "./backends.ts";
 import { MigratingBackend } from "./migrating-backend.ts";
 

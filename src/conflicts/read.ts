@@ -1,4 +1,3 @@
-import { TABLE } from "../backends/ownership.ts";
 import type { Family } from "../net/cidr.ts";
 import type { Action, TraceableRule } from "../net/trace.ts";
 import type { BaseChain, TableFamily } from "../nft/json.ts";
@@ -12,7 +11,7 @@ import { parseRule } from "../xtables/rule.ts";
 import { traceableRule } from "../xtables/traceable.ts";
 import { allCommands } from "../xtables/variant.ts";
 import { ForeignTable } from "./foreign-table.ts";
-import { NAT, type NatHook } from "./nat-hook.ts";
+import { isRegisteredAfterUs, NAT, type NatHook } from "./nat-hook.ts";
 import { isExpected } from "./owners.ts";
 
 /** The NAT rules at postrouting. */
@@ -221,22 +220,6 @@ class Reader {
       return otherwise;
     }
   }
-}
-
-/**
- * Whether a base chain was registered after ours of the same priority. The kernel lists the chains of older tables first,
- * so a new chain in an older table counts as old.
- */
-function isRegisteredAfterUs(
-  { family, table, name, prio }: Omit<BaseChain, "type" | "hook">,
-  all: readonly BaseChain[],
-): boolean {
-  const own = (it: BaseChain) => it.table === TABLE || (it.table === NAT.table && it.name === NAT.name);
-  const ours = all.findIndex(
-    it => own(it) && it.prio === prio && (family === "inet" || it.family === family),
-  );
-  const theirs = all.findIndex(it => it.family === family && it.table === table && it.name === name);
-  return theirs > ours;
 }
 
 /** Groups the output of iptables-save by chain, without `-A CHAIN`. Leaves out rules of kube-proxy's Services. */

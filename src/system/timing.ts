@@ -9,6 +9,33 @@ export async function within<T>(milliseconds: number, work: Promise<T>): Promise
   }
 }
 
+/** Calls a function after the shortest of the requested delays. */
+export class EarliestTimer {
+  readonly #call: () => void;
+  #next: { readonly at: number; readonly timer: Timer } | undefined;
+
+  constructor(call: () => void) {
+    this.#call = call;
+  }
+
+  /** Calls after this many milliseconds, unless an earlier call is scheduled. */
+  schedule(milliseconds: number): void {
+    const at = performance.now() + milliseconds;
+    if (this.#next && this.#next.at <= at) return;
+    this.cancel();
+    const timer = setTimeout(() => {
+      this.#next = undefined;
+      this.#call();
+    }, milliseconds);
+    this.#next = { at, timer };
+  }
+
+  cancel(): void {
+    clearTimeout(this.#next?.timer);
+    this.#next = undefined;
+  }
+}
+
 /** Resolves when the signal aborts. */
 export function aborted(signal: AbortSignal): Promise<undefined> {
   return new Promise(resolve => {

@@ -2,7 +2,7 @@ import type { Family } from "../../net/cidr.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { ProgramError } from "../../system/program.ts";
 import { allCommands, chooseCommands } from "../../xtables/variant.ts";
-import type { BackendKind } from "../backend.ts";
+import type { BackendKind } from "../backend-kind.ts";
 import { IptablesBackend } from "./backend.ts";
 import { NatDiff } from "./nat-diff.ts";
 import { NftNatBackend } from "./nft-backend.ts";

@@ -4,7 +4,7 @@ import { formatPortRange, portCount } from "../../net/ports.ts";
 import { type FamilyPolicy, isEnforced, type Policy } from "../../policy/policy.ts";
 import type { Rule } from "../../xtables/rule.ts";
 import { POSTROUTING } from "../../xtables/save.ts";
-import type { Chains } from "../backend.ts";
+import type { Chains } from "../backend-kind.ts";
 import { COMMENT, COMMENTS, helperChains } from "../ownership.ts";
 import { enforcement } from "./enforce.ts";
 

@@ -2,7 +2,7 @@ import { commandsOf } from "../../nft/new-set.ts";
 import { tableText } from "../../nft/text.ts";
 import { documentOf } from "../../nft/transactions.ts";
 import type { Policy } from "../../policy/policy.ts";
-import type { BackendKind } from "../backend.ts";
+import type { BackendKind } from "../backend-kind.ts";
 import { NftablesBackend } from "./backend.ts";
 import { withGenerations } from "./generations.ts";
 import { decidingChains, ruleset } from "./ruleset.ts";

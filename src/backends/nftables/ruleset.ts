@@ -1,7 +1,7 @@
 import type { Statement } from "../../nft/json.ts";
 import { byName, type Chain, type Table } from "../../nft/table.ts";
 import { type FamilyPolicy, isEnforced, type ListName, type Policy } from "../../policy/policy.ts";
-import type { Chains } from "../backend.ts";
+import type { Chains } from "../backend-kind.ts";
 import { COMMENTS, TABLE } from "../ownership.ts";
 import { ENFORCE, enforceChain } from "./enforce.ts";
 import { dropsLeaks, LEAKS, leakChain } from "./leaks.ts";
