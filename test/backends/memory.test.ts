@@ -88,6 +88,18 @@ test("an own transaction that is not reported in time raises doubt, once", () =>
   expect(memory.reported()).toBe(false);
 });
 
+test("without an argument, an own transaction must be reported within 20 s", () => {
+  memory = new Memory();
+  memory.isWatched = true;
+  memory.onDoubt = () => doubts++;
+  memory.listed("ip", 0, memory.epoch);
+  memory.expect();
+  jest.advanceTimersByTime(19_999);
+  expect(doubts).toBe(0);
+  jest.advanceTimersByTime(1);
+  expect(doubts).toBe(1);
+});
+
 test("neither later own transactions nor reports of earlier ones hide a missing report", () => {
   memory.listed("ip", 0, memory.epoch);
   memory.expect();

@@ -1,9 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import type { Backend } from "../../src/backends/backend.ts";
+import { Memory } from "../../src/backends/memory.ts";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
 import type { Policy } from "../../src/policy/policy.ts";
-import { labPerFile } from "../lab.ts";
+import { labPerTest } from "../lab.ts";
 import { policy } from "../policies.ts";
 import { iptables } from "./backends-under-test.ts";
 import { CrashingNft } from "./crashing-nft.ts";
@@ -11,16 +12,16 @@ import { Watched } from "./watched.ts";
 
 /** Faults of `nft monitor` around an own write of a long list, and a foreign change that the confirmation cannot see. */
 
-const lab = labPerFile();
+/** A test that fails or times out must not disturb the next one, so each has its own rules and programs. */
+const lab = labPerTest();
 let program: CrashingNft;
 let agent: Watched;
+const started: Watched[] = [];
 beforeEach(async () => {
   program = await CrashingNft.create(undefined, true);
 });
-afterEach(async () => {
-  await program.signalMonitors("SIGCONT");
-  agent.stop();
-  await lab.flushRules();
+afterEach(() => {
+  for (const it of started.splice(0)) it.stop();
 });
 
 const nft = (commands: string) => lab.node.output(["nft", "-f", "-"], { input: commands });
@@ -35,8 +36,12 @@ interface Target {
   readonly tamper: string;
 }
 
+/** @param timeout milliseconds until an own transaction must be reported */
+const nftables = (timeout?: number) =>
+  new NftablesBackend(lab.node.command([...program.environment, "nft"]), undefined, new Memory(timeout));
+
 const NFTABLES: Target = {
-  open: () => new NftablesBackend(lab.node.command([...program.environment, "nft"])),
+  open: () => nftables(),
   tamper: "nft add element ip ip-masq-agent non-masquerade-b { 203.0.113.0/24 }",
 };
 const IPTABLES: Target = {
@@ -44,8 +49,9 @@ const IPTABLES: Target = {
   tamper: "iptables-nft -t nat -I IP-MASQ-AGENT -d 203.0.113.0/24 -j RETURN",
 };
 
-async function opened(wanted: Policy, { open } = NFTABLES): Promise<void> {
-  agent = await Watched.open(open(), wanted);
+async function opened(wanted: Policy, backend: Backend = NFTABLES.open()): Promise<void> {
+  agent = await Watched.open(backend, wanted, it => started.push(it));
+  await nft("add table ip first"); // a missing transaction is noticed only after another one
 }
 
 const BEFORE = "before the confirmation";
@@ -104,7 +110,7 @@ describe.each([
     ["repeats a transaction", () => program.lie("repeats one"), async () => {}],
     ["drops a transaction", () => program.lie("drops one"), () => nft("add table ip other")],
   ])("is reported by a monitor that %s", async (_fault, begin, end) => {
-    await opened(long(1), target);
+    await opened(long(1), target.open());
     const before = agent.changes;
     await change(moment, async () => {
       await begin();
@@ -116,7 +122,7 @@ describe.each([
   });
 
   test("is found at the resync interval if the monitor reports nothing", async () => {
-    await opened(long(1), target);
+    await opened(long(1), target.open());
     await program.lie("silent");
     const before = agent.changes;
     await change(moment, tamper);
@@ -126,7 +132,7 @@ describe.each([
 });
 
 test("after a dropped or repeated transaction, nothing is remembered", async () => {
-  await opened(long(1));
+  await opened(long(1), nftables(1000));
   for (const [i, lie] of (["drops one", "repeats one"] as const).entries()) {
     const before = agent.changes;
     await program.lie(lie);
@@ -162,7 +168,7 @@ test("after the end of a monitor, foreign rules may have changed too", async () 
 test("a monitor that reads many elements at its start does not count as listening meanwhile", async () => {
   const elements = Array.from({ length: 100_000 }, (_, i) => `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`);
   await nft(`add table ip other { set s { type ipv4_addr; elements = { ${elements.join(", ")} }; }; }`);
-  agent = await Watched.open(NFTABLES.open(), long(1));
+  await opened(long(1));
   const before = agent.changes;
   await nft("flush chain ip ip-masq-agent postrouting");
   while (agent.changes === before) await agent.changed();

@@ -11,9 +11,11 @@ export class Watched {
   /** The number of reports that foreign rules may have changed anywhere. */
   foreign = 0;
   #woken = Promise.withResolvers<void>();
+  #isStopped = false;
 
   private constructor(readonly backend: Backend) {
     const changed = () => {
+      if (this.#isStopped) return;
       this.changes++;
       this.#woken.resolve();
     };
@@ -24,10 +26,19 @@ export class Watched {
     this.#watch = this.backend.watch({ changed, lost: () => {}, foreign }, target);
   }
 
-  /** Opens an agent that listens and remembers the actual rules. */
-  static async open(backend: Backend, wanted: Policy): Promise<Watched> {
+  /**
+   * Opens an agent that listens and remembers the actual rules.
+   *
+   * @param started receives the agent before it listens, to stop it if it never does
+   */
+  static async open(
+    backend: Backend,
+    wanted: Policy,
+    started: (agent: Watched) => void = () => {},
+  ): Promise<Watched> {
     await sync(backend, wanted); // before the monitor starts, so that it does not report this write
     const agent = new Watched(backend);
+    started(agent);
     do {
       await agent.changed();
       await agent.sync(wanted);
@@ -35,7 +46,7 @@ export class Watched {
     return agent;
   }
 
-  /** Resolves at the next change that is reported. */
+  /** Resolves at the next change that is reported; never after `stop`. */
   async changed(): Promise<void> {
     await this.#woken.promise;
     this.#woken = Promise.withResolvers();
@@ -46,6 +57,7 @@ export class Watched {
   }
 
   stop(): void {
+    this.#isStopped = true;
     this.#watch.stop();
   }
 }

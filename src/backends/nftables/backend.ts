@@ -11,9 +11,10 @@ import { type CidrList, mapLists, type Policy } from "../../policy/policy.ts";
 import { failureKind } from "../../system/program.ts";
 import type { Backend, PollTarget, Watch, Watcher } from "../backend.ts";
 import { NO_IPSEC } from "../limits.ts";
+import { Memory } from "../memory.ts";
 import { TABLE } from "../ownership.ts";
 import { watchTransactions } from "../watch.ts";
-import { OwnTables } from "./own-tables.ts";
+import { OwnTables, type TableMemory } from "./own-tables.ts";
 import { NftablesPlan } from "./plan.ts";
 import { type Abilities, chainNames, leakRuleset, ruleset } from "./ruleset.ts";
 import { TableDiff } from "./table-diff.ts";
@@ -39,9 +40,10 @@ export class NftablesBackend implements Backend {
   constructor(
     argv?: readonly string[],
     readonly desired: (policy: Policy, abilities: Abilities) => Table[] = ruleset,
+    memory: TableMemory = new Memory(),
   ) {
     this.#nft = new Nft(argv);
-    this.#tables = new OwnTables(this.#nft);
+    this.#tables = new OwnTables(this.#nft, memory);
     this.#ipsec = new IpsecSupport(this.#nft.transactions);
   }
 

@@ -6,7 +6,7 @@ import { ruleLines } from "../../nft/text.ts";
 import type { Declaration } from "../../nft/version.ts";
 import { type FailureKind, failureKind, ProgramError } from "../../system/program.ts";
 import type { Counter } from "../backend.ts";
-import { Memory } from "../memory.ts";
+import type { Memory } from "../memory.ts";
 import { TABLE } from "../ownership.ts";
 import { counters } from "./counters.ts";
 import { listOfSet, replacedSets } from "./generations.ts";
@@ -20,14 +20,18 @@ interface Settled {
   readonly ended: readonly Counter[];
 }
 
+/** The table of each family; null if it does not exist. */
+export type TableMemory = Memory<Family, Table | null>;
+
 /** Reads and writes our tables in the kernel. All methods throw ProgramError. */
 export class OwnTables {
   readonly #nft: Nft;
   readonly #reader: TableReader;
-  /** The table of each family; null if it does not exist. */
-  readonly memory = new Memory<Family, Table | null>();
 
-  constructor(nft: Nft) {
+  constructor(
+    nft: Nft,
+    readonly memory: TableMemory,
+  ) {
     this.#nft = nft;
     this.#reader = new TableReader(nft, this.memory);
     nft.transactions.onSend = () => this.memory.expect();
