@@ -4,8 +4,9 @@
  * `bun test`.
  *
  * Each file that needs the kernel runs in its own process and namespaces (lab/isolate). Several files run at the same
- * time; those in `ALONE` and in test/long run one by one at the end. Suites in test/long take minutes and run only if
- * selected (`npm run test:release`). Their `prepare.ts` runs first, outside the namespaces, with network access.
+ * time, and those in `WAITING` one by one beside them; those in `ALONE` and in test/long run one by one at the end.
+ * Suites in test/long take minutes and run only if selected (`npm run test:release`). Their `prepare.ts` runs first,
+ * outside the namespaces, with network access.
  */
 import { existsSync } from "node:fs";
 import { open, readFile, rm } from "node:fs/promises";
@@ -16,22 +17,32 @@ import { testCounts } from "../test/junit.ts";
 /** Files that count lost flows or compare times, which other programs would distort. */
 const ALONE = ["test/kernel/lab.test.ts", "test/kernel/load.test.ts", "test/kernel/contested.test.ts"];
 
-/** The slowest files, which start first. */
-const LONGEST = [
-  "test/kernel/sync.test.ts",
-  "test/kernel/verdict.test.ts",
+/** Files that wait for deadlines and intervals of the agent, and compute for less than half of their time. */
+const WAITING = [
   "test/kernel/failover.test.ts",
-  "test/kernel/packets.test.ts",
-  "test/kernel/kill.test.ts",
-  "test/kernel/reload.test.ts",
-  "test/kernel/faults.test.ts",
-  "test/kernel/live.test.ts",
   "test/deploy/systemd.test.ts",
-  "test/observe/endpoints.test.ts",
+  "test/kernel/config-file.test.ts",
   "test/kernel/idle.test.ts",
 ];
 
-/** Number of processes. Tests wait about as long as they compute, so one more than cores keeps the cores busy. */
+/** The slowest of the other files, which start first. */
+const LONGEST = [
+  "test/kernel/sync.test.ts",
+  "test/kernel/verdict.test.ts",
+  "test/kernel/packets.test.ts",
+  "test/kernel/node-lock.test.ts",
+  "test/kernel/reload.test.ts",
+  "test/kernel/faults.test.ts",
+  "test/kernel/kill.test.ts",
+  "test/kernel/live.test.ts",
+  "test/kernel/monitor.test.ts",
+  "test/kernel/memory.test.ts",
+];
+
+/**
+ * Number of processes, without the one for `WAITING`. Tests wait about as long as they compute, so one more than cores
+ * keeps the cores busy.
+ */
 const AT_ONCE = availableParallelism() + 1;
 
 /** Timeout of tests without their own. Bun's default of 5 s is too short on a busy machine. */
@@ -102,14 +113,18 @@ async function tests(): Promise<void> {
   }
   if (options.length > 0) return runJob(files);
   const alone = files.filter(file => ALONE.includes(file) || file.startsWith("test/long/"));
-  const others = files.filter(file => !alone.includes(file));
-  const queue = jobs(others);
-  await Promise.all(
-    Array.from({ length: AT_ONCE }, async () => {
-      for (let job = queue.shift(); job !== undefined; job = queue.shift()) await runJob(job);
-    }),
-  );
-  for (const file of alone) await runJob([file]);
+  const waiting = WAITING.filter(file => files.includes(file));
+  const others = jobs(files.filter(file => ![...alone, ...waiting].includes(file)));
+  await Promise.all([
+    inTurn(waiting.map(file => [file])),
+    ...Array.from({ length: AT_ONCE }, () => inTurn(others)),
+  ]);
+  await inTurn(alone.map(file => [file]));
+}
+
+/** Runs jobs until the queue is empty. Several calls can share a queue. */
+async function inTurn(queue: Job[]): Promise<void> {
+  for (let job = queue.shift(); job !== undefined; job = queue.shift()) await runJob(job);
 }
 
 /** The test files under the given paths; without paths, all except test/long. */
@@ -124,13 +139,16 @@ async function testFiles(): Promise<string[]> {
   return found.sort();
 }
 
-/** The slowest files first; all files that need no kernel in one job, because starting takes most of their time. */
+/**
+ * The slowest first. All files that need no kernel are one job, because starting takes most of their time; together
+ * they are the longest.
+ */
 function jobs(files: readonly string[]): Job[] {
   const single = (file: string) => LONGEST.includes(file) || /^test\/(kernel|deploy)\//.test(file);
   const rank = (file: string) => (LONGEST.indexOf(file) + LONGEST.length + 1) % (LONGEST.length + 1);
   const quick = files.filter(file => !single(file));
   const separate = files.filter(single).sort((a, b) => rank(a) - rank(b));
-  return [...separate.map(file => [file]), ...(quick.length > 0 ? [quick] : [])];
+  return [...(quick.length > 0 ? [quick] : []), ...separate.map(file => [file])];
 }
 
 /** Runs a job, prints its output, and counts its tests. */
