@@ -11,7 +11,11 @@ function missingIn(actual: readonly string[], status: Status): string | undefine
   if (actual.length === 0) return "the kernel has no rules of ipmasq";
   const words = new Set(actual.flatMap(line => line.match(/[0-9a-f.:]+(?:\/\d+)?/g) ?? []));
   const missing = status.cidrs.filter(
-    ({ cidr, inside }) => inside === undefined && !words.has(cidr) && !words.has(withoutPrefix(cidr)),
+    ({ cidr, family, inside }) =>
+      inside === undefined &&
+      masqueradesAny(status, family) &&
+      !words.has(cidr) &&
+      !words.has(withoutPrefix(cidr)),
   );
   if (missing.length === 0) return undefined;
   const [first, ...others] = missing;
@@ -25,6 +29,11 @@ export function checkedAgainst(kernel: ActualRules, status: Status): Status {
   if (missing === undefined) return { ...status, kernel: "has all CIDRs of the agent" };
   if (!status.inSync) return { ...status, kernel: missing };
   return { ...status, inSync: false, why: `the agent reports in sync, but ${missing}`, kernel: missing };
+}
+
+/** False if `sourceCIDRs` has no CIDR of the family: then no list of destinations matters, and nftables has none. */
+function masqueradesAny({ policy }: Status, family: Status["cidrs"][number]["family"]): boolean {
+  return policy?.sourceCIDRs?.every(it => it.includes(":") !== (family === "ip6")) !== true;
 }
 
 /** Some tools print the CIDR of a single address without its length. */

@@ -50,3 +50,12 @@ test("if the kernel cannot be read, the status says so and the agent's report st
     kernel: "not read: nft: not permitted",
   });
 });
+
+test.each<[string, string[], object]>([
+  ["of IPv4", ["10.244.0.0/16"], { kernel: "has all CIDRs of the agent" }],
+  ["of both families", ["10.244.0.0/16", "fd00:1::/64"], { kernel: "the kernel's rules lack fe80::/10" }],
+])("with sourceCIDRs %s, only their families need CIDRs in the kernel", (_families, sources, expected) => {
+  const asked = policyStatus(policy({ keep: ["10.0.0.0/8"], sources }, { enableIPv6: true }), []);
+  const actual = ["169.254.0.0/16", "10.0.0.0/8", ...sources];
+  expect(checkedAgainst({ actual }, { ...status, ...asked })).toMatchObject(expected);
+});
