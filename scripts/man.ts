@@ -7,12 +7,12 @@ import { type FlagTable, noteOf } from "../src/cli/flag.ts";
 import { AGENT_FLAGS, KLOG_FLAGS, shortOf, variableOf } from "../src/cli/flags.ts";
 
 const EXIT_CODES: readonly (readonly [code: string, meaning: string])[] = [
-  ["0", "Success. For `diff`: no difference."],
+  ["0", "Success. For `diff` and `verify`: no difference."],
   [
     "1",
-    "Failure, or what the command looks for: a difference, a config with errors, rules that are not in force.",
+    "Failure, or what the command looks for: a difference, another verdict than expected, a config with errors, rules that are not in force.",
   ],
-  ["2", "`diff` cannot tell."],
+  ["2", "`diff`, `verify` or `test` cannot tell."],
   ["64", "Wrong usage."],
   ["70", "An internal error."],
   ["74", "Output cannot be written."],
@@ -35,6 +35,7 @@ export function manPage(): string {
     ".SH FLAGS",
     "All commands accept these flags of the agent, before or after the command.",
     ...flagLines(AGENT_FLAGS),
+    ".PP",
     escaped(
       "For compatibility with klog, -v 4 and higher set --log-level=debug, and these flags are ignored:",
     ),

@@ -1,6 +1,7 @@
 import { requestedBackend } from "../backends/backends.ts";
 import type { Explanation, Question } from "../inspect/explain.ts";
 import { type Address, FAMILIES, parseAddress } from "../net/cidr.ts";
+import { parseOneInterface } from "../net/interface-name.ts";
 import { parseBits } from "../net/mark.ts";
 import type { ParseFailure } from "../net/parse-failure.ts";
 import { PROTOCOLS } from "../net/protocol.ts";
@@ -22,7 +23,7 @@ export const explain = command({
   flags: {
     protocol: choice(PROTOCOLS, "protocol of the connection"),
     port: flag("NUMBER", "destination port", parsePort),
-    out: flag("INTERFACE", "outgoing interface", it => it),
+    out: flag("INTERFACE", "outgoing interface", parseOneInterface),
     mark: flag("MARK", "mark of its packets, such as 0x200", parseBits),
     live: toggle("evaluate the rules in the kernel, and compare with the config", "false"),
     output: choice(["text", "json"], "output format; json prints one object per line", "text"),

@@ -5,9 +5,9 @@ import { decode, MANIFEST_LIMITS } from "../config/text.ts";
 import { describe, type Mapping, type Node, scalarValue } from "../config/values.ts";
 import { parseYaml } from "../config/yaml.ts";
 import { type Address, Cidr, parseAddress } from "../net/cidr.ts";
-import { parseInterfaceName } from "../net/interface-name.ts";
+import { parseOneInterface } from "../net/interface-name.ts";
 import { parseBits } from "../net/mark.ts";
-import { failureOf, type ParseFailure, parsedBy, quote } from "../net/parse-failure.ts";
+import { failureOf, parsedBy } from "../net/parse-failure.ts";
 import { VERDICTS } from "../net/verdict.ts";
 import { closestMatch } from "../system/closest-match.ts";
 
@@ -38,7 +38,7 @@ function fileSchema<L extends v.GenericSchema>(addresses: L) {
       ),
       out: v.optional(
         about(
-          v.pipe(text('write an interface, such as "eth0"'), parsedBy(parseOut)),
+          v.pipe(text('write an interface, such as "eth0"'), parsedBy(parseOneInterface)),
           "interface that the connection leaves by; missing: one that the config allows",
         ),
       ),
@@ -82,11 +82,6 @@ function fileSchema<L extends v.GenericSchema>(addresses: L) {
 const CHECKED = fileSchema(ADDRESSES);
 /** For the JSON Schema. */
 export const TestFileJson = fileSchema(WRITTEN_ADDRESSES);
-
-function parseOut(name: string): string | ParseFailure {
-  if (!name.endsWith("*")) return parseInterfaceName(name);
-  return { what: `${quote(name)} is a prefix`, remedy: "write the name of one interface" };
-}
 
 /** Expected verdicts of connections. */
 export interface TestFile {
@@ -209,7 +204,8 @@ function errorOf(root: Node, issue: v.BaseIssue<unknown>): ConfigError {
   }
   if (missing !== undefined)
     return { ...about, at: node.at, what: `"${missing}" is missing`, remedy: "add it" };
-  const what = failureOf(issue)?.what ?? `${describe(node)} is not valid`;
+  const isEmpty = issue.type === "min_length";
+  const what = isEmpty ? "the list is empty" : (failureOf(issue)?.what ?? `${describe(node)} is not valid`);
   return { ...about, at: node.at, what, remedy: issue.message };
 }
 

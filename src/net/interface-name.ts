@@ -74,6 +74,12 @@ export function parseInterfaceName(text: string): string | ParseFailure {
   return text;
 }
 
+/** Parses the name of one network interface, and refuses prefixes. */
+export function parseOneInterface(text: string): string | ParseFailure {
+  if (!text.endsWith("*")) return parseInterfaceName(text);
+  return { what: `${quote(text)} is a prefix`, remedy: "write the name of one interface" };
+}
+
 /** The kernel's IFNAMSIZ (16) without the final NUL. nft counts the `*` too. */
 const LONGEST_NAME = 15;
 

@@ -53,6 +53,11 @@ describe("wrong usage exits with 64 and a remedy", () => {
     ],
     ['check --masq-chain="IP-MASQ"', '--masq-chain: "IP-MASQ" contains quotes; did you mean IP-MASQ?'],
     ["check --v=high", '--v: "high" is not a level; write a whole number'],
+    ["explain --out=eth* 8.8.8.8", '--out: "eth*" is a prefix; write the name of one interface'],
+    [
+      "explain --out=!eth0 8.8.8.8",
+      '--out: "!eth0" is not an interface name; write a name such as "eth0" or a prefix such as "eth*"',
+    ],
     ["render --format=xml", '--format: "xml" is not a valid value; write nft, nft-json or iptables-restore'],
   ])("ipmasq %s", async (line, message) => {
     expect(await ipmasq(line.split(" "))).toEqual({

@@ -10,7 +10,7 @@ test.each<[string, string[]]>([
   ["a", ['FILE:1:1: "a" is not valid; write a mapping with the key "tests"']],
   ["config: a", ['FILE:1:1: tests: "tests" is missing; add it']],
   ["tests: {}", ["FILE:1:8: tests: a mapping is not valid; write a list of tests"]],
-  ["tests: []", ["FILE:1:8: tests: a list is not valid; add a test"]],
+  ["tests: []", ["FILE:1:8: tests: the list is empty; add a test"]],
   [`test: 1\n${TEST}`, ['FILE:1:1: test: unknown key; did you mean "tests"?']],
   [`${TEST}    cidrs: x`, ['FILE:4:5: tests[0].cidrs: unknown key; did you mean "cidr"?']],
   [
