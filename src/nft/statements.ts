@@ -4,7 +4,7 @@ import type { Statement } from "./json.ts";
 
 /**
  * Binds a connection to its source: a translation to the same address and port, after which no later NAT chain is asked
- * (measured on kernels 5.10 to 6.18).
+ * (measured on kernel 6.18).
  */
 export function bindSource(family: Family): Statement {
   return { snat: { addr: { payload: { protocol: family, field: "saddr" } } } };

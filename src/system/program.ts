@@ -68,7 +68,10 @@ export interface RunLimits {
 export interface RunOptions extends RunLimits {
   /** The program's standard input. */
   readonly input?: string | Blob | undefined;
-  /** Receives standard output piece by piece. The result then has no standard output. */
+  /**
+   * Receives standard output piece by piece. The result then has no standard output. If it throws, the program is killed,
+   * and `run` throws the same error.
+   */
   readonly receive?: ((piece: Uint8Array) => void) | undefined;
 }
 
@@ -118,15 +121,23 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
   };
   const timer = setTimeout(() => kill("timed-out"), deadline);
   void output.tooMuch.then(() => kill("too-large"));
+  // `receive` threw an error, which `await output.closed` throws again.
+  output.closed.catch(() => {
+    killGroup(child.pid);
+    output.giveUp();
+  });
   // A process in uninterruptible sleep cannot be killed, so do not wait for it.
   const exitCode = await Promise.race([child.exited, output.abandoned]);
   pipeTimer = setTimeout(() => {
     killGroup(child.pid);
     output.giveUp();
   }, PIPE_MS);
-  await output.closed;
-  clearTimeout(pipeTimer);
-  clearTimeout(timer);
+  try {
+    await output.closed;
+  } finally {
+    clearTimeout(pipeTimer);
+    clearTimeout(timer);
+  }
   const failed = (kind: FailureKind, what: string, remedy = "") =>
     new ProgramError(kind, command, what, remedy, killed ? undefined : exitCode);
   if (killed === "timed-out")
