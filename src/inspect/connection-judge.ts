@@ -7,7 +7,7 @@ import { addressOf } from "../net/ranges.ts";
 import type { Verdict } from "../net/verdict.ts";
 import { type Decision, decide } from "../policy/decision.ts";
 import { type FamilyPolicy, listsOf, type Origin, type Policy } from "../policy/policy.ts";
-import { contradicts } from "./explain.ts";
+import { contradicts, mayTranslate } from "./explain.ts";
 import type { AddressTypes } from "./local-routes.ts";
 import type { Routes } from "./routes.ts";
 
@@ -23,7 +23,8 @@ type SourceSeen = "kept" | "masqueraded" | "node";
 /**
  * The judgement on a live connection.
  *
- * - `agrees`: its peer sees the address that the policy asks for
+ * - `agrees`: its peer sees the address that the policy asks for or, if the source or the interface is not selected,
+ *   that a foreign rule gives
  * - `stale`: its peer sees another address, because the connection is older than the policy
  * - `overruled`: its peer sees another address, and a foreign rule also gives it to a new connection
  */
@@ -95,6 +96,8 @@ interface Ruling {
   /** Why a new connection may be kept although the verdict is masquerade; undefined if it is certain. */
   readonly doubt: "mark" | "interface" | undefined;
   readonly overruled: boolean;
+  /** Whether the policy leaves the connections to a foreign rule that masquerades them. */
+  readonly isForeign: boolean;
 }
 
 class FamilyJudge {
@@ -175,10 +178,10 @@ class FamilyJudge {
       ruling = this.#rule(original.source, reply.source);
       this.#rulings.set(key, ruling);
     }
-    const { verdict, doubt, overruled } = ruling;
+    const { verdict, doubt, overruled, isForeign } = ruling;
     const isRight = isSame
       ? verdict === "keep"
-      : verdict === "masquerade" && this.#isChosen(reply.destination);
+      : isForeign || (verdict === "masquerade" && this.#isChosen(reply.destination));
     if (isRight) return { row, has, outcome: "agrees" };
     if (overruled) return { row, has, outcome: "overruled" };
     if (isSame) return { row, has, outcome: doubt ?? "stale" };
@@ -218,11 +221,17 @@ class FamilyJudge {
     const source = addressOf(this.family, from);
     const out = routes?.interfaceOf(destination);
     const hasMarks = this.#policy.nonMasqueradeMarks.length > 0;
-    const { verdict } = decide(this.#policy, { destination, source, ...(out !== undefined && { out }) });
+    const { verdict, rule } = decide(this.#policy, {
+      destination,
+      source,
+      ...(out !== undefined && { out }),
+    });
+    const isUnselected = rule === "source" || rule === "output-interface";
     return {
       verdict,
       doubt: hasMarks ? "mark" : routes !== undefined && out === undefined ? "interface" : undefined,
       overruled: conflicts.some(it => contradicts(it, verdict, { source, destination })),
+      isForeign: isUnselected && conflicts.some(it => mayTranslate(it, source)),
     };
   }
 }

@@ -183,6 +183,12 @@ export function contradicts(
   return verdict === "keep" && !harmless && from && exposed;
 }
 
+/** Whether a foreign rule may translate connections from a source, without a mark, that the policy leaves alone. */
+export function mayTranslate({ kind, sources, exposes, only }: Conflict, source: Address): boolean {
+  if (kind === "exempts" || only !== undefined) return false;
+  return sources ? sources.some(it => Cidr.literal(it).contains(source)) : exposes.length > 0;
+}
+
 const NO_RULES: TraceResult = { verdict: "keep" };
 
 /** Addresses of every node: RFC 1122, RFC 4291. */

@@ -119,6 +119,17 @@ describe("foreign rules", () => {
     );
   });
 
+  test("a rule may masquerade connections from outside of sourceCIDRs", () => {
+    const pods = policy({ keep: ["10.0.0.0/8"], sources: ["10.244.0.0/16"] });
+    const docker = { ...conflict, exposes: [], sources: ["172.17.0.0/16"], harmless: true };
+    const outcomes = (conflicts: readonly Conflict[]) =>
+      ["172.17.0.2", "172.18.0.2"].map(from => judged(pods, entry(from, OUT, NODE), conflicts));
+    const [agrees, stale] = ["all other masqueraded: agrees", "all other masqueraded: stale"];
+    expect(outcomes([docker])).toEqual([agrees, stale]);
+    expect(outcomes([{ ...docker, only: "packets with mark 0x4000" }])).toEqual([stale, stale]);
+    expect(outcomes([])).toEqual([stale, stale]);
+  });
+
   test("a rule for marked packets may have masqueraded a Service's connection", () => {
     const marked = [{ ...conflict, exposes: [], sources: [], harmless: true }];
     expect(judged(KEPT, entry(POD, "10.96.0.1", NODE, "10.3.3.3"), marked)).toBe(
