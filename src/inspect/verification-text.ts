@@ -79,12 +79,13 @@ const MOST_LEFT = 10;
 /** Packets that the policy leaves to foreign rules, in one line for each rule. */
 function leftTexts(left: FamilyJson["leftToOthers"]): string[] {
   const byRule = new Map<string, Set<string>>();
-  for (const { by, unclear, kernel, marks, ipsec } of left) {
+  for (const { by, unclear, kernel, marks, ipsec, unselected } of left) {
     const rule = (kernel === "unknown" ? unclear[0] : undefined) ?? by;
     const text = rule ? ruleText(rule) : "no rule";
     const which = byRule.get(text) ?? new Set();
     byRule.set(text, which);
     if (marks?.some(it => !it.startsWith("!"))) for (const mark of marks) which.add(`mark ${mark}`);
+    else if (unselected) which.add("other sources or interfaces");
     else which.add(ipsec ? "IPsec" : "the node itself, multicast, broadcast");
   }
   const lines = [...byRule].map(([rule, which]) => `  not ours  ${[...which].join("; ")}: ${rule}`);

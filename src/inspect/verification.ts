@@ -42,6 +42,12 @@ const Packets = v.object({
     v.optional(v.boolean()),
     v.description("whether only packets under an IPsec policy are meant"),
   ),
+  unselected: v.pipe(
+    v.optional(v.boolean()),
+    v.description(
+      "whether only packets from outside of sourceCIDRs, or by interfaces outside of outputInterfaces, are meant",
+    ),
+  ),
   by: v.pipe(v.optional(Rule), v.description("the rule that decides; missing: no rule does")),
   unclear: v.pipe(v.array(Rule), v.description("rules that may decide, but are not understood")),
 });
@@ -102,7 +108,7 @@ export function verificationJson(it: Verification): VerificationJson {
 const MOST_SHOWN = 20;
 
 function packets({ space }: Proof<KernelHook>, finding: Finding<KernelHook>): PacketsJson {
-  const { wanted, got, destinations, by, doubts } = finding;
+  const { wanted, got, destinations, by, doubts, unselected } = finding;
   const ranges = finding.packets.get("destination") ?? space.every("destination");
   const named = addresses(space, ranges);
   const list = (on: Dimension, names: (ranges: Ranges) => string[]) => {
@@ -124,6 +130,7 @@ function packets({ space }: Proof<KernelHook>, finding: Finding<KernelHook>): Pa
     ...(transport && { transport }),
     ...(marks && { marks }),
     ...(ipsec?.[0]?.[0] === 1 && { ipsec: true }),
+    ...(unselected && { unselected }),
     ...(by && { by: ruleJson(by) }),
     unclear: [...new Map(doubts.map(it => [it.rule, ruleJson(it)])).values()].slice(0, MOST_SHOWN),
   };

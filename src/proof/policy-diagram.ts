@@ -1,6 +1,6 @@
 import { difference, united } from "../net/ranges.ts";
 import type { Condition } from "../net/trace.ts";
-import { keptDestinations, masqueradedSources } from "../policy/decision.ts";
+import { addresses, keptDestinations } from "../policy/decision.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { Diagram } from "./diagram.ts";
 import { type Diagrams, operation, TooLargeError } from "./diagrams.ts";
@@ -12,9 +12,11 @@ export const WANTS = {
   masquerade: 2,
   /**
    * Whether only our own rules must give this verdict. This holds for packets that foreign programs marked, for
-   * destinations that the policy never masquerades, and under an IPsec policy.
+   * destinations that the policy never masquerades, under an IPsec policy, and for unselected packets.
    */
   onlyOurs: 4,
+  /** Whether the packet comes from outside of `sourceCIDRs`, or leaves by an interface outside of `outputInterfaces`. */
+  unselected: 8,
 } as const;
 
 /** Conditions for everything that a policy tells apart, apart from addresses. */
@@ -52,15 +54,17 @@ export function policyDiagram(policy: Policy, space: Space, diagrams: Diagrams):
     );
   };
   const keep = () => WANTS.keep;
+  const leaveAlone = () => WANTS.keep | WANTS.onlyOurs | WANTS.unselected;
   const all = (dimension: Dimension) => space.every(dimension);
   if (family) {
     except("destination", difference(all("destination"), keptDestinations(family)), keep);
     if (policy.outputInterfaces) {
       const { except: isNegated, patterns } = policy.outputInterfaces;
       const named = space.interfaces.matching(patterns);
-      except("out", isNegated ? difference(all("out"), named) : named, keep);
+      except("out", isNegated ? difference(all("out"), named) : named, leaveAlone);
     }
-    except("source", masqueradedSources(family), keep);
+    if (family.sources) except("source", addresses(family.sources), leaveAlone);
+    except("source", difference(all("source"), addresses(family.nonMasqueradeSources)), keep);
   }
   const marked = united(policy.nonMasqueradeMarks.flatMap(it => space.marks.matching(it) ?? tooManyMarks()));
   except("mark", difference(all("mark"), marked), keep);

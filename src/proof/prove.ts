@@ -20,6 +20,8 @@ export interface Finding<H extends Hook> {
   readonly by: Place<H> | undefined;
   /** Rules that may decide, but are not understood. */
   readonly doubts: readonly Place<H>[];
+  /** As in {@link WANTS}. */
+  readonly unselected: boolean;
 }
 
 /** The comparison of the rules of one family with the policy. */
@@ -173,6 +175,7 @@ class Prover<H extends Hook> {
       destinations: groups.length > 1 ? ranges.length : destinations.length,
       by,
       doubts,
+      unselected: (value & WANTS.unselected) !== 0,
     }));
   }
 }

@@ -176,7 +176,9 @@ async function agrees(meant: Policy, result: Verification, after: string): Promi
       const { verdict } = decide(meant, { source, destination, out: outOf(destination) });
       const seen = await verdictOf(source, destination);
       if (seen === "dropped") return;
-      const finding = proof.findings.find(it => has(it, proof.space, source, destination));
+      const finding = [...proof.findings, ...proof.leftToOthers].find(it =>
+        has(it, proof.space, source, destination),
+      );
       const what = `${source.text} to ${destination.text} after ${after}`;
       if (finding?.got === "unknown" || finding?.got === "misdirect") continue;
       if (result.unread.length > 0 && finding === undefined) continue;

@@ -86,7 +86,7 @@ describe.each(ARRANGEMENTS)("$name", ({ hooks, own }) => {
       const proof = prove(meant, "ip", all, own(meant, "ip"), NODE);
       expect(proof.unproven).toBe(0);
       const wrong = samples(meant).filter(sample => {
-        const differs = traced(all, sample) !== sourceOf(meant, sample) && !isLeftToOthers(sample);
+        const differs = traced(all, sample) !== sourceOf(meant, sample) && !isLeftAlone(meant, sample);
         if (differs) differing++;
         return found(proof, sample) !== differs;
       });
@@ -136,6 +136,11 @@ function samples({ families }: Policy): Sample[] {
   return to
     .flatMap(destination => from.flatMap(source => OUTS.map(out => ({ destination, source, out }))))
     .filter(({ destination }) => !NODE.local.some(it => it.contains(destination)));
+}
+
+/** Whether only our own rules must follow the policy. */
+function isLeftAlone(policy: Policy, sample: Sample): boolean {
+  return isLeftToOthers(sample) || ["source", "output-interface"].includes(decide(policy, sample).rule);
 }
 
 function isLeftToOthers({ destination }: Sample): boolean {
@@ -279,6 +284,27 @@ describe("rules that are not understood", () => {
       "0x4000/0x4000",
     ]);
   });
+});
+
+test("sources and interfaces that are not selected are left to others", () => {
+  const meant = policy({
+    keep: ["10.0.0.0/8"],
+    sources: ["10.244.0.0/16"],
+    spared: ["172.17.9.0/24"],
+    interfaces: ["eth0"],
+  });
+  const own = ARRANGEMENTS[0]?.own(meant, "ip") ?? [];
+  const lines = ["-s 172.17.0.0/17", "-s 10.244.0.0/16 -o eth1"].map(
+    it => `-A POSTROUTING ${it} -d 203.0.113.0/24 -j MASQUERADE`,
+  );
+  const { findings, leftToOthers } = prove(meant, "ip", [nat(lines.join("\n")), ...own], own, NODE, false);
+  const [spared, ...others] = findings;
+  expect(others).toEqual([]);
+  expect(spared?.packets.get("source")).toEqual([
+    [address("172.17.9.0").value, address("172.17.9.255").value],
+  ]);
+  expect(new Set(leftToOthers.map(({ by }) => by?.rule.text))).toEqual(new Set(lines));
+  expect(leftToOthers.map(({ unselected }) => unselected)).not.toContain(false);
 });
 
 test.each(ARRANGEMENTS)("IPv6: $name", ({ hooks, own }) => {
