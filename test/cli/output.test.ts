@@ -29,6 +29,15 @@ test.each([
   if (stdout !== "") expect(full.stderr).toMatch(/^ipmasq: cannot print: ENOSPC.*\n$/m);
 });
 
+test("connections --watch ends with the reason if it cannot show connections", async () => {
+  await using folder = await Folder.create({ config: "resyncInterval: soon\n" });
+  const ended = await shell(
+    `$0 connections --watch --runtime-dir=${folder.path}/none --config=${folder.path}/config`,
+  );
+  expect(ended).toMatchObject({ exitCode: 1, stdout: "" });
+  expect(ended.stderr).toContain("resyncInterval");
+});
+
 test("status --watch ends when the disk is full", async () => {
   const full = await shell("PATH= $0 status --watch --listen= >/dev/full");
   expect(full.exitCode).toBe(74);
