@@ -159,7 +159,7 @@ async function forgetStale(look: Look, dryRun: boolean): Promise<Outcome> {
   const { forgottenText } = await import("../inspect/connections-text.ts");
   const counts = { tcp: 0, udp: 0, other: 0 };
   let ended = 0;
-  using deleter = dryRun ? undefined : new EntryDeleter();
+  using deleter = dryRun ? undefined : await EntryDeleter.open();
   await eachStale(policy, judge, entry => {
     if (deleter && !deleter.delete(entry)) ended++;
     else counts[columnOf(entry.protocol)]++;

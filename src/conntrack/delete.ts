@@ -1,10 +1,11 @@
-import { dlopen, ptr } from "bun:ffi";
+import { type Library, ptr } from "bun:ffi";
 import type { Family } from "../net/cidr.ts";
 import { messageOf } from "../system/errors.ts";
+import { openLibc } from "../system/libc.ts";
 import { type FailureKind, ProgramError } from "../system/program.ts";
 import { type Entry, hasPorts, ICMP, ICMPV6, type Tuple } from "./entry.ts";
 
-/** Functions of libc, with the types that they have on 64-bit Linux. musl answers to the name, too. */
+/** Functions of the C library, with the types that they have on 64-bit Linux. */
 const LIBC = {
   socket: { args: ["i32", "i32", "i32"], returns: "i32" },
   setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
@@ -12,6 +13,7 @@ const LIBC = {
   recv: { args: ["i32", "ptr", "u64", "i32"], returns: "i64" },
   close: { args: ["i32"], returns: "i32" },
 } as const;
+type Libc = Library<typeof LIBC>;
 
 /**
  * Deletes entries of the kernel's conntrack table over netlink.
@@ -20,17 +22,29 @@ const LIBC = {
  * of CPU (conntrack 1.4.7, kernel 6.18). Over netlink the kernel finds the entry by its addresses, in 10 µs.
  */
 export class EntryDeleter implements Disposable {
-  readonly #libc = libc();
+  readonly #libc: Libc;
   readonly #socket: number;
   readonly #answer = new DataView(new ArrayBuffer(1024));
   #sequence = 0;
 
-  /** @throws ProgramError without a netlink socket */
-  constructor() {
-    this.#socket = this.#libc.symbols.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
-    if (this.#socket < 0) throw failed("unsupported", "the kernel refuses a netlink socket");
+  private constructor(libc: Libc, socket: number) {
+    this.#libc = libc;
+    this.#socket = socket;
+  }
+
+  /** Opens a netlink socket. Throws ProgramError. */
+  static async open(): Promise<EntryDeleter> {
+    const libc = await openLibc(LIBC).catch((error: unknown) => {
+      throw failed("unsupported", messageOf(error), "enable Bun's JIT: unset BUN_JSC_useJIT");
+    });
+    const { socket, setsockopt } = libc.symbols;
+    const fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+    const deleter = new EntryDeleter(libc, fd);
     const timeout = new BigInt64Array([SECONDS, 0n]);
-    this.#libc.symbols.setsockopt(this.#socket, SOL_SOCKET, SO_RCVTIMEO, ptr(timeout), timeout.byteLength);
+    if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, ptr(timeout), timeout.byteLength) === 0)
+      return deleter;
+    deleter[Symbol.dispose]();
+    throw failed("unsupported", "the kernel refuses a netlink socket");
   }
 
   /**
@@ -55,16 +69,8 @@ export class EntryDeleter implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#libc.symbols.close(this.#socket);
+    if (this.#socket >= 0) this.#libc.symbols.close(this.#socket);
     this.#libc.close();
-  }
-}
-
-function libc() {
-  try {
-    return dlopen("libc.so.6", LIBC);
-  } catch (error) {
-    throw failed("unsupported", messageOf(error), "enable Bun's JIT: unset BUN_JSC_useJIT");
   }
 }
 
