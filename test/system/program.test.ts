@@ -40,6 +40,15 @@ test.each(["", "setsid "])("does not wait for %sa grandchild that keeps the pipe
   expect(performance.now() - began).toBeLessThan(10_000);
 });
 
+test("kills a program whose output cannot be processed, and throws the error", async () => {
+  const receive = () => {
+    throw new Error("unexpected line");
+  };
+  const began = performance.now();
+  await expect(run(["sh", "-c", "yes; sleep 30"], { receive })).rejects.toThrow("unexpected line");
+  expect(performance.now() - began).toBeLessThan(10_000);
+});
+
 test("kills the program's child processes", async () => {
   const pid = Number((await sh("sleep 30 & echo $!")).stdout);
   const state = () => Bun.spawnSync(["ps", "-o", "stat=", "-p", `${pid}`]).stdout.toString();
