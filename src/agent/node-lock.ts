@@ -44,8 +44,11 @@ export class NodeLock {
    */
   async take(): Promise<void> {
     const module = await this.#module;
-    this.#isStandby = !this.#take(module);
-    if (!this.#isStandby) return;
+    if (this.#take(module)) {
+      this.#becameActive();
+      return;
+    }
+    this.#isStandby = true;
     this.#polls ??= setInterval(() => this.#poll(module), POLL_MS);
     throw new StandbyError(await holderOf(this.#lock, this.directory));
   }
@@ -62,9 +65,15 @@ export class NodeLock {
   }
 
   #poll(module: LockModule): void {
-    if (!this.#take(module)) return;
+    if (this.#take(module)) this.#becameActive();
+  }
+
+  /** Reports once that a standby agent became active, by a poll or by a sync that came before the next poll. */
+  #becameActive(): void {
+    const wasStandby = this.#isStandby;
     this.#stopPolling();
     this.#isStandby = false;
+    if (!wasStandby) return;
     this.log.info("the other agent ended; this agent is active now");
     this.onFree();
   }
