@@ -1,4 +1,5 @@
 import { codeOf, messageOf, withRemedy } from "./errors.ts";
+import { killAtExit, killGroup } from "./process-group.ts";
 
 /** The result of a program that ran to its end. */
 export interface ProgramResult {
@@ -105,6 +106,7 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
   const { input, deadline = DEADLINE_MS, mostOutput = MOST_OUTPUT } = options;
   const command = argv.join(" ");
   const child = start(argv, command, input);
+  killAtExit(child);
   let pipeTimer: Timer | undefined;
   const receive =
     options.receive &&
@@ -173,15 +175,6 @@ function start(argv: readonly string[], command: string, input: RunOptions["inpu
     if (code === "EACCES" || code === "EPERM")
       throw failed("not-permitted", messageOf(error), `check that it is executable: ${argv[0]}`);
     throw failed("exhausted", messageOf(error), "check the limits of open files and processes");
-  }
-}
-
-/** Kills a program and its child processes. */
-function killGroup(pid: number): void {
-  try {
-    process.kill(-pid, "SIGKILL");
-  } catch {
-    // The group has ended.
   }
 }
 
