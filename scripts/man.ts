@@ -1,10 +1,9 @@
 /** docs/ipmasq.8, the man page, from the commands and flags in the code. The macros are those of man(7). */
-import * as v from "valibot";
 import { version } from "../package.json";
 import type { Command } from "../src/cli/command.ts";
 import { COMMANDS } from "../src/cli/commands.ts";
-import { type FlagTable, noteOf } from "../src/cli/flag.ts";
-import { AGENT_FLAGS, KLOG_FLAGS, shortOf, variableOf } from "../src/cli/flags.ts";
+import { type FlagTable, helpOf, noteOf } from "../src/cli/flag.ts";
+import { AGENT_FLAGS, IGNORED_FLAGS, shortOf, variableOf } from "../src/cli/flags.ts";
 
 const EXIT_CODES: readonly (readonly [code: string, meaning: string])[] = [
   ["0", "Success. For `diff` and `verify`: no difference."],
@@ -39,11 +38,7 @@ export function manPage(): string {
     escaped(
       "For compatibility with klog, -v 4 and higher set --log-level=debug, and these flags are ignored:",
     ),
-    escaped(
-      `${Object.keys(KLOG_FLAGS)
-        .flatMap(it => (it === "v" ? [] : [`--${it}`]))
-        .join(", ")}.`,
-    ),
+    escaped(`${IGNORED_FLAGS.map(it => `--${it}`).join(", ")}.`),
     ".SH ENVIRONMENT",
     ...Object.keys(AGENT_FLAGS).flatMap(name => [
       ".TP",
@@ -82,16 +77,11 @@ function commandSection({ name, placeholder, description, flags, examples }: Com
 
 function flagLines(flags: FlagTable): string[] {
   return Object.entries(flags).flatMap(([name, schema]) => {
-    const { placeholder, help } = noteOf(schema);
+    const { placeholder } = noteOf(schema);
     const short = shortOf(name);
     const value = placeholder === undefined ? "" : ` \\fI${escaped(placeholder)}\\fR`;
     const letter = short === undefined ? "" : `\\fB\\-${short}\\fR, `;
-    const defaultText = v.getDefault(schema);
-    const note =
-      typeof defaultText === "string" && !["", "false"].includes(defaultText)
-        ? ` (default ${defaultText})`
-        : "";
-    return [".TP", `${letter}\\fB${escaped(`--${name}`)}\\fR${value}`, escaped(`${help}${note}`)];
+    return [".TP", `${letter}\\fB${escaped(`--${name}`)}\\fR${value}`, escaped(helpOf(schema))];
   });
 }
 

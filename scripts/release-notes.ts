@@ -5,6 +5,7 @@
 import { join } from "node:path";
 import { parse } from "yaml";
 import { version } from "../package.json";
+import { messageOf } from "../src/system/errors.ts";
 import { CHART } from "./helm.ts";
 
 const ROOT = join(import.meta.dir, "..");
@@ -38,7 +39,7 @@ if (import.meta.main) {
   try {
     process.stdout.write(await releaseNotes(process.argv[2] ?? ""));
   } catch (error) {
-    process.stderr.write(`release-notes: ${error instanceof Error ? error.message : error}\n`);
+    process.stderr.write(`release-notes: ${messageOf(error)}\n`);
     process.exitCode = 1;
   }
 }

@@ -5,7 +5,7 @@ import { type Command, type Outcome, parsed } from "./cli/command.ts";
 import { COMMANDS } from "./cli/commands.ts";
 import { refuseBunVariables, withEnvironment } from "./cli/environment.ts";
 import { anyOf, type FlagTable, type FlagValue } from "./cli/flag.ts";
-import { AGENT_FLAGS, GENERAL_FLAGS, ignoredKlogFlags, KLOG_FLAGS, raisedFlag } from "./cli/flags.ts";
+import { AGENT_FLAGS, GENERAL_FLAGS, IGNORED_FLAGS, KLOG_FLAGS, raisedFlag } from "./cli/flags.ts";
 import { commandHelp, flagsHelp, overview } from "./cli/help.ts";
 import { run } from "./cli/run.ts";
 import { closestMatch } from "./system/closest-match.ts";
@@ -40,7 +40,7 @@ async function main(argv: readonly string[], environment: NodeJS.ProcessEnv): Pr
   }
   refuseForeign(command, flags, args);
   if (command === run) refuseBunVariables(environment);
-  const ignored = ignoredKlogFlags(flags.keys()).map(it => `--${it}`);
+  const ignored = [...flags.keys()].filter(it => IGNORED_FLAGS.includes(it)).map(it => `--${it}`);
   const notes = ignored.length > 0 ? [`${ignored.join(", ")}: ignored; accepted for klog compatibility`] : [];
   const note = command === run ? lineWriter() : toStandardError;
   for (const line of [...warnings, ...notes, ...raisedFlag(flags.get("resync-interval"))])

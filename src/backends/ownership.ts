@@ -1,9 +1,15 @@
-/** The names and comments that identify rules in the kernel as ours, including those of an earlier ip-masq-agent. */
+/** Names and comments that identify rules in the kernel as ours, including those of an earlier ip-masq-agent. */
 import type { ParseFailure } from "../net/parse-failure.ts";
 import type { Step } from "../policy/decision.ts";
 
 /** The name of our nftables table, in each family. */
 export const TABLE = "ip-masq-agent";
+
+/**
+ * The priority of the chain in this table that binds kept connections: before kube-proxy, CNI plugins and iptables
+ * (100), and before kindnet, which masquerades at 90 or 95.
+ */
+export const ENFORCE_PRIORITY = 80;
 
 /** The default chain of ip-masq-agent and ipmasq. This chain is ours even if it contains other rules. */
 export const DEFAULT_CHAIN = "IP-MASQ-AGENT";

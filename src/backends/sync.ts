@@ -7,6 +7,7 @@ import {
   type Counter,
   changesOf,
   joinChanges,
+  mayBeStale,
   NotAppliedError,
   type Plan,
   type Tally,
@@ -151,7 +152,7 @@ async function syncAll(
     tally?.read(after);
     if (!failure) continue;
     // Another program may have changed the rules meanwhile. Then the next try may succeed.
-    const again = isRefusal(failure.error) && within(Math.max(QUICK_MS, retryFor));
+    const again = mayBeStale(failure.error) && within(Math.max(QUICK_MS, retryFor));
     const changed = !Bun.deepEquals(tried.actual, after.actual);
     if ((again || changed) && (tries < MOST_TRIES || within(retryFor))) continue;
     throw (await backend.explained?.(failure.error)) ?? failure.error;
@@ -167,11 +168,6 @@ const MOST_TRIES = 3;
  * have deleted a set that had just been built.
  */
 const QUICK_MS = 100;
-
-function isRefusal(error: unknown): boolean {
-  const kind = failureKind(error);
-  return kind === "unsupported" || kind === "refused" || kind === "busy";
-}
 
 async function write(plan: Plan, tally: Tally | undefined): Promise<void> {
   const counters = await plan.apply();

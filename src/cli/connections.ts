@@ -1,6 +1,5 @@
 import { agentSocketPath } from "../agent/node-lock.ts";
 import type { Backend } from "../backends/backend.ts";
-import type { Entry } from "../conntrack/entry.ts";
 import type { ConnectionJudge } from "../inspect/connection-judge.ts";
 import type { Policy } from "../policy/policy.ts";
 import { toStandardOutput } from "../system/output.ts";
@@ -136,6 +135,7 @@ async function showPorts({ policy, judge, output, stderr, notes }: Look): Promis
 async function listStale({ policy, judge, output, stderr, notes }: Look): Promise<Outcome> {
   const { staleConnection } = await import("../inspect/connections.ts");
   const { staleText } = await import("../inspect/connections-text.ts");
+  const { eachStale } = await import("../inspect/live-connections.ts");
   let text = "";
   let isRead = true;
   await eachStale(policy, judge, entry => {
@@ -156,6 +156,7 @@ async function forgetStale(look: Look, dryRun: boolean): Promise<Outcome> {
   const { policy, judge, output, stderr, notes } = look;
   const { columnOf } = await import("../inspect/connections.ts");
   const { EntryDeleter } = await import("../conntrack/delete.ts");
+  const { eachStale } = await import("../inspect/live-connections.ts");
   const { forgottenText } = await import("../inspect/connections-text.ts");
   const counts = { tcp: 0, udp: 0, other: 0 };
   let ended = 0;
@@ -167,17 +168,6 @@ async function forgetStale(look: Look, dryRun: boolean): Promise<Outcome> {
   const forgotten = { dryRun, ...counts, ended };
   const lines = output === "json" ? [json(forgotten)] : forgottenText(forgotten);
   return { stdout: linesOf(lines), stderr, notes, exitCode: 0 };
-}
-
-async function eachStale(
-  policy: Policy,
-  judge: ConnectionJudge,
-  visit: (entry: Entry) => void,
-): Promise<void> {
-  const { eachConnection } = await import("../inspect/live-connections.ts");
-  await eachConnection(policy, judge, (entry, judgement) => {
-    if (!("exempt" in judgement) && judgement.outcome === "stale") visit(entry);
-  });
 }
 
 function json(value: unknown): string {

@@ -90,8 +90,10 @@ async function ofConfigs(
   const rules = rulesFor(flags.backend);
   const patch = unified([from, to], rules(before.policy), rules(after.policy));
   const changes = verdictDiff(before.policy, after.policy);
-  const { liveChanges } = await import("../inspect/live-changes.ts");
-  const counts = live ? await liveChanges(changes, [before.policy, after.policy]) : undefined;
+  const policies = [before.policy, after.policy] as const;
+  const counts = live
+    ? await (await import("../inspect/live-changes.ts")).liveChanges(changes, policies)
+    : undefined;
   const meaning = verdictDiffText(changes, settingChanges(before.policy, after.policy), counts);
   return { ...(await shown(patch, patch === "" ? [] : ["", ...meaning])), stderr };
 }

@@ -31,6 +31,14 @@ export function noteOf(schema: Flag<unknown>): FlagNote {
   };
 }
 
+/** The help of a flag, with its default unless that is empty or false. */
+export function helpOf(schema: Flag<unknown>): string {
+  const { help } = noteOf(schema);
+  const defaultText = v.getDefault(schema);
+  const isPlain = defaultText === undefined || defaultText === "" || defaultText === "false";
+  return isPlain ? help : `${help} (default ${defaultText})`;
+}
+
 /** A flag with a value. Without a default, it is undefined if it is not given. */
 export function flag<T extends Value>(
   placeholder: string,

@@ -87,10 +87,8 @@ export function shortOf(name: string): string | undefined {
   return Object.keys(SHORT_FLAGS).find(letter => SHORT_FLAGS[letter] === name);
 }
 
-/** The given flags of klog that have no effect. */
-export function ignoredKlogFlags(given: Iterable<string>): string[] {
-  return [...given].filter(name => name !== "v" && name in KLOG_FLAGS);
-}
+/** The flags of klog that have no effect. */
+export const IGNORED_FLAGS: readonly string[] = Object.keys(KLOG_FLAGS).filter(name => name !== "v");
 
 /** The environment variable of a flag: `IPMASQ_ENABLE_IPV6` for `enable-ipv6`. */
 export function variableOf(flag: string): string {

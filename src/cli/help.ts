@@ -1,7 +1,6 @@
-import * as v from "valibot";
 import type { Command } from "./command.ts";
-import { type FlagTable, noteOf } from "./flag.ts";
-import { AGENT_FLAGS, KLOG_FLAGS, shortOf } from "./flags.ts";
+import { type FlagTable, helpOf, noteOf } from "./flag.ts";
+import { AGENT_FLAGS, IGNORED_FLAGS, shortOf } from "./flags.ts";
 
 const WIDTH = 80;
 
@@ -70,7 +69,6 @@ export function flagsHelp(): string {
 }
 
 function agentFlags(): string[] {
-  const ignored = Object.keys(KLOG_FLAGS).filter(it => it !== "v");
   return [
     "Flags of the agent:",
     ...columns(rows(AGENT_FLAGS)),
@@ -80,22 +78,17 @@ function agentFlags(): string[] {
     ),
     "",
     wrapped(
-      `For compatibility with klog, --v=4 and higher set --log-level=debug, and these flags are ignored: ${ignored.map(it => `--${it}`).join(", ")}.`,
+      `For compatibility with klog, --v=4 and higher set --log-level=debug, and these flags are ignored: ${IGNORED_FLAGS.map(it => `--${it}`).join(", ")}.`,
     ),
   ];
 }
 
 function rows(flags: FlagTable): [string, string][] {
   return Object.entries(flags).map(([name, schema]) => {
-    const { placeholder, help } = noteOf(schema);
-    const defaultText = v.getDefault(schema);
-    const note =
-      defaultText === undefined || defaultText === "" || defaultText === "false"
-        ? ""
-        : ` (default ${defaultText})`;
+    const { placeholder } = noteOf(schema);
     const short = shortOf(name);
     const names = `${short === undefined ? "" : `-${short}, `}--${name}`;
-    return [`${names}${placeholder === undefined ? "" : ` ${placeholder}`}`, `${help}${note}`];
+    return [`${names}${placeholder === undefined ? "" : ` ${placeholder}`}`, helpOf(schema)];
   });
 }
 

@@ -1,12 +1,9 @@
-import { helperChains } from "../backends/ownership.ts";
+import { ENFORCE_PRIORITY, helperChains } from "../backends/ownership.ts";
 import type { TraceableRule } from "../net/trace.ts";
 import type { Conflict } from "./conflict.ts";
 import type { Ours } from "./judged.ts";
 import { isNat, NAT, type NatHook } from "./nat-hook.ts";
 import { sharesNat } from "./own-rules.ts";
-
-/** The priority of the chain with which the nftables backend binds kept connections. */
-const ENFORCE_PRIORITY = 80;
 
 /** Whether `enforceNonMasquerade` prevents a foreign rule from masquerading kept connections. */
 export interface Enforcement {

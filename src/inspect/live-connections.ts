@@ -48,11 +48,20 @@ export async function eachConnection(policy: Policy, judge: ConnectionJudge, vis
   });
 }
 
+/** Reads the live connections that contradict the policy. Throws ProgramError if the table cannot be read. */
+export function eachStale(
+  policy: Policy,
+  judge: ConnectionJudge,
+  visit: (entry: Entry) => void,
+): Promise<void> {
+  return eachConnection(policy, judge, (entry, judgement) => {
+    if (!("exempt" in judgement) && judgement.outcome === "stale") visit(entry);
+  });
+}
+
 /** The number of live connections that contradict the policy. Throws ProgramError if the table cannot be read. */
 export async function staleCount(policy: Policy, judge: ConnectionJudge): Promise<number> {
   let count = 0;
-  await eachConnection(policy, judge, (_, judgement) => {
-    if (!("exempt" in judgement) && judgement.outcome === "stale") count++;
-  });
+  await eachStale(policy, judge, () => count++);
   return count;
 }

@@ -21,12 +21,13 @@ interface Route {
  * unknown, because the tables of /proc do not contain these rules.
  */
 export async function readRoutes(): Promise<Routes> {
-  const [ip, ip6, trie] = await Promise.all(
-    ["/proc/net/route", "/proc/net/ipv6_route", "/proc/net/fib_trie"].map(path =>
-      readFile(path, "utf8").catch(() => ""),
-    ),
-  );
-  return routesOf(ip ?? "", ip6 ?? "", trie ?? "");
+  const read = (path: string) => readFile(path, "utf8").catch(() => "");
+  const [ip, ip6, trie] = await Promise.all([
+    read("/proc/net/route"),
+    read("/proc/net/ipv6_route"),
+    read("/proc/net/fib_trie"),
+  ]);
+  return routesOf(ip, ip6, trie);
 }
 
 /** @param trie the text of /proc/net/fib_trie, which has a heading for each table */

@@ -1,4 +1,5 @@
 import { some } from "../conflicts/conflict.ts";
+import { grouped } from "../system/grouped.ts";
 import type { PacketsJson, RuleJson, VerificationJson } from "./verification.ts";
 
 type FamilyJson = VerificationJson["families"][number];
@@ -27,11 +28,6 @@ function headline(it: FamilyJson, isRead: boolean): string {
   const counts = `(${grouped(pieces)} pieces): ${[`${grouped(differing)} differ`, ...open].join(", ")}`;
   if (differing > 0) return `DIFFERS from the policy, of ${all} ${counts}`;
   return `${open.length > 0 ? "NOT PROVEN" : "proven"} for ${all} ${counts}`;
-}
-
-/** Digits in groups of three. IPv6 has 2^128 addresses. */
-function grouped(number: number | string): string {
-  return `${number}`.replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
 const VERDICTS: Readonly<Record<PacketsJson["kernel"], string>> = {

@@ -162,7 +162,9 @@ export function parseAddress(text: string): Address | ParseFailure {
   return version === 4 ? { family: "ip", text, value: Number(start) } : { family: "ip6", text, value: start };
 }
 
-/** The usual text of an address: `::100:0` for `::1.0.0.0`, which nft and ip6tables print. Other texts stay as they are. */
+/**
+ * The usual text of an address: `::100:0` for `::1.0.0.0`, which nft and ip6tables print. Other texts stay as they are.
+ */
 export function canonicalAddress(text: string): string {
   const cidr = Cidr.parse(withLength(text));
   return cidr instanceof Cidr ? cidr.address : text;

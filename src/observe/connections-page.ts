@@ -1,13 +1,11 @@
 import type { Connections } from "../inspect/connections.ts";
 import { summary } from "../inspect/connections-text.ts";
 import { formatOrigin } from "../policy/policy.ts";
+import { grouped } from "../system/grouped.ts";
 import { ProgramError } from "../system/program.ts";
 import type { AgentState } from "./agent-state.ts";
-import { capitalized, count, document, facts, MOST_ROWS, more } from "./document.ts";
+import { capitalized, document, facts, MOST_ROWS, more } from "./document.ts";
 import { type Html, html } from "./html.ts";
-
-/** The page does not read larger tables, so that a client of the HTTP port cannot keep the agent busy. */
-const MOST_ENTRIES = 100_000;
 
 /** The page of live connections. Reads the conntrack table. */
 export async function connectionsPage(state: AgentState): Promise<string> {
@@ -23,10 +21,10 @@ ${await section(state)}
 
 async function section({ policy, conflicts }: AgentState): Promise<Html> {
   if (!policy) return html`<p>There is no policy yet.</p>`;
-  const { readConntrack } = await import("../inspect/conntrack.ts");
+  const { MOST_ENTRIES, readConntrack } = await import("../inspect/conntrack.ts");
   const { entries = 0, limit = 0 } = (await readConntrack()) ?? {};
   if (entries >= MOST_ENTRIES) {
-    return html`<p>The conntrack table has ${count(entries)} entries; run <code>ipmasq connections</code> on the node.</p>`;
+    return html`<p>The conntrack table has ${grouped(entries)} entries; run <code>ipmasq connections</code> on the node.</p>`;
   }
   const { ConnectionTally } = await import("../inspect/connections.ts");
   const { eachConnection, judgeFor } = await import("../inspect/live-connections.ts");
@@ -54,12 +52,12 @@ export function connectionsSection(connections: Connections): Html {
       it.other,
       it.stale,
     ].map(
-      number => html`<td class="n">${count(number)}</td>`,
+      number => html`<td class="n">${grouped(number)}</td>`,
     )}<td>${it.origin ? formatOrigin(it.origin) : ""}</td></tr>
 `,
   );
   return html`${facts({
-    ...(table && { Conntrack: `${count(table.entries)} of ${count(table.limit)} entries` }),
+    ...(table && { Conntrack: `${grouped(table.entries)} of ${grouped(table.limit)} entries` }),
     ...Object.fromEntries(summary(connections).map(([label, text]) => [capitalized(label), text])),
   })}
 <div class="wide"><table>

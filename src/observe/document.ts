@@ -1,3 +1,4 @@
+import { grouped } from "../system/grouped.ts";
 import type { Build } from "./agent-state.ts";
 import { type Html, html } from "./html.ts";
 import { STYLE } from "./style.ts";
@@ -41,16 +42,11 @@ ${Object.entries(of).map(([name, value]) => html`<dt>${name}</dt><dd>${value}</d
 
 /** The number of rows that a list leaves out. */
 export function more(rows: number): Html | [] {
-  return rows > MOST_ROWS ? html`<p>and ${count(rows - MOST_ROWS)} more</p>` : [];
+  return rows > MOST_ROWS ? html`<p>and ${grouped(rows - MOST_ROWS)} more</p>` : [];
 }
 
 export function capitalized(label: string): string {
   return label.charAt(0).toUpperCase() + label.slice(1);
-}
-
-/** Formats a number with commas between thousands. `toLocaleString` would load 2 MB of locale data. */
-export function count(number: number): string {
-  return `${number}`.replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
 function digest(text: string): string {

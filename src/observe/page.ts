@@ -12,8 +12,9 @@ import {
   listsOf,
   type Policy,
 } from "../policy/policy.ts";
+import { grouped } from "../system/grouped.ts";
 import type { AgentState, ConfigRecord } from "./agent-state.ts";
-import { capitalized, count, document, facts, MOST_ROWS, more } from "./document.ts";
+import { capitalized, document, facts, MOST_ROWS, more } from "./document.ts";
 import { type Html, html } from "./html.ts";
 
 /** The status page: whether the policy is in force, the policy with its counters, conflicts, and the last syncs. */
@@ -75,9 +76,9 @@ ${facts({
   ...Object.fromEntries(
     describePolicy(summarizePolicy(policy)).map(({ label, text }) => [capitalized(label), text]),
   ),
-  Masqueraded: `${count(masquerade.connections)} connections`,
-  Kept: `${count(keep.connections)} connections`,
-  ...(policy.dropLeaks && { "Dropped leaks": `${count(drop.connections)} packets` }),
+  Masqueraded: `${grouped(masquerade.connections)} connections`,
+  Kept: `${grouped(keep.connections)} connections`,
+  ...(policy.dropLeaks && { "Dropped leaks": `${grouped(drop.connections)} packets` }),
 })}
 <p><a href="connections">Live connections</a> by destination, and those that contradict the policy.</p>
 </section>
@@ -134,7 +135,7 @@ function origin({ origin: from }: Entry): string {
 }
 
 function row(cidr: Html, verdict: string, from: string, counter: Counted | undefined): Html {
-  const numbers = counter ? [count(counter.connections), count(counter.bytes)] : ["–", "–"];
+  const numbers = counter ? [grouped(counter.connections), grouped(counter.bytes)] : ["–", "–"];
   return html`<tr><td>${cidr}</td><td>${verdict}</td>${numbers.map(
     it => html`<td class="n">${it}</td>`,
   )}<td>${from}</td></tr>

@@ -60,8 +60,9 @@ export interface FamilyPolicy {
  * What config, flags and defaults mean together, as plain data for any backend.
  *
  * A connection is kept if it goes to the node itself, to multicast or broadcast, or under an outgoing IPsec policy. It
- * is also kept if its packets have one of `nonMasqueradeMarks`, if its source is in `nonMasqueradeSources` or outside `sources`, or if its interface is not in
- * `outputInterfaces`. All others are masqueraded, except to destinations in `nonMasquerade` but not in `masquerade`.
+ * is also kept if its packets have one of `nonMasqueradeMarks`, if its source is in `nonMasqueradeSources` or outside
+ * `sources`, or if its interface is not in `outputInterfaces`. All others are masqueraded, except to destinations in
+ * `nonMasquerade` but not in `masquerade`.
  */
 export interface Policy {
   /** `ip`, then `ip6` if enabled; only one family in a {@link partOf part} of a policy. */

@@ -57,7 +57,10 @@ export class KernelDiagrams {
     readonly address?: Address,
   ) {}
 
-  /** The possible results of the hooks for each packet, in their order. If hooks have the same priority, any order is possible. */
+  /**
+   * The possible results of the hooks for each packet, in their order. If hooks have the same priority, any order is
+   * possible.
+   */
   result(hooks: readonly Hook[]): Diagram {
     const priorities = [...new Set(hooks.map(it => it.priority))].sort((a, b) => a - b);
     const all = priorities.reduce<Diagram>((before, priority) => {

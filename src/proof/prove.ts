@@ -100,11 +100,8 @@ class Prover<H extends Hook> {
     const ours = this.#kernel.result(this.own);
     const append = operation((a, b) => (a << BITS) | b);
     const joined = this.#diagrams.combine(this.#diagrams.combine(whole, ours, append), wanted, append);
-    const { differing, unproven, others } = {
-      differing: (value: number) => judge(value) === "differs",
-      unproven: (value: number) => judge(value) === "unproven",
-      others: (value: number) => judge(value) === "others",
-    };
+    const is = (judgement: ReturnType<typeof judge>) => (value: number) => judge(value) === judgement;
+    const [differing, unproven, others] = [is("differs"), is("unproven"), is("others")];
     return {
       space: this.space,
       pieces: countPieces(joined, value => (value & ALL) !== 0),
@@ -207,10 +204,7 @@ function judge(value: number): "agrees" | "differs" | "unproven" | "others" {
 }
 
 function compared(wants: number, may: number): "agrees" | "differs" | "unproven" {
-  if (wants & WANTS.keep) {
-    if (may === MAY.keep) return "agrees";
-    return may & (MAY.keep | MAY.unknown) ? "unproven" : "differs";
-  }
-  if (may === MAY.masquerade) return "agrees";
-  return may & (MAY.masquerade | MAY.unknown) ? "unproven" : "differs";
+  const wanted = wants & WANTS.keep ? MAY.keep : MAY.masquerade;
+  if (may === wanted) return "agrees";
+  return may & (wanted | MAY.unknown) ? "unproven" : "differs";
 }

@@ -1,5 +1,6 @@
 import type { Family } from "../net/cidr.ts";
 import type { IptablesCommands } from "./commands.ts";
+import type { Rule } from "./rule.ts";
 import type { Saved } from "./save.ts";
 
 /** A part of rules that kernel or iptables may lack. */
@@ -13,11 +14,16 @@ export interface Feature {
 /** Matches packets under an outgoing IPsec policy. */
 export const IPSEC: Feature = { rule: () => "-m policy --dir out --pol ipsec -j RETURN", word: "--pol" };
 
+/**
+ * The target that binds a connection to its source: NETMAP to all addresses maps each address to itself and keeps ports
+ * (measured with both variants, iptables 1.8.9, kernel 6.18).
+ */
+export function netmap(family: Family): Rule {
+  return ["-j", "NETMAP", "--to", family === "ip" ? "0.0.0.0/0" : "::/0"];
+}
+
 /** Maps each address to itself. */
-export const NETMAP: Feature = {
-  rule: family => `-j NETMAP --to ${family === "ip" ? "0.0.0.0/0" : "::/0"}`,
-  word: "NETMAP",
-};
+export const NETMAP: Feature = { rule: family => netmap(family).join(" "), word: "NETMAP" };
 
 /** Whether rules can have a feature. Asks iptables and the kernel once per family. */
 export class Support {

@@ -75,7 +75,10 @@ function actionOf(option: "-j" | "-g", target: string): Action {
   return TERMINAL.has(target) ? { does: "unknown" } : { does: "jump", to: target };
 }
 
-/** Targets of extensions after which a packet leaves table nat, targets that change its mark, and targets after which it continues. */
+/**
+ * Targets of extensions after which a packet leaves table nat, targets that change its mark, and targets after which it
+ * continues.
+ */
 const TERMINAL = new Set(["DNAT", "REDIRECT", "DROP", "QUEUE", "NFQUEUE"]);
 const MARKING = new Set(["MARK", "CONNMARK"]);
 const IDLE = new Set(["LOG", "NFLOG", "MARK", "CONNMARK", "TRACE", "CT"]);

@@ -1,7 +1,5 @@
-import { join } from "node:path";
-import { $ } from "bun";
 import { output } from "../../lab/output.ts";
-import { cached } from "../../scripts/cache.ts";
+import { npmPackage } from "../../scripts/cache.ts";
 import { messageOf } from "../../src/system/errors.ts";
 import type { Missing } from "../debian/tools.ts";
 
@@ -20,11 +18,7 @@ const VERSION = "6.0.0";
  */
 export async function prometheusOperator(): Promise<PrometheusOperator | Missing> {
   try {
-    const top = await cached(`prometheus-operator-${VERSION}`, async directory => {
-      await Bun.write(join(directory, "package.json"), JSON.stringify({ private: true }));
-      const flags = ["--save-exact", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
-      await $`npm install ${flags} ${MODELS}@${VERSION}`.cwd(directory).quiet();
-    });
+    const top = await npmPackage(`${MODELS}@${VERSION}`);
     const argv = ["env", `--chdir=${top}`, process.execPath, "--eval", JUDGE];
     return { judge: async document => (await output(argv, JSON.stringify(document))).trim() };
   } catch (error) {

@@ -13,6 +13,7 @@ import {
   type Tool,
   writeServices,
 } from "./masquerading-rules.ts";
+import { refusing } from "./refusing.ts";
 
 const keep = ["10.0.0.0/8", "fd00::/8"];
 const off = policy({ keep }, { enableIPv6: true });
@@ -99,18 +100,7 @@ describe.each(CASES.filter(it => it.name.startsWith("iptables")))("$name without
 });
 
 /** Refuses rules with NETMAP, as a kernel without xt_NETMAP does. */
-const WITHOUT_NETMAP = [
-  "sh",
-  "-c",
-  `case "$*" in
-    *-restore*)
-      input=$(cat)
-      case "$input" in *NETMAP*) echo "Couldn't load target NETMAP" >&2; exit 2;; esac
-      printf '%s\\n' "$input" | "$@";;
-    *) exec "$@";;
-  esac`,
-  "--",
-];
+const WITHOUT_NETMAP = refusing("NETMAP", "Couldn't load target NETMAP");
 
 test("a connection counts once, as kept or as masqueraded", async () => {
   const ours = nftables(["nft"]).open(lab);

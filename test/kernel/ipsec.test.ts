@@ -4,20 +4,10 @@ import { sync } from "../../src/backends/sync.ts";
 import { labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
 import { describeBackends } from "./backends-under-test.ts";
+import { refusing } from "./refusing.ts";
 
 /** Refuses rules that match IPsec policies, as a kernel without xfrm does. */
-const WITHOUT_XFRM = [
-  "sh",
-  "-c",
-  `case "$*" in
-    *-restore*|*" -f -"*)
-      input=$(cat)
-      case "$input" in *ipsec*) echo "Could not process rule: Operation not supported" >&2; exit 1;; esac
-      printf '%s\\n' "$input" | "$@";;
-    *) exec "$@";;
-  esac`,
-  "--",
-];
+const WITHOUT_XFRM = refusing("ipsec", "Could not process rule: Operation not supported");
 
 const desired = policy({ keep: ["10.0.0.0/8"], masquerade: ["10.96.0.0/12"] }, { enableIPv6: true });
 

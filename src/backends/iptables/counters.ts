@@ -68,3 +68,10 @@ export function savedCounters(
     });
   return counters(family, rulesOf, chain);
 }
+
+/** The counters of one family that exist only after a write. */
+export function newCounters(before: readonly Counter[], after: readonly Counter[]): Counter[] {
+  const key = ({ verdict, cidr }: Counter) => `${verdict} ${cidr?.text ?? ""}`;
+  const known = new Set(before.map(key));
+  return after.filter(it => !known.has(key(it)));
+}

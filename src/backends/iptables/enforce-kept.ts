@@ -1,8 +1,9 @@
 import type { Family } from "../../net/cidr.ts";
 import type { Mark } from "../../net/mark.ts";
 import { optionOf } from "../../xtables/rule.ts";
+import { netmap } from "../../xtables/support.ts";
 import { helperChains } from "../ownership.ts";
-import { commented, foreignMarked, netmap } from "./enforce.ts";
+import { commented, foreignMarked } from "./enforce.ts";
 import type { Chain, Ruleset } from "./ruleset.ts";
 
 /**

@@ -1,6 +1,7 @@
 import type { Family } from "../../net/cidr.ts";
 import type { Mark } from "../../net/mark.ts";
 import { optionOf, type Rule, targetOf } from "../../xtables/rule.ts";
+import { netmap } from "../../xtables/support.ts";
 import { COMMENT, COMMENTS, FOREIGN_MARKED, helperChains } from "../ownership.ts";
 
 interface Chain {
@@ -41,14 +42,6 @@ export function enforcement(
 /** Returns for packets that foreign rules masquerade. */
 export function foreignMarked(marks: readonly Mark[]): Rule[] {
   return marks.map(({ text }) => commented(FOREIGN_MARKED, ["-m", "mark", "--mark", text], ["-j", "RETURN"]));
-}
-
-/**
- * The target that binds a connection to its source: NETMAP to all addresses maps each address to itself and keeps ports
- * (measured with both variants, iptables 1.8.9, kernel 6.18).
- */
-export function netmap(family: Family): Rule {
-  return ["-j", "NETMAP", "--to", family === "ip" ? "0.0.0.0/0" : "::/0"];
 }
 
 /** A rule without addresses. */

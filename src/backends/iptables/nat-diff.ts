@@ -1,8 +1,8 @@
 import type { Family } from "../../net/cidr.ts";
 import { POSTROUTING, type Saved } from "../../xtables/save.ts";
-import { type Counter, linesBeyond, type RuleChanges } from "../backend.ts";
+import { type Counter, changesBetween, type RuleChanges } from "../backend.ts";
 import { type ChainChange, deletedBy, insertedBy, line } from "./chain-change.ts";
-import { savedCounters } from "./counters.ts";
+import { newCounters, savedCounters } from "./counters.ts";
 import {
   actualLines,
   type Changes,
@@ -67,10 +67,8 @@ export class NatDiff {
   /** The lines that only the desired or only the actual rules have. */
   get changes(): RuleChanges {
     const { chains, leftovers, jump, first, wrong } = this.#changes ?? NOTHING;
-    if (leftovers.length > 0 || chains.some(({ edits }) => edits === undefined)) {
-      const [actual, desired] = [this.actualText, this.desiredText];
-      return { added: linesBeyond(desired, actual), removed: linesBeyond(actual, desired) };
-    }
+    if (leftovers.length > 0 || chains.some(({ edits }) => edits === undefined))
+      return changesBetween(this.actualText, this.desiredText);
     const added = chains.flatMap(it => insertedBy(it).map(rule => line(it.chain.name, rule)));
     const removed = chains.flatMap(it => deletedBy(it).map(({ rule }) => line(it.chain.name, rule)));
     return {
@@ -99,9 +97,7 @@ export class NatDiff {
 
   /** The counters that the write creates. They begin at zero. */
   get createdCounters(): Counter[] {
-    const key = ({ verdict, cidr }: Counter) => `${verdict} ${cidr?.text ?? ""}`;
-    const before = new Set(this.counters.map(key));
-    return this.countersAfter.filter(it => !before.has(key(it)));
+    return newCounters(this.counters, this.countersAfter);
   }
 
   /** The chain of the policy. */

@@ -7,7 +7,7 @@ import { traceableRuleset } from "../../nft/traceable.ts";
 import { POSTROUTING } from "../../xtables/save.ts";
 import type { Counter } from "../backend.ts";
 import { isOurComment, ownChainNames } from "../ownership.ts";
-import { counters } from "./counters.ts";
+import { counters, newCounters } from "./counters.ts";
 import { decidesFirst } from "./enforce.ts";
 import {
   type ChainChange,
@@ -129,9 +129,7 @@ export class TableDiff {
 
   /** The counters that the commands create. They begin at zero. */
   get createdCounters(): readonly Counter[] {
-    const key = ({ verdict, cidr }: Counter) => `${verdict} ${cidr?.text ?? ""}`;
-    const before = new Set(this.counters.map(key));
-    return this.countersAfter.filter(it => !before.has(key(it)));
+    return newCounters(this.counters, this.countersAfter);
   }
 
   /** The number of desired rules. */

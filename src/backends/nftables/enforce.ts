@@ -2,16 +2,11 @@ import { UNDER_IPSEC } from "../../nft/ipsec.ts";
 import { bindSource, withMark } from "../../nft/statements.ts";
 import type { Chain, Rule } from "../../nft/table.ts";
 import { type FamilyPolicy, isEnforced, type Policy } from "../../policy/policy.ts";
-import { COMMENTS, FOREIGN_MARKED } from "../ownership.ts";
+import { COMMENTS, ENFORCE_PRIORITY, FOREIGN_MARKED } from "../ownership.ts";
 import { exclusions, interfaceMatches, lookup, rule } from "./rules.ts";
 
 /** The base chain that binds kept connections to their source. */
 export const ENFORCE = "enforce";
-
-/**
- * Its priority: before kube-proxy, CNI plugins and iptables (100), and before kindnet, which masquerades at 90 or 95.
- */
-const PRIORITY = 80;
 
 /**
  * The chain that binds kept connections to their source; none if the policy does not enforce.
@@ -27,7 +22,7 @@ export function enforceChain(
   abilities: { readonly elementCounters: boolean; readonly ipsec: boolean },
 ): Chain[] {
   if (!isEnforced(policy, family)) return [];
-  const hook = { type: "nat", hook: "postrouting", prio: PRIORITY, policy: "accept" };
+  const hook = { type: "nat", hook: "postrouting", prio: ENFORCE_PRIORITY, policy: "accept" };
   return [{ name: ENFORCE, hook, rules: [...others(policy, family), ...binding(policy, family, abilities)] }];
 }
 

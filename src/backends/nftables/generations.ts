@@ -34,6 +34,18 @@ export function replacedSets(table: Table): AddressSet[] {
   return table.sets.filter(({ name }) => !used.has(name) && listOfSet(name) !== undefined);
 }
 
+/** Whether replaced sets must be listed, which has their counts, and removed before there are more. */
+export function hasManyReplaced(table: Table): boolean {
+  const replaced = replacedSets(table);
+  const elements = replaced.reduce((sum, set) => sum + set.elements.length, 0);
+  return replaced.length >= MOST_REPLACED || elements >= MOST_REPLACED_ELEMENTS;
+}
+
+const MOST_REPLACED = 8;
+
+/** An element with counter and comment takes 400 bytes of the kernel, which count as memory of the Pod. */
+const MOST_REPLACED_ELEMENTS = 40_000;
+
 /** The list of addresses in one of our sets; undefined for other sets. */
 export function listOfSet(set: string): (typeof LISTS)[number] | undefined {
   const plain = plainName(set);

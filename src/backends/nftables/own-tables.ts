@@ -4,12 +4,12 @@ import { type Nft, UNREADABLE } from "../../nft/nft.ts";
 import type { AddressSet, Table } from "../../nft/table.ts";
 import { ruleLines } from "../../nft/text.ts";
 import type { Declaration } from "../../nft/version.ts";
-import { type FailureKind, failureKind, ProgramError } from "../../system/program.ts";
-import type { Counter } from "../backend.ts";
+import { failureKind, ProgramError } from "../../system/program.ts";
+import { type Counter, mayBeStale } from "../backend.ts";
 import type { Memory } from "../memory.ts";
 import { TABLE } from "../ownership.ts";
 import { counters } from "./counters.ts";
-import { listOfSet, replacedSets } from "./generations.ts";
+import { hasManyReplaced, listOfSet, replacedSets } from "./generations.ts";
 import { TableDiff } from "./table-diff.ts";
 import { type Listing, TableReader } from "./table-reader.ts";
 import { dropTable, REPLACEMENT, replaceTable, type Transition, transition } from "./transition.ts";
@@ -48,7 +48,7 @@ export class OwnTables {
     const found = new Map<Family, Table>();
     for (const family of families) {
       const table = this.memory.get(family);
-      if (table === undefined || (table && isCrowded(replacedSets(table)))) return undefined;
+      if (table === undefined || (table && hasManyReplaced(table))) return undefined;
       if (table) found.set(family, table);
     }
     return found;
@@ -102,7 +102,7 @@ export class OwnTables {
       // nft 1.0.6 prints each flag except `dormant` as an unknown flag.
       const owned = diffs.find(({ actual }) => actual?.flags.some(flag => flag !== "dormant"));
       if (kind === "not-permitted" && owned) throw ownerError(owned.desired);
-      const isStuck = kind !== undefined && STUCK.includes(kind) && diffs.some(({ actual }) => actual);
+      const isStuck = mayBeStale(error) && diffs.some(({ actual }) => actual);
       // Another program may have changed the table meanwhile. Then the next try may succeed.
       if (!isStuck || !(await this.#isUnchanged(diffs))) throw error;
       return this.#replace(diffs, declaration);
@@ -231,23 +231,9 @@ function isVeryLong(table: Table | undefined): boolean {
 
 const VERY_LONG = 20_000;
 
-/** Whether replaced sets must be listed, which has their counts, and removed before there are more. */
-function isCrowded(replaced: readonly AddressSet[]): boolean {
-  const elements = replaced.reduce((sum, set) => sum + set.elements.length, 0);
-  return replaced.length >= MOST_REPLACED || elements >= MOST_REPLACED_ELEMENTS;
-}
-
-const MOST_REPLACED = 8;
-
-/** An element with counter and comment takes 400 bytes of the kernel, which count as memory of the Pod. */
-const MOST_REPLACED_ELEMENTS = 40_000;
-
 /** Only the process that made a table with the flag owner can change it. */
 function ownerError({ family }: Table): ProgramError {
   const what = `table ${family} ${TABLE} has the flag owner, so only the process that made it can change it`;
   const remedy = "end that process, such as a running nft -i; the kernel then deletes the table";
   return new ProgramError("busy", "nft", what, remedy);
 }
-
-/** Kinds of refusal for commands that do not fit the state of the table. */
-const STUCK: readonly FailureKind[] = ["refused", "busy", "unsupported"];

@@ -1,7 +1,7 @@
 import { Cidr, compareCidrs, type Family } from "../../net/cidr.ts";
 import { type AddressSet, byAddress, type Element, type Table } from "../../nft/table.ts";
 import { elementText, setText, tableText } from "../../nft/text.ts";
-import { linesBeyond, type RuleChanges } from "../backend.ts";
+import { changesBetween, type RuleChanges } from "../backend.ts";
 import { listOfSet, replacedSets, withoutGenerations } from "./generations.ts";
 
 /** The desired and the actual table of one family. Long sets are compared element by element, without their text. */
@@ -42,8 +42,7 @@ export class TableDiff {
   get changes(): RuleChanges {
     const actual = this.#current;
     if (!actual) return { added: this.desiredText, removed: [] };
-    const added = linesBeyond(outline(this.desired), outline(actual));
-    const removed = linesBeyond(outline(actual), outline(this.desired));
+    const { added, removed } = changesBetween(outline(actual), outline(this.desired));
     for (const name of new Set([...this.desired.sets, ...actual.sets].map(set => set.name))) {
       const elements = (table: Table) =>
         table.sets.filter(set => set.name === name).flatMap(set => set.elements);
