@@ -36,7 +36,8 @@ export interface Backend {
    */
   plan(policy: Policy, from?: "kernel" | "memory"): Promise<Plan>;
   /**
-   * A text that changes with the actual rules of a policy. May leave out elements of sets, because it must be cheap.
+   * A text that changes with the actual rules of a policy, or {@link IN_SYNC}. May leave out elements of sets, because it
+   * must be cheap.
    */
   fingerprint(policy: Policy): Promise<string>;
   /** Asks program and kernel to test the rules of a policy. Writes nothing. Throws ProgramError if they refuse. */
@@ -64,6 +65,9 @@ export interface Backend {
   /** Removes the rules that `actual` lists. Returns the removed rules. */
   remove(families?: readonly Family[]): Promise<readonly string[]>;
 }
+
+/** The fingerprint of rules that are unchanged since a comparison found them in sync. */
+export const IN_SYNC = "in sync";
 
 /** Rules that only the desired or only the actual ruleset has, one line each. */
 export interface RuleChanges {

@@ -1,6 +1,6 @@
 import { monitor } from "../nft/monitor.ts";
 import { LastSaid } from "../system/last-said.ts";
-import type { PollTarget, Watch, Watcher } from "./backend.ts";
+import { IN_SYNC, type PollTarget, type Watch, type Watcher } from "./backend.ts";
 import { Memory } from "./memory.ts";
 import { TABLE } from "./ownership.ts";
 
@@ -120,7 +120,7 @@ export function poll({ fingerprint, plan }: PollTarget, changed: () => void, eve
   let timer: Timer | undefined;
   const hasDrift = async () => {
     const now = await fingerprint();
-    if (now !== lastInSync && (await plan())?.inSync === false) return true;
+    if (now !== IN_SYNC && now !== lastInSync && (await plan())?.inSync === false) return true;
     lastInSync = now;
     return false;
   };

@@ -1,5 +1,27 @@
 import { expect, test } from "bun:test";
-import { foreignChange } from "../../src/backends/watch.ts";
+import { IN_SYNC } from "../../src/backends/backend.ts";
+import { foreignChange, poll } from "../../src/backends/watch.ts";
+
+test("a poll compares changed rules, also those before the last sync, and not what that sync compared", async () => {
+  const seen = ["rules", "rules", IN_SYNC, "rules", IN_SYNC];
+  const done = Promise.withResolvers<void>();
+  let compared = 0;
+  const target = {
+    async fingerprint() {
+      const next = seen.shift();
+      if (next === undefined) done.resolve();
+      return next ?? IN_SYNC;
+    },
+    async plan() {
+      compared++;
+      return { inSync: true };
+    },
+  };
+  const polling = poll(target, () => done.reject(new Error("reports a change")), 1);
+  await done.promise;
+  polling.stop();
+  expect(compared).toBe(2);
+});
 
 test.each([
   ["add rule ip nat POSTROUTING ip daddr 198.51.100.0/24 counter accept", "ip nat POSTROUTING"],

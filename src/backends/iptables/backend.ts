@@ -6,7 +6,7 @@ import type { IptablesCommands } from "../../xtables/commands.ts";
 import { POSTROUTING, type Saved } from "../../xtables/save.ts";
 import { IPSEC, NETMAP, Support } from "../../xtables/support.ts";
 import { traceableRule } from "../../xtables/traceable.ts";
-import type { Backend, Plan, PollTarget, Watch, Watcher } from "../backend.ts";
+import { type Backend, IN_SYNC, type Plan, type PollTarget, type Watch, type Watcher } from "../backend.ts";
 import { NO_IPSEC, NOT_ENFORCED } from "../limits.ts";
 import { Memory } from "../memory.ts";
 import { DEFAULT_CHAIN } from "../ownership.ts";
@@ -150,7 +150,7 @@ export class IptablesBackend implements Backend {
     const all = policy.families.map(it => this.#nat.fingerprint(it.family, chainNames(policy, it)));
     const fingerprint = (await Promise.all(all)).join();
     const compared = this.#compared;
-    return compared?.policy === policy && compared.fingerprint === fingerprint ? "in sync" : fingerprint;
+    return compared?.policy === policy && compared.fingerprint === fingerprint ? IN_SYNC : fingerprint;
   }
 
   watch(watcher: Watcher, target: PollTarget, polls = false): Watch {
