@@ -20,14 +20,15 @@ process.on("message", async (message: unknown) => {
 });
 process.on("disconnect", () => process.exit());
 
-function sendByTcp({ token, to, port, from }: Attempt): Promise<void> {
+function sendByTcp({ token, to, port, from, isOpen = false }: Attempt): Promise<void> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host: to, port, ...(from === undefined ? {} : { localAddress: from }) });
+    const own = from === undefined ? {} : { localAddress: from };
+    const socket = connect({ host: to, port, allowHalfOpen: isOpen, ...own });
     socket.on("connect", () => socket.write(token));
     socket.on("data", () => {});
     socket.on("error", reject);
     socket.on("close", () => resolve());
-    socket.setTimeout(1000 * SECONDS, () => socket.destroy());
+    if (!isOpen) socket.setTimeout(1000 * SECONDS, () => socket.destroy());
   });
 }
 

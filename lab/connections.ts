@@ -15,6 +15,8 @@ export interface Connection {
   readonly port?: number;
   /** One of the Pod's addresses; by default the first of the family. */
   readonly from?: string;
+  /** Whether the Pod keeps a `tcp` connection open until the lab closes; otherwise it ends at once. */
+  readonly isOpen?: boolean;
 }
 
 /** A connection as the server saw it. */
@@ -85,7 +87,7 @@ export class Connections {
     return { source };
   }
 
-  async #send(protocol: "tcp" | "udp", { to, port = USUAL_PORT, from }: Connection): Promise<Seen> {
+  async #send(protocol: "tcp" | "udp", { to, port = USUAL_PORT, from, isOpen }: Connection): Promise<Seen> {
     await this.listen(port);
     await this.#places.take();
     this.#made += 1;
@@ -93,7 +95,7 @@ export class Connections {
     const seen = Promise.withResolvers<Seen>();
     const limit = setTimeout(() => seen.reject(new Error(UNSEEN)), 1000 * SECONDS);
     this.#underWay.set(token, seen);
-    this.#client.send({ token, protocol, to, port, from } satisfies Attempt);
+    this.#client.send({ token, protocol, to, port, from, isOpen } satisfies Attempt);
     try {
       return await seen.promise;
     } finally {

@@ -8,6 +8,7 @@ export const Attempt = v.object({
   to: v.string(),
   port: v.number(),
   from: v.optional(v.string()),
+  isOpen: v.optional(v.boolean()),
 });
 export type Attempt = v.InferOutput<typeof Attempt>;
 

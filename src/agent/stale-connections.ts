@@ -15,9 +15,12 @@ export async function logStaleConnections(policy: Policy, backend: Backend["name
     const { judgeFor, judgeWithConflicts, staleCount } = await import("../inspect/live-connections.ts");
     if ((await staleCount(policy, await judgeFor(policy, []))) === 0) return;
     // Foreign rules are read only now, because that costs more.
-    const connections = await staleCount(policy, await judgeWithConflicts(policy, backend));
-    if (connections > 0)
-      log.info("live connections contradict the policy", { connections, list: "ipmasq connections --stale" });
+    const { judge, unread } = await judgeWithConflicts(policy, backend);
+    const connections = await staleCount(policy, judge);
+    if (connections === 0) return;
+    const facts = { connections, list: "ipmasq connections --stale", unread: unread[0] };
+    if (unread.length > 0) log.info("live connections may contradict the policy", facts);
+    else log.info("live connections contradict the policy", facts);
   } catch (error) {
     log.debug("live connections not counted", { error: messageOf(error) });
   }

@@ -3,7 +3,7 @@ import { failureOf } from "../net/parse-failure.ts";
 import { withRemedy } from "../system/errors.ts";
 import { UsageError } from "./args.ts";
 import type { FlagTable, FlagValue } from "./flag.ts";
-import { AGENT_FLAGS, KLOG_FLAGS } from "./flags.ts";
+import { AGENT_FLAGS, KLOG_FLAGS, POLICY_FLAGS } from "./flags.ts";
 
 /** The result of a command, which `main` prints before it exits. */
 export interface Outcome {
@@ -39,6 +39,8 @@ const commonFlags = v.object({ ...AGENT_FLAGS, ...KLOG_FLAGS });
 export type AgentFlags = v.InferOutput<typeof commonFlags> & {
   /** Whether the path of the config was given explicitly, so that it must exist. */
   readonly configGiven: boolean;
+  /** Whether a flag that affects the policy was given explicitly. */
+  readonly policyGiven: boolean;
 };
 
 /** Makes a command out of its description and a table of flag schemas. */
@@ -62,7 +64,11 @@ export function command<const Entries extends FlagTable & v.ObjectEntries>(descr
     async start(given, args) {
       return description.run(
         parsed(own, given),
-        { ...parsed(commonFlags, given), configGiven: given.has("config") },
+        {
+          ...parsed(commonFlags, given),
+          configGiven: given.has("config"),
+          policyGiven: POLICY_FLAGS.some(name => given.has(name)),
+        },
         args,
       );
     },

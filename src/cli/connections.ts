@@ -1,6 +1,5 @@
-import { agentSocketPath } from "../agent/node-lock.ts";
 import type { Backend } from "../backends/backend.ts";
-import type { ConnectionJudge } from "../inspect/connection-judge.ts";
+import type { InformedJudge } from "../inspect/live-connections.ts";
 import type { Policy } from "../policy/policy.ts";
 import { toStandardOutput } from "../system/output.ts";
 import { printableJson } from "../system/printable.ts";
@@ -9,8 +8,8 @@ import { UsageError } from "./args.ts";
 import { backendFor } from "./backend.ts";
 import { type AgentFlags, command, type Outcome } from "./command.ts";
 import { choice, toggle } from "./flag.ts";
-import { configFlags, readPolicy } from "./policy.ts";
-import { buildText } from "./version.ts";
+import { configFlags } from "./policy.ts";
+import { notesOf, type Subject, subjectOf } from "./subject.ts";
 import { repeated } from "./watch.ts";
 
 /** The maximum number of destinations that `--ports` prints. */
@@ -20,7 +19,7 @@ export const connections = command({
   name: "connections",
   summary: "show live connections, and those that contradict the policy",
   description:
-    "Shows the node's live connections by destination CIDR: how many keep their address, how many are masqueraded, and how many contradict the policy in force, because they began before it. Reads the kernel's conntrack table, and the policy from the active agent through the socket in --runtime-dir; without an agent, from the config. With --stale, lists the connections that contradict the policy. With --forget-stale, deletes their conntrack entries, so that their next packet is judged again: TCP connections break, because the peer sees another address. With --ports, shows how many source ports the busiest destinations use. Needs root, or the capability NET_ADMIN.",
+    "Shows the node's live connections by destination CIDR: how many keep their address, how many are masqueraded, and how many contradict the policy in force, because they began before it. Reads the kernel's conntrack table, and the policy from the active agent through the socket in --runtime-dir; without an agent or with --config, from the config. With --stale, lists the connections that contradict the policy. With --forget-stale, deletes their conntrack entries, so that their next packet is judged again: TCP connections break, because the peer sees another address. With --ports, shows how many source ports the busiest destinations use. Needs root, or the capability NET_ADMIN.",
   flags: {
     stale: toggle("list the connections that contradict the policy, and why", "false"),
     "forget-stale": toggle("delete the conntrack entries of these connections", "false"),
@@ -49,8 +48,14 @@ export const connections = command({
       throw new UsageError("--watch does not work with --stale and --forget-stale", "remove --watch");
     const show = async (): Promise<Outcome> => {
       const subject = await subjectOf(flags, configmap);
-      if (!("policy" in subject)) return subject;
-      const look = { ...subject, output };
+      const { policy, policyFrom, source, stderr } = subject;
+      const isTable = !stale && !forget && !ports; // shows the source of the policy
+      const notes = isTable ? subject.notes : notesOf(subject, flags);
+      if (!policy) return { stderr, notes, exitCode: 1 };
+      const { judgeWithConflicts } = await import("../inspect/live-connections.ts");
+      const backend = subject.backend ?? (await backendName(flags, policy));
+      const informed = await judgeWithConflicts(policy, backend);
+      const look: Look = { policy, policyFrom, judgedBy: source, stderr, notes, output, ...informed };
       if (stale) return listStale(look);
       if (forget) return forgetStale(look, dryRun);
       return ports ? showPorts(look) : showAll(look);
@@ -59,42 +64,14 @@ export const connections = command({
   },
 });
 
-/** The policy to judge by, and its judge. */
-interface Subject {
+/** The policy to judge by, its judge, and the foreign rules that the judge does not know. */
+interface Look extends InformedJudge {
   readonly policy: Policy;
-  readonly judge: ConnectionJudge;
-  readonly policyFrom: "agent" | "config";
+  readonly policyFrom: Subject["policyFrom"];
+  readonly judgedBy: Subject["source"];
   readonly stderr: string;
   readonly notes: readonly string[];
-}
-
-interface Look extends Subject {
   readonly output: "text" | "json";
-}
-
-/** The policy of the active agent or, without an agent, of the config; an outcome if there is neither. */
-async function subjectOf(flags: AgentFlags, configmap: string): Promise<Subject | Outcome> {
-  const { judgeWithConflicts } = await import("../inspect/live-connections.ts");
-  const { askPolicy } = await import("../inspect/ask-agent.ts");
-  const answer = await askPolicy(agentSocketPath(flags["runtime-dir"]));
-  const isAnswer = answer !== "unreachable" && !(answer instanceof Error);
-  if (isAnswer && answer.build === buildText()) {
-    const { policy, backend } = answer;
-    if (!policy) return { notes: ["the active agent has no valid config yet"], exitCode: 1 };
-    const judge = await judgeWithConflicts(policy, backend);
-    return { policy, judge, policyFrom: "agent", stderr: "", notes: [] };
-  }
-  const { policy, stderr } = await readPolicy(flags, configmap);
-  if (!policy) return { stderr, exitCode: 1 };
-  const reason = isAnswer ? `it is another build (${answer.build})` : answer;
-  const notes =
-    answer === "unreachable" ? [] : [`the active agent is not asked, because ${messageOfAnswer(reason)}`];
-  const judge = await judgeWithConflicts(policy, await backendName(flags, policy));
-  return { policy, judge, policyFrom: "config", stderr, notes };
-}
-
-function messageOfAnswer(answer: string | Error): string {
-  return typeof answer === "string" ? answer : answer.message;
 }
 
 async function backendName(flags: AgentFlags, policy: Policy): Promise<Backend["name"] | undefined> {
@@ -106,7 +83,16 @@ async function backendName(flags: AgentFlags, policy: Policy): Promise<Backend["
   }
 }
 
-async function showAll({ policy, judge, policyFrom, output, stderr, notes }: Look): Promise<Outcome> {
+async function showAll({
+  policy,
+  judge,
+  unread,
+  policyFrom,
+  judgedBy,
+  output,
+  stderr,
+  notes,
+}: Look): Promise<Outcome> {
   const { ConnectionTally } = await import("../inspect/connections.ts");
   const { eachConnection } = await import("../inspect/live-connections.ts");
   const { readConntrack } = await import("../inspect/conntrack.ts");
@@ -114,7 +100,13 @@ async function showAll({ policy, judge, policyFrom, output, stderr, notes }: Loo
   await eachConnection(policy, judge, (entry, judgement) => tally.add(entry, judgement));
   const conntrack = await readConntrack();
   const table = conntrack && { entries: conntrack.entries, limit: conntrack.limit };
-  const all = { policyFrom, ...(table && { table }), ...tally.counts };
+  const all = {
+    policyFrom,
+    judgedBy,
+    ...(table && { table }),
+    ...tally.counts,
+    ...(unread.length > 0 && { unread: [...unread] }),
+  };
   const { connectionsText } = await import("../inspect/connections-text.ts");
   const lines = output === "json" ? [json(all)] : connectionsText(all);
   return { stdout: linesOf(lines), stderr, notes, exitCode: 0 };
@@ -132,32 +124,39 @@ async function showPorts({ policy, judge, output, stderr, notes }: Look): Promis
 }
 
 /** Prints the connections while it reads the table, because there may be many. */
-async function listStale({ policy, judge, output, stderr, notes }: Look): Promise<Outcome> {
+async function listStale({ policy, judge, unread, output, stderr, notes }: Look): Promise<Outcome> {
   const { staleConnection } = await import("../inspect/connections.ts");
-  const { staleText } = await import("../inspect/connections-text.ts");
+  const { NONE_STALE, staleText, unreadText } = await import("../inspect/connections-text.ts");
   const { eachStale } = await import("../inspect/live-connections.ts");
+  const isCertain = unread.length === 0;
   let text = "";
   let isRead = true;
+  let isNone = true;
   await eachStale(policy, judge, entry => {
-    const it = isRead ? staleConnection(entry, judge) : undefined;
+    const it = isRead ? staleConnection(entry, judge, isCertain) : undefined;
     if (!it) return;
+    isNone = false;
     text += `${output === "json" ? json(it) : staleText(it)}\n`;
     if (text.length < PIECE) return;
     isRead = toStandardOutput(text);
     text = "";
   });
-  return { stdout: text, stderr, notes, exitCode: 0 };
+  if (isNone && output === "text") text = `${NONE_STALE}\n`;
+  const doubt = isCertain ? [] : [unreadText(unread)];
+  return { stdout: text, stderr, notes: [...notes, ...doubt], exitCode: 0 };
 }
 
 /** Characters that are printed at a time. */
 const PIECE = 64 * 1024;
 
 async function forgetStale(look: Look, dryRun: boolean): Promise<Outcome> {
-  const { policy, judge, output, stderr, notes } = look;
+  const { policy, judge, unread, output, stderr, notes } = look;
+  const { forgottenText, unreadText } = await import("../inspect/connections-text.ts");
+  if (unread.length > 0)
+    return { stderr, notes: [...notes, `nothing was deleted: ${unreadText(unread)}`], exitCode: 1 };
   const { columnOf } = await import("../inspect/connections.ts");
   const { EntryDeleter } = await import("../conntrack/delete.ts");
   const { eachStale } = await import("../inspect/live-connections.ts");
-  const { forgottenText } = await import("../inspect/connections-text.ts");
   const counts = { tcp: 0, udp: 0, other: 0 };
   let ended = 0;
   using deleter = dryRun ? undefined : await EntryDeleter.open();

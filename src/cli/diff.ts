@@ -9,6 +9,7 @@ import { colouredDiff, isColourful } from "./colour.ts";
 import { type AgentFlags, command, type Outcome } from "./command.ts";
 import { text, toggle } from "./flag.ts";
 import { configFlags, readPolicy } from "./policy.ts";
+import { notesOf, subjectOf } from "./subject.ts";
 
 /** Exit codes, as in diff(1). */
 const SAME = 0;
@@ -19,7 +20,7 @@ export const diff = command({
   name: "diff",
   summary: "show what a sync would change in the kernel",
   description:
-    "Shows what a sync would change in the kernel, as a unified diff of rules, without writing anything. With --from and --to, compares two configs without a kernel, and lists the connections whose verdict changes; --live adds how many of the node's live connections these are. Exits with 0 if nothing differs, with 1 if something differs, and with 2 if the comparison fails.",
+    "Shows what a sync would change in the kernel, as a unified diff of rules, without writing anything. The rules are those of the active agent's policy or, without an agent or with --config, of the config. With --from and --to, compares two configs without a kernel, and lists the connections whose verdict changes; --live adds how many of the node's live connections these are. Exits with 0 if nothing differs, with 1 if something differs, and with 2 if the comparison fails.",
   flags: {
     from: text("PATH", "old config, to compare with --to", ""),
     to: text("PATH", "new config, to compare with --from", ""),
@@ -51,8 +52,9 @@ export const diff = command({
 });
 
 async function withKernel(flags: AgentFlags, configmap: string): Promise<Outcome> {
-  const { policy, stderr } = await readPolicy(flags, configmap);
-  if (!policy) return { stderr, exitCode: TROUBLE };
+  const subject = await subjectOf(flags, configmap);
+  const { policy, stderr } = subject;
+  if (!policy) return { stderr, notes: notesOf(subject, flags), exitCode: TROUBLE };
   const { backend } = await backendFor(flags, policy);
   const { plan, failures } = await planned(backend, policy);
   const { actual, desired } = plan;
@@ -64,7 +66,7 @@ async function withKernel(flags: AgentFlags, configmap: string): Promise<Outcome
   return {
     ...diff,
     stderr,
-    notes: [...failures.map(familyText), ...unread, ...others],
+    notes: [...notesOf(subject, flags), ...failures.map(familyText), ...unread, ...others],
     exitCode: failures.length > 0 ? TROUBLE : diff.exitCode,
   };
 }

@@ -12,13 +12,14 @@ import { UsageError } from "./args.ts";
 import { backendFor } from "./backend.ts";
 import { type AgentFlags, command } from "./command.ts";
 import { choice, flag, toggle } from "./flag.ts";
-import { configFlags, readPolicy } from "./policy.ts";
+import { configFlags } from "./policy.ts";
+import { notesOf, subjectOf } from "./subject.ts";
 
 export const explain = command({
   name: "explain",
   summary: "tell whether a connection is masqueraded, and why",
   description:
-    "Tells whether a connection from SRC to DST is masqueraded or keeps its address, and names the rule, the CIDR and the line of the config that decide. Evaluates the config or, with --live, the rules in the kernel. Names nftables rules or, with --backend=iptables, iptables rules. Without arguments, reads connections from standard input, one per line, as DST or SRC DST.",
+    "Tells whether a connection from SRC to DST is masqueraded or keeps its address, and names the rule, the CIDR and the line of the config that decide. Evaluates the policy of the active agent or, without an agent or with --config, the config; with --live, the rules in the kernel. Names nftables rules or, with --backend=iptables, iptables rules. Without arguments, reads connections from standard input, one per line, as DST or SRC DST.",
   placeholder: "[[SRC] DST]",
   flags: {
     protocol: choice(PROTOCOLS, "protocol of the connection"),
@@ -47,17 +48,19 @@ export const explain = command({
     };
     const lines = args.length > 0 ? undefined : await linesOfInput();
     const single = lines ? undefined : question(args, common);
-    const { policy, stderr } = await readPolicy(flags, configmap);
-    if (!policy) return { stderr, exitCode: 1 };
+    const subject = await subjectOf(flags, configmap);
+    const { policy, stderr } = subject;
+    if (!policy) return { stderr, notes: notesOf(subject, flags), exitCode: 1 };
     const backend = requestedBackend(flags.backend).name;
     const print = (it: Explanation): string => {
       if (output === "json") return `${printableJson(JSON.stringify(it))}\n`;
       const text = single ? explanationText(it, policy, backend).join("\n") : explanationLine(it);
       return `${printableLines(text)}\n`;
     };
-    const { answer, notes }: Answers = live
+    const { answer, notes: unread }: Answers = live
       ? await fromKernel(flags, policy)
       : { answer: it => inspect.explain(policy, it), notes: [] };
+    const notes = [...notesOf(subject, flags), ...unread];
     if (single) return { stdout: print(answer(single)), stderr, notes, exitCode: 0 };
     const { answers, errors } = answerLines(lines ?? [], it => print(answer(question(it, common))));
     return {
@@ -81,7 +84,7 @@ export async function fromKernel(flags: AgentFlags, policy: Policy): Promise<Ans
   const { backend } = await backendFor(flags, policy);
   const { rules: kernel, failures } = await backend.rules(FAMILIES);
   const { findConflicts } = await import("../conflicts/find.ts");
-  const { conflicts } = await findConflicts(policy, backend.name);
+  const { conflicts, unread } = await findConflicts(policy, backend.name);
   const { readAddressTypes } = await import("../inspect/local-routes.ts");
   const { isLocal, isBroadcast } = await readAddressTypes();
   const answer = (it: Question) => {
@@ -89,7 +92,11 @@ export async function fromKernel(flags: AgentFlags, policy: Policy): Promise<Ans
     const broadcast = isBroadcast(it.destination) ? { broadcast: true } : {};
     return explainLive(policy, { ...it, ...local, ...broadcast }, kernel, conflicts);
   };
-  return { answer, notes: failures.map(it => `rules not read: ${it}`) };
+  const notes = [
+    ...failures.map(it => `rules not read: ${it}`),
+    ...unread.map(it => `foreign rules not read: ${it}`),
+  ];
+  return { answer, notes };
 }
 
 /** The answer to each line of input, and an error with the line's number for each line that is invalid. */

@@ -45,6 +45,15 @@ export const AGENT_FLAGS = {
   ),
 };
 
+/** The flags that affect the policy. */
+export const POLICY_FLAGS = [
+  "enable-ipv6",
+  "masq-chain",
+  "nomasq-all-reserved-ranges",
+  "random-fully",
+  "to-ports",
+] as const satisfies readonly (keyof typeof AGENT_FLAGS)[];
+
 /**
  * The flags of klog 2.140 (used by ip-masq-agent 2.13), of klog's main branch, and of Kubernetes' component-base 0.36,
  * so that manifests that set them work unchanged.

@@ -84,10 +84,15 @@ function identityOf({ startedAt, backend }: AgentState): Identity {
 }
 
 /** The policy in force, for commands that judge by it. */
-async function policyAnswer({ policy, backend }: AgentState): Promise<unknown> {
+async function policyAnswer({ policy, backend, config }: AgentState): Promise<unknown> {
   const { encodedPolicy } = await import("../inspect/policy-json.ts");
   const name = backend?.backend;
-  return { build: buildText(), backend: name, ...(policy && { policy: encodedPolicy(policy) }) };
+  return {
+    build: buildText(),
+    backend: name,
+    ...(config && { config: { path: config.path, ok: config.ok } }),
+    ...(policy && { policy: encodedPolicy(policy) }),
+  };
 }
 
 /** Runs one sync. Returns the exit code. */

@@ -53,7 +53,8 @@ async function readStatus(flags: AgentFlags): Promise<Status> {
     answer = await askOverHttp(listen);
   }
   if (answer === "unreachable") return statusFromKernel(flags);
-  if (!(answer instanceof Error)) return checkedAgainstKernel(answer, flags["masq-chain"]);
+  if (!(answer instanceof Error))
+    return checkedAgainstKernel(answer, answer.policy?.chain ?? flags["masq-chain"]);
   const status = await statusFromKernel(flags);
   const useless = `${name} answers, but ${answer.message}; check whether it is another program or an agent that hangs`;
   return { ...status, problems: [useless, ...status.problems] };

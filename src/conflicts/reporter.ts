@@ -9,6 +9,8 @@ interface State {
   readonly backend: { readonly backend: Backend["name"] } | undefined;
   /** Receives the conflicts of the last look. */
   conflicts: readonly Conflict[];
+  /** Receives a sentence for each chain or table that the last look could not read. */
+  unread: readonly string[];
 }
 
 type Facts = Readonly<Record<string, string | number | undefined>>;
@@ -75,6 +77,7 @@ export class ConflictReporter {
     const { conflicts, unread, visited } = await findConflicts(policy, backend?.backend);
     this.#visited = visited;
     this.state.conflicts = conflicts;
+    this.state.unread = unread;
     this.#warn(conflicts.filter(({ harmless }) => !harmless));
     const [first] = unread;
     if (first === undefined || !this.#unread.isNews(UNREAD)) return;

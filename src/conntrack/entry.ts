@@ -33,6 +33,14 @@ export const TCP = 6;
 export const UDP = 17;
 export const ICMPV6 = 58;
 
+/**
+ * Whether a TCP connection has ended: by RST (CLOSE), or by FIN in both directions (TIME_WAIT). Its entry stays for some
+ * time, because late packets may follow.
+ */
+export function isEnded({ protocol, state }: Pick<Entry, "protocol" | "state">): boolean {
+  return protocol === TCP && (state === "TIME_WAIT" || state === "CLOSE");
+}
+
 /** Names of protocols that conntrack knows, as in /etc/protocols. */
 const NAMES: Readonly<Record<number, string>> = {
   [ICMP]: "icmp",

@@ -1,49 +1,16 @@
 import type { Conflict } from "../conflicts/conflict.ts";
-import type { Entry } from "../conntrack/entry.ts";
+import { type Entry, isEnded } from "../conntrack/entry.ts";
 import { type Address, type AddressValue, Cidr, type Family } from "../net/cidr.ts";
 import { BROADCAST, MULTICAST } from "../net/group-address.ts";
 import { Pieces } from "../net/pieces.ts";
 import { addressOf } from "../net/ranges.ts";
 import type { Verdict } from "../net/verdict.ts";
 import { type Decision, decide } from "../policy/decision.ts";
-import { type FamilyPolicy, listsOf, type Origin, type Policy } from "../policy/policy.ts";
+import { type FamilyPolicy, listsOf, type Policy } from "../policy/policy.ts";
 import { contradicts, mayTranslate } from "./explain.ts";
+import type { Exemption, Judgement, Row } from "./judgement.ts";
 import type { AddressTypes } from "./local-routes.ts";
 import type { Routes } from "./routes.ts";
-
-/** Why the policy does not judge a connection. */
-type Exemption = "node" | "group" | "hairpin" | "zone";
-
-/** Why it is unknown whether a connection contradicts the policy. */
-type Doubt = "service" | "mark" | "interface";
-
-/** The source address that the peer sees: the connection's own, another, or its own, which belongs to the node. */
-type SourceSeen = "kept" | "masqueraded" | "node";
-
-/**
- * The judgement on a live connection.
- *
- * - `agrees`: its peer sees the address that the policy asks for or, if the source or the interface is not selected,
- *   that a foreign rule gives
- * - `stale`: its peer sees another address, because the connection is older than the policy
- * - `overruled`: its peer sees another address, and a foreign rule also gives it to a new connection
- */
-export type Judgement =
-  | { readonly exempt: Exemption }
-  | {
-      readonly row: Row;
-      readonly has: SourceSeen;
-      readonly outcome: "agrees" | "stale" | "overruled" | Doubt;
-    };
-
-/** The destinations of one row of a table: a CIDR that decides, or all other addresses of a family. */
-export interface Row {
-  readonly family: Family;
-  readonly cidr: Cidr | undefined;
-  /** The verdict on these destinations. A source or an interface can change it for single connections. */
-  readonly verdict: Verdict;
-  readonly origin: Origin | undefined;
-}
 
 /** The state of the node that a judgement depends on. */
 export interface Surroundings {
@@ -160,7 +127,8 @@ class FamilyJudge {
     };
   }
 
-  judge({ family, zone, original, reply }: Entry): Judgement {
+  judge(entry: Entry): Judgement {
+    const { family, zone, original, reply } = entry;
     if (zone !== 0) return EXEMPT.zone;
     const [from, to] = [this.#pieces.at(original.source), this.#pieces.at(reply.source)];
     this.#destinations[to] ??= this.#lookUp(addressOf(family, reply.source));
@@ -170,8 +138,9 @@ class FamilyJudge {
     const isSame = original.source === reply.destination;
     this.#isLocal[from] ??= this.#surroundings.types.isLocal(addressOf(family, original.source));
     // Masquerading may leave the address of the node's own connections as it is.
-    if (isSame && this.#isLocal[from]) return { row, has: "node", outcome: "agrees" };
-    const has = isSame ? "kept" : "masqueraded";
+    const has = !isSame ? "masqueraded" : this.#isLocal[from] ? "node" : "kept";
+    if (isEnded(entry)) return { row, has, outcome: "ended" };
+    if (has === "node") return { row, has, outcome: "agrees" };
     const key = from * this.#pieces.count + to;
     let ruling = this.#rulings.get(key);
     if (!ruling) {

@@ -23,10 +23,7 @@ export function connectionsText(connections: Connections): string[] {
     ...(more > 0 ? [`and ${more} CIDRs with fewer connections; --output=json has all`] : []),
     "",
     ...facts([
-      [
-        "policy",
-        connections.policyFrom === "agent" ? "of the active agent" : "of the config; no agent answers",
-      ],
+      ["judged by", connections.judgedBy],
       ...(table ? [["conntrack", `${table.entries} of ${table.limit} connections`] as const] : []),
       ...summary(connections),
     ]),
@@ -56,6 +53,7 @@ export function summary({
   overruled,
   undecided,
   exempt,
+  unread = [],
 }: Connections): [label: string, text: string][] {
   const all = stale.tcp + stale.udp + stale.other;
   const contradict = all === 1 ? "1 connection contradicts" : `${all} connections contradict`;
@@ -82,10 +80,20 @@ export function summary({
         some(exempt.group, "to multicast or broadcast"),
         some(exempt.hairpin, "to their own source, through a Service"),
         some(exempt.zone, "in other conntrack zones"),
+        some(exempt.ended, "TCP that ended"),
       ]),
     ],
+    ["unread", unreadText(unread)],
   ];
   return lines.filter(([, text]) => text !== "");
+}
+
+/** A warning about stale connections if foreign rules were not read; empty if all were read. */
+export function unreadText(unread: readonly string[]): string {
+  const [first, ...others] = unread;
+  if (first === undefined) return "";
+  const more = others.length > 0 ? ` (and ${others.length} more)` : "";
+  return `connections may only look stale, because foreign rules were not read: ${first}${more}`;
 }
 
 function listed(texts: readonly string[]): string {
@@ -105,6 +113,9 @@ function protocols({ tcp, udp, other }: Connections["stale"]): string {
   ] as const;
   return counts.flatMap(([count, name]) => (count > 0 ? `${count} ${name}` : [])).join(", ");
 }
+
+/** The text instead of a list of such connections, or of their number. */
+export const NONE_STALE = "No connection contradicts the policy.";
 
 /** A connection that contradicts the policy, in one line. */
 export function staleText(it: StaleConnection): string {
@@ -151,7 +162,7 @@ export function portsText(uses: readonly PortUse[]): string[] {
 export function forgottenText({ dryRun, ended, ...counts }: Forgotten): string[] {
   const { tcp, udp, other } = counts;
   const all = tcp + udp + other;
-  if (all === 0) return ["No connection contradicts the policy."];
+  if (all === 0) return [NONE_STALE];
   const entries = `${all} conntrack ${all === 1 ? "entry" : "entries"} (${protocols(counts)})`;
   return [
     dryRun ? `Would delete ${entries}.` : `Deleted ${entries}.`,

@@ -3,7 +3,8 @@ import { type Entry, hasPorts, protocolName, TCP, UDP } from "../conntrack/entry
 import { addressOf } from "../net/ranges.ts";
 import { VERDICTS } from "../net/verdict.ts";
 import { DECISION_STEPS } from "../policy/decision.ts";
-import type { ConnectionJudge, Judgement, Row } from "./connection-judge.ts";
+import type { ConnectionJudge } from "./connection-judge.ts";
+import type { Judgement, Row } from "./judgement.ts";
 import { OriginJson } from "./origin.ts";
 
 const Protocols = v.object({ tcp: v.number(), udp: v.number(), other: v.number() });
@@ -16,6 +17,7 @@ export const Connections = v.object({
     v.picklist(["agent", "config"]),
     v.description("agent: the policy that the active agent keeps in force; config: the policy of the config"),
   ),
+  judgedBy: v.pipe(v.string(), v.description("the source of the policy, in words")),
   table: v.optional(
     v.pipe(
       v.object({ entries: v.number(), limit: v.number() }),
@@ -49,14 +51,26 @@ export const Connections = v.object({
     ),
   ),
   exempt: v.pipe(
-    v.object({ node: v.number(), group: v.number(), hairpin: v.number(), zone: v.number() }),
+    v.object({
+      node: v.number(),
+      group: v.number(),
+      hairpin: v.number(),
+      zone: v.number(),
+      ended: v.number(),
+    }),
     v.description(
-      "connections that the policy does not judge: to the node itself; to multicast or broadcast; to their own source, through a Service; in other conntrack zones",
+      "entries that the policy does not judge: connections to the node itself; to multicast or broadcast; to their own source, through a Service; in other conntrack zones; TCP connections that ended (TIME_WAIT, CLOSE)",
+    ),
+  ),
+  unread: v.pipe(
+    v.optional(v.array(v.string())),
+    v.description(
+      "foreign rules that were not read, and why; connections that they masquerade or exempt count as stale",
     ),
   ),
 });
 export type Connections = v.InferOutput<typeof Connections>;
-type Counts = Omit<Connections, "policyFrom" | "table">;
+type Counts = Omit<Connections, "policyFrom" | "judgedBy" | "table" | "unread">;
 
 /** Counts judged connections. */
 export class ConnectionTally {
@@ -70,7 +84,7 @@ export class ConnectionTally {
       stale: { tcp: 0, udp: 0, other: 0 },
       overruled: 0,
       undecided: { service: 0, mark: 0, interface: 0 },
-      exempt: { node: 0, group: 0, hairpin: 0, zone: 0 },
+      exempt: { node: 0, group: 0, hairpin: 0, zone: 0, ended: 0 },
     };
   }
 
@@ -81,6 +95,10 @@ export class ConnectionTally {
       return;
     }
     const { row, has, outcome } = judgement;
+    if (outcome === "ended") {
+      exempt.ended++;
+      return;
+    }
     const counts = this.#rows.get(row);
     if (!counts) return;
     const name = columnOf(protocol);
@@ -141,11 +159,23 @@ export const StaleConnection = v.object({
   rule: v.picklist(DECISION_STEPS),
   cidr: v.optional(v.string()),
   origin: v.optional(OriginJson),
+  certain: v.pipe(
+    v.boolean(),
+    v.description("false if foreign rules were not read, which may give a new connection the same address"),
+  ),
 });
 export type StaleConnection = v.InferOutput<typeof StaleConnection>;
 
-/** Describes an entry that contradicts the policy. */
-export function staleConnection(entry: Entry, judge: ConnectionJudge): StaleConnection | undefined {
+/**
+ * Describes an entry that contradicts the policy.
+ *
+ * @param certain whether all foreign rules were read
+ */
+export function staleConnection(
+  entry: Entry,
+  judge: ConnectionJudge,
+  certain: boolean,
+): StaleConnection | undefined {
   const { family, protocol, state, original, reply } = entry;
   const decision = judge.decision(entry);
   if (!decision) return undefined;
@@ -173,6 +203,7 @@ export function staleConnection(entry: Entry, judge: ConnectionJudge): StaleConn
     rule,
     ...(cidr && { cidr: cidr.text }),
     ...(origin && { origin }),
+    certain,
   };
 }
 

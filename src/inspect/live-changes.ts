@@ -1,4 +1,4 @@
-import type { Entry } from "../conntrack/entry.ts";
+import { type Entry, isEnded } from "../conntrack/entry.ts";
 import { readEntries } from "../conntrack/read.ts";
 import { type AddressValue, Cidr, FAMILIES, type Family } from "../net/cidr.ts";
 import { Pieces } from "../net/pieces.ts";
@@ -24,7 +24,7 @@ export async function liveChanges(
   const tests = changes.map(change => concerns(change, routes));
   const counts = changes.map(() => 0);
   await readEntries(FAMILIES, entry => {
-    if (judges.some(judge => "exempt" in (judge.judge(entry) ?? {}))) return;
+    if (isEnded(entry) || judges.some(judge => "exempt" in (judge.judge(entry) ?? {}))) return;
     const at = tests.findIndex(test => test(entry));
     if (at >= 0) counts[at] = (counts[at] ?? 0) + 1;
   });

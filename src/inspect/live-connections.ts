@@ -6,7 +6,8 @@ import type { Entry } from "../conntrack/entry.ts";
 import { readEntries } from "../conntrack/read.ts";
 import { Cidr, withLength } from "../net/cidr.ts";
 import type { Policy } from "../policy/policy.ts";
-import { ConnectionJudge, type Judgement } from "./connection-judge.ts";
+import { ConnectionJudge } from "./connection-judge.ts";
+import type { Judgement } from "./judgement.ts";
 import { readAddressTypes } from "./local-routes.ts";
 import { nodeAddresses } from "./node-addresses.ts";
 import { readRoutes } from "./routes.ts";
@@ -30,13 +31,23 @@ export async function judgeFor(policy: Policy, conflicts: readonly Conflict[]): 
   return new ConnectionJudge(policy, { types, typeCidrs, routes, conflicts });
 }
 
+/** A judge that knows the foreign rules. */
+export interface InformedJudge {
+  readonly judge: ConnectionJudge;
+  /**
+   * A sentence for each chain or table of foreign rules that was not read. Connections that these rules masquerade or
+   * exempt count as stale.
+   */
+  readonly unread: readonly string[];
+}
+
 /** The same, with a new look at the foreign rules. */
 export async function judgeWithConflicts(
   policy: Policy,
   backend: Backend["name"] | undefined,
-): Promise<ConnectionJudge> {
-  const { conflicts } = await findConflicts(policy, backend);
-  return judgeFor(policy, conflicts);
+): Promise<InformedJudge> {
+  const { conflicts, unread } = await findConflicts(policy, backend);
+  return { judge: await judgeFor(policy, conflicts), unread };
 }
 
 /** Reads and judges the node's live connections. Throws ProgramError if the table cannot be read. */

@@ -6,6 +6,8 @@ import type { Policy } from "../policy/policy.ts";
 export const PolicyAnswer = v.object({
   /** The build of the agent. */
   build: v.string(),
+  /** The path of the agent's config, and whether its content is valid now; undefined before the first read. */
+  config: v.optional(v.object({ path: v.string(), ok: v.boolean() })),
   /** The name of the agent's backend. */
   backend: v.optional(v.picklist(["nftables", "iptables"])),
   /** Undefined until the agent has a valid config. */

@@ -3,7 +3,7 @@ import { type Entry, hasPorts, protocolName } from "../conntrack/entry.ts";
 import type { AddressValue, Family } from "../net/cidr.ts";
 import { formatPortRanges, type PortRange, portCount } from "../net/ports.ts";
 import { addressOf } from "../net/ranges.ts";
-import type { Judgement } from "./connection-judge.ts";
+import type { Judgement } from "./judgement.ts";
 
 /** A line of the output of `connections --ports --output=json`. Keys stay from version to version. */
 export const PortUse = v.object({

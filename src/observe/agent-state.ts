@@ -60,6 +60,8 @@ export class AgentState {
   readonly warnings = new Map<string, string>();
   /** Foreign rules that conflict with the policy, as of the last look. */
   conflicts: readonly Conflict[] = [];
+  /** Foreign rules that the last look could not read, and why; one sentence each. */
+  unread: readonly string[] = [];
   readonly stats = new SyncStats();
   readonly totals = new Totals();
   /** When the last sync ended, by a monotonic clock. */

@@ -19,7 +19,7 @@ ${await section(state)}
   );
 }
 
-async function section({ policy, conflicts }: AgentState): Promise<Html> {
+async function section({ policy, conflicts, unread }: AgentState): Promise<Html> {
   if (!policy) return html`<p>There is no policy yet.</p>`;
   const { MOST_ENTRIES, readConntrack } = await import("../inspect/conntrack.ts");
   const { entries = 0, limit = 0 } = (await readConntrack()) ?? {};
@@ -36,7 +36,13 @@ async function section({ policy, conflicts }: AgentState): Promise<Html> {
     if (error instanceof ProgramError) return html`<p>The conntrack table was not read: ${error.message}</p>`;
     throw error;
   }
-  return connectionsSection({ policyFrom: "agent", table: { entries, limit }, ...tally.counts });
+  return connectionsSection({
+    policyFrom: "agent",
+    judgedBy: "the policy of this agent",
+    table: { entries, limit },
+    ...tally.counts,
+    ...(unread.length > 0 && { unread: [...unread] }),
+  });
 }
 
 /** The connections by destination. */

@@ -37,8 +37,20 @@ function* withCidrs(head: string, cidrs: Iterable<Status["cidrs"][number]>): Gen
 
 /** The status without CIDRs. The empty list of CIDRs is its last key. */
 async function statusHead(state: AgentState): Promise<Status> {
-  const { build, backend, inSync, since, unready, config, policy, totals, syncs, conflicts, warnings } =
-    state;
+  const {
+    build,
+    backend,
+    inSync,
+    since,
+    unready,
+    config,
+    policy,
+    totals,
+    syncs,
+    conflicts,
+    unread,
+    warnings,
+  } = state;
   const conntrack = await readConntrack();
   const note = policy && (await ownServicesNote(policy));
   return {
@@ -58,6 +70,7 @@ async function statusHead(state: AgentState): Promise<Status> {
       ...formatProblems(config?.problems ?? []),
       ...(policy ? podProblems(policy, networkInterfaces()) : []),
       ...warnings.values(),
+      ...unread.map(it => `foreign rules not read: ${it}`),
     ],
     cidrs: [],
   };

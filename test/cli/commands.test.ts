@@ -4,6 +4,10 @@ import { run } from "../../src/system/program.ts";
 import { ipmasq } from "../binary.ts";
 import { Folder } from "../config/folder.ts";
 
+/** No agent runs here, and no config is at the default path. */
+const DEFAULTS =
+  "ipmasq: judged by the defaults, because /etc/config/ip-masq-agent does not exist; no agent answers in /run/ipmasq\n";
+
 describe("explain", () => {
   const explain = (words: string, input = "") =>
     run([BINARY, "explain", ...words.split(" ").filter(Boolean)], { input });
@@ -11,7 +15,7 @@ describe("explain", () => {
   test("prints text or JSON", async () => {
     expect(await explain("10.244.1.2 10.96.0.10 --port=53 --protocol udp")).toMatchObject({
       exitCode: 0,
-      stderr: "",
+      stderr: DEFAULTS,
       stdout: `10.244.1.2 to 10.96.0.10: keeps its address
   because  10.96.0.10 is in the non-masquerade CIDR 10.0.0.0/8 (default)
   rule     "cluster-local traffic" in chain IP-MASQ-AGENT
@@ -28,8 +32,7 @@ describe("explain", () => {
       stdout:
         "10.0.0.1\tkeep\t10.0.0.1 is in the non-masquerade CIDR 10.0.0.0/8 (default)\n" +
         "10.244.1.2 192.168.1.1\tkeep\t192.168.1.1 is in the non-masquerade CIDR 192.168.0.0/16 (default)\n",
-      stderr:
-        'standard input:4: "example.com" is not an IP address; write an address, because names are not resolved\n',
+      stderr: `standard input:4: "example.com" is not an IP address; write an address, because names are not resolved\n${DEFAULTS}`,
     });
   });
 

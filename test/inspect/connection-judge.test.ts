@@ -2,8 +2,9 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import * as v from "valibot";
 import type { Conflict } from "../../src/conflicts/conflict.ts";
-import type { Entry } from "../../src/conntrack/entry.ts";
-import { ConnectionJudge, type Judgement } from "../../src/inspect/connection-judge.ts";
+import { type Entry, TCP } from "../../src/conntrack/entry.ts";
+import { ConnectionJudge } from "../../src/inspect/connection-judge.ts";
+import type { Judgement } from "../../src/inspect/judgement.ts";
 import type { AddressTypes } from "../../src/inspect/local-routes.ts";
 import { encodedPolicy, PolicyAnswer } from "../../src/inspect/policy-json.ts";
 import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
@@ -70,6 +71,10 @@ test.each<[entry: Entry, judgement: string]>([
   [entry(NODE, OUT), "all other node: agrees"],
   [entry(NODE, "10.1.2.3", "10.0.0.2"), "10.0.0.0/8 masqueraded: stale"],
   [{ ...entry(POD, OUT), zone: 3 }, "exempt: zone"],
+  [{ ...entry(POD, OUT), protocol: TCP, state: "FIN_WAIT" }, "all other kept: stale"],
+  [{ ...entry(POD, OUT), protocol: TCP, state: "TIME_WAIT" }, "all other kept: ended"],
+  [{ ...entry(POD, "10.1.2.3", NODE), protocol: TCP, state: "CLOSE" }, "10.0.0.0/8 masqueraded: ended"],
+  [{ ...entry(NODE, OUT), protocol: TCP, state: "CLOSE" }, "all other node: ended"],
   [entry("fd00::1", "fd00::2"), "none"],
 ])("%#: %s", (it, expected) => {
   expect(judged(KEPT, it)).toBe(expected);

@@ -20,6 +20,7 @@ const NONE = { kept: 0, masqueraded: 0, node: 0, tcp: 0, udp: 0, other: 0, stale
 const AT = { file: "/etc/config/ip-masq-agent", column: 5 };
 const CONNECTIONS: Connections = {
   policyFrom: "agent",
+  judgedBy: "the policy of the active agent (/etc/config/ip-masq-agent)",
   table: { entries: 4127, limit: 262144 },
   cidrs: [
     { ...NONE, cidr: "169.254.0.0/16", family: "ip", verdict: "keep", origin: { default: true } },
@@ -39,10 +40,11 @@ const CONNECTIONS: Connections = {
   stale: { tcp: 2, udp: 1, other: 0 },
   overruled: 0,
   undecided: { service: 0, mark: 0, interface: 0 },
-  exempt: { node: 124, group: 0, hairpin: 2, zone: 0 },
+  exempt: { node: 124, group: 0, hairpin: 2, zone: 0, ended: 0 },
 };
 
-const KEPT: Pick<StaleConnection, "verdict" | "rule" | "cidr" | "reason"> = {
+const KEPT: Pick<StaleConnection, "verdict" | "rule" | "cidr" | "reason" | "certain"> = {
+  certain: true,
   verdict: "keep",
   rule: "non-masquerade-cidr",
   cidr: "203.0.113.0/24",
@@ -100,6 +102,7 @@ test("IPv6 addresses with a port have brackets, and control characters are escap
     destination: { address: "2001:db8::7", port: 53 },
     seenFrom: { address: "fd00::1", port: 1 },
     address: "2001:db8::2",
+    certain: true,
   });
   expect(text).toBe(
     "udp [fd00::1]:1 to [2001:db8::7]:53 is seen from [fd00::1]:1; a new connection is masqueraded to 2001:db8::2: \\u{1b}[2J",

@@ -6,6 +6,7 @@ import type { Connection, Seen } from "../../lab/connections.ts";
 import { Connections, Forgotten, StaleConnection } from "../../src/inspect/connections.ts";
 import { PortUse } from "../../src/inspect/port-use.ts";
 import { freshFolder, labPerFile } from "../lab.ts";
+import { CrashingNft } from "./crashing-nft.ts";
 
 /** lab/isolate mounts an empty /run. */
 const FOLDER = "/run/connections";
@@ -13,6 +14,8 @@ const CONFIG = `${FOLDER}/ip-masq-agent`;
 const KEPT = "10.1.2.3";
 const OUTBOUND = "203.0.113.7";
 const OUTBOUND_6 = "2001:db8:9::7";
+
+const JUDGED_BY = `ipmasq: judged by the policy of the active agent (${CONFIG})\n`;
 
 const lab = labPerFile();
 let agent: RunningAgent;
@@ -55,7 +58,8 @@ async function lines<Schema extends v.GenericSchema>(
   ...flags: string[]
 ): Promise<v.InferOutput<Schema>[]> {
   const { stdout, stderr, exitCode } = await lab.node.run([BINARY, "connections", "--output=json", ...flags]);
-  expect({ stderr, exitCode }).toEqual({ stderr: "", exitCode: 0 });
+  const said = flags.some(it => !it.startsWith("--config")) ? JUDGED_BY : ""; // the summary itself says it
+  expect({ stderr, exitCode }).toEqual({ stderr: said, exitCode: 0 });
   return stdout
     .split("\n")
     .filter(Boolean)
@@ -75,7 +79,9 @@ async function make(...connections: readonly Connection[]): Promise<Made[]> {
 }
 
 function to(...addresses: string[]): Connection[] {
-  return addresses.flatMap(to => (["tcp", "udp", "icmp"] as const).map(protocol => ({ protocol, to })));
+  return addresses.flatMap(to =>
+    (["tcp", "udp", "icmp"] as const).map(protocol => ({ protocol, to, isOpen: protocol === "tcp" })),
+  );
 }
 
 /** Connections as the server saw them, in a form that sorts. */
@@ -135,6 +141,77 @@ test("connections from before a change are stale, and only these are forgotten",
   const left = await tracked();
   expect(left.filter(it => !all.includes(it))).toEqual([]);
   expect(left.length).toBe(others.length);
+});
+
+test("TCP connections that ended are not stale, but their source ports are in use", async () => {
+  await make({ protocol: "tcp", to: OUTBOUND }, { protocol: "tcp", to: OUTBOUND, isOpen: true });
+  await change("203.0.113.0/24");
+  expect(await stale()).toHaveLength(1);
+  expect(await summary()).toMatchObject({ stale: { tcp: 1 }, exempt: { ended: 1 } });
+  expect(await lines(PortUse, "--ports")).toMatchObject([
+    { protocol: "tcp", destination: OUTBOUND, used: 2 },
+  ]);
+});
+
+test("without stale connections --stale says so", async () => {
+  const { stdout, stderr } = await lab.node.run([BINARY, "connections", "--stale"]);
+  expect({ stdout, stderr }).toEqual({
+    stdout: "No connection contradicts the policy.\n",
+    stderr: JUDGED_BY,
+  });
+  expect(await lines(StaleConnection, "--stale")).toEqual([]);
+});
+
+test("if foreign rules are not read, stale connections are uncertain, and none is forgotten", async () => {
+  await make({ protocol: "udp", to: OUTBOUND });
+  await change("203.0.113.0/24");
+  const nft = await CrashingNft.create();
+  await nft.become("fail");
+  const run = (...flags: string[]) => lab.node.run([...nft.environment, BINARY, "connections", ...flags]);
+  const doubt =
+    "connections may only look stale, because foreign rules were not read: the chains of nftables: nft ";
+  const text = await run("--stale");
+  expect(text.stdout).toContain(`${OUTBOUND}:8080 is seen from`);
+  expect(text.stderr).toStartWith(`${JUDGED_BY}ipmasq: ${doubt}`);
+  const json = await run("--stale", "--output=json");
+  expect(v.parse(StaleConnection, JSON.parse(json.stdout)).certain).toBeFalse();
+  const { unread } = v.parse(Connections, JSON.parse((await run("--output=json")).stdout));
+  expect(unread).toHaveLength(1);
+  expect((await run()).stdout).toContain(doubt);
+  for (const flags of [["--forget-stale"], ["--forget-stale", "--dry-run", "--output=json"]]) {
+    const { stdout, stderr, exitCode } = await run(...flags);
+    expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 1 });
+    expect(stderr).toContain(`ipmasq: nothing was deleted: ${doubt}`);
+  }
+  expect(await tracked()).toHaveLength(1);
+});
+
+test("commands judge by the active agent's policy, and say so", async () => {
+  await writeFile(`${FOLDER}/other.yaml`, config("203.0.113.0/24, fc00::/7"));
+  const run = (...words: string[]) => lab.node.run([BINARY, ...words]);
+  const given = [`--config=${FOLDER}/other.yaml`];
+  for (const [command, same, differs] of [
+    [["verify"], 0, 1],
+    [["diff"], 0, 1],
+    [["explain", "--live", OUTBOUND], 0, 0],
+    [["explain", OUTBOUND], 0, 0],
+    [["connections", "--ports"], 0, 0],
+  ] as const) {
+    const byAgent = await run(...command);
+    expect([command, byAgent.exitCode, byAgent.stderr]).toEqual([command, same, JUDGED_BY]);
+    const byFile = await run(...command, ...given);
+    expect([command, byFile.exitCode, byFile.stderr]).toEqual([command, differs, ""]);
+    const withFlag = await run(...command, "--enable-ipv6");
+    const its = `ipmasq: judged by ${CONFIG}; it is the config of the active agent, with the flags of this command\n`;
+    expect([command, withFlag.exitCode, withFlag.stderr]).toEqual([command, same, its]);
+  }
+  expect((await run("explain", OUTBOUND)).stdout).toContain("masquerade");
+  expect((await run("explain", OUTBOUND, ...given)).stdout).toContain("keep");
+  expect(await summary(...given)).toMatchObject({ judgedBy: `${FOLDER}/other.yaml, as --config says` });
+  const alone = await run("explain", OUTBOUND, "--runtime-dir=/run/none");
+  expect(alone.stderr).toBe(
+    "ipmasq: judged by the defaults, because /etc/config/ip-masq-agent does not exist; no agent answers in /run/none\n",
+  );
 });
 
 test("a forgotten UDP connection continues from the new address", async () => {

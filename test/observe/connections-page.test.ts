@@ -14,6 +14,7 @@ test("destinations are rows, and doubts are named", () => {
   } as const;
   const { text } = connectionsSection({
     policyFrom: "agent",
+    judgedBy: "the policy of this agent",
     table: { entries: 1300, limit: 262144 },
     cidrs: [
       { ...row, cidr: "10.0.0.0/8", verdict: "keep", origin: { file: "<config>", line: 2, column: 5 } },
@@ -22,7 +23,7 @@ test("destinations are rows, and doubts are named", () => {
     stale: { tcp: 1, udp: 0, other: 1 },
     overruled: 0,
     undecided: { service: 0, mark: 0, interface: 3 },
-    exempt: { node: 5, group: 0, hairpin: 0, zone: 0 },
+    exempt: { node: 5, group: 0, hairpin: 0, zone: 0, ended: 0 },
   });
   expect(text).toContain(
     '<td><code>10.0.0.0/8</code></td><td>keep</td><td class="n">1,234</td><td class="n">2</td><td class="n">0</td><td class="n">1,000</td>',
