@@ -19,6 +19,10 @@ export class Memory<Key, Value> {
   /** The rules that an own transaction adds, the rules that its report has so far, and whether they are equal. */
   #awaited: readonly string[] = [];
   #rules: string[] = [];
+  /** The sets and elements that own transactions add, as far as they are not reported; undefined if they do not matter. */
+  #missing: Set<string> | undefined;
+  /** Whether other sets or elements were reported. */
+  #hasOthers = false;
   #answer: (isConfirmed: boolean) => void = () => {};
   #confirmed: Promise<boolean> = Promise.resolve(false);
   /** Called if the kernel must be listed again, because an own transaction was not reported. */
@@ -86,12 +90,16 @@ export class Memory<Key, Value> {
   }
 
   /**
-   * Call it before an own transaction that adds rules.
+   * Call it before own transactions that add rules.
    *
-   * @param rules the rules in order, as in `rule ip nat POSTROUTING masquerade`
+   * @param rules the rules of the last transaction in order, as in `rule ip nat POSTROUTING masquerade`
+   * @param objects the sets and elements that all of them add, as in `element ip nat s { 10.0.0.0/8 }`; undefined if
+   *   their reports do not matter
    */
-  await(rules: readonly string[]): void {
+  await(rules: readonly string[], objects?: readonly string[]): void {
     this.#answer(false);
+    this.#missing = objects && new Set(objects);
+    this.#hasOthers = false;
     this.#awaited = rules;
     this.#confirmed = Promise.resolve(false);
     if (this.#isDoubtful || rules.length === 0) return;
@@ -100,7 +108,7 @@ export class Memory<Key, Value> {
     this.#answer = resolve;
   }
 
-  /** Whether a report shows the rules of the last {@link await} within some milliseconds. */
+  /** Whether reports show what the last {@link await} names within some milliseconds. */
   confirmed(milliseconds: number): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<boolean>();
     const timer = setTimeout(() => resolve(false), milliseconds);
@@ -110,6 +118,7 @@ export class Memory<Key, Value> {
 
   /** Call it for each reported line about our tables. */
   line(line: string): void {
+    if (this.#missing) this.#object(line, this.#missing);
     if (this.#rules.length > this.#awaited.length) return;
     const [, place, rule] = ADDED_RULE.exec(line) ?? [];
     if (place !== undefined) this.#rules.push(`${place}${rule}`);
@@ -122,7 +131,8 @@ export class Memory<Key, Value> {
     if (this.#expected > 0) {
       clearTimeout(this.#timer);
       if (--this.#expected > 0) this.#awaitReport();
-      if (rules.length > 0) this.#answer(isReport(rules, this.#awaited));
+      const isComplete = !this.#missing?.size && !this.#hasOthers;
+      if (rules.length > 0) this.#answer(isComplete && isReport(rules, this.#awaited));
       return true;
     }
     this.forget();
@@ -140,6 +150,11 @@ export class Memory<Key, Value> {
     this.#known.clear();
   }
 
+  #object(line: string, missing: Set<string>): void {
+    const [, verb, object] = SET_OR_ELEMENT.exec(line) ?? [];
+    if (object !== undefined && !(verb === "add" && missing.delete(object))) this.#hasOthers = true;
+  }
+
   /** Raises doubt if the oldest own transaction is not reported in time. Later ones do not postpone that. */
   #awaitReport(): void {
     this.#timer = setTimeout(() => {
@@ -148,6 +163,9 @@ export class Memory<Key, Value> {
     }, this.timeout).unref();
   }
 }
+
+/** A set that is deleted only makes room. */
+const SET_OR_ELEMENT = /^(add|delete(?! set)) ((?:set|element) .*\S)/;
 
 /** The first rule of a chain is reported as inserted on kernel 5.10. nft 1.0.6 prints some handles. */
 const ADDED_RULE = /^(?:add|insert) (rule \S+ \S+ \S+)(?: handle \d+)?( .*)/;

@@ -1,4 +1,4 @@
-import { Cidr } from "../net/cidr.ts";
+import { BITS, Cidr } from "../net/cidr.ts";
 import type { Command, SetElement } from "./json.ts";
 import type { AddressSet, Element, Table } from "./table.ts";
 import { elementText } from "./text.ts";
@@ -63,16 +63,34 @@ export function* textOf(sets: readonly NewSet[]): Generator<string> {
     const { family } = table;
     const name = `${family} ${table.name} ${set.name}`;
     if (replaces) yield `delete set ${name}\n`;
-    const type = declaration === "type" ? `type ${DATA_TYPES[family]}` : `typeof ${family} ${set.of}`;
-    const flags = set.flags.length > 0 ? ` flags ${set.flags.join(",")};` : "";
-    const counter = set.counting ? " counter;" : "";
-    yield `add set ${name} { ${type};${flags}${counter} elements = {\n`;
+    yield `add set ${name} { ${propertiesOf(set, family, declaration)} elements = {\n`;
     for (let i = 0; i < set.elements.length; i += PIECE) {
       const piece = set.elements.slice(i, i + PIECE).map(it => `${elementText(it)},\n`);
       yield piece.join("");
     }
     yield "} }\n";
   }
+}
+
+function propertiesOf(set: AddressSet, family: Table["family"], declaration: Declaration): string {
+  const type = declaration === "type" ? `type ${DATA_TYPES[family]}` : `typeof ${family} ${set.of}`;
+  const flags = set.flags.length > 0 ? ` flags ${set.flags.join(",")};` : "";
+  return `${type};${flags}${set.counting ? " counter;" : ""}`;
+}
+
+/** A set and its elements as `nft monitor` reports them, such as `element ip nat s { 10.0.0.0/8 }`. */
+export function reportOf({ table, set, declaration }: NewSet): string[] {
+  const place = `${table.family} ${table.name} ${set.name}`;
+  return [
+    `set ${place} { ${propertiesOf(set, table.family, declaration)} }`,
+    ...set.elements.map(it => `element ${place} { ${elementText(listed(it))} }`),
+  ];
+}
+
+/** nft does not print the prefix length of a single address. */
+function listed({ value, ...element }: Element): Element {
+  const isAddress = value instanceof Cidr && value.prefix === BITS[value.family];
+  return { value: isAddress ? value.address : value, ...element };
 }
 
 /** Elements in one piece of text. */

@@ -124,6 +124,55 @@ test("an own transaction that is reported before its program ends is expected al
   expect([memory.get("ip"), doubts]).toEqual([3, 0]);
 });
 
+describe("a write of few elements", () => {
+  const RULE = "rule ip t a ip daddr @s-b return";
+  const OBJECTS = [
+    "set ip t s-b { type ipv4_addr; flags interval; counter; }",
+    "element ip t s-b { 10.0.0.0/8 }",
+    "element ip t s-b { 192.0.2.1 }",
+  ];
+  const build = OBJECTS.map(it => `add ${it}`);
+  const swap = ["flush chain ip t a", `add ${RULE}`, "delete set ip t s-a"];
+
+  test.each<[string, built: readonly string[], swapped: readonly string[], isConfirmed: boolean]>([
+    ["is confirmed by its report, in any order", build.toReversed(), swap, true],
+    [
+      "is confirmed although a set made room",
+      ["delete set ip t s-b", `${build[0]} `, ...build.slice(1)],
+      swap,
+      true,
+    ],
+    ["is not confirmed without the set", build.slice(1), swap, false],
+    ["is not confirmed without an element", build.slice(0, 2), swap, false],
+    ["is not confirmed with an element more", [...build, "add element ip t s-b { 192.0.2.2 }"], swap, false],
+    [
+      "is not confirmed with an element of another set",
+      [...build, "add element ip t s-a { 10.0.0.0/8 }"],
+      swap,
+      false,
+    ],
+    [
+      "is not confirmed with an element that goes",
+      build,
+      ["delete element ip t s-b { 192.0.2.1 }", ...swap],
+      false,
+    ],
+    ["is not confirmed without the rule", build, swap.slice(0, 1), false],
+  ])("%s", async (_what, built, swapped, isConfirmed) => {
+    memory.listed("ip", 1, memory.epoch);
+    memory.await([RULE], OBJECTS);
+    for (const lines of [built, swapped]) {
+      memory.expect();
+      for (const line of lines) memory.line(line);
+      memory.reported();
+    }
+    const confirmed = memory.confirmed(500);
+    await Promise.resolve();
+    jest.advanceTimersByTime(600);
+    expect(await confirmed).toBe(isConfirmed);
+  });
+});
+
 describe("a write", () => {
   const RULES = ["rule ip t a ip daddr @s-b return", `rule ip t a masquerade comment "${"x".repeat(240)}"`];
   const report = (...lines: string[]) => {

@@ -38,6 +38,8 @@ const long = (last: number): Policy => withCidrs(1500, last);
 const veryLong = (last: number): Policy => withCidrs(20_000, last);
 const short = (last: number): Policy => policy({ keep: ["10.0.0.0/8", `192.168.${last}.0/24`] });
 
+const DUAL = { enableIPv6: true };
+
 const owner = (to: string) => lab.ownerSeen({ protocol: "udp", to });
 const nft = (commands: string) => lab.node.output(["nft", commands]);
 
@@ -72,6 +74,20 @@ const CONFIRM = "-j --terse list table ip ip-masq-agent";
 describeTools("remembered rules", ["bookworm", "trixie"], tools => {
   for (const { nft: tool } of tools) {
     describe(tool.join(" ").includes("trixie") ? "nft of trixie" : "nft of bookworm", () => {
+      test("a change of short lists is written without a listing, because the monitor reports all of it", async () => {
+        const hosts = (last: number) =>
+          policy({ keep: ["10.0.0.0/8", "fd00::/16", `192.168.${last}.1/32`, `fe00:${last}::1/128`] }, DUAL);
+        await opened(tool, hosts(1));
+        const { before, after } = await agent.sync(hosts(2), { from: "memory" });
+        expect([before.isRemembered, after.inSync]).toEqual([true, true]);
+        expect(await runs()).toEqual(WRITE);
+        // A report does not compare the hooks of new chains.
+        const enforced = { ...hosts(2), enforceNonMasquerade: true };
+        await agent.sync(enforced, { from: "memory" });
+        expect((await runs()).slice(1, 3)).toEqual([LIST, LIST.replace("ip ", "ip6 ")]);
+        expect((await agent.sync(enforced)).before.inSync).toBe(true);
+      });
+
       test("a change of a long list is written and confirmed without a listing", async () => {
         await opened(tool, long(1));
         const { after } = await agent.sync(long(2), { from: "memory" });
@@ -140,6 +156,18 @@ describe("own transactions", () => {
     expect(await owner("203.0.113.7")).toBe("node");
   });
 });
+
+test("a foreign change of a new set before the rules use it is repaired by the same sync", async () => {
+  await opened(["nft"], short(1));
+  await writeFile(RUNS, "");
+  await writeFile(WRAPPER, WRAPPER_TEXT.replace("*-f*)", `*-f*)\n${FOREIGN}`));
+  const { after } = await agent.sync(short(2), { from: "memory" });
+  expect(after.inSync).toBe(true);
+  expect(await owner("203.0.113.7")).toBe("node");
+});
+
+/** Adds an element before the second transaction that is written. */
+const FOREIGN = `  [ "$(grep -c -- -f ${RUNS})" != 2 ] || nft add element ip ip-masq-agent non-masquerade-b "{ 203.0.113.0/24 }"`;
 
 /** Ways in which nft exits with 0 although the kernel has something else. */
 const LIES: readonly (readonly [what: string, sed: string, seen: "by the look" | "by the next listing"])[] = [

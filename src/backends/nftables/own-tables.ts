@@ -1,5 +1,6 @@
 import type { Family } from "../../net/cidr.ts";
 import type { Command } from "../../nft/json.ts";
+import { reportOf } from "../../nft/new-set.ts";
 import { type Nft, UNREADABLE } from "../../nft/nft.ts";
 import type { AddressSet, Table } from "../../nft/table.ts";
 import { ruleLines } from "../../nft/text.ts";
@@ -123,12 +124,17 @@ export class OwnTables {
     const { transactions } = this.#nft;
     const first = diffs.filter(({ actual }) => !actual?.chains.some(({ hook }) => hook));
     const families = first.map(({ desired }) => desired.family);
-    const built = transactions.build(transitions.flatMap(({ build }) => build));
+    const sets = transitions.flatMap(({ build }) => build);
+    const isShort = sets.every(({ set }) => set.elements.length < SHORT);
+    this.memory.await(
+      transitions.flatMap(({ table }) => ruleLines(table)),
+      isShort ? sets.flatMap(reportOf) : undefined,
+    );
+    const built = transactions.build(sets);
     const interrupted = this.interrupted(families).catch(() => families);
     await built;
     // After a transaction that deletes objects, nft ends 10 ms later, when the kernel has freed them.
     const leftovers = (await interrupted).flatMap(family => dropTable({ family }, REPLACEMENT));
-    this.memory.await(transitions.flatMap(({ table }) => ruleLines(table)));
     await transactions.attempt([...transitions.flatMap(({ swap }) => swap), ...leftovers]);
     for (const { table } of transitions) {
       this.memory.written(table.family, table);
@@ -230,6 +236,9 @@ function isVeryLong(table: Table | undefined): boolean {
 }
 
 const VERY_LONG = 20_000;
+
+/** Up to this many elements, a listing takes about as long as a listing without elements. */
+export const SHORT = 1000;
 
 /** Only the process that made a table with the flag owner can change it. */
 function ownerError({ family }: Table): ProgramError {
