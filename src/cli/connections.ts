@@ -60,7 +60,7 @@ export const connections = command({
       if (forget) return forgetStale(look, dryRun);
       return ports ? showPorts(look) : showAll(look);
     };
-    return watch ? repeated(output, show) : show();
+    return watch ? repeated("connections", output, show) : show();
   },
 });
 

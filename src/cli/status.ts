@@ -4,10 +4,15 @@ import { everyBackend } from "../backends/choose.ts";
 import { familyText, planned } from "../backends/sync.ts";
 import { loadConfig } from "../config/load.ts";
 import { formatProblems } from "../config/problem.ts";
+import type { Room } from "../inspect/columns.ts";
+import { headlineOf, isOverruled } from "../inspect/headline.ts";
 import type { Status } from "../inspect/status.ts";
+import type { View } from "../inspect/status-text.ts";
+import { isTerminal } from "../system/output.ts";
 import { printableJson } from "../system/printable.ts";
 import { ProgramError } from "../system/program.ts";
 import { backendFor } from "./backend.ts";
+import { colouredStatus, isColourful } from "./colour.ts";
 import { type AgentFlags, command, type Outcome } from "./command.ts";
 import { choice, toggle } from "./flag.ts";
 import { loadOptions, policyHere } from "./policy.ts";
@@ -18,24 +23,58 @@ export const status = command({
   name: "status",
   summary: "show whether the policy is in force, with connections per CIDR",
   description:
-    "Shows whether the policy is in force, which backend is used and why, the connections of each CIDR, recent problems, and foreign rules that conflict with the policy. Asks the active agent, through the socket in --runtime-dir or over HTTP at --listen, and compares its answer with the kernel. If no agent answers, compares the kernel with the config. Exits with 0 if everything is in sync, otherwise with 1.",
+    "Shows whether the policy is in force, which backend is used and why, the connections of each CIDR, recent problems, and foreign rules that conflict with the policy. Asks the active agent, through the socket in --runtime-dir or over HTTP at --listen, and compares its answer with the kernel. If no agent answers, compares the kernel with the config. Exits with 0 if the policy is in force, with 1 if it is not, and with 3 if it is in force but foreign rules overrule it.",
   flags: {
     output: choice(["text", "json"], "output format", "text"),
-    watch: toggle("refresh every two seconds", "false"),
+    watch: toggle("refresh every two seconds, with rates; on a terminal, q quits", "false"),
+    all: toggle("show all CIDRs, conflicts and problems", "false"),
   },
   readsPolicy: true,
   examples: ["ipmasq status", "ipmasq status --output=json | jq .inSync", "ipmasq status --watch"],
-  async run({ output, watch }, flags) {
-    const outcome = async () => outcomeOf(await readStatus(flags), output);
-    return watch ? repeated(output, outcome) : outcome();
+  async run({ output, watch, all }, flags) {
+    if (!watch) {
+      const status = await readStatus(flags);
+      return output === "json" ? jsonOf(status) : textOf(status, { all, room: await terminal() });
+    }
+    const { RateMeter } = await import("../inspect/rates.ts");
+    const meter = new RateMeter();
+    // An agent that has ended is asked no more, but its config remains the one to compare with.
+    let { config } = flags;
+    return repeated("status", output, async room => {
+      const status = await readStatus({ ...flags, config });
+      if (status.from === "agent" && !flags.configGiven && status.config !== "") config = status.config;
+      if (output === "json") return jsonOf(status);
+      return textOf(status, { all, room, rates: meter.look(status, performance.now()) });
+    });
   },
 });
 
-async function outcomeOf(status: Status, output: "text" | "json"): Promise<Outcome> {
-  const exitCode = status.inSync ? 0 : 1;
-  if (output === "json") return { stdout: `${printableJson(JSON.stringify(status))}\n`, exitCode };
+const OVERRULED = 3;
+
+function exitCodeOf(status: Status): number {
+  if (isOverruled(status)) return OVERRULED;
+  return status.inSync ? 0 : 1;
+}
+
+function jsonOf(status: Status): Outcome {
+  return { stdout: `${printableJson(JSON.stringify(status))}\n`, exitCode: exitCodeOf(status) };
+}
+
+async function textOf(status: Status, view: View): Promise<Outcome> {
   const { statusText } = await import("../inspect/status-text.ts");
-  return { stdout: `${statusText(status).join("\n")}\n`, exitCode };
+  const text = `${statusText(status, view).join("\n")}\n`;
+  const { level } = headlineOf(status);
+  return {
+    stdout: (await isColourful()) ? colouredStatus(text, level) : text,
+    exitCode: exitCodeOf(status),
+  };
+}
+
+/** The room on the terminal; undefined if standard output is not a terminal. */
+async function terminal(): Promise<Room | undefined> {
+  if (!(await isTerminal())) return undefined;
+  const { terminalRoom } = await import("./terminal.ts");
+  return terminalRoom();
 }
 
 /**
@@ -77,7 +116,7 @@ async function checkedAgainstKernel(answer: Status, chain: string): Promise<Stat
 
 /** The status according to kernel and config. Failed reads are listed as problems. */
 async function statusFromKernel(flags: AgentFlags): Promise<Status> {
-  const { policyStatus } = await import("../inspect/status.ts");
+  const { policyStatus, unreadText } = await import("../inspect/status.ts");
   const { findConflicts } = await import("../conflicts/find.ts");
   const { readConntrack } = await import("../inspect/conntrack.ts");
   const loaded = await loadConfig(flags.config, loadOptions(flags, ""));
@@ -117,8 +156,9 @@ async function statusFromKernel(flags: AgentFlags): Promise<Status> {
       ...(inSync ? {} : { why: "the rules in the kernel differ from the config; run ipmasq diff" }),
       ...policyStatus(policy, counters),
       conflicts: [...conflicts],
+      ...(unread.length > 0 && { unread: [...unread] }),
       ...(notes.length > 0 && { notes }),
-      problems: [...problems, ...unread.map(it => `foreign rules not read: ${it}`)],
+      problems: [...problems, ...unread.map(unreadText)],
     };
   } catch (error) {
     if (!(error instanceof ProgramError)) throw error;

@@ -123,7 +123,8 @@ async function* body(socket: Socket): AsyncGenerator<Uint8Array> {
     left -= part.length;
     if (left <= 0) return;
   }
-  if (left === undefined) throw new AnswerError(NO_HTTP);
+  if (left === undefined)
+    throw new AnswerError(head.length === 0 ? "it closed the connection without an answer" : NO_HTTP);
   if (Number.isFinite(left)) throw new AnswerError("the connection was lost");
 }
 

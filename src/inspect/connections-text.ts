@@ -1,8 +1,8 @@
 import { formatOrigin } from "../policy/policy.ts";
 import { printable } from "../system/printable.ts";
+import { columns } from "./columns.ts";
 import type { Connections, Forgotten, StaleConnection } from "./connections.ts";
 import type { PortUse } from "./port-use.ts";
-import { columns } from "./status-text.ts";
 
 /** The maximum number of CIDRs on the screen; the JSON has all. */
 const MOST_CIDRS = 40;
@@ -19,7 +19,7 @@ export function connectionsText(connections: Connections): string[] {
   ]);
   const more = cidrs.length - shown.length;
   return [
-    ...columns([HEADINGS, ...rows], NUMBERS),
+    ...columns([HEADINGS, ...rows], { numbers: NUMBERS }),
     ...(more > 0 ? [`and ${more} CIDRs with fewer connections; --output=json has all`] : []),
     "",
     ...facts([
@@ -150,10 +150,9 @@ export function portsText(uses: readonly PortUse[]): string[] {
   ]);
   const uncounted = uses[0]?.uncounted ?? 0;
   return [
-    ...columns(
-      [["PROTOCOL", "DESTINATION", "SEEN FROM", "SOURCE PORTS", "USED", "OF", "SHARE"], ...rows],
-      [4, 5, 6],
-    ),
+    ...columns([["PROTOCOL", "DESTINATION", "SEEN FROM", "SOURCE PORTS", "USED", "OF", "SHARE"], ...rows], {
+      numbers: [4, 5, 6],
+    }),
     ...(uncounted > 0 ? [`each destination may have up to ${uncounted} more connections`] : []),
   ].map(printable);
 }

@@ -28,7 +28,8 @@ export function checkedAgainst(kernel: ActualRules, status: Status): Status {
   const missing = missingIn(kernel.actual, status);
   if (missing === undefined) return { ...status, kernel: "has all CIDRs of the agent" };
   if (!status.inSync) return { ...status, kernel: missing };
-  return { ...status, inSync: false, why: `the agent reports in sync, but ${missing}`, kernel: missing };
+  const { since: _, ...rest } = status;
+  return { ...rest, inSync: false, why: `the agent reports in sync, but ${missing}`, kernel: missing };
 }
 
 /** False if `sourceCIDRs` has no CIDR of the family: then no list of destinations matters, and nftables has none. */

@@ -1,88 +1,132 @@
 import { conflictText, defeatedText, effectText, remedyText, some } from "../conflicts/conflict.ts";
 import { describePolicy } from "../policy/describe.ts";
 import { formatOrigin } from "../policy/policy.ts";
-import { printable } from "../system/printable.ts";
+import { columns, cut, facts, type Room, UNLIMITED, wrapped } from "./columns.ts";
+import { headlineOf } from "./headline.ts";
+import type { Rates } from "./rates.ts";
 import type { Status } from "./status.ts";
 
-/** The maximum number of CIDRs on the screen; the JSON has all. */
+/** How to show a status. */
+export interface View {
+  /** The terminal; without one, lines are not wrapped, and a list has at most 40 CIDRs. */
+  readonly room?: Room | undefined;
+  /** Whether lists are shown whole. */
+  readonly all?: boolean;
+  /** Connections per second; only with them, the table has a column for them. */
+  readonly rates?: Rates | undefined;
+}
+
+/** On something other than a terminal. */
 const MOST_CIDRS = 40;
+/** CIDRs that are shown even if the terminal has no place for them. */
+const LEAST_CIDRS = 3;
 const MOST_PROBLEMS = 10;
 const MOST_CONFLICTS = 5;
 
-/** Returns a status as lines for one screen, without control characters. */
-export function statusText(status: Status): string[] {
-  return lines(status).map(printable);
+/** Returns a status as lines without control characters. The first three answer the questions of the headline. */
+export function statusText(status: Status, { room = UNLIMITED, all = false, rates }: View = {}): string[] {
+  const { notes = [] } = status;
+  const { width, height } = room;
+  const label = Math.max(...Object.keys(detailsOf(status)).map(it => it.length));
+  const above = [
+    ...headlineLines(status, width, label),
+    ...conflictLines(status, width, { all, brief: rates !== undefined && height !== UNLIMITED.height }),
+    ...problemLines(status, width, all),
+  ];
+  const details = ["", ...facts(detailsOf(status), width, label)];
+  const below = [
+    ...harmlessLines(status, width),
+    ...(notes.length > 0 ? ["", "notes", ...notes.flatMap(it => wrapped("  ", it, width))] : []),
+  ];
+  const inTable = { width, rates, most: all ? status.cidrs.length : MOST_CIDRS };
+  if (height === UNLIMITED.height || all) return [...above, ...details, ...table(status, inTable), ...below];
+  // One line remains for the prompt.
+  const left = height - 1 - above.length - below.length;
+  const lines = table(status, { ...inTable, most: fitting(status, left - details.length) });
+  // In a small window that shows rates, the table is more useful than the details.
+  if (rates && lines.length + details.length > left)
+    return [...above, ...table(status, { ...inTable, most: fitting(status, left) }), ...below];
+  return [...above, ...details, ...lines, ...below];
 }
 
-function lines(status: Status): string[] {
-  const {
-    inSync,
-    since,
-    why,
-    backend,
-    writer,
-    reason,
-    config,
-    policy,
-    leaks,
-    conntrack,
-    problems,
-    notes = [],
-  } = status;
-  const moment = since === undefined ? "" : ` since ${since.slice(0, 19).replace("T", " ")} UTC`;
+/** The number of CIDRs that fit, beside the other lines of the table. */
+function fitting({ cidrs, outbound }: Status, lines: number): number {
+  const most = lines - outbound.length - 2;
+  return Math.max(cidrs.length > most ? most - 1 : most, LEAST_CIDRS);
+}
+
+/** Answers that the sections below give in full take one line. */
+function headlineLines(status: Status, width: number, label: number): string[] {
+  const { inForce, overruled, problems } = headlineOf(status);
+  const inSection = status.problems.length > 1;
+  const line = (name: string, text: string) => cut(`${name.padEnd(label)}  ${text}`, width);
   return [
-    `${inSync ? "in sync" : "NOT in sync"}${moment}${why === undefined ? "" : `: ${why}`}`,
-    "",
-    ...facts({
-      "reported by":
-        status.from === "agent"
-          ? `the agent, version ${status.version}`
-          : "kernel and config; no agent answers",
-      backend: backend === undefined ? "none" : `${backend}, by ${writer}: ${reason}`,
-      ...(status.kernel !== undefined && { kernel: status.kernel }),
-      config,
-      ...(policy && Object.fromEntries(describePolicy(policy).map(({ label, text }) => [label, text]))),
-      ...(leaks && { "dropped leaks": leaksText(leaks) }),
-      ...(conntrack && { conntrack: conntrackText(conntrack) }),
-    }),
-    ...(policy ? ["", ...table(status)] : []),
-    ...conflictLines(status),
-    ...(notes.length > 0 ? ["", "notes", ...notes.map(it => `  ${it}`)] : []),
-    ...(problems.length > 0 ? ["", "problems", ...problemLines(problems)] : []),
+    ...facts({ "in force": inForce }, width, label),
+    line("overruled", overruled),
+    ...(inSection ? [line("problems", problems)] : facts({ problems }, width, label)),
   ];
 }
 
-/** The current problems come last. */
-function problemLines(problems: readonly string[]): string[] {
-  const earlier = problems.length - MOST_PROBLEMS;
-  const note = earlier > 0 ? [`  ${earlier} earlier problems; --output=json has all`] : [];
-  return [...note, ...problems.slice(-MOST_PROBLEMS).map(it => `  ${it}`)];
+function detailsOf(status: Status): Readonly<Record<string, string>> {
+  const { from, version, backend, writer, reason, kernel, config, policy, leaks, conntrack } = status;
+  return {
+    "reported by": from === "agent" ? `the agent, version ${version}` : "kernel and config; no agent answers",
+    backend: backend === undefined ? "none" : `${backend}, by ${writer}: ${reason}`,
+    ...(kernel !== undefined && { kernel }),
+    config,
+    ...(policy && Object.fromEntries(describePolicy(policy).map(({ label, text }) => [label, text]))),
+    ...(leaks && { "dropped leaks": leaksText(leaks) }),
+    ...(conntrack && { conntrack: conntrackText(conntrack) }),
+  };
+}
+
+/** The headline has the only problem. The current problems come last. */
+function problemLines({ problems, configRejected }: Status, width: number, all: boolean): string[] {
+  if (problems.length < 2 && !configRejected) return [];
+  const earlier = all ? 0 : problems.length - MOST_PROBLEMS;
+  const note = earlier > 0 ? [`  ${earlier} earlier problems; --all shows them`] : [];
+  const lines = problems.slice(Math.max(earlier, 0)).flatMap(it => wrapped("  ", it, width));
+  return ["", "problems", ...note, ...lines];
+}
+
+function conflictLines(
+  { conflicts }: Status,
+  width: number,
+  { all, brief }: { all: boolean; brief: boolean },
+): string[] {
+  const harmful = conflicts.filter(({ harmless }) => !harmless);
+  if (harmful.length === 0) return [];
+  const most = all ? harmful.length : MOST_CONFLICTS;
+  const line = (margin: string, text: string) =>
+    brief ? [cut(`${margin}${text}`, width)] : wrapped(margin, text, width);
+  const lines = harmful
+    .slice(0, most)
+    .flatMap(it => [
+      ...line("  ", conflictText(it)),
+      ...line("    ", effectText(it)),
+      ...line("    ", remedyText(it)),
+    ]);
+  const more = harmful.length > most ? [`  and ${harmful.length - most} more; --all shows them`] : [];
+  return ["", "conflicts", ...lines, ...more];
 }
 
 /** Harmless conflicts are only named. */
-function conflictLines({ conflicts }: Status): string[] {
-  const harmful = conflicts.filter(({ harmless }) => !harmless);
-  const others = conflicts
-    .filter(({ harmless, defeated }) => harmless && !defeated)
+function harmlessLines({ conflicts }: Status, width: number): string[] {
+  const harmless = conflicts
+    .filter(it => it.harmless && !it.defeated)
     .map(({ kind, owner, only, exempts = [] }) => {
       if (kind === "exempts") return `${owner} (exempts ${only ?? "connections"} to ${some(exempts)})`;
       return only === undefined ? owner : `${owner} (only ${only})`;
     });
-  const lines = harmful
-    .slice(0, MOST_CONFLICTS)
-    .flatMap(it => [`  ${conflictText(it)}`, `    ${effectText(it)}`, `    ${remedyText(it)}`]);
   const defeated = defeatedText(conflicts);
-  const more = harmful.length > MOST_CONFLICTS ? [`  and ${harmful.length - MOST_CONFLICTS} more`] : [];
   return [
-    ...(lines.length > 0 ? ["", "conflicts", ...lines, ...more] : []),
-    ...(defeated === undefined ? [] : ["", `defeated by enforceNonMasquerade: ${defeated}`]),
-    ...(others.length > 0 ? ["", `harmless NAT rules: ${[...new Set(others)].join(", ")}`] : []),
+    ...(defeated === undefined
+      ? []
+      : ["", ...wrapped("", `defeated by enforceNonMasquerade: ${defeated}`, width)]),
+    ...(harmless.length > 0
+      ? ["", ...wrapped("", `harmless NAT rules: ${[...new Set(harmless)].join(", ")}`, width)]
+      : []),
   ];
-}
-
-function facts(all: Readonly<Record<string, string>>): string[] {
-  const width = Math.max(...Object.keys(all).map(name => name.length));
-  return Object.entries(all).map(([name, value]) => `${name.padEnd(width)}  ${value}`);
 }
 
 function leaksText(leaks: NonNullable<Status["leaks"]>): string {
@@ -96,49 +140,53 @@ function conntrackText({ entries, limit, insertFailed }: NonNullable<Status["con
   return `${entries} of ${limit} connections (${Math.round((100 * entries) / limit)} %)${failed}`;
 }
 
-function table({ cidrs, outbound }: Status): string[] {
-  const rows = cidrs
-    .slice(0, MOST_CIDRS)
-    .map(({ cidr, verdict, inside, connections, bytes, origin }) => [
-      cidr,
-      inside === undefined ? verdict : `in ${inside}`,
-      number(connections),
-      number(bytes),
-      formatOrigin(origin),
-    ]);
-  const more =
-    cidrs.length > MOST_CIDRS ? [`and ${cidrs.length - MOST_CIDRS} more; --output=json has all`] : [];
-  const rest = outbound.map(({ family, connections, bytes }) => [
-    family === "ip" ? "all other IPv4" : "all other IPv6",
+/** The CIDRs with the most connections, in the order of the policy, and the destinations outside of all CIDRs. */
+function table(
+  { policy, cidrs, outbound }: Status,
+  { most, width, rates }: { most: number; width: number; rates: Rates | undefined },
+): string[] {
+  if (!policy) return [];
+  const rate = (it: Parameters<Rates>[0]) => (rates ? [rates(it)?.toFixed(1) ?? "-"] : []);
+  const shown = busiest(cidrs, most);
+  const rows = shown.map(it => [
+    it.cidr,
+    it.inside === undefined ? it.verdict : `in ${it.inside}`,
+    ...[number(it.connections), ...rate(it), number(it.bytes)],
+    formatOrigin(it.origin),
+  ]);
+  const rest = outbound.map(it => [
+    it.family === "ip" ? "all other IPv4" : "all other IPv6",
     "masquerade",
-    number(connections),
-    number(bytes),
+    ...[number(it.connections), ...rate(it), number(it.bytes)],
     "",
   ]);
+  const headings = ["CIDR", "VERDICT", "CONNECTIONS", ...(rates ? ["PER SECOND"] : []), "BYTES", "FROM"];
+  const last = headings.length - 1;
+  const more = cidrs.length - rows.length;
   return [
-    ...columns([["CIDR", "VERDICT", "CONNECTIONS", "BYTES", "FROM"], ...rows, ...rest], [2, 3]),
-    ...more,
+    "",
+    ...columns([headings, ...rows, ...rest], {
+      numbers: headings.flatMap((_, i) => (i > 1 && i < last ? [i] : [])),
+      narrow: [
+        [last, LEAST_FROM],
+        [1, LEAST_VERDICT],
+      ],
+      width,
+    }),
+    ...(more > 0 ? wrapped("", `and ${more} CIDRs with fewer connections; --all shows them`, width) : []),
   ];
+}
+
+const LEAST_FROM = 16;
+const LEAST_VERDICT = 10;
+
+function busiest(cidrs: Status["cidrs"], most: number): Status["cidrs"] {
+  if (cidrs.length <= most) return cidrs;
+  const best = cidrs.toSorted((a, b) => (b.connections ?? -1) - (a.connections ?? -1)).slice(0, most);
+  const chosen = new Set(best);
+  return cidrs.filter(it => chosen.has(it));
 }
 
 function number(value: number | undefined): string {
   return value === undefined ? "-" : `${value}`;
-}
-
-/**
- * Returns columns like kubectl.
- *
- * @param numbers the columns that are aligned to the right
- */
-export function columns(rows: readonly (readonly string[])[], numbers: readonly number[]): string[] {
-  const widths = rows.reduce<number[]>(
-    (most, row) => row.map((cell, i) => Math.max(cell.length, most[i] ?? 0)),
-    [],
-  );
-  return rows.map(row =>
-    row
-      .map((cell, i) => (numbers.includes(i) ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0)))
-      .join("  ")
-      .trimEnd(),
-  );
 }

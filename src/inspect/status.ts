@@ -34,6 +34,14 @@ export const Status = v.object({
   inSync: v.boolean(),
   since: v.pipe(v.optional(v.string()), v.description("when inSync last changed")),
   why: v.pipe(v.optional(v.string()), v.description("why it is not in sync")),
+  contested: v.pipe(
+    v.optional(v.boolean()),
+    v.description("whether another program keeps changing the rules, which the agent repairs each time"),
+  ),
+  configRejected: v.pipe(
+    v.optional(v.boolean()),
+    v.description("whether the config has errors, so that the last good policy stays active"),
+  ),
   config: v.string(),
   kernel: v.pipe(v.optional(v.string()), v.description("whether the kernel has the agent's CIDRs")),
   policy: v.optional(PolicySummary),
@@ -67,10 +75,19 @@ export const Status = v.object({
       "foreign rules that change source addresses or exempt connections from NAT; harmless rules last",
     ),
   ),
+  unread: v.pipe(
+    v.optional(v.array(v.string())),
+    v.description("foreign rules that could not be read, so that conflicts may be missing"),
+  ),
   notes: v.pipe(v.optional(v.array(v.string())), v.description("information that is not a problem")),
   problems: v.array(v.string()),
 });
 export type Status = v.InferOutput<typeof Status>;
+
+/** The problem of foreign rules that could not be read. */
+export function unreadText(what: string): string {
+  return `foreign rules not read: ${what}`;
+}
 
 /** Counted connections, and the bytes of their first packets. */
 export type Counted = Pick<Counter, "connections" | "bytes">;

@@ -3,7 +3,7 @@ import { formatProblems } from "../config/problem.ts";
 import { readConntrack } from "../inspect/conntrack.ts";
 import { ownServicesNote } from "../inspect/own-services.ts";
 import { podProblems } from "../inspect/pods.ts";
-import { policySummary, type Status, statusCidrs } from "../inspect/status.ts";
+import { policySummary, type Status, statusCidrs, unreadText } from "../inspect/status.ts";
 import { printableJson } from "../system/printable.ts";
 import type { AgentState } from "./agent-state.ts";
 import type { SyncRecord } from "./sync-stats.ts";
@@ -37,20 +37,8 @@ function* withCidrs(head: string, cidrs: Iterable<Status["cidrs"][number]>): Gen
 
 /** The status without CIDRs. The empty list of CIDRs is its last key. */
 async function statusHead(state: AgentState): Promise<Status> {
-  const {
-    build,
-    backend,
-    inSync,
-    since,
-    unready,
-    config,
-    policy,
-    totals,
-    syncs,
-    conflicts,
-    unread,
-    warnings,
-  } = state;
+  const { build, backend, inSync, since, unready, config, policy, totals, syncs } = state;
+  const { contested, conflicts, unread, warnings } = state;
   const conntrack = await readConntrack();
   const note = policy && (await ownServicesNote(policy));
   return {
@@ -60,17 +48,20 @@ async function statusHead(state: AgentState): Promise<Status> {
     inSync,
     since: new Date(since).toISOString(),
     ...(unready === undefined ? {} : { why: unready }),
+    ...(contested && { contested }),
+    ...(config?.ok === false && { configRejected: true }),
     config: config?.path ?? "",
     ...(policy ? policySummary(policy, totals.of) : { outbound: [] }),
     ...(conntrack && { conntrack }),
     conflicts: [...conflicts],
+    ...(unread.length > 0 && { unread: [...unread] }),
     ...(note !== undefined && { notes: [note] }),
     problems: [
       ...syncs.flatMap(problem),
       ...formatProblems(config?.problems ?? []),
       ...(policy ? podProblems(policy, networkInterfaces()) : []),
+      ...unread.map(unreadText),
       ...warnings.values(),
-      ...unread.map(it => `foreign rules not read: ${it}`),
     ],
     cidrs: [],
   };

@@ -83,7 +83,7 @@ test("an agent that does not listen is unreachable", async () => {
 });
 
 test.each([
-  ["says nothing at all", "", "it is not an HTTP answer of ipmasq"],
+  ["says nothing at all", "", "it closed the connection without an answer"],
   ["speaks something else", "SSH-2.0-OpenSSH_9.2\r\n\r\n", "it is not an HTTP answer of ipmasq"],
   ["knows no status", "HTTP/1.1 404 Not Found\r\n\r\n{}", "it is not an HTTP answer of ipmasq"],
   [

@@ -1,5 +1,7 @@
 import { expect, test } from "bun:test";
 import type { Conflict } from "../../src/conflicts/conflict.ts";
+import { type Headline, headlineOf } from "../../src/inspect/headline.ts";
+import { RateMeter } from "../../src/inspect/rates.ts";
 import { policyStatus, type Status } from "../../src/inspect/status.ts";
 import { statusText } from "../../src/inspect/status-text.ts";
 import { counter } from "../observe/agent-states.ts";
@@ -59,7 +61,9 @@ function at(line: number) {
 }
 
 test("as text, on one screen", () => {
-  expect(statusText(common).join("\n")).toBe(`in sync since 2026-01-02 03:04:05 UTC
+  expect(statusText(common).join("\n")).toBe(`in force      yes, since 2026-01-02 03:04:05 UTC
+overruled     no
+problems      none
 
 reported by   the agent, version 1.2.3
 backend       nftables, by nft: --backend=nftables
@@ -79,7 +83,7 @@ CIDR            VERDICT        CONNECTIONS  BYTES  FROM
 all other IPv4  masquerade               3    180`);
 });
 
-test("the reason is in the first line, problems are in the last ones", () => {
+test("the reason is in the first line, several problems have a section", () => {
   const { policy: _, backend: __, ...rest } = common;
   const lines = statusText({
     ...rest,
@@ -89,24 +93,26 @@ test("the reason is in the first line, problems are in the last ones", () => {
     outbound: [],
     problems: ["a", "b"],
   });
-  expect(lines[0]).toBe("NOT in sync since 2026-01-02 03:04:05 UTC: no nft");
+  expect(lines.slice(0, 7)).toEqual([
+    "in force     NO, since 2026-01-02 03:04:05 UTC: no nft",
+    "overruled    no",
+    "problems     2; the last is: b",
+    "",
+    "problems",
+    "  a",
+    "  b",
+  ]);
   expect(lines).toContain("backend      none");
-  expect(lines.slice(-3)).toEqual(["problems", "  a", "  b"]);
 });
 
-test("notes come before problems", () => {
+test("notes are at the end, and one problem is in the headline", () => {
   const lines = statusText({
     ...common,
     notes: ["sourceCIDRs is not set"],
     problems: ["2026 failed: no nft"],
   });
-  expect(lines.slice(-5)).toEqual([
-    "notes",
-    "  sourceCIDRs is not set",
-    "",
-    "problems",
-    "  2026 failed: no nft",
-  ]);
+  expect(lines[2]).toBe("problems      2026 failed: no nft");
+  expect(lines.slice(-3)).toEqual(["", "notes", "  sourceCIDRs is not set"]);
 });
 
 test("conflicts have their effect and remedy, harmless ones only their owner", () => {
@@ -145,7 +151,10 @@ test("conflicts have their effect and remedy, harmless ones only their owner", (
       { ...rule, owner: "tailscale", harmless: true, only: "packets with mark 0x40000/0xff0000" },
     ],
   });
-  expect(lines.slice(-10)).toEqual([
+  expect(lines[1]).toBe(
+    "overruled     by flannel for 10.0.0.0/8; perhaps by an unknown program for 198.51.100.0/24",
+  );
+  expect(lines.slice(3, 11)).toEqual([
     "",
     "conflicts",
     "  flannel: -A FLANNEL-POSTRTG -j MASQUERADE (iptables-nft, table ip nat, chain FLANNEL-POSTRTG)",
@@ -154,14 +163,75 @@ test("conflicts have their effect and remedy, harmless ones only their owner", (
     "  unknown: -A FLANNEL-POSTRTG -j MASQUERADE (iptables-nft, table ip nat, chain FLANNEL-POSTRTG)",
     "    may exempt packets with mark 0x1 from 10.244.0.0/16 to 198.51.100.0/24 from NAT, but ipmasq masquerades them",
     "    start the agent with --backend=iptables",
+  ]);
+  expect(lines.slice(-2)).toEqual([
     "",
     "harmless NAT rules: kube-proxy, tailscale (only packets with mark 0x40000/0xff0000)",
   ]);
 });
 
-test("a long list is cut", () => {
-  const many = policy({ keep: Array.from({ length: 1000 }, (_, i) => `10.${i >> 8}.${i & 255}.0/24`) });
-  const lines = statusText({ ...common, ...policyStatus(many, []) });
+const many = policy({ keep: Array.from({ length: 1000 }, (_, i) => `10.${i >> 8}.${i & 255}.0/24`) });
+
+test("a long list is cut to the CIDRs with the most connections, unless all are requested", () => {
+  const busy = [counter("keep", "10.3.200.0/24", 7, 420)];
+  const status = { ...common, ...policyStatus(many, busy) };
+  const lines = statusText(status);
   expect(lines.length).toBeLessThan(60);
-  expect(lines.at(-1)).toBe("and 961 more; --output=json has all");
+  expect(lines.at(-1)).toBe("and 961 CIDRs with fewer connections; --all shows them");
+  expect(lines.filter(line => line.startsWith("10.3.200.0/24 "))).toHaveLength(1);
+  expect(statusText(status, { all: true }).filter(line => / keep /.test(line))).toHaveLength(1001);
+});
+
+test.each([
+  [80, 24],
+  [60, 30],
+  [40, 24],
+])("on a terminal of %d columns and %d lines, it fits", (width, height) => {
+  const problems = ["a problem ".repeat(30), "another problem", "/a/path/without/blanks".repeat(10)];
+  const status = { ...common, ...policyStatus(many, []), problems };
+  for (const it of [
+    statusText({ ...status, problems: [] }, { room: { width, height } }),
+    statusText(status, { room: { width, height }, all: true }),
+    statusText(status, { room: { width, height }, rates: () => 1.25 }),
+  ])
+    expect(it.filter(line => line.length > width)).toEqual([]);
+  const lines = statusText({ ...status, problems: [] }, { room: { width, height } });
+  if (width >= 60) expect(lines.length).toBeLessThan(height);
+});
+
+test.each<[level: Headline["level"], change: Partial<Status>, inForce: string, problems: string]>([
+  ["good", {}, "yes, since 2026-01-02 03:04:05 UTC", "none"],
+  ["bad", { inSync: false, why: "no nft" }, "NO, since 2026-01-02 03:04:05 UTC: no nft", "none"],
+  [
+    "warn",
+    { contested: true },
+    "yes, since 2026-01-02 03:04:05 UTC, but contested: another program keeps changing the rules",
+    "none",
+  ],
+  [
+    "warn",
+    { configRejected: true, problems: ["/config:3:5: wrong"] },
+    "yes, since 2026-01-02 03:04:05 UTC",
+    "the config is rejected; the last good policy stays active",
+  ],
+  ["warn", { from: "kernel" }, "yes, but no agent answers", "none"],
+])("the level of the headline is %s with %p", (level, change, inForce, problems) => {
+  expect(headlineOf({ ...common, ...change })).toEqual({ level, inForce, overruled: "no", problems });
+});
+
+test("foreign rules that cannot be read are not taken for harmless", () => {
+  const unread = ["nft: crashed"];
+  expect(headlineOf({ ...common, unread }).overruled).toBe("not known: some foreign rules cannot be read");
+});
+
+test("rates are the connections since the last look", () => {
+  const meter = new RateMeter();
+  const look = (connections: number, now: number) => {
+    const { cidrs, outbound } = policyStatus(meant, [counter("keep", "10.0.0.0/8", connections, 0)]);
+    const rates = meter.look({ cidrs, outbound }, now);
+    return cidrs.flatMap(it => (it.cidr === "10.0.0.0/8" ? [rates(it)] : []));
+  };
+  expect(look(10, 0)).toEqual([undefined]);
+  expect(look(15, 2000)).toEqual([2.5]);
+  expect(look(3, 4000)).toEqual([undefined]);
 });

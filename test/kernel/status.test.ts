@@ -100,9 +100,9 @@ test("an answer in sync is not believed if the kernel has no rules, nor is an an
   });
   const { stdout } = await lab.node.run([BINARY, "status"]);
   expect(stdout).toStartWith(
-    "NOT in sync: the agent reports in sync, but the kernel has no rules of ipmasq\n",
+    "in force      NO: the agent reports in sync, but the kernel has no rules of ipmasq\n",
   );
-  expect(stdout).toContain("problems\n  \\u{1b}[2J\n");
+  expect(stdout).toContain("problems      \\u{1b}[2J\n");
   impostor.kill();
   await impostor.exited;
   const other = server("<html>");
@@ -151,7 +151,7 @@ test("errors are among the problems", async () => {
   expect(wrong.status.problems).toEqual([expect.stringContaining(`${CONFIG}:1:12: cidrLimit`)]);
   const { stdout, exitCode } = await lab.node.run(["env", "PATH=/none", BINARY, "status"]);
   expect(exitCode).toBe(1);
-  expect(stdout).toStartWith("NOT in sync: iptables: neither iptables nor nft is installed");
+  expect(stdout).toMatch(/^in force +NO: iptables: neither iptables nor nft is installed/);
 });
 
 test("Pod networks outside of the list are among the problems", async () => {
@@ -196,6 +196,18 @@ test("rules of another backend are a note", async () => {
   expect((await status("--backend=iptables")).status.notes?.join() ?? "").not.toContain("also in force");
 });
 
+test("a foreign rule that overrules the policy is in the headline, and the exit code is 3", async () => {
+  const flags = [`--config=${CONFIG}`];
+  await lab.node.output([BINARY, "run", "--once", ...flags]);
+  await lab.node.output(["nft", "add", "table", "ip", "nat"]);
+  const hook = "{ type nat hook postrouting priority 100; }";
+  await lab.node.output(["nft", `add chain ip nat post ${hook}`]);
+  await lab.node.output("nft add rule ip nat post ip saddr 10.244.0.0/16 masquerade".split(" "));
+  const { exitCode, stdout } = await lab.node.run([BINARY, "status", ...flags]);
+  expect(stdout).toMatch(/^overruled +by an unknown program for 169.254.0.0\/16 10.0.0.0\/8$/m);
+  expect(exitCode).toBe(3);
+});
+
 test("--watch prints it repeatedly until SIGINT", async () => {
   const watching = lab.node.spawn([BINARY, "status", "--watch", "--output=json"]);
   const lines = new Lines(watching.stdout);
@@ -204,4 +216,48 @@ test("--watch prints it repeatedly until SIGINT", async () => {
   await lines.until('"inSync":true');
   watching.kill("SIGINT");
   expect(await watching.exited).toBe(0);
+}, 10_000);
+
+/** `status --watch` on a terminal of 12 lines, whose input is `keys`. */
+async function watched(keys: string, before = ""): Promise<{ exitCode: number; stdout: string }> {
+  const command = `stty cols 60 rows 12; ${before} ${BINARY} status --watch --config=${CONFIG}; code=$?; stty -a | grep -o " -\\?icanon"; exit $code`;
+  const { exitCode, stdout } = await lab.node.run([
+    "bash",
+    "-c",
+    `(sleep 1; printf '${keys}'; sleep 1) | TERM=xterm script --quiet --return --command '${command}' /dev/null`,
+  ]);
+  return { exitCode, stdout };
+}
+
+test.each([
+  ["q", "q", ""],
+  ["SIGTERM", " ", "timeout --foreground 1.5"],
+])("--watch on a terminal fills the window, and restores it at the end: %s", async (_name, keys, before) => {
+  await lab.node.output([BINARY, "run", "--once", `--config=${CONFIG}`]);
+  const { exitCode, stdout } = await watched(keys, before);
+  expect(exitCode).toBe(before === "" ? 0 : 124);
+  const [first = "", rest = ""] = stdout.split("\x1b[?1049h\x1b[?25l");
+  expect(first).toBe("");
+  const [screen = "", end] = rest.split("\x1b[?25h\x1b[?1049l");
+  expect(end).toBe(" icanon\r\n");
+  const frames = screen.split("\x1b[H").slice(1);
+  const lines = (frames[0] ?? "").replace("\x1b[J", "").split(/\r+\n/).map(Bun.stripANSI);
+  expect(lines[0]).toMatch(/^ipmasq status {2}\d\d:\d\d:\d\d UTC {2}q: quit {2}space: refresh$/);
+  expect(lines[1]).toBe("in force      yes, but no agent answers");
+  expect(lines.length).toBeWithin(10, 13);
+  expect(lines.filter(line => line.length > 60)).toEqual([]);
+});
+
+test("--watch compares with the config of the agent after the agent ended", async () => {
+  const agent = lab.node.spawn([BINARY, `--config=${CONFIG}`], { stderr: "pipe" });
+  await new Lines(agent.stderr).until("serving metrics and health");
+  const watching = lab.node.spawn([BINARY, "status", "--watch", "--output=json"]);
+  const lines = new Lines(watching.stdout);
+  await lines.until('"from":"agent"');
+  agent.kill();
+  await agent.exited;
+  const last = (await lines.until('"from":"kernel"')).at(-1) ?? "";
+  expect(v.parse(Status, JSON.parse(last))).toMatchObject({ inSync: true, config: CONFIG });
+  watching.kill();
+  await watching.exited;
 }, 10_000);

@@ -52,7 +52,7 @@ describeTools("nft that is too old", ["bullseye"], ([tooOld]) => {
     const chain = () => lab.node.run(["iptables-nft", "-t", "nat", "-S", "IP-MASQ-AGENT"]);
     expect(await ipmasq("run", "--once")).toMatchObject({ exitCode: 0, stdout: "" });
     expect((await chain()).stdout).toContain("-j MASQUERADE --random-fully");
-    expect((await ipmasq("status")).stdout).toStartWith("in sync\n");
+    expect((await ipmasq("status")).stdout).toStartWith("in force      yes, but no agent answers\n");
     expect((await ipmasq("cleanup")).exitCode).toBe(0);
     expect((await chain()).exitCode).toBe(1);
   });

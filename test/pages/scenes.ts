@@ -167,6 +167,7 @@ export const SCENES: readonly Scene[] = [
     foreign: FLANNEL.replaceAll("10.244.", "10.42."),
     agent: true,
     printedBy: "ipmasq status",
+    exits: { "ipmasq status": 3 },
   },
   {
     page: "docs/enforce.md",
@@ -255,6 +256,7 @@ export const SCENES: readonly Scene[] = [
     foreign: `${KUBE_PROXY}${FLANNEL}${TAILSCALE}`,
     agent: true,
     printedBy: "ipmasq status",
+    exits: { "ipmasq status": 3 },
   },
   {
     page: "docs/troubleshooting.md",
@@ -263,6 +265,7 @@ export const SCENES: readonly Scene[] = [
     foreign: EXEMPTION,
     agent: ["--backend=nftables"],
     printedBy: "ipmasq status",
+    exits: { "ipmasq status": 3 },
   },
   {
     page: "docs/troubleshooting.md",
@@ -288,6 +291,7 @@ export const SCENES: readonly Scene[] = [
     config: PARTNER,
     foreign: OLD_AGENT,
     agent: true,
+    exits: { "ipmasq status": 3 },
   },
   {
     page: "docs/troubleshooting.md",

@@ -1,0 +1,77 @@
+import { printable } from "../system/printable.ts";
+
+/** A part of a terminal: lines and columns. Infinity if there is no limit. */
+export interface Room {
+  readonly width: number;
+  readonly height: number;
+}
+
+export const UNLIMITED: Room = { width: Number.POSITIVE_INFINITY, height: Number.POSITIVE_INFINITY };
+
+/** The shape of a table. */
+export interface Shape {
+  /** The columns that are aligned to the right. */
+  readonly numbers: readonly number[];
+  /** The columns that may be cut to fit the width, in this order, with the width that remains. */
+  readonly narrow?: readonly (readonly [column: number, least: number])[];
+  readonly width?: number;
+}
+
+const GAP = "  ";
+
+/** Returns columns like kubectl, without control characters. */
+export function columns(
+  texts: readonly (readonly string[])[],
+  { numbers, narrow = [], width = UNLIMITED.width }: Shape,
+): string[] {
+  const rows = texts.map(row => row.map(printable));
+  const widths = rows.reduce<number[]>(
+    (most, row) => row.map((cell, i) => Math.max(cell.length, most[i] ?? 0)),
+    [],
+  );
+  for (const [column, least] of narrow) {
+    const surplus = widths.reduce((sum, it) => sum + it, GAP.length * (widths.length - 1)) - width;
+    const now = widths[column] ?? 0;
+    widths[column] = Math.min(now, Math.max(least, now - Math.max(surplus, 0)));
+  }
+  return rows.map(row => {
+    const cells = row.map((cell, i) => {
+      const room = widths[i] ?? 0;
+      return numbers.includes(i) ? cell.padStart(room) : cut(cell, room).padEnd(room);
+    });
+    return cut(cells.join(GAP).trimEnd(), width);
+  });
+}
+
+/**
+ * The text in a width, without control characters. An ellipsis stands for the rest, or for the middle of a path with its
+ * line.
+ */
+export function cut(raw: string, width: number): string {
+  const text = printable(raw);
+  if (text.length <= width) return text;
+  const end = text.startsWith("/") ? Math.min(text.length, Math.ceil(width * PATH_END)) : 0;
+  return `${text.slice(0, Math.max(width - 1 - end, 0))}…${end > 0 ? text.slice(-end) : ""}`;
+}
+
+/** The end of a path, with file and line, says more than its start. */
+const PATH_END = 0.7;
+
+/** Names and values; long values continue below their start. */
+export function facts(all: Readonly<Record<string, string>>, width: number, least = 0): string[] {
+  const label = Math.max(least, ...Object.keys(all).map(name => name.length));
+  return Object.entries(all).flatMap(([name, value]) => wrapped(`${name.padEnd(label)}${GAP}`, value, width));
+}
+
+/**
+ * A text in lines of a width, without control characters. The first line begins with `first`, the others with as many
+ * blanks.
+ */
+export function wrapped(first: string, raw: string, width: number): string[] {
+  const text = printable(raw);
+  if (first.length + text.length <= width) return [first + text];
+  const lines = Bun.wrapAnsi(text, Math.max(width - first.length, LEAST_WIDTH), { hard: true }).split("\n");
+  return lines.map((line, i) => (i === 0 ? first : " ".repeat(first.length)) + line);
+}
+
+const LEAST_WIDTH = 20;
