@@ -1,6 +1,6 @@
 /** Names and comments that identify rules in the kernel as ours, including those of an earlier ip-masq-agent. */
 import type { ParseFailure } from "../net/parse-failure.ts";
-import type { Step } from "../policy/decision.ts";
+import { COMMENTS } from "../policy/decision.ts";
 
 /** The name of our nftables table, in each family. */
 export const TABLE = "ip-masq-agent";
@@ -16,19 +16,6 @@ export const DEFAULT_CHAIN = "IP-MASQ-AGENT";
 
 /** The start of the comment on every rule of ip-masq-agent and ipmasq. */
 export const COMMENT = "ip-masq-agent: ";
-
-/** The comments on the rules that decide, after {@link COMMENT}. Other steps of a decision need no rule. */
-export const COMMENTS = {
-  multicast: "multicast is never masqueraded",
-  broadcast: "broadcast is never masqueraded",
-  ipsec: "traffic under an IPsec policy is never masqueraded",
-  "non-masquerade-mark": "non-masquerade marks",
-  "non-masquerade-source-cidr": "non-masquerade sources",
-  "output-interface": "interfaces that are not masqueraded",
-  "masquerade-cidr": "exceptions from cluster-local traffic",
-  "non-masquerade-cidr": "cluster-local traffic",
-  outbound: "outbound traffic",
-} as const satisfies { readonly [step in Step]?: string };
 
 /**
  * Whether ipmasq, ip-masq-agent or GKE's node start-up script writes a comment with exactly this text. A comment with

@@ -1,10 +1,9 @@
 import * as v from "valibot";
 import { failureOf, quote } from "../net/parse-failure.ts";
 import { lookalikeProblem, suspects, templateProblem } from "./accidents.ts";
-import { combinationErrors } from "./combination.ts";
 import { readFast } from "./fast-path.ts";
 import { findKeys, isKnown, KNOWN_KEY, unknownKey } from "./key-names.ts";
-import { buildConfig, type Config, KEY_NAMES, KEYS, type KeyName } from "./keys.ts";
+import { buildConfig, type Config, combinationErrors, KEY_NAMES, KEYS, type KeyName } from "./keys.ts";
 import {
   type Allowance,
   allowancesIn,

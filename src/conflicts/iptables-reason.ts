@@ -1,7 +1,5 @@
 import { ownChainNames } from "../backends/ownership.ts";
-import type { Family } from "../net/cidr.ts";
-import { FOREIGN_MARKS } from "../policy/defaults.ts";
-import type { Policy } from "../policy/policy.ts";
+import { mapLists, type Policy, policyOf } from "../policy/policy.ts";
 import { HOST, type Host } from "../system/host.ts";
 import { within } from "../system/timing.ts";
 import { chooseCommands } from "../xtables/variant.ts";
@@ -65,27 +63,9 @@ function few(texts: readonly string[]): string {
 }
 
 /** A policy that masquerades all connections of both families. */
-function masqueradeAll(chain: string): Policy {
+function masqueradeAll(masqChain: string): Policy {
+  const none = { nomasqAllReservedRanges: false, randomFully: false, toPorts: undefined };
+  const policy = policyOf({}, { enableIPv6: true, masqChain, ...none });
   const empty = { effective: [], ascending: [], redundant: [] };
-  const enabled: readonly Family[] = ["ip", "ip6"];
-  const families = enabled.map(family => ({
-    family,
-    sources: undefined,
-    nonMasqueradeSources: empty,
-    masquerade: empty,
-    nonMasquerade: empty,
-    snat: undefined,
-  }));
-  return {
-    families,
-    enabled,
-    outputInterfaces: undefined,
-    nonMasqueradeMarks: [],
-    enforceNonMasquerade: false,
-    foreignMasqueradeMarks: FOREIGN_MARKS,
-    dropLeaks: false,
-    chain,
-    randomFully: false,
-    toPorts: undefined,
-  };
+  return { ...policy, families: policy.families.map(family => mapLists(family, () => empty)) };
 }

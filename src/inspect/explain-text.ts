@@ -1,5 +1,5 @@
 import { type BackendName, requestedBackend } from "../backends/backends.ts";
-import { COMMENTS } from "../backends/ownership.ts";
+import { COMMENTS, EXEMPTIONS } from "../policy/decision.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { Explanation } from "./explain.ts";
 
@@ -65,15 +65,6 @@ export function explanationLine(it: Explanation): string {
 
 const NO_RULE = "none: ipmasq does not masquerade this family";
 
-/** The verdicts for exempt traffic. */
-const EXEMPT: ReadonlySet<Explanation["rule"]> = new Set([
-  "multicast",
-  "broadcast",
-  "ipsec",
-  "non-masquerade-mark",
-  "non-masquerade-source-cidr",
-]);
-
 const WORDS: { readonly [step in Explanation["rule"]]?: string } = COMMENTS;
 
 /** The deciding rule, as the kernel has it. */
@@ -87,7 +78,7 @@ function ruleText(
   if (!family) return NO_RULE;
   const chains = requestedBackend(backend).chains(policy, family);
   const { base, check, verdict, outbound, excludesBroadcast, excludesInterfaces, alwaysExempts } = chains;
-  const isExempt = alwaysExempts && EXEMPT.has(rule);
+  const isExempt = alwaysExempts && EXEMPTIONS.has(rule);
   if (family.sources?.effective.length === 0 && !isExempt) return NO_RULE;
   const masquerading = outbound === verdict ? "" : `, masqueraded in chain ${outbound}`;
   const { enforce, enforceDestinations } = chains;
@@ -110,10 +101,6 @@ function ruleText(
     case "broadcast":
       if (excludesBroadcast) return `none: chain ${base} excludes broadcast`;
       return `"${COMMENTS[rule]}" in chain ${check}`;
-    case "multicast":
-    case "ipsec":
-    case "non-masquerade-mark":
-      return `"${COMMENTS[rule]}" in chain ${check}`;
     case "non-masquerade-source-cidr":
       return `"${COMMENTS[rule]}" in chain ${policy.chain}`;
     case "masquerade-cidr":
@@ -121,6 +108,6 @@ function ruleText(
     case "outbound":
       return `"${COMMENTS[rule]}", the last rule of chain ${verdict}${masquerading}`;
     default:
-      return `"${COMMENTS[rule]}" in chain ${verdict}`;
+      return `"${COMMENTS[rule]}" in chain ${EXEMPTIONS.has(rule) ? check : verdict}`;
   }
 }

@@ -48,6 +48,37 @@ export const DECISION_STEPS = [
 ] as const;
 export type Step = (typeof DECISION_STEPS)[number];
 
+/** The comments on the rules of these steps in the kernel, after their common start. Other steps need no rule. */
+export const COMMENTS = {
+  multicast: "multicast is never masqueraded",
+  broadcast: "broadcast is never masqueraded",
+  ipsec: "traffic under an IPsec policy is never masqueraded",
+  "non-masquerade-mark": "non-masquerade marks",
+  "non-masquerade-source-cidr": "non-masquerade sources",
+  "output-interface": "interfaces that are not masqueraded",
+  "masquerade-cidr": "exceptions from cluster-local traffic",
+  "non-masquerade-cidr": "cluster-local traffic",
+  outbound: "outbound traffic",
+} as const satisfies { readonly [step in Step]?: string };
+
+/** The steps that decide before sources and interfaces are checked. */
+export const EXEMPTIONS: ReadonlySet<Step> = new Set([
+  "multicast",
+  "broadcast",
+  "ipsec",
+  "non-masquerade-mark",
+  "non-masquerade-source-cidr",
+]);
+
+/** The steps whose connections `enforceNonMasquerade` binds. It leaves other connections to other programs. */
+export const BOUND_STEPS = [
+  "ipsec",
+  "non-masquerade-mark",
+  "non-masquerade-source-cidr",
+  "non-masquerade-cidr",
+] as const satisfies readonly Step[];
+const BOUND: ReadonlySet<Step> = new Set(BOUND_STEPS);
+
 /** The verdict on a connection, and why. */
 export interface Decision {
   readonly verdict: Verdict;
@@ -71,18 +102,10 @@ export function decide(policy: Policy, connection: Connection): Decision {
   const enforced =
     family !== undefined &&
     isEnforced(policy, family) &&
-    ENFORCED.has(decision.rule) &&
+    BOUND.has(decision.rule) &&
     !policy.foreignMasqueradeMarks.some(it => hasMark(it, mark));
   return { ...decision, enforced };
 }
-
-/** The steps whose connections are bound to their source. The others leave connections to other programs. */
-const ENFORCED: ReadonlySet<Step> = new Set([
-  "ipsec",
-  "non-masquerade-mark",
-  "non-masquerade-source-cidr",
-  "non-masquerade-cidr",
-]);
 
 function judge(policy: Policy, connection: Connection): Omit<Decision, "enforced"> {
   const { destination, source, out, local, broadcast, ipsec, mark = 0 } = connection;

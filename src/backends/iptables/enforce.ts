@@ -1,8 +1,9 @@
 import type { Family } from "../../net/cidr.ts";
 import type { Mark } from "../../net/mark.ts";
+import { BOUND_STEPS, COMMENTS } from "../../policy/decision.ts";
 import { optionOf, type Rule, targetOf } from "../../xtables/rule.ts";
 import { netmap } from "../../xtables/support.ts";
-import { COMMENT, COMMENTS, FOREIGN_MARKED, helperChains } from "../ownership.ts";
+import { COMMENT, FOREIGN_MARKED, helperChains } from "../ownership.ts";
 
 interface Chain {
   readonly name: string;
@@ -69,12 +70,7 @@ function whyOf(rule: Rule): string {
 }
 
 /** The comments on rules whose connections are bound. */
-const BOUND: ReadonlySet<string> = new Set([
-  COMMENTS.ipsec,
-  COMMENTS["non-masquerade-mark"],
-  COMMENTS["non-masquerade-source-cidr"],
-  COMMENTS["non-masquerade-cidr"],
-]);
+const BOUND: ReadonlySet<string> = new Set(BOUND_STEPS.map(step => COMMENTS[step]));
 
 const FOR_MANY: ReadonlySet<string> = new Set([COMMENTS.multicast, COMMENTS.broadcast]);
 

@@ -1,11 +1,12 @@
 import type { Family } from "../../net/cidr.ts";
 import { MULTICAST } from "../../net/group-address.ts";
 import { formatPortRange, portCount } from "../../net/ports.ts";
+import { COMMENTS } from "../../policy/decision.ts";
 import { type FamilyPolicy, isEnforced, type Policy } from "../../policy/policy.ts";
 import type { Rule } from "../../xtables/rule.ts";
 import { POSTROUTING } from "../../xtables/save.ts";
 import type { Chains } from "../backend-kind.ts";
-import { COMMENT, COMMENTS, helperChains } from "../ownership.ts";
+import { COMMENT, helperChains } from "../ownership.ts";
 import { enforcement } from "./enforce.ts";
 
 /** Our part of table `nat` in one family: our chains, and one rule in POSTROUTING. */

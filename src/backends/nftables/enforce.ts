@@ -1,9 +1,9 @@
-import { UNDER_IPSEC } from "../../nft/ipsec.ts";
 import { bindSource, withMark } from "../../nft/statements.ts";
 import type { Chain, Rule } from "../../nft/table.ts";
+import { COMMENTS } from "../../policy/decision.ts";
 import { type FamilyPolicy, isEnforced, type Policy } from "../../policy/policy.ts";
-import { COMMENTS, ENFORCE_PRIORITY, FOREIGN_MARKED } from "../ownership.ts";
-import { exclusions, interfaceMatches, lookup, rule } from "./rules.ts";
+import { ENFORCE_PRIORITY, FOREIGN_MARKED } from "../ownership.ts";
+import { exclusions, interfaceMatches, keptMarks, keptSources, lookup, RETURN, rule } from "./rules.ts";
 
 /** The base chain that binds kept connections to their source. */
 export const ENFORCE = "enforce";
@@ -28,31 +28,31 @@ export function enforceChain(
 
 /** Leaves alone what foreign rules masquerade by a mark, and what the policy does not decide. */
 function others({ foreignMasqueradeMarks }: Policy, { family }: FamilyPolicy): Rule[] {
-  const marked = foreignMasqueradeMarks.map(mark => rule(FOREIGN_MARKED, withMark(mark), { return: null }));
+  const marked = foreignMasqueradeMarks.map(mark => rule(FOREIGN_MARKED, withMark(mark), RETURN));
   return [...marked, ...exclusions(family)];
 }
 
 function binding(
-  { nonMasqueradeMarks, outputInterfaces }: Policy,
-  { family, sources, nonMasqueradeSources, masquerade, nonMasquerade }: FamilyPolicy,
+  policy: Policy,
+  family: FamilyPolicy,
   { elementCounters, ipsec }: { readonly elementCounters: boolean; readonly ipsec: boolean },
 ): Rule[] {
-  const bind = bindSource(family);
+  const { family: name, sources, masquerade, nonMasquerade } = family;
+  const bind = bindSource(name);
   const kept = [
-    ...(sources ? [lookup(family, "saddr", "source")] : []),
-    ...(masquerade.effective.length > 0 ? [lookup(family, "daddr", "masquerade", "!=")] : []),
-    lookup(family, "daddr", "non-masquerade"),
+    ...(sources ? [lookup(name, "saddr", "source")] : []),
+    ...(masquerade.effective.length > 0 ? [lookup(name, "daddr", "masquerade", "!=")] : []),
+    lookup(name, "daddr", "non-masquerade"),
     ...(elementCounters ? [] : [{ counter: "non-masquerade" }]),
     bind,
   ];
   return [
-    ...(ipsec ? [rule(COMMENTS.ipsec, UNDER_IPSEC, bind)] : []),
-    ...nonMasqueradeMarks.map(mark => rule(COMMENTS["non-masquerade-mark"], withMark(mark), bind)),
-    ...(nonMasqueradeSources.effective.length > 0
-      ? [rule(COMMENTS["non-masquerade-source-cidr"], lookup(family, "saddr", "non-masquerade-source"), bind)]
-      : []),
+    ...keptMarks(policy, ipsec, bind),
+    ...keptSources(family, bind),
     ...(nonMasquerade.effective.length > 0
-      ? interfaceMatches(outputInterfaces).map(out => rule(COMMENTS["non-masquerade-cidr"], ...out, ...kept))
+      ? interfaceMatches(policy.outputInterfaces).map(out =>
+          rule(COMMENTS["non-masquerade-cidr"], ...out, ...kept),
+        )
       : []),
   ];
 }

@@ -1,11 +1,9 @@
 import { outermost } from "../../net/interface-name.ts";
-import { UNDER_IPSEC } from "../../nft/ipsec.ts";
 import type { Statement } from "../../nft/json.ts";
-import { withMark } from "../../nft/statements.ts";
 import type { Chain, Rule } from "../../nft/table.ts";
+import { COMMENTS } from "../../policy/decision.ts";
 import type { FamilyPolicy, Policy } from "../../policy/policy.ts";
-import { COMMENTS } from "../ownership.ts";
-import { exclusions, lookup, match, rule } from "./rules.ts";
+import { exclusions, keptMarks, keptSources, lookup, match, RETURN, rule } from "./rules.ts";
 
 /** The base chain that drops leaks, and the counter of dropped packets. */
 export const LEAKS = "leaks";
@@ -31,18 +29,15 @@ export function leakChain(
   { ipsec }: { readonly ipsec: boolean },
 ): Chain[] {
   if (!dropsLeaks(policy, family)) return [];
-  const { family: name, nonMasqueradeSources } = family;
+  const { family: name } = family;
   const rules = [
     passes("other sources do not leak", lookup(name, "saddr", "source", "!=")),
     passes("answers have the address of the question", match("==", { ct: { key: "direction" } }, "reply")),
     passes("translated, or from the node itself", match("==", SOURCE_TYPE, "local")),
-    ...(ipsec ? [passes(COMMENTS.ipsec, UNDER_IPSEC)] : []),
-    ...policy.nonMasqueradeMarks.map(mark => passes(COMMENTS["non-masquerade-mark"], withMark(mark))),
+    ...keptMarks(policy, ipsec, RETURN),
     ...exclusions(name),
     ...keptInterfaces(policy),
-    ...(nonMasqueradeSources.effective.length > 0
-      ? [passes(COMMENTS["non-masquerade-source-cidr"], lookup(name, "saddr", "non-masquerade-source"))]
-      : []),
+    ...keptSources(family, RETURN),
     ...drops(family),
   ];
   const hook = { type: "filter", hook: "postrouting", prio: PRIORITY, policy: "accept" };
@@ -82,7 +77,7 @@ function keptInterfaces({ outputInterfaces }: Policy): Rule[] {
 }
 
 function passes(why: string, ...expr: Statement[]): Rule {
-  return rule(why, ...expr, { return: null });
+  return rule(why, ...expr, RETURN);
 }
 
 const SOURCE_TYPE = { fib: { result: "type", flags: ["saddr"] } };

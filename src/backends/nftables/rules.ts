@@ -1,47 +1,50 @@
 import type { Family } from "../../net/cidr.ts";
 import { MULTICAST } from "../../net/group-address.ts";
 import { type InterfaceSelection, outermost } from "../../net/interface-name.ts";
-import type { Mark } from "../../net/mark.ts";
 import { formatPortRange, type PortRange, portCount } from "../../net/ports.ts";
 import { UNDER_IPSEC } from "../../nft/ipsec.ts";
 import type { Statement } from "../../nft/json.ts";
 import { withMark } from "../../nft/statements.ts";
 import type { Rule } from "../../nft/table.ts";
+import { COMMENTS } from "../../policy/decision.ts";
 import type { FamilyPolicy, ListName, Policy } from "../../policy/policy.ts";
-import { COMMENT, COMMENTS } from "../ownership.ts";
+import { COMMENT } from "../ownership.ts";
 import { comment } from "./sets.ts";
 
-/**
- * Traffic that is never masqueraded. Multicast is matched by address: that is equivalent to `fib daddr type` and
- * cheaper, and for IPv6 it does not depend on a route.
- */
-export function exemptions(family: Family, ipsec: boolean, marks: readonly Mark[]): Rule[] {
+export const RETURN: Statement = { return: null };
+
+/** Gives a verdict on packets under an IPsec policy, and on those with a mark that the policy keeps. */
+export function keptMarks({ nonMasqueradeMarks }: Policy, ipsec: boolean, verdict: Statement): Rule[] {
   return [
-    ...(ipsec ? [rule(COMMENTS.ipsec, UNDER_IPSEC, { return: null })] : []),
-    rule(COMMENTS.multicast, toMulticast(family), { return: null }),
-    ...marks.map(mark => rule(COMMENTS["non-masquerade-mark"], withMark(mark), { return: null })),
+    ...(ipsec ? [rule(COMMENTS.ipsec, UNDER_IPSEC, verdict)] : []),
+    ...nonMasqueradeMarks.map(mark => rule(COMMENTS["non-masquerade-mark"], withMark(mark), verdict)),
   ];
+}
+
+/** Gives a verdict on packets from sources that are never masqueraded. */
+export function keptSources({ family, nonMasqueradeSources }: FamilyPolicy, verdict: Statement): Rule[] {
+  if (nonMasqueradeSources.effective.length === 0) return [];
+  const isFrom = lookup(family, "saddr", "non-masquerade-source");
+  return [rule(COMMENTS["non-masquerade-source-cidr"], isFrom, verdict)];
+}
+
+/**
+ * Returns for multicast, matched by address: that is equivalent to `fib daddr type` and cheaper, and for IPv6 it does
+ * not depend on a route.
+ */
+export function multicast(family: Family): Rule {
+  const [addr = "", len] = MULTICAST[family].text.split("/");
+  const destination = { payload: { protocol: family, field: "daddr" } };
+  return rule(COMMENTS.multicast, match("==", destination, { prefix: { addr, len: Number(len) } }), RETURN);
 }
 
 /** Returns for the node itself, multicast and broadcast. */
 export function exclusions(family: Family): Rule[] {
-  if (family === "ip") return [rule(EXCLUDED, match("!=", DESTINATION_TYPE, "unicast"), { return: null })];
-  return [
-    rule(COMMENTS.multicast, toMulticast(family), { return: null }),
-    rule(EXCLUDED, match("==", DESTINATION_TYPE, "local"), { return: null }),
-  ];
+  if (family === "ip") return [rule(EXCLUDED, match("!=", DESTINATION_TYPE, "unicast"), RETURN)];
+  return [multicast(family), rule(EXCLUDED, match("==", DESTINATION_TYPE, "local"), RETURN)];
 }
 
 const EXCLUDED = "local destinations are never masqueraded";
-
-function toMulticast(family: Family): Statement {
-  const [addr = "", len] = MULTICAST[family].text.split("/");
-  return match(
-    "==",
-    { payload: { protocol: family, field: "daddr" } },
-    { prefix: { addr, len: Number(len) } },
-  );
-}
 
 /**
  * Jumps to the policy's chain for all connections that may be masqueraded. Each interface has its own rule: a list of

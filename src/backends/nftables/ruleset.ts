@@ -1,11 +1,12 @@
 import type { Statement } from "../../nft/json.ts";
 import { byName, type Chain, type Table } from "../../nft/table.ts";
+import { COMMENTS } from "../../policy/decision.ts";
 import { type FamilyPolicy, isEnforced, type ListName, type Policy } from "../../policy/policy.ts";
 import type { Chains } from "../backend-kind.ts";
-import { COMMENTS, TABLE } from "../ownership.ts";
+import { TABLE } from "../ownership.ts";
 import { ENFORCE, enforceChain } from "./enforce.ts";
 import { dropsLeaks, LEAKS, leakChain } from "./leaks.ts";
-import { exemptions, jumps, lookup, masquerades, rule } from "./rules.ts";
+import { jumps, keptMarks, keptSources, lookup, masquerades, multicast, RETURN, rule } from "./rules.ts";
 import { addressSets } from "./sets.ts";
 
 /** Names of counters. A rewritten rule uses the counter of the old rule. */
@@ -115,7 +116,7 @@ function chains(policy: Policy, family: FamilyPolicy, abilities: Abilities): Cha
   if (!masqueradesAny(family)) return [{ ...postrouting, rules: [] }];
   const base = {
     ...postrouting,
-    rules: [...exemptions(family.family, ipsec, policy.nonMasqueradeMarks), ...jumps(policy, family)],
+    rules: [...keptMarks(policy, ipsec, RETURN), multicast(family.family), ...jumps(policy, family)],
   };
   const others = [...enforceChain(policy, family, abilities), ...leakChain(policy, family, abilities)];
   const outbound = masquerades(
@@ -125,30 +126,20 @@ function chains(policy: Policy, family: FamilyPolicy, abilities: Abilities): Cha
   );
   const count = (name: string): Statement[] => (elementCounters ? [] : [{ counter: name }]);
   const to = (set: ListName) => lookup(family.family, "daddr", set);
-  const keptSources =
-    family.nonMasqueradeSources.effective.length > 0
-      ? [
-          rule(
-            COMMENTS["non-masquerade-source-cidr"],
-            lookup(family.family, "saddr", "non-masquerade-source"),
-            { return: null },
-          ),
-        ]
-      : [];
   const keep =
     family.nonMasquerade.effective.length > 0
-      ? [
-          rule(COMMENTS["non-masquerade-cidr"], to("non-masquerade"), ...count("non-masquerade"), {
-            return: null,
-          }),
-        ]
+      ? [rule(COMMENTS["non-masquerade-cidr"], to("non-masquerade"), ...count("non-masquerade"), RETURN)]
       : [];
   if (family.masquerade.effective.length === 0) {
-    return [...others, base, { name: policy.chain, rules: [...keptSources, ...keep, ...outbound] }];
+    return [
+      ...others,
+      base,
+      { name: policy.chain, rules: [...keptSources(family, RETURN), ...keep, ...outbound] },
+    ];
   }
   const goto = { goto: { target: OUTBOUND } };
   const verdicts = [
-    ...keptSources,
+    ...keptSources(family, RETURN),
     rule(COMMENTS["masquerade-cidr"], to("masquerade"), ...count("masquerade"), goto),
     ...keep,
     rule(COMMENTS.outbound, { counter: OUTBOUND_COUNTER }, goto),
