@@ -12,7 +12,7 @@ const ROOT = join(import.meta.dir, "..");
 
 /** @throws Error with the files that have another version, or no section of it */
 export async function releaseNotes(tag: string): Promise<string> {
-  const wanted = tag.replace(/^v/, "");
+  const number = tag.replace(/^v/, "");
   const dockerfile = await Bun.file(join(ROOT, "container/Dockerfile")).text();
   const chart: { version: string; appVersion: string } = parse(
     await Bun.file(join(CHART, "Chart.yaml")).text(),
@@ -23,15 +23,15 @@ export async function releaseNotes(tag: string): Promise<string> {
     "version in Chart.yaml": chart.version,
     "appVersion in Chart.yaml": chart.appVersion,
   };
-  const wrong = Object.entries(versions).filter(([, found]) => found !== wanted);
+  const wrong = Object.entries(versions).filter(([, found]) => found !== number);
   if (wrong.length > 0) throw new Error(wrong.map(([file, found]) => `${file} has ${found}`).join(", "));
-  return sectionOf(wanted, await Bun.file(join(ROOT, "CHANGELOG.md")).text());
+  return sectionOf(number, await Bun.file(join(ROOT, "CHANGELOG.md")).text());
 }
 
 /** The text below the heading of a version, such as `## 0.2.0 (2026-12-01)`. */
-export function sectionOf(wanted: string, changelog: string): string {
-  const section = changelog.split(/^## /m).find(it => /^\S+/.exec(it)?.[0] === wanted);
-  if (section === undefined) throw new Error(`CHANGELOG.md has no section "${wanted}"`);
+export function sectionOf(number: string, changelog: string): string {
+  const section = changelog.split(/^## /m).find(it => /^\S+/.exec(it)?.[0] === number);
+  if (section === undefined) throw new Error(`CHANGELOG.md has no section "${number}"`);
   return `${section.slice(section.indexOf("\n")).trim()}\n`;
 }
 

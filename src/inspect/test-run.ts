@@ -88,15 +88,15 @@ export function testRunText({ passed, failed, results }: TestRun): string[] {
 }
 
 function failureText(it: Result): string {
-  const wanted = it.expected;
+  const { expected } = it;
   const by = (cidr: string | undefined) =>
-    cidr === undefined || wanted.cidr === undefined ? "" : ` by ${cidr}`;
+    cidr === undefined || expected.cidr === undefined ? "" : ` by ${cidr}`;
   const got =
-    it.verdict === wanted.verdict && it.cidr === undefined && wanted.cidr !== undefined
+    it.verdict === expected.verdict && it.cidr === undefined && expected.cidr !== undefined
       ? " by no CIDR"
       : by(it.cidr);
   const but = it.conflicts.map(conflict => `; but ${conflict} may decide`).join("");
-  return `${partiesOf(it)}: expected ${wanted.verdict}${by(wanted.cidr)}, got ${it.verdict}${got}: ${it.reason}${but}`;
+  return `${partiesOf(it)}: expected ${expected.verdict}${by(expected.cidr)}, got ${it.verdict}${got}: ${it.reason}${but}`;
 }
 
 function partiesOf({ source, destination, out }: Result): string {

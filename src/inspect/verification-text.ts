@@ -38,10 +38,10 @@ const VERDICTS: Readonly<Record<PacketsJson["kernel"], string>> = {
 };
 
 function packetsText(it: PacketsJson): string[] {
-  const wanted = it.policy === "keep" ? "keeps it" : "masquerades it";
+  const verdict = it.policy === "keep" ? "keeps it" : "masquerades it";
   const by = it.by ? ruleText(it.by) : "no rule";
   return [
-    `  ${destinationText(it)}: ${VERDICTS[it.kernel]}, but the policy ${wanted}`,
+    `  ${destinationText(it)}: ${VERDICTS[it.kernel]}, but the policy ${verdict}`,
     ...limitTexts(it).map(line => `    ${line}`),
     ...(it.kernel === "unknown" ? [] : [`    by        ${by}`]),
     ...it.unclear.map(rule => `    unclear   ${ruleText(rule)}`),

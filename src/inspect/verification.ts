@@ -108,7 +108,7 @@ export function verificationJson(it: Verification): VerificationJson {
 const MOST_SHOWN = 20;
 
 function packets({ space }: Proof<KernelHook>, finding: Finding<KernelHook>): PacketsJson {
-  const { wanted, got, destinations, by, doubts, unselected } = finding;
+  const { desired, got, destinations, by, doubts, unselected } = finding;
   const ranges = finding.packets.get("destination") ?? space.every("destination");
   const named = addresses(space, ranges);
   const list = (on: Dimension, names: (ranges: Ranges) => string[]) => {
@@ -121,7 +121,7 @@ function packets({ space }: Proof<KernelHook>, finding: Finding<KernelHook>): Pa
   const marks = list("mark", it => space.marks.names(it));
   const ipsec = finding.packets.get("ipsec");
   return {
-    policy: wanted,
+    policy: desired,
     kernel: got === "misdirect" ? "other address" : got,
     destinations: named.slice(0, MOST_SHOWN),
     moreDestinations: named.length > MOST_SHOWN || destinations > ranges.length,

@@ -7,7 +7,7 @@ import { type Diagrams, operation, TooLargeError } from "./diagrams.ts";
 import { DIMENSIONS, type Dimension, type Space } from "./space.ts";
 
 /** The verdict of a policy on a packet, as bits: a value of a diagram. */
-export const WANTS = {
+export const DESIRED = {
   keep: 1,
   masquerade: 2,
   /**
@@ -33,7 +33,7 @@ const NEVER = 0;
 /** The verdicts of a policy on all packets of a family. */
 export function policyDiagram(policy: Policy, space: Space, diagrams: Diagrams): Diagram {
   const family = policy.families.find(it => it.family === space.family);
-  let result = diagrams.leaf(family ? WANTS.masquerade : WANTS.keep | WANTS.onlyOurs);
+  let result = diagrams.leaf(family ? DESIRED.masquerade : DESIRED.keep | DESIRED.onlyOurs);
   /** Outside the ranges, replaces each verdict. */
   const except = (
     dimension: Dimension,
@@ -53,8 +53,8 @@ export function policyDiagram(policy: Policy, space: Space, diagrams: Diagrams):
       operation((is, verdict) => (is ? verdict : otherwise(verdict))),
     );
   };
-  const keep = () => WANTS.keep;
-  const leaveAlone = () => WANTS.keep | WANTS.onlyOurs | WANTS.unselected;
+  const keep = () => DESIRED.keep;
+  const leaveAlone = () => DESIRED.keep | DESIRED.onlyOurs | DESIRED.unselected;
   const all = (dimension: Dimension) => space.every(dimension);
   if (family) {
     except("destination", difference(all("destination"), keptDestinations(family)), keep);
@@ -69,9 +69,9 @@ export function policyDiagram(policy: Policy, space: Space, diagrams: Diagrams):
   const marked = united(policy.nonMasqueradeMarks.flatMap(it => space.marks.matching(it) ?? tooManyMarks()));
   except("mark", difference(all("mark"), marked), keep);
   const ours = space.marks.onlyWith(policy.nonMasqueradeMarks);
-  except("mark", united([[0, 0], ...ours]), verdict => verdict | WANTS.onlyOurs);
-  except("ipsec", [[0, 0]], () => WANTS.keep | WANTS.onlyOurs);
-  except("destination", difference(all("destination"), space.exempt), () => WANTS.keep | WANTS.onlyOurs);
+  except("mark", united([[0, 0], ...ours]), verdict => verdict | DESIRED.onlyOurs);
+  except("ipsec", [[0, 0]], () => DESIRED.keep | DESIRED.onlyOurs);
+  except("destination", difference(all("destination"), space.exempt), () => DESIRED.keep | DESIRED.onlyOurs);
   return withoutLoopback(result, space, diagrams);
 }
 

@@ -4,13 +4,13 @@ import type { Policy } from "../policy/policy.ts";
 import { countPieces, type Diagram, stepsOf } from "./diagram.ts";
 import { Diagrams, operation, TooLargeError } from "./diagrams.ts";
 import { type Hook, KernelDiagrams, MAY } from "./kernel-diagram.ts";
-import { policyConditions, policyDiagram, WANTS } from "./policy-diagram.ts";
+import { DESIRED, policyConditions, policyDiagram } from "./policy-diagram.ts";
 import { DIMENSIONS, type Dimension, type NodeAddresses, Space } from "./space.ts";
 import { type Place, witness } from "./witness.ts";
 
 /** Packets whose verdict differs from the policy, or is not known. */
 export interface Finding<H extends Hook> {
-  readonly wanted: "keep" | "masquerade";
+  readonly desired: "keep" | "masquerade";
   readonly got: "keep" | "masquerade" | "misdirect" | "unknown";
   /** The ranges of the dimensions that matter. */
   readonly packets: ReadonlyMap<Dimension, Ranges>;
@@ -20,7 +20,7 @@ export interface Finding<H extends Hook> {
   readonly by: Place<H> | undefined;
   /** Rules that may decide, but are not understood. */
   readonly doubts: readonly Place<H>[];
-  /** As in {@link WANTS}. */
+  /** As in {@link DESIRED}. */
   readonly unselected: boolean;
 }
 
@@ -95,11 +95,11 @@ class Prover<H extends Hook> {
   }
 
   proof(): Proof<H> {
-    const wanted = policyDiagram(this.policy, this.space, this.#diagrams);
+    const desired = policyDiagram(this.policy, this.space, this.#diagrams);
     const whole = this.#kernel.result(this.hooks);
     const ours = this.#kernel.result(this.own);
     const append = operation((a, b) => (a << BITS) | b);
-    const joined = this.#diagrams.combine(this.#diagrams.combine(whole, ours, append), wanted, append);
+    const joined = this.#diagrams.combine(this.#diagrams.combine(whole, ours, append), desired, append);
     const is = (judgement: ReturnType<typeof judge>) => (value: number) => judge(value) === judgement;
     const [differing, unproven, others] = [is("differs"), is("unproven"), is("others")];
     return {
@@ -120,7 +120,7 @@ class Prover<H extends Hook> {
     for (const { value, packets } of this.#pieces(joined, leads, new Map())) {
       if (findings.length >= MOST_FINDINGS) break;
       findings.push(
-        ...this.#explained(value, packets, judge(value) !== "others" && (value & WANTS.onlyOurs) !== 0),
+        ...this.#explained(value, packets, judge(value) !== "others" && (value & DESIRED.onlyOurs) !== 0),
       );
     }
     return findings;
@@ -166,13 +166,13 @@ class Prover<H extends Hook> {
     }
     const groups = [...byRule.values()];
     return groups.map(({ witness: { by, doubts }, ranges }) => ({
-      wanted: value & WANTS.keep ? "keep" : "masquerade",
+      desired: value & DESIRED.keep ? "keep" : "masquerade",
       got,
       packets: new Map([...packets, ["destination", ranges]]),
       destinations: groups.length > 1 ? ranges.length : destinations.length,
       by,
       doubts,
-      unselected: (value & WANTS.unselected) !== 0,
+      unselected: (value & DESIRED.unselected) !== 0,
     }));
   }
 }
@@ -195,16 +195,16 @@ function nameOf(may: number): Finding<Hook>["got"] {
 
 /** `others` if only foreign rules differ, and the policy leaves the packet to them. */
 function judge(value: number): "agrees" | "differs" | "unproven" | "others" {
-  const wants = value & ALL;
-  if (wants === 0) return "agrees";
-  const whole = compared(wants, value >> (2 * BITS));
-  if ((wants & WANTS.onlyOurs) === 0) return whole;
-  const ours = compared(wants, (value >> BITS) & ALL);
+  const verdict = value & ALL;
+  if (verdict === 0) return "agrees";
+  const whole = compared(verdict, value >> (2 * BITS));
+  if ((verdict & DESIRED.onlyOurs) === 0) return whole;
+  const ours = compared(verdict, (value >> BITS) & ALL);
   return ours === "agrees" && whole !== "agrees" ? "others" : ours;
 }
 
-function compared(wants: number, may: number): "agrees" | "differs" | "unproven" {
-  const wanted = wants & WANTS.keep ? MAY.keep : MAY.masquerade;
-  if (may === wanted) return "agrees";
-  return may & (wanted | MAY.unknown) ? "unproven" : "differs";
+function compared(verdict: number, may: number): "agrees" | "differs" | "unproven" {
+  const desired = verdict & DESIRED.keep ? MAY.keep : MAY.masquerade;
+  if (may === desired) return "agrees";
+  return may & (desired | MAY.unknown) ? "unproven" : "differs";
 }

@@ -50,11 +50,11 @@ test("a failure of nft is a limit, and fails no sync", async () => {
 test("a refused write is a limit, too", async () => {
   const { guard, iptables, backend } = node();
   const plan = guard.plan.bind(guard);
-  guard.plan = async wanted => ({
-    ...(await plan(wanted)),
+  guard.plan = async desired => ({
+    ...(await plan(desired)),
     apply: async () => {
       guard.become("refused");
-      await plan(wanted);
+      await plan(desired);
       return [];
     },
   });

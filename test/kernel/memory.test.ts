@@ -62,8 +62,8 @@ async function runs(): Promise<string[]> {
   return lines.map(line => line.replace(/^.*?nft /, "")).filter(line => line !== "monitor");
 }
 
-async function opened(tool: readonly string[], wanted: Policy): Promise<void> {
-  agent = await Watched.open(new NftablesBackend(lab.node.command([WRAPPER, ...tool])), wanted);
+async function opened(tool: readonly string[], desired: Policy): Promise<void> {
+  agent = await Watched.open(new NftablesBackend(lab.node.command([WRAPPER, ...tool])), desired);
   await runs();
 }
 
@@ -204,9 +204,9 @@ test("no connection is lost or counted twice across 60 changes without a listing
   await opened(["nft"], long(0));
   const load = await lab.load({ destinations: ["10.0.7.1", "203.0.113.7"], flowsPerSecond: 1000 });
   for (let i = 1; i <= 60; i++) {
-    const wanted = long(i % 7);
-    await agent.sync(wanted, { from: "memory" });
-    agent.totals.keep(wanted);
+    const desired = long(i % 7);
+    await agent.sync(desired, { from: "memory" });
+    agent.totals.keep(desired);
   }
   const [kept, masqueraded] = await load.stop();
   agent.totals.read(await agent.backend.plan(long(60 % 7)));

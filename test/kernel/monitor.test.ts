@@ -49,8 +49,8 @@ const IPTABLES: Target = {
   tamper: "iptables-nft -t nat -I IP-MASQ-AGENT -d 203.0.113.0/24 -j RETURN",
 };
 
-async function opened(wanted: Policy, backend: Backend = NFTABLES.open()): Promise<void> {
-  agent = await Watched.open(backend, wanted, it => started.push(it));
+async function opened(desired: Policy, backend: Backend = NFTABLES.open()): Promise<void> {
+  agent = await Watched.open(backend, desired, it => started.push(it));
   await nft("add table ip first"); // a missing transaction is noticed only after another one
 }
 
@@ -60,7 +60,7 @@ const AFTER = "after the confirmation";
 /** Writes a change from memory, and runs `fault` at this moment. */
 async function change(moment: typeof BEFORE | typeof AFTER, fault: () => Promise<unknown>): Promise<void> {
   const { backend } = agent;
-  const wanted = long(2);
+  const desired = long(2);
   const synced = await sync(
     {
       async plan(part, from) {
@@ -81,7 +81,7 @@ async function change(moment: typeof BEFORE | typeof AFTER, fault: () => Promise
         };
       },
     },
-    wanted,
+    desired,
     { from: "memory" },
   );
   expect([synced.before.isRemembered, synced.after.isRemembered]).toEqual([true, true]);

@@ -33,16 +33,16 @@ export class Watched {
    */
   static async open(
     backend: Backend,
-    wanted: Policy,
+    desired: Policy,
     started: (agent: Watched) => void = () => {},
   ): Promise<Watched> {
-    await sync(backend, wanted); // before the monitor starts, so that it does not report this write
+    await sync(backend, desired); // before the monitor starts, so that it does not report this write
     const agent = new Watched(backend);
     started(agent);
     do {
       await agent.changed();
-      await agent.sync(wanted);
-    } while (!(await backend.plan(wanted, "memory")).isRemembered);
+      await agent.sync(desired);
+    } while (!(await backend.plan(desired, "memory")).isRemembered);
     return agent;
   }
 
@@ -52,8 +52,8 @@ export class Watched {
     this.#woken = Promise.withResolvers();
   }
 
-  sync(wanted: Policy, options: SyncOptions = {}): Promise<Synced> {
-    return sync(this.backend, wanted, { tally: this.totals, ...options });
+  sync(desired: Policy, options: SyncOptions = {}): Promise<Synced> {
+    return sync(this.backend, desired, { tally: this.totals, ...options });
   }
 
   stop(): void {

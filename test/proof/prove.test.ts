@@ -314,7 +314,7 @@ test.each(ARRANGEMENTS)("IPv6: $name", ({ hooks, own }) => {
   expect(proof.unproven).toBe(0);
   const [finding, ...others] = proof.findings;
   expect(others).toEqual([]);
-  expect(finding).toMatchObject({ wanted: "keep", got: "masquerade" });
+  expect(finding).toMatchObject({ desired: "keep", got: "masquerade" });
   expect(finding?.by?.rule.text).toBe(foreign);
   const blocks = (on: Dimension) =>
     (finding?.packets.get(on) ?? [])

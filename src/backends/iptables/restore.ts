@@ -127,8 +127,8 @@ function counted(saved: Saved, chain: Chain): Counted[] {
   const all = saved.chains.get(chain.name) ?? [];
   const texts = textsOf(chain);
   const byText = new Map(all.map(it => [it.text, it]));
-  const wanted = new Set(texts);
-  const others = all.filter(it => !wanted.has(it.text));
+  const desired = new Set(texts);
+  const others = all.filter(it => !desired.has(it.text));
   const byEquivalence = new Map(others.map(it => [equivalence(it.rule), it]));
   return chain.rules.map((rule, i) => {
     const text = texts[i] ?? "";

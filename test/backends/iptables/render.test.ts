@@ -14,7 +14,7 @@ const LOCAL = '-m comment --comment "ip-masq-agent: cluster-local traffic"';
 const UPSTREAM_LOCAL = '-m comment --comment "ip-masq-agent: local traffic is not subject to MASQUERADE"';
 const OUTBOUND = '-m comment --comment "ip-masq-agent: outbound traffic"';
 const EXCEPTION = '-m comment --comment "ip-masq-agent: exceptions from cluster-local traffic"';
-const GATE = '-m comment --comment "ip-masq-agent: sources and interfaces that are masqueraded"';
+const CHECK = '-m comment --comment "ip-masq-agent: sources and interfaces that are masqueraded"';
 
 test("each of our rules is recognised as ours by its comment", () => {
   const everything = policy(
@@ -86,7 +86,7 @@ COMMIT
 :IP-MASQ-AGENT - [0:0]
 :IP-MASQ-AGENT-DST - [0:0]
 ${never("IP-MASQ-AGENT")}[0:0] -A IP-MASQ-AGENT -s 10.244.7.0/24 -m comment --comment "ip-masq-agent: non-masquerade sources" -j RETURN
-[0:0] -A IP-MASQ-AGENT -s 10.244.0.0/16 ${GATE} -g IP-MASQ-AGENT-DST
+[0:0] -A IP-MASQ-AGENT -s 10.244.0.0/16 ${CHECK} -g IP-MASQ-AGENT-DST
 [0:0] -A IP-MASQ-AGENT-DST -d 10.0.0.0/8 ${LOCAL} -j RETURN
 [0:0] -A IP-MASQ-AGENT-DST ${OUTBOUND} -j MASQUERADE --random-fully
 [0:0] ${JUMP("IP-MASQ-AGENT")}
@@ -106,8 +106,8 @@ COMMIT
 :IP-MASQ-AGENT - [0:0]
 :IP-MASQ-AGENT-DST - [0:0]
 :IP-MASQ-AGENT-OUT - [0:0]
-${never("IP-MASQ-AGENT")}[0:0] -A IP-MASQ-AGENT -s 10.244.0.0/16 -o eth0 ${GATE} -g IP-MASQ-AGENT-DST
-[0:0] -A IP-MASQ-AGENT -s 10.244.0.0/16 -o wg+ ${GATE} -g IP-MASQ-AGENT-DST
+${never("IP-MASQ-AGENT")}[0:0] -A IP-MASQ-AGENT -s 10.244.0.0/16 -o eth0 ${CHECK} -g IP-MASQ-AGENT-DST
+[0:0] -A IP-MASQ-AGENT -s 10.244.0.0/16 -o wg+ ${CHECK} -g IP-MASQ-AGENT-DST
 [0:0] -A IP-MASQ-AGENT-DST -d 10.96.0.0/12 ${EXCEPTION} -g IP-MASQ-AGENT-OUT
 [0:0] -A IP-MASQ-AGENT-DST -d 10.0.0.0/8 ${LOCAL} -j RETURN
 [0:0] -A IP-MASQ-AGENT-DST ${OUTBOUND} -g IP-MASQ-AGENT-OUT

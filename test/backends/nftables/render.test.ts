@@ -284,7 +284,7 @@ test("as JSON", () => {
   ]);
 });
 
-test("an interface covered by another one has no rule, so that no packet enters the chain twice", () => {
+test("a name that a prefix of the list matches has no rule, so that no packet enters the chain twice", () => {
   const names = ["eth0", "eth*", "e*", "lo", "eth", "wg0*", "wg0"];
   const text = renderText(policy({ interfaces: names }));
   expect(text.match(/oifname \S+/g)).toEqual(['oifname "e*"', 'oifname "lo"', 'oifname "wg0*"']);
