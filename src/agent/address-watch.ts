@@ -51,7 +51,7 @@ export class AddressWatch implements AddressSource {
   }
 }
 
-/** Milliseconds that changes are collected: a new interface changes several times. */
+/** How long changes are collected, in milliseconds: a new interface changes several times. */
 const SETTLE_MS = 50;
 
 /** Milliseconds between polls without events. A poll takes 0.2 ms, or 2.1 ms with 200 interfaces. */

@@ -160,7 +160,7 @@ export class Completeness {
     return closed && !seen.empty ? 0 : Math.max(left, 0);
   }
 
-  /** Whether the last event of a file with content is that its name appeared. */
+  /** Whether the file has content and its last event is that its name appeared. */
   #renamed({ real, empty }: Seen): boolean {
     return !empty && this.#events.get(real)?.kind === "rename";
   }

@@ -59,7 +59,7 @@ export class DesiredPolicy {
       incomplete: isIncomplete => this.#incomplete(isIncomplete),
       writing: () => log.warn("config is being written; waiting for it to be complete", { config }),
       truncated: file =>
-        log.warn("config may be truncated, its file system is full; last good policy stays active", {
+        log.warn("config may be truncated because its file system is full; last good policy stays active", {
           config: file,
           remedy: "free space, then save it again",
         }),

@@ -47,9 +47,7 @@ async function isFull(path: string): Promise<boolean> {
 }
 
 const LITTLE_BYTES = 64 * 1024;
-/**
- * Divisor of the size of a small file system, such as a tmpfs for a single config, for a limit below `LITTLE_BYTES`.
- */
+/** On a small file system, such as a tmpfs for a single config, the limit is this part of its size. */
 const LITTLE_PART = 16;
 const SEARCH_MS = 50;
 

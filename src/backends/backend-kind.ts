@@ -29,7 +29,7 @@ export interface BackendKind {
   readonly documents: Readonly<Record<string, (policy: Policy, family: Family) => string>>;
   /** The rules of a policy, one per line, as the tools of this backend print them, without the origins of CIDRs. */
   desired(policy: Policy): string[];
-  /** The chains of a policy in one family, to say where the rule for a verdict is. */
+  /** The chains of a policy in one family, to find the rule for a verdict. */
   chains(policy: Policy, family: FamilyPolicy): Chains;
 }
 

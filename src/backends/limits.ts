@@ -6,7 +6,7 @@ export const NO_IPSEC =
 
 /** A limit of a backend that cannot bind kept connections to their source. */
 export const NOT_ENFORCED =
-  "enforceNonMasquerade is refused, so foreign rules can masquerade kept connections: kernel or iptables lacks NETMAP; load the module xt_NETMAP, or start the agent with --backend=nftables";
+  "enforceNonMasquerade has no effect: kernel or iptables lacks NETMAP, so foreign rules can masquerade kept connections; load the module xt_NETMAP, or start the agent with --backend=nftables";
 
 /** A limit of a backend that cannot drop leaks, if the policy does. */
 export const NO_LEAKS =

@@ -1,37 +1,37 @@
 /**
- * The actual rules, as of the last listing and the own writes since. They are valid only while `nft monitor` reports
+ * The actual rules, as of the last listing and our writes since. They are valid only while `nft monitor` reports
  * every transaction, and none of them is foreign.
  *
- * Own transactions are recognised by their number: `nft monitor` names processes by PIDs of another namespace. If a
- * foreign transaction is taken for an own one, one own transaction too many remains, which counts as foreign. After any
+ * Our transactions are recognised by their number: `nft monitor` names processes by PIDs of another namespace. If a
+ * foreign transaction is taken for ours, the last of ours counts as foreign. After any
  * doubt, everything counts as foreign until the next listing.
  */
 export class Memory<Key, Value> {
   readonly #known = new Map<Key, Value>();
   #isWatched = false;
-  /** Whether own transactions must not be relied on before the next listing. */
+  /** Whether our transactions must not be relied on before the next listing. */
   #isDoubtful = true;
   /** Increases with each change, so that a listing that began before it is not remembered. */
   #epoch = 0;
-  /** Own transactions that were not reported yet. */
+  /** Our transactions that were not reported yet. */
   #expected = 0;
   #timer: Timer | undefined;
-  /** The rules that an own transaction adds, the rules that its report has so far, and whether they are equal. */
+  /** The rules that one of our transactions adds, the rules that its report has so far, and whether they are equal. */
   #awaited: readonly string[] = [];
   #rules: string[] = [];
-  /** The sets and elements that own transactions add, as far as they are not reported; undefined if they do not matter. */
+  /** The sets and elements that our transactions add, as far as they are not reported; undefined if they do not matter. */
   #missing: Set<string> | undefined;
   /** Whether other sets or elements were reported. */
   #hasOthers = false;
   #answer: (isConfirmed: boolean) => void = () => {};
   #confirmed: Promise<boolean> = Promise.resolve(false);
-  /** Called if the kernel must be listed again, because an own transaction was not reported. */
+  /** Called if the kernel must be listed again, because one of our transactions was not reported. */
   onDoubt: () => void = () => {};
 
   /** Called to end the program that reports transactions, and to start it again; see {@link pause}. */
   onPause: (isPaused: boolean) => void = () => {};
 
-  /** @param timeout milliseconds until an own transaction must be reported */
+  /** @param timeout milliseconds until one of our transactions must be reported */
   constructor(readonly timeout = REPORT_MS) {}
 
   /** Whether transactions are reported. */
@@ -76,13 +76,13 @@ export class Memory<Key, Value> {
     this.#known.set(key, value);
   }
 
-  /** Remembers the result of an own write. */
+  /** Remembers the result of one of our writes. */
   written(key: Key, value: Value): void {
     this.#epoch++;
     if (!this.#isDoubtful) this.#known.set(key, value);
   }
 
-  /** Call it before an own transaction. */
+  /** Call it before one of our transactions. */
   expect(): void {
     this.#epoch++;
     if (this.#isDoubtful) return;
@@ -90,7 +90,7 @@ export class Memory<Key, Value> {
   }
 
   /**
-   * Call it before own transactions that add rules.
+   * Call it before our transactions that add rules.
    *
    * @param rules the rules of the last transaction in order, as in `rule ip nat POSTROUTING masquerade`
    * @param objects the sets and elements that all of them add, as in `element ip nat s { 10.0.0.0/8 }`; undefined if
@@ -124,7 +124,7 @@ export class Memory<Key, Value> {
     if (place !== undefined) this.#rules.push(`${place}${rule}`);
   }
 
-  /** Call it for each reported transaction. Returns whether the transaction is an own one; otherwise forgets everything. */
+  /** Call it for each reported transaction. Returns whether it is ours; otherwise forgets everything. */
   reported(): boolean {
     const rules = this.#rules;
     this.#rules = [];
@@ -139,7 +139,7 @@ export class Memory<Key, Value> {
     return false;
   }
 
-  /** Call it if reports were lost, or if an own transaction failed, since the kernel may have committed it. */
+  /** Call it if reports were lost, or if one of our transactions failed, since the kernel may have committed it. */
   forget(): void {
     this.#epoch++;
     this.#isDoubtful = true;
@@ -155,7 +155,7 @@ export class Memory<Key, Value> {
     if (object !== undefined && !(verb === "add" && missing.delete(object))) this.#hasOthers = true;
   }
 
-  /** Raises doubt if the oldest own transaction is not reported in time. Later ones do not postpone that. */
+  /** Raises doubt if the oldest of our transactions is not reported in time. Later transactions do not postpone that. */
   #awaitReport(): void {
     this.#timer = setTimeout(() => {
       this.forget();

@@ -89,7 +89,7 @@ export function watchTransactions(
   };
 }
 
-/** Where rules changed that may be foreign, from a line of the monitor; undefined for other lines. */
+/** Where a line of the monitor reports a change of rules that may be foreign; undefined for other lines. */
 export function foreignChange(line: string): { readonly where: string | undefined } | undefined {
   const [, verb, kind, family = "", table = "", chain] = CHANGE.exec(line) ?? [];
   if (kind === undefined || (table === TABLE && family !== "inet")) return undefined;

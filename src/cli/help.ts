@@ -54,7 +54,7 @@ export function commandHelp({
 }
 
 const SAME_FLAGS =
-  'If the agent runs with other flags than the defaults, pass the same ones: see "ipmasq help flags".';
+  'If the agent runs with flags that differ from the defaults, pass the same flags: see "ipmasq help flags".';
 
 /** The text of `ipmasq help flags`. */
 export function flagsHelp(): string {

@@ -19,7 +19,7 @@ export const test = command({
   name: "test",
   summary: "check the config against expected verdicts",
   description:
-    "Checks whether the config gives the verdicts that test files expect, without asking the kernel. A test file is YAML or JSON: connections with their expected verdict, and the path of the config. With --live, checks the rules in the kernel instead. Prints each connection with another verdict, with its place in the file. Exits with 0 if all verdicts are as expected, with 1 if some are not, and with 2 if a file has an error.",
+    "Checks whether the config gives the verdicts that test files expect, without asking the kernel. A test file is YAML or JSON: connections with their expected verdict, and the path of the config. With --live, checks the rules in the kernel instead. Prints each connection whose verdict differs, with its place in the file. Exits with 0 if all verdicts are as expected, with 1 if some are not, and with 2 if a file has an error.",
   placeholder: "FILE...",
   flags: {
     live: toggle("check the rules in the kernel instead of the config", "false"),
@@ -98,5 +98,5 @@ async function withPolicies(
 function configOf({ path, config }: TestFile, flags: AgentFlags): string {
   if (flags.configGiven) return flags.config;
   if (config !== undefined) return resolve(dirname(path), config);
-  throw new UsageError(`${path} names no config`, 'add the key "config", or use --config');
+  throw new UsageError(`${path} does not name a config`, 'add the key "config", or use --config');
 }

@@ -80,7 +80,7 @@ export class TokenLimits {
     return this.#problem(
       `more tokens than a config with ${limits.entries} entries needs`,
       limits.entries < MOST_ENTRIES
-        ? 'raise the limit, for example with "cidrLimit: 100000", or remove what does not belong here'
+        ? 'raise the limit, for example with "cidrLimit: 100000", or remove entries'
         : "remove entries",
     );
   }

@@ -44,7 +44,7 @@ export function duplicateKey(key: Scalar, first: Scalar): ConfigError {
 
 /**
  * The value of a scalar as ip-masq-agent's parser reads it (ghodss/yaml on yaml.v2, YAML 1.1). Only plain scalars can
- * have other types than text. Only decimal numbers count as numbers, because no key needs other numbers.
+ * have types other than text. Only decimal numbers count as numbers, because no key needs other numbers.
  */
 export function scalarValue({ text, style }: Scalar): null | boolean | number | string {
   if (style !== "plain") return text;

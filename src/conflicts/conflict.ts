@@ -1,6 +1,6 @@
 import * as v from "valibot";
 
-/** A foreign NAT rule that gives, or may give, some connections another verdict than the policy. */
+/** A foreign NAT rule that gives, or may give, some connections a verdict that differs from the policy's. */
 export const Conflict = v.object({
   kind: v.pipe(
     v.optional(v.picklist(["masquerades", "exempts"])),

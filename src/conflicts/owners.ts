@@ -188,7 +188,7 @@ export const OWNERS: readonly Owner[] = [
   {
     owner: "Shorewall",
     names: /^(SHOREWALL|[\w.+-]+_masq$)/,
-    means: "translates as /etc/shorewall/snat says",
+    means: "translates by the rules of /etc/shorewall/snat",
     remedy: "exclude these destinations in /etc/shorewall/snat: INTERFACE:!CIDR as DEST",
   },
   {

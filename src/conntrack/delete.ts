@@ -58,7 +58,7 @@ export class EntryDeleter implements Disposable {
     const { send, recv } = this.#libc.symbols;
     const request = deletion(entry, ++this.#sequence);
     if (Number(send(this.#socket, ptr(request), request.byteLength, 0)) !== request.byteLength)
-      throw failed("refused", "the kernel does not take the request");
+      throw failed("refused", "the kernel does not accept the request");
     const { byteLength } = this.#answer;
     if (Number(recv(this.#socket, ptr(this.#answer), byteLength, 0)) < ERROR_AT + 4)
       throw failed("timed-out", "the kernel does not answer");

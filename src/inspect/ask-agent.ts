@@ -128,7 +128,7 @@ async function* body(socket: Socket): AsyncGenerator<Uint8Array> {
   if (Number.isFinite(left)) throw new AnswerError("the connection was lost");
 }
 
-const NO_HTTP = "it is not an HTTP answer of ipmasq";
+const NO_HTTP = "it is not an HTTP response of ipmasq";
 
 /** Returns the Content-Length, or infinity without this header. Throws AnswerError unless the answer has a body. */
 function lengthIn(head: string): number {

@@ -70,7 +70,7 @@ export function summary({
       listed([
         some(undecided.service, "to Services, whose rules may have masqueraded them"),
         some(undecided.mark, "kept, whose packets may carry a mark of nonMasqueradeMarks"),
-        some(undecided.interface, "kept, that leave by an unknown interface"),
+        some(undecided.interface, "kept, by an unknown interface"),
       ]),
     ],
     [

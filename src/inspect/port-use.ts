@@ -18,7 +18,7 @@ export const PortUse = v.object({
   uncounted: v.pipe(
     v.number(),
     v.description(
-      "the number of connections that used may lack at most; over 0 only with more than 50,000 destinations",
+      "upper limit for the connections that used does not count; 0 with up to 50,000 destinations",
     ),
   ),
 });

@@ -10,7 +10,7 @@ import { OriginJson } from "./origin.ts";
 const Count = v.object({
   connections: v.pipe(
     v.number(),
-    v.description("connections that our rules decided since they were written, or since the agent started"),
+    v.description("connections that our rules counted since they were written, or since the agent started"),
   ),
   bytes: v.pipe(v.number(), v.description("bytes in the first packets of these connections")),
 });

@@ -40,13 +40,11 @@ const Packets = v.object({
   marks: limited("packets with one of these marks"),
   ipsec: v.pipe(
     v.optional(v.boolean()),
-    v.description("whether only packets under an IPsec policy are meant"),
+    v.description("whether only packets under an IPsec policy are included"),
   ),
   unselected: v.pipe(
     v.optional(v.boolean()),
-    v.description(
-      "whether only packets from outside of sourceCIDRs, or by interfaces outside of outputInterfaces, are meant",
-    ),
+    v.description("whether only packets that sourceCIDRs or outputInterfaces do not select are included"),
   ),
   by: v.pipe(v.optional(Rule), v.description("the rule that decides; missing: no rule does")),
   unclear: v.pipe(v.array(Rule), v.description("rules that may decide, but are not understood")),
@@ -57,7 +55,7 @@ const Outcome = v.picklist(["proven", "differs", "unproven"]);
 
 /** The output of `verify --output=json`. Keys stay from version to version. */
 export const VerificationJson = v.object({
-  result: v.pipe(Outcome, v.description("of all families together")),
+  result: v.pipe(Outcome, v.description("for all families together")),
   families: v.array(
     v.object({
       family: v.picklist(FAMILIES),
@@ -70,7 +68,7 @@ export const VerificationJson = v.object({
         v.number(),
         v.description("groups of packets that policy and rules do not tell apart; they contain all packets"),
       ),
-      differing: v.pipe(v.number(), v.description("pieces with another verdict than the policy's")),
+      differing: v.pipe(v.number(), v.description("pieces whose verdict differs from the policy's")),
       unproven: v.pipe(v.number(), v.description("pieces whose verdict is not known")),
       findings: v.pipe(v.array(Packets), v.description("at most about 100, differing ones first")),
       leftToOthers: v.pipe(
@@ -136,7 +134,7 @@ function packets({ space }: Proof<KernelHook>, finding: Finding<KernelHook>): Pa
   };
 }
 
-/** The first ranges: one more than are shown at most. */
+/** The first ranges, one more than is shown, so that users see that there are more. */
 function addresses({ family }: Space, ranges: Ranges): string[] {
   return ranges.slice(0, MOST_SHOWN + 1).flatMap(([first, last]) => {
     const cidrs = cidrsBetween(family, first, last);

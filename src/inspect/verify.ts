@@ -91,7 +91,7 @@ export function outcomeOf({ differing, unproven, failure }: Proof<KernelHook>): 
   return unproven > 0 || failure !== undefined ? "unproven" : "proven";
 }
 
-/** The result of all families together. */
+/** The result for all families together. */
 export function overallOutcome({ families, unread }: Verification): Outcome {
   const outcomes = families.map(({ proof }) => outcomeOf(proof));
   if (outcomes.includes("differs")) return "differs";

@@ -11,7 +11,7 @@ export function commonMistake(text: string): ParseFailure | undefined {
   const parts = text.split(/[\s,;]+(?:-\s+)?/).filter(Boolean);
   if (parts.length > 1 && parts.every(it => ipVersion(it.replace(/\/.*/, "")))) {
     const count = parts.length === 2 ? "two CIDRs" : `${parts.length} CIDRs`;
-    return { what: `"${text}" is ${count} in one entry`, remedy: "give each its own entry" };
+    return { what: `"${text}" is ${count} in one entry`, remedy: "write each as a separate entry" };
   }
   if (/\$[{(\w]|<%|\{%/.test(text)) {
     return { what: `"${text}" contains an unexpanded variable`, remedy: "write the CIDR" };

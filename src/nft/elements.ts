@@ -141,7 +141,7 @@ export class ElementReader {
     this.#counts[at + 1] = bytes;
   }
 
-  /** Skips what follows an element. */
+  /** Skips the text between two elements. */
   #separator(text: string, at: number): number {
     SEPARATOR.lastIndex = at;
     if (!SEPARATOR.test(text)) return this.#lose(at);

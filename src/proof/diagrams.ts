@@ -10,7 +10,7 @@ export class TooLargeError extends Error {
 /** Combines two values. The result may depend only on the values. */
 export interface Operation {
   readonly of: (a: number, b: number) => number;
-  /** Whether the result is the other function for every value of the other function, or the same function. */
+  /** The function that is the result, if its choice depends only on the first value; otherwise undefined. */
   readonly shortcut?: (a: number) => "first" | "second" | undefined;
   readonly memo: Map<number, Diagram>;
 }
@@ -131,7 +131,7 @@ export class Diagrams {
     return result;
   }
 
-  /** A function that does not look at a dimension, with the values for all its values, combined by `or`. */
+  /** Removes a dimension: combines the results for all its values by `or`. */
   forget(diagram: Diagram, dimension: number, or: Operation, known = new Map<Diagram, Diagram>()): Diagram {
     if ("value" in diagram || diagram.on > dimension) return diagram;
     let result = known.get(diagram);

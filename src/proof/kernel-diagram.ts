@@ -9,7 +9,7 @@ export interface Hook {
   readonly base: string;
   readonly chains: ReadonlyMap<string, readonly TraceableRule[]>;
   readonly priority: number;
-  /** Whether it is unknown if the hook has an effect. */
+  /** Whether the hook may be without effect. */
   readonly doubtful?: boolean;
   /** Whether a chain is ours. */
   readonly isOwn: (chain: string) => boolean;
@@ -22,7 +22,7 @@ export interface Hook {
 export const MAY = {
   keep: 1,
   masquerade: 2,
-  /** Translate to another address than the policy does. */
+  /** Translate to an address other than the policy's. */
   misdirect: 4,
   unknown: 8,
 } as const;

@@ -19,7 +19,7 @@ export const DESIRED = {
   unselected: 8,
 } as const;
 
-/** Conditions for everything that a policy tells apart, apart from addresses. */
+/** Conditions for everything that a policy distinguishes, except addresses. */
 export function policyConditions({ outputInterfaces, nonMasqueradeMarks }: Policy): Condition[] {
   return [
     { on: "out", not: false, names: outputInterfaces?.patterns ?? [] },

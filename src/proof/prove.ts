@@ -126,7 +126,7 @@ class Prover<H extends Hook> {
     return findings;
   }
 
-  /** The pieces below diagrams that lead to one; pieces that differ only in their destination are one. */
+  /** The pieces that `leads` selects; pieces that differ only in their destination are one. */
   *#pieces(
     at: Diagram,
     leads: (to: Diagram) => boolean,

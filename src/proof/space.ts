@@ -20,7 +20,7 @@ export interface NodeAddresses {
 export interface Matched {
   /** The values of each dimension that the conditions look at. */
   readonly box: ReadonlyMap<Dimension, Ranges>;
-  /** Whether a packet in the box may also not meet the conditions. */
+  /** Whether the box may contain packets that do not meet the conditions. */
   readonly uncertain: boolean;
 }
 

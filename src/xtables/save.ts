@@ -40,7 +40,7 @@ export class SavedRule implements Counted {
 /** Reads one chain of table `nat`; undefined if it does not exist. */
 export type ReadChain = (chain: string) => Promise<readonly Counted[] | undefined>;
 
-/** Parses the output of iptables-save, with or without counts. Ignores other tables than `nat`. */
+/** Parses the output of iptables-save, with or without counts. Ignores tables other than `nat`. */
 export function parseSaved(text: string): Saved {
   const chains = new Map<string, Counted[]>();
   let table: string | undefined;

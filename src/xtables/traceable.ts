@@ -62,7 +62,7 @@ const WITHOUT_EFFECT = new Set([
   ...["--log-prefix", "--log-level", "--nflog-group"],
 ]);
 
-/** Modules that match packets with a header also without any option. */
+/** Modules that match packets by a header even without options. */
 const HEADERS = new Set(["ah", "dst", "esp", "eui64", "frag", "hbh", "ipv6header", "mh", "rt", "srh"]);
 
 function actionOf(option: "-j" | "-g", target: string): Action {

@@ -42,8 +42,8 @@ describe("nothing is remembered", () => {
 
   test.each<[string, () => void]>([
     ["a foreign transaction", () => memory.reported()],
-    ["an own transaction", () => memory.expect()],
-    ["an own write", () => memory.written("ip", 2)],
+    ["one of our transactions", () => memory.expect()],
+    ["one of our writes", () => memory.written("ip", 2)],
   ])("of a listing that began before %s", (_what, happens) => {
     const { epoch } = memory;
     happens();
@@ -74,7 +74,7 @@ test("a foreign transaction between own ones is found, by the number of reports"
   expect(memory.get("ip")).toBe(undefined);
 });
 
-test("an own transaction that is not reported in time raises doubt, once", () => {
+test("one of our transactions that is not reported in time raises doubt, once", () => {
   memory.listed("ip", 0, memory.epoch);
   memory.expect();
   memory.written("ip", 1);
@@ -88,7 +88,7 @@ test("an own transaction that is not reported in time raises doubt, once", () =>
   expect(memory.reported()).toBe(false);
 });
 
-test("without an argument, an own transaction must be reported within 20 s", () => {
+test("without an argument, our transactions must be reported within 20 s", () => {
   memory = new Memory();
   memory.isWatched = true;
   memory.onDoubt = () => doubts++;
@@ -115,7 +115,7 @@ test("neither later own transactions nor reports of earlier ones hide a missing 
   expect(doubts).toBe(1);
 });
 
-test("an own transaction that is reported before its program ends is expected already", () => {
+test("one of our transactions that is reported before its program ends is expected already", () => {
   memory.listed("ip", 0, memory.epoch);
   memory.expect();
   expect(memory.reported()).toBe(true);

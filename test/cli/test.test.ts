@@ -32,7 +32,7 @@ test("the example passes", async () => {
   });
 });
 
-test("each connection with another verdict is a failure, with its place", async () => {
+test("each connection whose verdict differs is a failure, with its place", async () => {
   await using folder = await Folder.create({ "config.yaml": CONFIG, "tests.yaml": TESTS });
   const path = `${folder.path}/tests.yaml`;
   const { stdout, exitCode } = await ipmasq(["test", path]);
@@ -107,7 +107,7 @@ test.each<[string, string, number, string]>([
     "no config",
     "tests: [{destination: 10.1.2.3, verdict: keep}]",
     64,
-    'names no config; add the key "config"',
+    'does not name a config; add the key "config"',
   ],
   ["no test", "config: config.yaml\ntests: []", 2, "add a test"],
 ])("%s is not a passed test", async (_, tests, exitCode, message) => {

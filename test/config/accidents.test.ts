@@ -192,11 +192,11 @@ describe("a line whose indentation matches no line above is one error", () => {
 
 describe("an invalid CIDR with a known cause", () => {
   test.each([
-    ["10.244.0.0/16,fd00::/64", "is two CIDRs in one entry; give each its own entry"],
-    ["10.0.0.0/8 172.16.0.0/12; 192.168.0.0/16", "is 3 CIDRs in one entry; give each its own entry"],
-    ["10.0.0.0/8, 172.16.0.0", "is two CIDRs in one entry; give each its own entry"],
-    ["10.0.0.0/8 - 172.16.0.0/12", "is two CIDRs in one entry; give each its own entry"],
-    ["fd00::/8 - 10.0.0.0/8 - 172.16.0.0/12", "is 3 CIDRs in one entry; give each its own entry"],
+    ["10.244.0.0/16,fd00::/64", "is two CIDRs in one entry; write each as a separate entry"],
+    ["10.0.0.0/8 172.16.0.0/12; 192.168.0.0/16", "is 3 CIDRs in one entry; write each as a separate entry"],
+    ["10.0.0.0/8, 172.16.0.0", "is two CIDRs in one entry; write each as a separate entry"],
+    ["10.0.0.0/8 - 172.16.0.0/12", "is two CIDRs in one entry; write each as a separate entry"],
+    ["fd00::/8 - 10.0.0.0/8 - 172.16.0.0/12", "is 3 CIDRs in one entry; write each as a separate entry"],
     [`$\{POD_CIDR}`, "contains an unexpanded variable; write the CIDR"],
     ["$POD_CIDR/16", "contains an unexpanded variable; write the CIDR"],
     ["10.0.0.0-10.0.0.255", "is an address range; write it as CIDRs"],

@@ -84,12 +84,12 @@ test("an agent that does not listen is unreachable", async () => {
 
 test.each([
   ["says nothing at all", "", "it closed the connection without an answer"],
-  ["speaks something else", "SSH-2.0-OpenSSH_9.2\r\n\r\n", "it is not an HTTP answer of ipmasq"],
-  ["knows no status", "HTTP/1.1 404 Not Found\r\n\r\n{}", "it is not an HTTP answer of ipmasq"],
+  ["speaks something else", "SSH-2.0-OpenSSH_9.2\r\n\r\n", "it is not an HTTP response of ipmasq"],
+  ["knows no status", "HTTP/1.1 404 Not Found\r\n\r\n{}", "it is not an HTTP response of ipmasq"],
   [
     "has a head without an end",
     `HTTP/1.1 200 OK\r\n${"a: b\r\n".repeat(5000)}`,
-    "it is not an HTTP answer of",
+    "it is not an HTTP response of",
   ],
   ["answers with a page", `${OK}<html>`, "it is not JSON"],
   ["answers with other JSON", `${OK}{"inSync":true}`, "it is not a status: from: "],

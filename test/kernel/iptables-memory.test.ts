@@ -139,7 +139,7 @@ describeBackends(({ open }) => {
       expect([await owner("192.168.2.1"), await owner("203.0.113.7")]).toEqual(["pod", "node"]);
     }, 20_000);
   } else {
-    test("an own write is not answered by another comparison, and a foreign change is found by polling", async () => {
+    test("one of our writes is not answered by another comparison, and a foreign change is found by polling", async () => {
       await opened(short());
       await agent.sync(short(ADDED));
       await Bun.sleep(300);

@@ -10,7 +10,7 @@ import { iptables } from "./backends-under-test.ts";
 import { CrashingNft } from "./crashing-nft.ts";
 import { Watched } from "./watched.ts";
 
-/** Faults of `nft monitor` around an own write of a long list, and a foreign change that the confirmation cannot see. */
+/** Faults of `nft monitor` around our write of a long list, and a foreign change that the confirmation cannot see. */
 
 /** A test that fails or times out must not disturb the next one, so each has its own rules and programs. */
 const lab = labPerTest();
@@ -36,7 +36,7 @@ interface Target {
   readonly tamper: string;
 }
 
-/** @param timeout milliseconds until an own transaction must be reported */
+/** @param timeout milliseconds until one of our transactions must be reported */
 const nftables = (timeout?: number) =>
   new NftablesBackend(lab.node.command([...program.environment, "nft"]), undefined, new Memory(timeout));
 

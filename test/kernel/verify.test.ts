@@ -166,7 +166,7 @@ function verified(meant: Policy): Promise<Verification> {
 const TO = ["10.1.2.3", "10.200.0.1", "203.0.113.7", "192.0.2.1"].map(address);
 const FROM = ["10.244.1.2", OTHER].map(address);
 
-/** Packets have another verdict than the policy's exactly if a finding contains them. */
+/** The verdict on a packet differs from the policy's exactly if a finding contains them. */
 async function agrees(meant: Policy, result: Verification, after: string): Promise<void> {
   const proof = result.families[0]?.proof;
   if (!proof) throw new Error("IPv4 was not verified");

@@ -33,7 +33,7 @@ test("destinations are rows, and doubts are named", () => {
   expect(text).toContain(
     "<dt>Stale</dt><dd>2 connections contradict the policy (1 TCP, 1 other); list them with ipmasq connections --stale</dd>",
   );
-  expect(text).toContain("<dt>Undecided</dt><dd>3 kept, that leave by an unknown interface</dd>");
+  expect(text).toContain("<dt>Undecided</dt><dd>3 kept, by an unknown interface</dd>");
   expect(text).toContain("<dt>Exempt</dt><dd>5 to the node itself</dd>");
   expect(text).not.toContain("Overruled");
 });

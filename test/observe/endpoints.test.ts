@@ -93,7 +93,7 @@ test("/metrics responds although the counters cannot be read", async () => {
   expect((await get("/metrics")).status).toBe(200);
 });
 
-test("unknown paths get 404, other methods than GET and HEAD 405", async () => {
+test("unknown paths get 404, methods other than GET and HEAD 405", async () => {
   const { get } = await start(inForce());
   const missing = await get("/metric");
   expect([missing.status, await missing.text()]).toEqual([

@@ -26,7 +26,7 @@ export function enforceChain(
   return [{ name: ENFORCE, hook, rules: [...others(policy, family), ...binding(policy, family, abilities)] }];
 }
 
-/** Leaves alone what foreign rules masquerade by a mark, and what the policy does not decide. */
+/** Returns for packets that foreign rules masquerade by a mark, and for packets that the policy does not judge. */
 function others({ foreignMasqueradeMarks }: Policy, { family }: FamilyPolicy): Rule[] {
   const marked = foreignMasqueradeMarks.map(mark => rule(FOREIGN_MARKED, withMark(mark), RETURN));
   return [...marked, ...exclusions(family)];

@@ -18,7 +18,7 @@ export function dropsLeaks({ dropLeaks }: Policy, { sources }: FamilyPolicy): bo
 
 /**
  * The chain that drops leaks: packets from `sourceCIDRs` that leave untranslated although the policy masquerades them.
- * None if the policy drops none in this family. The kernel does not translate packets that conntrack considers invalid,
+ * Empty if the policy drops no leaks in this family. The kernel does not translate packets that conntrack considers invalid,
  * such as a FIN after its entry is gone, nor connections that are older than the policy.
  *
  * @param ipsec whether rules can match packets under an IPsec policy
@@ -31,8 +31,8 @@ export function leakChain(
   if (!dropsLeaks(policy, family)) return [];
   const { family: name } = family;
   const rules = [
-    passes("other sources do not leak", lookup(name, "saddr", "source", "!=")),
-    passes("answers have the address of the question", match("==", { ct: { key: "direction" } }, "reply")),
+    passes("other sources never leak", lookup(name, "saddr", "source", "!=")),
+    passes("replies keep their address", match("==", { ct: { key: "direction" } }, "reply")),
     passes("translated, or from the node itself", match("==", SOURCE_TYPE, "local")),
     ...keptMarks(policy, ipsec, RETURN),
     ...exclusions(name),
@@ -65,7 +65,7 @@ const DROPPED = {
   exceptions: `untranslated ${COMMENTS["masquerade-cidr"]}`,
 };
 
-/** Lets packets pass that leave by interfaces on which the policy masquerades none. */
+/** Lets packets pass that leave by an interface outside of `outputInterfaces`. */
 function keptInterfaces({ outputInterfaces }: Policy): Rule[] {
   if (!outputInterfaces) return [];
   const { except } = outputInterfaces;

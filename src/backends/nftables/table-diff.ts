@@ -21,7 +21,7 @@ export class TableDiff {
     this.inSync = this.#current !== undefined && isSame(desired, this.#current);
   }
 
-  /** Whether the write deletes named counters, whose last counts must be listed before it. */
+  /** Whether the write deletes named counters, whose last counts must be listed first. */
   get dropsCounters(): boolean {
     return (
       this.actual?.counters.some(it => !this.desired.counters.some(({ name }) => name === it.name)) ?? false
