@@ -43,22 +43,26 @@ async function keptResults(): Promise<Kept[]> {
 }
 
 function page(kept: readonly Kept[]): string {
-  const [first] = kept;
-  const machine = first === undefined ? "" : describeMachine(first.run);
+  const machines = [...new Set(kept.map(({ run }) => machineOf(run)))];
   const sections = kept.map(({ title, run, report: { how, chart, tables } }) => {
-    const elsewhere = describeMachine(run) === machine ? "" : `; ${describeMachine(run)}`;
+    const machine = machines.length > 1 ? `, machine ${machines.indexOf(machineOf(run)) + 1}` : "";
     const parts = [
       `## ${title}`,
-      `${how} (\`${run.command}\`, ${run.date}, ${run.took} s${elsewhere}.)`,
+      `${how} (\`${run.command}\`, ${run.date}, ${run.took} s${machine}.)`,
       chart === undefined ? "" : `![${chart.title}](results/${chart.name}.svg)`,
       ...tables.map(markdown),
     ];
     return parts.filter(Boolean).join("\n\n");
   });
-  return `${[head(machine), targets(kept), ahead(kept), ...sections].join("\n\n")}\n`;
+  return `${[head(machines), targets(kept), ahead(kept), ...sections].join("\n\n")}\n`;
 }
 
-function head(machine: string): string {
+/** The machine of a run without the version of ip-masq-agent, which not every case runs. */
+function machineOf({ versions: { "ip-masq-agent": _, ...versions }, ...run }: Run): string {
+  return describeMachine({ ...run, versions });
+}
+
+function head(machines: readonly string[]): string {
   return `# Measured
 
     npm run bench                                  # all cases, 20 minutes
@@ -66,7 +70,9 @@ function head(machine: string): string {
     IP_MASQ_AGENT=/path/to/it npm run bench        # with the real ip-masq-agent
     IPMASQ_IMAGE=/path/to/image.tar npm run bench  # with the size of an image
 
-\`npm run bench\` writes this page; \`results\` has every single figure. Machines are shared and noisy: compare figures of one run. Measured on ${machine}.`;
+\`npm run bench\` writes this page; \`results\` has every single figure. Machines are shared and noisy: compare figures of one run. Measured on:
+
+${machines.map((machine, i) => `${i + 1}. ${machine}`).join("\n")}`;
 }
 
 function targets(kept: readonly Kept[]): string {
@@ -93,26 +99,18 @@ function ahead(kept: readonly Kept[]): string {
   const all = kept
     .flatMap(({ report }) => report.comparisons ?? [])
     .map(comparison => ({ ...comparison, at: comparison.at ?? "", leads: leads(comparison) }));
-  const behind = all.filter(it => it.leads.length > 0);
-  const columns = [...new Set(behind.map(({ at }) => at))].sort((a, b) => leading(a) - leading(b));
-  const rows = Object.entries(Object.groupBy(behind, ({ what }) => what)).map(([what, same = []]) => [
-    what,
-    ...columns.map(column => {
-      const [best] = same.find(({ at }) => at === column)?.leads ?? [];
-      return best === undefined ? "" : `${best[1].toFixed(2)} ${best[0]}`;
-    }),
-  ]);
+  const rows = Object.entries(Object.groupBy(all, ({ what }) => what)).flatMap(([what, same = []]) => {
+    const best = same
+      .flatMap(({ at, leads: [first] }) => (first ? [{ at, name: first[0], times: first[1] }] : []))
+      .sort((a, b) => b.times - a.times)[0];
+    return best ? [[what, best.times.toFixed(2), best.name, best.at]] : [];
+  });
   const sum = (of: (it: (typeof all)[number]) => number) => all.reduce((total, it) => total + of(it), 0);
   return `## Where a baseline is ahead
 
-In ${sum(it => it.leads.length)} of ${sum(it => it.others.length)} comparisons a baseline is ahead of ipmasq with nftables by more than the spread. The table shows the best baseline and how many times as good it is.
+In ${sum(it => it.leads.length)} of ${sum(it => it.others.length)} comparisons a baseline is ahead of ipmasq with nftables by more than the spread. The table shows the largest lead: how many times as good the best baseline is.
 
-${markdown({ columns: ["", ...columns], rows })}
+${markdown({ columns: ["", "times", "baseline", "at"], rows })}
 
 Most baselines neither check a config nor verify their writes; ip-masq-agent checks one. Only the chains among them count packets per CIDR.`;
-}
-
-/** The number that a text starts with. */
-function leading(text: string): number {
-  return Number.parseInt(text.replaceAll(",", ""), 10) || 0;
 }

@@ -6,7 +6,7 @@ import { REAL } from "../baselines/real.ts";
 import { ANONYMOUS, CHAINS, KINDNET } from "../baselines/rules.ts";
 import { defineCase, type Report } from "../case.ts";
 import { cidrs, failures, inWords } from "../cidrs.ts";
-import { duration, mean, median, megabytes, percent, spread, times } from "../figure.ts";
+import { duration, median, megabytes, percent, spread, times } from "../figure.ts";
 import { type Cost, Meter } from "../meter.ts";
 import type { Table } from "../run.ts";
 import type { Mark, Target } from "../targets.ts";
@@ -81,7 +81,6 @@ async function tryOut(
 const QUANTITIES = {
   time: { of: (cost: Cost) => cost.wall, show: duration },
   CPU: { of: (cost: Cost) => cost.user + cost.system, show: duration },
-  kernel: { of: (cost: Cost) => cost.system, show: duration },
   memory: { of: (cost: Cost) => cost.peak, show: megabytes },
 } as const;
 type Quantity = keyof typeof QUANTITIES;
@@ -92,9 +91,7 @@ function report(all: readonly Synced[]): Report {
     all.find(it => it.baseline === name && it.size === size)?.costs[step].map(of) ?? [];
   const shown = (name: string, size: number, step: Step, quantities: readonly Quantity[]) =>
     quantities
-      .map(it =>
-        QUANTITIES[it].show((it === "kernel" ? mean : median)(samples(name, size, step, QUANTITIES[it].of))),
-      )
+      .map(it => QUANTITIES[it].show(median(samples(name, size, step, QUANTITIES[it].of))))
       .join(", ")
       .replace(/^– .*/, "–");
   const table = (step: Step, ...quantities: Quantity[]): Table => ({
@@ -126,22 +123,20 @@ function report(all: readonly Synced[]): Report {
     };
   };
   return {
-    how: `Each sync reads the config file, or a list in memory for baselines that read no file, and writes the rules. ipmasq runs as \`run --once\`: it starts, checks the config and reads the written rules back. "RETURN chain" runs the commands of ip-masq-agent without the agent. The programs take turns, in a fresh namespace per round. Time is measured from the start of the first program to the end of the last. CPU is the time of all programs, and kernel is its part in the kernel (the mean, because the kernel samples it). Memory is the peak of resident memory, sampled every 2 ms.${failures(all)}`,
-    tables: [table("first", "time", "CPU", "kernel", "memory"), table("one", "time", "CPU", "kernel")],
+    how: `Each sync reads the config file, or a list in memory for baselines that read no file, and writes the rules. ipmasq runs as \`run --once\`: it starts, checks the config and reads the written rules back. "RETURN chain" runs the commands of ip-masq-agent without the agent. The programs take turns, in a fresh namespace per round. Time is measured from the start of the first program to the end of the last. CPU is the time of all programs. Memory is the peak of resident memory, sampled every 2 ms.${failures(all)}`,
+    tables: [table("first", "time", "CPU", "memory")],
     comparisons: (["first", "same", "one"] as const).flatMap(step =>
       SIZES.flatMap(size =>
-        Object.entries(QUANTITIES)
-          .filter(([quantity]) => quantity !== "kernel")
-          .map(([quantity, { of }]) => ({
-            what: `Sync, ${STEPS[step]}, ${quantity}`,
-            at: inWords(size),
-            better: "less" as const,
-            ours: samples(IPMASQ.name, size, step, of),
-            others: names
-              .filter(name => !name.startsWith("ipmasq"))
-              .map(name => [name, samples(name, size, step, of)] as const)
-              .filter(([, costs]) => costs.length > 0 && costs.every(cost => cost > 0)),
-          })),
+        Object.entries(QUANTITIES).map(([quantity, { of }]) => ({
+          what: `Sync, ${STEPS[step]}, ${quantity}`,
+          at: inWords(size),
+          better: "less" as const,
+          ours: samples(IPMASQ.name, size, step, of),
+          others: names
+            .filter(name => !name.startsWith("ipmasq"))
+            .map(name => [name, samples(name, size, step, of)] as const)
+            .filter(([, costs]) => costs.length > 0 && costs.every(cost => cost > 0)),
+        })),
       ),
     ),
     targets: [firstLoad()],

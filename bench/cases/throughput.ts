@@ -135,7 +135,6 @@ function report(tried: readonly Tried[]): Report {
   const rate = (...of: Parameters<typeof rates>) => number(median(rates(...of)));
   const ratio = (name: string, size: number, sender: Sender) =>
     median(ratios(rates(name, size, sender, "none"), rates(PLAIN.name, size, sender, "none")));
-  const micros = (name: string, size: number) => 1e6 / median(rates(name, size, "udp", "none"));
   const table = (
     caption: string,
     rows: readonly string[],
@@ -181,16 +180,6 @@ function report(tried: readonly Tried[]): Report {
         MATCHES.slice(0, 2)
           .map(match => rate(name, size, "udp", match))
           .join(", "),
-      ),
-      table("No entry matches: TCP, UDP from a socket (ratios to no list)", names, (name, size) =>
-        (["tcp", "socket"] as const)
-          .map(sender => `${rate(name, size, sender, "none")} (${number(ratio(name, size, sender))})`)
-          .join(", "),
-      ),
-      table(
-        "CPU in µs that connection tracking, rules and NAT add to a new UDP connection that no entry matches",
-        listed,
-        (name, size) => number(micros(name, size) - micros(FORWARDING.name, size)),
       ),
     ],
     comparisons: (["udp", "tcp"] as const).flatMap(sender =>
