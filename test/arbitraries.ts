@@ -5,7 +5,7 @@ import { parseInterfaceName } from "../src/net/interface-name.ts";
 import { parseMark } from "../src/net/mark.ts";
 import type { PortRange } from "../src/net/ports.ts";
 import type { PolicyFlags } from "../src/policy/policy.ts";
-import type { Short } from "./policies.ts";
+import { address, type Short } from "./policies.ts";
 
 /** The arguments of `policy()`. A failing property prints them, ready to paste into a test. */
 export interface PolicyArguments {
@@ -58,8 +58,8 @@ export function policyArguments({
   return fc.tuple(places("ip"), places("ip6"), lists, rest, flags).map(([ip, ip6, lists, rest, flags]) => {
     const near = flags.enableIPv6 ? [...ip, ...ip6] : ip;
     const families = new Set(near.map(({ family }) => family));
-    const known = sources.map(parsed).filter(({ family }) => families.has(family));
-    const ours = own.map(parsed).filter(({ family }) => families.has(family));
+    const known = sources.map(address).filter(({ family }) => families.has(family));
+    const ours = own.map(address).filter(({ family }) => families.has(family));
     const short = {
       ...(lists.keep && { keep: cidrs(lists.keep, near) }),
       ...(lists.masquerade && { masquerade: cidrs(lists.masquerade, near) }),
@@ -142,7 +142,7 @@ function places(family: Family): fc.Arbitrary<Address[]> {
     .bigInt({ min: 0n, max: (1n << BigInt(BITS[family])) - 1n })
     .map(value => parseAddress(text(family, value)))
     .filter(it => "value" in it);
-  const place = fc.oneof(fc.constantFrom(...PLACES[family].map(parsed)), anywhere);
+  const place = fc.oneof(fc.constantFrom(...PLACES[family].map(address)), anywhere);
   return fc.array(place, { minLength: 1, maxLength: 3 });
 }
 
@@ -186,10 +186,4 @@ function text(family: Family, value: bigint): string {
   if (family === "ip") return [24n, 16n, 8n, 0n].map(bits => (value >> bits) & 255n).join(".");
   const groups = Array.from({ length: 8 }, (_, i) => (value >> BigInt(112 - 16 * i)) & 0xffffn);
   return groups.map(group => group.toString(16)).join(":");
-}
-
-function parsed(address: string): Address {
-  const known = parseAddress(address);
-  if ("what" in known) throw new TypeError(known.what);
-  return known;
 }

@@ -38,7 +38,8 @@ export function policy(short: Short = {}, flags: Partial<PolicyFlags> = {}): Pol
   return withOwnAddresses(policyOf(config(short), { ...DEFAULT_FLAGS, ...flags }), own);
 }
 
-function address(text: string): Address {
+/** An address that is known to be valid. */
+export function address(text: string): Address {
   const parsed = parseAddress(text);
   if ("what" in parsed) throw new TypeError(parsed.what);
   return parsed;

@@ -3,8 +3,8 @@
  * every transaction, and none of them is foreign.
  *
  * Our transactions are recognised by their number: `nft monitor` names processes by PIDs of another namespace. If a
- * foreign transaction is taken for ours, the last of ours counts as foreign. After any
- * doubt, everything counts as foreign until the next listing.
+ * foreign transaction is taken for ours, a later one that is ours counts as foreign. After any doubt, everything counts
+ * as foreign until the next listing.
  */
 export class Memory<Key, Value> {
   readonly #known = new Map<Key, Value>();

@@ -7,11 +7,11 @@ import { ConnectionJudge } from "../../src/inspect/connection-judge.ts";
 import type { Judgement } from "../../src/inspect/judgement.ts";
 import type { AddressTypes } from "../../src/inspect/local-routes.ts";
 import { encodedPolicy, PolicyAnswer } from "../../src/inspect/policy-json.ts";
-import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
+import { type Address, Cidr } from "../../src/net/cidr.ts";
 import { decide } from "../../src/policy/decision.ts";
 import { listsOf, type Policy } from "../../src/policy/policy.ts";
 import { boundaries, policyArguments } from "../arbitraries.ts";
-import { policy } from "../policies.ts";
+import { address, policy } from "../policies.ts";
 
 const NODE = "192.0.2.1";
 const TYPES: Pick<AddressTypes, "isLocal" | "isBroadcast"> = {
@@ -19,12 +19,6 @@ const TYPES: Pick<AddressTypes, "isLocal" | "isBroadcast"> = {
   isBroadcast: ({ text }) => text === "10.9.255.255",
 };
 const typeCidrs = [`${NODE}/32`, "127.0.0.0/8", "2001:db8::1/128", "10.9.255.255/32"].map(Cidr.literal);
-
-function address(text: string): Address {
-  const parsed = parseAddress(text);
-  if ("what" in parsed) throw new TypeError(parsed.what);
-  return parsed;
-}
 
 /** An entry of a connection: `from` to `to`, which DNAT replaced by `at`, seen from `seen`. */
 function entry(from: string, to: string, seen = from, at = to): Entry {

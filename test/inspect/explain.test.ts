@@ -3,18 +3,11 @@ import { ruleset as iptablesRuleset } from "../../src/backends/iptables/ruleset.
 import { ruleset } from "../../src/backends/nftables/ruleset.ts";
 import { type Explanation, explain, explainLive, type Question } from "../../src/inspect/explain.ts";
 import { explanationLine, explanationText } from "../../src/inspect/explain-text.ts";
-import { type Address, parseAddress } from "../../src/net/cidr.ts";
 import { type TraceableRuleset, trace } from "../../src/net/trace.ts";
 import { traceableRuleset } from "../../src/nft/traceable.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import { traceableRule } from "../../src/xtables/traceable.ts";
-import { policy, type Short } from "../policies.ts";
-
-function address(text: string): Address {
-  const parsed = parseAddress(text);
-  if ("what" in parsed) throw new TypeError(parsed.what);
-  return parsed;
-}
+import { address, policy, type Short } from "../policies.ts";
 
 /** `DST`, or `SRC DST`. */
 function question(text: string, more: Partial<Question> = {}): Question {

@@ -1,13 +1,7 @@
 import { afterAll, expect, test } from "bun:test";
 import { parseFibTrie, parseIPv6Routes, readAddressTypes } from "../../src/inspect/local-routes.ts";
-import { parseAddress } from "../../src/net/cidr.ts";
 import { run } from "../../src/system/program.ts";
-
-function address(text: string) {
-  const parsed = parseAddress(text);
-  if ("what" in parsed) throw new TypeError(parsed.what);
-  return parsed;
-}
+import { address } from "../policies.ts";
 
 afterAll(async () => {
   await ip("link delete odd0");

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { routesOf } from "../../src/inspect/routes.ts";
-import { type Address, parseAddress } from "../../src/net/cidr.ts";
+import { address } from "../policies.ts";
 
 const ROUTE = `Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
 eth1\t00000000\t016433C6\t0003\t0\t0\t0\t00000000\t0\t0\t0
@@ -14,12 +14,6 @@ const ROUTE_6 = `fd000010024400010000000000000000 40 000000000000000000000000000
 00000000000000000000000000000000 00 00000000000000000000000000000000 00 00000000000000000000000000000000 ffffffff 00000001 00000000 00200200       lo
 `;
 const TABLES = "Main:\n  +-- 0.0.0.0/0 3 0 5\nLocal:\n  +-- 0.0.0.0/0 3 0 5\n";
-
-function address(text: string): Address {
-  const parsed = parseAddress(text);
-  if ("what" in parsed) throw new TypeError(parsed.what);
-  return parsed;
-}
 
 test("the longest prefix decides, then the lowest metric", () => {
   const { interfaceOf } = routesOf(ROUTE, ROUTE_6, TABLES);

@@ -3,12 +3,12 @@ import fc from "fast-check";
 import { interfaceSets, interfacesWithout, isInterfaceIn } from "../../src/inspect/interface-set.ts";
 import { settingChanges, type VerdictChange, verdictDiff } from "../../src/inspect/verdict-diff.ts";
 import { verdictDiffText } from "../../src/inspect/verdict-diff-text.ts";
-import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
+import { type Address, Cidr } from "../../src/net/cidr.ts";
 import type { InterfaceSelection } from "../../src/net/interface-name.ts";
 import { type Connection, decide } from "../../src/policy/decision.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import { boundaries, interfaceName, type PolicyArguments, policyArguments } from "../arbitraries.ts";
-import { policy, type Short } from "../policies.ts";
+import { address, policy, type Short } from "../policies.ts";
 
 const DEFAULTS = "all except 10.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16";
 
@@ -218,12 +218,6 @@ test("sets of interfaces", () => {
   });
   fc.assert(property);
 });
-
-function address(text: string): Address {
-  const parsed = parseAddress(text);
-  if ("what" in parsed) throw new TypeError(parsed.what);
-  return parsed;
-}
 
 /** Addresses on both sides of every boundary in a list of the policies. */
 function near(policies: readonly Policy[], of: "to" | "from"): Address[] {

@@ -3,12 +3,12 @@ import fc from "fast-check";
 import { LINKS } from "../../lab/topology.ts";
 import type { Backend, Counter } from "../../src/backends/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
-import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
+import { type Address, Cidr } from "../../src/net/cidr.ts";
 import { Totals } from "../../src/observe/totals.ts";
 import { type Decision, decide } from "../../src/policy/decision.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import { labPerFile } from "../lab.ts";
-import { policy, type Short } from "../policies.ts";
+import { address, policy, type Short } from "../policies.ts";
 import { describeBackends, nftables } from "./backends-under-test.ts";
 
 const SOURCES = ["10.244.1.2", "10.244.9.9", "fd00:10:244:1::2"].map(address);
@@ -199,10 +199,4 @@ const INSIDE = LINKS.inside.routes.map(Cidr.literal);
 
 function wayTo(destination: Address): string {
   return (INSIDE.some(cidr => cidr.contains(destination)) ? LINKS.inside : LINKS.outside).name;
-}
-
-function address(text: string): Address {
-  const parsed = parseAddress(text);
-  if ("what" in parsed) throw new TypeError(parsed.what);
-  return parsed;
 }

@@ -4,7 +4,7 @@ import { LINKS } from "../../lab/topology.ts";
 import { MigratingBackend } from "../../src/backends/migrating-backend.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { explainLive } from "../../src/inspect/explain.ts";
-import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
+import { type Address, Cidr } from "../../src/net/cidr.ts";
 import type { Verdict } from "../../src/net/verdict.ts";
 import { decide } from "../../src/policy/decision.ts";
 import type { CidrList, FamilyPolicy, Policy } from "../../src/policy/policy.ts";
@@ -17,7 +17,7 @@ import {
 } from "../arbitraries.ts";
 import { labPerFile } from "../lab.ts";
 import type { Outcome, Packet } from "../packet.ts";
-import { policy } from "../policies.ts";
+import { address, policy } from "../policies.ts";
 import { ROUNDS } from "../rounds.ts";
 import { describeBackends } from "./backends-under-test.ts";
 
@@ -273,10 +273,4 @@ function isAnswered(destination: Address): boolean {
 
 function unique(addresses: readonly Address[]): Address[] {
   return [...new Map(addresses.map(it => [it.text, it])).values()];
-}
-
-function address(text: string): Address {
-  const parsed = parseAddress(text);
-  if ("what" in parsed) throw new TypeError(parsed.what);
-  return parsed;
 }

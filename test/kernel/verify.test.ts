@@ -4,7 +4,7 @@ import { BINARY } from "../../lab/agent.ts";
 import { LINKS } from "../../lab/topology.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { type KernelHook, overallOutcome, type Verification, verify } from "../../src/inspect/verify.ts";
-import { type Address, Cidr, parseAddress } from "../../src/net/cidr.ts";
+import { type Address, Cidr } from "../../src/net/cidr.ts";
 import { intersection } from "../../src/net/ranges.ts";
 import { decide } from "../../src/policy/decision.ts";
 import type { Policy } from "../../src/policy/policy.ts";
@@ -13,7 +13,7 @@ import { DIMENSIONS, type Space } from "../../src/proof/space.ts";
 import { policyArguments } from "../arbitraries.ts";
 import { Folder } from "../config/folder.ts";
 import { labPerFile } from "../lab.ts";
-import { policy } from "../policies.ts";
+import { address, policy } from "../policies.ts";
 import { ROUNDS } from "../rounds.ts";
 import { describeBackends, programsOf } from "./backends-under-test.ts";
 import { OTHER } from "./expectations.ts";
@@ -220,10 +220,4 @@ async function verdictOf(source: Address, destination: Address): Promise<string>
   } catch {
     return "dropped";
   }
-}
-
-function address(text: string): Address {
-  const parsed = parseAddress(text);
-  if ("what" in parsed) throw new TypeError(parsed.what);
-  return parsed;
 }

@@ -1,8 +1,7 @@
 import { expect, test } from "bun:test";
-import { parseAddress } from "../../src/net/cidr.ts";
 import { decide } from "../../src/policy/decision.ts";
 import type { Policy } from "../../src/policy/policy.ts";
-import { policy } from "../policies.ts";
+import { address, policy } from "../policies.ts";
 
 /** The verdict on a connection to `to`, as `VERDICT: REASON [WITHIN]`. */
 function said(
@@ -22,12 +21,6 @@ function said(
     ...(mark ? { mark } : {}),
   });
   return `${what}: ${reason}${within.length > 0 ? ` [${within}]` : ""}`;
-}
-
-function address(text: string) {
-  const parsed = parseAddress(text);
-  if ("what" in parsed) throw new TypeError(parsed.what);
-  return parsed;
 }
 
 test("the defaults", () => {

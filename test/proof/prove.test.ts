@@ -1,6 +1,6 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
-import { type Address, type AddressValue, Cidr, FAMILIES, parseAddress } from "../../src/net/cidr.ts";
+import { type Address, type AddressValue, Cidr, FAMILIES } from "../../src/net/cidr.ts";
 import { cidrsBetween, intersection } from "../../src/net/ranges.ts";
 import type { Condition } from "../../src/net/trace.ts";
 import { decide } from "../../src/policy/decision.ts";
@@ -9,7 +9,7 @@ import type { Hook } from "../../src/proof/kernel-diagram.ts";
 import { type Finding, type Proof, prove } from "../../src/proof/prove.ts";
 import { DIMENSIONS, type Dimension } from "../../src/proof/space.ts";
 import { boundaries, policyArguments } from "../arbitraries.ts";
-import { policy } from "../policies.ts";
+import { address, policy } from "../policies.ts";
 import { ROUNDS } from "../rounds.ts";
 import { ARRANGEMENTS, nat } from "./hooks.ts";
 
@@ -335,9 +335,3 @@ test("10,000 CIDRs beside 10,000 foreign rules that look at sources and destinat
   expect(proof).toMatchObject({ differing: 0, unproven: 0 });
   expect(proof.pieces).toBeGreaterThan(20_000);
 });
-
-function address(text: string): Address {
-  const parsed = parseAddress(text);
-  if ("what" in parsed) throw new TypeError(parsed.what);
-  return parsed;
-}

@@ -1,13 +1,13 @@
 /** `npm start`: the agent at work on real packets, in separate namespaces. `--keep` keeps them until Ctrl-C. */
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { Lab } from "../lab/lab.ts";
+import { Lines } from "../lab/lines.ts";
+import { save } from "../lab/save.ts";
 import { loadConfig } from "../src/config/load.ts";
 import { parseAddress } from "../src/net/cidr.ts";
 import { decide } from "../src/policy/decision.ts";
 import { policyOf } from "../src/policy/policy.ts";
-import { Lab } from "./lab.ts";
-import { Lines } from "./lines.ts";
-import { save } from "./save.ts";
 
 const CONFIG = "/run/demo/config/ip-masq-agent";
 const AGENT = [process.execPath, join(import.meta.dir, "../src/main.ts")];
