@@ -9,7 +9,7 @@ const EXIT_CODES: readonly (readonly [code: string, meaning: string])[] = [
   ["0", "Success. For `diff` and `verify`: no difference."],
   [
     "1",
-    "Failure, or what the command looks for: a difference, another verdict than expected, a config with errors, rules that are not in force.",
+    "Failure, or what the command looks for: a difference, an unexpected verdict, a config with errors, rules that are not in force.",
   ],
   ["2", "`diff`, `verify` or `test` cannot tell."],
   ["64", "Wrong usage."],

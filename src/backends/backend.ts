@@ -77,7 +77,7 @@ export interface RuleChanges {
 
 /** The desired and the actual rules of a policy, at the time of reading. */
 export interface Plan {
-  /** One line per rule, for users. Equal rules are equal text. */
+  /** One line per rule, for users. Equal rules have equal text. */
   readonly actual: readonly string[];
   readonly desired: readonly string[];
   readonly inSync: boolean;

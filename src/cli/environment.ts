@@ -37,7 +37,7 @@ export const BUN_VARIABLES = ["BUN_BE_BUN", "BUN_OPTIONS", "BUN_INSPECT", "BUN_I
 /**
  * Throws UsageError if one of {@link BUN_VARIABLES} is set. The check comes after Bun read them: a file named in
  * BUN_OPTIONS is already loaded, and a debugger could attach for some milliseconds. BUN_BE_BUN cannot be checked,
- * since ipmasq does not run then.
+ * because ipmasq does not run if it is set.
  */
 export function refuseBunVariables(environment: Environment): void {
   const set = BUN_VARIABLES.filter(name => name !== "BUN_BE_BUN" && environment[name]);

@@ -41,7 +41,7 @@ export async function subjectOf(flags: AgentFlags, configmap: string): Promise<S
   });
   if (answer === "unreachable") return read(flags.config, `no agent answers in ${flags["runtime-dir"]}`);
   if (answer instanceof Error) {
-    const note = `the active agent is not asked for its policy, because ${answer.message}`;
+    const note = `the active agent was not asked for its policy, because ${answer.message}`;
     return read(flags.config, "the config of the active agent is unknown", [note]);
   }
   const { build, backend, config, policy } = answer;

@@ -8,7 +8,7 @@ import { withGenerations } from "./generations.ts";
 import { decidingChains, ruleset } from "./ruleset.ts";
 import { transition } from "./transition.ts";
 
-/** Tables of our own, written by nft. */
+/** Our own tables, written by nft. */
 export const nftables = {
   name: "nftables",
   program: "nft",
