@@ -30,7 +30,7 @@ export class Failover {
   #tries = 0;
   #watcher: Watcher | undefined;
   #watch: Watch | undefined;
-  /** Whether the next difference is the result of our own change, not drift. */
+  /** Whether the next difference is the result of a change by this agent, not drift. */
   #rewrites = false;
   /** A move whose first sync has not succeeded yet. */
   #unreported: Move | undefined;

@@ -7,9 +7,9 @@ import { sharesNat } from "./own-rules.ts";
 
 /** Whether `enforceNonMasquerade` prevents a foreign rule from masquerading kept connections. */
 export interface Enforcement {
-  /** It does so now. */
+  /** Whether it prevents that now. */
   readonly defeats: boolean;
-  /** It would do so if it were set. */
+  /** Whether it would prevent that if it were set. */
   readonly helps: boolean;
 }
 

@@ -22,7 +22,7 @@ export interface NatHook {
 /** The base chain of iptables. */
 export const NAT = { table: "nat", name: POSTROUTING, prio: 100 } as const;
 
-/** The priority of our own base chain with the nftables backend. */
+/** The priority of our base chain with the nftables backend. */
 export const OUR_PRIORITY = 101;
 
 /** Whether it is the base chain of iptables, which nft can also write to. */

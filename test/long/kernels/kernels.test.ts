@@ -72,7 +72,7 @@ afterAll(async () => {
   await keepResults("kernels", [
     {
       title: "Debian's kernels",
-      how: `Each kernel boots under qemu without hardware acceleration, with two cores, nft ${first?.versions.nft}, iptables ${first?.versions.iptables} and the built binary, while new UDP flows pass. Each cell has the number of flows with a wrong address, and the number of all flows that arrived. The controls write rules in other ways: where a control has wrong flows, the test would detect the same error of ipmasq. Where a control has none, ipmasq's 0 proves little. \`packets by policy\` runs a part of \`test/kernel/packets.test.ts\` with the source modules. The run took ${Math.round((performance.now() - began) / 1000)} s.`,
+      how: `Each kernel boots under qemu without hardware acceleration, with two cores, nft ${first?.versions.nft}, iptables ${first?.versions.iptables} and the built binary, while new UDP flows pass. Each cell has the number of flows with a wrong address, and the number of all flows that arrived. The controls write rules in other ways: where a control has wrong flows, the test would detect the same error of ipmasq. Where the controls have no wrong flows either, the result of ipmasq proves little. \`packets by policy\` runs a part of \`test/kernel/packets.test.ts\` with the source modules. The run took ${Math.round((performance.now() - began) / 1000)} s.`,
       columns: ["", ...columns.map(({ versions }) => versions.kernel)],
       rows: CHECKS.map(({ name }, i) => [name, ...columns.map(({ found }) => found[i]?.cell ?? "")]),
       raw: columns,
