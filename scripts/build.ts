@@ -8,6 +8,7 @@
 import { rm } from "node:fs/promises";
 import { $ } from "bun";
 import { version } from "../package.json";
+import { commit } from "./commit.ts";
 import { BUN_VERSION, fetchRuntimes } from "./runtimes.ts";
 
 const EX_USAGE = 64;
@@ -16,10 +17,6 @@ const [mode, ...surplus] = process.argv.slice(2);
 const isKnown = mode === undefined || mode === "--all" || mode === "--binaries";
 const unknown = isKnown ? surplus[0] : mode;
 if (unknown !== undefined) end(EX_USAGE, `unknown argument "${unknown}"; write --binaries or --all`);
-const commit =
-  process.env.COMMIT?.replace(/^([0-9a-f]{12})[0-9a-f]*/, "$1") ||
-  (await $`git describe --always --dirty --abbrev=12 --exclude=${"*"}`.nothrow().quiet().text()).trim() ||
-  "unknown";
 if (mode === undefined) await build("ipmasq");
 else {
   await rm("dist/SHA256SUMS", { force: true });
