@@ -208,7 +208,7 @@ function sceneOf(block: Block): Scene {
 }
 
 function isData({ lines }: Block): boolean {
-  if (/^(?:ERROR|WARN|INFO) /.test(lines[0] ?? "")) return true;
+  if (/^(?:ERROR|WARN|INFO) /.test(lines[0] ?? "") || JUDGED.test(lines[0] ?? "")) return true;
   const value: unknown = parse(lines.join("\n"), { logLevel: "silent" });
   const keys = new Set<string>([...KEY_NAMES, ...FILES]);
   return typeof value === "object" && value !== null && Object.keys(value).every(key => keys.has(key));
@@ -223,11 +223,14 @@ function natTable(rules: string): string {
   return ["*nat", ...[...chains].map(chain => `:${chain} - [0:0]`), rules.trim(), "COMMIT", ""].join("\n");
 }
 
+/** The first line of many commands, which the pages leave out. */
+const JUDGED = /^ipmasq: judged by /;
+
 /** Expects an output as a page quotes it. */
 function expectQuoted(lines: readonly string[], printed: string, { counts, anyOrder }: Scene): void {
   const ordered = (all: readonly string[]) => (anyOrder === true ? all.toSorted() : all).join("\n");
   const wanted = plain(ordered(lines), counts === true);
-  const actual = plain(ordered(printed.split("\n")), counts === true);
+  const actual = plain(ordered(printed.split("\n").filter(line => !JUDGED.test(line))), counts === true);
   const pattern = wanted.split(/ ?… ?/).map(RegExp.escape).join(".*");
   if (!new RegExp(`^${pattern}$`).test(actual)) expect(actual).toBe(wanted);
 }
