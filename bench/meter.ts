@@ -26,7 +26,11 @@ export class Meter {
   #peak = 0;
   readonly #began = performance.now();
 
-  constructor(private readonly place: Namespace) {}
+  readonly #place: Namespace;
+
+  constructor(place: Namespace) {
+    this.#place = place;
+  }
 
   /** The cost so far. */
   get cost(): Cost {
@@ -35,7 +39,7 @@ export class Meter {
   }
 
   readonly run = async (argv: readonly string[], input?: string): Promise<ProgramResult> => {
-    const program = this.place.spawn(argv, {
+    const program = this.#place.spawn(argv, {
       stdin: input === undefined ? "ignore" : new Blob([input]),
       stdout: "pipe",
       stderr: "pipe",

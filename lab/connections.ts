@@ -42,11 +42,10 @@ export class Connections {
   readonly #places = new Places(AT_ONCE);
   #made = 0;
 
-  constructor(
-    pod: Namespace,
-    servers: readonly Namespace[],
-    private readonly echo: Echo,
-  ) {
+  readonly #echo: Echo;
+
+  constructor(pod: Namespace, servers: readonly Namespace[], echo: Echo) {
+    this.#echo = echo;
     this.#client = pod.spawn(program("client.ts"), {
       ipc: message => {
         const { token, reason } = v.parse(Refusal, message);
@@ -82,7 +81,7 @@ export class Connections {
   }
 
   async #ping({ to, from }: Connection): Promise<Seen> {
-    const [source] = await this.echo.send(to, from);
+    const [source] = await this.#echo.send(to, from);
     if (source === undefined) throw new Error(UNSEEN);
     return { source };
   }

@@ -1,7 +1,6 @@
 import * as v from "valibot";
-import type { Family } from "../src/net/cidr.ts";
+import { FAMILIES, type Family } from "../src/net/cidr.ts";
 import type { Namespace } from "./namespace.ts";
-import { FAMILIES } from "./topology.ts";
 
 /** Packets that arrived at one destination from one source. */
 export interface Count {
@@ -18,20 +17,24 @@ export type Counted = "pings" | "flows";
  * answer, even an ICMP error, would cost as much as the load.
  */
 export class Counters {
-  constructor(private readonly server: Namespace) {}
+  readonly #server: Namespace;
+
+  constructor(server: Namespace) {
+    this.#server = server;
+  }
 
   async install(): Promise<void> {
-    await this.server.output(["nft", "-f", "-"], { input: FAMILIES.map(table).join("") });
+    await this.#server.output(["nft", "-f", "-"], { input: FAMILIES.map(table).join("") });
   }
 
   /** Starts again from 0, in both families. */
   async reset(counted: Counted): Promise<void> {
     const flush = FAMILIES.map(family => `flush set ${family} lab ${counted}`);
-    await this.server.output(["nft", flush.join("; ")]);
+    await this.#server.output(["nft", flush.join("; ")]);
   }
 
   async read(counted: Counted, family: Family): Promise<Count[]> {
-    const json = await this.server.output(["nft", "-j", "list", "set", family, "lab", counted]);
+    const json = await this.#server.output(["nft", "-j", "list", "set", family, "lab", counted]);
     const { nftables } = v.parse(Listing, JSON.parse(json));
     return nftables
       .flatMap(({ set }) => set?.elem ?? [])

@@ -8,10 +8,13 @@ export class Echo {
   #last: Promise<unknown> = Promise.resolve();
   readonly #counted = new Map<string, number>();
 
-  constructor(
-    private readonly pod: Namespace,
-    private readonly servers: readonly Counters[],
-  ) {}
+  readonly #pod: Namespace;
+  readonly #servers: readonly Counters[];
+
+  constructor(pod: Namespace, servers: readonly Counters[]) {
+    this.#pod = pod;
+    this.#servers = servers;
+  }
 
   /**
    * Sends one echo request. Returns the source addresses that the servers saw since the previous one.
@@ -29,9 +32,9 @@ export class Echo {
     const source = from === undefined ? [] : ["-I", from];
     const version = family === "ip" ? "-4" : "-6";
     const ping = ["ping", version, "-n", "-q", "-c", "1", "-W", `${SECONDS}`, ...source, to];
-    const { exitCode, stderr } = await this.pod.run(ping);
+    const { exitCode, stderr } = await this.#pod.run(ping);
     if (exitCode > 1) throw new Error(stderr.trim()); // 1 means that no answer came
-    const counts = (await Promise.all(this.servers.map(server => server.read("pings", family)))).flat();
+    const counts = (await Promise.all(this.#servers.map(server => server.read("pings", family)))).flat();
     const grown = counts.filter(({ destination, source, packets }) => {
       const key = `${destination} ${source}`;
       const before = this.#counted.get(key) ?? 0;

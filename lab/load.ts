@@ -44,10 +44,12 @@ export class Load {
   readonly #ended = Promise.withResolvers<void>();
   #sent: readonly number[] = [];
 
-  private constructor(
-    private readonly place: Place,
-    private readonly destinations: readonly string[],
-  ) {
+  readonly #place: Place;
+  readonly #destinations: readonly string[];
+
+  private constructor(place: Place, destinations: readonly string[]) {
+    this.#place = place;
+    this.#destinations = destinations;
     this.#sender = place.pod.spawn([process.execPath, `${import.meta.dirname}/sender.ts`], {
       ipc: message => {
         const { sent, ended } = v.parse(Sent, message);
@@ -99,11 +101,11 @@ export class Load {
 
   /** The tallies so far. While the load runs, `lost` includes flows on their way. */
   async tally(): Promise<Tally[]> {
-    const { counters, owner } = this.place;
-    const families = [...new Set(this.destinations.map(familyOf))];
+    const { counters, owner } = this.#place;
+    const families = [...new Set(this.#destinations.map(familyOf))];
     const readings = counters.flatMap(it => families.map(family => it.read("flows", family)));
     const counts = (await Promise.all(readings)).flat();
-    return this.destinations.map((destination, i) => {
+    return this.#destinations.map((destination, i) => {
       const arrived = { pod: 0, node: 0, other: 0 };
       for (const count of counts) {
         if (count.destination === destination) arrived[owner(count.source)] += count.packets;

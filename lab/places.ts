@@ -2,16 +2,20 @@
 export class Places {
   readonly #waiting: (() => void)[] = [];
 
-  constructor(private free: number) {}
+  #free: number;
+
+  constructor(free: number) {
+    this.#free = free;
+  }
 
   async take(): Promise<void> {
-    if (this.free > 0) this.free -= 1;
+    if (this.#free > 0) this.#free -= 1;
     else await new Promise<void>(resolve => this.#waiting.push(resolve));
   }
 
   give(): void {
     const next = this.#waiting.shift();
-    if (next === undefined) this.free += 1;
+    if (next === undefined) this.#free += 1;
     else next();
   }
 }

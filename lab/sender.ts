@@ -42,10 +42,13 @@ async function send({ destinations, flowsPerSecond, seconds }: Order): Promise<v
 class Stream {
   sent = 0;
 
-  private constructor(
-    private readonly destination: string,
-    private readonly sockets: readonly Bun.udp.Socket<"buffer">[],
-  ) {}
+  readonly #destination: string;
+  readonly #sockets: readonly Bun.udp.Socket<"buffer">[];
+
+  private constructor(destination: string, sockets: readonly Bun.udp.Socket<"buffer">[]) {
+    this.#destination = destination;
+    this.#sockets = sockets;
+  }
 
   static async open(this: void, destination: string): Promise<Stream> {
     const hostname = familyOf(destination) === "ip" ? "0.0.0.0" : "::";
@@ -59,8 +62,8 @@ class Stream {
     const firstPort = (this.sent % 65_535) + 1;
     const packets: (Uint8Array | number | string)[] = [];
     for (let port = firstPort; port < firstPort + flows && port <= 65_535; port++) {
-      packets.push(NOTHING, port, this.destination);
+      packets.push(NOTHING, port, this.#destination);
     }
-    if (packets.length > 0) this.sent += this.sockets[round % SOCKETS]?.sendMany(packets) ?? 0;
+    if (packets.length > 0) this.sent += this.#sockets[round % SOCKETS]?.sendMany(packets) ?? 0;
   }
 }

@@ -12,8 +12,6 @@ export type NamespaceName = (typeof NAMESPACES)[number];
 /** `inside` stands for the cluster and the private networks around it, `outside` for the internet. */
 export type ServerName = "inside" | "outside";
 
-export const FAMILIES = ["ip", "ip6"] as const satisfies Family[];
-
 /** A veth pair. Its far end is `eth0` in the namespace `to`, which routes everything to the node. */
 interface Link {
   readonly to: Exclude<NamespaceName, "node">;

@@ -23,11 +23,14 @@ export class Frames {
   readonly #view: DataView;
   readonly #sumWithoutPorts: number;
 
+  readonly #protocol: Protocol;
+
   constructor(
-    private readonly protocol: Protocol,
+    protocol: Protocol,
     addresses: Addresses,
     readonly count: number,
   ) {
+    this.#protocol = protocol;
     const one = template(protocol, addresses);
     this.length = one.length;
     this.bytes = new Uint8Array(one.length * count);
@@ -43,7 +46,7 @@ export class Frames {
     const destination = 2000 + (Math.floor(flow / PORTS) % PORTS);
     this.#view.setUint16(at, source);
     this.#view.setUint16(at + 2, destination);
-    if (this.protocol === "tcp") {
+    if (this.#protocol === "tcp") {
       this.#view.setUint16(at + 16, checksum(this.#sumWithoutPorts + source + destination));
     }
   }

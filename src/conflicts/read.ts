@@ -1,4 +1,4 @@
-import type { Family } from "../net/cidr.ts";
+import { FAMILIES, type Family } from "../net/cidr.ts";
 import type { Action, TraceableRule } from "../net/trace.ts";
 import type { BaseChain, TableFamily } from "../nft/json.ts";
 import { Nft } from "../nft/nft.ts";
@@ -59,8 +59,6 @@ const LIMITS: ReadLimits = { time: 4000, chains: 256, output: 32 * 1024 * 1024 }
 export async function readNatHooks(options: ReadOptions = {}): Promise<NatHooks> {
   return new Reader(options).all();
 }
-
-const FAMILIES: readonly Family[] = ["ip", "ip6"];
 
 type Rules = readonly TraceableRule[];
 /** Reads one chain; undefined if it does not exist. */

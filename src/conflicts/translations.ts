@@ -1,5 +1,5 @@
 import { TABLE } from "../backends/ownership.ts";
-import type { Family } from "../net/cidr.ts";
+import { FAMILIES, type Family } from "../net/cidr.ts";
 import type { TraceableRule } from "../net/trace.ts";
 import { type Conflict, MOST_NAMED } from "./conflict.ts";
 import { type Enforcement, enforcementOn } from "./enforcement.ts";
@@ -42,7 +42,7 @@ export function translations(
 ): Conflict[] {
   if (hook.tool === "nft" && isExpected(hook.table)) return [unreadTable(hook)];
   const drafts = new Map<TraceableRule, Draft>();
-  const families: readonly Family[] = hook.family === "inet" ? ["ip", "ip6"] : [hook.family];
+  const families: readonly Family[] = hook.family === "inet" ? FAMILIES : [hook.family];
   for (const family of families) collect(drafts, hook, family, ours, cutShort);
   const runs = order(hook, ours);
   const enforcement = enforcementOn(hook, hooks, ours, runs);

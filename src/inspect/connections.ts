@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { type Entry, hasPorts, protocolName, TCP, UDP } from "../conntrack/entry.ts";
+import { FAMILIES } from "../net/cidr.ts";
 import { addressOf } from "../net/ranges.ts";
 import { VERDICTS } from "../net/verdict.ts";
 import { DECISION_STEPS } from "../policy/decision.ts";
@@ -9,7 +10,7 @@ import { OriginJson } from "./origin.ts";
 
 const Protocols = v.object({ tcp: v.number(), udp: v.number(), other: v.number() });
 type Protocols = v.InferOutput<typeof Protocols>;
-const FamilyName = v.picklist(["ip", "ip6"]);
+const FamilyName = v.picklist(FAMILIES);
 
 /** The output of `connections --output=json`. Keys stay from version to version. */
 export const Connections = v.object({

@@ -1,13 +1,13 @@
 import * as v from "valibot";
 import { type Entry, hasPorts, protocolName } from "../conntrack/entry.ts";
-import type { AddressValue, Family } from "../net/cidr.ts";
+import { type AddressValue, FAMILIES, type Family } from "../net/cidr.ts";
 import { formatPortRanges, type PortRange, portCount } from "../net/ports.ts";
 import { addressOf } from "../net/ranges.ts";
 import type { Judgement } from "./judgement.ts";
 
 /** A line of the output of `connections --ports --output=json`. Keys stay from version to version. */
 export const PortUse = v.object({
-  family: v.picklist(["ip", "ip6"]),
+  family: v.picklist(FAMILIES),
   protocol: v.string(),
   destination: v.pipe(v.string(), v.description("the address of the peer, after DNAT")),
   port: v.number(),

@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import type { Counter } from "../backends/backend.ts";
 import { Conflict } from "../conflicts/conflict.ts";
-import type { Cidr, Family } from "../net/cidr.ts";
+import { type Cidr, FAMILIES, type Family } from "../net/cidr.ts";
 import { VERDICTS, type Verdict } from "../net/verdict.ts";
 import { PolicySummary, summarizePolicy } from "../policy/describe.ts";
 import type { CidrList, Policy } from "../policy/policy.ts";
@@ -15,7 +15,7 @@ const Count = v.object({
   bytes: v.pipe(v.number(), v.description("bytes in the first packets of these connections")),
 });
 
-const FamilyName = v.picklist(["ip", "ip6"]);
+const FamilyName = v.picklist(FAMILIES);
 
 /** The output of `status --output=json` and of the agent at /status. Keys stay from version to version. */
 export const Status = v.object({

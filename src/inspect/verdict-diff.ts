@@ -1,5 +1,5 @@
 import { excludeCidr, mergeCidr } from "cidr-tools";
-import type { Family } from "../net/cidr.ts";
+import { FAMILIES, type Family } from "../net/cidr.ts";
 import { BROADCAST, MULTICAST } from "../net/group-address.ts";
 import { cidrsBetween, type Ranges } from "../net/ranges.ts";
 import type { Verdict } from "../net/verdict.ts";
@@ -59,8 +59,6 @@ const NEVER: Readonly<Record<Family, readonly string[]>> = {
   ip: [...BROADCAST, MULTICAST.ip].map(({ text }) => text),
   ip6: [MULTICAST.ip6.text],
 };
-
-const FAMILIES = ["ip", "ip6"] as const;
 
 /** All connections to one of `to`, from one of `from`, by one of `by`. A policy masquerades one product per family. */
 interface Product {

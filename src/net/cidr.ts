@@ -5,10 +5,10 @@ import { ipVersion } from "./ip-version.ts";
 import { parseCanonicalIPv6 } from "./ipv6.ts";
 import type { ParseFailure } from "./parse-failure.ts";
 
-/** An address family, named as in nft. */
-export type Family = "ip" | "ip6";
+/** The address families, named as in nft. */
+export const FAMILIES = ["ip", "ip6"] as const;
 
-export const FAMILIES: readonly Family[] = ["ip", "ip6"];
+export type Family = (typeof FAMILIES)[number];
 
 /** Length of an address in bits. */
 export const BITS = { ip: 32, ip6: 128 } as const satisfies Record<Family, number>;

@@ -1,5 +1,6 @@
 /** The matches of libnftables-json(5), and the values that they and other objects have. */
 import * as v from "valibot";
+import { FAMILIES } from "../net/cidr.ts";
 
 /** Anything else, which is compared and shown, but never sent. */
 export const Unknown = v.pipe(
@@ -13,7 +14,7 @@ export const Flags = v.pipe(
   v.transform(it => (typeof it === "string" ? [it] : it)),
 );
 
-const AddressFamily = v.picklist(["ip", "ip6"]);
+const AddressFamily = v.picklist(FAMILIES);
 
 /** A CIDR. */
 export const Prefix = v.strictObject({ prefix: v.strictObject({ addr: v.string(), len: v.number() }) });

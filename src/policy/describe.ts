@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import type { Cidr } from "../net/cidr.ts";
+import { type Cidr, FAMILIES } from "../net/cidr.ts";
 import { selectionTexts } from "../net/interface-name.ts";
 import { formatPortRanges } from "../net/ports.ts";
 import { snatReason } from "./own-addresses.ts";
@@ -11,7 +11,7 @@ import type { CidrList, Policy, SnatChoice } from "./policy.ts";
  */
 export const PolicySummary = v.object({
   chain: v.string(),
-  families: v.array(v.picklist(["ip", "ip6"])),
+  families: v.array(v.picklist(FAMILIES)),
   sourceCIDRs: v.optional(v.array(v.string())),
   nonMasqueradeSourceCIDRs: v.optional(v.array(v.string())),
   outputInterfaces: v.optional(v.array(v.string())),
@@ -19,7 +19,7 @@ export const PolicySummary = v.object({
   snatAddresses: v.optional(
     v.array(
       v.object({
-        family: v.picklist(["ip", "ip6"]),
+        family: v.picklist(FAMILIES),
         address: v.pipe(
           v.optional(v.string()),
           v.description("the node's address that connections get; missing if the kernel chooses"),

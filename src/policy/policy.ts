@@ -1,7 +1,7 @@
 import type { Located } from "../config/key-kinds.ts";
 import type { Config } from "../config/keys.ts";
 import type { Position } from "../config/problem.ts";
-import { type Address, Cidr, type Family, separateRedundant } from "../net/cidr.ts";
+import { type Address, Cidr, FAMILIES, type Family, separateRedundant } from "../net/cidr.ts";
 import type { InterfaceSelection } from "../net/interface-name.ts";
 import type { Mark } from "../net/mark.ts";
 import type { PortRange } from "../net/ports.ts";
@@ -103,7 +103,7 @@ export interface PolicyFlags {
  */
 export function policyOf(config: Config, flags: PolicyFlags): Policy {
   const enableIPv6 = flags.enableIPv6 ?? config.enableIPv6?.value ?? false;
-  const families: Family[] = enableIPv6 ? ["ip", "ip6"] : ["ip"];
+  const families: readonly Family[] = enableIPv6 ? FAMILIES : ["ip"];
   const nonMasquerade = [
     ...linkLocal(config),
     ...(config.nonMasqueradeCIDRs?.map(entry) ?? defaults(flags.nomasqAllReservedRanges)),

@@ -1,5 +1,6 @@
 import type { AddressValue, Family } from "../net/cidr.ts";
 import type { Ranges } from "../net/ranges.ts";
+import type { Verdict } from "../net/verdict.ts";
 import type { Policy } from "../policy/policy.ts";
 import { countPieces, type Diagram, stepsOf } from "./diagram.ts";
 import { Diagrams, operation, TooLargeError } from "./diagrams.ts";
@@ -10,8 +11,8 @@ import { type Place, witness } from "./witness.ts";
 
 /** Packets whose verdict differs from the policy, or is not known. */
 export interface Finding<H extends Hook> {
-  readonly desired: "keep" | "masquerade";
-  readonly got: "keep" | "masquerade" | "misdirect" | "unknown";
+  readonly desired: Verdict;
+  readonly got: Verdict | "misdirect" | "unknown";
   /** The ranges of the dimensions that matter. */
   readonly packets: ReadonlyMap<Dimension, Ranges>;
   /** The number of ranges of destinations; `packets` has only the first ones. */

@@ -77,13 +77,13 @@ export class FakeBackend implements Backend {
     return [];
   }
 
-  async actual(families = FAMILIES): Promise<string[]> {
+  async actual(families: readonly Family[] = FAMILIES): Promise<string[]> {
     await this.hangs;
     await this.#program(families);
     return families.flatMap(family => this.kernel.get(family) ?? []);
   }
 
-  async remove(families = FAMILIES): Promise<string[]> {
+  async remove(families: readonly Family[] = FAMILIES): Promise<string[]> {
     await this.hangs;
     await this.#program(families);
     return families.filter(family => this.kernel.delete(family)).map(family => `${this.writer} ${family}`);

@@ -6,7 +6,10 @@ import type { Chroot } from "./chroot.ts";
 export class Firewalld {
   readonly #lines: Lines;
 
-  private constructor(private readonly shell: Bun.Subprocess<"pipe", "pipe", "inherit">) {
+  readonly #shell: Bun.Subprocess<"pipe", "pipe", "inherit">;
+
+  private constructor(shell: Bun.Subprocess<"pipe", "pipe", "inherit">) {
+    this.#shell = shell;
     this.#lines = new Lines(shell.stdout);
   }
 
@@ -20,8 +23,8 @@ export class Firewalld {
 
   /** Runs firewall-cmd. */
   async command(...words: string[]): Promise<void> {
-    this.shell.stdin.write(`${words.join(" ")}\n`);
-    this.shell.stdin.flush();
+    this.#shell.stdin.write(`${words.join(" ")}\n`);
+    this.#shell.stdin.flush();
     const said = await this.#lines.until("exit status");
     if (said.at(-1) !== "exit status 0")
       throw new Error(`firewall-cmd ${words.join(" ")}: ${said.join("\n")}`);
@@ -29,8 +32,8 @@ export class Firewalld {
 
   /** Stops it, which deletes its rules. */
   async stop(): Promise<void> {
-    this.shell.stdin.end();
-    await this.shell.exited;
+    this.#shell.stdin.end();
+    await this.#shell.exited;
   }
 }
 

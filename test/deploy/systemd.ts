@@ -20,7 +20,10 @@ export function systemdRoot(suite: string): Promise<Chroot | Missing> {
 export class Systemd {
   readonly #lines: Lines;
 
-  private constructor(private readonly shell: Bun.Subprocess<"pipe", "pipe", "inherit">) {
+  readonly #shell: Bun.Subprocess<"pipe", "pipe", "inherit">;
+
+  private constructor(shell: Bun.Subprocess<"pipe", "pipe", "inherit">) {
+    this.#shell = shell;
     this.#lines = new Lines(shell.stdout);
   }
 
@@ -49,8 +52,8 @@ export class Systemd {
 
   /** Runs a shell command in the system and returns its output. Throws if it fails. */
   async run(line: string): Promise<string> {
-    this.shell.stdin.write(`${line}\n`);
-    this.shell.stdin.flush();
+    this.#shell.stdin.write(`${line}\n`);
+    this.#shell.stdin.flush();
     const said = await this.#lines.until("exit status ");
     const [last, ...before] = said.reverse();
     const text = before.reverse().join("\n");
@@ -60,8 +63,8 @@ export class Systemd {
 
   /** Ends systemd and all its processes. */
   async stop(): Promise<void> {
-    this.shell.stdin.end();
-    await this.shell.exited;
+    this.#shell.stdin.end();
+    await this.#shell.exited;
   }
 }
 

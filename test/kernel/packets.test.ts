@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { Lab } from "../../lab/lab.ts";
-import { FAMILIES } from "../../lab/topology.ts";
 import type { Backend } from "../../src/backends/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
 import type { Family } from "../../src/net/cidr.ts";
+import { FAMILIES } from "../../src/net/cidr.ts";
 import { policy } from "../policies.ts";
 import { describeBackends } from "./backends-under-test.ts";
 import { BOTH, EXPECTATIONS, OTHER, OTHER6, ownerSeen, PROTOCOLS } from "./expectations.ts";

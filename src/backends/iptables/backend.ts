@@ -182,12 +182,12 @@ export class IptablesBackend implements Backend {
     });
   }
 
-  async actual(families = FAMILIES): Promise<readonly string[]> {
+  async actual(families: readonly Family[] = FAMILIES): Promise<readonly string[]> {
     const found = await this.#nat.find(families);
     return found.flatMap(({ family, saved }) => prefixed(family, actualLines(saved, undefined, this.chain)));
   }
 
-  async remove(families = FAMILIES): Promise<readonly string[]> {
+  async remove(families: readonly Family[] = FAMILIES): Promise<readonly string[]> {
     const found = await this.#nat.find(families);
     this.#memory.forget();
     for (const { family, removal } of found) await this.#nat.restore(family, removal);

@@ -117,11 +117,11 @@ export class NftNatBackend implements Backend {
     return (await this.#find(families)).map(diff => diff.traceableRuleset);
   }
 
-  async actual(families = FAMILIES): Promise<readonly string[]> {
+  async actual(families: readonly Family[] = FAMILIES): Promise<readonly string[]> {
     return (await this.#find(families)).flatMap(({ actualText }) => actualText);
   }
 
-  async remove(families = FAMILIES): Promise<readonly string[]> {
+  async remove(families: readonly Family[] = FAMILIES): Promise<readonly string[]> {
     const found = await this.#find(families);
     if (found.length > 0) {
       this.#memory.forget();

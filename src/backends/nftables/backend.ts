@@ -137,7 +137,7 @@ export class NftablesBackend implements Backend {
     return [...(await this.#tables.read(families)).values()].map(traceableRuleset);
   }
 
-  async actual(families = FAMILIES): Promise<readonly string[]> {
+  async actual(families: readonly Family[] = FAMILIES): Promise<readonly string[]> {
     const tables = await this.#tables.read(families);
     const interrupted = await this.#tables.interrupted(families);
     return [
@@ -146,7 +146,7 @@ export class NftablesBackend implements Backend {
     ];
   }
 
-  remove(families = FAMILIES): Promise<readonly string[]> {
+  remove(families: readonly Family[] = FAMILIES): Promise<readonly string[]> {
     return this.#tables.remove(families);
   }
 

@@ -20,10 +20,12 @@ export class Machine {
   /** The lines from its second serial port. */
   readonly results: Lines;
 
-  private constructor(
-    private readonly emulator: Bun.Subprocess<"ignore", "pipe", "inherit">,
-    private readonly folder: string,
-  ) {
+  readonly #emulator: Bun.Subprocess<"ignore", "pipe", "inherit">;
+  readonly #folder: string;
+
+  private constructor(emulator: Bun.Subprocess<"ignore", "pipe", "inherit">, folder: string) {
+    this.#emulator = emulator;
+    this.#folder = folder;
     this.results = new Lines(emulator.stdout);
   }
 
@@ -46,14 +48,14 @@ export class Machine {
 
   /** The last lines on its console. */
   async said(lines = 40): Promise<string> {
-    const text = await readFile(consoleIn(this.folder), "utf8").catch(() => "");
+    const text = await readFile(consoleIn(this.#folder), "utf8").catch(() => "");
     return text.trimEnd().split(/\r?\n/).slice(-lines).join("\n");
   }
 
   async end(): Promise<void> {
-    this.emulator.kill("SIGKILL");
-    await this.emulator.exited;
-    await rm(this.folder, { recursive: true });
+    this.#emulator.kill("SIGKILL");
+    await this.#emulator.exited;
+    await rm(this.#folder, { recursive: true });
   }
 }
 

@@ -20,7 +20,11 @@ const SETTINGS = `
 
 /** Podman with its own storage and one image. Runs inside `lab/isolate`, as root. */
 export class Podman implements AsyncDisposable {
-  private constructor(private readonly root: string) {}
+  readonly #root: string;
+
+  private constructor(root: string) {
+    this.#root = root;
+  }
 
   /** @param archive the image, as an OCI archive */
   static async create(archive: string): Promise<Podman> {
@@ -35,7 +39,7 @@ export class Podman implements AsyncDisposable {
   /** The command that runs podman. Its host network is the network namespace that it runs in. */
   command(argv: readonly string[]): string[] {
     const settings = ["env", `CONTAINERS_CONF=${RUN}/containers.conf`];
-    return [...settings, "podman", `--root=${this.root}`, `--runroot=${RUN}/containers`, ...argv];
+    return [...settings, "podman", `--root=${this.#root}`, `--runroot=${RUN}/containers`, ...argv];
   }
 
   /** Runs podman and returns its output. Throws if it fails. */
@@ -58,7 +62,7 @@ export class Podman implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.output(["pod", "rm", "--all", "--force", "--time=0"]);
     await this.output(["rm", "--all", "--force", "--time=0"]);
-    await rm(this.root, { recursive: true });
+    await rm(this.#root, { recursive: true });
   }
 }
 
@@ -67,12 +71,15 @@ export class Container {
   readonly log: Lines;
   readonly #program: Bun.Subprocess<"ignore", "pipe", "pipe">;
 
+  readonly #podman: Podman;
+
   constructor(
-    private readonly podman: Podman,
+    podman: Podman,
     node: Namespace,
     readonly name: string,
     argv: readonly string[],
   ) {
+    this.#podman = podman;
     const command = podman.command(["run", `--name=${name}`, "--network=host", "--pull=never", ...argv]);
     this.#program = node.spawn(command, { stderr: "pipe" });
     this.log = new Lines(this.#program.stderr);
@@ -85,7 +92,7 @@ export class Container {
 
   /** Stops it, after a second by SIGKILL. Returns its exit code, 137 after SIGKILL. */
   async stop(): Promise<number> {
-    await this.podman.output(["stop", "--time=1", this.name]);
+    await this.#podman.output(["stop", "--time=1", this.name]);
     return this.exited;
   }
 }
