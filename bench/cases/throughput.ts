@@ -159,7 +159,7 @@ function report(tried: readonly Tried[]): Report {
     return { of, value: ours / chain, must, more: true, show: times };
   };
   return {
-    how: `A node forwards new flows from a Pod as fast as one core can, including the sending. A flow is one empty UDP datagram or TCP SYN. The sender and all of the node's work share that core. The sender writes Ethernet frames to a packet socket, the cheapest way; "socket" is a UDP socket, as programs use it. A wrong verdict or a lost flow ends the case. Each list has link-local in front. Figures are medians of ${ROUNDS} slices (chains: ${LINEAR_ROUNDS}) of ${number(FLOWS)} flows or ${LIMIT_MS} ms, taken in turns. "masquerade, no list" is the reference of the ratios.${failures(tried)}`,
+    how: `A node forwards new flows from a Pod as fast as one core can, including the sending. A flow is one empty UDP datagram or TCP SYN. The sender and all of the node's work share that core. The sender writes Ethernet frames to a packet socket, the cheapest way; "socket" is a UDP socket, as programs use it. A wrong verdict or a lost flow ends the case. Each list starts with link-local. Figures are medians of ${ROUNDS} slices (chains: ${LINEAR_ROUNDS}) of ${number(FLOWS)} flows or ${LIMIT_MS} ms, taken in turns. "masquerade, no list" is the reference of the ratios.${failures(tried)}`,
     chart: {
       name: "throughput",
       title: "New UDP connections per second on one core, no entry matches",

@@ -56,13 +56,13 @@ export const OWNERS: readonly Owner[] = [
     comments: /^kubesolo: /,
     means: "masquerades traffic that leaves the Pod network of its only node",
     remedy:
-      "leave it if the cluster has one node; otherwise add RETURN rules for these destinations in front of it",
+      "leave it if the cluster has one node; otherwise add RETURN rules for these destinations before it",
   },
   {
     owner: "kube-vip",
     names: /^KUBE-VIP/,
     comments: /(^|=)kube-vip$/,
-    means: "gives Pods of a Service with the annotation kube-vip.io/egress the address of the Service",
+    means: "translates traffic of Pods to the address of their Service if it has the annotation kube-vip.io/egress",
     remedy: "add these destinations to the annotation kube-vip.io/egress-denied-networks",
   },
   {

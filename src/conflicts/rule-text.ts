@@ -20,7 +20,7 @@ export function packetText(conditions: readonly Condition[]): string | undefined
   return details.length > 0 ? `${packets} with ${details.join(" and ")}` : packets;
 }
 
-/** The marked packets that a rule is limited to, by its own conditions or by rules in front of it. */
+/** The marked packets that a rule is limited to, by its own conditions or by earlier rules. */
 export function markText({ chains }: NatHook, { conditions, way, rule }: Arrival): string {
   const own = marksIn(conditions);
   if (own.length > 0) return `packets with ${own.join(" and ")}`;

@@ -59,7 +59,7 @@ describe("connections that earlier rules exempt are not exposed", () => {
     );
   });
 
-  test("by source, in front of the rule", () => {
+  test("by source, before the rule", () => {
     const spared = `
       -A POSTROUTING -s 10.1.0.0/24 -d 10.0.0.0/8 -j RETURN
       -A POSTROUTING -s 10.1.0.0/24 -j MASQUERADE`;
@@ -68,7 +68,7 @@ describe("connections that earlier rules exempt are not exposed", () => {
     expect(found(elsewhere)).toEqual(["unknown: 169.254.0.0/16 10.0.0.0/8 192.168.0.0/16"]);
   });
 
-  test("only in front of the rule, only if all connections match, and only whole CIDRs", () => {
+  test("only before the rule, only if all connections match, and only whole CIDRs", () => {
     const masquerade = "-A POSTROUTING -s 172.17.0.0/16 -j MASQUERADE";
     const all = "unknown: 169.254.0.0/16 10.0.0.0/8 192.168.0.0/16";
     const spare = "-A POSTROUTING -d 10.0.0.0/8 -j ACCEPT";
