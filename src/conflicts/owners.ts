@@ -62,7 +62,8 @@ export const OWNERS: readonly Owner[] = [
     owner: "kube-vip",
     names: /^KUBE-VIP/,
     comments: /(^|=)kube-vip$/,
-    means: "translates traffic of Pods to the address of their Service if it has the annotation kube-vip.io/egress",
+    means:
+      "translates traffic of Pods to the address of their Service if it has the annotation kube-vip.io/egress",
     remedy: "add these destinations to the annotation kube-vip.io/egress-denied-networks",
   },
   {
