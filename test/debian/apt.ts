@@ -11,6 +11,8 @@ export interface DownloadOptions {
   readonly architecture?: string;
   /** Packages to download without their dependencies. */
   readonly alone?: readonly string[];
+  /** Source packages to download. */
+  readonly sources?: readonly string[];
   /** Metapackages, to download only the package that each depends on first. */
   readonly targetsOf?: readonly string[];
 }
@@ -21,14 +23,14 @@ export interface DownloadOptions {
  *
  * @param suite the suite, for example `bookworm` or `bookworm-security`
  * @param directory the absolute path of an empty directory
- * @returns the directory of the .deb files
+ * @returns the directory of the .deb files, and of the files of source packages
  * @throws Error if this machine has no mirror with the suite
  */
 export async function downloadPackages(
   suite: string,
   packages: readonly string[],
   directory: string,
-  { architecture, alone = [], targetsOf = [] }: DownloadOptions = {},
+  { architecture, alone = [], sources = [], targetsOf = [] }: DownloadOptions = {},
 ): Promise<string> {
   if (!existsSync(KEYRING)) throw new Error(`${KEYRING} is missing: install debian-archive-keyring`);
   const [lists, archives] = [join(directory, "lists"), join(directory, "archives")];
@@ -41,14 +43,19 @@ export async function downloadPackages(
 
   let failure: unknown = "no source of apt's on this machine is of the kind";
   for (const mirror of mirrors) {
-    const source = `deb [signed-by=${KEYRING} target=Packages] ${mirror} ${suite} main\n`;
-    await writeFile(join(directory, "sources.list"), source);
+    const types = [["deb", "Packages"], ...(sources.length > 0 ? [["deb-src", "Sources"]] : [])];
+    const lines = types.map(
+      ([type, target]) => `${type} [signed-by=${KEYRING} target=${target}] ${mirror} ${suite} main\n`,
+    );
+    await writeFile(join(directory, "sources.list"), lines);
     try {
       await output([...apt, "update"]);
       await output([...apt, "--yes", "--no-install-recommends", "--download-only", "install", ...packages]);
       const targets = await Promise.all(targetsOf.map(it => targetOf(it, ["apt-cache", ...options])));
       const single = [...alone, ...targets];
       if (single.length > 0) await output(["env", `--chdir=${archives}`, ...apt, "download", ...single]);
+      if (sources.length > 0)
+        await output(["env", `--chdir=${archives}`, ...apt, "source", "--download-only", ...sources]);
       return archives;
     } catch (error) {
       failure = messageOf(error);

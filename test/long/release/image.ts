@@ -31,7 +31,7 @@ export const SOURCE = "https://example.com/ipmasq";
 export const BASE_DIGEST = `sha256:${"0".repeat(64)}`;
 
 /** buildah with its own storage. */
-const BUILDAH = [
+export const BUILDAH = [
   "buildah",
   `--root=${join(CACHE, "containers/storage")}`,
   `--runroot=${join(CACHE, "containers/run")}`,
@@ -53,17 +53,17 @@ function archiveOf(architecture: Architecture): string {
 }
 
 /**
- * Builds the image for each architecture from the unchanged `container/Dockerfile` and the commit of dist/, with Debian's
+ * Builds the image for architectures from the unchanged `container/Dockerfile` and the commit of dist/, with Debian's
  * buildah (80 s). Needs root, network access, and the programs of `scripts/containers`.
  */
-export async function buildImages(): Promise<void> {
+export async function buildImages(architectures: readonly Architecture[] = ARCHITECTURES): Promise<void> {
   const scratch = await mkdtemp(join(tmpdir(), "ipmasq-image-"));
   try {
     const npmrc = join(scratch, "npmrc");
     const registry = (await output(["npm", "config", "get", "registry"])).trim();
     await Bun.write(npmrc, `registry=${registry}\ncafile=${AUTHORITIES}\n`);
     await importBase();
-    for (const architecture of ARCHITECTURES) await buildImage(architecture, npmrc);
+    for (const architecture of architectures) await buildImage(architecture, npmrc);
     // Removes the layers that the builds share, which would add 0.8 GB for every change of a source.
     await finished([...BUILDAH, "rmi", "--prune"]);
   } finally {
