@@ -7,12 +7,14 @@ import { PAGES_WITH_TABLES, withTable } from "../scripts/tables.ts";
 import { jsonSchemas } from "../src/inspect/json-schema.ts";
 import { verificationOf } from "./inspect/verifications.ts";
 import { compatibility } from "./long/compatibility.ts";
+import { blocksOf, codeOf } from "./pages/blocks.ts";
 import { policy } from "./policies.ts";
 
 const ROOT = join(import.meta.dir, "..");
 const PAGES = [
   ...[
     "README.md",
+    "README.zh-CN.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "SECURITY.md",
@@ -57,6 +59,13 @@ test.each(PAGES)("links of %s lead to a file and a heading", async name => {
     if (!reachable) broken.push(link);
   }
   expect(broken).toEqual([]);
+});
+
+test("README.zh-CN.md has the commands, configs and outputs of README.md", async () => {
+  const [chinese, english] = await Promise.all(["README.zh-CN.md", "README.md"].map(blocksOf));
+  const codes = english?.map(codeOf);
+  expect(chinese?.map(codeOf).filter(code => codes?.includes(code) !== true)).toEqual([]);
+  expect(chinese?.length).toBeGreaterThan(5);
 });
 
 test.each(PAGES)("log lines quoted in %s exist in the source", async name => {

@@ -4,7 +4,7 @@
  */
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { parse } from "yaml";
 import { BINARY, RunningAgent } from "../../lab/agent.ts";
 import { output } from "../../lab/output.ts";
@@ -15,6 +15,7 @@ import { labPerFile } from "../lab.ts";
 import {
   type Block,
   blocksOf,
+  codeOf,
   isSession,
   programsOf,
   RUN_PAGES,
@@ -34,6 +35,7 @@ const CONFIG = "/etc/config/ip-masq-agent";
 const NOT_RUN: Readonly<Record<string, string>> = {
   kubectl: "needs a cluster",
   helm: "needs a cluster",
+  docker: "needs a registry",
   cosign: "needs a release",
   apt: "installs packages",
   systemctl: "needs systemd",
@@ -59,6 +61,8 @@ async function run(wrapper: string): Promise<void> {
     for (const folder of ["etc", "etc.work"]) await mkdir(`${HOME}/${folder}`);
     const layers = `lowerdir=/etc,upperdir=${HOME}/etc,workdir=${HOME}/etc.work`;
     await output(["mount", "-t", "overlay", "-o", layers, "overlay", "/etc"]);
+    // The router of the pages has a host with this address behind it.
+    await lab.addPodAddress("192.168.1.2");
     // iptables looks up names.
     await writeFile("/etc/nsswitch.conf", "hosts: files\n");
   });
@@ -78,7 +82,7 @@ async function run(wrapper: string): Promise<void> {
     for (const [name, text] of Object.entries(files)) await Bun.write(join(WORK, name), text);
     for (const [name, line] of Object.entries(quotes)) {
       const block = blocks.find(it => it.page === page && it.lines[0] === line);
-      await Bun.write(join(WORK, name), `${block?.lines.join("\n")}\n`);
+      await Bun.write(resolve(WORK, name), `${block?.lines.join("\n")}\n`);
     }
     if (config !== undefined) await Bun.write(CONFIG, config);
     if (foreign !== undefined)
@@ -125,6 +129,9 @@ async function run(wrapper: string): Promise<void> {
     for (const part of parts) {
       if (part === scene.stays) await ends(part);
       else await exits(part, scene);
+    }
+    for (const { from, to, owner } of scene.seen ?? []) {
+      expect(await lab.ownerSeen({ protocol: "tcp", from, to })).toBe(owner);
     }
   });
 
@@ -186,7 +193,14 @@ function first(block: Block): string {
 
 function isOf(scene: Scene, block: Block): boolean {
   const { page, block: start, line = start } = scene;
-  return page === block.page && start === first(block) && block.lines.some(it => it.endsWith(line));
+  const [wanted, found] = [start, first(block)].map(text => codeOf({ lines: [text] }));
+  return (
+    page === block.page &&
+    wanted === found &&
+    codeOf(block)
+      .split("\n")
+      .some(it => it.endsWith(codeOf({ lines: [line] })))
+  );
 }
 
 /** Whether the block is one of `ELSEWHERE`. */

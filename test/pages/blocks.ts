@@ -54,14 +54,17 @@ export function sessionOf({ lines }: Block): Quoted[] {
   return quotes;
 }
 
+/** The text of a block, without comments at the ends of lines. */
+export function codeOf({ lines }: Pick<Block, "lines">): string {
+  return lines.map(line => line.replace(/ +#.*/, "")).join("\n");
+}
+
 /** The commands of a block without prompts, or undefined if it is not one of commands. */
 export function scriptOf({ lines }: Block): string[] | undefined {
-  const commands = lines
-    .join("\n")
+  const commands = codeOf({ lines })
     .replaceAll(/\\\n\s*/g, "")
     .split("\n")
-    .filter(Boolean)
-    .map(line => line.replace(/ +#.*/, ""));
+    .filter(Boolean);
   return commands.every(isCommand) ? commands : undefined;
 }
 
@@ -76,7 +79,7 @@ export function programsOf(command: string): string[] {
 /** Programs that start a line of a block of commands. A block that starts with another word is data. */
 const PROGRAMS = new Set(
   [
-    "apt cat conntrack cosign cp curl dist/ipmasq dnf echo helm ipmasq iptables iptables-legacy kubectl mkdir nft npm",
+    "apt cat docker conntrack cosign cp curl dist/ipmasq dnf echo helm ipmasq iptables iptables-legacy kubectl mkdir nft npm",
     "deploy/systemd/install sha256sum sysctl systemctl systemd-tmpfiles",
   ].flatMap(names => names.split(" ")),
 );

@@ -1,4 +1,7 @@
 /** The state of the node for the blocks of the pages; `test/kernel/pages.test.ts` runs their commands. */
+
+import type { Owner } from "../../lab/lab.ts";
+
 /** The state of the node for one block. Everything is empty by default. */
 export interface Scene {
   readonly page: string;
@@ -22,6 +25,8 @@ export interface Scene {
   readonly exits?: Readonly<Record<string, number>>;
   /** For a block without a command: the command that prints it, among other lines. */
   readonly printedBy?: string;
+  /** Owners of the addresses that servers see afterwards. */
+  readonly seen?: readonly { readonly from: string; readonly to: string; readonly owner: Owner }[];
   /** A command that stays until it is ended. */
   readonly stays?: string;
   /** A Debian release whose nft the commands of the block find; trixie by default. */
@@ -62,6 +67,16 @@ const TEST_CONFIG =
 
 const TESTS = "config: ../config.yaml\ntests:\n  - destination: 10.20.30.40\n    verdict: keep\n";
 
+const CONFIG = "/etc/config/ip-masq-agent";
+const ROUTER_BUILD = "npm run build";
+const ROUTER_CONFIG = "nonMasqueradeCIDRs: [10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16]";
+/** Only connections of the LAN to the uplink are masqueraded; in the lab this is eth1 too. */
+const ROUTER_SEEN = [
+  { from: "192.168.1.2", to: "203.0.113.7", owner: "node" },
+  { from: "192.168.1.2", to: "10.1.2.3", owner: "pod" },
+  { from: "10.244.1.2", to: "203.0.113.7", owner: "pod" },
+] as const;
+
 /** The SHA-256 of an empty file. */
 const EMPTY_SUM = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -91,33 +106,47 @@ export const ELSEWHERE: Readonly<Record<string, string>> = {
 
 export const SCENES: readonly Scene[] = [
   {
-    page: "README.md",
-    block: "npm run build                                   # dist/ipmasq, for this machine",
-    exits: { "sudo dist/ipmasq diff --config=config.yaml": 1 },
-  },
-  {
-    page: "README.md",
+    page: "docs/config.md",
     block:
       'ip-masq-agent:3:5: nonMasqueradeCIDRs[1]: "10.0.0.1/8" has host bits set; did you mean "10.0.0.0/8"?',
     files: { "ip-masq-agent": `${KEEP}  - 10.0.0.1/8\n` },
     printedBy: "ipmasq check --config=ip-masq-agent",
     exits: { "ipmasq check --config=ip-masq-agent": 1 },
   },
-  {
-    page: "README.md",
+  ...["README.md", "README.zh-CN.md", "docs/commands.md"].map(page => ({
+    page,
     block: "ipmasq explain 10.244.1.2 10.1.2.3",
     config: `${KEEP}  - 10.1.0.0/16\n`,
-  },
-  { page: "README.md", block: "ipmasq status", config: KEEP, agent: true, counts: true },
-  { page: "README.md", block: "ipmasq verify", agent: true },
+  })),
+  ...["README.md", "README.zh-CN.md"].map(page => ({
+    page,
+    block: ROUTER_BUILD,
+    blocks: { "config.yaml": ROUTER_CONFIG },
+    seen: ROUTER_SEEN,
+  })),
   {
-    page: "README.md",
+    page: "docs/router.md",
+    block: "ipmasq check --config=/etc/config/ip-masq-agent",
+    blocks: { [CONFIG]: "nonMasqueradeCIDRs: [10.0.0.0/8, 192.168.0.0/16]" },
+    before: ["ipmasq run --once"],
+    seen: ROUTER_SEEN,
+  },
+  {
+    page: "docs/router.md",
+    block: "ipmasq explain --out=eth1 192.168.1.2 203.0.113.7",
+    blocks: { [CONFIG]: "nonMasqueradeCIDRs: [10.0.0.0/8, 192.168.0.0/16]" },
+  },
+  { page: "docs/router.md", block: "cp /etc/config/ip-masq-agent new.yaml", config: KEEP },
+  { page: "docs/commands.md", block: "ipmasq status", config: KEEP, agent: true, counts: true },
+  { page: "docs/commands.md", block: "ipmasq verify", agent: true },
+  {
+    page: "docs/commands.md",
     block: "ipmasq diff --from=old.yaml --to=new.yaml",
     files: REVIEWED,
     exits: { "ipmasq diff --from=old.yaml --to=new.yaml": 1 },
   },
-  { page: "README.md", block: "nft list table ip ip-masq-agent", agent: true },
-  { page: "README.md", block: "iptables -t nat -L IP-MASQ-AGENT", agent: ["--backend=iptables"] },
+  { page: "docs/rules.md", block: "nft list table ip ip-masq-agent", agent: true },
+  { page: "docs/rules.md", block: "iptables -t nat -L IP-MASQ-AGENT", agent: ["--backend=iptables"] },
   {
     page: "docs/check.md",
     block: "ipmasq check --config=config.yaml",
