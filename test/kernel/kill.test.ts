@@ -19,6 +19,9 @@ const CONFIGS = [
 /** An emulated machine (test/long/kernels) runs fewer rounds. */
 const KILLS = Number(process.env.KILLS ?? 50 * ROUNDS);
 
+/** Two of the kills do not come at random, so that few kills see both rulesets too. */
+const [KILL_BEFORE_WRITE, KILL_AFTER_WRITE] = [0, 2];
+
 const lab = labPerTest();
 beforeEach(() => freshFolder("/run/kill"));
 
@@ -38,7 +41,8 @@ test.each(WRITERS)(
       const agent = RunningAgent.start(lab.node, argv);
       await Bun.sleep(1.2 * start * Math.random());
       await save(CONFIG, CONFIGS[i % 2 === 0 ? 1 : 0].text);
-      await Bun.sleep(1.4 * start * Math.random());
+      if (i === KILL_AFTER_WRITE) await seenFromPod(CONFIGS[1].kept);
+      else if (i !== KILL_BEFORE_WRITE) await Bun.sleep(1.4 * start * Math.random());
       await agent.end("SIGKILL");
       const look = () => Promise.all(CONFIGS.map(async it => (await owner(it.kept)) === "pod"));
       // A program that the agent started continues without it, and can write between two connections.
@@ -66,6 +70,14 @@ test.each(WRITERS)(
 
 async function owner(to: string): Promise<string> {
   return lab.ownerSeen({ protocol: "udp", to });
+}
+
+/** Returns when connections to an address are kept. Throws after 20 s. */
+async function seenFromPod(to: string): Promise<void> {
+  const until = performance.now() + 20_000;
+  while ((await owner(to)) !== "pod") {
+    if (performance.now() > until) throw new Error(`${to} is still masqueraded`);
+  }
 }
 
 /**
