@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { BACKENDS } from "../backends/backends.ts";
 import { Cidr } from "../net/cidr.ts";
 import type { Policy } from "../policy/policy.ts";
 
@@ -9,7 +10,7 @@ export const PolicyAnswer = v.object({
   /** The path of the agent's config, and whether its content is valid now; undefined before the first read. */
   config: v.optional(v.object({ path: v.string(), ok: v.boolean() })),
   /** The name of the agent's backend. */
-  backend: v.optional(v.picklist(["nftables", "iptables"])),
+  backend: v.optional(v.picklist(BACKENDS.map(({ name }) => name))),
   /** Undefined until the agent has a valid config. */
   policy: v.optional(v.pipe(v.unknown(), v.transform(decoded), v.custom<Policy>(isPolicy))),
 });
