@@ -1,3 +1,4 @@
+import type { Chains } from "../backends/backend-kind.ts";
 import { type BackendName, requestedBackend } from "../backends/backends.ts";
 import { COMMENTS, EXEMPTIONS } from "../policy/decision.ts";
 import type { Policy } from "../policy/policy.ts";
@@ -76,7 +77,7 @@ function ruleText(
   const of = destination.includes(":") ? "ip6" : "ip";
   const family = policy.families.find(it => it.family === of);
   if (!family) return NO_RULE;
-  const chains = requestedBackend(backend).chains(policy, family);
+  const chains: Chains = requestedBackend(backend).chains(policy, family);
   const { base, check, verdict, outbound, excludesBroadcast, excludesInterfaces, alwaysExempts } = chains;
   const isExempt = alwaysExempts && EXEMPTIONS.has(rule);
   if (family.sources?.effective.length === 0 && !isExempt) return NO_RULE;
