@@ -9,7 +9,7 @@ type Count = Pick<Counter, "connections" | "bytes">;
  * Counts that never go backwards and count nothing twice, although the kernel's counters restart with each write and
  * with foreign changes of our rules.
  *
- * Own writes are known exactly: a replaced counter is read once more after the write, or keeps its value, and the values
+ * Our writes are known exactly: a replaced counter is read once more after the write, or keeps its value, and the values
  * of new counters are known. Foreign changes are not known: if a count fell, or an unknown kernel object counts, the
  * counter was restarted or restored from a copy. Its value then counts as zero, and only later increases are added.
  * Counts between the last reading and that change are lost.

@@ -52,7 +52,7 @@ describe("nothing is remembered", () => {
   });
 });
 
-test("own transactions are not relied on between a doubt and the next listing", () => {
+test("our transactions are not relied on between a doubt and the next listing", () => {
   memory.listed("ip", 1, memory.epoch);
   memory.expect();
   memory.forget(); // the report of the first transaction was lost, and perhaps that of the second one
@@ -65,7 +65,7 @@ test("own transactions are not relied on between a doubt and the next listing", 
   expect(memory.reported()).toBe(true);
 });
 
-test("a foreign transaction between own ones is found, by the number of reports", () => {
+test("a foreign transaction between ours is found, by the number of reports", () => {
   memory.listed("ip", 0, memory.epoch);
   memory.expect();
   memory.expect();
@@ -100,7 +100,7 @@ test("without an argument, our transactions must be reported within 20 s", () =>
   expect(doubts).toBe(1);
 });
 
-test("neither later own transactions nor reports of earlier ones hide a missing report", () => {
+test("neither later transactions of the agent nor reports of earlier ones hide a missing report", () => {
   memory.listed("ip", 0, memory.epoch);
   memory.expect();
   jest.advanceTimersByTime(600);

@@ -121,7 +121,7 @@ describeBackends(({ open }) => {
       expect((await runs()).slice(-2)).toContain("list"); // short lists are verified at once
     }, 20_000);
 
-    test("own writes are not reported, and foreign changes before, between and after them are", async () => {
+    test("our writes are not reported, and foreign changes before, between and after them are", async () => {
       const flush = () => lab.node.output(["nft", "flush chain ip nat IP-MASQ-AGENT"]);
       await opened(long());
       const before = agent.changes;

@@ -124,7 +124,7 @@ test("lists that a policy no longer has are not drift, and the next listing has 
   expect((await agent.sync(rest)).before.inSync).toBe(true);
 });
 
-describe("own transactions", () => {
+describe("our transactions", () => {
   test("are not reported, and foreign ones before, between and after them are", async () => {
     await opened(["nft"], long(1));
     const before = agent.changes;
@@ -181,14 +181,14 @@ const LIES: readonly (readonly [what: string, sed: string, seen: "by the look" |
 ];
 
 describe.each(LIES)("an nft that %s", (_what, script, seen) => {
-  test("is found out with a short list", async () => {
+  test("is detected with a short list", async () => {
     await opened(["nft"], short(1));
     await writeFile(LIE, script.replace("10.0.7.0", "10.0.0.0"));
     const failure = await agent.sync(short(2), { from: "memory" }).catch(error => error);
     expect(failure).toHaveProperty("name", "NotAppliedError");
   });
 
-  test(`is found out ${seen} with a long list`, async () => {
+  test(`is detected ${seen} with a long list`, async () => {
     await opened(["nft"], long(1));
     await writeFile(LIE, script);
     const first = await agent.sync(long(2), { from: "memory" }).catch(error => error);

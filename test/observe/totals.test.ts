@@ -217,7 +217,7 @@ function faults(events: readonly Event[], identifies: boolean, exactly: boolean)
   return wrong;
 }
 
-test("with own writes only, every connection is counted exactly once", () => {
+test("with only our writes, every connection is counted exactly once", () => {
   fc.assert(
     fc.property(fc.array(fc.oneof(...ours), { maxLength: 30 }), fc.boolean(), (events, identifies) => {
       expect(faults(events, identifies, true)).toEqual([]);
