@@ -1,19 +1,8 @@
-import { type Library, ptr } from "bun:ffi";
 import type { Family } from "../net/cidr.ts";
 import { messageOf } from "../system/errors.ts";
-import { openLibc } from "../system/libc.ts";
+import { NetlinkSocket } from "../system/netlink.ts";
 import { type FailureKind, ProgramError } from "../system/program.ts";
 import { type Entry, hasPorts, ICMP, ICMPV6, type Tuple } from "./entry.ts";
-
-/** Functions of the C library, with the types that they have on 64-bit Linux. */
-const LIBC = {
-  socket: { args: ["i32", "i32", "i32"], returns: "i32" },
-  setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
-  send: { args: ["i32", "ptr", "u64", "i32"], returns: "i64" },
-  recv: { args: ["i32", "ptr", "u64", "i32"], returns: "i64" },
-  close: { args: ["i32"], returns: "i32" },
-} as const;
-type Libc = Library<typeof LIBC>;
 
 /**
  * Deletes entries of the kernel's conntrack table over netlink.
@@ -22,29 +11,20 @@ type Libc = Library<typeof LIBC>;
  * of CPU (conntrack 1.4.7, kernel 6.18). Over netlink the kernel finds the entry by its addresses, in 10 µs.
  */
 export class EntryDeleter implements Disposable {
-  readonly #libc: Libc;
-  readonly #socket: number;
+  readonly #socket: NetlinkSocket;
   readonly #answer = new DataView(new ArrayBuffer(1024));
   #sequence = 0;
 
-  private constructor(libc: Libc, socket: number) {
-    this.#libc = libc;
+  private constructor(socket: NetlinkSocket) {
     this.#socket = socket;
   }
 
   /** Opens a netlink socket. Throws ProgramError. */
   static async open(): Promise<EntryDeleter> {
-    const libc = await openLibc(LIBC).catch((error: unknown) => {
+    const socket = await NetlinkSocket.open(NETLINK_NETFILTER).catch((error: unknown) => {
       throw failed("unsupported", messageOf(error), "enable Bun's JIT: unset BUN_JSC_useJIT");
     });
-    const { socket, setsockopt } = libc.symbols;
-    const fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
-    const deleter = new EntryDeleter(libc, fd);
-    const timeout = new BigInt64Array([SECONDS, 0n]);
-    if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, ptr(timeout), timeout.byteLength) === 0)
-      return deleter;
-    deleter[Symbol.dispose]();
-    throw failed("unsupported", "the kernel refuses a netlink socket");
+    return new EntryDeleter(socket);
   }
 
   /**
@@ -55,12 +35,9 @@ export class EntryDeleter implements Disposable {
    * @throws ProgramError
    */
   delete(entry: Entry): boolean {
-    const { send, recv } = this.#libc.symbols;
-    const request = deletion(entry, ++this.#sequence);
-    if (Number(send(this.#socket, ptr(request), request.byteLength, 0)) !== request.byteLength)
+    if (!this.#socket.send(deletion(entry, ++this.#sequence)))
       throw failed("refused", "the kernel does not accept the request");
-    const { byteLength } = this.#answer;
-    if (Number(recv(this.#socket, ptr(this.#answer), byteLength, 0)) < ERROR_AT + 4)
+    if (this.#socket.receive(this.#answer) < ERROR_AT + 4)
       throw failed("timed-out", "the kernel does not answer");
     const error = -this.#answer.getInt32(ERROR_AT, true);
     if (error === EPERM) throw failed("not-permitted", "Operation not permitted");
@@ -69,8 +46,7 @@ export class EntryDeleter implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    if (this.#socket >= 0) this.#libc.symbols.close(this.#socket);
-    this.#libc.close();
+    this.#socket[Symbol.dispose]();
   }
 }
 
@@ -79,14 +55,8 @@ function failed(kind: FailureKind, what: string, remedy?: string): ProgramError 
   return new ProgramError(kind, "delete conntrack entries", what, remedy ?? privilege);
 }
 
-/** From linux/netlink.h, linux/socket.h and asm-generic/socket.h. */
-const AF_NETLINK = 16;
+/** From linux/netlink.h. */
 const NETLINK_NETFILTER = 12;
-const SOCK_RAW = 3;
-const SOCK_CLOEXEC = 0o2000000;
-const SOL_SOCKET = 1;
-const SO_RCVTIMEO = 20;
-const SECONDS = 5n;
 const NLM_F_REQUEST = 1;
 const NLM_F_ACK = 4;
 const NLA_F_NESTED = 0x8000;

@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { type Address, Cidr } from "../net/cidr.ts";
 import { addressOf } from "../net/ranges.ts";
+import { hasRoutingRules } from "../system/routing-rules.ts";
 
 /** The interfaces by which the node sends packets, according to its routes. */
 export interface Routes {
@@ -17,23 +18,28 @@ interface Route {
 }
 
 /**
- * Reads the kernel's routes. With rules of policy routing (more tables than main and local), all interfaces are
- * unknown, because the tables of /proc do not contain these rules.
+ * Reads the kernel's routes. With policy routing (more tables than main and local), all interfaces of that family are
+ * unknown, because /proc does not show its rules. For IPv6, it does not show tables either, so that the kernel is asked
+ * for rules.
  */
 export async function readRoutes(): Promise<Routes> {
   const read = (path: string) => readFile(path, "utf8").catch(() => "");
-  const [ip, ip6, trie] = await Promise.all([
+  const [ip, ip6, trie, hasRules] = await Promise.all([
     read("/proc/net/route"),
     read("/proc/net/ipv6_route"),
     read("/proc/net/fib_trie"),
+    hasRoutingRules(),
   ]);
-  return routesOf(ip, ip6, trie);
+  return routesOf(ip, ip6, trie, hasRules);
 }
 
-/** @param trie the text of /proc/net/fib_trie, which has a heading for each table */
-export function routesOf(ip: string, ip6: string, trie: string): Routes {
+/**
+ * @param trie the text of /proc/net/fib_trie, which has a heading for each table
+ * @param hasRules whether IPv6 has rules of policy routing; undefined if that is not known
+ */
+export function routesOf(ip: string, ip6: string, trie: string, hasRules: boolean | undefined): Routes {
   const hasOtherTables = /^Id \d+:$/m.test(trie);
-  const routes = hasOtherTables ? [] : [...ipv4Routes(ip), ...ipv6Routes(ip6)];
+  const routes = [...(hasOtherTables ? [] : ipv4Routes(ip)), ...(hasRules === false ? ipv6Routes(ip6) : [])];
   routes.sort((a, b) => b.cidr.prefix - a.cidr.prefix || a.metric - b.metric);
   return {
     interfaceOf: destination => routes.find(({ cidr }) => cidr.contains(destination))?.name,

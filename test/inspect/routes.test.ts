@@ -16,12 +16,16 @@ const ROUTE_6 = `fd000010024400010000000000000000 40 000000000000000000000000000
 const TABLES = "Main:\n  +-- 0.0.0.0/0 3 0 5\nLocal:\n  +-- 0.0.0.0/0 3 0 5\n";
 
 test("the longest prefix decides, then the lowest metric", () => {
-  const { interfaceOf } = routesOf(ROUTE, ROUTE_6, TABLES);
+  const { interfaceOf } = routesOf(ROUTE, ROUTE_6, TABLES, false);
   const to = ["203.0.113.7", "10.1.2.3", "10.244.1.2", "10.244.1.3", "2001:db8::7", "fd00:10:244:1::2"];
   expect(to.map(it => interfaceOf(address(it)))).toEqual(["eth1", "eth0", "cali0", "eth0", "eth1", "cali0"]);
 });
 
-test("with more tables, every interface is unknown", () => {
-  const { interfaceOf } = routesOf(ROUTE, ROUTE_6, `${TABLES}Id 7:\n  +-- 192.0.2.0/24 2 0 2\n`);
-  expect(interfaceOf(address("203.0.113.7"))).toBeUndefined();
+test.each([
+  ["more IPv4 tables", "Id 7:\n  +-- 192.0.2.0/24 2 0 2\n", false, [undefined, "eth1"]],
+  ["rules for IPv6", "", true, ["eth1", undefined]],
+  ["unknown rules for IPv6", "", undefined, ["eth1", undefined]],
+] as const)("with %s, every interface of the family is unknown", (_what, tables, hasRules, interfaces) => {
+  const { interfaceOf } = routesOf(ROUTE, ROUTE_6, `${TABLES}${tables}`, hasRules);
+  expect(["203.0.113.7", "2001:db8::7"].map(it => interfaceOf(address(it)))).toEqual([...interfaces]);
 });
