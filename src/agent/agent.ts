@@ -135,8 +135,8 @@ export class Agent {
   /** Reads the kernel's counters for display; see {@link KernelAccess.readCounters}. */
   async readCounters(): Promise<void> {
     const { policy } = this.#desired;
-    const plan = policy && (await this.#kernel.readCounters(policy));
-    if (plan) this.state.totals.read(plan);
+    const read = policy && (await this.#kernel.readCounters(policy));
+    for (const it of read?.parts ?? (read ? [read] : [])) this.state.totals.read(it);
   }
 
   /** Runs one sync. Throws nothing: the record contains the result. */

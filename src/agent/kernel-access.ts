@@ -1,4 +1,5 @@
-import type { Backend, Plan } from "../backends/backend.ts";
+import type { Comparison } from "../backends/backend.ts";
+import type { Failover } from "../backends/failover.ts";
 import type { Policy } from "../policy/policy.ts";
 import { within } from "../system/timing.ts";
 
@@ -10,7 +11,7 @@ export class KernelAccess {
   /** The last read of counters; it never rejects. */
   #read: Promise<unknown> = Promise.resolve();
 
-  constructor(readonly backend: Pick<Backend, "plan">) {}
+  constructor(readonly backend: Pick<Failover, "compare">) {}
 
   /** Runs a sync after the previous one, and after a short wait for a read in progress. Rejects if `work` rejects. */
   sync<T>(work: () => Promise<T>): Promise<T> {
@@ -26,14 +27,14 @@ export class KernelAccess {
    * @returns undefined if a sync began meanwhile, because the result may be outdated, and for long lists, which cost
    *   as much to read as a sync
    */
-  async readCounters(policy: Policy): Promise<Plan | undefined> {
+  async readCounters(policy: Policy): Promise<Comparison | undefined> {
     if (cidrsOf(policy) > MOST_COUNTED) return undefined;
     await this.#sync;
     const syncs = this.#syncs;
-    const reading = this.backend.plan(policy);
+    const reading = this.backend.compare(policy);
     this.#read = reading.catch(() => {});
-    const plan = await reading;
-    return syncs === this.#syncs ? plan : undefined;
+    const comparison = await reading;
+    return syncs === this.#syncs ? comparison : undefined;
   }
 }
 

@@ -1,4 +1,4 @@
-import { changesOf, type Plan } from "../backends/backend.ts";
+import { type Comparison, changesOf } from "../backends/backend.ts";
 import { isUpstreamText } from "../backends/ownership.ts";
 import type { AgentState } from "../observe/agent-state.ts";
 import type { Log } from "../observe/log.ts";
@@ -23,7 +23,7 @@ export class Repairs {
    * @param took the duration of the sync in milliseconds
    * @returns the drift, for the record of the sync
    */
-  repaired(before: Plan, by: string | undefined, took: number): string {
+  repaired(before: Comparison, by: string | undefined, took: number): string {
     this.backoff.repaired(performance.now(), took);
     const { contested, repairs } = this.backoff;
     this.state.contested = contested;
@@ -63,7 +63,7 @@ type Drift = {
 };
 
 /** Compares the desired and the actual rules, as they were before a write. */
-export function driftOf(plan: Plan): Drift {
+export function driftOf(plan: Comparison): Drift {
   const { added, removed } = changesOf(plan);
   const isFirst = added.length > 0 && removed.length === 0 && plan.actual.length === 0;
   return {
@@ -75,6 +75,6 @@ export function driftOf(plan: Plan): Drift {
 }
 
 /** The remedy if the rules in the kernel are those of the upstream agent. */
-function remedyFor({ actual }: Plan): string | undefined {
+function remedyFor({ actual }: Comparison): string | undefined {
   return actual.some(isUpstreamText) ? "another ip-masq-agent is running; remove it" : undefined;
 }

@@ -2,7 +2,7 @@ import type { Cidr, Family } from "../net/cidr.ts";
 import type { TraceableRuleset } from "../net/trace.ts";
 import type { Verdict } from "../net/verdict.ts";
 import type { Policy } from "../policy/policy.ts";
-import { failureKind } from "../system/program.ts";
+import { failureKind, isRefusal } from "../system/program.ts";
 
 /**
  * Puts the rules of policies into the kernel with one writer. A backend keeps no record of its writes: it reads the
@@ -60,6 +60,8 @@ export interface Backend {
   enforceKept?(enforce: boolean): void;
   /** The actual rules, to trace packets through; nothing for a family without rules. */
   rules(families: readonly Family[]): Promise<readonly TraceableRuleset[]>;
+  /** Whether the actual rules may translate connections, if rules can exist that only drop leaks. */
+  translates?(families: readonly Family[]): Promise<boolean>;
   /** All rules of any ip-masq-agent that this writer can read, one per line, of both families by default. */
   actual(families?: readonly Family[]): Promise<readonly string[]>;
   /** Removes the rules that `actual` lists. Returns the removed rules. */
@@ -76,7 +78,7 @@ export interface RuleChanges {
 }
 
 /** The desired and the actual rules of a policy, at the time of reading. */
-export interface Plan {
+export interface Comparison {
   /** One line per rule, for users. Equal rules have equal text. */
   readonly actual: readonly string[];
   readonly desired: readonly string[];
@@ -88,10 +90,16 @@ export interface Plan {
   /** Identifies the counters: each writer has its own in the kernel. */
   readonly writer: string;
   readonly counters: readonly Counter[];
+  /** The comparisons of single writers, if several take part. */
+  readonly parts?: readonly Comparison[];
   /** The last counts of kernel objects that `confirm` removed. */
   readonly ended?: readonly Counter[];
   /** A known problem of the writer, as a sentence. */
   readonly caution?: string | undefined;
+}
+
+/** A comparison of one writer, and what to do about it. */
+export interface Plan extends Comparison {
   /**
    * Writes the differences. Each packet is judged either by the old rules or by the new rules. Returns the counters at
    * that moment: zero for rewritten rules and sets, or the counts that were kept.
@@ -112,7 +120,7 @@ export function joinChanges(all: readonly RuleChanges[]): RuleChanges {
 }
 
 /** How desired and actual rules differ. */
-export function changesOf(plan: Plan): RuleChanges {
+export function changesOf(plan: Comparison): RuleChanges {
   if (plan.changes) return plan.changes;
   const { actual, desired } = plan; // long texts, which are made when they are read
   return changesBetween(actual, desired);
@@ -140,7 +148,7 @@ function linesBeyond(lines: readonly string[], others: readonly string[]): strin
 /** Whether a write may have failed because the actual rules are no longer as they were read. */
 export function mayBeStale(error: unknown): boolean {
   const kind = failureKind(error);
-  return kind === "unsupported" || kind === "refused" || kind === "busy";
+  return isRefusal(kind) || kind === "busy";
 }
 
 /** Receives each reading of the kernel's counters and each write, in order. */
@@ -207,7 +215,7 @@ export interface Watch {
 export class NotAppliedError extends Error {
   override readonly name = "NotAppliedError";
 
-  constructor(readonly plan: Plan) {
+  constructor(readonly plan: Comparison) {
     const missing = plan.desired.filter(line => !plan.actual.includes(line));
     const unexpected = plan.actual.filter(line => !plan.desired.includes(line));
     const first = (missing[0] ?? unexpected[0] ?? "").trim();

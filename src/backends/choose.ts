@@ -5,6 +5,7 @@ import type { Backend } from "./backend.ts";
 import type { BackendKind, WriterChoice } from "./backend-kind.ts";
 import { BACKENDS, type BackendName } from "./backends.ts";
 import { MigratingBackend } from "./migrating-backend.ts";
+import { translates } from "./removal.ts";
 
 export interface ChooseOptions {
   readonly requested: "auto" | BackendName;
@@ -95,10 +96,10 @@ export async function refusalOf(backend: Backend, policy: Policy): Promise<Progr
   }
 }
 
-/** Whether the kernel may have rules of a backend. True if reading fails. */
-export async function mayRemain(backend: Backend): Promise<boolean> {
+/** Whether rules of a backend may translate connections. True if reading fails. */
+export async function mayTranslate(backend: Backend): Promise<boolean> {
   try {
-    return (await backend.actual()).length > 0;
+    return await translates(backend);
   } catch {
     return true;
   }
@@ -180,7 +181,7 @@ function programOf({ writer, version }: Backend): string {
 /** Whether rules of a broken backend may decide about connections after the rules of the chosen backend. */
 async function mayDecideLater({ backend, error }: Broken): Promise<boolean> {
   // A program that hangs is not called again.
-  return isOwnTable(backend) && (error.kind === "timed-out" || (await mayRemain(backend)));
+  return isOwnTable(backend) && (error.kind === "timed-out" || (await mayTranslate(backend)));
 }
 
 /** Whether a backend writes to our own table, which is judged after table `nat`. */

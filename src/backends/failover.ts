@@ -1,9 +1,16 @@
 import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
 import { failureKind } from "../system/program.ts";
-import { retryDelay } from "../system/timing.ts";
-import type { Plan, Tally, Watch, Watcher } from "./backend.ts";
-import { acceptedReason, type Chosen, isOwnTable, mayRemain, refusalOf, UnsuitableError } from "./choose.ts";
+import type { Comparison, Tally, Watch, Watcher } from "./backend.ts";
+import {
+  acceptedReason,
+  type Chosen,
+  isOwnTable,
+  mayTranslate,
+  refusalOf,
+  UnsuitableError,
+} from "./choose.ts";
+import { Failing } from "./failing.ts";
 import type { Leftovers, MigratingBackend } from "./migrating-backend.ts";
 import { FAILURES_BEFORE_MOVE, isDoubtful, isFailing, type Move, PAUSES } from "./moves.ts";
 import type { Synced, SyncOptions } from "./sync.ts";
@@ -23,11 +30,7 @@ export class Failover {
   #reason: string;
   /** Consecutive failed syncs of the active backend. */
   #failures = 0;
-  /** Backends that have not worked since they failed. */
-  readonly #failing = new Set<MigratingBackend>();
-  /** The monotonic time of the next try of the preferred backend, and its consecutive failures. */
-  #nextTry = 0;
-  #tries = 0;
+  readonly #failing: Failing;
   #watcher: Watcher | undefined;
   #watch: Watch | undefined;
   /** Whether the next difference is the result of a change by this agent, not drift. */
@@ -44,12 +47,13 @@ export class Failover {
     readonly failuresBeforeMove = FAILURES_BEFORE_MOVE,
     readonly pauses = PAUSES,
   ) {
+    this.#failing = new Failing(pauses);
     this.#chosen = chosen;
     this.#reason = chosen.reason;
     this.#active = chosen.backend;
     this.#owner = chosen.backend;
     this.#preferred = chosen.preferred ?? chosen.backend;
-    if (this.#isFallback) this.#failed(this.#preferred);
+    if (this.#isFallback) this.#failing.addPreferred(this.#preferred);
   }
 
   get chosen(): Chosen {
@@ -75,7 +79,7 @@ export class Failover {
 
   /** Milliseconds until a sync should try the preferred backend again; undefined while that backend is active. */
   get retry(): number | undefined {
-    return this.#isFallback ? Math.max(this.#nextTry - performance.now(), 0) : undefined;
+    return this.#isFallback ? this.#failing.wait : undefined;
   }
 
   /** As {@link Backend.prepare}. */
@@ -108,16 +112,17 @@ export class Failover {
     }
   }
 
-  plan(policy: Policy): Promise<Plan> {
-    return this.#active.plan(policy);
+  /** As {@link MigratingBackend.compare}. */
+  compare(policy: Policy): Promise<Comparison> {
+    return this.#active.compare(policy);
   }
 
   async removeLeftovers(policy: Policy): Promise<Leftovers> {
     const active = this.#active;
     const removed = await active.removeLeftovers(policy, () => this.#owner === active);
     const { ownTable } = this.#chosen;
-    if (active.enforcesKept && ownTable && !(await mayRemain(ownTable)) && this.#owner === active) {
-      // The table that could decide later about kept connections is gone.
+    if (active.enforcesKept && ownTable && !(await mayTranslate(ownTable)) && this.#owner === active) {
+      // No table can decide later about kept connections. One that only drops leaks may stay.
       active.enforceKept(false);
       this.#rewrites = true;
       this.#watcher?.changed();
@@ -164,7 +169,7 @@ export class Failover {
     this.#preferred = chosen.preferred ?? next;
     this.#owner = next;
     this.#activate(next);
-    if (this.#isFallback) this.#failed(this.#preferred);
+    if (this.#isFallback) this.#failing.addPreferred(this.#preferred);
     const { reason, failure } = chosen;
     if (!isSame)
       this.#unreported = { from: from.writer, to: next.writer, reason, fallback: failure, isChoice: true };
@@ -178,12 +183,11 @@ export class Failover {
     error: unknown,
   ): Promise<(Synced & { moved: Move }) | undefined> {
     const from = this.#active;
-    this.#failed(from);
-    const rank = (it: MigratingBackend) => Number(this.#failing.has(it));
-    for (const next of this.#chosen.alternatives.toSorted((a, b) => rank(a) - rank(b))) {
+    if (from === this.#preferred) this.#failing.addPreferred(from);
+    else this.#failing.add(from);
+    for (const next of this.#failing.lastOf(this.#chosen.alternatives)) {
       if (next === from) continue;
-      const ownTableFails = [...this.#failing].some(it => isOwnTable(it.backend));
-      next.enforceKept(ownTableFails && !isOwnTable(next.backend));
+      next.enforceKept(this.#failing.hasOwnTable && !isOwnTable(next.backend));
       try {
         this.#owner = next;
         const synced = await next.sync(policy, { tally });
@@ -208,8 +212,7 @@ export class Failover {
   async #moveBack(policy: Policy, tally: Tally | undefined): Promise<(Synced & { moved: Move }) | undefined> {
     const from = this.#active;
     const preferred = this.#preferred;
-    this.#tries++;
-    this.#setNextTry();
+    this.#failing.tried();
     const slow = Bun.sleep(this.pauses.check).then(() => "slow" as const);
     if ((await Promise.race([refusalOf(preferred.backend, policy), slow])) !== undefined) return undefined;
     preferred.enforceKept(false);
@@ -226,22 +229,10 @@ export class Failover {
     }
   }
 
-  #failed(backend: MigratingBackend): void {
-    this.#failing.add(backend);
-    if (backend !== this.#preferred) return;
-    this.#tries = 1;
-    this.#setNextTry();
-  }
-
-  #setNextTry(): void {
-    const { first, last } = this.pauses;
-    this.#nextTry = performance.now() + retryDelay(this.#tries, first, last);
-  }
-
   #activate(backend: MigratingBackend): void {
     this.#active = backend;
     this.#failures = 0;
-    this.#failing.delete(backend);
+    this.#failing.works(backend);
     if (!this.#watcher) return;
     this.#watch?.stop();
     this.#watcher.lost(undefined); // the report was about the other backend

@@ -2,10 +2,10 @@ import { FAMILIES, type Family } from "../net/cidr.ts";
 import type { TraceableRuleset } from "../net/trace.ts";
 import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
-import type { Backend, Plan, PollTarget, Watch, Watcher } from "./backend.ts";
+import type { Backend, Comparison, Plan, PollTarget, Watch, Watcher } from "./backend.ts";
 import { LeakGuard } from "./leak-guard.ts";
 import { leaksFail, NO_LEAKS } from "./limits.ts";
-import { inEachPlace, isHarmless, type PlaceFailure } from "./removal.ts";
+import { inEachPlace, isHarmless, type PlaceFailure, translates } from "./removal.ts";
 import { joined, type Synced, type SyncOptions, sync } from "./sync.ts";
 
 /** Rules that other backends wrote, or that this backend wrote in a family that is no longer enabled. */
@@ -60,15 +60,24 @@ export class MigratingBackend {
   async plan(policy: Policy, from?: "kernel" | "memory"): Promise<Plan> {
     const [plan] = await Promise.all([this.backend.plan(policy, from), this.#ready]);
     this.#planned = policy;
+    return plan;
+  }
+
+  /** Compares all rules of a policy with the actual rules, also the table that drops leaks. Throws ProgramError. */
+  async compare(policy: Policy): Promise<Comparison> {
+    const plan = await this.plan(policy);
     const guard = policy.dropLeaks ? await this.#guard?.plan(policy) : undefined;
     return guard ? joined([plan, guard]) : plan;
   }
 
-  /** As {@link sync}. */
+  /** As {@link sync}. The table that drops leaks comes last, and neither fails nor delays the sync. */
   async sync(policy: Policy, options?: SyncOptions): Promise<Synced> {
     const synced = await sync(this, policy, options);
-    if (!policy.dropLeaks) await this.#guard?.remove();
-    return synced;
+    const guarded = await (policy.dropLeaks ? this.#guard?.sync(policy, options) : this.#guard?.remove());
+    if (!guarded) return synced;
+    const before = joined([synced.before, guarded.before]);
+    const isSame = synced.before === synced.after && guarded.before === guarded.after;
+    return { ...synced, before, after: isSame ? before : joined([synced.after, guarded.after]) };
   }
 
   explained(error: unknown): Promise<unknown> {
@@ -85,7 +94,8 @@ export class MigratingBackend {
    *
    * @param mayRemove whether this backend still writes the rules; another backend may have replaced it meanwhile
    */
-  removeLeftovers(policy: Policy, mayRemove: () => boolean = () => true): Promise<Leftovers> {
+  async removeLeftovers(policy: Policy, mayRemove: () => boolean = () => true): Promise<Leftovers> {
+    await this.#guard?.settled();
     return this.#each(policy, async (backend, families) => {
       const found = await backend.actual(families);
       return found.length > 0 && mayRemove() ? backend.remove(families) : [];
@@ -106,7 +116,12 @@ export class MigratingBackend {
       fingerprint: async () => (this.#planned ? backend.fingerprint(this.#planned) : ""),
       plan: () => this.#planned && backend.plan(this.#planned),
     };
-    return backend.watch(watcher, target, polls);
+    const watches = [backend.watch(watcher, target, polls), this.#guard?.watch(watcher)];
+    return {
+      stop() {
+        for (const watch of watches) watch?.stop();
+      },
+    };
   }
 
   /**
@@ -133,9 +148,12 @@ export class MigratingBackend {
   ): Promise<Leftovers> {
     const disabled = FAMILIES.filter(family => !enabled.includes(family));
     const own = await inEachPlace([this.backend], disabled, work);
-    const guarded = dropLeaks && this.#guard?.failure === undefined ? this.#guard?.backend.place : undefined;
-    const left = this.#others.filter(({ place }) => place !== guarded);
-    const others = await inEachPlace(left, FAMILIES, work);
+    const guarded = dropLeaks ? this.#guard?.backend.place : undefined;
+    // If the guard failed, rules of another backend may still be in its table.
+    const left = this.#others.filter(({ place }) => place !== guarded || this.#guard?.failure !== undefined);
+    const others = await inEachPlace(left, FAMILIES, async (backend, families) =>
+      backend.place === guarded && !(await translates(backend, families)) ? [] : work(backend, families),
+    );
     return {
       lines: [...own.found, ...others.found],
       failures: sentences([...own.failures, ...others.failures]),

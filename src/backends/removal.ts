@@ -50,6 +50,14 @@ function reasonOf(error: unknown): string {
   return isFollowed ? `${error.command}: ${error.what}` : messageOf(error);
 }
 
+/**
+ * Whether the actual rules of a backend may translate connections. False for a table that only drops leaks. Throws
+ * ProgramError.
+ */
+export async function translates(backend: Backend, families: readonly Family[] = FAMILIES): Promise<boolean> {
+  return backend.translates ? backend.translates(families) : (await backend.actual(families)).length > 0;
+}
+
 /** The results from all places together. */
 export interface Found<T> {
   readonly found: readonly T[];

@@ -4,7 +4,7 @@ import { messageOf } from "../system/errors.ts";
 import { failureKind } from "../system/program.ts";
 import {
   type Backend,
-  type Counter,
+  type Comparison,
   changesOf,
   joinChanges,
   mayBeStale,
@@ -29,9 +29,9 @@ export interface SyncOptions {
 /** The result of a sync. */
 export interface Synced {
   /** The rules before the sync. */
-  readonly before: Plan;
+  readonly before: Comparison;
   /** The rules after it: the same object as `before` if nothing was written. */
-  readonly after: Plan;
+  readonly after: Comparison;
   /** The families whose sync failed while the other family succeeded. */
   readonly failures: readonly FamilyFailure[];
   /** Whether the agent itself caused the difference, so it is not drift. */
@@ -67,13 +67,13 @@ export function isTemporary({ error }: FamilyFailure): boolean {
   return kind !== "unsupported" && kind !== "not-found";
 }
 
-/** The plan of a sync, and the families that cannot be read. Throws if no family can be read. */
-export async function planned(
-  backend: Planner,
+/** The actual rules compared with a policy, and the families that cannot be read. Throws if no family can be read. */
+export async function compared(
+  backend: { compare(policy: Policy): Promise<Comparison> },
   policy: Policy,
-): Promise<{ readonly plan: Plan; readonly failures: readonly FamilyFailure[] }> {
-  const { done, failures } = await byFamily(policy, part => backend.plan(part));
-  return { plan: joined(done), failures };
+): Promise<{ readonly comparison: Comparison; readonly failures: readonly FamilyFailure[] }> {
+  const { done, failures } = await byFamily(policy, part => backend.compare(part));
+  return { comparison: joined(done), failures };
 }
 
 /** Works on the whole policy and, if that fails, on each family alone, except after a program hung. */
@@ -99,30 +99,26 @@ async function byFamily<T>(
   }
 }
 
-/** Joins plans of different families or places. The first one names the writer. */
-export function joined(plans: readonly Plan[]): Plan {
-  const [only, ...more] = plans;
+/** Joins comparisons of different families or places. The first one names the writer. */
+export function joined(all: readonly Comparison[]): Comparison {
+  const [only, ...more] = all;
   if (only && more.length === 0) return only;
   return {
     get actual() {
-      return plans.flatMap(({ actual }) => actual);
+      return all.flatMap(({ actual }) => actual);
     },
     get desired() {
-      return plans.flatMap(({ desired }) => desired);
+      return all.flatMap(({ desired }) => desired);
     },
     get changes() {
-      return joinChanges(plans.map(changesOf));
+      return joinChanges(all.map(changesOf));
     },
-    isRemembered: plans.some(({ isRemembered }) => isRemembered),
-    inSync: plans.every(({ inSync }) => inSync),
+    isRemembered: all.some(({ isRemembered }) => isRemembered),
+    inSync: all.every(({ inSync }) => inSync),
     writer: only?.writer ?? "",
-    counters: plans.flatMap(({ counters }) => counters),
-    caution: plans.find(({ caution }) => caution !== undefined)?.caution,
-    apply: async () => {
-      const counters: Counter[] = [];
-      for (const plan of plans) counters.push(...(await plan.apply()));
-      return counters;
-    },
+    counters: all.flatMap(({ counters }) => counters),
+    parts: all,
+    caution: all.find(({ caution }) => caution !== undefined)?.caution,
   };
 }
 

@@ -6,7 +6,7 @@ import {
   chooseBackend,
   everyBackend,
   isOwnTable,
-  mayRemain,
+  mayTranslate,
 } from "../backends/choose.ts";
 import { MigratingBackend } from "../backends/migrating-backend.ts";
 import { formatDuration } from "../net/duration.ts";
@@ -46,7 +46,7 @@ async function backendOfAgent(
   if (!used) return undefined;
   const backend = new MigratingBackend(used, all);
   const ownTable = all.find(isOwnTable);
-  if (agent.fallback && ownTable && used !== ownTable && (await mayRemain(ownTable)))
+  if (agent.fallback && ownTable && used !== ownTable && (await mayTranslate(ownTable)))
     backend.enforceKept(true);
   return { backend, reason: "the active agent uses it" };
 }

@@ -1,5 +1,5 @@
 import { requestedBackend } from "../backends/backends.ts";
-import { familyText, planned } from "../backends/sync.ts";
+import { compared, familyText } from "../backends/sync.ts";
 import type { Policy } from "../policy/policy.ts";
 import { printable, printableLines } from "../system/printable.ts";
 import { ProgramError } from "../system/program.ts";
@@ -56,8 +56,8 @@ async function withKernel(flags: AgentFlags, configmap: string): Promise<Outcome
   const { policy, stderr } = subject;
   if (!policy) return { stderr, notes: notesOf(subject, flags), exitCode: TROUBLE };
   const { backend } = await backendFor(flags, policy);
-  const { plan, failures } = await planned(backend, policy);
-  const { actual, desired } = plan;
+  const { comparison, failures } = await compared(backend, policy);
+  const { actual, desired } = comparison;
   const { lines, failures: unread } = await backend.leftovers(policy);
   const { unified } = await import("../inspect/unified.ts");
   const { otherBackendNotes } = await import("../inspect/other-backends.ts");

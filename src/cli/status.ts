@@ -1,7 +1,7 @@
 import { networkInterfaces } from "node:os";
 import { agentSocketPath } from "../agent/node-lock.ts";
 import { everyBackend } from "../backends/choose.ts";
-import { familyText, planned } from "../backends/sync.ts";
+import { compared, familyText } from "../backends/sync.ts";
 import { loadConfig } from "../config/load.ts";
 import { formatProblems } from "../config/problem.ts";
 import type { Room } from "../inspect/columns.ts";
@@ -135,10 +135,14 @@ async function statusFromKernel(flags: AgentFlags): Promise<Status> {
   const problems = [...formatProblems(loaded.problems), ...podProblems(policy, networkInterfaces())];
   try {
     const { backend, reason } = await backendFor(flags, policy);
-    const { plan, failures } = await planned(backend, policy);
-    const { counters } = plan;
-    const inSync = plan.inSync && failures.length === 0;
-    problems.push(...failures.map(familyText), ...(plan.caution ? [plan.caution] : []), ...backend.limits);
+    const { comparison, failures } = await compared(backend, policy);
+    const { counters } = comparison;
+    const inSync = comparison.inSync && failures.length === 0;
+    problems.push(
+      ...failures.map(familyText),
+      ...(comparison.caution ? [comparison.caution] : []),
+      ...backend.limits,
+    );
     const { ownServicesNote } = await import("../inspect/own-services.ts");
     const { otherBackendNotes } = await import("../inspect/other-backends.ts");
     const note = await ownServicesNote(policy);

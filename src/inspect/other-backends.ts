@@ -1,21 +1,21 @@
 import type { Backend } from "../backends/backend.ts";
 import { everyBackend, isOwnTable } from "../backends/choose.ts";
 import { TABLE } from "../backends/ownership.ts";
-import { inEachPlace } from "../backends/removal.ts";
+import { inEachPlace, translates } from "../backends/removal.ts";
 import { FAMILIES } from "../net/cidr.ts";
 import type { Policy } from "../policy/policy.ts";
 
 /**
  * Returns a note for each place in which another backend has rules of ipmasq or of an ip-masq-agent. They are also in
- * force until the agent removes them. Throws nothing.
+ * force until the agent removes them. A table that only drops leaks has no note: it belongs to the agent's backend.
+ * Throws nothing.
  *
  * @param used the backend whose rules are compared
- * @param policy if it drops leaks, our own table does so for a backend that cannot
  */
-export async function otherBackendNotes(used: Backend, { chain, dropLeaks }: Policy): Promise<string[]> {
-  const isOther = (it: Backend) => it.place !== used.place && !(dropLeaks && it.dropsLeaks);
-  const others = (await everyBackend(chain)).filter(isOther);
+export async function otherBackendNotes(used: Backend, { chain }: Policy): Promise<string[]> {
+  const others = (await everyBackend(chain)).filter(({ place }) => place !== used.place);
   const { found } = await inEachPlace(others, FAMILIES, async (backend, families) => {
+    if (!(await translates(backend, families))) return [];
     const lines = await backend.actual(families);
     return lines.length > 0 ? [noteOn(backend, lines)] : [];
   });

@@ -1,5 +1,5 @@
 import type { Family } from "../net/cidr.ts";
-import { type FailureKind, failureKind } from "../system/program.ts";
+import { type FailureKind, failureKind, isRefusal } from "../system/program.ts";
 import type { Command, Statement } from "./json.ts";
 import type { Rule } from "./table.ts";
 import type { NftTransactions } from "./transactions.ts";
@@ -36,7 +36,7 @@ export class IpsecSupport {
 
   async #ask(): Promise<boolean> {
     const refusal = await this.#refusal([UNDER_IPSEC]);
-    return !isRefusal(refusal) || (await this.#refusal([])) !== undefined;
+    return !refusesRules(refusal) || (await this.#refusal([])) !== undefined;
   }
 
   async #refusal(matches: readonly Statement[]): Promise<FailureKind | undefined> {
@@ -50,8 +50,8 @@ export class IpsecSupport {
 }
 
 /** Whether nft or the kernel refused the rules; other kinds say nothing about the rules. */
-export function isRefusal(kind: FailureKind | undefined): boolean {
-  return kind === "unsupported" || kind === "refused" || kind === "not-found";
+export function refusesRules(kind: FailureKind | undefined): boolean {
+  return isRefusal(kind) || kind === "not-found";
 }
 
 /** The commands are only checked, so this table never exists. */

@@ -58,6 +58,11 @@ export function failureKind(error: unknown): FailureKind | undefined {
   return error instanceof ProgramError ? error.kind : undefined;
 }
 
+/** Whether a program or the kernel refused what it was asked to do. */
+export function isRefusal(kind: FailureKind | undefined): boolean {
+  return kind === "unsupported" || kind === "refused";
+}
+
 /** Limits for a program. A program that exceeds a limit is killed together with its child processes. */
 export interface RunLimits {
   /** In milliseconds. */

@@ -171,3 +171,28 @@ test("places that do not support rules, or that another writer can read, cause n
   const failures = ["ip6: iptables-nft: incompatible", "ip6: nft: crashed"];
   expect(await migrating.leftovers(policy())).toEqual({ lines: [], failures });
 });
+
+test("beside a fallback, a table that only drops leaks ends the enforcement of kept connections", async () => {
+  const { nft, iptables, chosen } = fakes();
+  const enforced: boolean[] = [];
+  let isEnforced = false;
+  Object.assign(nft, { translates: async () => nft.kernel.get("ip") !== "drops leaks" });
+  Object.defineProperty(iptables, "enforcesKept", { get: () => isEnforced });
+  Object.assign(iptables, {
+    enforceKept: (enforce: boolean) => {
+      isEnforced = enforce;
+      enforced.push(enforce);
+    },
+  });
+  const failover = new Failover(chosen, 3, { ...PAUSES, first: 60_000, last: 60_000 });
+  await failover.sync(policy());
+  nft.become("crashed");
+  expect((await failover.sync(policy())).moved?.to).toBe("iptables-nft");
+  await failover.removeLeftovers(policy());
+  expect(enforced).toEqual([true]);
+  nft.become("ok");
+  nft.kernel.set("ip", "drops leaks");
+  Object.assign(nft, { remove: async () => [] }); // the guard of leaks keeps the table
+  await failover.removeLeftovers(policy());
+  expect(enforced).toEqual([true, false]);
+});

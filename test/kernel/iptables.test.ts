@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { Lines } from "../../lab/lines.ts";
-import type { Plan } from "../../src/backends/backend.ts";
+import type { Comparison } from "../../src/backends/backend.ts";
 import { chooseBackend, everyBackend } from "../../src/backends/choose.ts";
 import { IptablesBackend } from "../../src/backends/iptables/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
@@ -139,7 +139,7 @@ MASQUERADE  all  --  anywhere             anywhere             /* ip-masq-agent:
     const desired = policy({ keep: ["10.0.0.0/8", "192.168.0.0/16"] });
     const theirs = () => upstreamAgentSync(lab.node, variant, ["10.0.0.0/8", "192.168.0.0/16"]);
     const jumps = async () => (await saved(variant)).match(/^-A POSTROUTING .*-j IP-MASQ-AGENT$/gm)?.length;
-    const missing = ({ actual, desired }: Plan) => desired.filter(line => !actual.includes(line));
+    const missing = ({ actual, desired }: Comparison) => desired.filter(line => !actual.includes(line));
     await theirs();
     const { before, after } = await sync(ours, desired);
     const lacks = missing(before);

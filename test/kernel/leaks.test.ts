@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { RunningAgent } from "../../lab/agent.ts";
+import { BINARY, RunningAgent } from "../../lab/agent.ts";
 import { Lines } from "../../lab/lines.ts";
 import { save } from "../../lab/save.ts";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
@@ -7,6 +7,7 @@ import { sync } from "../../src/backends/sync.ts";
 import { freshFolder, labPerTest } from "../lab.ts";
 import { policy } from "../policies.ts";
 import { ROUNDS } from "../rounds.ts";
+import { CrashingNft } from "./crashing-nft.ts";
 
 /** lab/isolate mounts an empty /run. */
 const CONFIG = "/run/leaks/ip-masq-agent";
@@ -171,6 +172,41 @@ test(
   },
   20_000 + 10_000 * ROUNDS,
 );
+
+test("beside iptables, the table that drops leaks is repaired at once, and delays nothing", async () => {
+  await save(CONFIG, `${BASE}dropLeaks: true\n`);
+  const nft = await CrashingNft.create();
+  const flags = [`--config=${CONFIG}`, "--backend=iptables"];
+  agent = RunningAgent.start(lab.node, flags, [...nft.environment, BINARY]);
+  await agent.log.until("policy in force");
+  const drops = async (family: string) =>
+    (await lab.node.run(["nft", "list", "chain", family, "ip-masq-agent", "leaks"])).stdout.includes(" drop");
+  for (const [family, change] of [
+    ["ip", "delete table ip ip-masq-agent"],
+    ["ip6", "flush chain ip6 ip-masq-agent leaks"],
+  ] as const) {
+    await lab.node.output(["nft", change]);
+    for (let tries = 0; !(await drops(family)); tries++) {
+      expect([change, tries]).not.toEqual([change, 200]); // the next resync is in a minute
+      await Bun.sleep(20);
+    }
+  }
+  // Another config would remove it. They decide nothing, so that there is no other backend to compare with.
+  await save("/run/leaks/other", BASE);
+  const diff = (...more: string[]) => lab.node.run([BINARY, "diff", "--backend=iptables", ...more]);
+  expect((await diff()).exitCode).toBe(0);
+  const other = await diff("--config=/run/leaks/other");
+  expect([other.exitCode, other.stderr]).toEqual([1, expect.not.stringContaining("also in force")]);
+  expect(other.stdout.split("\n").filter(it => /^-.*chain/.test(it))).toEqual([
+    "-\tchain leaks {",
+    "-\tchain leaks {",
+  ]);
+
+  await nft.become("hang");
+  await lab.node.output(["iptables", "-t", "nat", "-F", "IP-MASQ-AGENT"]);
+  await agent.log.until("dropLeaks has no effect");
+  expect(await lab.ownerSeen({ protocol: "tcp", to: "203.0.113.7" })).toBe("node");
+}, 60_000);
 
 test("packets do not count as connections", async () => {
   const backend = new NftablesBackend(lab.node.command(["nft"]));

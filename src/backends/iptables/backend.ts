@@ -1,7 +1,7 @@
 import { FAMILIES, type Family } from "../../net/cidr.ts";
 import type { TraceableRuleset } from "../../net/trace.ts";
 import type { FamilyPolicy, Policy } from "../../policy/policy.ts";
-import { failureKind, ProgramError } from "../../system/program.ts";
+import { failureKind, isRefusal, ProgramError } from "../../system/program.ts";
 import type { IptablesCommands } from "../../xtables/commands.ts";
 import { POSTROUTING, type Saved } from "../../xtables/save.ts";
 import { IPSEC, NETMAP, Support } from "../../xtables/support.ts";
@@ -102,7 +102,7 @@ export class IptablesBackend implements Backend {
         return this.#planOf(policy, after, true, false);
       },
       instead: async error => {
-        if (!isAssumed || !isRefusal(error)) return undefined;
+        if (!isAssumed || !isRefusal(failureKind(error))) return undefined;
         const answers = await Promise.all(diffs.map(({ family, saved }) => this.#ipsec.has(family, saved)));
         return answers.every(Boolean) ? undefined : this.plan(policy);
       },
@@ -217,7 +217,7 @@ export class IptablesBackend implements Backend {
     } catch (error) {
       this.#memory.forget(); // the kernel may have committed it nevertheless
       this.#canEdit = !diff.hasEdits;
-      if (!this.enforcesKept || !isRefusal(error)) throw error;
+      if (!this.enforcesKept || !isRefusal(failureKind(error))) throw error;
       this.#canEnforce = false;
       return false;
     }
@@ -226,9 +226,4 @@ export class IptablesBackend implements Backend {
 
 function fingerprintsOf(diffs: readonly NatDiff[]): string {
   return diffs.map(({ saved }) => fingerprintOf(saved)).join();
-}
-
-function isRefusal(error: unknown): boolean {
-  const kind = failureKind(error);
-  return kind === "refused" || kind === "unsupported";
 }

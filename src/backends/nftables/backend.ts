@@ -1,6 +1,6 @@
 import { FAMILIES, type Family, separateRedundant } from "../../net/cidr.ts";
 import type { TraceableRuleset } from "../../net/trace.ts";
-import { IpsecSupport, isRefusal } from "../../nft/ipsec.ts";
+import { IpsecSupport, refusesRules } from "../../nft/ipsec.ts";
 import { commandsOf } from "../../nft/new-set.ts";
 import { Nft } from "../../nft/nft.ts";
 import type { Table } from "../../nft/table.ts";
@@ -88,7 +88,7 @@ export class NftablesBackend implements Backend {
       listed: remembered ? [] : [...tables.values()],
       writer: `${this.name} by ${this.writer}`,
       instead: async error => {
-        if (!isAssumed || !isRefusal(failureKind(error)) || (await this.#ipsec.has([]))) return undefined;
+        if (!isAssumed || !refusesRules(failureKind(error)) || (await this.#ipsec.has([]))) return undefined;
         return this.plan(policy);
       },
     });
@@ -109,7 +109,7 @@ export class NftablesBackend implements Backend {
       await check({ ...features, ipsec: true });
       this.#ipsec.confirm();
     } catch (error) {
-      if (!isRefusal(failureKind(error))) throw error;
+      if (!refusesRules(failureKind(error))) throw error;
       const abilities = await this.#abilities(features);
       if (abilities.ipsec) throw error;
       await check(abilities);
@@ -135,6 +135,12 @@ export class NftablesBackend implements Backend {
 
   async rules(families: readonly Family[]): Promise<readonly TraceableRuleset[]> {
     return [...(await this.#tables.read(families)).values()].map(traceableRuleset);
+  }
+
+  async translates(families: readonly Family[]): Promise<boolean> {
+    const tables = await this.#tables.read(families);
+    const hooks = [...tables.values()].flatMap(({ chains }) => chains.map(({ hook }) => hook));
+    return hooks.some(it => it?.type === "nat") || (await this.#tables.interrupted(families)).length > 0;
   }
 
   async actual(families: readonly Family[] = FAMILIES): Promise<readonly string[]> {
