@@ -13,7 +13,7 @@ export async function output(argv: readonly string[], input?: string): Promise<s
   throw new ProgramError("refused", argv.join(" "), what, "", exitCode);
 }
 
-/** Returns the number in what `PROGRAM --version` prints, as in `1.0.6`. */
+/** Returns the number that `PROGRAM --version` prints, as in `1.0.6`. */
 export async function versionOf(program: string): Promise<string> {
   return /v(\d+(?:\.\d+)+)/.exec(await output([program, "--version"]))?.[1] ?? "unknown";
 }

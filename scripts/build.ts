@@ -44,7 +44,7 @@ async function buildBinaries(): Promise<string[]> {
 async function buildAllPackages(): Promise<string[]> {
   // The image, which needs only binaries, is built without the tests' downloads.
   const { buildPackages } = await import("./packages.ts");
-  // The date of the commit; without git, of nothing.
+  // The date of the commit; without git, 0.
   const epoch = Number(await $`git log -1 --format=%ct`.nothrow().quiet().text());
   const names = await buildPackages(version, epoch).catch(error => end(1, error.message));
   for (const name of names) process.stdout.write(`dist/${name}\n`);

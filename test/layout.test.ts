@@ -32,6 +32,16 @@ test("imports run downwards only", async () => {
   expect(upward).toEqual([]);
 });
 
+test("files have at most 250 lines, and src/config at most 14 files", async () => {
+  const long: string[] = [];
+  for await (const file of new Bun.Glob("**/*.ts").scan(SRC)) {
+    const lines = (await Bun.file(join(SRC, file)).text()).split("\n").length - 1;
+    if (lines > 250) long.push(`${file}: ${lines}`);
+  }
+  expect(long).toEqual([]);
+  expect([...new Bun.Glob("config/*.ts").scanSync(SRC)].length).toBeLessThanOrEqual(14);
+});
+
 test("files do not import each other in circles", async () => {
   const targets = new Map<string, string[]>();
   for await (const { file, target } of imports("**/*.ts")) {

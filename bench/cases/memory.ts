@@ -147,7 +147,7 @@ async function inGroup<T>(
   }
 }
 
-/** Waits until the agent has verified its rules, and does nothing any longer. */
+/** Waits until the agent has verified its rules and is idle. */
 async function quiet({ program }: RunningAgent): Promise<void> {
   for (let before = -1, now = runtimeOf(program.pid); now - before > 0.01; ) {
     before = now;

@@ -88,7 +88,7 @@ export class FakeAgent {
   readonly #stop = new AbortController();
   #ended: Promise<void> = Promise.resolve();
 
-  /** @param node a node on which nft crashes has iptables chosen in its place */
+  /** @param node if nft crashes, iptables is chosen instead */
   constructor(node: "nft works" | "nft crashes" = "nft works") {
     this.log = createLog("info", "text", line => this.#lines.push(line.trimEnd().replace(/^\S+ /, "")));
     const { nft, chosen } = this.backends;
