@@ -63,6 +63,19 @@ export function runtimeOf(pid: number): number {
   return seconds;
 }
 
+/**
+ * Waits until a process and its children use less CPU than `seconds` in this many milliseconds. Returns their CPU seconds
+ * so far.
+ */
+export async function untilQuiet(pid: number, milliseconds: number, seconds: number): Promise<number> {
+  for (let before = runtimeOf(pid); ; ) {
+    await Bun.sleep(milliseconds);
+    const now = runtimeOf(pid);
+    if (now - before < seconds) return now;
+    before = now;
+  }
+}
+
 function treeOf(pid: number): number[] {
   const threads = list(`/proc/${pid}/task`);
   const children = threads.flatMap(thread =>

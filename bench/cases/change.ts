@@ -7,7 +7,7 @@ import { defineCase } from "../case.ts";
 import { cidrs, inWords } from "../cidrs.ts";
 import { duration, mean, median, megabytes, times } from "../figure.ts";
 import { Meter } from "../meter.ts";
-import { memoryOf, runtimeOf } from "../process-tree.ts";
+import { memoryOf, runtimeOf, untilQuiet } from "../process-tree.ts";
 import type { Mark, Target } from "../targets.ts";
 import { Paths } from "../wire/paths.ts";
 
@@ -128,7 +128,7 @@ async function changed({ size, changes }: Length): Promise<Changed> {
   const config = await saveConfig(list(0), FOLDER);
   const agent = await RunningAgent.started(node, ["--backend=nftables", `--config=${config}`]);
   const { pid } = agent.program;
-  const first = await quiet(pid);
+  const first = await untilQuiet(pid, QUIET_MS, QUIET_CPU);
   let peak = 0;
   const looks = setInterval(() => {
     peak = Math.max(peak, memoryOf(pid).resident);
@@ -142,7 +142,7 @@ async function changed({ size, changes }: Length): Promise<Changed> {
     await saveConfig(list(i), FOLDER);
     await agent.log.until("rules applied");
     ours.time.push((performance.now() - began) / 1000);
-    ours.cpu.push((await quiet(pid)) - before);
+    ours.cpu.push((await untilQuiet(pid, QUIET_MS, QUIET_CPU)) - before);
     const cost = await peerSync(other, list(i));
     if (!cost) continue;
     peer.time.push(cost.time);
@@ -151,16 +151,6 @@ async function changed({ size, changes }: Length): Promise<Changed> {
   clearInterval(looks);
   await agent.end();
   return { size, first, ours, peer, peak };
-}
-
-/** Waits until a process and its children are quiet. Returns their CPU so far, in seconds. */
-async function quiet(pid: number): Promise<number> {
-  for (let before = runtimeOf(pid); ; ) {
-    await Bun.sleep(QUIET_MS);
-    const now = runtimeOf(pid);
-    if (now - before < QUIET_CPU) return now;
-    before = now;
-  }
 }
 
 async function peerSync(

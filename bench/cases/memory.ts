@@ -5,7 +5,7 @@ import { defineCase } from "../case.ts";
 import { type GroupMemory, MemoryGroup } from "../cgroup.ts";
 import { cidrs, DEFAULTS, inWords } from "../cidrs.ts";
 import { duration, median, megabytes, number } from "../figure.ts";
-import { runtimeOf } from "../process-tree.ts";
+import { untilQuiet } from "../process-tree.ts";
 import { Paths } from "../wire/paths.ts";
 
 const MIB = 2 ** 20;
@@ -25,8 +25,9 @@ const LENGTHS: readonly Length[] = [
 ];
 
 const FOLDER = "/run/memory";
-/** The agent is quiet if it uses less than 10 ms of CPU in this time. */
+/** The agent is quiet if it uses less than this CPU in this time. */
 const QUIET_MS = 2000;
+const QUIET_CPU = 0.01;
 const REST_MS = 15_000;
 const LOOK_MS = 5;
 
@@ -102,13 +103,13 @@ async function withChanges(length: Length): Promise<Changed> {
     const looks = setInterval(look, LOOK_MS);
     const times: number[] = [];
     await agent.log.until("rules applied");
-    await quiet(agent);
+    await untilQuiet(agent.program.pid, QUIET_MS, QUIET_CPU);
     for (let i = 1; i <= changes; i++) {
       const began = performance.now();
       await saveConfig(list(i), FOLDER);
       await agent.log.until("rules applied");
       times.push((performance.now() - began) / 1000);
-      await quiet(agent);
+      await untilQuiet(agent.program.pid, QUIET_MS, QUIET_CPU);
       if (group.kills > 0) throw new Error(`the kernel killed ${group.kills} processes: too little memory`);
     }
     clearInterval(looks);
@@ -144,14 +145,5 @@ async function inGroup<T>(
     await agent.end();
     await Bun.sleep(500); // until nft has ended too
     group.remove();
-  }
-}
-
-/** Waits until the agent has verified its rules and is idle. */
-async function quiet({ program }: RunningAgent): Promise<void> {
-  for (let before = -1, now = runtimeOf(program.pid); now - before > 0.01; ) {
-    before = now;
-    await Bun.sleep(QUIET_MS);
-    now = runtimeOf(program.pid);
   }
 }
