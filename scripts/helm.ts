@@ -67,7 +67,7 @@ function valuesSchema(): object {
 
 /** The flags that the chart does not set itself. */
 function flagTypes(): Record<string, object> {
-  const own = ["config", "listen", "runtime-dir"];
+  const own = ["config", "listen", "node-name", "runtime-dir"];
   const names = [...Object.keys(AGENT_FLAGS), ...Object.keys(KLOG_FLAGS)];
   const scalar = { type: ["string", "number", "boolean"] };
   return Object.fromEntries(names.filter(name => !own.includes(name)).map(name => [name, scalar]));

@@ -36,6 +36,7 @@ export const AGENT_FLAGS = {
   ),
   "log-level": choice(["error", "warn", "info", "debug"], "minimum log level", "info"),
   "log-format": choice(["text", "json"], "format of log lines", "text"),
+  "node-name": flag("NAME", "name of the node on the status page; without it, the host name", parseNodeName),
   "cleanup-on-exit": toggle("remove the rules on exit", "false"),
   "runtime-dir": flag(
     "PATH",
@@ -107,6 +108,15 @@ export function variableOf(flag: string): string {
 function parsePath(flag: string): Parse<string> {
   return text => (text === "" ? { what: "the path is empty", remedy: `write --${flag}=PATH` } : text);
 }
+
+/** An empty text, as of an environment variable without a value, means the host name. */
+function parseNodeName(text: string): string | ParseFailure {
+  if (text.length <= MOST_NAME) return text;
+  return { what: `the name has more than ${MOST_NAME} characters`, remedy: "write --node-name=NAME" };
+}
+
+/** The maximum length of a Kubernetes node's name (a DNS subdomain name, RFC 1123). */
+const MOST_NAME = 253;
 
 /** An empty text, ip-masq-agent's default, means any port. */
 function parseToPorts(text: string): readonly PortRange[] | ParseFailure {

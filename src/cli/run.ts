@@ -19,7 +19,7 @@ import { chooseUntilFound, exemptionFinder } from "./backend.ts";
 import { type AgentFlags, command } from "./command.ts";
 import { toggle } from "./flag.ts";
 import { policyFlags, readPolicy } from "./policy.ts";
-import { BUILD, buildText } from "./version.ts";
+import { BUILD, buildText, SOURCE } from "./version.ts";
 
 /** The klog verbosity from which debug messages are logged. */
 const KLOG_DEBUG = 4;
@@ -58,7 +58,7 @@ function setupOf(flags: AgentFlags, once: boolean): Setup {
     resyncInterval: flags["resync-interval"],
   };
   const at = Date.now();
-  const state = new AgentState(BUILD, at);
+  const state = new AgentState(BUILD, at, flags["node-name"] || undefined, SOURCE);
   state.interval = settings.resyncInterval ?? state.interval;
   const policy = policyOf({}, settings.flags);
   const exemption = exemptionFinder(

@@ -4,6 +4,7 @@ import { choice } from "./flag.ts";
 /** Set when the binary is built; undefined when the code runs from a checkout. */
 declare const IPMASQ_VERSION: string | undefined;
 declare const IPMASQ_COMMIT: string | undefined;
+declare const IPMASQ_SOURCE: string | undefined;
 
 /** The versions that identify this build. */
 export const BUILD = {
@@ -11,6 +12,9 @@ export const BUILD = {
   commit: typeof IPMASQ_COMMIT === "string" ? IPMASQ_COMMIT : "unknown",
   bun: Bun.version,
 };
+
+/** The address of the repository; undefined if package.json has none. */
+export const SOURCE = typeof IPMASQ_SOURCE === "string" && IPMASQ_SOURCE !== "" ? IPMASQ_SOURCE : undefined;
 
 /** Identifies this build to other processes: the agent and a command understand each other's policy if it is equal. */
 export function buildText(): string {

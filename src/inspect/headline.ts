@@ -55,10 +55,9 @@ function destinations(rules: readonly Conflict[]): string {
 /** Destinations that the headline names for each program. */
 const MOST_DESTINATIONS = 3;
 
-/** The current problems are the last ones. */
 function problemsText({ problems, configRejected }: Omit<Status, "cidrs">): string {
-  const last = problems.at(-1);
+  const [first] = problems;
   if (configRejected) return "the config is rejected; the last good policy stays active";
-  if (last === undefined) return "none";
-  return problems.length === 1 ? last : `${problems.length}; the last is: ${last}`;
+  if (first === undefined) return "none";
+  return problems.length === 1 ? first : `${problems.length}; the first is: ${first}`;
 }

@@ -22,6 +22,7 @@ const MOST_CIDRS = 40;
 const LEAST_CIDRS = 3;
 const MOST_PROBLEMS = 10;
 const MOST_CONFLICTS = 5;
+const MOST_EVENTS = 3;
 
 /** Returns a status as lines without control characters. The first three answer the questions of the headline. */
 export function statusText(status: Status, { room = UNLIMITED, all = false, rates }: View = {}): string[] {
@@ -36,6 +37,7 @@ export function statusText(status: Status, { room = UNLIMITED, all = false, rate
   const details = ["", ...facts(detailsOf(status), width, label)];
   const below = [
     ...harmlessLines(status, width),
+    ...eventLines(status, width, all),
     ...(notes.length > 0 ? ["", "notes", ...notes.flatMap(it => wrapped("  ", it, width))] : []),
   ];
   const inTable = { width, rates, most: all ? status.cidrs.length : MOST_CIDRS };
@@ -68,9 +70,12 @@ function headlineLines(status: Status, width: number, label: number): string[] {
 }
 
 function detailsOf(status: Status): Readonly<Record<string, string>> {
-  const { from, version, backend, writer, reason, kernel, config, policy, leaks, conntrack } = status;
+  const { from, version, node, backend, writer, reason, kernel, config, policy, leaks, conntrack } = status;
   return {
-    "reported by": from === "agent" ? `the agent, version ${version}` : "kernel and config; no agent answers",
+    "reported by":
+      from === "agent"
+        ? `the agent${node === undefined ? "" : ` on ${node}`}, version ${version}`
+        : "kernel and config; no agent answers",
     backend: backend === undefined ? "none" : `${backend}, by ${writer}: ${reason}`,
     ...(kernel !== undefined && { kernel }),
     config,
@@ -80,13 +85,20 @@ function detailsOf(status: Status): Readonly<Record<string, string>> {
   };
 }
 
-/** The headline has the only problem. The current problems come last. */
+/** The headline has the only problem. */
 function problemLines({ problems, configRejected }: Status, width: number, all: boolean): string[] {
   if (problems.length < 2 && !configRejected) return [];
-  const earlier = all ? 0 : problems.length - MOST_PROBLEMS;
-  const note = earlier > 0 ? [`  ${earlier} earlier problems; --all shows them`] : [];
-  const lines = problems.slice(Math.max(earlier, 0)).flatMap(it => wrapped("  ", it, width));
-  return ["", "problems", ...note, ...lines];
+  const most = all ? problems.length : MOST_PROBLEMS;
+  const more = problems.length - most;
+  const note = more > 0 ? [`  and ${more} more; --all shows them`] : [];
+  const lines = problems.slice(0, most).flatMap(it => wrapped("  ", it, width));
+  return ["", "problems", ...lines, ...note];
+}
+
+function eventLines({ events = [] }: Status, width: number, all: boolean): string[] {
+  if (events.length === 0) return [];
+  const shown = all ? events : events.slice(-MOST_EVENTS);
+  return ["", "failed syncs and repairs", ...shown.flatMap(it => wrapped("  ", it, width))];
 }
 
 function conflictLines(

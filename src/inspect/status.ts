@@ -24,6 +24,7 @@ export const Status = v.object({
     v.description("agent: the active agent answered; kernel: kernel and config were read"),
   ),
   version: v.string(),
+  node: v.pipe(v.optional(v.string()), v.description("the name of the node; only from a running agent")),
   backend: v.optional(v.string()),
   writer: v.pipe(v.optional(v.string()), v.description("the program that the backend writes with")),
   reason: v.pipe(v.optional(v.string()), v.description("why this backend was chosen")),
@@ -80,7 +81,11 @@ export const Status = v.object({
     v.description("foreign rules that could not be read, so that conflicts may be missing"),
   ),
   notes: v.pipe(v.optional(v.array(v.string())), v.description("information that is not a problem")),
-  problems: v.array(v.string()),
+  events: v.pipe(
+    v.optional(v.array(v.string())),
+    v.description("the last syncs that failed or repaired drift, newest last; only from a running agent"),
+  ),
+  problems: v.pipe(v.array(v.string()), v.description("current problems")),
 });
 export type Status = v.InferOutput<typeof Status>;
 

@@ -55,6 +55,28 @@ export function blaming(
   { kind, command, what, remedy, exitCode }: ProgramError,
   blamed?: Command,
 ): ProgramError {
-  const at = blamed ? ` (at ${JSON.stringify(blamed).slice(0, 200)})` : "";
+  const at = blamed ? ` (at: ${commandText(blamed)})` : "";
   return new ProgramError(kind, command, what + at, remedy, exitCode);
+}
+
+/** A command in a few words, such as `add rule ip nat POSTROUTING "outbound traffic"`. */
+function commandText(command: Command): string {
+  const all: Readonly<Record<string, Readonly<Record<string, Named>>>> = command;
+  const words = Object.entries(all).flatMap(([verb, objects]) =>
+    Object.entries(objects).flatMap(([kind, object]) => [verb, kind, ...namesOf(object)]),
+  );
+  return words.join(" ");
+}
+
+interface Named {
+  readonly family: string;
+  readonly table?: string | undefined;
+  readonly chain?: string | undefined;
+  readonly name?: string | undefined;
+  readonly comment?: string | undefined;
+}
+
+function namesOf({ family, table, chain, name, comment }: Named): string[] {
+  const quoted = comment === undefined ? undefined : JSON.stringify(comment);
+  return [family, table, chain, name, quoted].flatMap(it => it ?? []);
 }

@@ -1,7 +1,9 @@
+import { hostname } from "node:os";
 import type { Backend } from "../backends/backend.ts";
 import type { Problem } from "../config/problem.ts";
 import type { Conflict } from "../conflicts/conflict.ts";
 import type { Policy } from "../policy/policy.ts";
+import { History } from "./history.ts";
 import { type SyncRecord, SyncStats } from "./sync-stats.ts";
 import { Totals } from "./totals.ts";
 
@@ -64,15 +66,22 @@ export class AgentState {
   unread: readonly string[] = [];
   readonly stats = new SyncStats();
   readonly totals = new Totals();
+  readonly history = new History();
   /** When the last sync ended, by a monotonic clock. */
   #ended = performance.now();
   /** When the current sync began, by the same clock. */
   #began: number | undefined;
 
-  /** @param startedAt the time when the agent started, in milliseconds since 1970 */
+  /**
+   * @param startedAt the time when the agent started, in milliseconds since 1970
+   * @param node the name of the node
+   * @param source the address of the repository, to which the status page links
+   */
   constructor(
     readonly build: Build,
     readonly startedAt: number,
+    readonly node = hostname(),
+    readonly source?: string | undefined,
   ) {
     this.since = startedAt;
   }
@@ -89,6 +98,8 @@ export class AgentState {
     this.inSync = inSync;
     if (this.inSync) this.lastSuccess = sync.at;
     this.stats.add(sync);
+    const { keep, masquerade } = this.totals.byVerdict;
+    this.history.record(this.#ended, keep.connections, masquerade.connections);
     this.syncs.push(sync);
     if (this.syncs.length > MOST_KEPT) this.syncs.shift();
   }

@@ -10,11 +10,10 @@ import { type Html, html } from "./html.ts";
 /** The page of live connections. Reads the conntrack table. */
 export async function connectionsPage(state: AgentState): Promise<string> {
   return document(
-    state.build,
+    state,
     html`<section>
 <h2>Live connections</h2>
 ${await section(state)}
-<p><a href="./">Status</a></p>
 </section>`,
   );
 }
@@ -45,11 +44,13 @@ async function section({ policy, conflicts, unread }: AgentState): Promise<Html>
   });
 }
 
+const NUMBERS = ["Kept", "Masqueraded", "Node", "TCP", "UDP", "Other", "Stale"];
+
 /** The connections by destination. */
 export function connectionsSection(connections: Connections): Html {
   const { cidrs, table } = connections;
   const rows = cidrs.slice(0, MOST_ROWS).map(
-    it => html`<tr><td>${it.cidr === undefined ? `all other ${it.family === "ip" ? "IPv4" : "IPv6"}` : html`<code>${it.cidr}</code>`}</td><td>${it.verdict}</td>${[
+    it => html`<tr><td>${it.cidr === undefined ? `all other ${it.family === "ip" ? "IPv4" : "IPv6"}` : html`<code>${it.cidr}</code>`}</td><td data-label="Verdict">${it.verdict}</td>${[
       it.kept,
       it.masqueraded,
       it.node,
@@ -58,18 +59,18 @@ export function connectionsSection(connections: Connections): Html {
       it.other,
       it.stale,
     ].map(
-      number => html`<td class="n">${grouped(number)}</td>`,
-    )}<td>${it.origin ? formatOrigin(it.origin) : ""}</td></tr>
+      (number, i) => html`<td class="n" data-label="${NUMBERS[i] ?? ""}">${grouped(number)}</td>`,
+    )}<td data-label="Defined in">${it.origin ? formatOrigin(it.origin) : ""}</td></tr>
 `,
   );
   return html`${facts({
     ...(table && { Conntrack: `${grouped(table.entries)} of ${grouped(table.limit)} entries` }),
     ...Object.fromEntries(summary(connections).map(([label, text]) => [capitalized(label), text])),
   })}
-<div class="wide"><table>
-<thead><tr><th>CIDR</th><th>Verdict</th><th class="n">Kept</th><th class="n">Masqueraded</th><th class="n">Node</th><th class="n">TCP</th><th class="n">UDP</th><th class="n">Other</th><th class="n">Stale</th><th>Defined in</th></tr></thead>
+<table class="cards">
+<thead><tr><th>CIDR</th><th>Verdict</th>${NUMBERS.map(it => html`<th class="n">${it}</th>`)}<th>Defined in</th></tr></thead>
 <tbody>
 ${rows}</tbody>
-</table></div>
+</table>
 ${more(cidrs.length)}`;
 }

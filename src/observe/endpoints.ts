@@ -5,13 +5,11 @@ import { LastSaid } from "../system/last-said.ts";
 import { printable } from "../system/printable.ts";
 import { within } from "../system/timing.ts";
 import type { AgentState } from "./agent-state.ts";
-import { PAGE_HEADERS } from "./document.ts";
 import { Exposition } from "./exposition.ts";
 import type { HttpRequest } from "./http-request.ts";
 import { type HttpResponse, textResponse } from "./http-response.ts";
 import { HttpServer } from "./http-server.ts";
 import type { Log } from "./log.ts";
-import { statusPage } from "./page.ts";
 import { type Body, SharedBody } from "./shared-body.ts";
 import { statusReportJson } from "./status-report.ts";
 
@@ -116,6 +114,14 @@ function endpointsOf(
     const body = new SharedBody(render, outdated);
     return async (): Promise<HttpResponse> => ({ status: 200, headers, body: await body.get() });
   };
+  // Most agents are never asked for a page, so its modules are loaded on request.
+  const page = (render: () => Promise<Iterable<string>>) => {
+    const body = new SharedBody(render, outdated);
+    return async (): Promise<HttpResponse> => {
+      const { PAGE_HEADERS } = await import("./document.ts");
+      return { status: 200, headers: PAGE_HEADERS, body: await body.get() };
+    };
+  };
   return {
     "/healthz": () => health(state.stalled),
     "/readyz": () => health(state.unready),
@@ -127,11 +133,12 @@ function endpointsOf(
       await Promise.all([counted(), judged()]);
       return statusReportJson(state);
     }),
-    "/": shared(PAGE_HEADERS, async () => {
+    "/": page(async () => {
       await Promise.all([counted(), judged()]);
-      return [statusPage(state)];
+      const { statusPage } = await import("./page.ts");
+      return [await statusPage(state)];
     }),
-    "/connections": shared(PAGE_HEADERS, async () => {
+    "/connections": page(async () => {
       const { connectionsPage } = await import("./connections-page.ts");
       return [await connectionsPage(state)];
     }),

@@ -1,188 +1,148 @@
-import { formatProblems } from "../config/problem.ts";
-import { defeatedText, effectText } from "../conflicts/conflict.ts";
-import type { Counted, CountOf } from "../inspect/status.ts";
-import type { Cidr } from "../net/cidr.ts";
+import { conflictText, defeatedText, effectText, remedyText } from "../conflicts/conflict.ts";
+import { headlineOf } from "../inspect/headline.ts";
+import type { Status } from "../inspect/status.ts";
 import { formatDuration } from "../net/duration.ts";
-import { describePolicy, summarizePolicy } from "../policy/describe.ts";
-import {
-  type CidrList,
-  type Entry,
-  type FamilyPolicy,
-  formatOrigin,
-  listsOf,
-  type Policy,
-} from "../policy/policy.ts";
+import { describePolicy } from "../policy/describe.ts";
 import { grouped } from "../system/grouped.ts";
-import type { AgentState, ConfigRecord } from "./agent-state.ts";
-import { capitalized, document, facts, MOST_ROWS, more } from "./document.ts";
+import type { AgentState } from "./agent-state.ts";
+import { capitalized, document, facts, live, MOST_ROWS, more } from "./document.ts";
+import { graph, rateText } from "./graph.ts";
 import { type Html, html } from "./html.ts";
+import { cidrSections } from "./page-cidrs.ts";
+import CLIENT from "./page-client.js" with { type: "text" };
+import { statusHead } from "./status-report.ts";
 
-/** The status page: whether the policy is in force, the policy with its counters, conflicts, and the last syncs. */
-export function statusPage(state: AgentState): string {
-  const { policy, build } = state;
+/**
+ * The status page: the headline of `status`, then problems and conflicts, connections and their rates, CIDRs, policy,
+ * agent, and the last syncs. Parts marked as live are refreshed by the script.
+ */
+export async function statusPage(state: AgentState): Promise<string> {
+  const { keep, masquerade } = state.totals.byVerdict;
+  state.history.record(performance.now(), keep.connections, masquerade.connections);
+  const status = await statusHead(state);
+  const { policy } = state;
   return document(
-    build,
-    html`${headline(state)}
-${state.config ? problems(state.config) : []}
-<section>
-<h2>Agent</h2>
-${agent(state)}
-</section>
-${policy ? policySections(policy, state) : []}
-${conflictSection(state)}
-${syncs(state)}`,
+    state,
+    html`${live("headline", headline(status), "status")}
+<p id="notice" class="state bad" role="alert" hidden>The agent does not answer. This is its last answer:</p>
+${live("problems", [problemSection(status), conflictSection(status)])}
+${live("connections", connectionSection(status, state))}
+${policy ? cidrSections(policy, state.totals.of) : []}
+${live("policy", [policySection(status), agentSection(status, state), syncSection(state)])}`,
+    CLIENT,
   );
 }
 
-function headline({ unready, config, contested }: AgentState): Html {
-  if (unready !== undefined)
-    return html`<p class="state bad"><strong>Policy not in force:</strong> ${unready}</p>`;
-  if (config && !config.ok) {
-    return html`<p class="state bad"><strong>Config rejected.</strong> The last good policy stays in force.</p>`;
-  }
-  if (contested) {
-    return html`<p class="state bad"><strong>Policy in force, but contested:</strong> another program keeps changing the rules.</p>`;
-  }
-  return html`<p class="state good"><strong>Policy in force.</strong> The kernel has all its rules.</p>`;
+const MARKS = { good: "✓", warn: "!", bad: "✗" };
+
+function headline(status: Omit<Status, "cidrs">): Html {
+  const { level, inForce, overruled, problems } = headlineOf(status);
+  const answers = { "In force": inForce, Overruled: overruled, Problems: problems };
+  return html`<div class="state ${level}"><span class="mark" aria-hidden="true">${MARKS[level]}</span>
+${facts(answers)}</div>`;
 }
 
-function problems({ problems: all }: ConfigRecord): Html | [] {
-  if (all.length === 0) return [];
-  const items = formatProblems(all).map(it => html`<li>${it}</li>\n`);
+/** The headline has the only problem. */
+function problemSection({ problems, configRejected, notes = [] }: Omit<Status, "cidrs">): Html[] {
+  const listed = problems.length > 1 || configRejected ? problems : [];
+  return [list("Problems", listed), list("Notes", notes)].flat();
+}
+
+function list(title: string, texts: readonly string[]): Html | [] {
+  if (texts.length === 0) return [];
   return html`<section>
-<h2>Config problems</h2>
+<h2>${title}</h2>
 <ul>
-${items}</ul>
+${texts.slice(0, MOST_ROWS).map(it => html`<li>${it}</li>\n`)}</ul>
+${more(texts.length)}
 </section>`;
 }
 
-function agent({ startedAt, backend, config, interval, lastSuccess, unready }: AgentState): Html {
-  return facts({
-    Backend: backend ? `${backend.backend}, written by ${backend.writer}` : "none yet",
-    Reason: backend?.reason ?? unready ?? "",
-    Config: config?.path ?? "not read yet",
-    "Config hash": config?.digest.slice(0, 12) || "none",
-    "Resync interval": formatDuration(interval),
-    "Last successful sync": lastSuccess === undefined ? "none yet" : time(lastSuccess),
-    Started: time(startedAt),
-  });
-}
-
-function policySections(policy: Policy, { totals }: AgentState): Html {
-  const { keep, masquerade, drop } = totals.byVerdict;
-  return html`<section>
-<h2>Policy</h2>
-${facts({
-  ...Object.fromEntries(
-    describePolicy(summarizePolicy(policy)).map(({ label, text }) => [capitalized(label), text]),
-  ),
-  Masqueraded: `${grouped(masquerade.connections)} connections`,
-  Kept: `${grouped(keep.connections)} connections`,
-  ...(policy.dropLeaks && { "Dropped leaks": `${grouped(drop.connections)} packets` }),
-})}
-<p><a href="connections">Live connections</a> by destination, and those that contradict the policy.</p>
-</section>
-${policy.families.map(family => familySection(family, totals.of))}`;
-}
-
-function familySection(policy: FamilyPolicy, counted: CountOf): Html {
-  const { family } = policy;
-  const lists = listsOf(policy).map(({ list, of, effect }): CidrRows => {
-    if (of === "destination" && effect !== "require") {
-      return { list, verdict: effect, count: cidr => counted(family, effect, cidr) };
-    }
-    const verdict = effect === "keep" ? `${of} that is never masqueraded` : `${of} that may be masqueraded`;
-    return { list, verdict, count: () => undefined };
-  });
-  const rows = lists.reduce((sum, { list }) => sum + list.effective.length + list.redundant.length, 0);
-  const rest = row(html`all other destinations`, "masquerade", "", counted(family, "masquerade"));
-  return html`<section>
-<h2>${family === "ip" ? "IPv4" : "IPv6"}</h2>
-<div class="wide"><table>
-<thead><tr><th>CIDR</th><th>Verdict</th><th class="n">Connections</th><th class="n">Bytes</th><th>Defined in</th></tr></thead>
-<tbody>
-${[...firstRows(lists)]}${rest}</tbody>
-</table></div>
-${more(rows)}
-</section>
-`;
-}
-
-interface CidrRows {
-  readonly list: CidrList;
-  readonly verdict: string;
-  readonly count: (cidr: Cidr) => Counted | undefined;
-}
-
-/** The first rows. Other rows are never rendered. */
-function* firstRows(lists: readonly CidrRows[]): Generator<Html> {
-  let left = MOST_ROWS;
-  for (const { list, verdict, count: counted } of lists) {
-    for (const it of list.effective) {
-      if (left-- <= 0) return;
-      yield row(html`<code>${it.cidr.text}</code>`, verdict, origin(it), counted(it.cidr));
-    }
-    for (const { item, by } of list.redundant) {
-      if (left-- <= 0) return;
-      const redundant = `${verdict} (redundant, inside ${by.cidr.text})`;
-      yield row(html`<code>${item.cidr.text}</code>`, redundant, origin(item), undefined);
-    }
-  }
-}
-
-function origin({ origin: from }: Entry): string {
-  return formatOrigin(from);
-}
-
-function row(cidr: Html, verdict: string, from: string, counter: Counted | undefined): Html {
-  const numbers = counter ? [grouped(counter.connections), grouped(counter.bytes)] : ["–", "–"];
-  return html`<tr><td>${cidr}</td><td>${verdict}</td>${numbers.map(
-    it => html`<td class="n">${it}</td>`,
-  )}<td>${from}</td></tr>
-`;
-}
-
-function conflictSection({ conflicts }: AgentState): Html | [] {
+function conflictSection({ conflicts }: Omit<Status, "cidrs">): Html | [] {
   const harmful = conflicts.filter(({ harmless }) => !harmless);
   const defeated = defeatedText(conflicts);
-  const held =
-    defeated === undefined ? [] : html`<p>Defeated by <code>enforceNonMasquerade</code>: ${defeated}</p>`;
-  if (harmful.length === 0)
-    return defeated === undefined ? [] : html`<section>\n<h2>Conflicts</h2>\n${held}\n</section>`;
-  const rows = harmful
+  if (harmful.length === 0 && defeated === undefined) return [];
+  const items = harmful
     .slice(0, MOST_ROWS)
     .map(
       it =>
-        html`<tr><td>${it.owner}</td><td><code>${it.rule}</code></td><td>${effectText(it)}</td><td>${it.remedy}</td></tr>\n`,
+        html`<li><code>${conflictText(it)}</code><br>Effect: ${effectText(it)}<br>Remedy: ${remedyText(it)}</li>\n`,
     );
+  const held = defeated && html`<p>Defeated by <code>enforceNonMasquerade</code>: ${defeated}</p>`;
   return html`<section>
 <h2>Conflicts</h2>
-<p>Foreign NAT rules that contradict the policy:</p>
-<div class="wide"><table class="wrap">
-<thead><tr><th>Owner</th><th>Rule</th><th>Effect</th><th>Remedy</th></tr></thead>
-<tbody>
-${rows}</tbody>
-</table></div>
+${harmful.length > 0 ? html`<p>Foreign NAT rules that contradict the policy:</p>\n<ul>\n${items}</ul>` : []}
 ${more(harmful.length)}
-${held}
+${held ?? []}
 </section>`;
 }
 
-function syncs({ syncs: all }: AgentState): Html {
+function connectionSection({ conntrack, leaks }: Omit<Status, "cidrs">, state: AgentState): Html {
+  const { keep, masquerade } = state.totals.byVerdict;
+  const rate = state.history.current;
+  const row = (verdict: "keep" | "masquerade", name: string, counted: typeof keep) =>
+    html`<tr><td><span class="key ${verdict}" aria-hidden="true"></span>${name}</td><td class="n" data-label="Connections">${grouped(counted.connections)}</td><td class="n" data-label="Per second">${rate ? rateText(rate[verdict]) : "–"}</td></tr>
+`;
+  return html`<section>
+<h2>Connections</h2>
+<table class="cards">
+<thead><tr><th>Verdict</th><th class="n">Connections</th><th class="n">Per second</th></tr></thead>
+<tbody>
+${row("masquerade", "Masqueraded", masquerade)}${row("keep", "Kept", keep)}</tbody>
+</table>
+${rate ? graph(state.history.rates) : html`<p>Rates appear after the second look at the counters.</p>`}
+${facts({
+  ...(conntrack && {
+    Conntrack: `${grouped(conntrack.entries)} of ${grouped(conntrack.limit)} entries (${Math.round((100 * conntrack.entries) / conntrack.limit)} %)`,
+  }),
+  ...(leaks && {
+    "Dropped leaks": `${grouped(leaks.reduce((sum, { packets }) => sum + packets, 0))} packets`,
+  }),
+})}
+</section>`;
+}
+
+function policySection({ policy }: Omit<Status, "cidrs">): Html | [] {
+  if (!policy) return [];
+  const all = describePolicy(policy).map(({ label, text }) => [capitalized(label), text]);
+  return html`<section>
+<h2>Policy</h2>
+${facts(Object.fromEntries(all))}
+</section>`;
+}
+
+function agentSection({ reason, why }: Omit<Status, "cidrs">, state: AgentState): Html {
+  const { startedAt, backend, config, interval, lastSuccess } = state;
+  return html`<section>
+<h2>Agent</h2>
+${facts({
+  Backend: backend ? `${backend.backend}, written by ${backend.writer}` : "none yet",
+  Reason: reason ?? why ?? "",
+  Config: config?.path ?? "not read yet",
+  "Config hash": config?.digest.slice(0, 12) || "none",
+  "Resync interval": formatDuration(interval),
+  "Last successful sync": lastSuccess === undefined ? "none yet" : time(lastSuccess),
+  Started: time(startedAt),
+})}
+</section>`;
+}
+
+function syncSection({ syncs: all }: AgentState): Html | [] {
+  if (all.length === 0) return [];
   const rows = all.toReversed().map(
     ({ at, trigger, result, seconds, message }) =>
-      html`<tr><td>${time(at)}</td><td>${trigger}</td><td>${result}</td><td class="n">${Math.round(
+      html`<tr><td>${time(at)}</td><td data-label="Trigger">${trigger}</td><td data-label="Result">${result}</td><td class="n" data-label="Duration">${Math.round(
         1000 * seconds,
-      )} ms</td><td>${message ?? ""}</td></tr>
+      )} ms</td><td data-label="Details">${message ?? ""}</td></tr>
 `,
   );
   return html`<section>
 <h2>Last syncs</h2>
-<div class="wide"><table>
+<table class="cards">
 <thead><tr><th>Time</th><th>Trigger</th><th>Result</th><th class="n">Duration</th><th>Details</th></tr></thead>
 <tbody>
 ${rows}</tbody>
-</table></div>
+</table>
 </section>`;
 }
 

@@ -36,14 +36,16 @@ function* withCidrs(head: string, cidrs: Iterable<Status["cidrs"][number]>): Gen
 }
 
 /** The status without CIDRs. The empty list of CIDRs is its last key. */
-async function statusHead(state: AgentState): Promise<Status> {
-  const { build, backend, inSync, since, unready, config, policy, totals, syncs } = state;
+export async function statusHead(state: AgentState): Promise<Status> {
+  const { build, node, backend, inSync, since, unready, config, policy, totals, syncs } = state;
   const { contested, conflicts, unread, warnings } = state;
   const conntrack = await readConntrack();
   const note = policy && (await ownServicesNote(policy));
+  const events = syncs.flatMap(eventOf);
   return {
     from: "agent",
     version: build.version,
+    node,
     ...backend,
     inSync,
     since: new Date(since).toISOString(),
@@ -56,8 +58,8 @@ async function statusHead(state: AgentState): Promise<Status> {
     conflicts: [...conflicts],
     ...(unread.length > 0 && { unread: [...unread] }),
     ...(note !== undefined && { notes: [note] }),
+    ...(events.length > 0 && { events }),
     problems: [
-      ...syncs.flatMap(problem),
       ...formatProblems(config?.problems ?? []),
       ...(policy ? podProblems(policy, networkInterfaces()) : []),
       ...unread.map(unreadText),
@@ -68,7 +70,7 @@ async function statusHead(state: AgentState): Promise<Status> {
 }
 
 /** A failed or repairing sync in a line; nothing for others. */
-function problem({ at, result, message }: SyncRecord): string[] {
+function eventOf({ at, result, message }: SyncRecord): string[] {
   if (result !== "failed" && result !== "repaired") return [];
   return [`${new Date(at).toISOString()} ${result}: ${message ?? ""}`];
 }

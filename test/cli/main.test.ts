@@ -216,7 +216,7 @@ describe("help", () => {
     const [, listed] = stdout.split("Flags of the agent:");
     const flags = listed?.match(/^ {2}(-c, )?--[\w-]+/gm)?.map(it => it.trim().replace("-c, ", ""));
     expect(flags).toEqual(
-      "config backend enable-ipv6 masq-chain nomasq-all-reserved-ranges random-fully to-ports resync-interval listen metrics-cidr-limit log-level log-format cleanup-on-exit runtime-dir"
+      "config backend enable-ipv6 masq-chain nomasq-all-reserved-ranges random-fully to-ports resync-interval listen metrics-cidr-limit log-level log-format node-name cleanup-on-exit runtime-dir"
         .split(" ")
         .map(it => `--${it}`),
     );

@@ -108,6 +108,7 @@ function chartTests(helmPath: string) {
     expect(image).toBe(`registry.example.com/ipmasq@sha256:${"0".repeat(64)}`);
     const ours = env.filter(({ name }) => name.startsWith("IPMASQ_"));
     expect(Object.fromEntries(ours.map(({ name, value }) => [name, value]))).toEqual({
+      IPMASQ_NODE_NAME: undefined, // from the downward API
       IPMASQ_LISTEN: "$(NODE_IP):9469",
       IPMASQ_BACKEND: "iptables",
       IPMASQ_ENABLE_IPV6: "true",

@@ -77,7 +77,13 @@ function checkedWith({ kubectl, openapi }: Exclude<(typeof releases)[number], { 
     const { image, env } = container(rendered);
     expect(image).toBe(`registry.example.com/ipmasq:${version}`);
     const ours = env.map(({ name }) => name).filter(name => !name.startsWith("BUN_"));
-    expect(ours.sort()).toEqual(["IPMASQ_BACKEND", "IPMASQ_ENABLE_IPV6", "IPMASQ_LISTEN", "NODE_IP"]);
+    expect(ours.sort()).toEqual([
+      "IPMASQ_BACKEND",
+      "IPMASQ_ENABLE_IPV6",
+      "IPMASQ_LISTEN",
+      "IPMASQ_NODE_NAME",
+      "NODE_IP",
+    ]);
   });
 
   test.each(OVERLAYS)("the agent accepts every flag of %s", async folder => {

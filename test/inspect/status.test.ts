@@ -96,7 +96,7 @@ test("the reason is in the first line, several problems have a section", () => {
   expect(lines.slice(0, 7)).toEqual([
     "in force     NO, since 2026-01-02 03:04:05 UTC: no nft",
     "overruled    no",
-    "problems     2; the last is: b",
+    "problems     2; the first is: a",
     "",
     "problems",
     "  a",

@@ -26,9 +26,9 @@ test("destinations are rows, and doubts are named", () => {
     exempt: { node: 5, group: 0, hairpin: 0, zone: 0, ended: 0 },
   });
   expect(text).toContain(
-    '<td><code>10.0.0.0/8</code></td><td>keep</td><td class="n">1,234</td><td class="n">2</td><td class="n">0</td><td class="n">1,000</td>',
+    '<td><code>10.0.0.0/8</code></td><td data-label="Verdict">keep</td><td class="n" data-label="Kept">1,234</td><td class="n" data-label="Masqueraded">2</td>',
   );
-  expect(text).toContain("<td>&lt;config&gt;:2</td>");
+  expect(text).toContain('<td data-label="Defined in">&lt;config&gt;:2</td>');
   expect(text).toContain("<td>all other IPv4</td>");
   expect(text).toContain(
     "<dt>Stale</dt><dd>2 connections contradict the policy (1 TCP, 1 other); list them with ipmasq connections --stale</dd>",

@@ -137,7 +137,13 @@ export const SCENES: readonly Scene[] = [
     blocks: { [CONFIG]: "nonMasqueradeCIDRs: [10.0.0.0/8, 192.168.0.0/16]" },
   },
   { page: "docs/router.md", block: "cp /etc/config/ip-masq-agent new.yaml", config: KEEP },
-  { page: "docs/commands.md", block: "ipmasq status", config: KEEP, agent: true, counts: true },
+  {
+    page: "docs/commands.md",
+    block: "ipmasq status",
+    config: KEEP,
+    agent: ["--node-name=node-1"],
+    counts: true,
+  },
   { page: "docs/commands.md", block: "ipmasq verify", agent: true },
   {
     page: "docs/commands.md",
