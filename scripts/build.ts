@@ -79,6 +79,9 @@ async function build(name: string, runtime: Bun.CompileBuildOptions = {}): Promi
     minify: true,
     // Adds 3.1 MB, but cuts `ipmasq version` from 29 ms to 13 ms (Bun 1.4.5). Minifying saves 0.3 MB, but no time.
     bytecode: true,
+    // Code that is imported later is not decoded at start: 12 ms instead of 15 for `ipmasq version`, 1.2 MB less when idle.
+    // The names of the parts depend on the path of node_modules below this directory, so it must not be a link.
+    splitting: true,
     define: {
       IPMASQ_VERSION: JSON.stringify(version),
       IPMASQ_COMMIT: JSON.stringify(commit),
