@@ -30,7 +30,7 @@ export const start = defineCase("Start", measure, (raw: Record<string, number[]>
   const others = Object.entries(raw).filter(([name]) => name !== DEFAULT);
   const peers = others.filter(([name]) => name.startsWith("ip-masq-agent"));
   return {
-    how: `Each program starts with the default config and an empty kernel. Time is measured until ipmasq logs "rules applied", after it has read the rules back, or until ip-masq-agent's iptables-restore ends. "RETURN chain" runs the commands of ip-masq-agent without the agent. The programs take turns, for ${Object.values(raw)[0]?.length} rounds. Without \`--backend\`, ipmasq chooses nftables.`,
+    how: `Each program starts with the default config and an empty kernel. Time is measured until ipmasq logs "rules applied", when nft has printed the kernel's numbers of all rules, or until ip-masq-agent's iptables-restore ends. "RETURN chain" runs the commands of ip-masq-agent without the agent. The programs take turns, for ${Object.values(raw)[0]?.length} rounds. Without \`--backend\`, ipmasq chooses nftables.`,
     tables: [
       {
         columns: ["", "median", "99th percentile", "spread"],

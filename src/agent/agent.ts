@@ -160,7 +160,8 @@ export class Agent {
     await this.#lock.take();
     this.state.isStandby = false;
     const from = reliesOnMemory({ triggers }) ? "memory" : "kernel";
-    const options = { tally: this.state.totals, retryFor: this.#backoff.rewriteTime, from } as const;
+    const { rewriteTime: retryFor } = this.#backoff;
+    const options = { tally: this.state.totals, retryFor, from, isWatched: this.#isRunning } as const;
     const synced = await this.backend.sync(policy, options);
     if (synced.moved) this.#moved(synced.moved);
     if (synced.failures.length === 0) this.state.totals.keep(policy);

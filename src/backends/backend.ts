@@ -26,8 +26,12 @@ export interface Backend {
   leakGuard?(): Backend;
   /** The version of the program, once it is known. */
   readonly version?: string | undefined;
-  /** Starts programs that the first plan may need, while the config is read. Throws nothing. */
-  prepare?(): void;
+  /**
+   * Starts programs that the first plan may need, while the config is read. Throws nothing.
+   *
+   * @param families the families that the policy probably has
+   */
+  prepare?(families: readonly Family[]): void;
   /**
    * Compares the desired rules of a policy with the actual rules, in the families of the policy. Writes nothing.
    *
@@ -108,8 +112,11 @@ export interface Plan extends Comparison {
   /**
    * The plan after `apply`, if a cheap look at the kernel shows that the write took effect; undefined if a listing must
    * show it.
+   *
+   * @param isWatched whether `watch` was called or will be called at once. It begins with a report, after which the rules
+   *   are listed, so that the first write needs no listing
    */
-  confirm?(): Promise<Plan | undefined>;
+  confirm?(isWatched?: boolean): Promise<Plan | undefined>;
   /** Removes objects that have no effect and whose counters are in this plan. Failures are left to the next sync. */
   tidy?(): Promise<void>;
 }

@@ -83,8 +83,8 @@ export class Failover {
   }
 
   /** As {@link Backend.prepare}. */
-  prepare(): void {
-    this.#active.backend.prepare?.();
+  prepare(families: Policy["enabled"]): void {
+    this.#active.backend.prepare?.(families);
   }
 
   /** Like {@link MigratingBackend.sync}, with a backend that works. Throws if no backend works. */

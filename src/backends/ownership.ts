@@ -1,6 +1,8 @@
 /** Names and comments that identify rules in the kernel as ours, including those of an earlier ip-masq-agent. */
+import type { Family } from "../net/cidr.ts";
 import type { ParseFailure } from "../net/parse-failure.ts";
 import { COMMENTS } from "../policy/decision.ts";
+import { ProgramError } from "../system/program.ts";
 
 /** The name of our nftables table, in each family. */
 export const TABLE = "ip-masq-agent";
@@ -121,3 +123,10 @@ const KEYWORDS: ReadonlySet<string> = new Set(
     .trim()
     .split(/\s+/),
 );
+
+/** Only the process that made a table with the flag owner can change it. */
+export function ownerError(family: Family): ProgramError {
+  const what = `table ${family} ${TABLE} has the flag owner, so only the process that made it can change it`;
+  const remedy = "end that process, such as a running nft -i; the kernel then deletes the table";
+  return new ProgramError("busy", "nft", what, remedy);
+}

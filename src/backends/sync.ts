@@ -24,6 +24,8 @@ export interface SyncOptions {
   readonly retryFor?: number;
   /** The source of the first comparison; see {@link Backend.plan}. */
   readonly from?: "kernel" | "memory";
+  /** As in {@link Plan.confirm}. */
+  readonly isWatched?: boolean;
 }
 
 /** The result of a sync. */
@@ -125,7 +127,7 @@ export function joined(all: readonly Comparison[]): Comparison {
 async function syncAll(
   backend: Planner,
   policy: Policy,
-  { tally, retryFor = 0, from = "kernel" }: SyncOptions,
+  { tally, retryFor = 0, from = "kernel", isWatched = false }: SyncOptions,
 ): Promise<{ before: Plan; after: Plan }> {
   const freeMemory = isLong(policy) ? () => Bun.gc(true) : () => {};
   const began = performance.now();
@@ -138,7 +140,7 @@ async function syncAll(
     freeMemory();
     const tried = after;
     const failure = await failureOf(write(tried, tally));
-    const confirmed = failure ? undefined : await tried.confirm?.();
+    const confirmed = failure ? undefined : await tried.confirm?.(isWatched);
     if (confirmed) {
       tally?.ended(confirmed, confirmed.ended ?? []);
       setTimeout(freeMemory); // the rules are in force: this must not delay the report

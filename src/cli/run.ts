@@ -101,7 +101,7 @@ async function syncOnce({ flags, log, state, settings, choice }: Setup): Promise
   const backend = new Failover(await chooseBackend(choice), 1);
   const desired = new DesiredPolicy(settings, state, log);
   desired.prepare();
-  backend.prepare();
+  backend.prepare(choice.policy.enabled);
   const agent = new Agent({ desired, backend, state, log, lock });
   const { reason } = backend.chosen;
   log.info("backend chosen", { backend: backend.name, writer: backend.writer, reason });
@@ -144,7 +144,7 @@ async function runAgent({ flags, log, state, settings, choice }: Setup): Promise
     const backend = new Failover(chosen);
     const desired = new DesiredPolicy(settings, state, log);
     desired.prepare();
-    backend.prepare();
+    backend.prepare(choice.policy.enabled);
     const { name, writer } = backend;
     const { reason } = chosen;
     state.backend = {

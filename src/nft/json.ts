@@ -233,6 +233,8 @@ export type NftObject = v.InferOutput<typeof NftObject>;
 /** A command that can be sent. */
 export type Command =
   | { add: { table: v.InferOutput<typeof Table> } }
+  /** Refused if the table exists. */
+  | { create: { table: v.InferOutput<typeof Table> } }
   | { add: { set: NamedSet } }
   | { add: { element: { family: TableFamily; table: string; name: string; elem: readonly SetElement[] } } }
   | { add: { chain: v.InferOutput<typeof Chain> } }

@@ -6,7 +6,10 @@ import type { Declaration } from "./version.ts";
 
 /** A set that is created together with its elements. Its table is created if it does not exist. */
 export interface NewSet {
-  readonly table: Pick<Table, "family" | "name">;
+  readonly table: Pick<Table, "family" | "name"> & {
+    /** Whether the kernel must refuse the set if the table exists. */
+    readonly isNew?: boolean;
+  };
   readonly set: AddressSet;
   readonly declaration: Declaration;
   /** Whether a set of this name exists and is deleted first. */
@@ -19,7 +22,10 @@ export interface NewSet {
  */
 export function commandsOf(sets: readonly NewSet[]): Command[] {
   return [
-    ...tablesOf(sets).map(({ family, name }): Command => ({ add: { table: { family, name } } })),
+    ...tablesOf(sets).map(({ family, name, isNew = false }): Command => {
+      const table = { family, name };
+      return isNew ? { create: { table } } : { add: { table } };
+    }),
     ...sets.flatMap(({ table: { family, name: table }, set, replaces, declaration }): Command[] => [
       ...(replaces ? [{ delete: { set: { family, table, name: set.name } } }] : []),
       {
@@ -58,7 +64,8 @@ const DATA_TYPES = { ip: "ipv4_addr", ip6: "ipv6_addr" } as const;
  * elements (nft 1.0.6 to 1.1.7). The text is in pieces, so that no long string is built. All names must be words.
  */
 export function* textOf(sets: readonly NewSet[]): Generator<string> {
-  for (const { family, name } of tablesOf(sets)) yield `add table ${family} ${name}\n`;
+  for (const { family, name, isNew } of tablesOf(sets))
+    yield `${isNew ? "create" : "add"} table ${family} ${name}\n`;
   for (const { table, set, declaration, replaces } of sets) {
     const { family } = table;
     const name = `${family} ${table.name} ${set.name}`;

@@ -65,17 +65,38 @@ export class NftProgram {
     return this.#send(document, document.length, [...options, "-j"]);
   }
 
+  /**
+   * Like {@link send}, and returns the document with the kernel's numbers of new rules. nft before 1.1 reads all sets of
+   * the table for it.
+   */
+  async sendEchoed(document: string): Promise<Failed | string> {
+    const { stdout, ...failed } = await this.#run(document, document.length, ["--echo", "-j"]);
+    return isDone(failed) ? stdout : failed;
+  }
+
   /** Like {@link send}, with a document in nft's syntax. */
   async sendText(document: Blob): Promise<Failed | undefined> {
     return this.#send(document, document.size, []);
   }
 
   async #send(input: string | Blob, size: number, options: readonly string[]): Promise<Failed | undefined> {
+    const { stdout: _, ...failed } = await this.#run(input, size, options);
+    return isDone(failed) ? undefined : failed;
+  }
+
+  async #run(
+    input: string | Blob,
+    size: number,
+    options: readonly string[],
+  ): Promise<Failed & { readonly stdout: string }> {
     const argv = [...this.argv, ...options, "-f", "-"];
     this.#size = Math.max(this.#size, size);
-    const { exitCode, stderr } = await run(argv, { input, deadline: deadlineFor(size) });
-    return exitCode === 0 && stderr === "" ? undefined : { argv, exitCode, stderr };
+    return { argv, ...(await run(argv, { input, deadline: deadlineFor(size) })) };
   }
+}
+
+function isDone({ exitCode, stderr }: Failed): boolean {
+  return exitCode === 0 && stderr === "";
 }
 
 /** Printed for a foreign rule that has no form in JSON (`jump { … }`). The rule is then listed in nft's syntax. */

@@ -1,3 +1,4 @@
+import * as v from "valibot";
 import { failureKind, ProgramError } from "../system/program.ts";
 import { blaming, type Failed, failure } from "./errors.ts";
 import type { Command } from "./json.ts";
@@ -67,6 +68,23 @@ export class NftTransactions {
     throw error;
   }
 
+  /**
+   * Like `attempt`. Returns whether nft prints the kernel's numbers of all new rules, which it knows only if the
+   * transaction took effect. nft before 1.1 reads all sets of the table for it.
+   */
+  async attemptEchoed(commands: readonly Command[]): Promise<boolean> {
+    let echo = "";
+    const error = await this.#send(async () => {
+      const answer = await this.#program.sendEchoed(documentOf(commands));
+      if (typeof answer !== "string") return answer;
+      echo = answer;
+      return undefined;
+    });
+    if (!error) return numbersRules(echo, commands.filter(isNewRule).length);
+    this.#attempted.set(error, commands);
+    throw error;
+  }
+
   /** Returns the error if nft or the kernel refuses a transaction. Throws ProgramError if nft cannot run. */
   async #send(send: () => Promise<Failed | undefined>): Promise<ProgramError | undefined> {
     this.onSend();
@@ -110,6 +128,28 @@ export class NftTransactions {
     return commands[refused - 1];
   }
 }
+
+function isNewRule(command: Command): boolean {
+  return "add" in command && "rule" in command.add;
+}
+
+/** Whether nft's echo of a document has that many new rules, each with its number. */
+function numbersRules(echo: string, count: number): boolean {
+  const { success, output } = v.safeParse(Echo, echo);
+  return success && output.nftables.filter(({ add }) => add?.rule?.handle !== undefined).length === count;
+}
+
+const Echo = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.object({
+    nftables: v.array(
+      v.object({
+        add: v.optional(v.object({ rule: v.optional(v.object({ handle: v.optional(v.number()) })) })),
+      }),
+    ),
+  }),
+);
 
 const FEW_ELEMENTS = 1000;
 

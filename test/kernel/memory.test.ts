@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { chmod, readFile, writeFile } from "node:fs/promises";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
+import { sync } from "../../src/backends/sync.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import { labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
@@ -20,7 +21,7 @@ case "$*" in
 *--check*|*monitor*|*list*) exec "$@" ;;
 *-f*)
   [ -e ${LIE} ] || exec "$@"
-  sed -f ${LIE} | "$@" >/dev/null 2>&1
+  sed -f ${LIE} | "$@" 2>/dev/null
   exit 0
   ;;
 esac
@@ -197,6 +198,61 @@ describe.each(LIES)("an nft that %s", (_what, script, seen) => {
     const { before, after } = await agent.sync(long(2));
     expect([before.inSync, after.inSync]).toEqual([false, true]);
     expect([await owner("10.0.7.1"), await owner("192.168.2.1")]).toEqual(["pod", "pod"]);
+  });
+});
+
+describe("the first write of an agent", () => {
+  const LOOKS = ["--version", CONFIRM];
+  const FIRST = ["-j -f -", CONFIRM.replace(/$/, "-next"), "--echo -j -f -"];
+  let backend: NftablesBackend;
+
+  /** Looks at the kernel, lets `meanwhile` happen, and writes. */
+  async function begin(wanted: Policy, meanwhile: () => Promise<unknown> = async () => {}) {
+    await lab.flushRules();
+    backend = new NftablesBackend(lab.node.command([WRAPPER, "nft"]));
+    backend.prepare(["ip"]);
+    while ((await readFile(RUNS, "utf8")).split("\n").length <= LOOKS.length) await Bun.sleep(1);
+    await Bun.sleep(50); // both have ended
+    expect((await runs()).sort()).toEqual(LOOKS);
+    await meanwhile();
+    return sync(backend, wanted, { isWatched: true });
+  }
+
+  /** The agent that watches after this write, and its first report. */
+  async function watched(): Promise<void> {
+    agent = Watched.watching(backend);
+    await agent.changed();
+  }
+
+  test("is confirmed by its echo, and all rules are listed as soon as the monitor listens", async () => {
+    expect((await begin(short(1))).after.inSync).toBe(true);
+    expect((await runs()).sort()).toEqual(FIRST.toSorted());
+    expect([await owner("10.0.7.1"), await owner("203.0.113.7")]).toEqual(["pod", "node"]);
+    await watched();
+    expect((await agent.sync(short(1))).before.inSync).toBe(true);
+    expect(await runs()).toEqual([LIST]);
+  });
+
+  test("is refused if another program makes the table after the look, and then repeated", async () => {
+    const foreign =
+      "add table ip ip-masq-agent; add chain ip ip-masq-agent theirs; add rule ip ip-masq-agent theirs drop";
+    const { after } = await begin(short(1), () => nft(foreign));
+    expect(after.inSync).toBe(true);
+    expect(await nft("list ruleset")).not.toContain("theirs");
+    expect([await owner("10.0.7.1"), await owner("203.0.113.7")]).toEqual(["pod", "node"]);
+    await watched();
+  });
+
+  test.each(LIES)("by an nft that %s is found out", async (what, script) => {
+    const lie = script.replace("10.0.7.0", "10.0.0.0");
+    const first = await begin(short(1), () => writeFile(LIE, lie)).catch(error => error);
+    if (what === "does nothing") expect(first).toHaveProperty("name", "NotAppliedError");
+    else expect(first.after.inSync).toBe(true);
+    await lab.node.output(["rm", LIE]);
+    await watched();
+    const { before, after } = await agent.sync(short(1));
+    expect([before.inSync, after.inSync]).toEqual([false, true]);
+    expect([await owner("10.0.7.1"), await owner("203.0.113.7")]).toEqual(["pod", "node"]);
   });
 });
 

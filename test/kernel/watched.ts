@@ -46,6 +46,11 @@ export class Watched {
     return agent;
   }
 
+  /** Watches a backend from now on. */
+  static watching(backend: Backend): Watched {
+    return new Watched(backend);
+  }
+
   /** Resolves at the next change that is reported; never after `stop`. */
   async changed(): Promise<void> {
     await this.#woken.promise;

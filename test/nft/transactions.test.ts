@@ -53,6 +53,36 @@ test("text on standard error is a failure even with exit code 0", async () => {
   expect(error?.kind).toBe("refused");
 });
 
+const NUMBERED = '{"add": {"rule": {"chain": "c", "handle": 7}}}';
+
+test.each<[string, string, boolean]>([
+  [
+    "numbers all new rules",
+    `{"nftables": [{"metainfo": {}}, {"add": {"table": {"handle": 1}}}, ${NUMBERED}]}`,
+    true,
+  ],
+  [
+    "numbers no rule",
+    '{"nftables": [{"add": {"table": {"handle": 1}}}, {"add": {"rule": {"chain": "c"}}}]}',
+    false,
+  ],
+  ["numbers more rules", `{"nftables": [${NUMBERED}, ${NUMBERED}]}`, false],
+  ["is empty", "", false],
+  ["is cut off", `{"nftables": [${NUMBERED}`, false],
+])(
+  "a transaction is confirmed only by an echo of its rules with numbers: one that %s",
+  async (_what, echo, is) => {
+    const rule: Command = { add: { rule: { family: "ip", table: "t", chain: "c", expr: [] } } };
+    const { transactions } = nft(`[ "$1" = --echo ] && printf %s '${echo}'`);
+    expect(await transactions.attemptEchoed([table("t"), rule])).toBe(is);
+  },
+);
+
+test("a refused transaction is not confirmed", async () => {
+  const error = await failure(nft(fails("File exists")).transactions.attemptEchoed([table("t")]));
+  expect(error?.kind).toBe("refused");
+});
+
 test("the error of a commit names the refused command, found with --check", async () => {
   const { transactions } = nft(`case "$input" in *bad*) ${fails("no")};; esac`);
   const commands = ["a", "b", "bad", "c", "d"].map(table);

@@ -59,8 +59,9 @@ export class NftablesBackend implements Backend {
     return this.#nft.version;
   }
 
-  prepare(): void {
+  prepare(families: readonly Family[]): void {
     if (this.#nft.version === undefined) this.#prepared = this.#nft.features().catch(() => undefined);
+    this.#tables.prepare(families);
   }
 
   async plan(policy: Policy, from: "kernel" | "memory" = "kernel"): Promise<NftablesPlan> {
@@ -130,6 +131,7 @@ export class NftablesBackend implements Backend {
 
   watch(watcher: Watcher, target: PollTarget): Watch {
     const { memory } = this.#tables;
+    this.#tables.isWatched = true;
     return watchTransactions(this.#nft.argv, OURS, target, watcher, memory, () => this.#tables.areLong);
   }
 

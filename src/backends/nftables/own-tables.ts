@@ -5,15 +5,22 @@ import { type Nft, UNREADABLE } from "../../nft/nft.ts";
 import type { AddressSet, Table } from "../../nft/table.ts";
 import { ruleLines } from "../../nft/text.ts";
 import type { Declaration } from "../../nft/version.ts";
-import { failureKind, ProgramError } from "../../system/program.ts";
+import { failureKind } from "../../system/program.ts";
 import { type Counter, mayBeStale } from "../backend.ts";
 import type { Memory } from "../memory.ts";
-import { TABLE } from "../ownership.ts";
+import { ownerError, TABLE } from "../ownership.ts";
 import { counters } from "./counters.ts";
 import { hasManyReplaced, listOfSet, replacedSets } from "./generations.ts";
+import { hasLong, SHORT, VERY_LONG } from "./lengths.ts";
 import { TableDiff } from "./table-diff.ts";
 import { type Listing, TableReader } from "./table-reader.ts";
 import { dropTable, REPLACEMENT, replaceTable, type Transition, transition } from "./transition.ts";
+
+interface Written {
+  readonly transitions: readonly Transition[];
+  /** Whether nft showed that the last transaction took effect. */
+  readonly isEchoed: boolean;
+}
 
 interface Settled {
   readonly tables: readonly Table[];
@@ -28,6 +35,8 @@ export type TableMemory = Memory<Family, Table | null>;
 export class OwnTables {
   readonly #nft: Nft;
   readonly #reader: TableReader;
+  /** Whether reports of changes were begun. */
+  isWatched = false;
 
   constructor(
     nft: Nft,
@@ -60,6 +69,11 @@ export class OwnTables {
     return this.complete(await this.list(families));
   }
 
+  /** As {@link TableReader.prepare}. */
+  prepare(families: readonly Family[]): void {
+    this.#reader.prepare(families);
+  }
+
   /** As {@link TableReader.list}. */
   list(families: readonly Family[]): Promise<Listing> {
     return this.#reader.list(families);
@@ -86,14 +100,10 @@ export class OwnTables {
    *
    * @param isListed whether the actual tables were listed, so that the counts of sets replaced before are read
    */
-  async write(
-    diffs: readonly TableDiff[],
-    declaration: Declaration,
-    isListed: boolean,
-  ): Promise<readonly Transition[]> {
+  async write(diffs: readonly TableDiff[], declaration: Declaration, isListed: boolean): Promise<Written> {
     if (diffs.some(({ actual }) => actual?.flags.includes(UNREADABLE)))
       return this.#replace(diffs, declaration);
-    const isPaused = diffs.some(({ desired, actual }) => isVeryLong(desired) || isVeryLong(actual));
+    const isPaused = diffs.some(it => hasLong(it.desired, VERY_LONG) || hasLong(it.actual, VERY_LONG));
     const keepsReplaced = isPaused || this.memory.isWatched;
     if (isPaused) this.memory.pause();
     try {
@@ -102,7 +112,7 @@ export class OwnTables {
       const kind = failureKind(error);
       // nft 1.0.6 prints each flag except `dormant` as an unknown flag.
       const owned = diffs.find(({ actual }) => actual?.flags.some(flag => flag !== "dormant"));
-      if (kind === "not-permitted" && owned) throw ownerError(owned.desired);
+      if (kind === "not-permitted" && owned) throw ownerError(owned.desired.family);
       const isStuck = mayBeStale(error) && diffs.some(({ actual }) => actual);
       // Another program may have changed the table meanwhile. Then the next try may succeed.
       if (!isStuck || !(await this.#isUnchanged(diffs))) throw error;
@@ -114,8 +124,8 @@ export class OwnTables {
     diffs: readonly TableDiff[],
     declaration: Declaration,
     { isListed, keepsReplaced }: { readonly isListed: boolean; readonly keepsReplaced: boolean },
-  ): Promise<readonly Transition[]> {
-    if (diffs.length === 0) return [];
+  ): Promise<Written> {
+    if (diffs.length === 0) return { transitions: [], isEchoed: false };
     const keeps = ({ name, counting }: AddressSet) =>
       keepsReplaced && counting && listOfSet(name) !== undefined;
     const transitions = diffs.map(({ desired, actual, replaced }) =>
@@ -124,8 +134,12 @@ export class OwnTables {
     const { transactions } = this.#nft;
     const first = diffs.filter(({ actual }) => !actual?.chains.some(({ hook }) => hook));
     const families = first.map(({ desired }) => desired.family);
-    const sets = transitions.flatMap(({ build }) => build);
-    const isShort = sets.every(({ set }) => set.elements.length < SHORT);
+    // Another program may have made the table meanwhile.
+    const isNew = (family: Family) => diffs.some(it => !it.actual && it.desired.family === family);
+    const sets = transitions.flatMap(({ build }) =>
+      build.map(it => ({ ...it, table: { ...it.table, isNew: isNew(it.table.family) } })),
+    );
+    const isShort = !transitions.some(({ fresh }) => hasLong(fresh, SHORT));
     this.memory.await(
       transitions.flatMap(({ table }) => ruleLines(table)),
       isShort ? sets.flatMap(reportOf) : undefined,
@@ -135,12 +149,16 @@ export class OwnTables {
     await built;
     // After a transaction that deletes objects, nft ends 10 ms later, when the kernel has freed them.
     const leftovers = (await interrupted).flatMap(family => dropTable({ family }, REPLACEMENT));
-    await transactions.attempt([...transitions.flatMap(({ swap }) => swap), ...leftovers]);
+    const swap = [...transitions.flatMap(it => it.swap), ...leftovers];
+    const isEchoed =
+      isShort && first.length === diffs.length && !this.isWatched
+        ? await transactions.attemptEchoed(swap)
+        : await transactions.attempt(swap).then(() => false);
     for (const { table } of transitions) {
       this.memory.written(table.family, table);
       this.#reader.measure(table.family, table);
     }
-    return transitions;
+    return { transitions, isEchoed };
   }
 
   /**
@@ -153,7 +171,7 @@ export class OwnTables {
   async settle(written: readonly Table[], outlines: readonly Table[]): Promise<Settled> {
     const tables: Table[] = [];
     const ended: Counter[] = [];
-    const isLong = written.some(isVeryLong);
+    const isLong = written.some(table => hasLong(table, VERY_LONG));
     for (const [i, table] of written.entries()) {
       const outline = outlines[i];
       const replaced = outline && isLong ? replacedSets(outline) : [];
@@ -198,10 +216,11 @@ export class OwnTables {
     });
   }
 
-  async #replace(diffs: readonly TableDiff[], declaration: Declaration): Promise<readonly Transition[]> {
+  async #replace(diffs: readonly TableDiff[], declaration: Declaration): Promise<Written> {
     for (const { desired } of diffs) await replaceTable(this.#nft.transactions, desired, declaration);
     this.memory.forget(); // some of these transactions do not touch our table
-    return diffs.map(({ desired }) => transition(desired, undefined, declaration));
+    const transitions = diffs.map(({ desired }) => transition(desired, undefined, declaration));
+    return { transitions, isEchoed: false };
   }
 
   /** Removes our tables. Returns the removed rules. */
@@ -228,21 +247,4 @@ export class OwnTables {
     if (rules.length > 0) await transactions.commit(rules);
     await transactions.commit(tables.map(({ family }) => ({ delete: { table: { family, name: TABLE } } })));
   }
-}
-
-/** Whether `nft monitor` would need too much memory for a write of the table: 37 MB for 45,000 elements. */
-function isVeryLong(table: Table | undefined): boolean {
-  return table?.sets.some(({ elements }) => elements.length >= VERY_LONG) ?? false;
-}
-
-const VERY_LONG = 20_000;
-
-/** Up to this many elements, a listing takes about as long as a listing without elements. */
-export const SHORT = 1000;
-
-/** Only the process that made a table with the flag owner can change it. */
-function ownerError({ family }: Table): ProgramError {
-  const what = `table ${family} ${TABLE} has the flag owner, so only the process that made it can change it`;
-  const remedy = "end that process, such as a running nft -i; the kernel then deletes the table";
-  return new ProgramError("busy", "nft", what, remedy);
 }

@@ -4,7 +4,8 @@ import type { Declaration, Features } from "../../nft/version.ts";
 import { failureKind } from "../../system/program.ts";
 import { type Counter, joinChanges, type Plan, type RuleChanges } from "../backend.ts";
 import { counters } from "./counters.ts";
-import { type OwnTables, SHORT } from "./own-tables.ts";
+import { SHORT } from "./lengths.ts";
+import type { OwnTables } from "./own-tables.ts";
 import { fieldOf } from "./sets.ts";
 import { outline, TableDiff } from "./table-diff.ts";
 
@@ -33,6 +34,8 @@ export class NftablesPlan implements Plan {
   readonly #context: Context;
   /** The tables that this plan wrote. */
   #written: readonly Table[] = [];
+  /** Whether nft showed that the write took effect. */
+  #isEchoed = false;
   /** The plan that was applied because the kernel refused this plan. */
   #instead: NftablesPlan | undefined;
 
@@ -78,7 +81,8 @@ export class NftablesPlan implements Plan {
     const changing = this.#diffs.filter(({ inSync }) => !inSync);
     const { tables, declaration, isRemembered } = this.#context;
     try {
-      const transitions = await tables.write(changing, declaration, !isRemembered);
+      const { transitions, isEchoed } = await tables.write(changing, declaration, !isRemembered);
+      this.#isEchoed = isEchoed;
       this.#written = transitions.map(({ table }) => table);
       return transitions.flatMap(({ fresh }) => counters(fresh));
     } catch (error) {
@@ -94,10 +98,10 @@ export class NftablesPlan implements Plan {
    * would read all elements even so, the report of the transaction by `nft monitor` suffices. The report of a short list
    * has all its elements; without a report, a short list is listed in full, because that costs as little.
    */
-  async confirm(): Promise<Plan | undefined> {
-    if (this.#instead) return this.#instead.confirm();
+  async confirm(isWatched = false): Promise<Plan | undefined> {
+    if (this.#instead) return this.#instead.confirm(isWatched);
     try {
-      return await this.#confirm();
+      return isWatched && this.#isEchoed ? this.#after(this.#written) : await this.#confirm();
     } finally {
       this.#context.tables.memory.resume();
     }
@@ -105,7 +109,7 @@ export class NftablesPlan implements Plan {
 
   async #confirm(): Promise<Plan | undefined> {
     const { memory } = this.#context.tables;
-    if (this.#written.reduce((sum, it) => sum + elementsOf(it), 0) < SHORT) {
+    if (this.#written.flatMap(({ sets }) => sets).reduce((sum, it) => sum + it.elements.length, 0) < SHORT) {
       const isReported = this.#keepsHooks && (await memory.confirmed(SHORT_REPORT_MS));
       return isReported ? this.#after(this.#written) : undefined;
     }
@@ -157,7 +161,3 @@ export class NftablesPlan implements Plan {
 const REPORT_MS = 1000;
 /** Milliseconds to wait for the report of a short list, which comes within 3 ms on an idle machine. */
 const SHORT_REPORT_MS = 100;
-
-function elementsOf({ sets }: Table): number {
-  return sets.reduce((sum, { elements }) => sum + elements.length, 0);
-}

@@ -5,6 +5,7 @@ import { featuresOf } from "../../nft/version.ts";
 import type { Memory } from "../memory.ts";
 import { TABLE } from "../ownership.ts";
 import { listOfSet } from "./generations.ts";
+import { hasLong, LONG } from "./lengths.ts";
 import { fieldOf } from "./sets.ts";
 
 /** A listing of our tables, which may lack the elements of sets. */
@@ -24,11 +25,27 @@ export class TableReader {
   /** The families whose tables have no long sets, as far as they are known. */
   readonly #short = new Set<Family>();
   #findsLong = false;
+  /** The families in which {@link prepare} found no table, until the first listing. */
+  readonly #absent = new Map<Family, Promise<boolean>>();
 
   /** @param memory receives each listing */
   constructor(nft: Nft, memory: Memory<Family, Table | null>) {
     this.#nft = nft;
     this.#memory = memory;
+  }
+
+  /** Looks whether our tables are absent, for the first listing. Throws nothing. */
+  prepare(families: readonly Family[]): void {
+    for (const family of families) {
+      const listed = this.#nft.outline(family, TABLE);
+      this.#absent.set(
+        family,
+        listed.then(
+          it => it === undefined,
+          () => false,
+        ),
+      );
+    }
   }
 
   /**
@@ -38,8 +55,11 @@ export class TableReader {
   async list(families: readonly Family[]): Promise<Listing> {
     const { epoch } = this.#memory;
     const outlines = families.filter(it => !this.#short.has(it));
+    const prepared = new Map(this.#absent);
+    this.#absent.clear();
     const listings = await Promise.all(
       families.map(async family => {
+        if (await prepared.get(family)) return { family, table: undefined };
         const listed = await (outlines.includes(family)
           ? this.#nft.outline(family, TABLE)
           : this.#nft.table(family, TABLE));
@@ -99,7 +119,7 @@ export class TableReader {
 
   /** Records whether a table has long sets, before it is listed again. */
   measure(family: Family, table: Table | undefined): void {
-    const isLong = table?.sets.some(({ elements }) => elements.length >= LONG) ?? false;
+    const isLong = hasLong(table, LONG);
     if (isLong) this.#short.delete(family);
     else this.#short.add(family);
     this.#findsLong ||= isLong;
@@ -110,6 +130,3 @@ export class TableReader {
     return this.#findsLong;
   }
 }
-
-/** From this many elements on, a set is listed alone and in nft's syntax. A listing has constant costs of 5 ms. */
-const LONG = 5000;
