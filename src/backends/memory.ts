@@ -108,7 +108,7 @@ export class Memory<Key, Value> {
     this.#answer = resolve;
   }
 
-  /** Whether reports show what the last {@link await} names within some milliseconds. */
+  /** Whether reports show, within some milliseconds, all that the last {@link await} names. */
   confirmed(milliseconds: number): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<boolean>();
     const timer = setTimeout(() => resolve(false), milliseconds);
@@ -164,7 +164,7 @@ export class Memory<Key, Value> {
   }
 }
 
-/** A set that is deleted only makes room. */
+/** A set or an element that was added or deleted. A deleted set does not match, because it changes no verdict. */
 const SET_OR_ELEMENT = /^(add|delete(?! set)) ((?:set|element) .*\S)/;
 
 /** The first rule of a chain is reported as inserted on kernel 5.10. nft 1.0.6 prints some handles. */

@@ -63,7 +63,7 @@ export class MigratingBackend {
     return plan;
   }
 
-  /** Compares all rules of a policy with the actual rules, also the table that drops leaks. Throws ProgramError. */
+  /** Compares all rules of a policy with the actual rules, including the table that drops leaks. Throws ProgramError. */
   async compare(policy: Policy): Promise<Comparison> {
     const plan = await this.plan(policy);
     const guard = policy.dropLeaks ? await this.#guard?.plan(policy) : undefined;

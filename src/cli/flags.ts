@@ -109,7 +109,7 @@ function parsePath(flag: string): Parse<string> {
   return text => (text === "" ? { what: "the path is empty", remedy: `write --${flag}=PATH` } : text);
 }
 
-/** An empty text, as of an environment variable without a value, means the host name. */
+/** An empty text, such as that of an environment variable without a value, means the host name. */
 function parseNodeName(text: string): string | ParseFailure {
   if (text.length <= MOST_NAME) return text;
   return { what: `the name has more than ${MOST_NAME} characters`, remedy: "write --node-name=NAME" };

@@ -38,7 +38,7 @@ export const status = command({
     }
     const { RateMeter } = await import("../inspect/rates.ts");
     const meter = new RateMeter();
-    // An agent that has ended is asked no more, but its config remains the one to compare with.
+    // An agent that has ended is not asked again, but its config is still compared with the kernel.
     let { config } = flags;
     return repeated("status", output, async room => {
       const status = await readStatus({ ...flags, config });
@@ -70,7 +70,7 @@ async function textOf(status: Status, view: View): Promise<Outcome> {
   };
 }
 
-/** The room on the terminal; undefined if standard output is not a terminal. */
+/** The available size of the terminal; undefined if standard output is not a terminal. */
 async function terminal(): Promise<Room | undefined> {
   if (!(await isTerminal())) return undefined;
   const { terminalRoom } = await import("./terminal.ts");

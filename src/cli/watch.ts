@@ -5,7 +5,7 @@ import type { Outcome } from "./command.ts";
 
 const WATCH_MS = 2000;
 
-/** Returns the outcome to show; on a terminal it gets the room for its text. */
+/** Returns the outcome to show; on a terminal it receives the size available for its text. */
 export type Look = (room?: Room) => Promise<Outcome>;
 
 /**

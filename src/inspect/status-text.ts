@@ -18,7 +18,7 @@ export interface View {
 
 /** On something other than a terminal. */
 const MOST_CIDRS = 40;
-/** CIDRs that are shown even if the terminal has no place for them. */
+/** CIDRs that are shown even if the terminal has no room for them. */
 const LEAST_CIDRS = 3;
 const MOST_PROBLEMS = 10;
 const MOST_CONFLICTS = 5;

@@ -27,7 +27,7 @@ export class History {
     while (samples.length > MOST_SAMPLES || (samples[0]?.at ?? at) < at - HOUR) samples.shift();
   }
 
-  /** The rates of the last hour, oldest first. Rates over a few seconds would be peaks that mean nothing. */
+  /** The rates of the last hour, oldest first. Rates over a few seconds would show meaningless peaks. */
   get rates(): readonly Rate[] {
     const samples = this.#samples;
     const end = samples.at(-1)?.at ?? 0;

@@ -38,7 +38,7 @@ export class NetlinkSocket implements Disposable {
     throw new Error("the kernel refuses a netlink socket");
   }
 
-  /** Sends a message. Returns false if the kernel does not take it. */
+  /** Sends a message. Returns false if the kernel does not accept it. */
   send(message: Uint8Array): boolean {
     return (
       Number(this.#libc.symbols.send(this.#socket, ptr(message), message.byteLength, 0)) ===

@@ -1,5 +1,5 @@
 /**
- * Whether IPv6 has rules of policy routing, so that other tables than local and main can decide about routes. Asks
+ * Whether IPv6 has rules of policy routing, so that tables other than local and main can decide about routes. Asks
  * rtnetlink, because /proc shows neither these rules nor the table of a route. Undefined if the kernel cannot be asked,
  * always without the JIT.
  */
@@ -54,7 +54,7 @@ const NLM_F_REQUEST = 1;
 const NLM_F_DUMP = 0x300;
 const AF_INET6 = 10;
 const FR_ACT_TO_TBL = 1;
-/** The tables main and local. Higher numbers than 255 are sent as 252, and VRFs as 0. */
+/** The tables main and local. Numbers above 255 are sent as 252, and VRFs as 0. */
 const USUAL: ReadonlySet<number> = new Set([254, 255]);
 /** The length of nlmsghdr and of fib_rule_hdr, in bytes. */
 const HEADER = 16;

@@ -34,7 +34,7 @@ export class TableReader {
     this.#memory = memory;
   }
 
-  /** Looks whether our tables are absent, for the first listing. Throws nothing. */
+  /** Checks whether our tables are absent, for the first listing. Throws nothing. */
   prepare(families: readonly Family[]): void {
     for (const family of families) {
       const listed = this.#nft.outline(family, TABLE);
