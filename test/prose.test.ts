@@ -113,6 +113,7 @@ const HABITS: readonly Habit[] = [
   habit(/\bbut for\b|\bbe it\b|\bthe like\b|\bof theirs\b/, "sets, maps and the like", "sets and maps"),
   habit(`${START}Of [a-z]`, "Of several files, one true counts.", "If any file sets it, true counts."),
   habit(/\bof (?:ours|(?:its|their|your|our) own)\b/, "rules of ours", "our rules"),
+  habit(/\ban own\b|\bother [a-z]+s than\b|\bin front of\b/, "a rule in front of ours", "a rule before ours"),
   habit(/\bas well\b(?! as)|\bwhether or not\b|\bknows? of\b/, "is in force as well", "is also in force"),
   habit(
     /\bas [a-z-]+ has it\b|\bin the moment\b|\bin case\b|\bhalf as much again\b/,

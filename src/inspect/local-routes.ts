@@ -46,8 +46,8 @@ function cidrsOf(routes: readonly Route[], ofType: "LOCAL" | "BROADCAST"): Cidr[
 }
 
 /**
- * Parses /proc/net/fib_trie: after each line `|-- ADDRESS`, a line `/LENGTH SCOPE TYPE` for each route. Leaves out other
- * tables than main and local: transparent proxies have a local route to everything in a table of their rules, which
+ * Parses /proc/net/fib_trie: after each line `|-- ADDRESS`, a line `/LENGTH SCOPE TYPE` for each route. Leaves out tables
+ * other than main and local: transparent proxies have a local route to everything in a table of their rules, which
  * `fib daddr type` and addrtype do not ask.
  */
 export function parseFibTrie(text: string): Route[] {
