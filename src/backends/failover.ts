@@ -12,8 +12,11 @@ import {
 } from "./choose.ts";
 import { Failing } from "./failing.ts";
 import type { Leftovers, MigratingBackend } from "./migrating-backend.ts";
-import { FAILURES_BEFORE_MOVE, isDoubtful, isFailing, type Move, PAUSES } from "./moves.ts";
-import type { Synced, SyncOptions } from "./sync.ts";
+import { FAILURES_BEFORE_MOVE, isDoubtful, isFailing, isUnreadable, type Move, PAUSES } from "./moves.ts";
+import { readable, type Synced, type SyncOptions } from "./sync.ts";
+
+/** The first sync after a move. */
+type Moved = Synced & { readonly moved: Move };
 
 /**
  * Syncs with the preferred backend or, while its program fails, with another backend that works. The rules stay in
@@ -88,20 +91,24 @@ export class Failover {
   }
 
   /** Like {@link MigratingBackend.sync}, with a backend that works. Throws if no backend works. */
-  async sync(policy: Policy, options?: SyncOptions): Promise<Synced & { readonly moved?: Move }> {
+  async sync(policy: Policy, options?: SyncOptions): Promise<Synced & Partial<Moved>> {
     const back = this.retry === 0 ? await this.#moveBack(policy, options?.tally) : undefined;
     if (back) return back;
     try {
       const synced = await this.#active.sync(policy, options);
       const refused = synced.failures.find(({ error }) => isDoubtful(error));
       if (await this.#chooseAgain(refused?.error)) return this.sync(policy, options);
+      const unreadable = synced.failures.find(isUnreadable);
+      const most = synced.failures.length;
+      const moved = unreadable && (await this.#moveOn(policy, options?.tally, unreadable.error, most));
+      if (moved) return moved;
       this.#tested();
       this.#failures = 0;
       const expected = this.#rewrites;
       this.#rewrites = false;
-      const moved = this.#unreported;
+      const chosen = this.#unreported;
       this.#unreported = undefined;
-      return { ...synced, expected, ...(moved && { moved }) };
+      return { ...synced, expected, ...(chosen && { moved: chosen }) };
     } catch (error) {
       if (await this.#chooseAgain(error)) return this.sync(policy, options);
       this.#failures++;
@@ -177,29 +184,28 @@ export class Failover {
     return true;
   }
 
+  /** @param most if only some families fail: their number. Then another writer of the same place must do better */
   async #moveOn(
     policy: Policy,
     tally: Tally | undefined,
     error: unknown,
-  ): Promise<(Synced & { moved: Move }) | undefined> {
+    most?: number,
+  ): Promise<Moved | undefined> {
     const from = this.#active;
     if (from === this.#preferred) this.#failing.addPreferred(from);
     else this.#failing.add(from);
     for (const next of this.#failing.lastOf(this.#chosen.alternatives)) {
-      if (next === from) continue;
+      if (next === from || (most !== undefined && next.backend.place !== from.backend.place)) continue;
       next.enforceKept(this.#failing.hasOwnTable && !isOwnTable(next.backend));
       try {
         this.#owner = next;
         const synced = await next.sync(policy, { tally });
+        if (most !== undefined && synced.failures.length >= most) continue;
         this.#activate(next);
         const why = messageOf(error);
         const fallback = this.#isFallback ? why : undefined;
-        const moved = {
-          from: from.writer,
-          to: next.writer,
-          reason: `${from.writer} fails: ${why}`,
-          fallback,
-        };
+        const reason = `${from.writer} fails: ${why}`;
+        const moved = { from: from.writer, to: next.writer, reason, fallback };
         return { ...synced, expected: true, moved };
       } catch {
         this.#failing.add(next);
@@ -209,15 +215,17 @@ export class Failover {
     return undefined;
   }
 
-  async #moveBack(policy: Policy, tally: Tally | undefined): Promise<(Synced & { moved: Move }) | undefined> {
+  async #moveBack(policy: Policy, tally: Tally | undefined): Promise<Moved | undefined> {
     const from = this.#active;
     const preferred = this.#preferred;
     this.#failing.tried();
     const slow = Bun.sleep(this.pauses.check).then(() => "slow" as const);
     if ((await Promise.race([refusalOf(preferred.backend, policy), slow])) !== undefined) return undefined;
     preferred.enforceKept(false);
-    this.#owner = preferred;
     try {
+      const { failures } = await readable(preferred, policy);
+      if (failures.some(isUnreadable)) return undefined;
+      this.#owner = preferred;
       const synced = await preferred.sync(policy, { tally });
       this.#activate(preferred);
       const reason = `${preferred.writer} works again`;

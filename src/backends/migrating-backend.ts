@@ -23,8 +23,9 @@ export interface Leftovers {
 export class MigratingBackend {
   readonly name: string;
   readonly writer: string;
-  /** The backends whose rules are in other places. */
+  /** The backends whose rules are in other places, and other writers of the same place. */
   readonly #others: readonly Backend[];
+  readonly #sharing: readonly Backend[];
   /** Drops leaks for a backend that cannot; undefined if no other backend can. */
   readonly #guard: LeakGuard | undefined;
   /** The policy of the last plan that could be read. Families that failed are left out, so polling skips them. */
@@ -39,6 +40,7 @@ export class MigratingBackend {
     this.name = backend.name;
     this.writer = backend.writer;
     this.#others = all.filter(({ place }) => place !== backend.place);
+    this.#sharing = all.filter(it => it.place === backend.place && it !== backend);
     const guard = backend.dropsLeaks ? undefined : all.map(it => it.leakGuard?.()).find(it => it);
     this.#guard = guard && new LeakGuard(guard);
   }
@@ -132,9 +134,10 @@ export class MigratingBackend {
     families: readonly Family[],
   ): Promise<{ readonly rules: readonly TraceableRuleset[]; readonly failures: readonly string[] }> {
     const read = (backend: Backend, families: readonly Family[]) => backend.rules(families);
-    const own = await inEachPlace([this.backend], families, read);
-    const [failure] = own.failures;
-    if (failure && own.failures.length === families.length) throw failure.error;
+    const own = await inEachPlace([this.backend, ...this.#sharing], families, read);
+    const failed = own.failures.filter(({ isCovered }) => !isCovered);
+    if (failed[0] && new Set(failed.map(({ family }) => family)).size === families.length)
+      throw failed[0].error;
     const others = await inEachPlace(this.#others, families, read);
     return {
       rules: [...own.found, ...others.found],

@@ -47,6 +47,11 @@ export function isFailing(kind: FailureKind | undefined, persists: boolean): boo
   }
 }
 
+/** Whether a family failed because its rules cannot be read by this program, but perhaps by another one. */
+export function isUnreadable({ error }: { readonly error: unknown }): boolean {
+  return failureKind(error) === "incompatible";
+}
+
 /**
  * Whether an error may mean that the program does not work, that it or the kernel refuse the rules, or that the backend
  * must not be used.

@@ -69,13 +69,24 @@ export function isTemporary({ error }: FamilyFailure): boolean {
   return kind !== "unsupported" && kind !== "not-found";
 }
 
-/** The actual rules compared with a policy, and the families that cannot be read. Throws if no family can be read. */
+/** The actual rules compared with a policy, and the families that cannot be read. */
+export interface Compared {
+  readonly comparison: Comparison;
+  readonly failures: readonly FamilyFailure[];
+}
+
+/** Compares the actual rules with a policy, also those that drop leaks. Throws if no family can be read. */
 export async function compared(
   backend: { compare(policy: Policy): Promise<Comparison> },
   policy: Policy,
-): Promise<{ readonly comparison: Comparison; readonly failures: readonly FamilyFailure[] }> {
+): Promise<Compared> {
   const { done, failures } = await byFamily(policy, part => backend.compare(part));
   return { comparison: joined(done), failures };
+}
+
+/** The same without the rules that drop leaks. */
+export function readable(backend: Planner, policy: Policy): Promise<Compared> {
+  return compared({ compare: part => backend.plan(part) }, policy);
 }
 
 /** Works on the whole policy and, if that fails, on each family alone, except after a program hung. */

@@ -9,24 +9,58 @@ import {
   mayTranslate,
 } from "../backends/choose.ts";
 import { MigratingBackend } from "../backends/migrating-backend.ts";
+import { isFailing, isUnreadable } from "../backends/moves.ts";
+import { type Compared, compared } from "../backends/sync.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { AgentState } from "../observe/agent-state.ts";
 import type { Log } from "../observe/log.ts";
 import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
 import { LastSaid } from "../system/last-said.ts";
-import { ProgramError } from "../system/program.ts";
+import { failureKind, ProgramError } from "../system/program.ts";
 import { aborted } from "../system/timing.ts";
 import type { AgentFlags } from "./command.ts";
+
+type Selected = Pick<Chosen, "backend" | "reason" | "alternatives">;
+
+/** The rules in the kernel compared with a policy, and the backend that did it. */
+export interface Answer extends Compared {
+  readonly backend: MigratingBackend;
+  /** Why this backend was chosen. */
+  readonly reason: string;
+}
+
+/**
+ * Compares the kernel with a policy as the agent would: if the program of the chosen backend fails, or cannot read the
+ * rules of a family, another one does it. Throws ProgramError if none can.
+ */
+export async function comparisonFor(flags: AgentFlags, policy: Policy): Promise<Answer> {
+  const { backend: first, reason, alternatives } = await backendFor(flags, policy);
+  let best: Answer | undefined;
+  let failure: unknown;
+  for (const backend of [first, ...alternatives.filter(it => it !== first)]) {
+    if (best && backend.backend.place !== best.backend.backend.place) continue;
+    try {
+      const read = await compared(backend, policy);
+      const why = failure === undefined ? reason : `${first.writer} fails: ${messageOf(failure)}`;
+      if (!best || read.failures.length < best.failures.length) best = { ...read, backend, reason: why };
+      const unreadable = read.failures.find(isUnreadable);
+      if (!unreadable) return best;
+      failure ??= unreadable.error;
+    } catch (error) {
+      failure ??= error;
+      if (!isFailing(failureKind(error), false)) break;
+    }
+  }
+  if (best) return best;
+  throw failure;
+}
 
 /**
  * Chooses the backend for a command that runs once. With `--backend=auto`, prefers the backend of the active agent.
  * Throws ProgramError if no backend is available.
  */
-export async function backendFor(
-  flags: AgentFlags,
-  policy: Policy,
-): Promise<Pick<Chosen, "backend" | "reason">> {
+export async function backendFor(flags: AgentFlags, policy: Policy): Promise<Selected> {
   const used = flags.backend === "auto" ? await backendOfAgent(flags, policy) : undefined;
   if (used) return used;
   const exemption = exemptionFinder(policy.chain, async () => policy);
@@ -34,10 +68,7 @@ export async function backendFor(
 }
 
 /** The backend that the active agent uses; undefined if no agent answers, or its program is not available here. */
-async function backendOfAgent(
-  flags: AgentFlags,
-  { chain }: Policy,
-): Promise<Pick<Chosen, "backend" | "reason"> | undefined> {
+async function backendOfAgent(flags: AgentFlags, { chain }: Policy): Promise<Selected | undefined> {
   const { askIdentity } = await import("../inspect/ask-agent.ts");
   const agent = await askIdentity(agentSocketPath(flags["runtime-dir"]));
   if (agent === "unreachable" || agent instanceof Error || !agent.writer) return undefined;
@@ -48,7 +79,7 @@ async function backendOfAgent(
   const ownTable = all.find(isOwnTable);
   if (agent.fallback && ownTable && used !== ownTable && (await mayTranslate(ownTable)))
     backend.enforceKept(true);
-  return { backend, reason: "the active agent uses it" };
+  return { backend, reason: "the active agent uses it", alternatives: [] };
 }
 
 /**

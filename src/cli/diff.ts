@@ -1,10 +1,10 @@
 import { requestedBackend } from "../backends/backends.ts";
-import { compared, familyText } from "../backends/sync.ts";
+import { familyText } from "../backends/sync.ts";
 import type { Policy } from "../policy/policy.ts";
 import { printable, printableLines } from "../system/printable.ts";
 import { ProgramError } from "../system/program.ts";
 import { UsageError } from "./args.ts";
-import { backendFor } from "./backend.ts";
+import { comparisonFor } from "./backend.ts";
 import { colouredDiff, isColourful } from "./colour.ts";
 import { type AgentFlags, command, type Outcome } from "./command.ts";
 import { text, toggle } from "./flag.ts";
@@ -55,8 +55,7 @@ async function withKernel(flags: AgentFlags, configmap: string): Promise<Outcome
   const subject = await subjectOf(flags, configmap);
   const { policy, stderr } = subject;
   if (!policy) return { stderr, notes: notesOf(subject, flags), exitCode: TROUBLE };
-  const { backend } = await backendFor(flags, policy);
-  const { comparison, failures } = await compared(backend, policy);
+  const { backend, comparison, failures } = await comparisonFor(flags, policy);
   const { actual, desired } = comparison;
   const { lines, failures: unread } = await backend.leftovers(policy);
   const { unified } = await import("../inspect/unified.ts");

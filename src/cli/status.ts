@@ -1,7 +1,7 @@
 import { networkInterfaces } from "node:os";
 import { agentSocketPath } from "../agent/node-lock.ts";
 import { everyBackend } from "../backends/choose.ts";
-import { compared, familyText } from "../backends/sync.ts";
+import { familyText } from "../backends/sync.ts";
 import { loadConfig } from "../config/load.ts";
 import { formatProblems } from "../config/problem.ts";
 import type { Room } from "../inspect/columns.ts";
@@ -11,7 +11,7 @@ import type { View } from "../inspect/status-text.ts";
 import { isTerminal } from "../system/output.ts";
 import { printableJson } from "../system/printable.ts";
 import { ProgramError } from "../system/program.ts";
-import { backendFor } from "./backend.ts";
+import { comparisonFor } from "./backend.ts";
 import { colouredStatus, isColourful } from "./colour.ts";
 import { type AgentFlags, command, type Outcome } from "./command.ts";
 import { choice, toggle } from "./flag.ts";
@@ -134,8 +134,7 @@ async function statusFromKernel(flags: AgentFlags): Promise<Status> {
   const policy = await policyHere(loaded.config, flags);
   const problems = [...formatProblems(loaded.problems), ...podProblems(policy, networkInterfaces())];
   try {
-    const { backend, reason } = await backendFor(flags, policy);
-    const { comparison, failures } = await compared(backend, policy);
+    const { backend, reason, comparison, failures } = await comparisonFor(flags, policy);
     const { counters } = comparison;
     const inSync = comparison.inSync && failures.length === 0;
     problems.push(

@@ -1,6 +1,6 @@
 import { NO_IPSEC } from "../backends/limits.ts";
 import { printableJson, printableLines } from "../system/printable.ts";
-import { backendFor } from "./backend.ts";
+import { comparisonFor } from "./backend.ts";
 import { command } from "./command.ts";
 import { choice } from "./flag.ts";
 import { configFlags } from "./policy.ts";
@@ -28,8 +28,7 @@ export const verify = command({
     const inspect = await import("../inspect/verify.ts");
     const { verificationJson } = await import("../inspect/verification.ts");
     const matchesIpsec = async () => {
-      const { backend } = await backendFor(flags, policy);
-      await backend.plan(policy);
+      const { backend } = await comparisonFor(flags, policy);
       return !(backend.limits ?? []).includes(NO_IPSEC);
     };
     const result = verificationJson(await inspect.verify(policy, matchesIpsec));

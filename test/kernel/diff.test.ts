@@ -110,6 +110,23 @@ describeTools("tools of other Debian suites", SUITES.slice(1), tools => {
   );
 });
 
+test("beside a native nft rule in table nat, commands read with nft, as the agent does", async () => {
+  const flags = ["--backend=iptables", "--enable-ipv6"];
+  await writeFile(CONFIG, "nonMasqueradeCIDRs: [10.0.0.0/8, 'fc00::/7']\n");
+  await WRITERS.find(it => it.name === "iptables-nft")?.prepare(lab);
+  const rule = "type nat hook postrouting priority 100; meta mark 77 fib daddr type local accept;";
+  await lab.node.output(["nft", `table ip nat { chain POSTROUTING { ${rule} }; }`]);
+  expect((await ipmasq(["run", "--once", ...flags])).exitCode).toBe(0);
+  expect(await ipmasq(["diff", ...flags])).toEqual({ exitCode: 0, stdout: "", stderr: "" });
+  expect((await ipmasq(["verify", ...flags])).exitCode).toBe(0);
+  const explained = await ipmasq(["explain", "--live", "203.0.113.7", ...flags]);
+  expect(explained.stderr).toBe("");
+  expect(explained.stdout).toContain("in       chain IP-MASQ-AGENT\n  config   agrees");
+  const { exitCode, stdout } = await ipmasq(["status", "--output=json", ...flags]);
+  expect([exitCode, JSON.parse(stdout)]).toMatchObject([0, { writer: "nft", inSync: true }]);
+  expect(JSON.parse(stdout).reason).toStartWith("iptables-nft fails: ");
+});
+
 test("with --backend=auto it compares with the backend of the active agent", async () => {
   await ipmasq(["run", "--once", "--backend=iptables"]);
   const { exitCode, stderr } = await ipmasq(["diff"]);

@@ -123,6 +123,23 @@ describe("beside a native nft rule in table nat", () => {
     expect([await owner(KEPT), await owner(OUTBOUND)]).toEqual(["pod", "node"]);
   });
 
+  test("with IPv6, both families are in force, and stay with the writer that works", async () => {
+    await run(
+      "nft 'table ip nat { chain POSTROUTING { type nat hook postrouting priority 100; meta mark 77 fib daddr type local accept; }; }'",
+    );
+    const both = policy({ keep: ["10.0.0.0/8", "fc00::/7"] }, { enableIPv6: true });
+    const chosen = await chooseBackend({ requested: "iptables", policy: both, host: programsOf(lab) });
+    const failover = new Failover(chosen, 3, { first: 0, last: 0, check: 2000 });
+    const { moved, failures } = await failover.sync(both);
+    expect([moved?.to, failures]).toEqual(["nft", []]);
+    for (let i = 0; i < 2; i++) {
+      const again = await failover.sync(both); // tries iptables-nft again
+      expect([again.moved, again.failures, again.before.inSync]).toEqual([undefined, [], true]);
+    }
+    for (const to of [KEPT, "fd00:7::7"]) expect(await owner(to)).toBe("pod");
+    for (const to of [OUTBOUND, "2001:db8:7::7"]) expect(await owner(to)).toBe("node");
+  });
+
   test("leftovers of an ip-masq-agent are removed", async () => {
     await restore("iptables-nft", GKE.replaceAll("IP-MASQ", "IP-MASQ-AGENT"));
     await run("nft add rule ip nat POSTROUTING meta mark 77 fib daddr type local accept");
