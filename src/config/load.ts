@@ -98,27 +98,75 @@ function withoutConfig(problems: readonly Problem[]): OpenDocument {
 }
 
 /**
- * A warning for each enabled family without a CIDR in the list, other than link-local: its Pod-to-Pod connections are
- * masqueraded. An empty list is taken as intended.
+ * Warnings about each enabled family that a list leaves out, probably because only the other family was thought of:
+ *
+ * - `nonMasqueradeCIDRs` without a CIDR other than link-local: Pod-to-Pod connections are masqueraded. An empty list is
+ *   taken as intended.
+ * - `sourceCIDRs`: no connection is masqueraded.
+ * - `nonMasqueradeSourceCIDRs`: connections from these sources are masqueraded.
  *
  * @param path the path of the config
  */
 function familyWarnings(path: string, config: Config, enableIPv6: boolean): ConfigWarning[] {
-  const { nonMasqueradeCIDRs: list, sourceCIDRs: sources } = config;
-  if (list?.length === 0) return [];
-  const warnings: ConfigWarning[] = [];
-  for (const { family, ip, name, example } of enableIPv6 ? [IPV4, IPV6] : [IPV4]) {
-    if (list ? list.some(({ value }) => value.family === family) : family === "ip") continue;
-    if (sources?.length && !sources.some(({ value }) => value.family === family)) continue;
-    const at = list?.[0]?.at ?? { file: path };
-    const what = `${list ? "the list" : "the default list"} has no ${ip}, so Pod-to-Pod ${ip} is masqueraded`;
-    const remedy = list
-      ? `add the ${ip} CIDRs of Pods, Services and nodes, for example "${example}"`
-      : `set nonMasqueradeCIDRs to the default ranges and "${example}"`;
-    warnings.push({ severity: "warning", name, at, key: "nonMasqueradeCIDRs", what, remedy });
-  }
-  return warnings;
+  const { nonMasqueradeCIDRs: list, sourceCIDRs: sources, nonMasqueradeSourceCIDRs: spared } = config;
+  return (enableIPv6 ? [IPV4, IPV6] : [IPV4]).flatMap(({ family, ip, names, example, pods }) => {
+    const lacks = (cidrs: Config["sourceCIDRs"] = []) => cidrs.every(({ value }) => value.family !== family);
+    const warning = (key: keyof typeof names, what: string, remedy: string): ConfigWarning[] => [
+      {
+        severity: "warning",
+        name: names[key],
+        at: config[key]?.[0]?.at ?? { file: path },
+        key,
+        what,
+        remedy,
+      },
+    ];
+    if (sources?.length && lacks(sources)) {
+      const what = `the list has no ${ip}, so no ${ip} connection is masqueraded`;
+      return warning("sourceCIDRs", what, `add the ${ip} CIDRs of Pods, for example "${pods}"`);
+    }
+    const which = list ? "the list" : "the default list";
+    const isMasqueraded = list ? list.length > 0 && lacks(list) : family === "ip6";
+    return [
+      ...(isMasqueraded
+        ? warning(
+            "nonMasqueradeCIDRs",
+            `${which} has no ${ip}, so Pod-to-Pod ${ip} is masqueraded`,
+            list
+              ? `add the ${ip} CIDRs of Pods, Services and nodes, for example "${example}"`
+              : `set nonMasqueradeCIDRs to the default ranges and "${example}"`,
+          )
+        : []),
+      ...(spared?.length && lacks(spared)
+        ? warning(
+            "nonMasqueradeSourceCIDRs",
+            `the list has no ${ip}, so ${ip} connections of the same hosts are masqueraded`,
+            `add their ${ip} CIDRs`,
+          )
+        : []),
+    ];
+  });
 }
 
-const IPV4 = { family: "ip", ip: "IPv4", name: "ipv4-masqueraded", example: "10.0.0.0/8" } as const;
-const IPV6 = { family: "ip6", ip: "IPv6", name: "ipv6-masqueraded", example: "fc00::/7" } as const;
+const IPV4 = {
+  family: "ip",
+  ip: "IPv4",
+  names: {
+    nonMasqueradeCIDRs: "ipv4-masqueraded",
+    sourceCIDRs: "ipv4-sources-missing",
+    nonMasqueradeSourceCIDRs: "ipv4-sources-masqueraded",
+  },
+  example: "10.0.0.0/8",
+  pods: "10.244.0.0/16",
+} as const;
+const IPV6 = {
+  family: "ip6",
+  ip: "IPv6",
+  names: {
+    nonMasqueradeCIDRs: "ipv6-masqueraded",
+    sourceCIDRs: "ipv6-sources-missing",
+    nonMasqueradeSourceCIDRs: "ipv6-sources-masqueraded",
+  },
+  example: "fc00::/7",
+  pods: "fd00:10:244::/56",
+} as const;

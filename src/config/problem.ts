@@ -55,6 +55,22 @@ export const WARNINGS = {
     about: "file",
     means: "the list has no IPv6 CIDR, so Pod-to-Pod IPv6 is masqueraded",
   },
+  "ipv4-sources-missing": {
+    about: "file",
+    means: "sourceCIDRs has no IPv4 CIDR, so no IPv4 connection is masqueraded",
+  },
+  "ipv6-sources-missing": {
+    about: "file",
+    means: "sourceCIDRs has no IPv6 CIDR, so no IPv6 connection is masqueraded",
+  },
+  "ipv4-sources-masqueraded": {
+    about: "file",
+    means: "nonMasqueradeSourceCIDRs has no IPv4 CIDR, so IPv4 connections of these hosts are masqueraded",
+  },
+  "ipv6-sources-masqueraded": {
+    about: "file",
+    means: "nonMasqueradeSourceCIDRs has no IPv6 CIDR, so IPv6 connections of these hosts are masqueraded",
+  },
   "redundant-link-local": {
     about: "line",
     means: "a link-local entry without effect, since link-local is not masqueraded anyway",

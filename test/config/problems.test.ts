@@ -24,7 +24,7 @@ describe("configs without a problem", () => {
     ["an anchor and its alias", "nonMasqueradeCIDRs: &pods [10.0.0.0/8]\nsourceCIDRs: *pods\n"],
     [
       "all keys",
-      "nonMasqueradeCIDRs: [10.0.0.0/8]\nmasqLinkLocal: false\nmasqLinkLocalIPv6: true\nresyncInterval: 1m30s\ncidrLimit: 2\nmasqueradeCIDRs: []\nsourceCIDRs: ['10.0.0.0/8']\ndropLeaks: true\nnonMasqueradeSourceCIDRs: [10.1.0.0/16]\noutputInterfaces: [eth0, \"wg*\"]\nsnatAddresses: [192.0.2.0/24]\nenableIPv6: true\n",
+      "nonMasqueradeCIDRs: [10.0.0.0/8, 'fc00::/7']\nmasqLinkLocal: false\nmasqLinkLocalIPv6: true\nresyncInterval: 1m30s\ncidrLimit: 2\nmasqueradeCIDRs: []\nsourceCIDRs: ['10.0.0.0/8', 'fd00::/8']\ndropLeaks: true\nnonMasqueradeSourceCIDRs: [10.1.0.0/16, 'fd00:1::/32']\noutputInterfaces: [eth0, \"wg*\"]\nsnatAddresses: [192.0.2.0/24]\nenableIPv6: true\n",
     ],
   ])("%s", async (_what, config) => {
     expect(await problemsOf(config)).toEqual([]);
