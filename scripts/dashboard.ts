@@ -24,7 +24,7 @@ export interface Panel {
 }
 
 /** A question, and the panels that answer it. */
-interface Row {
+export interface Row {
   readonly title: string;
   readonly panels: readonly Panel[];
 }
