@@ -133,7 +133,7 @@ export const ROWS: readonly Row[] = [
     ],
   },
   {
-    title: "Is there room for more connections?",
+    title: "Do more connections fit?",
     panels: [
       graph("Conntrack table usage", "A full table drops new connections.", "percentunit", [
         `${of("ipmasq_conntrack_entries")} / ${of("ipmasq_conntrack_entries_limit")}`,

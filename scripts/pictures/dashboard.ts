@@ -24,7 +24,7 @@ const FLANNEL = `*nat
 COMMIT
 `;
 const KEEP = "nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n  - 192.168.0.0/16\n";
-/** What happens, by the second. */
+/** Events, by the second. */
 const EVENTS: Readonly<Record<number, (lab: Lab, config: string) => Promise<unknown>>> = {
   25: (_, config) => save(config, `${KEEP}  - 203.0.113.0/24\n`),
   40: lab => lab.node.output(["nft", "flush", "ruleset"]),

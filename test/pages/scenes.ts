@@ -304,6 +304,17 @@ export const SCENES: readonly Scene[] = [
   },
   {
     page: "docs/troubleshooting.md",
+    block: "ipmasq status",
+    line: "the config is rejected; the last good policy stays active",
+    config: KEEP,
+    agent: true,
+    before: [
+      `cp ${CONFIG} new && echo '  - 10.0.0.1/8' >>new && mv new ${CONFIG}`,
+      "until ipmasq status | grep -q rejected; do :; done",
+    ],
+  },
+  {
+    page: "docs/troubleshooting.md",
     block: "ipmasq diff",
     before: ["ipmasq run --once", "nft flush chain ip ip-masq-agent IP-MASQ-AGENT"],
     exits: { "ipmasq diff": 1 },
@@ -323,6 +334,7 @@ export const SCENES: readonly Scene[] = [
   {
     page: "docs/troubleshooting.md",
     block: "ipmasq status",
+    line: "another ip-masq-agent masquerades by its own config; remove that agent, then its rules; or set enforceNonMasquerade: true",
     config: PARTNER,
     foreign: OLD_AGENT,
     agent: true,
