@@ -29,8 +29,8 @@ export interface AgentParts {
 
 /** Callbacks of a running agent. */
 export interface AgentEvents {
-  /** Called once, after the first sync. */
-  firstSync?(): void;
+  /** Called after the first sync, and after each later one with another policy. */
+  newPolicy?(isFirst: boolean): void;
   /** Foreign rules changed; see {@link Watcher.foreign}. */
   foreign?: Watcher["foreign"];
 }
@@ -110,9 +110,10 @@ export class Agent {
     for (let first = true; ; first = false) {
       const request = await this.#queue.next(this.#nextSync, this.#backoff.nextRepair);
       if (stop.aborted) break;
+      const { policy } = this.#desired;
       await this.sync(request);
       this.#watch();
-      if (first) events.firstSync?.();
+      if (first || this.#desired.policy !== policy) events.newPolicy?.(first);
     }
     unwatch();
   }
