@@ -28,11 +28,9 @@ export interface AgentParts {
 }
 
 /** Callbacks of a running agent. */
-export interface AgentEvents {
+export interface AgentEvents extends Partial<Pick<Watcher, "foreign">> {
   /** Called after the first sync, and after each later one with another policy. */
   newPolicy?(isFirst: boolean): void;
-  /** Foreign rules changed; see {@link Watcher.foreign}. */
-  foreign?: Watcher["foreign"];
 }
 
 type Outcome = Pick<SyncRecord, "result" | "message" | "failure">;
