@@ -142,6 +142,8 @@ export const SCENES: readonly Scene[] = [
     block: "ipmasq status",
     config: KEEP,
     agent: ["--node-name=node-1"],
+    // The counts are known when the agent has listed its rules.
+    before: ["until ipmasq status | grep -q 'keep  *0  *0  default'; do :; done"],
     counts: true,
   },
   { page: "docs/commands.md", block: "ipmasq verify", agent: true },
