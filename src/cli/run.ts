@@ -159,17 +159,23 @@ async function runAgent({ flags, log, state, settings, choice }: Setup): Promise
     const running = new Agent({ desired, backend, state, log, lock });
     agent = running;
     wake.follow(() => running.requestSync());
-    const newPolicy = (isFirst: boolean) => {
-      if (!isFirst) return conflicts.soon();
+    const begun = () => {
       serve();
       void look();
+      setTimeout(() => void rest(), REST_MS).unref();
     };
-    const events = { newPolicy, foreign: (where: string | undefined) => conflicts.soon(where) };
+    const events = { firstSync: begun, foreign: (where: string | undefined) => conflicts.soon(where) };
     await Promise.race([running.run(stop, events), giveUpAfter(stop)]);
     if (flags["cleanup-on-exit"]) await cleanUpOnExit(running, () => everyBackend(flags["masq-chain"]), log);
     lock.release();
   }
   log.info("agent stopped");
+}
+
+/** Frees memory that only the start needs. */
+async function rest(): Promise<void> {
+  const { unmapBinary } = await import("../system/binary-pages.ts");
+  await unmapBinary();
 }
 
 const START: SyncRequest = { triggers: ["start"], by: undefined };
@@ -231,5 +237,7 @@ async function giveUpAfter(signal: AbortSignal): Promise<void> {
 }
 
 const LAST_SYNC_MS = 700;
+/** Milliseconds until the start is over, with its search for leftovers and conflicts. */
+const REST_MS = 5000;
 /** Milliseconds that an answer over the socket waits for counters and foreign rules. */
 const FRESH_MS = 2000;
