@@ -28,9 +28,11 @@ export interface AgentParts {
 }
 
 /** Callbacks of a running agent. */
-export interface AgentEvents extends Partial<Pick<Watcher, "foreign">> {
-  /** Called after the first sync, and after each later one with another policy. */
-  newPolicy?(isFirst: boolean): void;
+export interface AgentEvents {
+  /** Called once, after the first sync. */
+  firstSync?(): void;
+  /** Foreign rules changed; see {@link Watcher.foreign}. */
+  foreign?: Watcher["foreign"];
 }
 
 type Outcome = Pick<SyncRecord, "result" | "message" | "failure">;
@@ -108,10 +110,9 @@ export class Agent {
     for (let first = true; ; first = false) {
       const request = await this.#queue.next(this.#nextSync, this.#backoff.nextRepair);
       if (stop.aborted) break;
-      const { policy } = this.#desired;
       await this.sync(request);
       this.#watch();
-      if (first || this.#desired.policy !== policy) events.newPolicy?.(first);
+      if (first) events.firstSync?.();
     }
     unwatch();
   }

@@ -116,6 +116,17 @@ export class Memory<Key, Value> {
     return promise.finally(() => clearTimeout(timer));
   }
 
+  /**
+   * Waits until a transaction takes effect: its program ends, or reports show what the last {@link await} names. nft
+   * ends 10 ms later than that if rules are deleted, because the kernel then frees them.
+   *
+   * @throws the error of the transaction
+   */
+  async committed(transaction: Promise<unknown>): Promise<void> {
+    await Promise.race([transaction, this.#confirmed.then(is => (is ? undefined : transaction))]);
+    transaction.catch(() => this.onDoubt());
+  }
+
   /** Call it for each reported line about our tables. */
   line(line: string): void {
     if (this.#missing) this.#object(line, this.#missing);

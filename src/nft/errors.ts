@@ -13,6 +13,11 @@ export function isMissing({ exitCode, stderr }: Failed): boolean {
   return exitCode === 1 && stderr.includes("No such file or directory");
 }
 
+/** Whether the kernel says that the object to be created exists. */
+export function isExisting({ exitCode, stderr }: Failed): boolean {
+  return exitCode === 1 && stderr.includes("File exists");
+}
+
 /** The error for a failed run, with nft's own message. */
 export function failure({ argv, exitCode, stderr }: Failed): ProgramError {
   const said = stderr

@@ -233,8 +233,9 @@ export type NftObject = v.InferOutput<typeof NftObject>;
 /** A command that can be sent. */
 export type Command =
   | { add: { table: v.InferOutput<typeof Table> } }
-  /** Refused if the table exists. */
+  /** Refused if the object exists. */
   | { create: { table: v.InferOutput<typeof Table> } }
+  | { create: { chain: v.InferOutput<typeof Chain> } }
   | { add: { set: NamedSet } }
   | { add: { element: { family: TableFamily; table: string; name: string; elem: readonly SetElement[] } } }
   | { add: { chain: v.InferOutput<typeof Chain> } }

@@ -1,6 +1,7 @@
 import * as v from "valibot";
+import type { Family } from "../net/cidr.ts";
 import { failureKind, ProgramError } from "../system/program.ts";
-import { blaming, type Failed, failure } from "./errors.ts";
+import { blaming, type Failed, failure, isExisting } from "./errors.ts";
 import type { Command } from "./json.ts";
 import { commandsOf, type NewSet, textOf } from "./new-set.ts";
 import type { NftProgram } from "./program.ts";
@@ -104,6 +105,16 @@ export class NftTransactions {
   async check(commands: readonly Command[]): Promise<void> {
     const failed = await this.#program.send(documentOf(commands), "--check");
     if (failed) throw failure(failed);
+  }
+
+  /**
+   * Whether a chain exists. Takes 2 ms of CPU beside 10,000 elements and 32,000 chains, where nft 1.0.6 needs 40 ms to list
+   * the chain, as it reads the elements, and 140 ms to list all chains. Throws ProgramError if nft cannot run.
+   */
+  async hasChain(family: Family, table: string, name: string): Promise<boolean> {
+    const creation: Command = { create: { chain: { family, table, name } } };
+    const failed = await this.#program.send(documentOf([creation]), "--check");
+    return failed !== undefined && isExisting(failed);
   }
 
   /** The error of `attempt` or `build` with the command that was refused. Finding it takes several runs of nft. */

@@ -82,8 +82,6 @@ export class FakeAgent {
   readonly log: ReturnType<typeof createLog>;
   readonly agent: Agent;
   readonly config: FakeConfig;
-  /** How often the agent announced a new policy. */
-  newPolicies = 0;
   #lines: string[] = [];
   #syncs: string[] = [];
   readonly #start = performance.now();
@@ -124,7 +122,7 @@ export class FakeAgent {
 
   /** Starts the loop, and runs everything that takes no time. */
   async start(): Promise<void> {
-    this.#ended = this.agent.run(this.#stop.signal, { newPolicy: () => this.newPolicies++ });
+    this.#ended = this.agent.run(this.#stop.signal);
     await settled();
   }
 

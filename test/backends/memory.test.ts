@@ -124,6 +124,53 @@ test("one of our transactions that is reported before its program ends is expect
   expect([memory.get("ip"), doubts]).toEqual([3, 0]);
 });
 
+describe("a transaction is waited for", () => {
+  const RULE = "rule ip t a return";
+  let state: string;
+  let sent: PromiseWithResolvers<void>;
+  const settled = async () => {
+    for (let i = 0; i < 5; i++) await Promise.resolve();
+    return state;
+  };
+
+  beforeEach(() => {
+    state = "waits";
+    sent = Promise.withResolvers();
+    memory.listed("ip", 1, memory.epoch);
+    memory.expect();
+    memory.await([RULE]);
+    memory.committed(sent.promise).then(
+      () => (state = "done"),
+      () => (state = "failed"),
+    );
+  });
+
+  test("until its report, which may come before the end of its program", async () => {
+    expect(await settled()).toBe("waits");
+    memory.line(`add ${RULE}`);
+    memory.reported();
+    expect(await settled()).toBe("done");
+    sent.reject(new Error("nft was killed"));
+    await settled();
+    expect(doubts).toBe(1);
+  });
+
+  test("until its program ends, if the report is another", async () => {
+    memory.line("add rule ip t a drop");
+    memory.reported();
+    expect(await settled()).toBe("waits");
+    sent.resolve();
+    expect([await settled(), doubts]).toEqual(["done", 0]);
+  });
+
+  test("until it fails", async () => {
+    memory.forget();
+    expect(await settled()).toBe("waits");
+    sent.reject(new Error("refused"));
+    expect([await settled(), doubts]).toEqual(["failed", 0]);
+  });
+});
+
 describe("a write of few elements", () => {
   const RULE = "rule ip t a ip daddr @s-b return";
   const OBJECTS = [

@@ -153,7 +153,7 @@ export class OwnTables {
     const isEchoed =
       isShort && first.length === diffs.length && !this.isWatched
         ? await transactions.attemptEchoed(swap)
-        : await transactions.attempt(swap).then(() => false);
+        : await this.memory.committed(transactions.attempt(swap)).then(() => false);
     for (const { table } of transitions) {
       this.memory.written(table.family, table);
       this.#reader.measure(table.family, table);

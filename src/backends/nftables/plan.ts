@@ -95,8 +95,9 @@ export class NftablesPlan implements Plan {
 
   /**
    * Lists the tables without the elements of their sets: a transaction takes effect as a whole, or not at all. If nft
-   * would read all elements even so, the report of the transaction by `nft monitor` suffices. The report of a short list
-   * has all its elements; without a report, a short list is listed in full, because that costs as little.
+   * would read all elements even so, the report of the transaction by `nft monitor` suffices, or for a new table the
+   * existence of its base chain. The report of a short list has all its elements; without a report, a short list is
+   * listed in full, because that costs as little.
    */
   async confirm(isWatched = false): Promise<Plan | undefined> {
     if (this.#instead) return this.#instead.confirm(isWatched);
@@ -113,12 +114,23 @@ export class NftablesPlan implements Plan {
       const isReported = this.#keepsHooks && (await memory.confirmed(SHORT_REPORT_MS));
       return isReported ? this.#after(this.#written) : undefined;
     }
-    if (!this.#context.listsTersely && (await memory.confirmed(REPORT_MS))) return this.#after(this.#written);
+    const isSeen = async () => (await memory.confirmed(REPORT_MS)) || (await this.#madeChains());
+    if (!this.#context.listsTersely && (await isSeen())) return this.#after(this.#written);
     const looks = await Promise.all(this.#written.map(table => this.#outlineOf(table)));
     const outlines = looks.filter(it => it !== undefined);
     if (outlines.length < this.#written.length) return undefined;
     const { tables, ended } = await this.#context.tables.settle(this.#written, outlines);
     return this.#after(tables, ended);
+  }
+
+  /** Whether the write made the first chains. The kernel has them only if it has all of that transaction. */
+  async #madeChains(): Promise<boolean> {
+    if (this.#diffs.some(({ actual }) => actual)) return false;
+    const { transactions } = this.#context.nft;
+    const found = this.#written.map(({ family, name, chains: [base] }) =>
+      base ? transactions.hasChain(family, name, base.name) : false,
+    );
+    return (await Promise.all(found)).every(it => it);
   }
 
   /** Whether the write leaves the hooks, which reports do not compare. */
