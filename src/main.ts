@@ -26,17 +26,30 @@ process.exit(print(await main(process.argv.slice(2), process.env).catch(failed))
 
 /** Runs the command that the arguments name. */
 async function main(argv: readonly string[], environment: NodeJS.ProcessEnv): Promise<Outcome> {
-  const { flags: given, positionals } = parseArgs(argv, everyFlag);
+  const { flags: given, positionals } = parseArgs(argv, everyFlag, {
+    ...sharedFlags,
+    ...COMMANDS.find(it => argv.includes(it.name))?.flags,
+  });
   const { flags, warnings } = withEnvironment(given, environment);
   const general = parsed(generalSchema, flags);
   const [name = "run", ...args] = general.version ? ["version"] : positionals;
   const command = name === "help" ? undefined : commandNamed(name);
   if (general.help || command === undefined) {
-    return { stdout: help(positionals.find(it => it !== "help")), exitCode: 0 };
+    return {
+      stdout: help(
+        positionals.find(it => it !== "help"),
+        await roomForHelp(),
+      ),
+      exitCode: 0,
+    };
   }
   if (positionals.length === 0 && !general.version && (await isStartedByHand())) {
     const note = `to start the agent, write: ipmasq run${argv.map(it => ` ${it}`).join("")}`;
-    return { stdout: overview(COMMANDS), notes: [note], exitCode: argv.length > 0 ? EX_USAGE : 0 };
+    return {
+      stdout: overview(COMMANDS, await roomForHelp()),
+      notes: [note],
+      exitCode: argv.length > 0 ? EX_USAGE : 0,
+    };
   }
   refuseForeign(command, flags, args);
   if (command === run) refuseBunVariables(environment);
@@ -53,9 +66,16 @@ async function isStartedByHand(): Promise<boolean> {
   return process.pid !== 1 && (await isTerminal());
 }
 
-function help(topic: string | undefined): string {
-  if (topic === undefined) return overview(COMMANDS);
-  return topic === "flags" ? flagsHelp() : commandHelp(commandNamed(topic));
+function help(topic: string | undefined, room: number | undefined): string {
+  if (topic === undefined) return overview(COMMANDS, room);
+  return topic === "flags" ? flagsHelp(room) : commandHelp(commandNamed(topic), room);
+}
+
+/** The width of the terminal; undefined if standard output is not a terminal. */
+async function roomForHelp(): Promise<number | undefined> {
+  if (!(await isTerminal())) return undefined;
+  const { terminalRoom } = await import("./cli/terminal.ts");
+  return terminalRoom().width;
 }
 
 function commandNamed(name: string): Command {

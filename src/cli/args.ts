@@ -23,12 +23,12 @@ export interface ParsedArgs {
  * Splits a command line into flags and positional arguments. Flags start with `--` or, as in Go, with `-`, and take
  * their value after `=` or as the next argument. A switch accepts `=true`, `=false` or the prefix `--no-`, but not the
  * next argument, as in Go. Flags may stand anywhere before `--`; if a flag is repeated, the last value counts. Throws
- * UsageError.
+ * UsageError; for a misspelt flag it suggests one of `own`, the flags of the command, if possible.
  *
  * No library fits: `parseArgs` of node:util rejects `--switch=false` and reads `-masq-chain` as ten one-letter flags;
  * commander lets an optional value consume the next argument.
  */
-export function parseArgs(argv: readonly string[], table: FlagTable): ParsedArgs {
+export function parseArgs(argv: readonly string[], table: FlagTable, own = table): ParsedArgs {
   const flags = new Map<string, FlagValue>();
   const positionals: string[] = [];
   const left = [...argv];
@@ -42,19 +42,20 @@ export function parseArgs(argv: readonly string[], table: FlagTable): ParsedArgs
       positionals.push(arg);
       continue;
     }
-    const { name, negated } = lookUp(written, table);
+    const { name, negated } = lookUp(written, table, own);
+    const by = Object.hasOwn(SHORT_FLAGS, written) ? `-${written}` : `--${name}`;
     const { placeholder } = noteOf(table[name] ?? AGENT_FLAGS.config);
     if (placeholder === undefined) {
       if (negated && value !== undefined)
         throw new UsageError(`--${written} takes no value`, `leave out "=${value}"`);
       if (value === undefined && left[0] !== undefined && BOOLEAN.test(left[0]))
         throw new UsageError(`unexpected argument "${left[0]}"`, `write --${name}=${left[0]}`);
-      flags.set(name, { text: negated ? "false" : (value ?? "true"), by: `--${name}` });
+      flags.set(name, { text: negated ? "false" : (value ?? "true"), by });
     } else {
       const text = value ?? left.shift();
       if (text === undefined)
         throw new UsageError(`--${name} needs a value`, `write --${name}=${placeholder}`);
-      flags.set(name, { text, by: `--${name}` });
+      flags.set(name, { text, by });
     }
   }
   return { flags, positionals };
@@ -69,7 +70,7 @@ export function missingDashes(arg: string, table: FlagTable): string | undefined
   return arg.includes("=") && Object.hasOwn(table, name) ? `did you mean "--${arg}"?` : undefined;
 }
 
-function lookUp(written: string, table: FlagTable): { name: string; negated: boolean } {
+function lookUp(written: string, table: FlagTable, own: FlagTable): { name: string; negated: boolean } {
   const name = SHORT_FLAGS[written] ?? written.replaceAll("_", "-");
   if (Object.hasOwn(table, name)) return { name, negated: false };
   const positive = name.replace(/^no-/, "");
@@ -79,15 +80,19 @@ function lookUp(written: string, table: FlagTable): { name: string; negated: boo
   }
   throw new UsageError(
     `unknown flag ${written.length === 1 ? "-" : "--"}${written}`,
-    suggestion(name, Object.keys(table)) ?? 'see "ipmasq --help"',
+    suggestion(name, Object.keys(own)) ??
+      suggestion(name, Object.keys(table), ", a flag of other commands") ??
+      'see "ipmasq --help"',
   );
 }
 
 /** The flags that a misspelt name may mean: the closest, or for one letter those that begin with it. */
-function suggestion(name: string, flags: readonly string[]): string | undefined {
+function suggestion(name: string, flags: readonly string[], note = ""): string | undefined {
   const meant = name.length === 1 ? flags.filter(it => it.startsWith(name)) : [closestMatch(name, flags)];
   const named = meant.flatMap(it => (it === undefined ? [] : [`--${it}`]));
-  return named.length === 0 || named.length > MOST_SUGGESTIONS ? undefined : `did you mean ${anyOf(named)}?`;
+  return named.length === 0 || named.length > MOST_SUGGESTIONS
+    ? undefined
+    : `did you mean ${anyOf(named)}${note}?`;
 }
 
 const MOST_SUGGESTIONS = 4;

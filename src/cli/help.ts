@@ -2,10 +2,12 @@ import type { Command } from "./command.ts";
 import { type FlagTable, helpOf, noteOf } from "./flag.ts";
 import { AGENT_FLAGS, IGNORED_FLAGS, shortOf } from "./flags.ts";
 
+/** Characters in a line, unless the terminal is narrower. */
 const WIDTH = 80;
 
 /** The text of `ipmasq --help`. */
-export function overview(commands: readonly Command[]): string {
+export function overview(commands: readonly Command[], room = WIDTH): string {
+  const { columns, wrapped } = layout(room);
   return page([
     wrapped(
       "ipmasq decides, per destination, whether traffic leaving a Linux node is masqueraded or keeps the Pod's address.",
@@ -29,14 +31,9 @@ export function overview(commands: readonly Command[]): string {
 }
 
 /** The text of `ipmasq COMMAND --help`. */
-export function commandHelp({
-  name,
-  placeholder,
-  description,
-  flags,
-  readsPolicy,
-  examples,
-}: Command): string {
+export function commandHelp(command: Command, room = WIDTH): string {
+  const { name, placeholder, description, flags, readsPolicy, examples } = command;
+  const { columns, wrapped } = layout(room);
   const isAgent = name === "run";
   const { config } = AGENT_FLAGS;
   const own = rows({ ...flags, ...(readsPolicy && !isAgent ? { config } : {}) });
@@ -45,7 +42,7 @@ export function commandHelp({
     "",
     `Usage: ipmasq ${name}${placeholder === undefined ? "" : ` ${placeholder}`} [FLAG...]`,
     ...(own.length > 0 ? ["", "Flags:", ...columns(own)] : []),
-    ...(isAgent ? ["", ...agentFlags()] : []),
+    ...(isAgent ? ["", ...agentFlags(room)] : []),
     ...(readsPolicy && !isAgent ? ["", wrapped(SAME_FLAGS)] : []),
     "",
     examples.length > 1 ? "Examples:" : "Example:",
@@ -57,18 +54,20 @@ const SAME_FLAGS =
   'If the agent runs with flags that differ from the defaults, pass the same flags: see "ipmasq help flags".';
 
 /** The text of `ipmasq help flags`. */
-export function flagsHelp(): string {
+export function flagsHelp(room = WIDTH): string {
+  const { wrapped } = layout(room);
   return page([
     wrapped("The agent and every other command accept these flags, before or after the command."),
     "",
-    ...agentFlags(),
+    ...agentFlags(room),
     "",
     "Example:",
     "  ipmasq run --config=/etc/config/ip-masq-agent --enable-ipv6",
   ]);
 }
 
-function agentFlags(): string[] {
+function agentFlags(room: number): string[] {
+  const { columns, wrapped } = layout(room);
   return [
     "Flags of the agent:",
     ...columns(rows(AGENT_FLAGS)),
@@ -92,18 +91,24 @@ function rows(flags: FlagTable): [string, string][] {
   });
 }
 
-/** Two columns. A left cell that is too wide gets its own line. */
-function columns(rows: readonly (readonly [string, string])[]): string[] {
-  const width = Math.min(24, Math.max(...rows.map(([left]) => left.length)));
-  const margin = " ".repeat(width + 4);
-  return rows.map(([left, right]) => {
-    const first = left.length <= width ? `  ${left.padEnd(width)}  ` : `  ${left}\n${margin}`;
-    return first + wrapped(right, WIDTH - margin.length).replaceAll("\n", `\n${margin}`);
-  });
-}
-
-function wrapped(text: string, width = WIDTH): string {
-  return Bun.wrapAnsi(text, width);
+/** Two columns, and text, in the width of the terminal. A left cell that is too wide gets its own line. */
+function layout(room: number): {
+  columns(rows: readonly (readonly [string, string])[]): string[];
+  wrapped(text: string, width?: number): string;
+} {
+  const all = Math.min(WIDTH, room);
+  const wrapped = (text: string, width = all) => Bun.wrapAnsi(text, width);
+  return {
+    wrapped,
+    columns(rows) {
+      const width = Math.min(24, all / 2, Math.max(...rows.map(([left]) => left.length)));
+      const margin = " ".repeat(width + 4);
+      return rows.map(([left, right]) => {
+        const first = left.length <= width ? `  ${left.padEnd(width)}  ` : `  ${left}\n${margin}`;
+        return first + wrapped(right, all - margin.length).replaceAll("\n", `\n${margin}`);
+      });
+    },
+  };
 }
 
 function page(lines: readonly string[]): string {

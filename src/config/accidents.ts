@@ -1,7 +1,32 @@
-import type { ConfigError } from "./problem.ts";
+import type { ErrorCode } from "yaml";
+import type { ConfigError, Problem } from "./problem.ts";
 import type { Text } from "./text.ts";
 
 // Common accidents, reported by their cause. The parser would report only symptoms.
+
+/**
+ * The cause of the parser's errors, to report instead of them.
+ *
+ * @param line the line of the first error
+ * @param code the kind of the first error
+ */
+export function causeOf(text: Text, line = 0, code?: ErrorCode): Problem[] | undefined {
+  const template = templateProblem(text);
+  if (template) return [template];
+  const odd = suspects(text.content);
+  if (odd.length > 0) {
+    return odd.map(({ offset, what, remedy }) => ({ severity: "error", at: text.at(offset), what, remedy }));
+  }
+  const tab = /^ *\t[ \t]*[^\s#]/m.exec(text.content);
+  if (!tab) {
+    // The parser looks for the end of an open quote up to the end of the text.
+    const open = code === "MISSING_CHAR" ? quoteProblem(text) : undefined;
+    const problem = indentationProblem(text, line) ?? open;
+    return problem && [problem];
+  }
+  const at = text.at(tab.index + tab[0].indexOf("\t"));
+  return [{ severity: "error", at, what: "a tab in the indentation", remedy: "indent with spaces" }];
+}
 
 /** The error for an unrendered template: `{{` outside of comments. */
 export function templateProblem(text: Text): ConfigError | undefined {
@@ -104,7 +129,7 @@ const REPLACEMENTS: readonly (readonly [RegExp, string])[] = [
  *
  * @param refused number of the line with the parser's first error, from 1
  */
-export function indentationProblem(text: Text, refused: number): ConfigError | undefined {
+function indentationProblem(text: Text, refused: number): ConfigError | undefined {
   const open: number[] = [];
   let line = 0;
   let offset = 0;
@@ -135,6 +160,33 @@ function misfit(text: Text, offset: number, indent: number): ConfigError {
     what: `this line is indented by ${spaces}, which matches no line above`,
     remedy: "give all entries of a list, and all keys, the same indentation",
   };
+}
+
+/** The error for the first line with a quote that is not closed; undefined if all lines close theirs. */
+function quoteProblem(text: Text): ConfigError | undefined {
+  let offset = 0;
+  for (const line of text.content.split("\n")) {
+    const open = openQuote(line);
+    if (open !== undefined) {
+      const what = `the quote ${line.charAt(open)} is not closed on this line`;
+      return { severity: "error", at: text.at(offset + open), what, remedy: "add the closing quote" };
+    }
+    offset += line.length + 1;
+  }
+  return undefined;
+}
+
+/** The index of the last quote of a line without its pair. An apostrophe in a word is not a quote. */
+function openQuote(line: string): number | undefined {
+  let open: number | undefined;
+  for (const { 0: found, index } of line.matchAll(/\\.|(?<![^\s,:[\]{}])#|"|'/g)) {
+    if (found === "#" && open === undefined) return undefined;
+    if (found !== '"' && found !== "'") continue;
+    if (open === undefined) {
+      if (/^$|[\s,:[{-]/.test(line.slice(0, index).slice(-1))) open = index;
+    } else if (line.charAt(open) === found) open = undefined;
+  }
+  return open;
 }
 
 /** The error for a well-known file of another kind. Call it only if the text has no known key. */

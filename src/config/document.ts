@@ -149,9 +149,20 @@ function problemOf(key: string, node: Node, issue: v.BaseIssue<unknown>): Config
   if (suspect) return errorAt(inner.at, `${describe(inner)} has ${suspect.what}`, suspect.remedy, path);
   const expected = EXPECTED[issue.type] ?? issue.expected;
   const what = failureOf(issue)?.what ?? `expected ${expected}, found ${describe(inner)}`;
-  const quoted = issue.type === "array" && inner.kind === "scalar" && /^\s*\[.*\]\s*$/s.test(inner.text);
-  return errorAt(inner.at, what, quoted ? "remove the quotes" : issue.message, path);
+  const meant = issue.type === "array" && inner.kind === "scalar" ? listRemedy(inner.text) : undefined;
+  return errorAt(inner.at, what, meant ?? issue.message, path);
 }
+
+/** The remedy for a text with values, instead of a list of them. */
+function listRemedy(text: string): string | undefined {
+  if (/^\s*\[.*\]\s*$/s.test(text)) return "remove the quotes";
+  const values = text.split(/[\s,;]+/).filter(it => it !== "");
+  if (values.length === 0 || values.length > MOST_MEANT || !values.every(it => /^[\w.:/*!-]+$/.test(it)))
+    return undefined;
+  return `did you mean [${values.map(it => (/[:*!]/.test(it) ? `"${it}"` : it)).join(", ")}]?`;
+}
+
+const MOST_MEANT = 8;
 
 /** The expected types in words, by the types in valibot's issues. */
 const EXPECTED: Readonly<Record<string, string>> = {

@@ -146,8 +146,8 @@ function parseCidr(text: string, enableIPv6: boolean): Cidr | ParseFailure {
   const parsed = Cidr.parse(text);
   if (enableIPv6 || isFailure(parsed) || parsed.family === "ip") return parsed;
   return {
-    what: `"${text}" is IPv6`,
-    remedy: 'set "enableIPv6: true", start the agent with --enable-ipv6, or remove it',
+    what: `"${text}" is IPv6, which is not enabled`,
+    remedy: 'set "enableIPv6: true"',
   };
 }
 

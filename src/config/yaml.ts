@@ -14,7 +14,7 @@ import {
   Scalar as YamlScalar,
 } from "yaml";
 import { quote } from "../net/parse-failure.ts";
-import { indentationProblem, lookalikeProblem, suspects, templateProblem } from "./accidents.ts";
+import { causeOf, lookalikeProblem } from "./accidents.ts";
 import type { ConfigError, Position, Problem } from "./problem.ts";
 import type { Limits, Text } from "./text.ts";
 import { TokenLimits } from "./token-limits.ts";
@@ -45,7 +45,10 @@ export function parseYaml(text: Text, limits: Limits): Parsed {
   }
   const found = [composer.streamInfo(), ...documents];
   const errors = found.flatMap(({ errors }) => errors.map(error => ({ ...about(text, error), ...ERROR })));
-  if (errors.length > 0) return { roots: [], problems: cause(text, errors[0]?.at.line) ?? errors };
+  if (errors.length > 0) {
+    const code = found.find(({ errors: some }) => some.length > 0)?.errors[0]?.code;
+    return { roots: [], problems: causeOf(text, errors[0]?.at.line, code) ?? errors };
+  }
   const warnings = found.flatMap(it => it.warnings.map(error => ({ ...about(text, error), ...WARNING })));
   const trees = documents.filter(it => !isEmpty(it)).map(document => buildTree(text, document));
   return {
@@ -77,30 +80,19 @@ function isEmpty({ contents }: YamlDocument): boolean {
   return isScalar(contents) && contents.source === "" && !contents.anchor && contents.type === "PLAIN";
 }
 
-/** The cause of the parser's errors, to report instead of them. */
-function cause(text: Text, line = 0): Problem[] | undefined {
-  const template = templateProblem(text);
-  if (template) return [template];
-  const odd = suspects(text.content);
-  if (odd.length > 0) {
-    return odd.map(({ offset, what, remedy }) => ({ ...ERROR, at: text.at(offset), what, remedy }));
-  }
-  const tab = /^ *\t[ \t]*[^\s#]/m.exec(text.content);
-  if (!tab) {
-    const misfit = indentationProblem(text, line);
-    return misfit && [misfit];
-  }
-  const at = text.at(tab.index + tab[0].indexOf("\t"));
-  return [{ severity: "error", at, what: "a tab in the indentation", remedy: "indent with spaces" }];
-}
-
+/** An error or a warning of the parser, with its place and a remedy. */
 function about(text: Text, { pos, code, message }: YAMLError): Omit<ConfigError, "severity"> {
   return {
     at: text.at(pos[0]),
-    what: message.split("\n", 1).join(),
+    what: WORDS[code] ?? message.split("\n", 1).join(),
     remedy: REMEDIES[code] ?? "correct the YAML here",
   };
 }
+
+/** Instead of the parser's words, which name rules of YAML's grammar. */
+const WORDS: { readonly [code in ErrorCode]?: string } = {
+  MULTILINE_IMPLICIT_KEY: "a key follows inside this value, because it is indented further",
+};
 
 const REMEDIES: { readonly [code in ErrorCode]?: string } = {
   BAD_COLLECTION_TYPE: "give all entries of a list or mapping the same indentation",
@@ -109,7 +101,7 @@ const REMEDIES: { readonly [code in ErrorCode]?: string } = {
   BAD_SCALAR_START: "quote the value",
   BLOCK_AS_IMPLICIT_KEY: "start a new line, or quote a value with a colon",
   MISSING_CHAR: "add it",
-  MULTILINE_IMPLICIT_KEY: "write the key and its colon on one line",
+  MULTILINE_IMPLICIT_KEY: "start all keys in the same column",
   TAB_AS_INDENT: "replace the tab with spaces",
 };
 

@@ -24,8 +24,10 @@ export function failure({ argv, exitCode, stderr }: Failed): ProgramError {
     .split("\n")
     .map(line => line.replace(/^internal:0:0-0: /, "").trim())
     .filter(line => line !== "");
-  const what = [...new Set(said)].join(" ") || `exit code ${exitCode}`;
-  const kind = KINDS.find(([pattern]) => pattern.test(what))?.[1] ?? "refused";
+  const all = [...new Set(said)].join(" ") || `exit code ${exitCode}`;
+  const kind = KINDS.find(([pattern]) => pattern.test(all))?.[1] ?? "refused";
+  // nft says it several times in different words.
+  const what = kind === "not-permitted" ? "Operation not permitted" : all;
   return new ProgramError(kind, argv.join(" "), what, REMEDIES[kind] ?? "", exitCode);
 }
 
@@ -39,9 +41,15 @@ const KINDS: readonly (readonly [said: RegExp, kind: FailureKind])[] = [
 ];
 
 const REMEDIES: { readonly [kind in FailureKind]?: string } = {
+  crashed: "install nft 1.1.3 or later",
   "not-permitted": "run as root, or with the capability NET_ADMIN",
   unsupported: "the kernel may lack a module: check lsmod for nf_tables, nft_masq, nft_fib, nft_numgen",
 };
+
+/** The error with the remedy for its kind, if it has none. */
+export function withNftRemedy({ kind, command, what, remedy, exitCode }: ProgramError): ProgramError {
+  return new ProgramError(kind, command, what, remedy || (REMEDIES[kind] ?? ""), exitCode);
+}
 
 /** The error for output of nft that cannot be parsed. */
 export function unexpectedOutput(argv: readonly string[], why: string, exitCode: number): ProgramError {

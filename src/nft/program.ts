@@ -1,5 +1,12 @@
-import { deadlineFor, type RunLimits, run } from "../system/program.ts";
-import { type Failed, failure, isMissing } from "./errors.ts";
+import {
+  deadlineFor,
+  ProgramError,
+  type ProgramResult,
+  type RunLimits,
+  type RunOptions,
+  run,
+} from "../system/program.ts";
+import { type Failed, failure, isMissing, withNftRemedy } from "./errors.ts";
 
 /** The output of a run of nft. */
 export interface Answer {
@@ -26,7 +33,7 @@ export class NftProgram {
   async list(options: readonly string[], input?: string): Promise<Answer | undefined> {
     const argv = [...this.argv, ...options];
     const deadline = deadlineFor(this.#size);
-    const { exitCode, stdout, stderr } = await run(argv, { deadline, ...this.limits, input });
+    const { exitCode, stdout, stderr } = await runNft(argv, { deadline, ...this.limits, input });
     this.#size = Math.max(this.#size, stdout.length);
     const failed = { argv, exitCode, stderr };
     if (isMissing(failed)) return undefined;
@@ -47,7 +54,7 @@ export class NftProgram {
       receive(piece);
     };
     const deadline = deadlineFor(this.#size);
-    const { exitCode, stderr } = await run(argv, { deadline, ...this.limits, receive: counted });
+    const { exitCode, stderr } = await runNft(argv, { deadline, ...this.limits, receive: counted });
     this.#size = Math.max(this.#size, size);
     const failed = { argv, exitCode, stderr };
     if (isMissing(failed)) return false;
@@ -91,12 +98,20 @@ export class NftProgram {
   ): Promise<Failed & { readonly stdout: string }> {
     const argv = [...this.argv, ...options, "-f", "-"];
     this.#size = Math.max(this.#size, size);
-    return { argv, ...(await run(argv, { input, deadline: deadlineFor(size) })) };
+    return { argv, ...(await runNft(argv, { input, deadline: deadlineFor(size) })) };
   }
 }
 
 function isDone({ exitCode, stderr }: Failed): boolean {
   return exitCode === 0 && stderr === "";
+}
+
+async function runNft(argv: readonly string[], options: RunOptions): Promise<ProgramResult> {
+  try {
+    return await run(argv, options);
+  } catch (error) {
+    throw error instanceof ProgramError ? withNftRemedy(error) : error;
+  }
 }
 
 /** Printed for a foreign rule that has no form in JSON (`jump { … }`). The rule is then listed in nft's syntax. */

@@ -52,13 +52,16 @@ export function serve(options: EndpointOptions): Watch {
       log.info("serving metrics and health", { listen: server.address });
     } catch (error) {
       timer = setTimeout(start, RETRY_MS);
-      const facts = { listen: formatListen(listen), error: messageOf(error) };
+      const facts = { listen: formatListen(listen) };
       const inUse = codeOf(error) === "EADDRINUSE";
       if (inUse && state.isStandby) {
         if (portInUse.isNews(STANDBY_PORT)) log.info(STANDBY_PORT, { listen: facts.listen });
-      } else if (inUse)
-        errors.error("listen", "another process has the HTTP port and answers probes and scrapes", facts);
-      else errors.error("listen", "cannot serve metrics and health; retrying", facts);
+      } else if (inUse) errors.error("listen", PORT_TAKEN, facts);
+      else
+        errors.error("listen", "cannot serve metrics and health; retrying", {
+          ...facts,
+          error: messageOf(error),
+        });
     }
   };
   start();
@@ -72,6 +75,8 @@ export function serve(options: EndpointOptions): Watch {
 
 /** The pause is short, so that a new active agent soon gets the port of the previous agent. */
 const RETRY_MS = 2000;
+const PORT_TAKEN =
+  "another process has the HTTP port and answers probes and scrapes; end it, or set --listen";
 const STANDBY_PORT = "HTTP port is in use, probably by the active agent; retrying every 2s";
 
 /** Logs lasting errors once per resync interval. */

@@ -40,7 +40,7 @@ export class ProgramError extends Error {
 
   constructor(
     readonly kind: FailureKind,
-    /** The command line as typed in a shell. */
+    /** The command line as typed in a shell; empty if the error is not about a command. */
     readonly command: string,
     /** The program's own message, or a short description. For people only. */
     readonly what: string,
@@ -49,7 +49,7 @@ export class ProgramError extends Error {
     /** Undefined if the program did not start or was killed. */
     readonly exitCode?: number,
   ) {
-    super(`${command}: ${withRemedy({ what, remedy })}`);
+    super(`${command === "" ? "" : `${command}: `}${withRemedy({ what, remedy })}`);
   }
 }
 
@@ -173,10 +173,10 @@ function start(argv: readonly string[], command: string, input: RunOptions["inpu
     });
   } catch (error) {
     const code = codeOf(error);
-    const failed = (kind: FailureKind, what: string, remedy: string) =>
-      new ProgramError(kind, command, what, remedy);
+    const failed = (kind: FailureKind, what: string, remedy: string, at = command) =>
+      new ProgramError(kind, at, what, remedy);
     if (code === "ENOENT")
-      throw failed("not-found", "is not installed", `install ${argv[0]} or add it to PATH`);
+      throw failed("not-found", "is not installed", `install ${argv[0]} or add it to PATH`, argv[0]);
     if (code === "EACCES" || code === "EPERM")
       throw failed("not-permitted", messageOf(error), `check that it is executable: ${argv[0]}`);
     throw failed("exhausted", messageOf(error), "check the limits of open files and processes");

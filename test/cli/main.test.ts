@@ -14,11 +14,14 @@ describe("wrong usage exits with 64 and a remedy", () => {
     ["frobnicate", 'unknown command "frobnicate"; see "ipmasq --help"'],
     ["check --strcit", "unknown flag --strcit; did you mean --strict?"],
     ["--frobnicate", 'unknown flag --frobnicate; see "ipmasq --help"'],
-    ["check -w", "unknown flag -w; did you mean --watch?"],
+    ["check -w", "unknown flag -w; did you mean --watch, a flag of other commands?"],
+    ["status -w", "unknown flag -w; did you mean --watch?"],
+    ["check --outptu=json", "unknown flag --outptu; did you mean --output, a flag of other commands?"],
+    ["status --wacth", "unknown flag --wacth; did you mean --watch?"],
     ["-x", 'unknown flag -x; see "ipmasq --help"'],
     [
       "check -o json",
-      "--output is not a flag of `check`; use it with `status`, `connections`, `explain`, `verify`, `test` or `version`",
+      "-o is not a flag of `check`; use it with `status`, `connections`, `explain`, `verify`, `test` or `version`",
     ],
     ["check now", 'unexpected argument "now"; `check` accepts only flags'],
     ["check --once", "--once is not a flag of `check`; use it with `run`"],
@@ -204,6 +207,14 @@ describe("help", () => {
     expect({ stderr, exitCode }).toEqual({ stderr: "", exitCode: 0 });
     expect(stdout).toMatch(/^Examples?:\n {2}ipmasq /m);
     expect(stdout.split("\n").filter(line => line.length > 80)).toEqual([]);
+  });
+
+  test("lines fit a narrow terminal", async () => {
+    const help = `stty cols 60; ${BINARY} connections --help`;
+    const { stdout } = await run(["script", "--quiet", "--return", "--command", help, "/dev/null"]);
+    const lines = stdout.split(/\r?\n/);
+    expect(lines[0]).toBe("Shows the node's live connections by destination CIDR: how");
+    expect(lines.filter(line => line.length > 60)).toEqual([]);
   });
 
   test("the overview lists every command", async () => {

@@ -195,12 +195,22 @@ describe("an invalid CIDR with a known cause", () => {
     ["10.244.0.0/16,fd00::/64", "is two CIDRs in one entry; write each as a separate entry"],
     ["10.0.0.0/8 172.16.0.0/12; 192.168.0.0/16", "is 3 CIDRs in one entry; write each as a separate entry"],
     ["10.0.0.0/8, 172.16.0.0", "is two CIDRs in one entry; write each as a separate entry"],
-    ["10.0.0.0/8 - 172.16.0.0/12", "is two CIDRs in one entry; write each as a separate entry"],
-    ["fd00::/8 - 10.0.0.0/8 - 172.16.0.0/12", "is 3 CIDRs in one entry; write each as a separate entry"],
+    [
+      "10.0.0.0/8 - 172.16.0.0/12",
+      'is two CIDRs in one entry; start a new line for each, with all "-" in the same column',
+    ],
+    [
+      "fd00::/8 - 10.0.0.0/8 - 172.16.0.0/12",
+      'is 3 CIDRs in one entry; start a new line for each, with all "-" in the same column',
+    ],
     [`$\{POD_CIDR}`, "contains an unexpanded variable; write the CIDR"],
     ["$POD_CIDR/16", "contains an unexpanded variable; write the CIDR"],
-    ["10.0.0.0-10.0.0.255", "is an address range; write it as CIDRs"],
-    ["fd00:: - fd00::ff", "is an address range; write it as CIDRs"],
+    ["10.0.0.0-10.0.0.255", 'is an address range; did you mean "10.0.0.0/24"?'],
+    ["fd00:: - fd00::ff", 'is an address range; did you mean "fd00::/120"?'],
+    ["10.0.0.1-10.0.0.255", "is an address range; write it as CIDRs"],
+    ["10.0.0.255-10.0.0.0", "is an address range; write it as CIDRs"],
+    ["10.0.0.*", 'has a wildcard; did you mean "10.0.0.0/24"?'],
+    ["10.*.*.*", 'has a wildcard; did you mean "10.0.0.0/8"?'],
     ["10.0.0.0/255.0.0.0", 'has a netmask instead of a prefix length; did you mean "10.0.0.0/8"?'],
     ["10.0.0.0/255.255.255.255", 'has a netmask instead of a prefix length; did you mean "10.0.0.0/32"?'],
   ])("%s", async (entry, problem) => {
@@ -208,6 +218,35 @@ describe("an invalid CIDR with a known cause", () => {
       `c:1:22: nonMasqueradeCIDRs[0]: "${entry}" ${problem}`,
     ]);
   });
+});
+
+describe("an open quote, and a key inside a value, are reported where they are", () => {
+  test.each([
+    [
+      'nonMasqueradeCIDRs:\n  - "10.0.0.0/8\n  - 10.1.0.0/16\n',
+      '2:5: the quote " is not closed on this line; add the closing quote',
+    ],
+    [
+      "masqLinkLocal: true # don't\nnonMasqueradeCIDRs: ['10.0.0.0/8', '10.1.0.0/16]\n",
+      "2:36: the quote ' is not closed on this line; add the closing quote",
+    ],
+    [
+      "nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n    resyncInterval: 60s\n",
+      "2:5: a key follows inside this value, because it is indented further; start all keys in the same column",
+    ],
+  ])("%j", async (config, problem) => {
+    expect(await problemsOf(config)).toEqual([`c:${problem}`]);
+  });
+});
+
+test.each([
+  ["10.0.0.0/8, 10.1.0.0/16", "did you mean [10.0.0.0/8, 10.1.0.0/16]?"],
+  ["fd00::/8", 'did you mean ["fd00::/8"]?'],
+  ["[10.0.0.0/8]", "remove the quotes"],
+])("a string instead of a list: %s", async (value, remedy) => {
+  expect(await problemsOf(`nonMasqueradeCIDRs: "${value}"`)).toEqual([
+    `c:1:21: nonMasqueradeCIDRs: expected a list, found "${value}"; ${remedy}`,
+  ]);
 });
 
 describe("several documents", () => {

@@ -5,7 +5,7 @@ import { policyOf } from "../../src/policy/policy.ts";
 import { DEFAULT_FLAGS } from "../policies.ts";
 import { Folder } from "./folder.ts";
 
-const SIX = '"fd00::/8" is IPv6; set "enableIPv6: true", start the agent with --enable-ipv6, or remove it';
+const SIX = '"fd00::/8" is IPv6, which is not enabled; set "enableIPv6: true"';
 const ON = "enableIPv6: true\nmasqueradeCIDRs: [fd00::/8]\nnonMasqueradeCIDRs: []\n";
 
 describe("enableIPv6", () => {

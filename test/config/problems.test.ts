@@ -46,10 +46,7 @@ describe("an invalid CIDR", () => {
       '"::ffff:10.0.0.0/104": "::ffff:10.0.0.0" is an IPv4-mapped IPv6 address; write the IPv4 address',
     ],
     ["fe80::%eth0/64", '"fe80::%eth0/64": "fe80::%eth0" has a zone; remove the "%" and the zone after it'],
-    [
-      "2001:db8::/32",
-      '"2001:db8::/32" is IPv6; set "enableIPv6: true", start the agent with --enable-ipv6, or remove it',
-    ],
+    ["2001:db8::/32", '"2001:db8::/32" is IPv6, which is not enabled; set "enableIPv6: true"'],
     ["8", `expected a string, found 8; ${CIDR}`],
     ["", `expected a string, found nothing; ${CIDR}`],
     ["[10.0.0.0/8]", `expected a string, found a list; ${CIDR}`],
@@ -87,7 +84,7 @@ describe("a wrong value", () => {
     ],
     [
       "nonMasqueradeCIDRs: 10.0.0.0/8",
-      'c:1:21: nonMasqueradeCIDRs: expected a list, found "10.0.0.0/8"; write a list, for example "[10.0.0.0/8]"',
+      'c:1:21: nonMasqueradeCIDRs: expected a list, found "10.0.0.0/8"; did you mean [10.0.0.0/8]?',
     ],
     [
       "nonMasqueradeCIDRs: '[10.0.0.0/8]'",

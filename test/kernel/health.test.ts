@@ -85,7 +85,7 @@ test("readiness, metrics, page and log agree when a config becomes invalid and v
   const problem = `${CONFIG}:1:22: nonMasqueradeCIDRs[0]: "10.0.0.1/8" has host bits set; did you mean "10.0.0.0/8"?`;
   const said = await log.until("config rejected, last good policy stays active");
   expect(said.filter(line => line.includes(problem))).toHaveLength(1);
-  const wrong = await stateWith(url, it => it.accepted === 0 && it.page.includes("Config problems"));
+  const wrong = await stateWith(url, it => it.accepted === 0 && it.page.includes("the config is rejected"));
   expect(wrong).toMatchObject({ ready: [200, "ok"], accepted: 0, inSync: 1, cidrs: 2 });
   expect(wrong.hash).not.toBe(before.hash);
   expect(wrong.page).toContain(Bun.escapeHTML(problem));
@@ -118,7 +118,7 @@ test("an agent without nft and iptables reports it, and starts to work once one 
   const url = await start(ONLY_TOOLS);
   expect((await fetch(`${url}/healthz`)).status).toBe(200);
   const before = await state(url);
-  const why = "iptables: neither iptables nor nft is installed; install nftables or iptables";
+  const why = "neither iptables nor nft is installed; install nftables or iptables";
   expect(before).toMatchObject({ ready: [503, why], accepted: 0, inSync: 0 });
   expect(before.page).toContain(`<dd>${why}</dd>`);
   await provide("/usr/sbin/nft");

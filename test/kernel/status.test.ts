@@ -151,7 +151,7 @@ test("errors are among the problems", async () => {
   expect(wrong.status.problems).toEqual([expect.stringContaining(`${CONFIG}:1:12: cidrLimit`)]);
   const { stdout, exitCode } = await lab.node.run(["env", "PATH=/none", BINARY, "status"]);
   expect(exitCode).toBe(1);
-  expect(stdout).toMatch(/^in force +NO: iptables: neither iptables nor nft is installed/);
+  expect(stdout).toMatch(/^in force +NO: neither iptables nor nft is installed/);
 });
 
 test("Pod networks outside of the list are among the problems", async () => {

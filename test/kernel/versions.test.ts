@@ -114,7 +114,7 @@ echo "$said" | /usr/bin/sed 's/${tools?.version}/${older ? "1.0.6" : "&"}/'
     expect(lines.filter(line => line.includes(caution))).toHaveLength(named ? 1 : 0);
     for (const from of ["agent", "kernel"]) {
       const { stdout } = await lab.node.run([...run, "status", ...flags]);
-      expect(stdout).toContain(from === "agent" ? "the agent, version" : "kernel and config");
+      expect(stdout).toContain(from === "agent" ? "reported by   the agent on " : "kernel and config");
       expect(stdout.includes(`  ${caution}`)).toBe(named);
       agent.kill();
       await agent.exited;

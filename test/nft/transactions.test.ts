@@ -45,7 +45,8 @@ test.each<[string, FailureKind]>([
   ["syntax error", "refused"],
 ])("%s means %s", async (message, kind) => {
   const error = await failure(nft(fails(message)).transactions.attempt([table("t")]));
-  expect([error?.kind, error?.what]).toEqual([kind, `Error: ${message}`]);
+  const what = kind === "not-permitted" ? message : `Error: ${message}`;
+  expect([error?.kind, error?.what]).toEqual([kind, what]);
 });
 
 test("text on standard error is a failure even with exit code 0", async () => {

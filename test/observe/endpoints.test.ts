@@ -126,7 +126,7 @@ test("a port in use is logged once per resync interval and served once it is fre
   state.interval = 1000;
   const { url, lines, get } = await start(state, undefined, address.port);
   await until(() => lines.length === 2);
-  const taken = `ERROR another process has the HTTP port and answers probes and scrapes listen=127.0.0.1:${address.port} error=`;
+  const taken = `ERROR another process has the HTTP port and answers probes and scrapes; end it, or set --listen listen=127.0.0.1:${address.port}`;
   expect(lines.map(line => line.startsWith(taken))).toEqual([true, true]);
   other.close();
   state.interval = 60_000;
@@ -150,7 +150,7 @@ test("a standby agent logs once that the port is in use, and an active one logs 
     state.isStandby = false;
     jest.advanceTimersByTime(2000);
     expect(lines.at(-1)).toStartWith(
-      `ERROR another process has the HTTP port and answers probes and scrapes ${listen}`,
+      `ERROR another process has the HTTP port and answers probes and scrapes; end it, or set --listen ${listen}`,
     );
   } finally {
     jest.useRealTimers();

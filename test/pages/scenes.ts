@@ -99,7 +99,7 @@ const PORTS = [
 
 /** Blocks that cannot be run here, and where their texts are tested instead. */
 export const ELSEWHERE: Readonly<Record<string, string>> = {
-  "docs/troubleshooting.md: iptables-nft writes the rules because nft fails: nft -j list table ip ip-masq-agent: crashed (SIGSEGV)":
+  "docs/troubleshooting.md: iptables-nft writes the rules because nft fails: nft -j list table ip ip-masq-agent: crashed (SIGSEGV); install nft 1.1.3 or later":
     "an nft that crashes later: test/kernel/failover.test.ts",
   "docs/verify.md: NOT PROVEN": "needs ipset: test/docs.test.ts",
 };

@@ -32,7 +32,7 @@ export const iptables = {
     const byNft = writers.find(it => it.writer === "nft");
     if (byNft) return { backend: byNft, reason: "iptables is not installed" };
     const what = "neither iptables nor nft is installed";
-    throw new ProgramError("not-found", "iptables", what, "install nftables or iptables");
+    throw new ProgramError("not-found", "", what, "install nftables or iptables");
   },
   documents: { "iptables-restore": renderRestore },
   desired(policy) {

@@ -35,7 +35,7 @@ describe("install and remove without a trace", () => {
       await verdicts.become("pod", "pod");
       await install();
       await verdicts.become("pod", "node");
-      expect(await deployment.exec("status")).toContain("in sync");
+      expect(await deployment.exec("status")).toMatch(/^in force +yes/);
       await remove();
       expect(await deployment.pods()).toEqual([]);
       await verdicts.nothingLeft();
