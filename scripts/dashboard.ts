@@ -3,128 +3,199 @@ import type { MetricName } from "../src/observe/metrics.ts";
 
 const DATASOURCE = { type: "prometheus", uid: "$datasource" };
 /** Sizes of panels in Grafana's grid, which is 24 wide. */
-const [STAT, GRAPH] = [
-  { w: 4, h: 4 },
-  { w: 12, h: 8 },
-];
+const SIZES = {
+  stat: { w: 4, h: 4 },
+  timeseries: { w: 8, h: 7 },
+  table: { w: 24, h: 7 },
+} as const;
+const WIDTH = 24;
 
 /** An expression and the legend of its results. */
 type Query = readonly [expr: string, legend?: string];
 
-interface Panel {
+export interface Panel {
+  readonly type: keyof typeof SIZES;
   readonly title: string;
   readonly description: string;
   readonly unit?: string;
   readonly queries: readonly Query[];
+  /** A stat is red from this value on. */
+  readonly bad?: number;
 }
 
-/** The stats at the top, red from the value `bad` on. */
-const STATS: readonly (Panel & { readonly bad?: number })[] = [
-  {
-    title: "Agents",
-    description: "Agents that Prometheus scrapes.",
-    queries: [[`count(${of("ipmasq_build_info")})`]],
-  },
-  {
-    title: "Out of sync",
-    description: "Nodes whose rules do not match the config. For the reason: ipmasq status.",
-    bad: 1,
-    queries: [[`sum(1 - ${of("ipmasq_kernel_in_sync")})`]],
-  },
-  {
-    title: "Config rejected",
-    description:
-      "Nodes that keep the last good policy because the config is invalid. To see why: ipmasq check.",
-    bad: 1,
-    queries: [[`sum(1 - ${of("ipmasq_config_last_reload_successful")})`]],
-  },
-  {
-    title: "Different configs",
-    description: "The number of different configs; 1 if all nodes have the same.",
-    bad: 2,
-    queries: [[`count(count_values("hash", ${of("ipmasq_config_hash")}))`]],
-  },
-  {
-    title: "Contested",
-    description: "Nodes where another program keeps changing ipmasq's rules. The agent's log names it.",
-    bad: 1,
-    queries: [[`sum(${of("ipmasq_rules_contested")})`]],
-  },
-  {
-    title: "Conflicts",
-    description: "Foreign NAT rules that conflict with the policy. To list them: ipmasq status.",
-    bad: 1,
-    queries: [[`sum(${of("ipmasq_conflicts")})`]],
-  },
-];
+/** A question, and the panels that answer it. */
+export interface Row {
+  readonly title: string;
+  readonly panels: readonly Panel[];
+}
 
-const GRAPHS: readonly Panel[] = [
+export const ROWS: readonly Row[] = [
   {
-    title: "New connections by verdict",
-    description: "Connections that leave the nodes, counted by their first packet.",
-    unit: "cps",
-    queries: [[`sum by (verdict) (${rate("ipmasq_connections_total")})`, "{{verdict}}"]],
-  },
-  {
-    title: "New connections by CIDR, top 10",
-    description: "The CIDRs of the policy that match most new connections.",
-    unit: "cps",
-    queries: [
-      [`topk(10, sum by (cidr, verdict) (${rate("ipmasq_cidr_connections_total")}))`, "{{cidr}} {{verdict}}"],
+    title: "Are the rules in force?",
+    panels: [
+      stat("Agents", "Agents that Prometheus scrapes.", `count(${of("ipmasq_build_info")})`),
+      stat(
+        "Out of sync",
+        "Nodes whose rules do not match the config. For the reason: ipmasq status.",
+        `sum(1 - ${of("ipmasq_kernel_in_sync")})`,
+        1,
+      ),
+      stat(
+        "Config rejected",
+        "Nodes that keep the last good policy because the config is invalid. To see why: ipmasq check.",
+        `sum(1 - ${of("ipmasq_config_last_reload_successful")})`,
+        1,
+      ),
+      stat(
+        "Different configs",
+        "The number of different configs; 1 if all nodes have the same.",
+        `count(count_values("hash", ${of("ipmasq_config_hash")}))`,
+        2,
+      ),
+      stat(
+        "Fallback",
+        "Nodes whose preferred backend fails, so that another one writes the rules. For the reason: ipmasq status.",
+        `sum(${of("ipmasq_fallback")})`,
+        1,
+      ),
+      stat(
+        "Contested",
+        "Nodes where another program keeps changing ipmasq's rules. The agent's log names it.",
+        `sum(${of("ipmasq_rules_contested")})`,
+        1,
+      ),
     ],
   },
   {
-    title: "Syncs by trigger and result",
-    description: "Unchanged syncs write nothing.",
-    unit: "short",
-    queries: [[`sum by (trigger, result) (${increase("ipmasq_syncs_total")})`, "{{trigger}}: {{result}}"]],
-  },
-  {
-    title: "Sync duration",
-    description: "Median and 99th percentile.",
-    unit: "s",
-    queries: [0.5, 0.99].map(quantile => [
-      `histogram_quantile(${quantile}, sum by (le) (${rate("ipmasq_sync_duration_seconds_bucket")}))`,
-      `${quantile * 100} %`,
-    ]),
-  },
-  {
-    title: "Drift repairs",
-    description: "Syncs that repaired rules which another program had changed.",
-    unit: "short",
-    queries: [[increase("ipmasq_drift_repairs_total"), "{{instance}}"]],
-  },
-  {
-    title: "Time since the last successful sync",
-    description: "At most the resync interval while syncs succeed.",
-    unit: "s",
-    queries: [[`time() - ${of("ipmasq_sync_last_success_timestamp_seconds")}`, "{{instance}}"]],
-  },
-  {
-    title: "Conntrack table usage",
-    description: "A full table drops new connections.",
-    unit: "percentunit",
-    queries: [
-      [`${of("ipmasq_conntrack_entries")} / ${of("ipmasq_conntrack_entries_limit")}`, "{{instance}}"],
+    title: "Does something change the rules?",
+    panels: [
+      graph("Drift repairs", "Syncs that repaired rules which another program had changed.", "short", [
+        increase("ipmasq_drift_repairs_total"),
+        "{{instance}}",
+      ]),
+      graph("Syncs by trigger and result", "Unchanged syncs write nothing.", "short", [
+        `sum by (trigger, result) (${increase("ipmasq_syncs_total")})`,
+        "{{trigger}}: {{result}}",
+      ]),
+      graph("Time since the last successful sync", "At most the resync interval while syncs succeed.", "s", [
+        `time() - ${of("ipmasq_sync_last_success_timestamp_seconds")}`,
+        "{{instance}}",
+      ]),
     ],
   },
   {
-    title: "Conntrack insert failures",
-    description: "Dropped connections, usually because no source port was free.",
-    unit: "cps",
-    queries: [[rate("ipmasq_conntrack_insert_failed_total"), "{{instance}}"]],
+    title: "Do other programs overrule the policy?",
+    panels: [
+      graph(
+        "Conflicts",
+        "Foreign NAT rules that conflict with the policy. To list them: ipmasq status.",
+        "short",
+        [of("ipmasq_conflicts"), "{{instance}}"],
+      ),
+      graph(
+        "Defeated rules",
+        "Foreign NAT rules that enforceNonMasquerade prevents from masquerading kept connections.",
+        "short",
+        [of("ipmasq_conflicts_defeated"), "{{instance}}"],
+      ),
+      graph(
+        "Leaks dropped",
+        "Packets that would have left with a Pod's address although the policy masquerades them. Needs dropLeaks.",
+        "pps",
+        [rate("ipmasq_leaks_dropped_total"), "{{instance}}"],
+      ),
+    ],
+  },
+  {
+    title: "Which connections leave the nodes?",
+    panels: [
+      graph(
+        "New connections by verdict",
+        "Connections that leave the nodes, counted by their first packet.",
+        "cps",
+        [`sum by (verdict) (${rate("ipmasq_connections_total")})`, "{{verdict}}"],
+      ),
+      graph(
+        "New connections by CIDR, top 10",
+        "The CIDRs of the policy that match most new connections.",
+        "cps",
+        [
+          `topk(10, sum by (cidr, verdict) (${rate("ipmasq_cidr_connections_total")}))`,
+          "{{cidr}} {{verdict}}",
+        ],
+      ),
+      graph(
+        "First bytes by verdict",
+        "Bytes of the first packets of new connections. Later packets do not pass a NAT chain.",
+        "Bps",
+        [`sum by (verdict) (${rate("ipmasq_bytes_total")})`, "{{verdict}}"],
+      ),
+    ],
+  },
+  {
+    title: "Do more connections fit?",
+    panels: [
+      graph("Conntrack table usage", "A full table drops new connections.", "percentunit", [
+        `${of("ipmasq_conntrack_entries")} / ${of("ipmasq_conntrack_entries_limit")}`,
+        "{{instance}}",
+      ]),
+      graph("Conntrack entries", "Connections in the conntrack table of each node.", "short", [
+        of("ipmasq_conntrack_entries"),
+        "{{instance}}",
+      ]),
+      graph(
+        "Conntrack insert failures",
+        "Dropped connections, usually because no source port was free.",
+        "cps",
+        [rate("ipmasq_conntrack_insert_failed_total"), "{{instance}}"],
+      ),
+    ],
+  },
+  {
+    title: "What do the agents cost?",
+    panels: [
+      graph(
+        "CPU of the agents",
+        "CPU time of the agents' processes, without the programs that they start. 1 is a core.",
+        "percentunit",
+        [rate("process_cpu_seconds_total"), "{{instance}}"],
+      ),
+      graph("Resident memory", "Resident memory of the agents' processes.", "bytes", [
+        of("process_resident_memory_bytes"),
+        "{{instance}}",
+      ]),
+      graph(
+        "Sync duration",
+        "Median and 99th percentile.",
+        "s",
+        ...[0.5, 0.99].map(
+          (quantile): Query => [
+            `histogram_quantile(${quantile}, sum by (le) (${rate("ipmasq_sync_duration_seconds_bucket")}))`,
+            `${quantile * 100} %`,
+          ],
+        ),
+      ),
+      {
+        type: "table",
+        title: "Agents by node",
+        description: "Version, backend and number of CIDRs by node.",
+        queries: [[of("ipmasq_build_info")], [of("ipmasq_backend_info")], [of("ipmasq_config_cidrs")]],
+      },
+    ],
   },
 ];
 
-const AGENTS: Panel = {
-  title: "Agents",
-  description: "Version, backend and number of CIDRs by node.",
-  queries: [[of("ipmasq_build_info")], [of("ipmasq_backend_info")], [of("ipmasq_config_cidrs")]],
-};
+function stat(title: string, description: string, expr: string, bad?: number): Panel {
+  return { type: "stat", title, description, queries: [[expr]], ...(bad === undefined ? {} : { bad }) };
+}
+
+function graph(title: string, description: string, unit: string, ...queries: readonly Query[]): Panel {
+  return { type: "timeseries", title, description, unit, queries };
+}
 
 /** The series of a metric, of the agents that are selected at the top of the dashboard. */
 function of(metric: MetricName | "ipmasq_sync_duration_seconds_bucket"): string {
-  return `${metric}{job=~"$job", instance=~"$instance"}`;
+  return `${metric}{cluster=~"$cluster", job=~"$job", instance=~"$instance"}`;
 }
 
 function rate(metric: Parameters<typeof of>[0]): string {
@@ -136,7 +207,6 @@ function increase(metric: Parameters<typeof of>[0]): string {
 }
 
 export function dashboard(): object {
-  const graphsEnd = STAT.h + Math.ceil(GRAPHS.length / 2) * GRAPH.h;
   return {
     uid: "ip-masq-agent",
     title: "ip-masq-agent",
@@ -147,42 +217,51 @@ export function dashboard(): object {
     templating: {
       list: [
         { name: "datasource", type: "datasource", query: "prometheus" },
-        variable("job", "label_values(ipmasq_build_info, job)"),
-        variable("instance", 'label_values(ipmasq_build_info{job=~"$job"}, instance)'),
+        variable("cluster", "Cluster", "label_values(ipmasq_build_info, cluster)"),
+        variable("job", "Job", 'label_values(ipmasq_build_info{cluster=~"$cluster"}, job)'),
+        variable(
+          "instance",
+          "Node",
+          'label_values(ipmasq_build_info{cluster=~"$cluster", job=~"$job"}, instance)',
+        ),
       ],
     },
-    panels: [
-      ...STATS.map((it, index) => ({
-        ...panel("stat", it, { ...STAT, x: index * STAT.w, y: 0 }),
-        fieldConfig: { defaults: { thresholds: thresholds(it.bad) }, overrides: [] },
-      })),
-      ...GRAPHS.map((it, index) => ({
-        ...panel("timeseries", it, {
-          ...GRAPH,
-          x: (index % 2) * GRAPH.w,
-          y: STAT.h + Math.floor(index / 2) * GRAPH.h,
-        }),
-        fieldConfig: { defaults: { unit: it.unit, min: 0 }, overrides: [] },
-      })),
-      {
-        ...panel("table", AGENTS, { w: 24, h: 8, x: 0, y: graphsEnd }),
-        transformations: [
-          { id: "joinByField", options: { byField: "instance", mode: "outer" } },
-          { id: "filterFieldsByName", options: { include: { names: SHOWN } } },
-          { id: "organize", options: { renameByName: { "Value #C": "CIDRs" } } },
-        ],
-      },
-    ],
+    panels: panels(),
   };
 }
 
-const SHOWN = ["instance", "version", "commit", "backend", "writer", "Value #C"];
+/** The rows, one below the other, with their panels from left to right. */
+function panels(): object[] {
+  let y = 0;
+  return ROWS.flatMap(row => {
+    const heading = { type: "row", title: row.title, collapsed: false, gridPos: { w: WIDTH, h: 1, x: 0, y } };
+    y += 1;
+    let x = 0;
+    const placed = row.panels.map(it => {
+      const { w, h } = SIZES[it.type];
+      if (x + w > WIDTH) {
+        x = 0;
+        y += SIZES.timeseries.h;
+      }
+      x += w;
+      return panel(it, { w, h, x: x - w, y });
+    });
+    y += SIZES[row.panels.at(-1)?.type ?? "stat"].h;
+    return [heading, ...placed];
+  });
+}
 
-function panel(
-  type: "stat" | "timeseries" | "table",
-  { title, description, queries }: Panel,
-  gridPos: object,
-) {
+/** One line for each node, from the results of three queries. */
+const BY_NODE = [
+  { id: "joinByField", options: { byField: "instance", mode: "outer" } },
+  {
+    id: "filterFieldsByName",
+    options: { include: { names: ["instance", "version", "commit", "backend", "writer", "Value #C"] } },
+  },
+  { id: "organize", options: { renameByName: { instance: "node", "Value #C": "CIDRs" } } },
+];
+
+function panel({ type, title, description, unit, bad, queries }: Panel, gridPos: object): object {
   const instant = type !== "timeseries";
   const targets = queries.map(([expr, legend], index) => ({
     refId: "ABC"[index],
@@ -193,12 +272,16 @@ function panel(
     format: type === "table" ? "table" : "time_series",
     ...(legend === undefined ? {} : { legendFormat: legend }),
   }));
-  return { type, title, description, datasource: DATASOURCE, gridPos, targets };
+  const defaults = { stat: { thresholds: thresholds(bad) }, timeseries: { unit, min: 0 }, table: {} }[type];
+  return {
+    ...{ type, title, description, datasource: DATASOURCE, gridPos, targets },
+    ...(type === "table" ? { transformations: BY_NODE } : { fieldConfig: { defaults, overrides: [] } }),
+  };
 }
 
-function variable(name: string, query: string) {
+function variable(name: string, label: string, query: string) {
   const every = { includeAll: true, multi: true, allValue: ".*", current: { text: "All", value: "$__all" } };
-  return { name, type: "query", datasource: DATASOURCE, query, refresh: 2, sort: 1, ...every };
+  return { name, label, type: "query", datasource: DATASOURCE, query, refresh: 2, sort: 1, ...every };
 }
 
 /** Green, and red from the value `bad` on. */

@@ -28,11 +28,9 @@ export interface AgentParts {
 }
 
 /** Callbacks of a running agent. */
-export interface AgentEvents {
-  /** Called once, after the first sync. */
-  firstSync?(): void;
-  /** Foreign rules changed; see {@link Watcher.foreign}. */
-  foreign?: Watcher["foreign"];
+export interface AgentEvents extends Partial<Pick<Watcher, "foreign">> {
+  /** Called after the first sync, and after each later one with another policy. */
+  newPolicy?(isFirst: boolean): void;
 }
 
 type Outcome = Pick<SyncRecord, "result" | "message" | "failure">;
@@ -110,9 +108,10 @@ export class Agent {
     for (let first = true; ; first = false) {
       const request = await this.#queue.next(this.#nextSync, this.#backoff.nextRepair);
       if (stop.aborted) break;
+      const { policy } = this.#desired;
       await this.sync(request);
       this.#watch();
-      if (first) events.firstSync?.();
+      if (first || this.#desired.policy !== policy) events.newPolicy?.(first);
     }
     unwatch();
   }

@@ -159,12 +159,13 @@ async function runAgent({ flags, log, state, settings, choice }: Setup): Promise
     const running = new Agent({ desired, backend, state, log, lock });
     agent = running;
     wake.follow(() => running.requestSync());
-    const begun = () => {
+    const newPolicy = (isFirst: boolean) => {
+      if (!isFirst) return conflicts.soon();
       serve();
       void look();
       setTimeout(() => void rest(), REST_MS).unref();
     };
-    const events = { firstSync: begun, foreign: (where: string | undefined) => conflicts.soon(where) };
+    const events = { newPolicy, foreign: (where: string | undefined) => conflicts.soon(where) };
     await Promise.race([running.run(stop, events), giveUpAfter(stop)]);
     if (flags["cleanup-on-exit"]) await cleanUpOnExit(running, () => everyBackend(flags["masq-chain"]), log);
     lock.release();

@@ -65,6 +65,18 @@ test("an invalid config changes nothing, and drift is still repaired", () =>
     expect(agent.syncs()).toEqual(["0 ms start: applied", "0 ms config: unchanged", "0 ms kernel: repaired"]);
   }));
 
+test("each policy is announced once, so that conflicts are judged by it", () =>
+  running(KEEP, async agent => {
+    agent.requestSync();
+    await settled();
+    expect(agent.newPolicies).toBe(1);
+    for (const config of ["nonMasqueradeCIDRs: [192.0.2.0/24]", "nonMasqueradeCIDRs: [10.0.0.1/8]"]) {
+      agent.config.set(config);
+      await settled();
+    }
+    expect(agent.newPolicies).toBe(2);
+  }));
+
 test("without a valid config it writes nothing", () =>
   running("nonMasqueradeCIDRs: [10.0.0.1/8]", async agent => {
     expect(agent.lines().at(-1)).toBe("ERROR config rejected, no rules are written config=/config");

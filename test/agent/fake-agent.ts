@@ -82,6 +82,8 @@ export class FakeAgent {
   readonly log: ReturnType<typeof createLog>;
   readonly agent: Agent;
   readonly config: FakeConfig;
+  /** How often the agent announced a new policy. */
+  newPolicies = 0;
   #lines: string[] = [];
   #syncs: string[] = [];
   readonly #start = performance.now();
@@ -122,7 +124,7 @@ export class FakeAgent {
 
   /** Starts the loop, and runs everything that takes no time. */
   async start(): Promise<void> {
-    this.#ended = this.agent.run(this.#stop.signal);
+    this.#ended = this.agent.run(this.#stop.signal, { newPolicy: () => this.newPolicies++ });
     await settled();
   }
 

@@ -17,7 +17,17 @@ const RULES = join(FOLDER, "monitoring/rules.yaml");
 const CASES = join(FOLDER, "monitoring/rules.test.yaml");
 
 const Rules = v.object({
-  groups: v.array(v.object({ rules: v.array(v.object({ alert: v.string(), expr: v.string() })) })),
+  groups: v.array(
+    v.object({
+      rules: v.array(
+        v.object({
+          alert: v.string(),
+          expr: v.string(),
+          annotations: v.object({ runbook_url: v.string() }),
+        }),
+      ),
+    }),
+  ),
 });
 const Cases = v.object({
   tests: v.array(
@@ -29,7 +39,14 @@ const Cases = v.object({
   ),
 });
 const Dashboard = v.object({
-  panels: v.array(v.object({ title: v.string(), targets: v.array(v.object({ expr: v.string() })) })),
+  panels: v.array(
+    v.object({
+      title: v.string(),
+      gridPos: v.object({ w: v.number(), h: v.number(), x: v.number(), y: v.number() }),
+      // Headings of rows have none.
+      targets: v.optional(v.array(v.object({ expr: v.string() })), []),
+    }),
+  ),
 });
 const Answer = v.object({
   status: v.literal("success"),
@@ -41,14 +58,29 @@ const Answer = v.object({
 });
 
 const alerts = v.parse(Rules, parse(await Bun.file(RULES).text())).groups.flatMap(({ rules }) => rules);
-const queries = v
-  .parse(Dashboard, dashboard())
-  .panels.flatMap(({ title, targets }) => targets.map(({ expr }) => [title, expr] as const));
+const { panels } = v.parse(Dashboard, dashboard());
+const queries = panels.flatMap(({ title, targets }) => targets.map(({ expr }) => [title, expr] as const));
 
 test("generated files are up to date: npm run manifests", async () => {
   const kept = (path: string) => Bun.file(join(FOLDER, path)).text();
   expect(await kept("kubernetes/components/alerts/prometheus-rule.yaml")).toBe(await prometheusRule());
   expect(await kept("monitoring/dashboard.json")).toBe(dashboardText());
+});
+
+test("no panels of the dashboard overlap", () => {
+  const cells = panels.flatMap(({ gridPos: { w, h, x, y } }) =>
+    Array.from({ length: w * h }, (_, i) => `${x + (i % w)} ${y + Math.floor(i / w)}`),
+  );
+  expect(new Set(cells).size).toBe(cells.length);
+  expect(Math.max(...panels.map(({ gridPos: { x, w } }) => x + w))).toBe(24);
+});
+
+test("the runbook of each alert is a heading of docs/troubleshooting.md", async () => {
+  const page = await Bun.file(join(FOLDER, "../docs/troubleshooting.md")).text();
+  const headings = Array.from(page.matchAll(/^### (\w+)$/gm), ([, name = ""]) => name.toLowerCase());
+  const runbooks = alerts.map(it => it.annotations.runbook_url.split("docs/troubleshooting.md#")[1]);
+  expect(runbooks).toEqual(alerts.map(({ alert }) => alert.toLowerCase()));
+  expect(runbooks.filter(it => !headings.includes(it ?? ""))).toEqual([]);
 });
 
 test("each alert has a case where it fires and one where it does not", async () => {
@@ -130,11 +162,12 @@ function scrapes({ root }: Chroot): void {
 
   test.each(queries)("the dashboard's panel %s has data", async (_, expr) => {
     const asked = expr
+      .replaceAll("$cluster", ".*")
       .replaceAll("$job", "ip-masq-agent")
       .replaceAll("$instance", ".*")
       .replaceAll("$__rate_interval", "1m");
     expect(await ask(asked)).not.toEqual([]);
-    const metrics = [...expr.matchAll(/\bipmasq_\w+/g)].map(([metric]) => metric);
+    const metrics = [...expr.matchAll(/\b(?:ipmasq|process)_\w+/g)].map(([metric]) => metric);
     const known = await Promise.all(metrics.map(ask));
     const labels = new Set(known.flat().flatMap(({ metric }) => Object.keys(metric)));
     for (const [, grouping = ""] of expr.matchAll(/\bby \(([^)]*)\)/g)) {

@@ -142,6 +142,8 @@ export const SCENES: readonly Scene[] = [
     block: "ipmasq status",
     config: KEEP,
     agent: ["--node-name=node-1"],
+    // The counts are known when the agent has listed its rules.
+    before: ["until ipmasq status | grep -q 'keep  *0  *0  default'; do :; done"],
     counts: true,
   },
   { page: "docs/commands.md", block: "ipmasq verify", agent: true },
@@ -304,6 +306,17 @@ export const SCENES: readonly Scene[] = [
   },
   {
     page: "docs/troubleshooting.md",
+    block: "ipmasq status",
+    line: "the config is rejected; the last good policy stays active",
+    config: KEEP,
+    agent: true,
+    before: [
+      `cp ${CONFIG} new && echo '  - 10.0.0.1/8' >>new && mv new ${CONFIG}`,
+      "until ipmasq status | grep -q rejected; do :; done",
+    ],
+  },
+  {
+    page: "docs/troubleshooting.md",
     block: "ipmasq diff",
     before: ["ipmasq run --once", "nft flush chain ip ip-masq-agent IP-MASQ-AGENT"],
     exits: { "ipmasq diff": 1 },
@@ -323,6 +336,7 @@ export const SCENES: readonly Scene[] = [
   {
     page: "docs/troubleshooting.md",
     block: "ipmasq status",
+    line: "another ip-masq-agent masquerades by its own config; remove that agent, then its rules; or set enforceNonMasquerade: true",
     config: PARTNER,
     foreign: OLD_AGENT,
     agent: true,

@@ -1,9 +1,9 @@
 /** `npm run pictures`: runs the demo and draws its output as docs/demo.svg. */
 import { join } from "node:path";
-import { output } from "../lab/output.ts";
+import { output } from "../../lab/output.ts";
 import { terminal } from "./terminal.ts";
 
-const ROOT = join(import.meta.dir, "..");
+const ROOT = join(import.meta.dir, "../..");
 /** Lines of the demo that the picture shows; it marks the others by an ellipsis. */
 const SHOWN = [
   /^ipmasq /,
