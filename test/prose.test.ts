@@ -211,7 +211,7 @@ async function checkedFiles(): Promise<string[]> {
     CHECKED.map(async path => {
       if (!(await stat(join(ROOT, path))).isDirectory()) return [path];
       const below = await Array.fromAsync(new Bun.Glob("**/*").scan({ cwd: join(ROOT, path), dot: true }));
-      return below.filter(file => !/\.(?:json|svg)$/.test(file)).map(file => join(path, file));
+      return below.filter(file => !/\.(?:json|svg|png)$/.test(file)).map(file => join(path, file));
     }),
   );
   return files

@@ -1,18 +1,20 @@
 /**
  * `npm run pictures`: runs the agent in a lab for two and a half minutes, with connections, a changed config, a flush and
- * flannel's rules, and draws the panels of the Grafana dashboard from Prometheus' answers as docs/dashboard.svg.
+ * flannel's rules. Draws the panels of the Grafana dashboard from Prometheus' answers as docs/dashboard.svg, and the
+ * status page while flannel overrules the policy as docs/page-*.png.
  */
 import { mkdtemp } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
-import { RunningAgent } from "../../lab/agent.ts";
+import { BINARY, RunningAgent } from "../../lab/agent.ts";
 import { Lab } from "../../lab/lab.ts";
 import { Lines } from "../../lab/lines.ts";
 import { save } from "../../lab/save.ts";
 import { debianChroot } from "../../test/debian/chroot.ts";
-import { commandOf } from "../../test/debian/tools.ts";
+import { commandOf, debianTools } from "../../test/debian/tools.ts";
 import { ROWS } from "../dashboard.ts";
 import { board, type Series } from "./board.ts";
+import { drawPage } from "./page.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 const SECONDS = 150;
@@ -29,6 +31,7 @@ const EVENTS: Readonly<Record<number, (lab: Lab, config: string) => Promise<unkn
   25: (_, config) => save(config, `${KEEP}  - 203.0.113.0/24\n`),
   40: lab => lab.node.output(["nft", "flush", "ruleset"]),
   50: lab => lab.node.output(["iptables-restore", "--noflush"], { input: FLANNEL }),
+  85: lab => drawPage(lab, join(ROOT, "docs")),
   90: (_, config) => save(config, `${KEEP}  - 203.0.113.0/24\nenforceNonMasquerade: true\n`),
 };
 const DESTINATIONS = ["10.1.2.3", "10.1.2.4", "10.20.30.40", "192.168.7.8", "203.0.113.7", "198.51.100.80"];
@@ -46,12 +49,21 @@ const Answer = v.object({
 
 const prometheus = await debianChroot("promtool");
 if ("missing" in prometheus) throw new Error(prometheus.missing);
+const nft = await debianTools("trixie");
+if ("missing" in nft) throw new Error(nft.missing);
 await using lab = await Lab.create();
 const folder = await mkdtemp("/run/dashboard-");
 const config = join(folder, "ip-masq-agent");
 await save(config, KEEP);
-const flags = [`--config=${config}`, "--listen=127.0.0.1:9469", "--resync-interval=10s"];
-const agent = await RunningAgent.started(lab.node, flags);
+const flags = [
+  `--config=${config}`,
+  "--listen=127.0.0.1:9469",
+  "--resync-interval=10s",
+  "--node-name=node-1",
+];
+const path = `PATH=${nft.wrapper}:${process.env.PATH}`;
+const agent = RunningAgent.start(lab.node, flags, ["env", path, BINARY]);
+await agent.log.until("rules applied");
 await startPrometheus(await commandOf(prometheus.root, "usr/bin/prometheus"));
 const began = Date.now() / 1000;
 for (let second = 0; second < SECONDS; second++) {
@@ -62,6 +74,8 @@ for (let second = 0; second < SECONDS; second++) {
 }
 await Bun.write(join(ROOT, "docs/dashboard.svg"), board(ROWS, await answers()));
 await agent.end();
+// The browser would stay.
+process.exit();
 
 async function startPrometheus(argv: readonly string[]): Promise<void> {
   const scraped = {
