@@ -51,7 +51,8 @@ test("bench/README.md matches the stored results: npm run docs", async () => {
 
 test.each(PAGES)("links of %s lead to a file and a heading", async name => {
   const broken: string[] = [];
-  for (const [, link = ""] of (await page(name)).matchAll(/\]\(([^)\s]+)\)/g)) {
+  for (const [, inText, inTag] of (await page(name)).matchAll(/\]\(([^)\s]+)\)|src(?:set)?="([^"]+)"/g)) {
+    const link = inText ?? inTag ?? "";
     if (/^[a-z]+:/.test(link)) continue;
     const [path = "", anchor] = link.split("#");
     const target = path === "" ? name : join(name, "..", path);

@@ -18,7 +18,7 @@ export async function drawPage(lab: Lab, docs: string): Promise<void> {
   await new Lines(forwarding.stdout).until("listening");
   const server = await forward({ host: "127.0.0.1", port: 9469 }, { path });
   for (const scheme of ["light", "dark"] as const) {
-    const view = await openPage(chromium, "http://127.0.0.1:9469/", { width: 1000, height: 460, scheme });
+    const view = await openPage(chromium, "http://127.0.0.1:9469/", { width: 1000, height: 550, scheme });
     await view.evaluate('document.documentElement.style.scrollbarWidth = "none"');
     await Bun.write(join(docs, `page-${scheme}.png`), await view.screenshot());
     view.close();
