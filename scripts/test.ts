@@ -28,6 +28,7 @@ const WAITING = [
 /** The slowest of the other files, which start first. */
 const LONGEST = [
   "test/kernel/sync.test.ts",
+  "test/kernel/pages.test.ts",
   "test/kernel/verdict.test.ts",
   "test/kernel/packets.test.ts",
   "test/kernel/node-lock.test.ts",
