@@ -8,6 +8,7 @@ import { anyOf, type FlagTable, type FlagValue } from "./cli/flag.ts";
 import { AGENT_FLAGS, GENERAL_FLAGS, IGNORED_FLAGS, KLOG_FLAGS, raisedFlag } from "./cli/flags.ts";
 import { commandHelp, flagsHelp, overview } from "./cli/help.ts";
 import { run } from "./cli/run.ts";
+import { terminal } from "./cli/watch.ts";
 import { closestMatch } from "./system/closest-match.ts";
 import { isTerminal, lineWriter, OutputError, toStandardError, toStandardOutput } from "./system/output.ts";
 import { printableLines } from "./system/printable.ts";
@@ -38,7 +39,7 @@ async function main(argv: readonly string[], environment: NodeJS.ProcessEnv): Pr
     return {
       stdout: help(
         positionals.find(it => it !== "help"),
-        await roomForHelp(),
+        (await terminal())?.width,
       ),
       exitCode: 0,
     };
@@ -46,7 +47,7 @@ async function main(argv: readonly string[], environment: NodeJS.ProcessEnv): Pr
   if (positionals.length === 0 && !general.version && (await isStartedByHand())) {
     const note = `to start the agent, write: ipmasq run${argv.map(it => ` ${it}`).join("")}`;
     return {
-      stdout: overview(COMMANDS, await roomForHelp()),
+      stdout: overview(COMMANDS, (await terminal())?.width),
       notes: [note],
       exitCode: argv.length > 0 ? EX_USAGE : 0,
     };
@@ -69,13 +70,6 @@ async function isStartedByHand(): Promise<boolean> {
 function help(topic: string | undefined, room: number | undefined): string {
   if (topic === undefined) return overview(COMMANDS, room);
   return topic === "flags" ? flagsHelp(room) : commandHelp(commandNamed(topic), room);
-}
-
-/** The width of the terminal; undefined if standard output is not a terminal. */
-async function roomForHelp(): Promise<number | undefined> {
-  if (!(await isTerminal())) return undefined;
-  const { terminalRoom } = await import("./cli/terminal.ts");
-  return terminalRoom().width;
 }
 
 function commandNamed(name: string): Command {

@@ -1,4 +1,5 @@
 import type { Backend } from "../backends/backend.ts";
+import type { Room } from "../inspect/columns.ts";
 import type { InformedJudge } from "../inspect/live-connections.ts";
 import type { Policy } from "../policy/policy.ts";
 import { toStandardOutput } from "../system/output.ts";
@@ -10,7 +11,7 @@ import { type AgentFlags, command, type Outcome } from "./command.ts";
 import { choice, toggle } from "./flag.ts";
 import { configFlags } from "./policy.ts";
 import { notesOf, type Subject, subjectOf } from "./subject.ts";
-import { repeated } from "./watch.ts";
+import { repeated, terminal } from "./watch.ts";
 
 /** The maximum number of destinations that `--ports` prints. */
 const MOST_DESTINATIONS = 20;
@@ -46,7 +47,7 @@ export const connections = command({
     if (dryRun && !forget) throw new UsageError("--dry-run needs --forget-stale", "add --forget-stale");
     if (watch && (stale || forget))
       throw new UsageError("--watch does not work with --stale and --forget-stale", "remove --watch");
-    const show = async (): Promise<Outcome> => {
+    const show = async (room?: Room): Promise<Outcome> => {
       const subject = await subjectOf(flags, configmap);
       const { policy, policyFrom, source, stderr } = subject;
       const isTable = !stale && !forget && !ports; // shows the source of the policy
@@ -58,9 +59,9 @@ export const connections = command({
       const look: Look = { policy, policyFrom, judgedBy: source, stderr, notes, output, ...informed };
       if (stale) return listStale(look);
       if (forget) return forgetStale(look, dryRun);
-      return ports ? showPorts(look) : showAll(look);
+      return ports ? showPorts(look) : showAll(look, room);
     };
-    return watch ? repeated("connections", output, show) : show();
+    return watch ? repeated("connections", output, show) : show(await terminal());
   },
 });
 
@@ -83,16 +84,10 @@ async function backendName(flags: AgentFlags, policy: Policy): Promise<Backend["
   }
 }
 
-async function showAll({
-  policy,
-  judge,
-  unread,
-  policyFrom,
-  judgedBy,
-  output,
-  stderr,
-  notes,
-}: Look): Promise<Outcome> {
+async function showAll(
+  { policy, judge, unread, policyFrom, judgedBy, output, stderr, notes }: Look,
+  room?: Room,
+): Promise<Outcome> {
   const { ConnectionTally } = await import("../inspect/connections.ts");
   const { eachConnection } = await import("../inspect/live-connections.ts");
   const { readConntrack } = await import("../inspect/conntrack.ts");
@@ -108,7 +103,7 @@ async function showAll({
     ...(unread.length > 0 && { unread: [...unread] }),
   };
   const { connectionsText } = await import("../inspect/connections-text.ts");
-  const lines = output === "json" ? [json(all)] : connectionsText(all);
+  const lines = output === "json" ? [json(all)] : connectionsText(all, room);
   return { stdout: linesOf(lines), stderr, notes, exitCode: 0 };
 }
 

@@ -4,11 +4,9 @@ import { everyBackend } from "../backends/choose.ts";
 import { familyText } from "../backends/sync.ts";
 import { loadConfig } from "../config/load.ts";
 import { formatProblems } from "../config/problem.ts";
-import type { Room } from "../inspect/columns.ts";
 import { headlineOf, isOverruled } from "../inspect/headline.ts";
 import type { Status } from "../inspect/status.ts";
 import type { View } from "../inspect/status-text.ts";
-import { isTerminal } from "../system/output.ts";
 import { printableJson } from "../system/printable.ts";
 import { ProgramError } from "../system/program.ts";
 import { comparisonFor } from "./backend.ts";
@@ -17,7 +15,7 @@ import { type AgentFlags, command, type Outcome } from "./command.ts";
 import { choice, toggle } from "./flag.ts";
 import { loadOptions, policyHere } from "./policy.ts";
 import { BUILD } from "./version.ts";
-import { repeated } from "./watch.ts";
+import { repeated, terminal } from "./watch.ts";
 
 export const status = command({
   name: "status",
@@ -68,13 +66,6 @@ async function textOf(status: Status, view: View): Promise<Outcome> {
     stdout: (await isColourful()) ? colouredStatus(text, level) : text,
     exitCode: exitCodeOf(status),
   };
-}
-
-/** The available size of the terminal; undefined if standard output is not a terminal. */
-async function terminal(): Promise<Room | undefined> {
-  if (!(await isTerminal())) return undefined;
-  const { terminalRoom } = await import("./terminal.ts");
-  return terminalRoom();
 }
 
 /**

@@ -61,3 +61,10 @@ async function onScreen(name: string, look: Look, stop: AbortController): Promis
 function pause(began: number): number {
   return Math.max(WATCH_MS, 2 * (performance.now() - began));
 }
+
+/** The available size of the terminal; undefined if standard output is not a terminal. */
+export async function terminal(): Promise<Room | undefined> {
+  if (!(await isTerminal())) return undefined;
+  const { terminalRoom } = await import("./terminal.ts");
+  return terminalRoom();
+}

@@ -1,16 +1,32 @@
 import { formatOrigin } from "../policy/policy.ts";
 import { printable } from "../system/printable.ts";
-import { columns } from "./columns.ts";
+import { columns, facts, type Room, UNLIMITED, wrapped } from "./columns.ts";
 import type { Connections, Forgotten, StaleConnection } from "./connections.ts";
 import type { PortUse } from "./port-use.ts";
 
-/** The maximum number of CIDRs on the screen; the JSON has all. */
+/** On something other than a terminal. */
 const MOST_CIDRS = 40;
+/** CIDRs that are shown even if the terminal has no place for them. */
+const LEAST_CIDRS = 3;
 
-/** The connections by destination as lines for one screen, without control characters. */
-export function connectionsText(connections: Connections): string[] {
+/** The connections by destination as lines that fit a terminal, without control characters. */
+export function connectionsText(connections: Connections, { width, height }: Room = UNLIMITED): string[] {
   const { cidrs, table } = connections;
-  const shown = cidrs.length > MOST_CIDRS ? busiest(cidrs) : cidrs;
+  const below = [
+    "",
+    ...facts(
+      {
+        "judged by": connections.judgedBy,
+        ...(table && { conntrack: `${table.entries} of ${table.limit} connections` }),
+        ...Object.fromEntries(summary(connections)),
+      },
+      width,
+    ),
+  ];
+  // The table has its header, a count of the other CIDRs, and the prompt below it.
+  const left = Math.max(height - below.length - 3, LEAST_CIDRS);
+  const most = height === UNLIMITED.height ? MOST_CIDRS : left;
+  const shown = cidrs.length > most ? busiest(cidrs, most) : cidrs;
   const rows = shown.map(it => [
     it.cidr ?? `all other ${it.family === "ip" ? "IPv4" : "IPv6"}`,
     it.verdict,
@@ -18,33 +34,28 @@ export function connectionsText(connections: Connections): string[] {
     it.origin ? formatOrigin(it.origin) : "",
   ]);
   const more = cidrs.length - shown.length;
+  const note = `and ${more} CIDRs with fewer connections; --output=json has all`;
   return [
-    ...columns([HEADINGS, ...rows], { numbers: NUMBERS }),
-    ...(more > 0 ? [`and ${more} CIDRs with fewer connections; --output=json has all`] : []),
-    "",
-    ...facts([
-      ["judged by", connections.judgedBy],
-      ...(table ? [["conntrack", `${table.entries} of ${table.limit} connections`] as const] : []),
-      ...summary(connections),
-    ]),
-  ].map(printable);
-}
-
-function facts(all: readonly (readonly [label: string, text: string])[]): string[] {
-  const width = Math.max(...all.map(([label]) => label.length));
-  return all.map(([label, text]) => `${label.padEnd(width)}  ${text}`);
+    ...columns([HEADINGS, ...rows], { numbers: NUMBERS, narrow: [[FROM, LEAST_FROM]], width }),
+    ...(more > 0 ? wrapped("", note, width) : []),
+    ...below,
+  ];
 }
 
 const HEADINGS = ["CIDR", "VERDICT", "KEPT", "MASQUERADED", "NODE", "TCP", "UDP", "OTHER", "STALE", "FROM"];
 const NUMBERS = [2, 3, 4, 5, 6, 7, 8];
+const FROM = HEADINGS.length - 1;
+const LEAST_FROM = 4;
 
 type Rows = Connections["cidrs"];
 
-/** The CIDRs with the most connections, in the order of the policy. */
-function busiest(cidrs: Rows): Rows {
+/** The CIDRs with the most connections, and all other destinations, in the order of the policy. */
+function busiest(cidrs: Rows, most: number): Rows {
   const sum = ({ tcp, udp, other }: Rows[number]) => tcp + udp + other;
-  const best = new Set(cidrs.toSorted((a, b) => sum(b) - sum(a)).slice(0, MOST_CIDRS));
-  return cidrs.filter(it => best.has(it) || it.cidr === undefined);
+  const others = cidrs.filter(it => it.cidr === undefined);
+  const named = cidrs.filter(it => it.cidr !== undefined).toSorted((a, b) => sum(b) - sum(a));
+  const chosen = new Set([...others, ...named.slice(0, Math.max(most - others.length, 0))]);
+  return cidrs.filter(it => chosen.has(it));
 }
 
 /** The connections that do not agree with the policy, and those that it does not judge, with a label for each. */

@@ -116,4 +116,7 @@ test("with many CIDRs, those with the most connections are shown", () => {
   const text = connectionsText({ ...CONNECTIONS, cidrs });
   expect(text[1]).toStartWith("10.0.20.0/24 ");
   expect(text).toContain("and 20 CIDRs with fewer connections; --output=json has all");
+  const small = connectionsText({ ...CONNECTIONS, cidrs }, { width: 80, height: 20 });
+  expect(small.length).toBeLessThan(20);
+  expect(small.filter(line => line.length > 80)).toEqual([]);
 });

@@ -338,7 +338,7 @@ test("the agent's page shows them on request", async () => {
   await make(...to(OUTBOUND));
   const ask = "console.log(await (await fetch('http://127.0.0.1:9469/connections')).text())";
   const page = await lab.node.output(["bun", "-e", ask]);
-  expect(page).toContain("<td>all other IPv4</td><td>masquerade</td>");
+  expect(page).toContain('<td>all other IPv4</td><td data-label="Verdict">masquerade</td>');
   expect(page).toContain('<td class="n">0</td><td class="n">3</td><td class="n">0</td>');
   expect(page).toContain("<dd>no connection contradicts the policy</dd>");
 });
