@@ -11,6 +11,8 @@ import { output } from "../../lab/output.ts";
 import { scripts, version } from "../../package.json";
 import { KEY_NAMES } from "../../src/config/keys.ts";
 import { debianTools } from "../debian/tools.ts";
+import { helm } from "../deploy/helm.ts";
+import { kubernetesRelease } from "../deploy/kubernetes.ts";
 import { labPerFile } from "../lab.ts";
 import {
   type Block,
@@ -28,13 +30,12 @@ import { absent } from "../programs.ts";
 const ROOT = join(import.meta.dir, "../..");
 /** lab/isolate mounts an empty /run. */
 const HOME = "/run/pages";
-const WORK = `${HOME}/checkout`;
+const WORK = `${HOME}/ipmasq`;
 const CONFIG = "/etc/config/ip-masq-agent";
 
-/** Programs that the tests cannot run. The commands of ipmasq that they run in a container are run on the node. */
+/** Programs that the tests cannot run, except as in `OFFLINE`. The commands of ipmasq that they run in a container are run on the node. */
 const NOT_RUN: Readonly<Record<string, string>> = {
   kubectl: "needs a cluster",
-  helm: "needs a cluster",
   docker: "needs a registry",
   cosign: "needs a release",
   apt: "installs packages",
@@ -43,11 +44,24 @@ const NOT_RUN: Readonly<Record<string, string>> = {
   "deploy/systemd/install": "installs; test/deploy/systemd.test.ts runs it",
 };
 
-const tools = await debianTools("trixie");
-if ("missing" in tools) absent(tools.missing);
-else await run(tools.wrapper);
+/** The same without a cluster: what a command would apply. */
+const OFFLINE: readonly (readonly [command: RegExp, offline: string])[] = [
+  [/^helm install /, "helm template "],
+  [/^kubectl apply -k /, "kubectl kustomize "],
+  [/^kubectl create configmap .*/, "$& --dry-run=client --output=yaml"],
+];
 
-async function run(wrapper: string): Promise<void> {
+const [tools, helmProgram, kubernetes] = await Promise.all([
+  debianTools("trixie"),
+  helm(),
+  kubernetesRelease("forky"),
+]);
+if ("missing" in tools) absent(tools.missing);
+else if (typeof helmProgram !== "string") absent(helmProgram.missing);
+else if ("missing" in kubernetes) absent(kubernetes.missing);
+else await run(tools.wrapper, { helm: [helmProgram], kubectl: kubernetes.kubectl });
+
+async function run(wrapper: string, programs: Readonly<Record<string, readonly string[]>>): Promise<void> {
   const blocks = (await Promise.all(RUN_PAGES.map(blocksOf))).flat();
   const lab = labPerFile();
   const path = `${HOME}/bin:${wrapper}:${process.env.PATH}`;
@@ -56,7 +70,9 @@ async function run(wrapper: string): Promise<void> {
   beforeAll(async () => {
     await mkdir(`${HOME}/bin`, { recursive: true });
     await symlink(BINARY, `${HOME}/bin/ipmasq`);
-    await writeFile(`${HOME}/bin/sudo`, '#!/bin/sh\nexec "$@"\n', { mode: 0o755 });
+    for (const [name, argv] of Object.entries({ sudo: [], ...programs })) {
+      await writeFile(`${HOME}/bin/${name}`, `#!/bin/sh\nexec ${argv.join(" ")} "$@"\n`, { mode: 0o755 });
+    }
     // Files in /etc/config exist only in the namespaces of this file.
     for (const folder of ["etc", "etc.work"]) await mkdir(`${HOME}/${folder}`);
     const layers = `lowerdir=/etc,upperdir=${HOME}/etc,workdir=${HOME}/etc.work`;
@@ -183,6 +199,8 @@ function runnable(command: string): string[] {
     expect(Object.keys(scripts)).toContain(script);
     return [];
   }
+  const offline = OFFLINE.find(([pattern]) => pattern.test(command));
+  if (offline) return [command.replace(...offline)];
   return programsOf(command).some(name => name in NOT_RUN) ? [] : [command];
 }
 

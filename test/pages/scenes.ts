@@ -219,6 +219,21 @@ export const SCENES: readonly Scene[] = [
   },
   {
     page: "docs/install.md",
+    block: "kubectl apply -k .",
+    blocks: { "kustomization.yaml": "# kustomization.yaml" },
+  },
+  ...["README.md", "README.zh-CN.md"].map(page => ({
+    page,
+    block: "kubectl apply -f deploy/kubernetes/ip-masq-agent.yaml",
+    files: { config: KEEP },
+  })),
+  {
+    page: "docs/install.md",
+    block: "kubectl create configmap ip-masq-agent --from-file=config --namespace=kube-system",
+    files: { config: KEEP },
+  },
+  {
+    page: "docs/install.md",
     block: "kubectl -n kube-system get pods -l k8s-app=ip-masq-agent",
     agent: true,
   },
