@@ -27,10 +27,9 @@ process.exit(print(await main(process.argv.slice(2), process.env).catch(failed))
 
 /** Runs the command that the arguments name. */
 async function main(argv: readonly string[], environment: NodeJS.ProcessEnv): Promise<Outcome> {
-  const { flags: given, positionals } = parseArgs(argv, everyFlag, {
-    ...sharedFlags,
-    ...COMMANDS.find(it => argv.includes(it.name))?.flags,
-  });
+  const named = COMMANDS.find(it => argv.includes(it.name));
+  const own = { ...sharedFlags, ...named?.flags };
+  const { flags: given, positionals } = parseArgs(argv, everyFlag, own, named?.name);
   const { flags, warnings } = withEnvironment(given, environment);
   const general = parsed(generalSchema, flags);
   const [name = "run", ...args] = general.version ? ["version"] : positionals;

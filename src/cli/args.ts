@@ -25,10 +25,17 @@ export interface ParsedArgs {
  * next argument, as in Go. Flags may stand anywhere before `--`; if a flag is repeated, the last value counts. Throws
  * UsageError; for a misspelt flag it suggests one of `own`, the flags of the command, if possible.
  *
+ * @param command the name of the command, whose help it suggests otherwise
+ *
  * No library fits: `parseArgs` of node:util rejects `--switch=false` and reads `-masq-chain` as ten one-letter flags;
  * commander lets an optional value consume the next argument.
  */
-export function parseArgs(argv: readonly string[], table: FlagTable, own = table): ParsedArgs {
+export function parseArgs(
+  argv: readonly string[],
+  table: FlagTable,
+  own = table,
+  command?: string,
+): ParsedArgs {
   const flags = new Map<string, FlagValue>();
   const positionals: string[] = [];
   const left = [...argv];
@@ -42,7 +49,7 @@ export function parseArgs(argv: readonly string[], table: FlagTable, own = table
       positionals.push(arg);
       continue;
     }
-    const { name, negated } = lookUp(written, table, own);
+    const { name, negated } = lookUp(written, table, own, command);
     const by = Object.hasOwn(SHORT_FLAGS, written) ? `-${written}` : `--${name}`;
     const { placeholder } = noteOf(table[name] ?? AGENT_FLAGS.config);
     if (placeholder === undefined) {
@@ -70,7 +77,12 @@ export function missingDashes(arg: string, table: FlagTable): string | undefined
   return arg.includes("=") && Object.hasOwn(table, name) ? `did you mean "--${arg}"?` : undefined;
 }
 
-function lookUp(written: string, table: FlagTable, own: FlagTable): { name: string; negated: boolean } {
+function lookUp(
+  written: string,
+  table: FlagTable,
+  own: FlagTable,
+  command: string | undefined,
+): { name: string; negated: boolean } {
   const name = SHORT_FLAGS[written] ?? written.replaceAll("_", "-");
   if (Object.hasOwn(table, name)) return { name, negated: false };
   const positive = name.replace(/^no-/, "");
@@ -82,7 +94,7 @@ function lookUp(written: string, table: FlagTable, own: FlagTable): { name: stri
     `unknown flag ${written.length === 1 ? "-" : "--"}${written}`,
     suggestion(name, Object.keys(own)) ??
       suggestion(name, Object.keys(table), ", a flag of other commands") ??
-      'see "ipmasq --help"',
+      `see "ipmasq ${command === undefined ? "" : `${command} `}--help"`,
   );
 }
 

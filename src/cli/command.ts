@@ -24,8 +24,8 @@ export interface Command {
   readonly description: string;
   /** The command's own flags. All commands also accept the flags of the agent and of klog. */
   readonly flags: FlagTable;
-  /** Whether the agent's flags affect the command; only then its help lists them. */
-  readonly readsPolicy: boolean;
+  /** Whether the agent's flags affect the command; `agent` if it asks the active agent for its policy. */
+  readonly readsPolicy: boolean | "agent";
   readonly examples: readonly string[];
   /** The placeholder for arguments in help; undefined if the command accepts only flags. */
   readonly placeholder?: string;
@@ -49,7 +49,7 @@ export function command<const Entries extends FlagTable & v.ObjectEntries>(descr
   summary: string;
   description: string;
   flags: Entries;
-  readsPolicy: boolean;
+  readsPolicy: boolean | "agent";
   examples: readonly string[];
   placeholder?: string;
   run(

@@ -34,7 +34,7 @@ export const connections = command({
     ),
     ...configFlags,
   },
-  readsPolicy: true,
+  readsPolicy: "agent",
   examples: [
     "ipmasq connections",
     "ipmasq connections --stale",

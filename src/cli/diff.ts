@@ -30,7 +30,7 @@ export const diff = command({
     ),
     ...configFlags,
   },
-  readsPolicy: true,
+  readsPolicy: "agent",
   examples: [
     "ipmasq diff",
     "ipmasq diff --from=old.yaml --to=new.yaml",

@@ -30,7 +30,7 @@ export const explain = command({
     output: choice(["text", "json"], "output format; json prints one object per line", "text"),
     ...configFlags,
   },
-  readsPolicy: true,
+  readsPolicy: "agent",
   examples: [
     "ipmasq explain 203.0.113.7",
     "ipmasq explain 10.244.1.2 10.96.0.10 --protocol=udp --port=53 --out=eth0",

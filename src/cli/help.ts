@@ -43,7 +43,7 @@ export function commandHelp(command: Command, room = WIDTH): string {
     `Usage: ipmasq ${name}${placeholder === undefined ? "" : ` ${placeholder}`} [FLAG...]`,
     ...(own.length > 0 ? ["", "Flags:", ...columns(own)] : []),
     ...(isAgent ? ["", ...agentFlags(room)] : []),
-    ...(readsPolicy && !isAgent ? ["", wrapped(SAME_FLAGS)] : []),
+    ...(readsPolicy && !isAgent ? ["", wrapped(readsPolicy === "agent" ? AGENT_POLICY : SAME_FLAGS)] : []),
     "",
     examples.length > 1 ? "Examples:" : "Example:",
     ...examples.map(example => `  ${example}`),
@@ -52,6 +52,9 @@ export function commandHelp(command: Command, room = WIDTH): string {
 
 const SAME_FLAGS =
   'If the agent runs with flags that differ from the defaults, pass the same flags: see "ipmasq help flags".';
+
+const AGENT_POLICY =
+  'Without --config, judges by the policy of the active agent. With it, pass the flags that the agent runs with: see "ipmasq help flags".';
 
 /** The text of `ipmasq help flags`. */
 export function flagsHelp(room = WIDTH): string {

@@ -18,7 +18,7 @@ export const verify = command({
     output: choice(["text", "json"], "output format", "text"),
     ...configFlags,
   },
-  readsPolicy: true,
+  readsPolicy: "agent",
   examples: ["ipmasq verify", "ipmasq verify --output=json --enable-ipv6"],
   async run({ output, configmap }, flags) {
     const subject = await subjectOf(flags, configmap);

@@ -36,8 +36,10 @@ export function parseInterfaceEntry(text: string): string | ParseFailure {
 /**
  * Parses the name of a network interface, or a prefix of names followed by `*`. Names that end in `+` are refused, since
  * iptables takes them for prefixes. Names that start with `!` are refused, because `!` negates an entry.
+ *
+ * @param remedy the remedy if no other one fits
  */
-export function parseInterfaceName(text: string): string | ParseFailure {
+export function parseInterfaceName(text: string, remedy = NAME_OR_PREFIX): string | ParseFailure {
   const [, own, peer] = /^([^@]+)@(\S+)$/.exec(text) ?? [];
   if (own !== undefined) {
     return {
@@ -50,7 +52,7 @@ export function parseInterfaceName(text: string): string | ParseFailure {
     return { what: `${quote(text)} matches every interface`, remedy: 'remove "outputInterfaces"' };
   }
   if (name.includes("*")) {
-    return { what: `${quote(text)} has a "*" before its end`, remedy: 'write a prefix such as "eth*"' };
+    return { what: `${quote(text)} has a "*" before its end`, remedy };
   }
   if (name.endsWith("+")) {
     return {
@@ -66,18 +68,19 @@ export function parseInterfaceName(text: string): string | ParseFailure {
     };
   }
   if (name === "" || name === "." || name === ".." || FORBIDDEN.test(name)) {
-    return {
-      what: `${quote(text)} is not an interface name`,
-      remedy: 'write a name such as "eth0" or a prefix such as "eth*"',
-    };
+    return { what: `${quote(text)} is not an interface name`, remedy };
   }
   return text;
 }
 
-/** Parses the name of one network interface, and refuses prefixes. */
+const NAME_OR_PREFIX = 'write a name such as "eth0" or a prefix such as "eth*"';
+
+/** Parses the name of one network interface, and refuses prefixes and exclusions. */
 export function parseOneInterface(text: string): string | ParseFailure {
-  if (!text.endsWith("*")) return parseInterfaceName(text);
-  return { what: `${quote(text)} is a prefix`, remedy: "write the name of one interface" };
+  const remedy = 'write the name of one interface, such as "eth0"';
+  if (/[*+]$/.test(text)) return { what: `${quote(text)} is a prefix`, remedy };
+  if (text.startsWith("!")) return { what: `${quote(text)} excludes an interface`, remedy };
+  return parseInterfaceName(text, remedy);
 }
 
 /** The kernel's IFNAMSIZ (16) without the final NUL. nft counts the `*` too. */

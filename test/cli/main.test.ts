@@ -19,6 +19,8 @@ describe("wrong usage exits with 64 and a remedy", () => {
     ["check --outptu=json", "unknown flag --outptu; did you mean --output, a flag of other commands?"],
     ["status --wacth", "unknown flag --wacth; did you mean --watch?"],
     ["-x", 'unknown flag -x; see "ipmasq --help"'],
+    ["verify --frobnicate", 'unknown flag --frobnicate; see "ipmasq verify --help"'],
+    ["--frobnicate=1 verify", 'unknown flag --frobnicate; see "ipmasq verify --help"'],
     [
       "check -o json",
       "-o is not a flag of `check`; use it with `status`, `connections`, `explain`, `verify`, `test` or `version`",
@@ -56,10 +58,17 @@ describe("wrong usage exits with 64 and a remedy", () => {
     ],
     ['check --masq-chain="IP-MASQ"', '--masq-chain: "IP-MASQ" contains quotes; did you mean IP-MASQ?'],
     ["check --v=high", '--v: "high" is not a level; write a whole number'],
-    ["explain --out=eth* 8.8.8.8", '--out: "eth*" is a prefix; write the name of one interface'],
+    [
+      "explain --out=eth* 8.8.8.8",
+      '--out: "eth*" is a prefix; write the name of one interface, such as "eth0"',
+    ],
     [
       "explain --out=!eth0 8.8.8.8",
-      '--out: "!eth0" is not an interface name; write a name such as "eth0" or a prefix such as "eth*"',
+      '--out: "!eth0" excludes an interface; write the name of one interface, such as "eth0"',
+    ],
+    [
+      "explain --out=a/b 8.8.8.8",
+      '--out: "a/b" is not an interface name; write the name of one interface, such as "eth0"',
     ],
     ["render --format=xml", '--format: "xml" is not a valid value; write nft, nft-json or iptables-restore'],
   ])("ipmasq %s", async (line, message) => {

@@ -30,7 +30,10 @@ test.each<[string, string[]]>([
     `${TEST}    cidr: 10.0.0.1/8`,
     ['FILE:4:11: tests[0].cidr: "10.0.0.1/8" has host bits set; did you mean "10.0.0.0/8"?'],
   ],
-  [`${TEST}    out: eth*`, ['FILE:4:10: tests[0].out: "eth*" is a prefix; write the name of one interface']],
+  [
+    `${TEST}    out: eth*`,
+    ['FILE:4:10: tests[0].out: "eth*" is a prefix; write the name of one interface, such as "eth0"'],
+  ],
   [
     `${TEST}    mark: 0x1ffffffff`,
     ['FILE:4:11: tests[0].mark: "0x1ffffffff" is not the mark of a packet; write a number such as "0x200"'],
