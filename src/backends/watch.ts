@@ -94,8 +94,9 @@ export function foreignChange(line: string): { readonly where: string | undefine
   const [, verb, kind, family = "", table = "", chain] = CHANGE.exec(line) ?? [];
   if (kind === undefined || (table === TABLE && family !== "inet")) return undefined;
   if (kind === "rule") return { where: `${family} ${table} ${chain}` };
-  if (verb !== "delete") return BASE.test(line) ? { where: undefined } : undefined;
-  return { where: kind === "table" ? `${family} ${table}` : `${family} ${table} ${chain}` };
+  const isTable = kind === "table"; // a new table, or one that wakes or becomes dormant
+  if (verb !== "delete" && !isTable) return BASE.test(line) ? { where: undefined } : undefined;
+  return { where: isTable ? `${family} ${table}` : `${family} ${table} ${chain}` };
 }
 
 const CHANGE = /^(add|insert|replace|delete) (rule|chain|table) (\S+) (\S+)(?: (\S+))?/;

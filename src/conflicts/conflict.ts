@@ -34,6 +34,12 @@ export const Conflict = v.object({
     v.description("destinations that the policy masquerades and the rule exempts"),
   ),
   sources: v.pipe(v.optional(v.array(v.string())), v.description("the only sources that the rule affects")),
+  interfaces: v.pipe(
+    v.optional(v.array(v.string())),
+    v.description(
+      "the only output interfaces that the rule affects, as in outputInterfaces: with !, any except these",
+    ),
+  ),
   except: v.pipe(
     v.optional(v.array(v.object({ destination: v.string(), sources: v.array(v.string()) }))),
     v.description(
@@ -67,11 +73,17 @@ export function conflictText({ owner, tool, family, table, chain, rule }: Confli
 /** The effect of a rule on connections, in one line. */
 export function effectText(it: Conflict): string {
   const { kind, runs, priority, certain, exempts = [], only = "connections" } = it;
-  const connections = `${only}${sourceText(it)}`;
+  const by = it.interfaces ? ` by ${interfacesText(it.interfaces)}` : "";
+  const connections = `${only}${sourceText(it)}${by}`;
   if (kind === "exempts") {
     return `${certain ? "exempts" : "may exempt"} ${connections} to ${some(exempts)} from NAT, but ipmasq masquerades them`;
   }
   return `runs ${runs} (priority ${priority}) and ${certain ? "catches" : "may catch"} ${connections} to ${exposedText(it)}`;
+}
+
+function interfacesText(interfaces: readonly string[]): string {
+  const names = some(interfaces.map(it => it.replace(/^!/, "")));
+  return interfaces.some(it => it.startsWith("!")) ? `any interface except ${names}` : names;
 }
 
 /** Rules that `enforceNonMasquerade` defeats, in a few words: each owner once; undefined without such rules. */

@@ -1,8 +1,7 @@
-import { covers } from "../net/interface-name.ts";
 import { every, rangesOf } from "../net/ranges.ts";
 import type { Condition } from "../net/trace.ts";
-import type { Policy } from "../policy/policy.ts";
 import { type Conflict, MOST_NAMED } from "./conflict.ts";
+import { mayLeaveBy, requiredInterfaces } from "./interfaces.ts";
 import { type Judged, type Ours, WHOLE } from "./judged.ts";
 import { isNat, type NatHook } from "./nat-hook.ts";
 import { isDecidingName, sharesNat } from "./own-rules.ts";
@@ -34,27 +33,11 @@ function exemptionsIn(hook: NatHook, ours: Ours): Conflict[] {
     stops: chain => isDecidingName(chain, policy),
   });
   return found
-    .filter(({ conditions, region }) => mayLeaveBy(conditions, policy) && judged.masquerades(region))
+    .filter(
+      ({ conditions, region }) =>
+        mayLeaveBy(conditions, policy.outputInterfaces) && judged.masquerades(region),
+    )
     .map(arrival => exemption(hook, arrival, judged, ours));
-}
-
-/** Whether the policy masquerades on an output interface of a rule. */
-function mayLeaveBy(conditions: readonly Condition[], { outputInterfaces }: Policy): boolean {
-  if (!outputInterfaces) return true;
-  const { except, patterns } = outputInterfaces;
-  return conditions.every(
-    it =>
-      it.on !== "out" ||
-      it.not ||
-      it.names.some(name =>
-        except ? !patterns.some(own => covers(own, name)) : patterns.some(own => overlap(own, name)),
-      ),
-  );
-}
-
-/** Whether two interface names can be the same, where `*` at the end stands for any characters. */
-function overlap(one: string, other: string): boolean {
-  return covers(one, other) || covers(other, one);
 }
 
 function exemption(hook: NatHook, arrival: Arrival, judged: Judged, { backend }: Ours): Conflict {
@@ -62,6 +45,7 @@ function exemption(hook: NatHook, arrival: Arrival, judged: Judged, { backend }:
   const destinations = exemptedCidrs(arrival, judged);
   const exempts = destinations.length > 0 ? destinations : [WHOLE[judged.family]];
   const sources = cidrTexts(conditions, "source");
+  const interfaces = requiredInterfaces([conditions]);
   const only = packetText(conditions);
   return {
     kind: "exempts",
@@ -71,6 +55,7 @@ function exemption(hook: NatHook, arrival: Arrival, judged: Judged, { backend }:
     exposes: [],
     exempts: exempts.slice(0, MOST_NAMED),
     ...(sources.length > 0 && { sources: sources.slice(0, MOST_NAMED) }),
+    ...(interfaces && { interfaces }),
     ...(only !== undefined && { only }),
     certain,
     harmless: sharesNat(backend), // then the exemption takes effect

@@ -2,6 +2,7 @@ import type { Backend } from "../backends/backend.ts";
 import type { Policy } from "../policy/policy.ts";
 import { HOST, type Host } from "../system/host.ts";
 import type { Conflict } from "./conflict.ts";
+import { running } from "./dormant.ts";
 import { judge } from "./judge.ts";
 import { isOurs } from "./own-rules.ts";
 import { readNatHooks } from "./read.ts";
@@ -28,7 +29,8 @@ export async function findConflicts(
 ): Promise<Findings> {
   const { hooks, unread, visited } = await readNatHooks({ programs, skip: isOurs(policy, backend) });
   const cut = new Set<string>();
-  const conflicts = judge(hooks, policy, backend, ({ family, table, base }) =>
+  // Tables that are dormant stay in `visited`, because they may wake.
+  const conflicts = judge(await running(hooks, programs), policy, backend, ({ family, table, base }) =>
     cut.add(`chain ${base} of table ${family} ${table}: its rules branch too often to follow all of them`),
   );
   return { conflicts, unread: [...unread, ...cut], visited };

@@ -4,6 +4,7 @@ import { HOST, type Host } from "../system/host.ts";
 import { within } from "../system/timing.ts";
 import { chooseCommands } from "../xtables/variant.ts";
 import type { Conflict } from "./conflict.ts";
+import { running } from "./dormant.ts";
 import { readNatHooks } from "./read.ts";
 
 /** Limits the search for exemptions when `--backend=auto` chooses a backend. */
@@ -32,8 +33,9 @@ export async function exemptionKeptByIptables(
     const natOf = all.families.map(({ family }) => family);
     const own = ownChainNames(chain);
     const skip = (_family: string, _table: string, name: string) => own.includes(name);
-    const { hooks } = await readNatHooks({ programs, limits, natOf, skip });
-    if (hooks.length === 0) return undefined;
+    const read = await readNatHooks({ programs, limits, natOf, skip });
+    if (read.hooks.length === 0) return undefined;
+    const hooks = await running(read.hooks, programs);
     // These modules are rarely needed, and loading them takes some milliseconds.
     const { exemptions } = await import("./exemptions.ts");
     const { ourSide } = await import("./judged.ts");

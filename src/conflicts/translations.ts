@@ -3,6 +3,7 @@ import { FAMILIES, type Family } from "../net/cidr.ts";
 import type { TraceableRule } from "../net/trace.ts";
 import { type Conflict, MOST_NAMED } from "./conflict.ts";
 import { type Enforcement, enforcementOn } from "./enforcement.ts";
+import { mayLeaveBy, requiredInterfaces } from "./interfaces.ts";
 import { type Judged, keptWhole, type Ours } from "./judged.ts";
 import { type Caught, leftOut } from "./left-out.ts";
 import { isNat, NAT, type NatHook, OUR_PRIORITY } from "./nat-hook.ts";
@@ -79,15 +80,18 @@ function collect(
   const judged = judgesOf(hook, families).find(it => it.family === family);
   if (!judged) return;
   const most = all.length > FEW_RULES ? MOST_NAMED_OF_MANY : MOST_NAMED;
-  for (const { chain, rule, region, certain } of arrivals("none")) {
-    if (closed(chain)) continue;
+  const selected = families.includes(judged) ? policy.outputInterfaces : undefined;
+  const isOpen = ({ chain, conditions }: Arrival) => !closed(chain) && mayLeaveBy(conditions, selected);
+  for (const arrival of arrivals("none")) {
+    if (!isOpen(arrival)) continue;
+    const { rule, region, certain } = arrival;
     const draft = draftOf(drafts, rule);
     for (const cidr of judged.keptBecauseOf(region, most)) draft.exposes.add(cidr);
     draft.caught.push({ region, judged });
     draft.certain &&= certain;
   }
-  for (const { chain, rule, region } of all) {
-    if (!closed(chain)) draftOf(drafts, rule).marked ||= judged.keptBecauseOf(region, 1).length > 0;
+  for (const arrival of all.filter(isOpen)) {
+    draftOf(drafts, arrival.rule).marked ||= judged.keptBecauseOf(arrival.region, 1).length > 0;
   }
 }
 
@@ -142,6 +146,7 @@ function translation(
   const named = expected ? [] : [...exposes].slice(0, most);
   const only = marked && exposes.size === 0 ? markText(hook, first) : undefined;
   const sources = requiredSources(arrivals);
+  const interfaces = requiredInterfaces(arrivals.map(({ conditions }) => conditions));
   const except = most === MOST_NAMED ? leftOut(draft.caught, named, sources) : []; // costly for many rules
   return [
     {
@@ -153,6 +158,7 @@ function translation(
       exposes: named,
       ...(exposes.size >= most && !expected && { andMore: true }),
       ...(sources.length > 0 && { sources: sources.slice(0, MOST_NAMED) }),
+      ...(interfaces && { interfaces }),
       ...(except.length > 0 && { except }),
       ...(only !== undefined && { only }),
       certain,

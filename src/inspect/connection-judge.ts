@@ -190,17 +190,14 @@ class FamilyJudge {
     const source = addressOf(this.family, from);
     const out = routes?.interfaceOf(destination);
     const hasMarks = this.#policy.nonMasqueradeMarks.length > 0;
-    const { verdict, rule } = decide(this.#policy, {
-      destination,
-      source,
-      ...(out !== undefined && { out }),
-    });
+    const by = { source, destination, ...(out !== undefined && { out }) };
+    const { verdict, rule } = decide(this.#policy, by);
     const isUnselected = rule === "source" || rule === "output-interface";
     return {
       verdict,
       doubt: hasMarks ? "mark" : routes !== undefined && out === undefined ? "interface" : undefined,
-      overruled: conflicts.some(it => contradicts(it, verdict, { source, destination })),
-      isForeign: isUnselected && conflicts.some(it => mayTranslate(it, source)),
+      overruled: conflicts.some(it => contradicts(it, verdict, by)),
+      isForeign: isUnselected && conflicts.some(it => mayTranslate(it, { source, out })),
     };
   }
 }

@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { type Conflict, conflictText } from "../conflicts/conflict.ts";
+import { isRequired } from "../conflicts/interfaces.ts";
 import { type Address, Cidr } from "../net/cidr.ts";
 import { formatPortRanges } from "../net/ports.ts";
 import { PROTOCOLS, type Protocol } from "../net/protocol.ts";
@@ -168,9 +169,10 @@ export function explainLive(
 export function contradicts(
   it: Conflict,
   verdict: TraceResult["verdict"],
-  { source, destination }: Pick<Question, "source" | "destination">,
+  { source, destination, out }: Pick<Question, "source" | "destination" | "out">,
 ): boolean {
-  const { kind, harmless, exposes, except = [], andMore = false, exempts = [], sources } = it;
+  const { kind, harmless, exposes, except = [], andMore = false, exempts = [], sources, interfaces } = it;
+  if (interfaces && out !== undefined && !isRequired(interfaces, out)) return false;
   const holds = (texts: readonly string[], address: Address) =>
     texts.some(text => Cidr.literal(text).contains(address));
   const from = !sources || !source || holds(sources, source);
@@ -183,10 +185,15 @@ export function contradicts(
   return verdict === "keep" && !harmless && from && exposed;
 }
 
-/** Whether a foreign rule may translate connections from a source, without a mark, that the policy leaves alone. */
-export function mayTranslate({ kind, sources, exposes, only }: Conflict, source: Address): boolean {
+/** Whether a foreign rule may translate a connection, without a mark, that the policy leaves alone. */
+export function mayTranslate(
+  { kind, sources, interfaces, exposes, only }: Conflict,
+  { source, out }: { readonly source: Address; readonly out: string | undefined },
+): boolean {
   if (kind === "exempts" || only !== undefined) return false;
-  return sources ? sources.some(it => Cidr.literal(it).contains(source)) : exposes.length > 0;
+  if (interfaces && out !== undefined && !isRequired(interfaces, out)) return false;
+  if (sources) return sources.some(it => Cidr.literal(it).contains(source));
+  return interfaces !== undefined || exposes.length > 0;
 }
 
 const NO_RULES: TraceResult = { verdict: "keep" };

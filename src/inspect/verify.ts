@@ -1,9 +1,9 @@
 import { TABLE } from "../backends/ownership.ts";
+import { flagsOf, isDormant, readTableFlags, type TableFlags } from "../conflicts/dormant.ts";
 import { NAT, type NatHook } from "../conflicts/nat-hook.ts";
 import { isOwnName } from "../conflicts/own-rules.ts";
 import { readNatHooks } from "../conflicts/read.ts";
 import { FAMILIES, type Family } from "../net/cidr.ts";
-import { Nft } from "../nft/nft.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { Hook } from "../proof/kernel-diagram.ts";
 import { type Proof, prove } from "../proof/prove.ts";
@@ -102,12 +102,11 @@ function isOf({ nat }: KernelHook, family: Family): boolean {
   return nat.family === family || nat.family === "inet";
 }
 
-type Flags = ReadonlyMap<string, readonly string[]> | { readonly failure: string };
+type Flags = TableFlags | { readonly failure: string };
 
 async function tableFlags(programs: Host): Promise<Flags> {
-  if (!programs.has("nft")) return new Map();
   try {
-    return await new Nft(programs.argv("nft")).tableFlags();
+    return await readTableFlags(programs);
   } catch (error) {
     return { failure: `the flags of tables: ${messageOf(error)}` };
   }
@@ -130,9 +129,8 @@ const HARMLESS = new Set(["owner", "persist"]);
 
 /** A hook with an effect; nothing for a dormant table. */
 function kernelHook(nat: NatHook, policy: Policy, all: Flags): KernelHook[] {
-  const flags =
-    "failure" in all || nat.tool === "iptables-legacy" ? [] : (all.get(`${nat.family} ${nat.table}`) ?? []);
-  if (flags.length === 1 && flags[0] === "dormant") return [];
+  const flags = "failure" in all ? [] : flagsOf(nat, all);
+  if (isDormant(flags)) return [];
   const { base, chains, priority, table } = nat;
   const isOwn = (chain: string) => table === TABLE || (table === NAT.table && isOwnName(chain, policy));
   const doubtful = flags.some(it => !HARMLESS.has(it));

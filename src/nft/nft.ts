@@ -17,6 +17,9 @@ export interface ChainName {
 /** Stands for the flags of a table if nft's listing breaks off there. */
 export const UNREADABLE = "unreadable";
 
+/** The flags that tables can have. */
+const TABLE_FLAGS: ReadonlySet<string> = new Set(["dormant", "owner", "persist"]);
+
 /** Reads the nftables rules in the kernel through nft. */
 export class Nft {
   /** Writes to the tables that this object reads. */
@@ -60,16 +63,26 @@ export class Nft {
   }
 
   /**
-   * The flags of each table that has flags, by `FAMILY NAME`. nft 1.0.6 prints the flags wrongly. Throws ProgramError.
+   * The flags of each table that has flags, by `FAMILY NAME`. nft 1.0.6 prints them wrongly as JSON, so unknown flags are
+   * read from the text of the table. Throws ProgramError.
    */
   async tableFlags(): Promise<ReadonlyMap<string, readonly string[]>> {
     const answer = await this.#program.list(["-j", "list", "tables"]);
     const tables = answer ? this.#parse(answer) : [];
-    return new Map(
-      tables.flatMap(it =>
-        "table" in it && it.table.flags ? [[`${it.table.family} ${it.table.name}`, it.table.flags]] : [],
-      ),
-    );
+    const all = new Map<string, readonly string[]>();
+    for (const it of tables) {
+      if (!("table" in it) || !it.table.flags) continue;
+      const { family, name, flags } = it.table;
+      const isKnown = flags.every(flag => TABLE_FLAGS.has(flag));
+      all.set(`${family} ${name}`, isKnown ? flags : ((await this.#flagsInText(family, name)) ?? flags));
+    }
+    return all;
+  }
+
+  async #flagsInText(family: TableFamily, table: string): Promise<readonly string[] | undefined> {
+    if (!isWord(table)) return undefined;
+    const { stdout } = await run([...this.argv, "--terse", "list", "table", family, table], this.limits);
+    return /^table .*\n\tflags (.*)$/m.exec(stdout)?.[1]?.split(",");
   }
 
   /**

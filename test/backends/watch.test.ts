@@ -30,6 +30,7 @@ test.each([
   ["delete rule ip nat KUBE-SEP-0123 handle 12", "ip nat KUBE-SEP-0123"],
   ["delete chain ip t c", "ip t c"],
   ["delete table inet t", "inet t"],
+  ["add table ip t { flags dormant; }", "ip t"],
   ["add rule inet ip-masq-agent c masquerade", "inet ip-masq-agent c"],
 ])("%s changes %s", (line, where) => {
   expect(foreignChange(line)).toEqual({ where });
@@ -41,7 +42,6 @@ test("a new base chain may have any name", () => {
 });
 
 test.each([
-  "add table ip t",
   "add chain ip t c",
   "add chain ip t c { type filter hook postrouting priority 0; policy accept; }",
   "add element ip t s { 10.0.0.0/8 }",

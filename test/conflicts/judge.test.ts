@@ -118,6 +118,48 @@ describe("connections that earlier rules exempt are not exposed", () => {
   });
 });
 
+describe("rules that only reach interfaces on which the policy masquerades nothing are harmless", () => {
+  const all = "169.254.0.0/16 10.0.0.0/8 192.168.0.0/16";
+  const nothing = "nothing";
+  const masquerade = (out: string) => `-A POSTROUTING ${out} -j MASQUERADE`;
+  test.each<[interfaces: string[], out: string, exposes: string, reached: string[] | undefined]>([
+    [["eth0"], "-o wg0", nothing, ["wg0"]],
+    [["eth0"], "-o eth0", all, ["eth0"]],
+    [["eth*"], "-o eth1", all, ["eth1"]],
+    [["eth0"], "-o eth+", all, ["eth*"]],
+    [["eth0"], "! -o eth0", nothing, ["!eth0"]],
+    [["eth0"], "! -o lan0", all, ["!lan0"]],
+    [["eth0", "eth1"], "! -o eth0", all, ["!eth0"]],
+    [["eth0", "eth1"], "! -o eth+", nothing, ["!eth*"]],
+    [["!wg0"], "-o wg0", nothing, ["wg0"]],
+    [["!wg*"], "-o wg+", nothing, ["wg*"]],
+    [["!wg0"], "-o wg+", all, ["wg*"]],
+    [["!wg0"], "! -o eth0", all, ["!eth0"]],
+    [["eth0"], "", all, undefined],
+  ])("outputInterfaces %j, a rule for %j", (interfaces, out, exposes, reached) => {
+    const meant = policy({ keep: ["10.0.0.0/8", "192.168.0.0/16"], interfaces });
+    const [conflict] = judge([natHook(masquerade(out))], meant, "nftables");
+    expect([conflict && summary(conflict), conflict?.interfaces]).toEqual([`unknown: ${exposes}`, reached]);
+    expect(conflict?.harmless).toBe(exposes === nothing);
+  });
+
+  test("a rule that jumps reach by several interfaces reaches all of these", () => {
+    const meant = policy({ keep: ["10.0.0.0/8"], interfaces: ["eth0"] });
+    const rules = (out: string) =>
+      `-A POSTROUTING -o wg0 -j A\n-A POSTROUTING ${out} -j A\n-A A -j MASQUERADE`;
+    expect(judge([natHook(rules("-o wg1"))], meant, "nftables")).toMatchObject([
+      { exposes: [], interfaces: ["wg0", "wg1"] },
+    ]);
+    const [any] = judge([natHook(rules(""))], meant, "nftables");
+    expect([any && summary(any), any?.interfaces]).toEqual(["unknown: 169.254.0.0/16 10.0.0.0/8", undefined]);
+    expect(any && effectText(any)).toEndWith("catches connections to 169.254.0.0/16 10.0.0.0/8");
+    const [wg] = judge([natHook(masquerade("-s 10.244.0.0/16 -o eth0"))], meant, "nftables");
+    expect(wg && effectText(wg)).toEndWith(
+      "catches connections from 10.244.0.0/16 by eth0 to 169.254.0.0/16 10.0.0.0/8",
+    );
+  });
+});
+
 describe("rules that match only a mark are harmless", () => {
   test.each([
     ["-A POSTROUTING -m mark --mark 0x2000/0x2000 -j MASQUERADE", "packets with mark 0x2000/0x2000"],

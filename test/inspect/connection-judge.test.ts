@@ -129,6 +129,25 @@ describe("foreign rules", () => {
     expect(outcomes([])).toEqual([stale, stale]);
   });
 
+  test("a rule may masquerade connections by interfaces outside of outputInterfaces", () => {
+    const meant = policy({ keep: ["10.0.0.0/8"], interfaces: ["eth0"] });
+    const routes = {
+      interfaceOf: ({ text }: Address) => ({ [OUT]: "wg0", "203.0.113.8": "wg1" })[text],
+      cidrs: [`${OUT}/32`, "203.0.113.8/32"].map(Cidr.literal),
+    };
+    const by = (interfaces: string[] | undefined) => {
+      const { sources: _, ...any } = { ...conflict, exposes: [], harmless: true };
+      const conflicts = [{ ...any, ...(interfaces && { interfaces }) }];
+      const judge = new ConnectionJudge(meant, { types: TYPES, typeCidrs, routes, conflicts });
+      return [OUT, "203.0.113.8", "203.0.113.9"].map(to => said(judge.judge(entry(POD, to, NODE))));
+    };
+    const [agrees, stale] = ["all other masqueraded: agrees", "all other masqueraded: stale"];
+    expect(by(["wg0"])).toEqual([agrees, stale, agrees]);
+    expect(by(["!wg0"])).toEqual([stale, agrees, agrees]);
+    expect(by(["wg*"])).toEqual([agrees, agrees, agrees]);
+    expect(by(undefined)).toEqual([stale, stale, agrees]);
+  });
+
   test("a rule for marked packets may have masqueraded a Service's connection", () => {
     const marked = [{ ...conflict, exposes: [], sources: [], harmless: true }];
     expect(judged(KEPT, entry(POD, "10.96.0.1", NODE, "10.3.3.3"), marked)).toBe(

@@ -2,7 +2,9 @@ import { afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { Lines } from "../../lab/lines.ts";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
+import { foreignChange } from "../../src/backends/watch.ts";
 import type { Conflict } from "../../src/conflicts/conflict.ts";
+import { findConflicts } from "../../src/conflicts/find.ts";
 import { judge } from "../../src/conflicts/judge.ts";
 import { isOurs } from "../../src/conflicts/own-rules.ts";
 import { readNatHooks } from "../../src/conflicts/read.ts";
@@ -384,6 +386,52 @@ await programTest(
   },
   30_000,
 );
+
+test("a dormant table has no conflicts until it wakes, which is reported", async () => {
+  await sync(new NftablesBackend(lab.node.command(["nft"])), meant);
+  const chain = "chain post { type nat hook postrouting priority 90; masquerade; }";
+  await lab.node.output(["nft", `table ip theirs { flags dormant; ${chain}; }`]);
+  const find = () => findConflicts(meant, "nftables", programsOf(lab));
+  const asleep = await find();
+  expect([asleep.conflicts, asleep.unread]).toEqual([[], []]);
+  expect(await lab.ownerSeen({ protocol: "udp", to: "10.1.2.3" })).toBe("pod");
+  const monitor = lab.node.spawn(["nft", "monitor"]);
+  const events = new Lines(monitor.stdout);
+  const changes = async (command: string) => {
+    await lab.node.output(["nft", command]);
+    const lines = await events.until("# new generation");
+    return lines.map(line => foreignChange(line)?.where).filter(it => it !== undefined);
+  };
+  await Bun.sleep(100); // until the monitor listens
+  expect(await changes("add table ip theirs")).toEqual(["ip theirs"]);
+  expect([...asleep.visited].some(it => it.startsWith("ip theirs "))).toBe(true);
+  expect((await find()).conflicts).toMatchObject([{ table: "theirs", exposes: EVERYTHING }]);
+  expect(await lab.ownerSeen({ protocol: "tcp", to: "10.1.2.3" })).toBe("node");
+  expect(await changes("add table ip theirs { flags dormant; }")).toEqual(["ip theirs"]);
+  expect((await find()).conflicts).toEqual([]);
+  monitor.kill();
+});
+
+test("a rule that only reaches interfaces on which the policy masquerades nothing is harmless", async () => {
+  const chain = (out: string) =>
+    `chain post { type nat hook postrouting priority 90; oifname ${out} masquerade; }`;
+  for (const [interfaces, out, exposes] of [
+    [["eth1"], "eth0", []],
+    [["!eth0"], "eth0", []],
+    [["eth1"], "!= eth1", []],
+    [["eth0"], "eth0", EVERYTHING],
+    [["eth*"], "{ eth0, wg0 }", EVERYTHING],
+    [["eth1"], "{ eth0, wg0 }", []],
+  ] as const) {
+    const policyOf = policy({ keep: ["10.0.0.0/8", "192.168.0.0/16"], interfaces });
+    await lab.node.output([
+      "nft",
+      `table ip theirs; delete table ip theirs; table ip theirs { ${chain(out)}; }`,
+    ]);
+    const { conflicts } = await findConflicts(policyOf, "nftables", programsOf(lab));
+    expect([interfaces, out, conflicts.map(it => it.exposes)]).toEqual([interfaces, out, [[...exposes]]]);
+  }
+});
 
 test("no conflicts without foreign rules", async () => {
   expect(await found()).toEqual([]);
