@@ -12,12 +12,16 @@ export const UNLIMITED: Room = { width: Number.POSITIVE_INFINITY, height: Number
 export interface Shape {
   /** The columns that are aligned to the right. */
   readonly numbers: readonly number[];
-  /** The columns that may be cut to fit the width, in this order, with the width that remains. */
+  /**
+   * The columns that may be cut to fit the width, in this order, with the width that remains. A column that may become 0
+   * is left out if it would be too narrow to read.
+   */
   readonly narrow?: readonly (readonly [column: number, least: number])[];
   readonly width?: number;
 }
 
 const GAP = "  ";
+const LEAST_READABLE = 8;
 
 /** Returns columns like kubectl, without control characters. */
 export function columns(
@@ -32,11 +36,13 @@ export function columns(
   for (const [column, least] of narrow) {
     const surplus = widths.reduce((sum, it) => sum + it, GAP.length * (widths.length - 1)) - width;
     const now = widths[column] ?? 0;
-    widths[column] = Math.min(now, Math.max(least, now - Math.max(surplus, 0)));
+    const cutTo = Math.min(now, Math.max(least, now - Math.max(surplus, 0)));
+    widths[column] = least === 0 && cutTo < Math.min(now, LEAST_READABLE) ? 0 : cutTo;
   }
   return rows.map(row => {
-    const cells = row.map((cell, i) => {
+    const cells = row.flatMap((cell, i) => {
       const room = widths[i] ?? 0;
+      if (room === 0) return [];
       return numbers.includes(i) ? cell.padStart(room) : cut(cell, room).padEnd(room);
     });
     return cut(cells.join(GAP).trimEnd(), width);

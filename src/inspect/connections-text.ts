@@ -23,8 +23,8 @@ export function connectionsText(connections: Connections, { width, height }: Roo
       width,
     ),
   ];
-  // The table has its header, a count of the other CIDRs, and the prompt below it.
-  const left = Math.max(height - below.length - 3, LEAST_CIDRS);
+  // The table has its header, a count of the other CIDRs in up to two lines, and the prompt below it.
+  const left = Math.max(height - below.length - 4, LEAST_CIDRS);
   const most = height === UNLIMITED.height ? MOST_CIDRS : left;
   const shown = cidrs.length > most ? busiest(cidrs, most) : cidrs;
   const rows = shown.map(it => [
@@ -36,7 +36,7 @@ export function connectionsText(connections: Connections, { width, height }: Roo
   const more = cidrs.length - shown.length;
   const note = `and ${more} CIDRs with fewer connections; --output=json has all`;
   return [
-    ...columns([HEADINGS, ...rows], { numbers: NUMBERS, narrow: [[FROM, LEAST_FROM]], width }),
+    ...columns([HEADINGS, ...rows], { numbers: NUMBERS, narrow: [[FROM, 0]], width }),
     ...(more > 0 ? wrapped("", note, width) : []),
     ...below,
   ];
@@ -45,7 +45,6 @@ export function connectionsText(connections: Connections, { width, height }: Roo
 const HEADINGS = ["CIDR", "VERDICT", "KEPT", "MASQUERADED", "NODE", "TCP", "UDP", "OTHER", "STALE", "FROM"];
 const NUMBERS = [2, 3, 4, 5, 6, 7, 8];
 const FROM = HEADINGS.length - 1;
-const LEAST_FROM = 4;
 
 type Rows = Connections["cidrs"];
 

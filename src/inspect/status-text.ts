@@ -54,7 +54,8 @@ export function statusText(status: Status, { room = UNLIMITED, all = false, rate
 /** The number of CIDRs that fit, beside the other lines of the table. */
 function fitting({ cidrs, outbound }: Status, lines: number): number {
   const most = lines - outbound.length - 2;
-  return Math.max(cidrs.length > most ? most - 1 : most, LEAST_CIDRS);
+  // The count of the other CIDRs takes up to two lines.
+  return Math.max(cidrs.length > most ? most - 2 : most, LEAST_CIDRS);
 }
 
 /** Answers that the sections below give in full take one line. */
@@ -180,7 +181,7 @@ function table(
     ...columns([headings, ...rows, ...rest], {
       numbers: headings.flatMap((_, i) => (i > 1 && i < last ? [i] : [])),
       narrow: [
-        [last, LEAST_FROM],
+        [last, 0],
         [1, LEAST_VERDICT],
       ],
       width,
@@ -189,7 +190,6 @@ function table(
   ];
 }
 
-const LEAST_FROM = 16;
 const LEAST_VERDICT = 10;
 
 function busiest(cidrs: Status["cidrs"], most: number): Status["cidrs"] {
