@@ -134,13 +134,17 @@ async function run(wrapper: string, programs: Readonly<Record<string, readonly s
     for (const { command, output } of quotes) expectQuoted(output, await exits(command, scene, found), scene);
   });
 
+  const ran = new Set<string>();
   const scripted = blocks.flatMap(block => {
     const commands = isSession(block) ? undefined : scriptOf(block);
     return commands === undefined ? [] : [[named(block), block, commands] as const];
   });
   test.each(scripted)("%s", async (_, block, commands) => {
     const scene = sceneOf(block);
-    const parts = commands.flatMap(runnable);
+    // Several pages have the same commands for the defaults.
+    const isNew = (part: string) => SCENES.includes(scene) || !ran.has(part);
+    const parts = commands.flatMap(runnable).filter(isNew);
+    for (const part of parts) ran.add(part);
     if (parts.length > 0) await prepare(scene);
     for (const part of parts) {
       if (part === scene.stays) await ends(part);

@@ -2,11 +2,8 @@ import { join } from "node:path";
 
 const ROOT = join(import.meta.dir, "../..");
 
-/** The pages whose blocks are run. */
-export const RUN_PAGES: readonly string[] = [
-  ...new Bun.Glob("README*.md").scanSync(ROOT),
-  ...new Bun.Glob("docs/*.md").scanSync(ROOT),
-].sort();
+/** The pages whose blocks are run. README.zh-CN.md has only blocks of README.md, which test/docs.test.ts checks. */
+export const RUN_PAGES: readonly string[] = ["README.md", ...new Bun.Glob("docs/*.md").scanSync(ROOT)].sort();
 
 /** A block of code in a page, without its indentation. */
 export interface Block {

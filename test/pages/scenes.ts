@@ -113,17 +113,17 @@ export const SCENES: readonly Scene[] = [
     printedBy: "ipmasq check --config=ip-masq-agent",
     exits: { "ipmasq check --config=ip-masq-agent": 1 },
   },
-  ...["README.md", "README.zh-CN.md", "docs/commands.md"].map(page => ({
+  ...["README.md", "docs/commands.md"].map(page => ({
     page,
     block: "ipmasq explain 10.244.1.2 10.1.2.3",
     config: `${KEEP}  - 10.1.0.0/16\n`,
   })),
-  ...["README.md", "README.zh-CN.md"].map(page => ({
-    page,
+  {
+    page: "README.md",
     block: ROUTER_BUILD,
     blocks: { "config.yaml": ROUTER_CONFIG },
     seen: ROUTER_SEEN,
-  })),
+  },
   {
     page: "docs/router.md",
     block: "ipmasq check --config=/etc/config/ip-masq-agent",
@@ -222,11 +222,11 @@ export const SCENES: readonly Scene[] = [
     block: "kubectl apply -k .",
     blocks: { "kustomization.yaml": "# kustomization.yaml" },
   },
-  ...["README.md", "README.zh-CN.md"].map(page => ({
-    page,
+  {
+    page: "README.md",
     block: "kubectl apply -f deploy/kubernetes/ip-masq-agent.yaml",
     files: { config: KEEP },
-  })),
+  },
   {
     page: "docs/install.md",
     block: "kubectl create configmap ip-masq-agent --from-file=config --namespace=kube-system",
