@@ -68,6 +68,7 @@ const TEST_CONFIG =
 const TESTS = "config: ../config.yaml\ntests:\n  - destination: 10.20.30.40\n    verdict: keep\n";
 
 const CONFIG = "/etc/config/ip-masq-agent";
+const NEW = "/etc/config/.new";
 const ROUTER_BUILD = "npm run build";
 const ROUTER_CONFIG = "nonMasqueradeCIDRs: [10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16]";
 /** Only connections of the LAN to the uplink are masqueraded; in the lab this is eth1 too. */
@@ -326,7 +327,7 @@ export const SCENES: readonly Scene[] = [
     config: KEEP,
     agent: true,
     before: [
-      `cp ${CONFIG} new && echo '  - 10.0.0.1/8' >>new && mv new ${CONFIG}`,
+      `cp ${CONFIG} ${NEW} && echo '  - 10.0.0.1/8' >>${NEW} && mv ${NEW} ${CONFIG}`,
       "until ipmasq status | grep -q rejected; do :; done",
     ],
   },
