@@ -2,7 +2,7 @@ import type { Cidr, Family } from "../net/cidr.ts";
 import type { TraceableRuleset } from "../net/trace.ts";
 import type { Verdict } from "../net/verdict.ts";
 import type { Policy } from "../policy/policy.ts";
-import { failureKind, isRefusal } from "../system/program.ts";
+import { failureKind, isRefusal, type ProgramResult } from "../system/program.ts";
 
 /**
  * Puts the rules of policies into the kernel with one writer. A backend keeps no record of its writes: it reads the
@@ -30,8 +30,9 @@ export interface Backend {
    * Starts programs that the first plan may need, while the config is read. Throws nothing.
    *
    * @param families the families that the policy probably has
+   * @param nftVersion the answer to `nft --version`, if it was asked
    */
-  prepare?(families: readonly Family[]): void;
+  prepare?(families: readonly Family[], nftVersion?: Promise<ProgramResult>): void;
   /**
    * Compares the desired rules of a policy with the actual rules, in the families of the policy. Writes nothing.
    *

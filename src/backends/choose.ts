@@ -1,3 +1,4 @@
+import type { Family } from "../net/cidr.ts";
 import type { Policy } from "../policy/policy.ts";
 import { HOST, type Host } from "../system/host.ts";
 import { ProgramError } from "../system/program.ts";
@@ -16,7 +17,7 @@ export interface ChooseOptions {
    * Why exemptions by foreign rules need a backend that preserves them; undefined without such exemptions. `auto`
    * calls the function while it tests a backend. The function must not throw, and takes 2 s at most.
    */
-  readonly exemption?: () => Promise<string | undefined>;
+  readonly exemption?: (families?: readonly Family[]) => Promise<string | undefined>;
   /**
    * Whether `auto` takes the first installed backend at once, because the first sync tests it: its plans wait for
    * `exemption`, and if the sync fails, {@link Chosen.retest} chooses again. A test takes 20 ms longer than the write.
@@ -57,7 +58,8 @@ export async function chooseBackend(options: ChooseOptions): Promise<Chosen> {
   const migrating = new Map(all.map(it => [it, new MigratingBackend(it, all)]));
   const backend = migrating.get(chosen) ?? new MigratingBackend(chosen, all);
   const preferred = broken && migrating.get(broken.backend);
-  if (isUntested && options.exemption) backend.waitFor(suitable(options.exemption));
+  const { exemption } = options;
+  if (isUntested && exemption) backend.waitFor(family => suitable(exemption([family])), policy.enabled);
   if (broken && (await mayDecideLater(broken))) backend.enforceKept(true);
   return {
     backend,
@@ -75,8 +77,8 @@ export class UnsuitableError extends Error {
   override readonly name = "UnsuitableError";
 }
 
-async function suitable(exemption: () => Promise<string | undefined>): Promise<void> {
-  const exempted = await exemption();
+async function suitable(exemption: Promise<string | undefined>): Promise<void> {
+  const exempted = await exemption;
   if (exempted !== undefined) throw new UnsuitableError(exempted);
 }
 

@@ -1,7 +1,7 @@
 import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
 import { failureKind } from "../system/program.ts";
-import type { Comparison, Tally, Watch, Watcher } from "./backend.ts";
+import type { Backend, Comparison, Tally, Watch, Watcher } from "./backend.ts";
 import {
   acceptedReason,
   type Chosen,
@@ -86,8 +86,8 @@ export class Failover {
   }
 
   /** As {@link Backend.prepare}. */
-  prepare(families: Policy["enabled"]): void {
-    this.#active.backend.prepare?.(families);
+  prepare(...ahead: Parameters<NonNullable<Backend["prepare"]>>): void {
+    this.#active.backend.prepare?.(...ahead);
   }
 
   /** Like {@link MigratingBackend.sync}, with a backend that works. Throws if no backend works. */

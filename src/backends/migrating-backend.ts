@@ -30,7 +30,7 @@ export class MigratingBackend {
   readonly #guard: LeakGuard | undefined;
   /** The policy of the last plan that could be read. Families that failed are left out, so polling skips them. */
   #planned: Policy | undefined;
-  #ready: Promise<void> = Promise.resolve();
+  #isReady: (policy: Policy) => Promise<unknown> = READY;
 
   /** @param all every backend that may have written rules */
   constructor(
@@ -53,14 +53,27 @@ export class MigratingBackend {
     return failure === undefined ? limits : [...limits, leaksFail(failure)];
   }
 
-  /** Lets plans wait until it is known that the backend may be used. They reject if `ready` rejects. */
-  waitFor(ready: Promise<void>): void {
-    ready.catch(() => {}); // plans report it
-    this.#ready = ready;
+  /**
+   * Lets plans wait until it is known for each family that the backend may be used, until the first plan is made. They
+   * reject if `search` rejects.
+   *
+   * @param families the families that the policy probably has, whose search begins at once
+   */
+  waitFor(search: (family: Family) => Promise<void>, families: readonly Family[]): void {
+    const searches = new Map<Family, Promise<void>>();
+    const searched = (family: Family): Promise<void> => {
+      const begun = searches.get(family) ?? search(family);
+      begun.catch(() => {}); // plans report it
+      searches.set(family, begun);
+      return begun;
+    };
+    for (const family of families) void searched(family).catch(() => {});
+    this.#isReady = policy => Promise.all(policy.families.map(it => searched(it.family)));
   }
 
   async plan(policy: Policy, from?: "kernel" | "memory"): Promise<Plan> {
-    const [plan] = await Promise.all([this.backend.plan(policy, from), this.#ready]);
+    const [plan] = await Promise.all([this.backend.plan(policy, from), this.#isReady(policy)]);
+    this.#isReady = READY;
     this.#planned = policy;
     return plan;
   }
@@ -163,6 +176,8 @@ export class MigratingBackend {
     };
   }
 }
+
+const READY = async () => {};
 
 /** The failures that may hide rules. */
 function sentences(failures: readonly PlaceFailure[]): string[] {

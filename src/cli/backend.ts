@@ -11,6 +11,7 @@ import {
 import { MigratingBackend } from "../backends/migrating-backend.ts";
 import { isFailing, isUnreadable } from "../backends/moves.ts";
 import { type Compared, compared } from "../backends/sync.ts";
+import type { Family } from "../net/cidr.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { AgentState } from "../observe/agent-state.ts";
 import type { Log } from "../observe/log.ts";
@@ -94,11 +95,11 @@ export function exemptionFinder(
   chain: string,
   policy: () => Promise<Policy>,
   failed: (why: string) => void = () => {},
-): () => Promise<string | undefined> {
-  return async () => {
+): (families?: readonly Family[]) => Promise<string | undefined> {
+  return async families => {
     try {
       const { exemptionKeptByIptables } = await import("../conflicts/iptables-reason.ts");
-      return await exemptionKeptByIptables({ chain, policy });
+      return await exemptionKeptByIptables({ chain, policy, families });
     } catch (error) {
       failed(messageOf(error));
       return undefined;

@@ -9,11 +9,13 @@ import { Failover } from "../backends/failover.ts";
 import { ConflictReporter } from "../conflicts/reporter.ts";
 import type { Identity } from "../inspect/ask-agent.ts";
 import type { Listen } from "../net/listen.ts";
+import { askVersion } from "../nft/nft.ts";
 import { AgentState } from "../observe/agent-state.ts";
 import type { EndpointOptions } from "../observe/endpoints.ts";
 import { createLog, type Log } from "../observe/log.ts";
 import { policyOf } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
+import type { ProgramResult } from "../system/program.ts";
 import { aborted, within } from "../system/timing.ts";
 import { chooseUntilFound, exemptionFinder } from "./backend.ts";
 import { type AgentFlags, command } from "./command.ts";
@@ -33,7 +35,9 @@ export const run = command({
   readsPolicy: true,
   examples: ["ipmasq run --enable-ipv6", "ipmasq run --once --config=./ip-masq-agent.yaml"],
   async run({ once }, flags) {
-    const setup = setupOf(flags, once);
+    // First, because nft runs while this process prepares the rest.
+    const nftVersion = flags.backend === "iptables" ? undefined : askVersion();
+    const setup = setupOf(flags, once, nftVersion);
     if (once) return { exitCode: await syncOnce(setup) };
     await runAgent(setup);
     return { exitCode: 0 };
@@ -46,9 +50,11 @@ interface Setup {
   readonly state: AgentState;
   readonly settings: Settings;
   readonly choice: ChooseOptions;
+  /** The answer to `nft --version`. */
+  readonly nftVersion: Promise<ProgramResult> | undefined;
 }
 
-function setupOf(flags: AgentFlags, once: boolean): Setup {
+function setupOf(flags: AgentFlags, once: boolean, nftVersion: Setup["nftVersion"]): Setup {
   const verbose = flags.v !== undefined && flags.v >= KLOG_DEBUG;
   const log = createLog(verbose ? "debug" : flags["log-level"], flags["log-format"]);
   const settings: Settings = {
@@ -72,6 +78,7 @@ function setupOf(flags: AgentFlags, once: boolean): Setup {
     state,
     settings,
     choice: { requested: flags.backend, policy, exemption, untested: true },
+    nftVersion,
   };
 }
 
@@ -96,12 +103,12 @@ async function policyAnswer({ policy, backend, config }: AgentState): Promise<un
 }
 
 /** Runs one sync. Returns the exit code. */
-async function syncOnce({ flags, log, state, settings, choice }: Setup): Promise<number> {
+async function syncOnce({ flags, log, state, settings, choice, nftVersion }: Setup): Promise<number> {
   const lock = new NodeLock(flags["runtime-dir"], log, { "/agent": () => identityOf(state) });
   const backend = new Failover(await chooseBackend(choice), 1);
   const desired = new DesiredPolicy(settings, state, log);
   desired.prepare();
-  backend.prepare(choice.policy.enabled);
+  backend.prepare(choice.policy.enabled, nftVersion);
   const agent = new Agent({ desired, backend, state, log, lock });
   const { reason } = backend.chosen;
   log.info("backend chosen", { backend: backend.name, writer: backend.writer, reason });
@@ -112,7 +119,7 @@ async function syncOnce({ flags, log, state, settings, choice }: Setup): Promise
 }
 
 /** Runs the agent until SIGTERM or SIGINT. */
-async function runAgent({ flags, log, state, settings, choice }: Setup): Promise<void> {
+async function runAgent({ flags, log, state, settings, choice, nftVersion }: Setup): Promise<void> {
   const { stop, wake } = handleSignals();
   const conflicts = new ConflictReporter(state, log);
   const look = () => conflicts.look();
@@ -144,7 +151,7 @@ async function runAgent({ flags, log, state, settings, choice }: Setup): Promise
     const backend = new Failover(chosen);
     const desired = new DesiredPolicy(settings, state, log);
     desired.prepare();
-    backend.prepare(choice.policy.enabled);
+    backend.prepare(choice.policy.enabled, nftVersion);
     const { name, writer } = backend;
     const { reason } = chosen;
     state.backend = {

@@ -1,4 +1,5 @@
 import { ownChainNames } from "../backends/ownership.ts";
+import { FAMILIES, type Family } from "../net/cidr.ts";
 import { mapLists, type Policy, policyOf } from "../policy/policy.ts";
 import { HOST, type Host } from "../system/host.ts";
 import { within } from "../system/timing.ts";
@@ -14,6 +15,8 @@ const DEADLINE_MS = 2000;
 export interface ExemptionQuestion {
   /** The name of the policy's chain. */
   readonly chain: string;
+  /** The families whose rules are searched; by default both. */
+  readonly families?: readonly Family[] | undefined;
   /** Reads the policy. Called only if a rule exempts connections. */
   policy(): Promise<Policy>;
 }
@@ -24,16 +27,15 @@ export interface ExemptionQuestion {
  * Throws the errors of `policy`.
  */
 export async function exemptionKeptByIptables(
-  { chain, policy }: ExemptionQuestion,
+  { chain, policy, families = FAMILIES }: ExemptionQuestion,
   programs: Host = HOST,
 ): Promise<string | undefined> {
   const look = async (): Promise<string | undefined> => {
     const all = masqueradeAll(chain);
     const limits = { time: DEADLINE_MS };
-    const natOf = all.families.map(({ family }) => family);
     const own = ownChainNames(chain);
     const skip = (_family: string, _table: string, name: string) => own.includes(name);
-    const read = await readNatHooks({ programs, limits, natOf, skip });
+    const read = await readNatHooks({ programs, limits, natOf: families, skip });
     if (read.hooks.length === 0) return undefined;
     const hooks = await running(read.hooks, programs);
     // These modules are rarely needed, and loading them takes some milliseconds.

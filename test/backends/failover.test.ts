@@ -91,10 +91,27 @@ test("if the tests choose the same backend, its refusal is an error as later", a
 
 test("a backend that must not be used writes nothing", async () => {
   const { nft, iptables, chosen } = untested("iptables");
-  chosen.backend.waitFor(Bun.sleep(5).then(() => Promise.reject(new UnsuitableError("exempted"))));
+  const exempted = () => Bun.sleep(5).then(() => Promise.reject(new UnsuitableError("exempted")));
+  chosen.backend.waitFor(exempted, []);
   const failover = new Failover(chosen, 3, PAUSES);
   expect((await failover.sync(policy({}, { enableIPv6: true }))).moved?.to).toBe("iptables-nft");
   expect([nft.kernel.size, iptables.kernel.size]).toEqual([0, 2]);
+});
+
+test("exemptions are searched once per family, at once or before the first write, and not later", async () => {
+  const { chosen } = untested("nft");
+  const searched: string[] = [];
+  const search = async (family: string) => void searched.push(family);
+  chosen.backend.waitFor(search, ["ip"]);
+  expect(searched).toEqual(["ip"]);
+  const failover = new Failover(chosen, 3, PAUSES);
+  await failover.sync(policy({}, { enableIPv6: true }));
+  await failover.sync(policy({}, { enableIPv6: true }));
+  expect(searched).toEqual(["ip", "ip6"]);
+  chosen.backend.waitFor(search, []);
+  await failover.sync(policy());
+  await failover.sync(policy({}, { enableIPv6: true }));
+  expect(searched).toEqual(["ip", "ip6", "ip"]);
 });
 
 test("the preferred backend is not called a fallback after the fallback fails", async () => {

@@ -8,7 +8,7 @@ import { tableText } from "../../nft/text.ts";
 import { traceableRuleset } from "../../nft/traceable.ts";
 import { type Features, featuresOf } from "../../nft/version.ts";
 import { type CidrList, mapLists, type Policy } from "../../policy/policy.ts";
-import { failureKind } from "../../system/program.ts";
+import { failureKind, type ProgramResult } from "../../system/program.ts";
 import type { Backend, PollTarget, Watch, Watcher } from "../backend.ts";
 import { NO_IPSEC } from "../limits.ts";
 import { Memory } from "../memory.ts";
@@ -59,8 +59,9 @@ export class NftablesBackend implements Backend {
     return this.#nft.version;
   }
 
-  prepare(families: readonly Family[]): void {
-    if (this.#nft.version === undefined) this.#prepared = this.#nft.features().catch(() => undefined);
+  prepare(families: readonly Family[], nftVersion?: Promise<ProgramResult>): void {
+    if (this.#nft.version === undefined)
+      this.#prepared = this.#nft.features(nftVersion).catch(() => undefined);
     this.#tables.prepare(families);
   }
 
