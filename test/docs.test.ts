@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { renderReport } from "../bench/report.ts";
+import { ROWS } from "../scripts/dashboard.ts";
 import { metricsPage } from "../scripts/metrics.ts";
 import { PAGES_WITH_TABLES, withTable } from "../scripts/tables.ts";
 import { jsonSchemas } from "../src/inspect/json-schema.ts";
@@ -60,6 +61,17 @@ test.each(PAGES)("links of %s lead to a file and a heading", async name => {
     if (!reachable) broken.push(link);
   }
   expect(broken).toEqual([]);
+});
+
+test("the picture of the demo has its chapters, and that of the dashboard its panels: npm run pictures", async () => {
+  const [demo, drawn, dashboard] = await Promise.all(
+    ["scripts/demo/demo.ts", "docs/demo.svg", "docs/dashboard.svg"].map(page),
+  );
+  const chapters = Array.from(drawn?.matchAll(/=== ([^:<]+)/g) ?? [], ([, title = ""]) => title);
+  expect(chapters.length).toBeGreaterThan(2);
+  expect(chapters.filter(title => demo?.includes(title) !== true)).toEqual([]);
+  const titles = ROWS.flatMap(row => [row.title, ...row.panels.map(panel => panel.title)]);
+  expect(titles.filter(title => dashboard?.includes(`>${title}<`) !== true)).toEqual([]);
 });
 
 test("README.zh-CN.md has the commands, configs and outputs of README.md", async () => {
