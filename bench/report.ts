@@ -88,7 +88,7 @@ The causes of the missed targets:
 - New connections: the kernel's look-up in an interval set. It costs the same in an
   anonymous set and in kindnet's rules, measured below.
 - A first load: nft needs over 100 ms of CPU for 10,000 elements, each with a counter and a
-  comment, and \`run --once\` reads them back. Netlink messages without nft would avoid both.
+  comment. Netlink messages without nft would avoid them.
 - Start, memory and CPU when idle: Bun accounts for 12 ms, 26 MB, and half of the 8 ms
   of a resync. To avoid this, ipmasq would need another runtime.
 

@@ -170,7 +170,7 @@ async function runAgent({ flags, log, state, settings, choice, nftVersion }: Set
       if (!isFirst) return conflicts.soon();
       serve();
       void look();
-      setTimeout(() => void rest(), REST_MS).unref();
+      setTimeout(async () => (await import("../system/binary-pages.ts")).unmapBinary(), REST_MS).unref();
     };
     const events = { newPolicy, foreign: (where: string | undefined) => conflicts.soon(where) };
     await Promise.race([running.run(stop, events), giveUpAfter(stop)]);
@@ -178,12 +178,6 @@ async function runAgent({ flags, log, state, settings, choice, nftVersion }: Set
     lock.release();
   }
   log.info("agent stopped");
-}
-
-/** Frees memory that only the start needs. */
-async function rest(): Promise<void> {
-  const { unmapBinary } = await import("../system/binary-pages.ts");
-  await unmapBinary();
 }
 
 const START: SyncRequest = { triggers: ["start"], by: undefined };
