@@ -108,7 +108,7 @@ describe("a wrong value", () => {
     ],
     [
       "outputInterfaces: [a*b]",
-      'c:1:20: outputInterfaces[0]: "a*b" has a "*" before its end; write a prefix such as "eth*"',
+      'c:1:20: outputInterfaces[0]: "a*b" has a "*" before its end; write a name such as "eth0" or a prefix such as "eth*"',
     ],
     [
       "outputInterfaces: [abcdefghijklmno*]",
