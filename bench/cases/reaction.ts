@@ -5,6 +5,7 @@ import { Lab } from "../../lab/lab.ts";
 import { save } from "../../lab/save.ts";
 import { WRITERS, type Writer } from "../../lab/writers.ts";
 import { defineCase } from "../case.ts";
+import { addressIn, cidrs, inWords, OUTBOUND } from "../cidrs.ts";
 import { duration, quantile } from "../figure.ts";
 
 const FOLDER = "/run/reaction";
@@ -16,46 +17,66 @@ const IPTABLES_ROUNDS = 60;
 const LEGACY_ROUNDS = 4;
 /** After more repairs within 10 s the agent takes the rules for contested, and slows down. */
 const REPAIRS_OF_AN_AGENT = 4;
-const PROBE = "203.0.113.7";
+const PROBE = OUTBOUND;
+const LONG_LISTS = [10_000, 45_000];
+const LONG_ROUNDS = 12;
+/** The agent's chain names the set in force. An older one may still be there. */
+const DELETE_ELEMENT =
+  'set=$(nft list chain ip ip-masq-agent IP-MASQ-AGENT | grep -o "non-masquerade-[a-z]"); nft "delete element ip ip-masq-agent $set { 10.0.0.0/28 }"';
 
-export const reaction = defineCase("Reaction", measure, raw => {
+/** Times in ms. */
+interface Raw {
+  readonly writers: Record<string, { readonly config: number[]; readonly flush: number[] }>;
+  readonly longLists: readonly {
+    readonly size: number;
+    readonly element: number[];
+    readonly flush: number[];
+  }[];
+}
+
+export const reaction = defineCase<Raw>("Reaction", measure, ({ writers, longLists }) => {
   const ms = (value: number) => `${Math.round(value)} ms`;
+  const both = (...all: readonly number[][]) =>
+    all.flatMap(times => [ms(quantile(times, 0.5)), ms(quantile(times, 0.99))]);
   const target = (what: string, peer: string, times: readonly number[] = []) => ({
     what,
     peer,
     marks: [{ value: quantile(times, 0.99) / 1000, must: 0.05, aim: 0.04, show: duration }],
   });
   return {
-    how: `How long do connections get the old or a wrong verdict? A config with 64 CIDRs is saved by rename: time is measured until a UDP connection gets the new verdict. The rules are flushed: time is measured from the start of the flushing program until a connection gets the right verdict again. A connection is tried every 0.4 to 1 ms. ${ROUNDS} rounds each, ${IPTABLES_ROUNDS} with iptables, ${LEGACY_ROUNDS} for the flush of iptables-legacy, whose changes the agent finds by polling. ip-masq-agent reacts at its next resync, up to 60 s later by default.`,
+    how: `How long do connections get the old or a wrong verdict? A config with 64 CIDRs is saved by rename: time is measured until a UDP connection gets the new verdict. The rules are flushed: time is measured from the start of the flushing program until a connection gets the right verdict again. A connection is tried every 0.4 to 1 ms. ${ROUNDS} rounds each, ${IPTABLES_ROUNDS} with iptables, ${LEGACY_ROUNDS} for the flush of iptables-legacy, whose changes the agent finds by polling. ip-masq-agent reacts at its next resync, up to 60 s later by default. With long lists, the time begins when the program that deletes an element or flushes the rules ends; ${LONG_ROUNDS} rounds each.`,
     tables: [
       {
         columns: ["", "config saved, median", "99th percentile", "rules flushed, median", "99th percentile"],
-        rows: Object.entries(raw).map(([name, { config, flush }]) => [
-          name,
-          ...[config, flush].flatMap(times => [ms(quantile(times, 0.5)), ms(quantile(times, 0.99))]),
-        ]),
+        rows: Object.entries(writers).map(([name, { config, flush }]) => [name, ...both(config, flush)]),
+      },
+      {
+        columns: ["nftables", "element deleted, median", "longest", "rules flushed, median", "longest"],
+        rows: longLists.map(({ size, element, flush }) => [inWords(size), ...both(element, flush)]),
       },
     ],
     targets: [
       target(
         "config saved to rules in force, 64 CIDRs, 99th percentile",
         "30 s on average",
-        raw.nftables?.config,
+        writers.nftables?.config,
       ),
-      target("rules flushed to rules in force again, 99th percentile", "up to 60 s", raw.nftables?.flush),
+      target("rules flushed to rules in force again, 99th percentile", "up to 60 s", writers.nftables?.flush),
     ],
   };
 });
 
-async function measure(): Promise<Record<string, { config: number[]; flush: number[] }>> {
+async function measure(): Promise<Raw> {
   await mkdir(FOLDER, { recursive: true });
-  const raw: Awaited<ReturnType<typeof measure>> = {};
+  const writers: Raw["writers"] = {};
   for (const writer of WRITERS) {
     await using lab = await Lab.create();
     await writer.prepare(lab);
-    raw[writer.name] = { config: await edits(lab, writer), flush: await flushes(lab, writer) };
+    writers[writer.name] = { config: await edits(lab, writer), flush: await flushes(lab, writer) };
   }
-  return raw;
+  const longLists: Raw["longLists"][number][] = [];
+  for (const size of LONG_LISTS) longLists.push({ size, ...(await repairs(size)) });
+  return { writers, longLists };
 }
 
 function rounds({ name }: Writer): number {
@@ -101,15 +122,43 @@ async function flushes(lab: Lab, writer: Writer): Promise<number[]> {
   return times;
 }
 
+async function repairs(size: number): Promise<{ element: number[]; flush: number[] }> {
+  await using lab = await Lab.create();
+  await save(
+    CONFIG,
+    `cidrLimit: ${size}\nnonMasqueradeCIDRs:\n${cidrs(size)
+      .map(cidr => `  - ${cidr}\n`)
+      .join("")}`,
+  );
+  const times = { element: [] as number[], flush: [] as number[] };
+  let agent: RunningAgent | undefined;
+  for (let i = 0; i < 2 * LONG_ROUNDS; i++) {
+    if (i % REPAIRS_OF_AN_AGENT === 0) {
+      await agent?.end();
+      await lab.node.output(["nft", "flush", "ruleset"]);
+      agent = await RunningAgent.started(lab.node, [`--config=${CONFIG}`, "--backend=nftables"]);
+    }
+    // After its first sync, an agent still compares in the background.
+    await Bun.sleep(2000 + 500 * Math.random());
+    const isElement = i % 2 === 0;
+    await lab.node.output(isElement ? ["sh", "-c", DELETE_ELEMENT] : ["nft", "flush", "ruleset"]);
+    const began = performance.now();
+    await verdictIs(lab, isElement ? "pod" : "node", isElement ? addressIn(0) : PROBE);
+    times[isElement ? "element" : "flush"].push(performance.now() - began);
+  }
+  await agent?.end();
+  return times;
+}
+
 /** 64 CIDRs, with or without the probed address. */
 function configWith(probe: boolean): string {
   const cidrs = Array.from({ length: 63 }, (_, i) => `10.${i}.0.0/16`);
   return `nonMasqueradeCIDRs:\n${[...cidrs, probe ? "203.0.113.0/24" : "192.0.2.0/24"].map(cidr => `  - ${cidr}\n`).join("")}`;
 }
 
-async function verdictIs(lab: Lab, owner: "pod" | "node"): Promise<void> {
+async function verdictIs(lab: Lab, owner: "pod" | "node", to = PROBE): Promise<void> {
   const until = performance.now() + 20_000;
-  while ((await lab.ownerSeen({ protocol: "udp", to: PROBE })) !== owner) {
+  while ((await lab.ownerSeen({ protocol: "udp", to })) !== owner) {
     if (performance.now() > until) throw new Error(`the verdict was wrong for 20 s`);
   }
 }
