@@ -21,6 +21,9 @@ Does the built binary work on older kernels?`,
   versions: `Versions of nft and iptables
 
 Does each version read the rules that another one wrote, and find them in sync?`,
+  cluster: `Kubernetes
+
+Do connections of Pods have the right address while the agent is installed, upgraded, restarted and removed?`,
   neighbours: `Neighbours
 
 Do other programs that keep rewriting their own rules disturb ipmasq, or does ipmasq disturb them?`,
@@ -80,6 +83,7 @@ updates its part of this page and of \`compatibility/\`, which has the raw numbe
 
     npm run test:kernels     # older kernels
     npm run test:versions    # nft and iptables of Debian's releases, in pairs
+    npm run test:cluster     # Pods on Kubernetes
     npm run test:neighbours  # other programs that write rules at the same time
     npm run test:failover    # an nft that crashes while the agent runs
     npm run test:hostile     # malicious configs and HTTP requests

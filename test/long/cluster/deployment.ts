@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import * as v from "valibot";
 import { output } from "../../../lab/output.ts";
+import { UPSTREAM_IMAGE } from "./images.ts";
 import type { World } from "./world.ts";
 
 const DEPLOY = join(import.meta.dirname, "../../../deploy");
@@ -55,6 +56,18 @@ export class Deployment {
     await this.delete();
   }
 
+  /** Applies the manifest of ip-masq-agent, which differs from its README only in the image. */
+  async upstream(): Promise<void> {
+    await this.world.kubectl.apply(UPSTREAM);
+    await this.rolledOut();
+  }
+
+  /** Changes only the image. */
+  async setImage(image: string): Promise<void> {
+    await this.#kubectl(["set", "image", OURS, `ip-masq-agent=${image}`]);
+    await this.rolledOut();
+  }
+
   /** Waits until the agents of all nodes run the current template, and are ready. */
   async rolledOut(): Promise<void> {
     await this.#kubectl(["rollout", "status", OURS, "--timeout=50s"]);
@@ -102,6 +115,14 @@ export class Deployment {
     await this.deliver();
   }
 
+  /** Replaces the ConfigMap, which must exist, by one that is too long for `kubectl apply`. */
+  async configureLong(config: string): Promise<void> {
+    const metadata = { name: "ip-masq-agent", namespace: "kube-system" };
+    const map = { apiVersion: "v1", kind: "ConfigMap", metadata, data: { config } };
+    await this.#kubectl(["replace", "--filename=-"], JSON.stringify(map));
+    await this.deliver();
+  }
+
   /** Deletes the ConfigMap. */
   async unconfigure(): Promise<void> {
     await this.#kubectl(["delete", "configmap", "ip-masq-agent"]);
@@ -120,13 +141,17 @@ export class Deployment {
     await this.rolledOut();
   }
 
-  /** Waits until an agent logs a text. */
-  async logs(text: string): Promise<void> {
+  /**
+   * Waits until an agent logs a text.
+   *
+   * @param from the length of the log before
+   */
+  async logs(text: string, from = 0): Promise<void> {
     for (let left = 100; left > 0; left--) {
-      if ((await this.log()).includes(text)) return;
+      if ((await this.log()).includes(text, from)) return;
       await Bun.sleep(100);
     }
-    expect(await this.log()).toContain(text);
+    expect((await this.log()).slice(from)).toContain(text);
   }
 
   /** The log of one agent. */
@@ -156,3 +181,37 @@ export class Deployment {
     await output([...prefix, this.helm, IN, `--kubeconfig=${kubectl.config}`, ...argv]);
   }
 }
+
+const LABELS = { "k8s-app": "ip-masq-agent" };
+const UPSTREAM = {
+  apiVersion: "apps/v1",
+  kind: "DaemonSet",
+  metadata: { name: "ip-masq-agent", namespace: "kube-system" },
+  spec: {
+    selector: { matchLabels: LABELS },
+    template: {
+      metadata: { labels: LABELS },
+      spec: {
+        hostNetwork: true,
+        containers: [
+          {
+            name: "ip-masq-agent",
+            image: UPSTREAM_IMAGE,
+            securityContext: { privileged: false, capabilities: { add: ["NET_ADMIN", "NET_RAW"] } },
+            volumeMounts: [{ name: "config", mountPath: "/etc/config" }],
+          },
+        ],
+        volumes: [
+          {
+            name: "config",
+            configMap: {
+              name: "ip-masq-agent",
+              optional: true,
+              items: [{ key: "config", path: "ip-masq-agent" }],
+            },
+          },
+        ],
+      },
+    },
+  },
+};

@@ -32,6 +32,15 @@ export interface Ingredients {
   readonly minor: number;
 }
 
+/** Memory is in bytes, CPU in seconds. */
+interface Usage {
+  readonly cpu: number;
+  /** Without pages of files that the kernel can drop at once, as kubelet counts it. */
+  readonly workingSet: number;
+  /** The largest memory, with all pages of files. */
+  readonly peak: number;
+}
+
 /** A cluster of one node. Its programs write to logs in `log` of the node's files. */
 export class OwnCluster implements AsyncDisposable {
   private constructor(
@@ -117,6 +126,22 @@ export class OwnCluster implements AsyncDisposable {
         [ "$(tr '\\0' ' ' <"$process/cmdline")" != "/usr/bin/ipmasq " ] || echo "\${process#/proc/}"
       done 2>/dev/null`;
     return (await this.node.output(["sh", "-c", find])).trim();
+  }
+
+  /** The figures of the agent's container since it started. */
+  async usage(): Promise<Usage> {
+    const groups = await this.node.output(["cat", `/proc/${await this.agentProcess()}/cgroup`]);
+    const read = async (controller: string, file: string) => {
+      const path = new RegExp(`:${controller}:(.*)`).exec(groups)?.[1] ?? "";
+      return this.node.output(["cat", `/sys/fs/cgroup/${controller}${path}/${file}`]);
+    };
+    const statistics = await read("memory", "memory.stat");
+    const inactive = Number(/^total_inactive_file (\d+)/m.exec(statistics)?.[1]);
+    return {
+      cpu: Number(await read("cpuacct", "cpuacct.usage")) / 1e9,
+      workingSet: Number(await read("memory", "memory.usage_in_bytes")) - inactive,
+      peak: Number(await read("memory", "memory.max_usage_in_bytes")),
+    };
   }
 
   async #writeFiles(minor: number): Promise<void> {

@@ -23,8 +23,12 @@ export class Pods {
     private readonly image: string,
   ) {}
 
-  /** Makes the namespace with two Pods, `client` and `web`, and a Service `web`; waits until they are ready. */
-  async create(): Promise<void> {
+  /**
+   * Makes the namespace with two Pods, `client` and `web`, and a Service `web`; waits until they are ready.
+   *
+   * @param isDual whether the Service has addresses of both families
+   */
+  async create(isDual: boolean): Promise<void> {
     const built = await Bun.build({ entrypoints: [TRAFFIC], target: "bun" });
     const [program] = built.outputs;
     if (program === undefined) throw new Error("traffic.ts was not built");
@@ -42,6 +46,7 @@ export class Pods {
         metadata: { name: "web", namespace: NAMESPACE },
         spec: {
           type: "NodePort",
+          ...(isDual && { ipFamilyPolicy: "PreferDualStack" }),
           selector: { app: "web" },
           ports: [{ port: 80, targetPort: PORT, nodePort: NODE_PORT }],
         },
@@ -49,6 +54,11 @@ export class Pods {
     );
     await this.start("client");
     await this.start("web");
+  }
+
+  /** Removes the namespace. */
+  async remove(): Promise<void> {
+    await this.kubectl.output(["delete", "namespace", NAMESPACE, "--timeout=55s"]);
   }
 
   /** Starts a Pod with a server, and waits until it is ready. */
@@ -92,19 +102,18 @@ export class Pods {
     return status.podIPs.map(({ ip }) => ip);
   }
 
-  /** The Service's address and port in the cluster, and its port on the node. */
-  async service(): Promise<{ readonly cluster: string; readonly nodePort: number }> {
-    const Service = v.object({ spec: v.object({ clusterIP: v.string() }) });
+  /** The Service's addresses in the cluster, with its port, and its port on each node. */
+  async service(): Promise<{ readonly cluster: readonly string[]; readonly nodePort: number }> {
+    const Service = v.object({
+      spec: v.object({ clusterIP: v.string(), clusterIPs: v.optional(v.array(v.string())) }),
+    });
     const { spec } = await this.kubectl.get(Service, ["service", "web", `--namespace=${NAMESPACE}`]);
-    return { cluster: `${spec.clusterIP}:80`, nodePort: NODE_PORT };
+    return { cluster: (spec.clusterIPs ?? [spec.clusterIP]).map(it => at(it, 80)), nodePort: NODE_PORT };
   }
 
   /** The address of a Pod's connection as the server sees it, or an error. */
-  async seen(from: string, server: string): Promise<string> {
-    const load = await this.load(from, 20, [server]);
-    await Bun.sleep(100);
-    const [seen] = Object.keys((await load.stop())[server] ?? {});
-    return seen ?? "no connection";
+  seen(from: string, server: string): Promise<string> {
+    return seenBy(server, this.#command(from));
   }
 
   /**
@@ -112,27 +121,52 @@ export class Pods {
    *
    * @param rate connections per second
    */
-  async load(from: string, rate: number, servers: readonly string[]): Promise<Load> {
-    const traffic = ["/usr/bin/ipmasq", "/traffic/traffic.js", "flood", `${rate}`, "600", ...servers];
-    const exec = ["exec", "--stdin", `--namespace=${NAMESPACE}`, from, "--", ...traffic];
-    const program = Bun.spawn(this.kubectl.command(exec), {
-      stdin: "pipe",
-      stdout: "pipe",
-      stderr: "inherit",
-    });
-    const lines = new Lines(program.stdout);
-    await lines.until("started");
-    return {
-      async stop() {
-        program.stdin.end();
-        const [printed = ""] = await lines.until("{");
-        return v.parse(Counts, JSON.parse(printed));
-      },
-    };
+  load(from: string, rate: number, servers: readonly string[]): Promise<Load> {
+    return startLoad(this.#command(from), rate, servers);
   }
+
+  #command(from: string): string[] {
+    const traffic = ["/usr/bin/ipmasq", "/traffic/traffic.js"];
+    return this.kubectl.command(["exec", "--stdin", `--namespace=${NAMESPACE}`, from, "--", ...traffic]);
+  }
+}
+
+/** An address with a port. */
+export function at(address: string, port = PORT): string {
+  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
 }
 
 export interface Load {
   /** Ends it, and counts its connections. */
   stop(): Promise<Counts>;
+}
+
+/**
+ * The address of a connection as the server sees it, or an error.
+ *
+ * @param traffic the command that runs traffic.ts
+ */
+export async function seenBy(server: string, traffic: readonly string[]): Promise<string> {
+  const load = await startLoad(traffic, 20, [server]);
+  await Bun.sleep(100);
+  const [seen] = Object.keys((await load.stop())[server] ?? {});
+  return seen ?? "no connection";
+}
+
+async function startLoad(
+  traffic: readonly string[],
+  rate: number,
+  servers: readonly string[],
+): Promise<Load> {
+  const flood = [...traffic, "flood", `${rate}`, "600", ...servers];
+  const program = Bun.spawn(flood, { stdin: "pipe", stdout: "pipe", stderr: "inherit" });
+  const lines = new Lines(program.stdout);
+  await lines.until("started");
+  return {
+    async stop() {
+      program.stdin.end();
+      const printed = (await lines.until("{")).at(-1) ?? "";
+      return v.parse(Counts, JSON.parse(printed));
+    },
+  };
 }

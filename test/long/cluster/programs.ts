@@ -8,6 +8,7 @@ export type ProxyMode = (typeof PROXY_MODES)[number];
 
 export const NODE = "node";
 const ADDRESS = LINKS.inside.near;
+export const NODE_ADDRESS = ADDRESS.ip;
 const SERVER = `https://${ADDRESS.ip}:6443`;
 const PODS = { ip: "10.244.0.0/24", ip6: "fd00:10:244::/64" };
 const SERVICES = { ip: "10.96.0.0/16", ip6: "fd00:10:96::/112" };
@@ -34,7 +35,7 @@ export function kubeconfig(user: string): object {
 }
 
 /** Kubernetes 1.23 and later have both families without a feature gate. */
-function isDual(minor: number): boolean {
+export function isDual(minor: number): boolean {
   return minor >= 23;
 }
 

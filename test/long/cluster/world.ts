@@ -7,8 +7,8 @@ import { archiveOf, PAUSE_IMAGE, UPSTREAM_IMAGE } from "./images.ts";
 import type { Kubectl } from "./kubectl.ts";
 import { kubernetes, nodeRoot } from "./kubernetes.ts";
 import { OwnCluster } from "./own-cluster.ts";
-import { PORT, Pods, TRAFFIC } from "./pods.ts";
-import { PROXY_MODES, type ProxyMode } from "./programs.ts";
+import { at, PORT, Pods, TRAFFIC } from "./pods.ts";
+import { isDual, NODE, PROXY_MODES, type ProxyMode } from "./programs.ts";
 
 /** The cluster under test. */
 export interface World extends AsyncDisposable {
@@ -19,8 +19,12 @@ export interface World extends AsyncDisposable {
   /** Servers outside of the cluster that know the way to Pods: with the defaults, one is kept, the other masqueraded. */
   readonly kept: string;
   readonly outbound: string;
+  /** The name of a node. */
+  readonly node: string;
   /** Access to the node; undefined for a cluster that exists already. */
   readonly own: Own | undefined;
+  /** Whether Services have addresses of both families. */
+  readonly isDual: boolean;
   /** The versions of all parts. */
   readonly versions: Readonly<Record<string, string>>;
 }
@@ -30,6 +34,8 @@ interface Own {
   readonly lab: Lab;
   readonly cluster: OwnCluster;
   readonly proxyMode: ProxyMode;
+  /** Whether the cluster has the image of ip-masq-agent. */
+  readonly hasUpstream: boolean;
 }
 
 /** Builds a cluster with the network of the lab around its node. */
@@ -70,11 +76,12 @@ export async function ownWorld(): Promise<World> {
       "the node's nft": await version("nft"),
     };
     const pods = new Pods(cluster.kubectl, IMAGE);
-    const own = { lab, cluster, proxyMode };
+    const own = { lab, cluster, proxyMode, hasUpstream: upstream.length > 0 };
     return {
-      ...{ kubectl: cluster.kubectl, pods, image: IMAGE, own, versions },
-      kept: `10.1.2.3:${PORT}`,
-      outbound: `203.0.113.7:${PORT}`,
+      ...{ kubectl: cluster.kubectl, pods, image: IMAGE, own, versions, isDual: isDual(programs.minor) },
+      kept: at("10.1.2.3"),
+      outbound: at("203.0.113.7"),
+      node: NODE,
       [Symbol.asyncDispose]: () => stack.disposeAsync(),
     };
   } catch (error) {
