@@ -52,6 +52,19 @@ describeBackends(({ open, reads, snapshot, tampering }) => {
     }
   });
 
+  test("another chain name leaves no chain behind, also none that no rule led to", async () => {
+    const backend = open(lab);
+    // IPv6 has no source, so no rule leads to the chain of its verdicts.
+    const short = { sources: ["10.244.0.0/16"], masquerade: ["fd00:10::/32"], enforce: true };
+    await sync(backend, policy(short, { enableIPv6: true, masqChain: "OLD-MASQ" }));
+    await sync(backend, policy(short, { masqChain: "NEW-MASQ" }));
+    expect((await new MigratingBackend(backend, []).removeLeftovers(policy({}))).failures).toEqual([]);
+    expect(await snapshot(lab)).not.toContain("OLD-MASQ");
+    await sync(backend, policy({}, { masqChain: "NEW-MASQ" }));
+    await sync(backend, policy({}));
+    expect(await snapshot(lab)).not.toContain("NEW-MASQ");
+  });
+
   test("a sync without a difference only reads rules, and changes no counter", async () => {
     for (const desired of [one, both]) {
       const backend = open(lab, ["sh", "-c", COUNTED, STARTED]);

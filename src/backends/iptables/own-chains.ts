@@ -3,7 +3,7 @@ import { optionOf, type Rule, targetOf } from "../../xtables/rule.ts";
 import { POSTROUTING, type ReadChain, type Saved } from "../../xtables/save.ts";
 import type { PollTarget, Watch, Watcher } from "../backend.ts";
 import type { Memory } from "../memory.ts";
-import { isOurComment, ownChainNames } from "../ownership.ts";
+import { helperChains, isOurComment, ownChainNames } from "../ownership.ts";
 import { watchTransactions } from "../watch.ts";
 
 /** Whether a rule is ours by its comment; see {@link isOurComment}. */
@@ -43,7 +43,12 @@ export async function walkChains<Rules>(
     for (const { name, rules } of found) {
       if (rules === undefined) continue;
       chains.set(name, rules);
-      for (const target of targets(rules)) all.add(target);
+      for (const target of targets(rules)) {
+        all.add(target);
+        // Of a chain with another name, a helper chain may remain that no rule leads to.
+        if (name === POSTROUTING && !names.includes(target))
+          for (const helper of helperChains(target)) all.add(helper);
+      }
     }
     next = [...all].filter(name => !seen.has(name));
   }
