@@ -45,7 +45,7 @@ export async function walkChains<Rules>(
       chains.set(name, rules);
       for (const target of targets(rules)) {
         all.add(target);
-        // Of a chain with another name, a helper chain may remain that no rule leads to.
+        // A policy with another chain name may have left a helper chain that no rule leads to.
         if (name === POSTROUTING && !names.includes(target))
           for (const helper of helperChains(target)) all.add(helper);
       }
