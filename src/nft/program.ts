@@ -74,7 +74,7 @@ export class NftProgram {
 
   /**
    * Like {@link send}, and returns the document with the kernel's numbers of new rules. nft before 1.1 reads all sets of
-   * the table for it.
+   * the node for it.
    */
   async sendEchoed(document: string): Promise<Failed | string> {
     const { stdout, ...failed } = await this.#run(document, document.length, ["--echo", "-j"]);

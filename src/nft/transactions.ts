@@ -71,7 +71,7 @@ export class NftTransactions {
 
   /**
    * Like `attempt`. Returns whether nft prints the kernel's numbers of all new rules, which it knows only if the
-   * transaction took effect. nft before 1.1 reads all sets of the table for it.
+   * transaction took effect. nft before 1.1 reads all sets of the node for it.
    */
   async attemptEchoed(commands: readonly Command[]): Promise<boolean> {
     let echo = "";

@@ -14,7 +14,10 @@ export interface Features {
   readonly declaration: Declaration;
   /** Whether nft lists the counters of elements. */
   readonly elementCounters: boolean;
-  /** Whether a listing without elements costs little. nft 0.9.8 and 1.0.6 read all elements nevertheless. */
+  /**
+   * Whether a listing without elements, or an echo, costs little. nft 0.9.8 and 1.0.6 read all elements nevertheless, for
+   * an echo those of all tables on the node: 1.8 s and 133 MB with 200,000 foreign ones.
+   */
   readonly listsTersely: boolean;
 }
 

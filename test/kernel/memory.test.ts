@@ -1,7 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { chmod, readFile, writeFile } from "node:fs/promises";
+import type { Owner } from "../../lab/lab.ts";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
+import { Nft } from "../../src/nft/nft.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import { labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
@@ -203,13 +205,17 @@ describe.each(LIES)("an nft that %s", (_what, script, seen) => {
 
 describe("the first write of an agent", () => {
   const LOOKS = ["--version", CONFIRM];
-  const FIRST = ["-j -f -", CONFIRM.replace(/$/, "-next"), "--echo -j -f -"];
+  const REPLACEMENT = CONFIRM.replace(/$/, "-next");
   let backend: NftablesBackend;
 
   /** Looks at the kernel, lets `meanwhile` happen, and writes. */
-  async function begin(wanted: Policy, meanwhile: () => Promise<unknown> = async () => {}) {
+  async function begin(
+    wanted: Policy,
+    meanwhile: () => Promise<unknown> = async () => {},
+    tool: readonly string[] = ["nft"],
+  ) {
     await lab.flushRules();
-    backend = new NftablesBackend(lab.node.command([WRAPPER, "nft"]));
+    backend = new NftablesBackend(lab.node.command([WRAPPER, ...tool]));
     backend.prepare(["ip"]);
     while ((await readFile(RUNS, "utf8")).split("\n").length <= LOOKS.length) await Bun.sleep(1);
     await Bun.sleep(50); // both have ended
@@ -224,24 +230,49 @@ describe("the first write of an agent", () => {
     await agent.changed();
   }
 
-  test("is confirmed by its echo, and all rules are listed as soon as the monitor listens", async () => {
-    expect((await begin(short(1))).after.inSync).toBe(true);
-    expect((await runs()).sort()).toEqual(FIRST.toSorted());
+  // For an echo, nft before 1.1 reads the elements of all foreign sets.
+  const CONFIRMS =
+    "is confirmed by its echo or its chain, and all rules are listed as soon as the monitor listens";
+  async function confirms(tool: readonly string[]): Promise<void> {
+    const { listsTersely } = await new Nft(lab.node.command(tool)).features();
+    const confirm = listsTersely ? ["--echo -j -f -"] : ["-j -f -", "--check -j -f -"];
+    expect((await begin(short(1), undefined, tool)).after.inSync).toBe(true);
+    expect((await runs()).sort()).toEqual(["-j -f -", REPLACEMENT, ...confirm].sort());
     expect([await owner("10.0.7.1"), await owner("203.0.113.7")]).toEqual(["pod", "node"]);
     await watched();
     expect((await agent.sync(short(1))).before.inSync).toBe(true);
     expect(await runs()).toEqual([LIST]);
+  }
+
+  test(CONFIRMS, () => confirms(["nft"]));
+
+  describeTools("by a version of nft", ["bookworm", "trixie"], tools => {
+    for (const { nft: tool } of tools) test(CONFIRMS, () => confirms(tool));
   });
 
-  test("is refused if another program makes the table after the look, and then repeated", async () => {
-    const foreign =
-      "add table ip ip-masq-agent; add chain ip ip-masq-agent theirs; add rule ip ip-masq-agent theirs drop";
-    const { after } = await begin(short(1), () => nft(foreign));
-    expect(after.inSync).toBe(true);
-    expect(await nft("list ruleset")).not.toContain("theirs");
-    expect([await owner("10.0.7.1"), await owner("203.0.113.7")]).toEqual(["pod", "node"]);
-    await watched();
+  test("lists the rules if a report comes between the look and the first sync", async () => {
+    const { before } = await begin(short(1), async () => {
+      await watched();
+      await sync(new NftablesBackend(lab.node.command(["nft"])), short(1));
+    });
+    expect(before.inSync).toBe(true);
   });
+
+  test.each<[what: string, wanted: Policy, kept: Owner]>([
+    ["sets", short(1), "pod"],
+    ["only rules", policy({ keep: [], masqLinkLocal: true }), "node"],
+  ])(
+    "of %s is refused if another program makes the table after the look, and then repeated",
+    async (_what, wanted, kept) => {
+      const foreign =
+        "add table ip ip-masq-agent; add chain ip ip-masq-agent theirs; add rule ip ip-masq-agent theirs drop";
+      const { after } = await begin(wanted, () => nft(foreign));
+      expect(after.inSync).toBe(true);
+      expect(await nft("list ruleset")).not.toContain("theirs");
+      expect([await owner("10.0.7.1"), await owner("203.0.113.7")]).toEqual([kept, "node"]);
+      await watched();
+    },
+  );
 
   test("of a long list is confirmed without its elements, which nft before 1.1 would read", async () => {
     expect((await begin(long(1))).after.inSync).toBe(true);

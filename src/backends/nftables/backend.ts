@@ -84,8 +84,7 @@ export class NftablesBackend implements Backend {
     return new NftablesPlan(diffs, {
       tables: this.#tables,
       nft: this.#nft,
-      declaration: features.declaration,
-      listsTersely: features.listsTersely,
+      features,
       isRemembered: remembered !== undefined,
       listed: remembered ? [] : [...tables.values()],
       writer: `${this.name} by ${this.writer}`,

@@ -4,7 +4,7 @@ import { reportOf } from "../../nft/new-set.ts";
 import { type Nft, UNREADABLE } from "../../nft/nft.ts";
 import type { AddressSet, Table } from "../../nft/table.ts";
 import { ruleLines } from "../../nft/text.ts";
-import type { Declaration } from "../../nft/version.ts";
+import type { Features } from "../../nft/version.ts";
 import { failureKind } from "../../system/program.ts";
 import { type Counter, mayBeStale } from "../backend.ts";
 import type { Memory } from "../memory.ts";
@@ -100,14 +100,13 @@ export class OwnTables {
    *
    * @param isListed whether the actual tables were listed, so that the counts of sets replaced before are read
    */
-  async write(diffs: readonly TableDiff[], declaration: Declaration, isListed: boolean): Promise<Written> {
-    if (diffs.some(({ actual }) => actual?.flags.includes(UNREADABLE)))
-      return this.#replace(diffs, declaration);
+  async write(diffs: readonly TableDiff[], features: Features, isListed: boolean): Promise<Written> {
+    if (diffs.some(({ actual }) => actual?.flags.includes(UNREADABLE))) return this.#replace(diffs, features);
     const isPaused = diffs.some(it => hasLong(it.desired, VERY_LONG) || hasLong(it.actual, VERY_LONG));
     const keepsReplaced = isPaused || this.memory.isWatched;
     if (isPaused) this.memory.pause();
     try {
-      return await this.#change(diffs, declaration, { isListed, keepsReplaced });
+      return await this.#change(diffs, features, { isListed, keepsReplaced });
     } catch (error) {
       const kind = failureKind(error);
       // nft 1.0.6 prints each flag except `dormant` as an unknown flag.
@@ -116,29 +115,26 @@ export class OwnTables {
       const isStuck = mayBeStale(error) && diffs.some(({ actual }) => actual);
       // Another program may have changed the table meanwhile. Then the next try may succeed.
       if (!isStuck || !(await this.#isUnchanged(diffs))) throw error;
-      return this.#replace(diffs, declaration);
+      return this.#replace(diffs, features);
     }
   }
 
   async #change(
     diffs: readonly TableDiff[],
-    declaration: Declaration,
+    { declaration, listsTersely }: Features,
     { isListed, keepsReplaced }: { readonly isListed: boolean; readonly keepsReplaced: boolean },
   ): Promise<Written> {
     if (diffs.length === 0) return { transitions: [], isEchoed: false };
     const keeps = ({ name, counting }: AddressSet) =>
       keepsReplaced && counting && listOfSet(name) !== undefined;
-    const transitions = diffs.map(({ desired, actual, replaced }) =>
-      transition(desired, actual, declaration, set => keeps(set) && !(isListed && replaced.includes(set))),
-    );
+    const transitions = diffs.map(({ desired, actual, replaced }) => {
+      const stays = (set: AddressSet) => keeps(set) && !(isListed && replaced.includes(set));
+      return transition(desired, actual, declaration, stays, !actual);
+    });
     const { transactions } = this.#nft;
     const first = diffs.filter(({ actual }) => !actual?.chains.some(({ hook }) => hook));
     const families = first.map(({ desired }) => desired.family);
-    // Another program may have made the table meanwhile.
-    const isNew = (family: Family) => diffs.some(it => !it.actual && it.desired.family === family);
-    const sets = transitions.flatMap(({ build }) =>
-      build.map(it => ({ ...it, table: { ...it.table, isNew: isNew(it.table.family) } })),
-    );
+    const sets = transitions.flatMap(({ build }) => build);
     const isShort = !transitions.some(({ fresh }) => hasLong(fresh, SHORT));
     this.memory.await(
       transitions.flatMap(({ table }) => ruleLines(table)),
@@ -151,7 +147,7 @@ export class OwnTables {
     const leftovers = (await interrupted).flatMap(family => dropTable({ family }, REPLACEMENT));
     const swap = [...transitions.flatMap(it => it.swap), ...leftovers];
     const isEchoed =
-      isShort && first.length === diffs.length && !this.isWatched
+      isShort && listsTersely && first.length === diffs.length && !this.isWatched
         ? await transactions.attemptEchoed(swap)
         : await this.memory.committed(transactions.attempt(swap)).then(() => false);
     for (const { table } of transitions) {
@@ -216,7 +212,7 @@ export class OwnTables {
     });
   }
 
-  async #replace(diffs: readonly TableDiff[], declaration: Declaration): Promise<Written> {
+  async #replace(diffs: readonly TableDiff[], { declaration }: Features): Promise<Written> {
     for (const { desired } of diffs) await replaceTable(this.#nft.transactions, desired, declaration);
     this.memory.forget(); // some of these transactions do not touch our table
     const transitions = diffs.map(({ desired }) => transition(desired, undefined, declaration));

@@ -1,6 +1,6 @@
 import type { Nft } from "../../nft/nft.ts";
 import { type Table, tableOf } from "../../nft/table.ts";
-import type { Declaration, Features } from "../../nft/version.ts";
+import type { Features } from "../../nft/version.ts";
 import { failureKind } from "../../system/program.ts";
 import { type Counter, joinChanges, type Plan, type RuleChanges } from "../backend.ts";
 import { counters } from "./counters.ts";
@@ -13,10 +13,8 @@ import { outline, TableDiff } from "./table-diff.ts";
 interface Context {
   readonly tables: OwnTables;
   readonly nft: Nft;
-  readonly declaration: Declaration;
+  readonly features: Features;
   readonly isRemembered: boolean;
-  /** As {@link Features.listsTersely}. */
-  readonly listsTersely: boolean;
   /** The tables whose counters were listed. */
   readonly listed: readonly Table[];
   readonly ended?: readonly Counter[];
@@ -79,9 +77,9 @@ export class NftablesPlan implements Plan {
 
   async apply(): Promise<readonly Counter[]> {
     const changing = this.#diffs.filter(({ inSync }) => !inSync);
-    const { tables, declaration, isRemembered } = this.#context;
+    const { tables, features, isRemembered } = this.#context;
     try {
-      const { transitions, isEchoed } = await tables.write(changing, declaration, !isRemembered);
+      const { transitions, isEchoed } = await tables.write(changing, features, !isRemembered);
       this.#isEchoed = isEchoed;
       this.#written = transitions.map(({ table }) => table);
       return transitions.flatMap(({ fresh }) => counters(fresh));
@@ -102,7 +100,8 @@ export class NftablesPlan implements Plan {
   async confirm(isWatched = false): Promise<Plan | undefined> {
     if (this.#instead) return this.#instead.confirm(isWatched);
     try {
-      return isWatched && this.#isEchoed ? this.#after(this.#written) : await this.#confirm();
+      const isSeen = isWatched && (this.#isEchoed || (await this.#madeUnwatchedChains()));
+      return isSeen ? this.#after(this.#written) : await this.#confirm();
     } finally {
       this.#context.tables.memory.resume();
     }
@@ -115,12 +114,18 @@ export class NftablesPlan implements Plan {
       return isReported ? this.#after(this.#written) : undefined;
     }
     const isSeen = async () => (await memory.confirmed(REPORT_MS)) || (await this.#madeChains());
-    if (!this.#context.listsTersely && (await isSeen())) return this.#after(this.#written);
+    if (!this.#context.features.listsTersely && (await isSeen())) return this.#after(this.#written);
     const looks = await Promise.all(this.#written.map(table => this.#outlineOf(table)));
     const outlines = looks.filter(it => it !== undefined);
     if (outlines.length < this.#written.length) return undefined;
     const { tables, ended } = await this.#context.tables.settle(this.#written, outlines);
     return this.#after(tables, ended);
+  }
+
+  /** Whether an nft without a cheap echo made the first chains, before a monitor was started. */
+  async #madeUnwatchedChains(): Promise<boolean> {
+    const { tables, features } = this.#context;
+    return !tables.isWatched && !features.listsTersely && (await this.#madeChains());
   }
 
   /** Whether the write made the first chains. The kernel has them only if it has all of that transaction. */

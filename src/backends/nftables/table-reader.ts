@@ -25,8 +25,10 @@ export class TableReader {
   /** The families whose tables have no long sets, as far as they are known. */
   readonly #short = new Set<Family>();
   #findsLong = false;
-  /** The families in which {@link prepare} found no table, until the first listing. */
+  /** Whether {@link prepare} found no table of a family, until the first listing or report. */
   readonly #absent = new Map<Family, Promise<boolean>>();
+  /** The epoch of the memory when `prepare` began. */
+  #preparedAt = 0;
 
   /** @param memory receives each listing */
   constructor(nft: Nft, memory: Memory<Family, Table | null>) {
@@ -36,6 +38,7 @@ export class TableReader {
 
   /** Checks whether our tables are absent, for the first listing. Throws nothing. */
   prepare(families: readonly Family[]): void {
+    this.#preparedAt = this.#memory.epoch;
     for (const family of families) {
       const listed = this.#nft.outline(family, TABLE);
       this.#absent.set(
@@ -55,7 +58,8 @@ export class TableReader {
   async list(families: readonly Family[]): Promise<Listing> {
     const { epoch } = this.#memory;
     const outlines = families.filter(it => !this.#short.has(it));
-    const prepared = new Map(this.#absent);
+    // A config may be valid, or an active agent end, long after the look.
+    const prepared = new Map(epoch === this.#preparedAt ? this.#absent : []);
     this.#absent.clear();
     const listings = await Promise.all(
       families.map(async family => {

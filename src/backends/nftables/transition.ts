@@ -25,12 +25,14 @@ export interface Transition {
  * @param desired the table with its sets under their plain names
  * @param actual the actual table; undefined if the table does not exist
  * @param keeps whether a set must stay although no rule will refer to it, because its last counts are not read yet
+ * @param isNew whether the kernel must refuse the commands if the table exists, as another program may have made it
  */
 export function transition(
   desired: Table,
   actual: Table | undefined,
   declaration: Declaration,
   keeps: (set: AddressSet) => boolean = () => false,
+  isNew = false,
 ): Transition {
   const { name } = desired;
   const { table, fresh } = inKernel(desired, actual);
@@ -42,8 +44,9 @@ export function transition(
   const drop = (kind: string, name: string): Command => ({ delete: { [kind]: named(name) } });
   const others = actual?.others ?? [];
   const isMap = ({ kind }: { readonly kind: string }) => kind === "map";
-  const isNew = (name: string) => !actual?.counters.some(it => it.name === name);
-  const addTable: Command = { add: { table: { family: table.family, name } } };
+  const isNewCounter = (name: string) => !actual?.counters.some(it => it.name === name);
+  const itself = { table: { family: table.family, name } };
+  const addTable: Command = isNew && fresh.length === 0 ? { create: itself } : { add: itself };
   return {
     table: {
       ...table,
@@ -53,9 +56,9 @@ export function transition(
       ),
       counters: table.counters.map(it => actual?.counters.find(({ name }) => name === it.name) ?? it),
     },
-    fresh: { ...table, sets: fresh, counters: table.counters.filter(({ name }) => isNew(name)) },
+    fresh: { ...table, sets: fresh, counters: table.counters.filter(({ name }) => isNewCounter(name)) },
     build: fresh.map(set => ({
-      table: { family: table.family, name },
+      table: { family: table.family, name, isNew },
       set,
       declaration,
       replaces: sets.some(({ name }) => name === set.name),
