@@ -26,12 +26,15 @@ export async function unmapBinary(): Promise<void> {
   }
 }
 
-/** The read-only mappings of a file whose pages all equal the file. Others would lose their changes. */
+/**
+ * The read-only mappings of a file whose pages all equal the file. Others would lose their changes, also changes that
+ * are swapped out.
+ */
 export function unwritten(smaps: string, path: string): { from: number; to: number }[] {
   const found: { from: number; to: number }[] = [];
   for (const mapping of smaps.split(/^(?=[\da-f]+-[\da-f]+ )/m)) {
     const [, from = "", to = "", file] = MAPPING.exec(mapping) ?? [];
-    if (file !== path || !/^Anonymous: +0 kB$/m.test(mapping)) continue;
+    if (file !== path || !/^Anonymous: +0 kB$/m.test(mapping) || !/^Swap: +0 kB$/m.test(mapping)) continue;
     found.push({ from: Number.parseInt(from, 16), to: Number.parseInt(to, 16) });
   }
   return found;

@@ -5,16 +5,25 @@ import { unwritten } from "../../src/system/binary-pages.ts";
 const SMAPS = `00200000-01a38000 r--p 00000000 fe:00 4711                               /usr/bin/ip masq
 Rss:                5668 kB
 Anonymous:             0 kB
+Swap:                  0 kB
 01a38000-06800000 r-xp 01838000 fe:00 4711                               /usr/bin/ip masq
 Anonymous:             0 kB
+Swap:                  0 kB
 06800000-06808000 r--p 06600000 fe:00 4711                               /usr/bin/ip masq
 Anonymous:            32 kB
+Swap:                  0 kB
+06e00000-06e08000 r--p 06700000 fe:00 4711                               /usr/bin/ip masq
+Anonymous:             0 kB
+Swap:                 32 kB
 06808000-06e00000 rw-p 06608000 fe:00 4711                               /usr/bin/ip masq
 Anonymous:             0 kB
+Swap:                  0 kB
 7f0000000000-7f0000100000 r-xp 00000000 fe:00 815                        /lib/libc.so.6
 Anonymous:             0 kB
+Swap:                  0 kB
 7f0000200000-7f0000300000 rw-p 00000000 00:00 0
 Anonymous:             0 kB
+Swap:                  0 kB
 `;
 
 test("only mappings of the binary to which nothing was written are unmapped", () => {
