@@ -58,11 +58,7 @@ export class DesiredPolicy {
       lost: reason => log.warn("lost the file change events; config changes may apply late", { reason }),
       incomplete: isIncomplete => this.#incomplete(isIncomplete),
       writing: () => log.warn("config is being written; waiting for it to be complete", { config }),
-      truncated: file =>
-        log.warn("config may be truncated because its file system is full; last good policy stays active", {
-          config: file,
-          remedy: "free space, then save it again",
-        }),
+      truncated: file => this.#truncated(file),
       hung: deadline => this.#hung(deadline),
     });
   }
@@ -157,8 +153,18 @@ export class DesiredPolicy {
     const { warnings } = this.state;
     const { config } = this.settings;
     if (isIncomplete)
-      warnings.set("config", `${config}: still being written or cut off; ${this.#consequence}`);
+      warnings.set(
+        "config",
+        `${config}: perhaps still being written; read within five seconds of its last change; ${this.#consequence}`,
+      );
     else warnings.delete("config");
+  }
+
+  #truncated(file: string): void {
+    const what = "config may be truncated because its file system is full";
+    const remedy = "free space, then save it again";
+    this.log.warn(`${what}; ${this.#consequence}`, { config: file, remedy });
+    this.state.warnings.set("config", `${file}: ${what}; ${remedy}; ${this.#consequence}`);
   }
 
   get #consequence(): string {

@@ -105,6 +105,9 @@ async function checkedAgainstKernel(answer: Status, chain: string): Promise<Stat
   }
 }
 
+const NO_RULES = "the kernel has no rules of ipmasq; write them with ipmasq run";
+const DIFFERENT = "the rules in the kernel differ from the config; run ipmasq diff";
+
 /** The status according to kernel and config. Failed reads are listed as problems. */
 async function statusFromKernel(flags: AgentFlags): Promise<Status> {
   const { policyStatus, unreadText } = await import("../inspect/status.ts");
@@ -128,18 +131,13 @@ async function statusFromKernel(flags: AgentFlags): Promise<Status> {
     const { backend, reason, comparison, failures } = await comparisonFor(flags, policy);
     const { counters } = comparison;
     const inSync = comparison.inSync && failures.length === 0;
-    problems.push(
-      ...failures.map(familyText),
-      ...(comparison.caution ? [comparison.caution] : []),
-      ...backend.limits,
-    );
+    problems.push(...failures.map(familyText), ...backend.limits);
     const { ownServicesNote } = await import("../inspect/own-services.ts");
     const { otherBackendNotes } = await import("../inspect/other-backends.ts");
     const note = await ownServicesNote(policy);
-    const notes = [
-      ...(await otherBackendNotes(backend.backend, policy)),
-      ...(note === undefined ? [] : [note]),
-    ];
+    const others = await otherBackendNotes(backend.backend, policy);
+    const notes = [...others, ...(note === undefined ? [] : [note])];
+    const isEmpty = comparison.actual.length + failures.length + others.length === 0;
     const { conflicts, unread } = await findConflicts(policy, backend.name);
     return {
       ...common,
@@ -147,12 +145,12 @@ async function statusFromKernel(flags: AgentFlags): Promise<Status> {
       writer: backend.writer,
       reason,
       inSync,
-      ...(inSync ? {} : { why: "the rules in the kernel differ from the config; run ipmasq diff" }),
+      ...(inSync ? {} : { why: isEmpty ? NO_RULES : DIFFERENT }),
       ...policyStatus(policy, counters),
       conflicts: [...conflicts],
       ...(unread.length > 0 && { unread: [...unread] }),
       ...(notes.length > 0 && { notes }),
-      problems: [...problems, ...unread.map(unreadText)],
+      problems: [...problems, ...unread.map(unreadText), ...(comparison.caution ? [comparison.caution] : [])],
     };
   } catch (error) {
     if (!(error instanceof ProgramError)) throw error;

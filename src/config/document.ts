@@ -157,6 +157,7 @@ function problemOf(key: string, node: Node, issue: v.BaseIssue<unknown>): Config
 function listRemedy(text: string): string | undefined {
   if (/^\s*\[.*\]\s*$/s.test(text)) return "remove the quotes";
   const values = text.split(/[\s,;]+/).filter(it => it !== "");
+  if (values.length > 0 && values.every(it => /^-[\w:!]/.test(it))) return 'write a space after each "-"';
   if (values.length === 0 || values.length > MOST_MEANT || !values.every(it => /^[\w.:/*!-]+$/.test(it)))
     return undefined;
   return `did you mean [${values.map(it => (/[:*!]/.test(it) ? `"${it}"` : it)).join(", ")}]?`;

@@ -88,7 +88,11 @@ function interfacesText(interfaces: readonly string[]): string {
 
 /** Rules that `enforceNonMasquerade` defeats, in a few words: each owner once; undefined without such rules. */
 export function defeatedText(conflicts: readonly Conflict[]): string | undefined {
-  const owners = new Set(conflicts.filter(({ defeated }) => defeated).map(({ owner }) => owner));
+  const owners = new Set(
+    conflicts
+      .filter(({ defeated }) => defeated)
+      .map(({ owner }) => (owner === "unknown" ? "an unknown program" : owner)),
+  );
   return owners.size > 0 ? [...owners].join(", ") : undefined;
 }
 

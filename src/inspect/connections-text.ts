@@ -71,7 +71,7 @@ export function summary({
     [
       "stale",
       all === 0
-        ? "no connection contradicts the policy"
+        ? "none"
         : `${contradict} the policy (${protocols(stale)}); list them with ipmasq connections --stale`,
     ],
     ["overruled", some(overruled, "contradict the policy because of foreign rules; see ipmasq status")],
@@ -125,7 +125,7 @@ function protocols({ tcp, udp, other }: Connections["stale"]): string {
 }
 
 /** The text instead of a list of such connections, or of their number. */
-export const NONE_STALE = "No connection contradicts the policy.";
+export const NONE_STALE = "No connection is stale.";
 
 /** A connection that contradicts the policy, in one line. */
 export function staleText(it: StaleConnection): string {

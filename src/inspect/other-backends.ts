@@ -24,7 +24,7 @@ export async function otherBackendNotes(used: Backend, { chain }: Policy): Promi
 
 function noteOn(backend: Backend, lines: readonly string[]): string {
   const where = isOwnTable(backend) ? `table ${TABLE}` : chainText(lines);
-  return `${where} (${backend.writer}) is also in force until an agent removes it; to compare with it, use --backend=${backend.name}`;
+  return `${where} (${backend.writer}) ${where.startsWith("chains ") ? "are" : "is"} also in force until an agent removes it; to compare with it, use --backend=${backend.name}`;
 }
 
 /** The chains that the rules are in, apart from POSTROUTING. */

@@ -81,7 +81,7 @@ function detailsOf(status: Status): Readonly<Record<string, string>> {
     ...(kernel !== undefined && { kernel }),
     config,
     ...(policy && Object.fromEntries(describePolicy(policy).map(({ label, text }) => [label, text]))),
-    ...(leaks && { "dropped leaks": leaksText(leaks) }),
+    ...(leaks && { "leaks dropped": leaksText(leaks) }),
     ...(conntrack && { conntrack: conntrackText(conntrack) }),
   };
 }

@@ -63,10 +63,16 @@ export async function statusHead(state: AgentState): Promise<Status> {
       ...formatProblems(config?.problems ?? []),
       ...(policy ? podProblems(policy, networkInterfaces()) : []),
       ...unread.map(unreadText),
-      ...warnings.values(),
+      ...byUrgency(warnings),
     ],
     cidrs: [],
   };
+}
+
+/** Warnings in the order of `status`, whose headline shows only the first: the writer's caution has done no harm yet. */
+function byUrgency(warnings: ReadonlyMap<string, string>): string[] {
+  const rank = (topic: string) => (topic === "config" ? 0 : topic === "writer" ? 2 : 1);
+  return [...warnings].toSorted(([a], [b]) => rank(a) - rank(b)).map(([, text]) => text);
 }
 
 /** A failed or repairing sync in a line; nothing for others. */

@@ -243,6 +243,7 @@ test.each([
   ["10.0.0.0/8, 10.1.0.0/16", "did you mean [10.0.0.0/8, 10.1.0.0/16]?"],
   ["fd00::/8", 'did you mean ["fd00::/8"]?'],
   ["[10.0.0.0/8]", "remove the quotes"],
+  ["-10.0.0.0/8 -10.1.0.0/16", 'write a space after each "-"'],
 ])("a string instead of a list: %s", async (value, remedy) => {
   expect(await problemsOf(`nonMasqueradeCIDRs: "${value}"`)).toEqual([
     `c:1:21: nonMasqueradeCIDRs: expected a list, found "${value}"; ${remedy}`,

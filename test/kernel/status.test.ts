@@ -169,6 +169,13 @@ test("Pod networks outside of the list are among the problems", async () => {
   await batch(["link delete cni0"], "-n", "node");
 });
 
+test("without rules in the kernel, the remedy is to write them", async () => {
+  await lab.node.output([BINARY, "cleanup"]);
+  const why = "the kernel has no rules of ipmasq; write them with ipmasq run";
+  expect((await status(`--config=${CONFIG}`)).status).toMatchObject({ inSync: false, why });
+  await lab.node.output([BINARY, "run", "--once", `--config=${CONFIG}`]);
+});
+
 test("a config that is still being written is a problem", async () => {
   const agent = lab.node.spawn([BINARY, `--config=${CONFIG}`], { stderr: "pipe" });
   await new Lines(agent.stderr).until("serving metrics and health");
@@ -177,7 +184,7 @@ test("a config that is still being written is a problem", async () => {
     "-c",
     `exec 3>${CONFIG}; echo nonMasqueradeCIDRs: >&3; exec sleep 60`,
   ]);
-  const warning = `${CONFIG}: still being written or cut off; last good policy stays active`;
+  const warning = `${CONFIG}: perhaps still being written; read within five seconds of its last change; last good policy stays active`;
   const isShown = async () => (await status()).status.problems.includes(warning);
   while (!(await isShown())) await Bun.sleep(20);
   writer.kill();

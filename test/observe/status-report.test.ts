@@ -19,3 +19,9 @@ test("current problems are apart from failed syncs", async () => {
     ...[9, 10, 11].map(i => `  2026-01-02T03:04:06.000Z failed: failure ${i}`),
   ]);
 });
+
+test("the config comes first among the warnings, and the writer's caution last", async () => {
+  const state = agentState();
+  for (const topic of ["writer", "limits", "config"]) state.warnings.set(topic, topic);
+  expect((await statusReport(state)).problems).toEqual(["config", "limits", "writer"]);
+});
