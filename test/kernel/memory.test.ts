@@ -232,10 +232,10 @@ describe("the first write of an agent", () => {
 
   // For an echo, nft before 1.1 reads the elements of all foreign sets.
   const CONFIRMS =
-    "is confirmed by its echo or its chain, and all rules are listed as soon as the monitor listens";
+    "is confirmed by its echo or a listing, and all rules are listed as soon as the monitor listens";
   async function confirms(tool: readonly string[]): Promise<void> {
     const { listsTersely } = await new Nft(lab.node.command(tool)).features();
-    const confirm = listsTersely ? ["--echo -j -f -"] : ["-j -f -", "--check -j -f -"];
+    const confirm = listsTersely ? ["--echo -j -f -"] : ["-j -f -", LIST];
     expect((await begin(short(1), undefined, tool)).after.inSync).toBe(true);
     expect((await runs()).sort()).toEqual(["-j -f -", REPLACEMENT, ...confirm].sort());
     expect([await owner("10.0.7.1"), await owner("203.0.113.7")]).toEqual(["pod", "node"]);

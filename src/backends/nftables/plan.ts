@@ -100,8 +100,7 @@ export class NftablesPlan implements Plan {
   async confirm(isWatched = false): Promise<Plan | undefined> {
     if (this.#instead) return this.#instead.confirm(isWatched);
     try {
-      const isSeen = isWatched && (this.#isEchoed || (await this.#madeUnwatchedChains()));
-      return isSeen ? this.#after(this.#written) : await this.#confirm();
+      return isWatched && this.#isEchoed ? this.#after(this.#written) : await this.#confirm();
     } finally {
       this.#context.tables.memory.resume();
     }
@@ -120,12 +119,6 @@ export class NftablesPlan implements Plan {
     if (outlines.length < this.#written.length) return undefined;
     const { tables, ended } = await this.#context.tables.settle(this.#written, outlines);
     return this.#after(tables, ended);
-  }
-
-  /** Whether an nft without a cheap echo made the first chains, before a monitor was started. */
-  async #madeUnwatchedChains(): Promise<boolean> {
-    const { tables, features } = this.#context;
-    return !tables.isWatched && !features.listsTersely && (await this.#madeChains());
   }
 
   /** Whether the write made the first chains. The kernel has them only if it has all of that transaction. */
