@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { agentSocketPath } from "../agent/node-lock.ts";
 import { everyBackend } from "../backends/choose.ts";
@@ -136,7 +137,11 @@ async function statusFromKernel(flags: AgentFlags): Promise<Status> {
     const { otherBackendNotes } = await import("../inspect/other-backends.ts");
     const note = await ownServicesNote(policy);
     const others = await otherBackendNotes(backend.backend, policy);
-    const notes = [...others, ...(note === undefined ? [] : [note])];
+    const notes = [
+      ...others,
+      ...(note === undefined ? [] : [note]),
+      ...(existsSync(flags.config) ? [] : [`judged by the defaults, because ${flags.config} does not exist`]),
+    ];
     const isEmpty = comparison.actual.length + failures.length + others.length === 0;
     const { conflicts, unread } = await findConflicts(policy, backend.name);
     return {

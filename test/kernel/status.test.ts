@@ -173,6 +173,8 @@ test("without rules in the kernel, the remedy is to write them", async () => {
   await lab.node.output([BINARY, "cleanup"]);
   const why = "the kernel has no rules of ipmasq; write them with ipmasq run";
   expect((await status(`--config=${CONFIG}`)).status).toMatchObject({ inSync: false, why });
+  const { stdout } = await lab.node.run([BINARY, "status"]);
+  expect(stdout).toContain("\n  judged by the defaults, because /etc/config/ip-masq-agent does not exist\n");
   await lab.node.output([BINARY, "run", "--once", `--config=${CONFIG}`]);
 });
 
