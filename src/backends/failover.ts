@@ -104,7 +104,7 @@ export class Failover {
       if (moved) return moved;
       this.#tested();
       this.#failures = 0;
-      const expected = this.#rewrites;
+      const expected = this.#rewrites || synced.expected;
       this.#rewrites = false;
       const chosen = this.#unreported;
       this.#unreported = undefined;

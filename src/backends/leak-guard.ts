@@ -19,6 +19,8 @@ export class LeakGuard {
   #retry: Timer | undefined;
   /** Whether the table may exist. */
   #isUsed = false;
+  /** Whether the table was in force since a policy first needed it. Its first write repairs no drift. */
+  #wasInForce = false;
   /** Work in progress; it never rejects. */
   #work: Promise<unknown> | undefined;
   /** Whether a sync was left out because of work in progress. */
@@ -64,7 +66,7 @@ export class LeakGuard {
   /** Removes the table if a policy before dropped leaks. Throws nothing: the next search for leftovers tries again. */
   async remove(): Promise<void> {
     if (!this.#isUsed) return;
-    this.#isUsed = false;
+    this.#isUsed = this.#wasInForce = false;
     this.#policy = undefined;
     this.#failure = undefined;
     this.#nextTry = this.#failures = 0;
@@ -93,11 +95,12 @@ export class LeakGuard {
 
   async #synced(policy: Policy, options: SyncOptions): Promise<Synced | undefined> {
     try {
-      const synced = await sync(this.backend, policy, options);
+      const synced = { ...(await sync(this.backend, policy, options)), expected: !this.#wasInForce };
       if (synced.failures.length > 0) this.#failed(synced.failures.map(familyText).join("; "));
       else {
         this.#failure = undefined;
         this.#failures = 0;
+        this.#wasInForce = this.#isUsed;
         this.#follow();
       }
       return synced;

@@ -91,8 +91,10 @@ export class MigratingBackend {
     const guarded = await (policy.dropLeaks ? this.#guard?.sync(policy, options) : this.#guard?.remove());
     if (!guarded) return synced;
     const before = joined([synced.before, guarded.before]);
-    const isSame = synced.before === synced.after && guarded.before === guarded.after;
-    return { ...synced, before, after: isSame ? before : joined([synced.after, guarded.after]) };
+    if (synced.before !== synced.after)
+      return { ...synced, before, after: joined([synced.after, guarded.after]) };
+    const after = guarded.before === guarded.after ? before : joined([synced.after, guarded.after]);
+    return { ...synced, before, after, expected: guarded.expected };
   }
 
   explained(error: unknown): Promise<unknown> {

@@ -37,7 +37,7 @@ export interface Synced {
   /** The families whose sync failed while the other family succeeded. */
   readonly failures: readonly FamilyFailure[];
   /** Whether the agent itself caused the difference, so it is not drift. */
-  readonly expected?: boolean;
+  readonly expected?: boolean | undefined;
 }
 
 export interface FamilyFailure {

@@ -118,18 +118,19 @@ test("a change of its table is reported, and a failure is retried soon", async (
   });
   await backend.sync(KEEPS);
   expect([guard.watchers.length, iptables.watchers.length]).toEqual([0, 1]);
-  await backend.sync(DROPS);
-  await backend.sync(DROPS);
-  expect([guard.watchers.length, changes]).toEqual([1, 0]);
-  const flushed = next();
-  guard.flush();
-  await flushed;
   guard.become("busy");
   await backend.sync(DROPS);
   guard.become("ok");
   await next();
-  await backend.sync(DROPS);
+  const late = await backend.sync(DROPS);
+  expect([late.before === late.after, late.expected]).toEqual([false, true]); // no drift
   expect([guard.kernel.size, backend.limits]).toEqual([1, []]);
+  await backend.sync(DROPS);
+  expect([guard.watchers.length, changes]).toEqual([1, 1]);
+  const flushed = next();
+  guard.flush();
+  await flushed;
+  expect((await backend.sync(DROPS)).expected).toBe(false);
   await backend.sync(KEEPS);
   expect([guard.watchers.length, guard.kernel.size]).toEqual([0, 0]);
   await backend.sync(DROPS);
