@@ -58,8 +58,8 @@ export class Load {
         if (ended) this.#ended.resolve();
       },
     });
-    this.#sender.exited.then(() => {
-      const dead = new Error("the sender of the load ended too early");
+    this.#sender.exited.then(exitCode => {
+      const dead = new Error(`the sender of the load ended too early, with exit code ${exitCode}`);
       this.#started.reject(dead);
       this.#ended.reject(dead);
     });
