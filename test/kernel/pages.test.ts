@@ -245,10 +245,14 @@ function sceneOf(block: Block): Scene {
 
 function isData({ lines }: Block): boolean {
   if (/^(?:ERROR|WARN|INFO) /.test(lines[0] ?? "") || JUDGED.test(lines[0] ?? "")) return true;
+  if (lines.includes("[Unit]")) return lines.every(line => UNIT_LINE.test(line));
   const value: unknown = parse(lines.join("\n"), { logLevel: "silent" });
   const keys = new Set<string>([...KEY_NAMES, ...FILES]);
   return typeof value === "object" && value !== null && Object.keys(value).every(key => keys.has(key));
 }
+
+/** A comment, a section or a setting of a systemd unit. */
+const UNIT_LINE = /^(?:#.*|\[[A-Z]\w+\]|[A-Z]\w+=.+)$/;
 
 /** Keys of test files, kustomizations, values of the chart and Prometheus' config. */
 const FILES = ["config", "tests", "resources", "components", "images", "image", "flags", "scrape_configs"];
