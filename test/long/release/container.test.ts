@@ -198,7 +198,9 @@ function tests(archive: string): void {
       metadata: { name: "ip-masq-agent" },
       data: { config: "nonMasqueradeCIDRs: [10.0.0.0/8]\n" },
     };
-    await writeFile("/run/pod.yaml", stringify(pod));
+    // Podman does not support spec.nodeName, from which the manifest names the node.
+    const withoutReferences = (key: unknown, value: unknown) => (key === "valueFrom" ? undefined : value);
+    await writeFile("/run/pod.yaml", stringify(pod, withoutReferences));
     await writeFile("/run/configmap.yaml", stringify(configMap));
     // Podman warns that it cannot create timers for the probes without systemd. Kubelet runs probes itself.
     await lab.node.output(
