@@ -1,6 +1,6 @@
 import { closeSync } from "node:fs";
 import { openPipe } from "./pipe.ts";
-import { killAtExit, killGroup } from "./process-group.ts";
+import { killAtExit } from "./process-group.ts";
 
 /** A running program that prints until it is killed. */
 export interface Printing {
@@ -41,7 +41,5 @@ export async function startPrinting(argv: string[], printsMuch: boolean): Promis
 }
 
 function killable(program: Pick<Bun.Subprocess, "pid" | "exited">): Printing["program"] {
-  killAtExit(program);
-  const { pid } = program;
-  return { pid, kill: () => killGroup(pid) };
+  return { pid: program.pid, kill: killAtExit(program) };
 }

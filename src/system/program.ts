@@ -1,5 +1,5 @@
 import { codeOf, messageOf, withRemedy } from "./errors.ts";
-import { killAtExit, killGroup } from "./process-group.ts";
+import { killAtExit } from "./process-group.ts";
 
 /** The result of a program that ran to its end. */
 export interface ProgramResult {
@@ -111,7 +111,7 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
   const { input, deadline = DEADLINE_MS, mostOutput = MOST_OUTPUT } = options;
   const command = argv.join(" ");
   const child = start(argv, command, input);
-  killAtExit(child);
+  const killChild = killAtExit(child);
   let pipeTimer: Timer | undefined;
   const receive =
     options.receive &&
@@ -123,20 +123,20 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
   let killed: FailureKind | undefined;
   const kill = (why: FailureKind) => {
     killed ??= why;
-    killGroup(child.pid);
+    killChild();
     output.giveUp();
   };
   const timer = setTimeout(() => kill("timed-out"), deadline);
   void output.tooMuch.then(() => kill("too-large"));
   // `receive` threw an error, which `await output.closed` throws again.
   output.closed.catch(() => {
-    killGroup(child.pid);
+    killChild();
     output.giveUp();
   });
   // A process in uninterruptible sleep cannot be killed, so do not wait for it.
   const exitCode = await Promise.race([child.exited, output.abandoned]);
   pipeTimer = setTimeout(() => {
-    killGroup(child.pid);
+    killChild();
     output.giveUp();
   }, PIPE_MS);
   try {

@@ -1,4 +1,4 @@
-import { killAtExit, killGroup } from "../system/process-group.ts";
+import { killAtExit } from "../system/process-group.ts";
 
 /**
  * Reads the rules of iptables-legacy repeatedly through one process, because most of the cost is to start a program:
@@ -103,9 +103,8 @@ function started(argv: readonly string[]): Reader {
     env: { ...process.env, LC_ALL: "C", XTABLES_LOCKFILE: OWN_LOCK },
     detached: true,
   });
-  killAtExit(program);
-  const { stdin, stdout, pid } = program;
-  return { stdin, stdout, kill: () => killGroup(pid) };
+  const { stdin, stdout } = program;
+  return { stdin, stdout, kill: killAtExit(program) };
 }
 
 const DEADLINE_MS = 5000;
