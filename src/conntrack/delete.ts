@@ -1,5 +1,6 @@
 import type { Family } from "../net/cidr.ts";
 import { messageOf } from "../system/errors.ts";
+import { NLM_F_REQUEST } from "../system/libc.ts";
 import { NetlinkSocket } from "../system/netlink.ts";
 import { type FailureKind, ProgramError } from "../system/program.ts";
 import { type Entry, hasPorts, ICMP, ICMPV6, type Tuple } from "./entry.ts";
@@ -57,7 +58,6 @@ function failed(kind: FailureKind, what: string, remedy?: string): ProgramError 
 
 /** From linux/netlink.h. */
 const NETLINK_NETFILTER = 12;
-const NLM_F_REQUEST = 1;
 const NLM_F_ACK = 4;
 const NLA_F_NESTED = 0x8000;
 /** The offset of the error in the answer, after its header: nlmsgerr. */

@@ -1,6 +1,6 @@
 import { closeSync } from "node:fs";
 import { codeOf, messageOf } from "./errors.ts";
-import { openLibc } from "./libc.ts";
+import { AF_NETLINK, NETLINK_ROUTE, openLibc, SOCK_CLOEXEC, SOCK_RAW } from "./libc.ts";
 
 /** Something that runs until it is stopped. */
 interface Running {
@@ -59,12 +59,8 @@ function close(fd: number): void {
   }
 }
 
-/** From linux/netlink.h, linux/rtnetlink.h and sys/socket.h. */
-const AF_NETLINK = 16;
-const SOCK_RAW = 3;
+/** From linux/rtnetlink.h and sys/socket.h. */
 const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
-const NETLINK_ROUTE = 0;
 const RTMGRP_LINK = 0x1;
 const RTMGRP_IPV4_IFADDR = 0x10;
 const RTMGRP_IPV6_IFADDR = 0x100;

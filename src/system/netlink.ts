@@ -1,5 +1,5 @@
 import { type Library, ptr } from "bun:ffi";
-import { openLibc } from "./libc.ts";
+import { AF_NETLINK, openLibc, SOCK_CLOEXEC, SOCK_RAW } from "./libc.ts";
 
 /** Functions of the C library, with the types that they have on 64-bit Linux. */
 const LIBC = {
@@ -57,10 +57,7 @@ export class NetlinkSocket implements Disposable {
   }
 }
 
-/** From linux/socket.h and asm-generic/socket.h. */
-const AF_NETLINK = 16;
-const SOCK_RAW = 3;
-const SOCK_CLOEXEC = 0o2000000;
+/** From asm-generic/socket.h. */
 const SOL_SOCKET = 1;
 const SO_RCVTIMEO = 20;
 const SECONDS = 5n;

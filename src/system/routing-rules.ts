@@ -1,3 +1,5 @@
+import { NETLINK_ROUTE, NLM_F_REQUEST } from "./libc.ts";
+
 /**
  * Whether IPv6 has rules of policy routing, so that tables other than local and main can decide about routes. Asks
  * rtnetlink, because /proc shows neither these rules nor the table of a route. Undefined if the kernel cannot be asked,
@@ -46,11 +48,9 @@ function messagesOf(answer: DataView, length: number): Messages {
 }
 
 /** From linux/netlink.h, linux/rtnetlink.h and linux/fib_rules.h. */
-const NETLINK_ROUTE = 0;
 const NLMSG_DONE = 3;
 const RTM_NEWRULE = 32;
 const RTM_GETRULE = 34;
-const NLM_F_REQUEST = 1;
 const NLM_F_DUMP = 0x300;
 const AF_INET6 = 10;
 const FR_ACT_TO_TBL = 1;
