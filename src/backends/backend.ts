@@ -214,6 +214,20 @@ export interface PollTarget {
   plan(): Promise<Pick<Plan, "inSync">> | undefined;
 }
 
+/** The target for the policy that is current at each poll, if there is one. */
+export function pollTarget(backend: Backend, current: () => Policy | undefined): PollTarget {
+  return {
+    async fingerprint() {
+      const policy = current();
+      return policy ? backend.fingerprint(policy) : "";
+    },
+    plan() {
+      const policy = current();
+      return policy && backend.plan(policy);
+    },
+  };
+}
+
 /** Something that runs until it is stopped. */
 export interface Watch {
   stop(): void;

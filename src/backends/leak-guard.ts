@@ -2,7 +2,7 @@ import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
 import { failureKind } from "../system/program.ts";
 import { retryDelay, within } from "../system/timing.ts";
-import type { Backend, Plan, Watch, Watcher } from "./backend.ts";
+import { type Backend, type Plan, pollTarget, type Watch, type Watcher } from "./backend.ts";
 import { familyText, type Synced, type SyncOptions, sync } from "./sync.ts";
 
 /**
@@ -17,14 +17,13 @@ export class LeakGuard {
   /** The monotonic time of the next try after a failure. */
   #nextTry = 0;
   #retry: Timer | undefined;
-  /** Whether the table may exist. */
-  #isUsed = false;
   /** Whether the table was in force since a policy first needed it. Its first write repairs no drift. */
   #wasInForce = false;
   /** Work in progress; it never rejects. */
   #work: Promise<unknown> | undefined;
   /** Whether a sync was left out because of work in progress. */
   #isOutdated = false;
+  /** The policy of the last sync; undefined if the table is not needed. */
   #policy: Policy | undefined;
   #watcher: Watcher | undefined;
   #watch: Watch | undefined;
@@ -57,7 +56,6 @@ export class LeakGuard {
   /** Syncs the table with a policy that drops leaks. Throws nothing. Returns undefined if that fails or takes long. */
   async sync(policy: Policy, { tally, from }: SyncOptions = {}): Promise<Synced | undefined> {
     this.#policy = policy;
-    this.#isUsed = true;
     this.#isOutdated = this.#work !== undefined;
     if (this.#work || this.#isPausing) return undefined;
     return this.#within(this.#synced(policy, { tally, from: from ?? "kernel" }));
@@ -65,9 +63,9 @@ export class LeakGuard {
 
   /** Removes the table if a policy before dropped leaks. Throws nothing: the next search for leftovers tries again. */
   async remove(): Promise<void> {
-    if (!this.#isUsed) return;
-    this.#isUsed = this.#wasInForce = false;
+    if (!this.#policy) return;
     this.#policy = undefined;
+    this.#wasInForce = false;
     this.#failure = undefined;
     this.#nextTry = this.#failures = 0;
     clearTimeout(this.#retry);
@@ -100,7 +98,7 @@ export class LeakGuard {
       else {
         this.#failure = undefined;
         this.#failures = 0;
-        this.#wasInForce = this.#isUsed;
+        this.#wasInForce = this.#policy !== undefined;
         this.#follow();
       }
       return synced;
@@ -118,20 +116,21 @@ export class LeakGuard {
     });
     this.#work = ended;
     const result = await within(WAIT_MS, work);
-    if (this.#work === ended && this.#isUsed) this.#failure = `nft does not answer within ${WAIT_MS} ms`;
+    if (this.#work === ended && this.#policy) this.#failure = `nft does not answer within ${WAIT_MS} ms`;
     return result;
   }
 
   /** Watches the table once it was written. While the watch cannot see changes, it polls. */
   #follow(): void {
-    if (this.#watch || !this.#watcher || !this.#isUsed) return;
-    const { backend } = this;
-    this.#watch = backend.watch(
-      { changed: by => this.#watcher?.changed(by), lost: () => {}, foreign: () => {} },
-      {
-        fingerprint: async () => (this.#policy ? backend.fingerprint(this.#policy) : ""),
-        plan: () => this.#policy && backend.plan(this.#policy),
-      },
+    if (this.#watch || !this.#watcher || !this.#policy) return;
+    const watcher = {
+      changed: (by?: string) => this.#watcher?.changed(by),
+      lost: () => {},
+      foreign: () => {},
+    };
+    this.#watch = this.backend.watch(
+      watcher,
+      pollTarget(this.backend, () => this.#policy),
     );
   }
 
@@ -145,7 +144,7 @@ export class LeakGuard {
     const wait = retryDelay(++this.#failures, SHORTEST_RETRY_MS, LONGEST_RETRY_MS);
     this.#nextTry = performance.now() + wait;
     clearTimeout(this.#retry);
-    if (this.#isUsed) this.#retry = setTimeout(() => this.#watcher?.changed(), wait);
+    if (this.#policy) this.#retry = setTimeout(() => this.#watcher?.changed(), wait);
   }
 }
 

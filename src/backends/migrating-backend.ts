@@ -2,7 +2,7 @@ import { FAMILIES, type Family } from "../net/cidr.ts";
 import type { TraceableRuleset } from "../net/trace.ts";
 import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
-import type { Backend, Comparison, Plan, PollTarget, Watch, Watcher } from "./backend.ts";
+import { type Backend, type Comparison, type Plan, pollTarget, type Watch, type Watcher } from "./backend.ts";
 import { LeakGuard } from "./leak-guard.ts";
 import { leaksFail, NO_LEAKS } from "./limits.ts";
 import { inEachPlace, isHarmless, type PlaceFailure, translates } from "./removal.ts";
@@ -91,10 +91,10 @@ export class MigratingBackend {
     const guarded = await (policy.dropLeaks ? this.#guard?.sync(policy, options) : this.#guard?.remove());
     if (!guarded) return synced;
     const before = joined([synced.before, guarded.before]);
-    if (synced.before !== synced.after)
-      return { ...synced, before, after: joined([synced.after, guarded.after]) };
-    const after = guarded.before === guarded.after ? before : joined([synced.after, guarded.after]);
-    return { ...synced, before, after, expected: guarded.expected };
+    const isUnchanged = synced.before === synced.after;
+    const isSame = isUnchanged && guarded.before === guarded.after;
+    const after = isSame ? before : joined([synced.after, guarded.after]);
+    return { ...synced, before, after, expected: (isUnchanged ? guarded : synced).expected };
   }
 
   explained(error: unknown): Promise<unknown> {
@@ -129,10 +129,7 @@ export class MigratingBackend {
 
   watch(watcher: Watcher, polls?: boolean): Watch {
     const { backend } = this;
-    const target: PollTarget = {
-      fingerprint: async () => (this.#planned ? backend.fingerprint(this.#planned) : ""),
-      plan: () => this.#planned && backend.plan(this.#planned),
-    };
+    const target = pollTarget(backend, () => this.#planned);
     const watches = [backend.watch(watcher, target, polls), this.#guard?.watch(watcher)];
     return {
       stop() {
