@@ -43,12 +43,10 @@ export async function walkChains<Rules>(
     for (const { name, rules } of found) {
       if (rules === undefined) continue;
       chains.set(name, rules);
-      for (const target of targets(rules)) {
-        all.add(target);
-        // A policy with another chain name may have left a helper chain that no rule leads to.
-        if (name === POSTROUTING && !names.includes(target))
-          for (const helper of helperChains(target)) all.add(helper);
-      }
+      const led = targets(rules);
+      // A policy with another chain name may have left a helper chain that no rule leads to.
+      const renamed = name === POSTROUTING ? led.filter(it => !names.includes(it)) : [];
+      for (const it of [...led, ...renamed.flatMap(helperChains)]) all.add(it);
     }
     next = [...all].filter(name => !seen.has(name));
   }
