@@ -1,4 +1,4 @@
-import type { Family } from "../net/cidr.ts";
+import { FAMILY_NAMES, type Family } from "../net/cidr.ts";
 import { type Policy, partOf } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
 import { failureKind } from "../system/program.ts";
@@ -60,7 +60,7 @@ export async function sync(backend: Planner, policy: Policy, options: SyncOption
 
 /** The failure of a family, as a sentence. */
 export function familyText({ family, error }: FamilyFailure): string {
-  return `${family === "ip" ? "IPv4" : "IPv6"} rules are not in force: ${messageOf(error)}`;
+  return `${FAMILY_NAMES[family]} rules are not in force: ${messageOf(error)}`;
 }
 
 /** Whether a retry may help: kernel and programs do not gain a family at run time. */

@@ -84,6 +84,7 @@ export async function fromKernel(flags: AgentFlags, policy: Policy): Promise<Ans
   const { backend } = await backendFor(flags, policy);
   const { rules: kernel, failures } = await backend.rules(FAMILIES);
   const { findConflicts } = await import("../conflicts/find.ts");
+  const { unreadText } = await import("../inspect/status.ts");
   const { conflicts, unread } = await findConflicts(policy, backend.name);
   const { readAddressTypes } = await import("../inspect/local-routes.ts");
   const { isLocal, isBroadcast } = await readAddressTypes();
@@ -92,10 +93,7 @@ export async function fromKernel(flags: AgentFlags, policy: Policy): Promise<Ans
     const broadcast = isBroadcast(it.destination) ? { broadcast: true } : {};
     return explainLive(policy, { ...it, ...local, ...broadcast }, kernel, conflicts);
   };
-  const notes = [
-    ...failures.map(it => `rules not read: ${it}`),
-    ...unread.map(it => `foreign rules not read: ${it}`),
-  ];
+  const notes = [...failures.map(it => `rules not read: ${it}`), ...unread.map(unreadText)];
   return { answer, notes };
 }
 

@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { agentSocketPath } from "../agent/node-lock.ts";
 import { everyBackend } from "../backends/choose.ts";
@@ -15,6 +14,7 @@ import { colouredStatus, isColourful } from "./colour.ts";
 import { type AgentFlags, command, type Outcome } from "./command.ts";
 import { choice, toggle } from "./flag.ts";
 import { loadOptions, policyHere } from "./policy.ts";
+import { defaultsBecause } from "./subject.ts";
 import { BUILD } from "./version.ts";
 import { repeated, terminal } from "./watch.ts";
 
@@ -136,11 +136,12 @@ async function statusFromKernel(flags: AgentFlags): Promise<Status> {
     const { ownServicesNote } = await import("../inspect/own-services.ts");
     const { otherBackendNotes } = await import("../inspect/other-backends.ts");
     const note = await ownServicesNote(policy);
+    const defaults = defaultsBecause(flags.config);
     const others = await otherBackendNotes(backend.backend, policy);
     const notes = [
       ...others,
       ...(note === undefined ? [] : [note]),
-      ...(existsSync(flags.config) ? [] : [`judged by the defaults, because ${flags.config} does not exist`]),
+      ...(defaults === undefined ? [] : [`judged by ${defaults}`]),
     ];
     const isEmpty = comparison.actual.length + failures.length + others.length === 0;
     const { conflicts, unread } = await findConflicts(policy, backend.name);

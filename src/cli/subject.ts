@@ -36,7 +36,7 @@ export async function subjectOf(flags: AgentFlags, configmap: string): Promise<S
   const read = async (path: string, of: string, notes: readonly string[] = []): Promise<Subject> => ({
     ...(await readPolicy({ ...flags, config: path }, configmap)),
     policyFrom: "config",
-    source: `${existsSync(path) ? path : `the defaults, because ${path} does not exist`}; ${of}`,
+    source: `${defaultsBecause(path) ?? path}; ${of}`,
     notes,
   });
   if (answer === "unreachable") return read(flags.config, `no agent answers in ${flags["runtime-dir"]}`);
@@ -58,6 +58,11 @@ export async function subjectOf(flags: AgentFlags, configmap: string): Promise<S
     stderr: "",
     notes: policy ? [] : ["the active agent has no valid config yet"],
   };
+}
+
+/** Why the defaults apply; undefined if the config exists. */
+export function defaultsBecause(path: string): string | undefined {
+  return existsSync(path) ? undefined : `the defaults, because ${path} does not exist`;
 }
 
 /** The notes of a command about its policy. The source is left out if a flag names the config. */

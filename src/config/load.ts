@@ -1,3 +1,4 @@
+import { FAMILY_NAMES } from "../net/cidr.ts";
 import type { OpenDocument } from "./document.ts";
 import type { Config } from "./keys.ts";
 import { type Allowance, type ConfigWarning, type Problem, withoutAllowed } from "./problem.ts";
@@ -109,7 +110,8 @@ function withoutConfig(problems: readonly Problem[]): OpenDocument {
  */
 function familyWarnings(path: string, config: Config, enableIPv6: boolean): ConfigWarning[] {
   const { nonMasqueradeCIDRs: list, sourceCIDRs: sources, nonMasqueradeSourceCIDRs: spared } = config;
-  return (enableIPv6 ? [IPV4, IPV6] : [IPV4]).flatMap(({ family, ip, names, example, pods }) => {
+  return (enableIPv6 ? [IPV4, IPV6] : [IPV4]).flatMap(({ family, names, example, pods }) => {
+    const ip = FAMILY_NAMES[family];
     const lacks = (cidrs: Config["sourceCIDRs"] = []) => cidrs.every(({ value }) => value.family !== family);
     const warning = (key: keyof typeof names, what: string, remedy: string): ConfigWarning[] => [
       {
@@ -150,7 +152,6 @@ function familyWarnings(path: string, config: Config, enableIPv6: boolean): Conf
 
 const IPV4 = {
   family: "ip",
-  ip: "IPv4",
   names: {
     nonMasqueradeCIDRs: "ipv4-masqueraded",
     sourceCIDRs: "ipv4-sources-missing",
@@ -161,7 +162,6 @@ const IPV4 = {
 } as const;
 const IPV6 = {
   family: "ip6",
-  ip: "IPv6",
   names: {
     nonMasqueradeCIDRs: "ipv6-masqueraded",
     sourceCIDRs: "ipv6-sources-missing",

@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { selectionOf } from "../net/interface-name.ts";
 
 /** A foreign NAT rule that gives, or may give, some connections a verdict that differs from the policy's. */
 export const Conflict = v.object({
@@ -82,17 +83,18 @@ export function effectText(it: Conflict): string {
 }
 
 function interfacesText(interfaces: readonly string[]): string {
-  const names = some(interfaces.map(it => it.replace(/^!/, "")));
-  return interfaces.some(it => it.startsWith("!")) ? `any interface except ${names}` : names;
+  const { except, patterns } = selectionOf(interfaces);
+  return except ? `any interface except ${some(patterns)}` : some(patterns);
+}
+
+/** The owner of a rule, as a part of a sentence. */
+export function ownerText({ owner }: Conflict): string {
+  return owner === "unknown" ? "an unknown program" : owner;
 }
 
 /** Rules that `enforceNonMasquerade` defeats, in a few words: each owner once; undefined without such rules. */
 export function defeatedText(conflicts: readonly Conflict[]): string | undefined {
-  const owners = new Set(
-    conflicts
-      .filter(({ defeated }) => defeated)
-      .map(({ owner }) => (owner === "unknown" ? "an unknown program" : owner)),
-  );
+  const owners = new Set(conflicts.filter(({ defeated }) => defeated).map(ownerText));
   return owners.size > 0 ? [...owners].join(", ") : undefined;
 }
 

@@ -1,4 +1,10 @@
-import { covers, type InterfaceSelection, isSelected } from "../net/interface-name.ts";
+import {
+  covers,
+  type InterfaceSelection,
+  isSelected,
+  selectionOf,
+  selectionTexts,
+} from "../net/interface-name.ts";
 import type { Condition } from "../net/trace.ts";
 
 type Out = Extract<Condition, { readonly on: "out" | "protocol" }>;
@@ -36,13 +42,12 @@ export function requiredInterfaces(paths: readonly (readonly Condition[])[]): st
   if (!first || outs.length < paths.length) return undefined;
   if (outs.every(it => !it.not)) return [...new Set(outs.flatMap(it => it.names))];
   const isSame = outs.every(it => it.not && it.names.join() === first.names.join());
-  return isSame ? first.names.map(it => `!${it}`) : undefined;
+  return isSame ? selectionTexts({ except: true, patterns: first.names }) : undefined;
 }
 
-/** Whether {@link requiredInterfaces} contain an interface. */
-export function isRequired(interfaces: readonly string[], name: string): boolean {
-  const except = interfaces.some(it => it.startsWith("!"));
-  return isSelected({ except, patterns: interfaces.map(it => it.replace(/^!/, "")) }, name);
+/** Whether {@link requiredInterfaces} allow a packet that leaves by an interface. Undefined: not known. */
+export function allowsInterface(interfaces: readonly string[] | undefined, out: string | undefined): boolean {
+  return !interfaces || out === undefined || isSelected(selectionOf(interfaces), out);
 }
 
 function outIn(conditions: readonly Condition[]): Out[] {

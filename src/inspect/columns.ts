@@ -20,6 +20,21 @@ export interface Shape {
   readonly width?: number;
 }
 
+/** Rows of a long list: on something other than a terminal, and if the terminal has no room for more. */
+export const MOST_ROWS = 40;
+export const LEAST_ROWS = 3;
+
+/** The rows with the most connections, in their order. */
+export function busiest<Row>(
+  rows: readonly Row[],
+  most: number,
+  connections: (row: Row) => number,
+): readonly Row[] {
+  if (rows.length <= most) return rows;
+  const best = new Set(rows.toSorted((a, b) => connections(b) - connections(a)).slice(0, most));
+  return rows.filter(it => best.has(it));
+}
+
 const GAP = "  ";
 const LEAST_READABLE = 8;
 

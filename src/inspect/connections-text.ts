@@ -1,13 +1,9 @@
+import { FAMILY_NAMES } from "../net/cidr.ts";
 import { formatOrigin } from "../policy/policy.ts";
 import { printable } from "../system/printable.ts";
-import { columns, facts, type Room, UNLIMITED, wrapped } from "./columns.ts";
+import { busiest, columns, facts, LEAST_ROWS, MOST_ROWS, type Room, UNLIMITED, wrapped } from "./columns.ts";
 import type { Connections, Forgotten, StaleConnection } from "./connections.ts";
 import type { PortUse } from "./port-use.ts";
-
-/** On something other than a terminal. */
-const MOST_CIDRS = 40;
-/** CIDRs that are shown even if the terminal has no place for them. */
-const LEAST_CIDRS = 3;
 
 /** The connections by destination as lines that fit a terminal, without control characters. */
 export function connectionsText(connections: Connections, { width, height }: Room = UNLIMITED): string[] {
@@ -24,11 +20,13 @@ export function connectionsText(connections: Connections, { width, height }: Roo
     ),
   ];
   // The table has its header, a count of the other CIDRs in up to two lines, and the prompt below it.
-  const left = Math.max(height - below.length - 4, LEAST_CIDRS);
-  const most = height === UNLIMITED.height ? MOST_CIDRS : left;
-  const shown = cidrs.length > most ? busiest(cidrs, most) : cidrs;
+  const left = Math.max(height - below.length - 4, LEAST_ROWS);
+  const most = height === UNLIMITED.height ? MOST_ROWS : left;
+  const shown = busiest(cidrs, most, it =>
+    it.cidr === undefined ? Number.MAX_VALUE : it.tcp + it.udp + it.other,
+  );
   const rows = shown.map(it => [
-    it.cidr ?? `all other ${it.family === "ip" ? "IPv4" : "IPv6"}`,
+    it.cidr ?? `all other ${FAMILY_NAMES[it.family]}`,
     it.verdict,
     ...[it.kept, it.masqueraded, it.node, it.tcp, it.udp, it.other, it.stale].map(String),
     it.origin ? formatOrigin(it.origin) : "",
@@ -45,17 +43,6 @@ export function connectionsText(connections: Connections, { width, height }: Roo
 const HEADINGS = ["CIDR", "VERDICT", "KEPT", "MASQUERADED", "NODE", "TCP", "UDP", "OTHER", "STALE", "FROM"];
 const NUMBERS = [2, 3, 4, 5, 6, 7, 8];
 const FROM = HEADINGS.length - 1;
-
-type Rows = Connections["cidrs"];
-
-/** The CIDRs with the most connections, and all other destinations, in the order of the policy. */
-function busiest(cidrs: Rows, most: number): Rows {
-  const sum = ({ tcp, udp, other }: Rows[number]) => tcp + udp + other;
-  const others = cidrs.filter(it => it.cidr === undefined);
-  const named = cidrs.filter(it => it.cidr !== undefined).toSorted((a, b) => sum(b) - sum(a));
-  const chosen = new Set([...others, ...named.slice(0, Math.max(most - others.length, 0))]);
-  return cidrs.filter(it => chosen.has(it));
-}
 
 /** The connections that do not agree with the policy, and those that it does not judge, with a label for each. */
 export function summary({

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { type Conflict, conflictText } from "../conflicts/conflict.ts";
-import { isRequired } from "../conflicts/interfaces.ts";
+import { allowsInterface } from "../conflicts/interfaces.ts";
 import { type Address, Cidr } from "../net/cidr.ts";
 import { formatPortRanges } from "../net/ports.ts";
 import { PROTOCOLS, type Protocol } from "../net/protocol.ts";
@@ -172,7 +172,7 @@ export function contradicts(
   { source, destination, out }: Pick<Question, "source" | "destination" | "out">,
 ): boolean {
   const { kind, harmless, exposes, except = [], andMore = false, exempts = [], sources, interfaces } = it;
-  if (interfaces && out !== undefined && !isRequired(interfaces, out)) return false;
+  if (!allowsInterface(interfaces, out)) return false;
   const holds = (texts: readonly string[], address: Address) =>
     texts.some(text => Cidr.literal(text).contains(address));
   const from = !sources || !source || holds(sources, source);
@@ -191,7 +191,7 @@ export function mayTranslate(
   { source, out }: { readonly source: Address; readonly out: string | undefined },
 ): boolean {
   if (kind === "exempts" || only !== undefined) return false;
-  if (interfaces && out !== undefined && !isRequired(interfaces, out)) return false;
+  if (!allowsInterface(interfaces, out)) return false;
   if (sources) return sources.some(it => Cidr.literal(it).contains(source));
   return interfaces !== undefined || exposes.length > 0;
 }

@@ -1,4 +1,4 @@
-import type { Conflict } from "../conflicts/conflict.ts";
+import { type Conflict, ownerText } from "../conflicts/conflict.ts";
 import type { Status } from "./status.ts";
 
 /** Three answers: whether the policy is in force, which programs overrule it, and its problems. */
@@ -36,11 +36,7 @@ function inForceText({ inSync, since, why, from, contested }: Omit<Status, "cidr
 
 function overruledText({ conflicts, unread = [] }: Omit<Status, "cidrs">): string {
   const harmful = conflicts.filter(({ harmless }) => !harmless);
-  const owners = Map.groupBy(
-    harmful,
-    ({ owner, certain }) =>
-      `${certain ? "by" : "perhaps by"} ${owner === "unknown" ? "an unknown program" : owner}`,
-  );
+  const owners = Map.groupBy(harmful, it => `${it.certain ? "by" : "perhaps by"} ${ownerText(it)}`);
   const texts = owners.entries().map(([by, rules]) => `${by} for ${destinations(rules)}`);
   if (harmful.length > 0) return [...texts].join("; ");
   return unread.length > 0 ? "not known: some foreign rules cannot be read" : "no";

@@ -1,7 +1,18 @@
 import { conflictText, defeatedText, effectText, remedyText, some } from "../conflicts/conflict.ts";
+import { FAMILY_NAMES } from "../net/cidr.ts";
 import { describePolicy } from "../policy/describe.ts";
 import { formatOrigin } from "../policy/policy.ts";
-import { columns, cut, facts, type Room, UNLIMITED, wrapped } from "./columns.ts";
+import {
+  busiest,
+  columns,
+  cut,
+  facts,
+  LEAST_ROWS,
+  MOST_ROWS,
+  type Room,
+  UNLIMITED,
+  wrapped,
+} from "./columns.ts";
 import { headlineOf } from "./headline.ts";
 import type { Rates } from "./rates.ts";
 import type { Status } from "./status.ts";
@@ -16,10 +27,6 @@ export interface View {
   readonly rates?: Rates | undefined;
 }
 
-/** On something other than a terminal. */
-const MOST_CIDRS = 40;
-/** CIDRs that are shown even if the terminal has no room for them. */
-const LEAST_CIDRS = 3;
 const MOST_PROBLEMS = 10;
 const MOST_CONFLICTS = 5;
 const MOST_EVENTS = 3;
@@ -40,7 +47,7 @@ export function statusText(status: Status, { room = UNLIMITED, all = false, rate
     ...eventLines(status, width, all),
     ...(notes.length > 0 ? ["", "notes", ...notes.flatMap(it => wrapped("  ", it, width))] : []),
   ];
-  const inTable = { width, rates, most: all ? status.cidrs.length : MOST_CIDRS };
+  const inTable = { width, rates, most: all ? status.cidrs.length : MOST_ROWS };
   if (height === UNLIMITED.height || all) return [...above, ...details, ...table(status, inTable), ...below];
   // One line remains for the prompt.
   const left = height - 1 - above.length - below.length;
@@ -55,7 +62,7 @@ export function statusText(status: Status, { room = UNLIMITED, all = false, rate
 function fitting({ cidrs, outbound }: Status, lines: number): number {
   const most = lines - outbound.length - 2;
   // The count of the other CIDRs takes up to two lines.
-  return Math.max(cidrs.length > most ? most - 2 : most, LEAST_CIDRS);
+  return Math.max(cidrs.length > most ? most - 2 : most, LEAST_ROWS);
 }
 
 /** Answers that the sections below give in full take one line. */
@@ -143,9 +150,7 @@ function harmlessLines({ conflicts }: Status, width: number): string[] {
 }
 
 function leaksText(leaks: NonNullable<Status["leaks"]>): string {
-  return leaks
-    .map(({ family, packets }) => `${packets} ${family === "ip" ? "IPv4" : "IPv6"} packets`)
-    .join(", ");
+  return leaks.map(({ family, packets }) => `${packets} ${FAMILY_NAMES[family]} packets`).join(", ");
 }
 
 function conntrackText({ entries, limit, insertFailed }: NonNullable<Status["conntrack"]>): string {
@@ -160,7 +165,7 @@ function table(
 ): string[] {
   if (!policy) return [];
   const rate = (it: Parameters<Rates>[0]) => (rates ? [rates(it)?.toFixed(1) ?? "-"] : []);
-  const shown = busiest(cidrs, most);
+  const shown = busiest(cidrs, most, it => it.connections ?? -1);
   const rows = shown.map(it => [
     it.cidr,
     it.inside === undefined ? it.verdict : `in ${it.inside}`,
@@ -191,13 +196,6 @@ function table(
 }
 
 const LEAST_VERDICT = 10;
-
-function busiest(cidrs: Status["cidrs"], most: number): Status["cidrs"] {
-  if (cidrs.length <= most) return cidrs;
-  const best = cidrs.toSorted((a, b) => (b.connections ?? -1) - (a.connections ?? -1)).slice(0, most);
-  const chosen = new Set(best);
-  return cidrs.filter(it => chosen.has(it));
-}
 
 function number(value: number | undefined): string {
   return value === undefined ? "-" : `${value}`;

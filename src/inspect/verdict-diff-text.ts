@@ -1,3 +1,4 @@
+import { FAMILY_NAMES } from "../net/cidr.ts";
 import type { Verdict } from "../net/verdict.ts";
 import { formatInterfaceSet } from "./interface-set.ts";
 import { complement, type SettingChange, simplified, type VerdictChange } from "./verdict-diff.ts";
@@ -27,7 +28,7 @@ function changeText(
   { family, before, after, because, to, from, by }: VerdictChange,
   live: number | undefined,
 ): string[] {
-  const name = family === "ip" ? "IPv4" : "IPv6";
+  const name = FAMILY_NAMES[family];
   const interfaces = by.map(formatInterfaceSet);
   const parts = [
     {

@@ -1,4 +1,5 @@
 import { some } from "../conflicts/conflict.ts";
+import { FAMILY_NAMES } from "../net/cidr.ts";
 import { grouped } from "../system/grouped.ts";
 import type { PacketsJson, RuleJson, VerificationJson } from "./verification.ts";
 
@@ -19,7 +20,7 @@ function familyText(it: FamilyJson, isRead: boolean): string[] {
 
 function headline(it: FamilyJson, isRead: boolean): string {
   const { family, destinations, pieces, differing, unproven, failure } = it;
-  const all = `all ${grouped(destinations)} ${family === "ip" ? "IPv4" : "IPv6"} destinations`;
+  const all = `all ${grouped(destinations)} ${FAMILY_NAMES[family]} destinations`;
   if (failure !== undefined) return `NOT PROVEN for ${all}: ${failure}`;
   const open = [
     ...(unproven > 0 ? [`${grouped(unproven)} not understood`] : []),

@@ -10,6 +10,9 @@ export const FAMILIES = ["ip", "ip6"] as const;
 
 export type Family = (typeof FAMILIES)[number];
 
+/** The names of the families for people. */
+export const FAMILY_NAMES = { ip: "IPv4", ip6: "IPv6" } as const satisfies Record<Family, string>;
+
 /** Length of an address in bits. */
 export const BITS = { ip: 32, ip6: 128 } as const satisfies Record<Family, number>;
 

@@ -12,6 +12,14 @@ export function isSelected({ except, patterns }: InterfaceSelection, name: strin
   return patterns.some(it => covers(it, name)) !== except;
 }
 
+/** The selection that entries of the config mean: all negated, or none. */
+export function selectionOf(texts: readonly string[]): InterfaceSelection {
+  return {
+    except: texts.some(it => it.startsWith("!")),
+    patterns: [...new Set(texts.map(it => it.replace(/^!/, "")))],
+  };
+}
+
 /** The selection as in the config. */
 export function selectionTexts({ except, patterns }: InterfaceSelection): string[] {
   return patterns.map(it => `${except ? "!" : ""}${it}`);

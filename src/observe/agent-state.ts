@@ -98,10 +98,15 @@ export class AgentState {
     this.inSync = inSync;
     if (this.inSync) this.lastSuccess = sync.at;
     this.stats.add(sync);
-    const { keep, masquerade } = this.totals.byVerdict;
-    this.history.record(this.#ended, keep.connections, masquerade.connections);
+    this.recordCounts(this.#ended);
     this.syncs.push(sync);
     if (this.syncs.length > MOST_KEPT) this.syncs.shift();
+  }
+
+  /** Adds the counts of connections to the history. `now` is of the monotonic clock. */
+  recordCounts(now: number): void {
+    const { keep, masquerade } = this.totals.byVerdict;
+    this.history.record(now, keep.connections, masquerade.connections);
   }
 
   /**

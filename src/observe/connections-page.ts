@@ -1,5 +1,6 @@
 import type { Connections } from "../inspect/connections.ts";
 import { summary } from "../inspect/connections-text.ts";
+import { FAMILY_NAMES } from "../net/cidr.ts";
 import { formatOrigin } from "../policy/policy.ts";
 import { grouped } from "../system/grouped.ts";
 import { ProgramError } from "../system/program.ts";
@@ -50,7 +51,7 @@ const NUMBERS = ["Kept", "Masqueraded", "Node", "TCP", "UDP", "Other", "Stale"];
 export function connectionsSection(connections: Connections): Html {
   const { cidrs, table } = connections;
   const rows = cidrs.slice(0, MOST_ROWS).map(
-    it => html`<tr><td>${it.cidr === undefined ? `all other ${it.family === "ip" ? "IPv4" : "IPv6"}` : html`<code>${it.cidr}</code>`}</td><td data-label="Verdict">${it.verdict}</td>${[
+    it => html`<tr><td>${it.cidr === undefined ? `all other ${FAMILY_NAMES[it.family]}` : html`<code>${it.cidr}</code>`}</td><td data-label="Verdict">${it.verdict}</td>${[
       it.kept,
       it.masqueraded,
       it.node,

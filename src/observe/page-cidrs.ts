@@ -1,4 +1,5 @@
 import type { Counted, CountOf } from "../inspect/status.ts";
+import { FAMILY_NAMES } from "../net/cidr.ts";
 import type { Verdict } from "../net/verdict.ts";
 import { type CidrList, type Entry, type FamilyPolicy, formatOrigin, type Policy } from "../policy/policy.ts";
 import { grouped } from "../system/grouped.ts";
@@ -28,7 +29,7 @@ function familySection({ family, masquerade, nonMasquerade }: FamilyPolicy, coun
     );
   const rest = row(html`all other destinations`, "masquerade", counted(family, "masquerade"), "");
   const all = lists.reduce((sum, [, list]) => sum + list.effective.length, 0);
-  const name = family === "ip" ? "IPv4" : "IPv6";
+  const name = FAMILY_NAMES[family];
   return html`<section>
 <h2>${name} CIDRs</h2>
 ${all > MOST_CIDRS ? controls(family, name, all) : []}

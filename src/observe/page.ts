@@ -17,8 +17,7 @@ import { statusHead } from "./status-report.ts";
  * agent, and the last syncs. Parts marked as live are refreshed by the script.
  */
 export async function statusPage(state: AgentState): Promise<string> {
-  const { keep, masquerade } = state.totals.byVerdict;
-  state.history.record(performance.now(), keep.connections, masquerade.connections);
+  state.recordCounts(performance.now());
   const status = await statusHead(state);
   const { policy } = state;
   return document(

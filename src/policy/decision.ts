@@ -1,4 +1,4 @@
-import { type Address, type Cidr, compareCidrs } from "../net/cidr.ts";
+import { type Address, type Cidr, compareCidrs, FAMILY_NAMES } from "../net/cidr.ts";
 import { isBroadcast, isMulticast } from "../net/group-address.ts";
 import { type InterfaceSelection, isSelected } from "../net/interface-name.ts";
 import { hasMark } from "../net/mark.ts";
@@ -126,7 +126,7 @@ function judge(policy: Policy, connection: Connection): Omit<Decision, "enforced
   const spared = source ? around(nonMasqueradeSources, source) : [];
   if (source && spared.length > 0) return decided("keep", "non-masquerade-source-cidr", source, spared);
   if (sources?.effective.length === 0) {
-    return decided("keep", "source", `sourceCIDRs has no ${family.family === "ip" ? "IPv4" : "IPv6"} CIDR`);
+    return decided("keep", "source", `sourceCIDRs has no ${FAMILY_NAMES[family.family]} CIDR`);
   }
   if (sources && source && around(sources, source).length === 0) {
     return decided("keep", "source", `the source ${source.text} is not in sourceCIDRs`);

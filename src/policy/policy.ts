@@ -2,7 +2,7 @@ import type { Located } from "../config/key-kinds.ts";
 import type { Config } from "../config/keys.ts";
 import type { Position } from "../config/problem.ts";
 import { type Address, Cidr, FAMILIES, type Family, separateRedundant } from "../net/cidr.ts";
-import type { InterfaceSelection } from "../net/interface-name.ts";
+import { type InterfaceSelection, selectionOf } from "../net/interface-name.ts";
 import type { Mark } from "../net/mark.ts";
 import type { PortRange } from "../net/ports.ts";
 import type { Verdict } from "../net/verdict.ts";
@@ -113,10 +113,7 @@ export function policyOf(config: Config, flags: PolicyFlags): Policy {
   const nonMasqueradeSources = config.nonMasqueradeSourceCIDRs?.map(entry) ?? [];
   const networks = config.snatAddresses?.map(entry) ?? [];
   const interfaces = config.outputInterfaces?.map(({ value }) => value) ?? [];
-  const outputInterfaces = {
-    except: interfaces.some(it => it.startsWith("!")),
-    patterns: [...new Set(interfaces.map(it => it.replace(/^!/, "")))],
-  };
+  const outputInterfaces = selectionOf(interfaces);
   return {
     families: families.map(family => ({
       family,
