@@ -69,6 +69,14 @@ export class Lab implements AsyncDisposable {
     return this.owner((await this.connect(connection)).source);
   }
 
+  /** Makes connections until the server sees an address of that owner. Throws after 20 s. */
+  async ownerBecomes(connection: Connection, owner: Owner): Promise<void> {
+    const until = performance.now() + 20_000;
+    while ((await this.ownerSeen(connection)) !== owner) {
+      if (performance.now() > until) throw new Error(`${connection.to} never sees the address of: ${owner}`);
+    }
+  }
+
   /** Starts a load; there can be one at a time. Returns when its first flows are on their way. */
   load(options: LoadOptions): Promise<Load> {
     const owner = (address: string) => this.owner(address);

@@ -4,6 +4,7 @@ import { RunningAgent } from "../../lab/agent.ts";
 import { Lab } from "../../lab/lab.ts";
 import { save } from "../../lab/save.ts";
 import { WRITERS, type Writer } from "../../lab/writers.ts";
+import { saveConfig } from "../baselines/ipmasq.ts";
 import { defineCase } from "../case.ts";
 import { addressIn, cidrs, inWords, OUTBOUND } from "../cidrs.ts";
 import { duration, quantile } from "../figure.ts";
@@ -17,7 +18,7 @@ const IPTABLES_ROUNDS = 60;
 const LEGACY_ROUNDS = 4;
 /** After more repairs within 10 s the agent takes the rules for contested, and slows down. */
 const REPAIRS_OF_AN_AGENT = 4;
-const PROBE = OUTBOUND;
+const PROBE = { protocol: "udp", to: OUTBOUND } as const;
 const LONG_LISTS = [10_000, 45_000];
 const LONG_ROUNDS = 12;
 /** The agent's chain names the set in force. An older one may still be there. */
@@ -92,7 +93,7 @@ async function edits(lab: Lab, writer: Writer): Promise<number[]> {
     await Bun.sleep(50 + 50 * Math.random());
     const began = performance.now();
     await save(CONFIG, configWith(kept));
-    await verdictIs(lab, kept ? "pod" : "node");
+    await lab.ownerBecomes(PROBE, kept ? "pod" : "node");
     times.push(performance.now() - began);
   }
   await agent.end();
@@ -110,12 +111,12 @@ async function flushes(lab: Lab, writer: Writer): Promise<number[]> {
       await writer.prepare(lab);
       agent = RunningAgent.start(lab.node, [`--config=${CONFIG}`, ...writer.flags]);
       await agent.log.until("policy in force");
-      await verdictIs(lab, "node");
+      await lab.ownerBecomes(PROBE, "node");
     }
     await Bun.sleep(50 + 50 * Math.random());
     const began = performance.now();
     await lab.node.output(flush);
-    await verdictIs(lab, "node");
+    await lab.ownerBecomes(PROBE, "node");
     times.push(performance.now() - began);
   }
   await agent?.end();
@@ -124,12 +125,7 @@ async function flushes(lab: Lab, writer: Writer): Promise<number[]> {
 
 async function repairs(size: number): Promise<{ element: number[]; flush: number[] }> {
   await using lab = await Lab.create();
-  await save(
-    CONFIG,
-    `cidrLimit: ${size}\nnonMasqueradeCIDRs:\n${cidrs(size)
-      .map(cidr => `  - ${cidr}\n`)
-      .join("")}`,
-  );
+  await saveConfig(cidrs(size), FOLDER);
   const times = { element: [] as number[], flush: [] as number[] };
   let agent: RunningAgent | undefined;
   for (let i = 0; i < 2 * LONG_ROUNDS; i++) {
@@ -143,7 +139,10 @@ async function repairs(size: number): Promise<{ element: number[]; flush: number
     const isElement = i % 2 === 0;
     await lab.node.output(isElement ? ["sh", "-c", DELETE_ELEMENT] : ["nft", "flush", "ruleset"]);
     const began = performance.now();
-    await verdictIs(lab, isElement ? "pod" : "node", isElement ? addressIn(0) : PROBE);
+    await lab.ownerBecomes(
+      { protocol: "udp", to: isElement ? addressIn(0) : OUTBOUND },
+      isElement ? "pod" : "node",
+    );
     times[isElement ? "element" : "flush"].push(performance.now() - began);
   }
   await agent?.end();
@@ -154,11 +153,4 @@ async function repairs(size: number): Promise<{ element: number[]; flush: number
 function configWith(probe: boolean): string {
   const cidrs = Array.from({ length: 63 }, (_, i) => `10.${i}.0.0/16`);
   return `nonMasqueradeCIDRs:\n${[...cidrs, probe ? "203.0.113.0/24" : "192.0.2.0/24"].map(cidr => `  - ${cidr}\n`).join("")}`;
-}
-
-async function verdictIs(lab: Lab, owner: "pod" | "node", to = PROBE): Promise<void> {
-  const until = performance.now() + 20_000;
-  while ((await lab.ownerSeen({ protocol: "udp", to })) !== owner) {
-    if (performance.now() > until) throw new Error(`the verdict was wrong for 20 s`);
-  }
 }

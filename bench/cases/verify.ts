@@ -1,5 +1,6 @@
 /** The cost of a proof by `ipmasq verify`, with long lists and many foreign rules. */
 import { BINARY } from "../../lab/agent.ts";
+import { saveConfig } from "../baselines/ipmasq.ts";
 import { defineCase, type Report } from "../case.ts";
 import { cidrs } from "../cidrs.ts";
 import { duration, median, megabytes } from "../figure.ts";
@@ -25,8 +26,7 @@ export const verify = defineCase("Verify", measure, report);
 
 async function measure(): Promise<Raw> {
   await using paths = await Paths.create();
-  const config = "/run/bench-verify.yaml";
-  await Bun.write(config, `cidrLimit: ${SIZE}\nnonMasqueradeCIDRs: [${cidrs(SIZE).join(", ")}]\n`);
+  const config = await saveConfig(cidrs(SIZE), "/run/bench-verify");
   const raw: Raw = {};
   for (const backend of WRITERS) {
     for (const [name, rule] of [["none", undefined] as const, ...Object.entries(FOREIGN)]) {

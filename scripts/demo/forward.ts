@@ -1,5 +1,7 @@
 /** Forwards connections: `bun scripts/demo/forward.ts SOCKET PORT` from a Unix socket to a port of 127.0.0.1. */
 import { connect, createServer, type ListenOptions, type NetConnectOpts, type Server } from "node:net";
+import { Lines } from "../../lab/lines.ts";
+import type { Namespace } from "../../lab/namespace.ts";
 
 /**
  * Forwards all connections at one place to another until the server is closed.
@@ -14,6 +16,13 @@ export function forward(from: ListenOptions, to: NetConnectOpts): Promise<Server
     client.pipe(target).pipe(client);
   });
   return new Promise((resolve, reject) => server.on("error", reject).listen(from, () => resolve(server)));
+}
+
+/** Forwards connections from a Unix socket to the agent's HTTP port in a namespace, until the program is killed. */
+export async function forwardInto(place: Namespace, socket: string): Promise<Bun.Subprocess> {
+  const program = place.spawn([process.execPath, import.meta.path, socket, "9469"]);
+  await new Lines(program.stdout).until("listening");
+  return program;
 }
 
 if (import.meta.main) {

@@ -9,6 +9,7 @@ import { parseAddress } from "../../src/net/cidr.ts";
 import { decide } from "../../src/policy/decision.ts";
 import { policyOf } from "../../src/policy/policy.ts";
 import { commit } from "../commit.ts";
+import { forwardInto } from "./forward.ts";
 
 /** lab/isolate mounts an empty /run. */
 const CONFIG = "/run/demo/config/ip-masq-agent";
@@ -108,8 +109,7 @@ export class Stage implements AsyncDisposable {
     const { DEMO_SOCKET: socket, DEMO_URL: url, LAB_PID: pid, LAB_USER: isUser } = process.env;
     say("");
     if (socket !== undefined) {
-      const argv = [process.execPath, join(import.meta.dir, "forward.ts"), socket, "9469"];
-      await new Lines(this.lab.node.spawn(argv).stdout).until("listening");
+      await forwardInto(this.lab.node, socket);
       say(`The status page: ${url}`);
     }
     const user = process.getuid?.() === 0 && !isUser ? "" : " --user --preserve-credentials";

@@ -1,17 +1,9 @@
+import { FLANNEL } from "./flannel.ts";
 import { chapter, Stage } from "./stage.ts";
 
 const CONFIG = "nonMasqueradeCIDRs:\n  - 10.0.0.0/8\nsourceCIDRs:\n  - 10.244.0.0/16\n";
 const PARTNER = "203.0.113.7";
 const DATABASE = "10.100.7.8";
-
-/** flannel's rules, as flanneld --ip-masq writes them. */
-const FLANNEL = `*nat
-:FLANNEL-POSTRTG - [0:0]
--A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG
--A FLANNEL-POSTRTG -s 10.244.0.0/16 -d 10.244.0.0/16 -j RETURN
--A FLANNEL-POSTRTG -s 10.244.0.0/16 ! -d 224.0.0.0/4 -j MASQUERADE --random-fully
-COMMIT
-`;
 
 /** The tour of `npm start -- --tour`: questions of an operator, and the commands that answer them. */
 export async function tour(): Promise<Stage> {

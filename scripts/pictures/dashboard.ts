@@ -13,18 +13,12 @@ import { save } from "../../lab/save.ts";
 import { debianChroot } from "../../test/debian/chroot.ts";
 import { commandOf, debianTools } from "../../test/debian/tools.ts";
 import { ROWS } from "../dashboard.ts";
+import { FLANNEL } from "../demo/flannel.ts";
 import { board, type Series } from "./board.ts";
 import { drawPage } from "./page.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 const SECONDS = 150;
-const FLANNEL = `*nat
-:FLANNEL-POSTRTG - [0:0]
--A POSTROUTING -j FLANNEL-POSTRTG
--A FLANNEL-POSTRTG -s 10.244.0.0/16 -d 10.244.0.0/16 -j RETURN
--A FLANNEL-POSTRTG -s 10.244.0.0/16 ! -d 224.0.0.0/4 -j MASQUERADE --random-fully
-COMMIT
-`;
 const KEEP = "nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n  - 192.168.0.0/16\n";
 /** Events, by the second. */
 const EVENTS: Readonly<Record<number, (lab: Lab, config: string) => Promise<unknown>>> = {

@@ -2,10 +2,9 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Lab } from "../../lab/lab.ts";
-import { Lines } from "../../lab/lines.ts";
 import { debianChroot } from "../../test/debian/chroot.ts";
 import { openPage } from "../../test/observe/browser.ts";
-import { forward } from "../demo/forward.ts";
+import { forward, forwardInto } from "../demo/forward.ts";
 
 /** Writes pictures of the status page on the lab's node, as docs/page-light.png and docs/page-dark.png. */
 export async function drawPage(lab: Lab, docs: string): Promise<void> {
@@ -13,9 +12,7 @@ export async function drawPage(lab: Lab, docs: string): Promise<void> {
   if ("missing" in chromium) throw new Error(chromium.missing);
   const folder = await mkdtemp(join(tmpdir(), "ipmasq-page-"));
   const path = join(folder, "page");
-  const argv = [process.execPath, join(import.meta.dir, "../demo/forward.ts"), path, "9469"];
-  const forwarding = lab.node.spawn(argv);
-  await new Lines(forwarding.stdout).until("listening");
+  const forwarding = await forwardInto(lab.node, path);
   const server = await forward({ host: "127.0.0.1", port: 9469 }, { path });
   for (const scheme of ["light", "dark"] as const) {
     const view = await openPage(chromium, "http://127.0.0.1:9469/", { width: 1000, height: 550, scheme });

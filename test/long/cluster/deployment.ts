@@ -14,15 +14,19 @@ const OURS = "ds/ip-masq-agent";
 
 /** The DaemonSet of a cluster under test, and its ConfigMap. */
 export class Deployment {
-  constructor(
-    private readonly world: World,
-    private readonly helm: string,
-  ) {}
+  readonly #world: World;
+  readonly #program: string;
+
+  /** @param helm the path of helm */
+  constructor(world: World, helm: string) {
+    this.#world = world;
+    this.#program = helm;
+  }
 
   /** Applies the rendered manifest. */
   async manifest(): Promise<void> {
     const text = await Bun.file(MANIFEST).text();
-    await this.#kubectl(["apply", "--filename=-"], text.replace(/image: .*/, `image: ${this.world.image}`));
+    await this.#kubectl(["apply", "--filename=-"], text.replace(/image: .*/, `image: ${this.#world.image}`));
     await this.rolledOut();
   }
 
@@ -30,7 +34,7 @@ export class Deployment {
   async kustomize(...components: readonly string[]): Promise<void> {
     const folder = await mkdtemp(join(tmpdir(), "ipmasq-"));
     const path = (name: string) => relative(folder, join(DEPLOY, "kubernetes", name));
-    const [, newName, newTag] = /^(.*):([^:/]*)$/.exec(this.world.image) ?? [];
+    const [newName, newTag] = this.#image;
     const kustomization = {
       resources: [path("base")],
       components: components.map(name => path(`components/${name}`)),
@@ -43,7 +47,7 @@ export class Deployment {
 
   /** Installs or upgrades the chart. */
   async chart(...options: readonly string[]): Promise<void> {
-    const [, repository, tag] = /^(.*):([^:/]*)$/.exec(this.world.image) ?? [];
+    const [repository, tag] = this.#image;
     const image = [`--set=image.repository=${repository}`, `--set-string=image.tag=${tag}`];
     await this.#helm(["upgrade", "--install", "ipmasq", join(DEPLOY, "helm/ipmasq"), ...image, ...options]);
     await this.rolledOut();
@@ -58,7 +62,7 @@ export class Deployment {
 
   /** Applies the manifest of ip-masq-agent, which differs from its README only in the image. */
   async upstream(): Promise<void> {
-    await this.world.kubectl.apply(UPSTREAM);
+    await this.#world.kubectl.apply(UPSTREAM);
     await this.rolledOut();
   }
 
@@ -105,21 +109,13 @@ export class Deployment {
 
   /** Creates the ConfigMap, or changes it, as `kubectl apply` does. */
   async configure(config: string, key = "config"): Promise<void> {
-    const metadata = { name: "ip-masq-agent", namespace: "kube-system" };
-    await this.world.kubectl.apply({
-      apiVersion: "v1",
-      kind: "ConfigMap",
-      metadata,
-      data: { [key]: config },
-    });
+    await this.#world.kubectl.apply(configMap({ [key]: config }));
     await this.deliver();
   }
 
   /** Replaces the ConfigMap, which must exist, by one that is too long for `kubectl apply`. */
   async configureLong(config: string): Promise<void> {
-    const metadata = { name: "ip-masq-agent", namespace: "kube-system" };
-    const map = { apiVersion: "v1", kind: "ConfigMap", metadata, data: { config } };
-    await this.#kubectl(["replace", "--filename=-"], JSON.stringify(map));
+    await this.#kubectl(["replace", "--filename=-"], JSON.stringify(configMap({ config })));
     await this.deliver();
   }
 
@@ -167,26 +163,37 @@ export class Deployment {
   /** The names of the Pods. */
   async pods(): Promise<string[]> {
     const List = v.object({ items: v.array(v.object({ metadata: v.object({ name: v.string() }) })) });
-    const { items } = await this.world.kubectl.get(List, ["pods", IN, "--selector=k8s-app=ip-masq-agent"]);
+    const { items } = await this.#world.kubectl.get(List, ["pods", IN, "--selector=k8s-app=ip-masq-agent"]);
     return items.map(({ metadata }) => metadata.name);
   }
 
+  get #image(): [name: string, tag: string] {
+    const [, name = "", tag = ""] = /^(.*):([^:/]*)$/.exec(this.#world.image) ?? [];
+    return [name, tag];
+  }
+
   #kubectl(argv: readonly string[], input?: string): Promise<string> {
-    return this.world.kubectl.output([IN, ...argv], input);
+    return this.#world.kubectl.output([IN, ...argv], input);
   }
 
   async #helm(argv: readonly string[]): Promise<void> {
-    const { kubectl } = this.world;
-    const prefix = this.world.own?.lab.node.command([]) ?? [];
-    await output([...prefix, this.helm, IN, `--kubeconfig=${kubectl.config}`, ...argv]);
+    const { kubectl } = this.#world;
+    const prefix = this.#world.own?.lab.node.command([]) ?? [];
+    await output([...prefix, this.#program, IN, `--kubeconfig=${kubectl.config}`, ...argv]);
   }
+}
+
+const METADATA = { name: "ip-masq-agent", namespace: "kube-system" };
+
+function configMap(data: Readonly<Record<string, string>>): object {
+  return { apiVersion: "v1", kind: "ConfigMap", metadata: METADATA, data };
 }
 
 const LABELS = { "k8s-app": "ip-masq-agent" };
 const UPSTREAM = {
   apiVersion: "apps/v1",
   kind: "DaemonSet",
-  metadata: { name: "ip-masq-agent", namespace: "kube-system" },
+  metadata: METADATA,
   spec: {
     selector: { matchLabels: LABELS },
     template: {

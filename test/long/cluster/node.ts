@@ -17,13 +17,18 @@ const PROGRAMS = "/opt/kubernetes";
  * namespace of the lab. Its files are in memory, and are lost when it ends.
  */
 export class ClusterNode implements AsyncDisposable {
-  private constructor(
-    private readonly network: Namespace,
-    private readonly init: Bun.Subprocess,
-    private readonly pid: number,
-    /** The name of its cgroup in each hierarchy. */
-    private readonly group: string,
-  ) {}
+  readonly #network: Namespace;
+  readonly #init: Bun.Subprocess;
+  readonly #pid: number;
+  /** The name of its cgroup in each hierarchy. */
+  readonly #group: string;
+
+  private constructor(network: Namespace, init: Bun.Subprocess, pid: number, group: string) {
+    this.#network = network;
+    this.#init = init;
+    this.#pid = pid;
+    this.#group = group;
+  }
 
   /**
    * @param root a Debian root, which stays unchanged
@@ -52,8 +57,8 @@ export class ClusterNode implements AsyncDisposable {
   command(argv: readonly string[]): string[] {
     const namespaces = ["--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--root", "--wd"];
     const environment = ["env", "-i", `PATH=${PROGRAMS}:/usr/sbin:/usr/bin:/sbin:/bin`, "HOME=/tmp"];
-    const nsenter = ["nsenter", `--target=${this.pid}`, ...namespaces, ...environment, ...argv];
-    return ["sh", "-euc", `${JOIN}\nexec "$@"`, this.group, ...nsenter];
+    const nsenter = ["nsenter", `--target=${this.#pid}`, ...namespaces, ...environment, ...argv];
+    return ["sh", "-euc", `${JOIN}\nexec "$@"`, this.#group, ...nsenter];
   }
 
   /** Runs a program that must succeed, and returns its output. */
@@ -64,7 +69,7 @@ export class ClusterNode implements AsyncDisposable {
   /** Starts a program that stays; its output goes to a log. */
   start(name: string, argv: readonly string[]): Bun.Subprocess {
     const log = Bun.file(this.log(name));
-    return this.network.spawn(this.command(argv), { stdout: log, stderr: log });
+    return this.#network.spawn(this.command(argv), { stdout: log, stderr: log });
   }
 
   /** The path of a program's log. */
@@ -79,9 +84,9 @@ export class ClusterNode implements AsyncDisposable {
 
   /** Kills all that runs on it, and removes its cgroups. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await run(["kill", "-KILL", `${this.pid}`]);
-    await this.init.exited;
-    await removeGroup(this.group);
+    await run(["kill", "-KILL", `${this.#pid}`]);
+    await this.#init.exited;
+    await removeGroup(this.#group);
   }
 }
 

@@ -18,10 +18,13 @@ export type Counts = v.InferOutput<typeof Counts>;
 
 /** Pods that open and accept connections. They run the image of ipmasq as Bun, so the cluster needs no other image. */
 export class Pods {
-  constructor(
-    private readonly kubectl: Kubectl,
-    private readonly image: string,
-  ) {}
+  readonly #kubectl: Kubectl;
+  readonly #image: string;
+
+  constructor(kubectl: Kubectl, image: string) {
+    this.#kubectl = kubectl;
+    this.#image = image;
+  }
 
   /**
    * Makes the namespace with two Pods, `client` and `web`, and a Service `web`; waits until they are ready.
@@ -32,7 +35,7 @@ export class Pods {
     const built = await Bun.build({ entrypoints: [TRAFFIC], target: "bun" });
     const [program] = built.outputs;
     if (program === undefined) throw new Error("traffic.ts was not built");
-    await this.kubectl.apply(
+    await this.#kubectl.apply(
       { apiVersion: "v1", kind: "Namespace", metadata: { name: NAMESPACE } },
       {
         apiVersion: "v1",
@@ -58,13 +61,13 @@ export class Pods {
 
   /** Removes the namespace. */
   async remove(): Promise<void> {
-    await this.kubectl.output(["delete", "namespace", NAMESPACE, "--timeout=55s"]);
+    await this.#kubectl.output(["delete", "namespace", NAMESPACE, "--timeout=55s"]);
   }
 
   /** Starts a Pod with a server, and waits until it is ready. */
   async start(name: string): Promise<void> {
-    await this.kubectl.apply(this.#pod(name));
-    await this.kubectl.output([
+    await this.#kubectl.apply(this.#pod(name));
+    await this.#kubectl.output([
       "wait",
       `--namespace=${NAMESPACE}`,
       "--for=condition=Ready",
@@ -76,7 +79,7 @@ export class Pods {
   #pod(name: string): object {
     const container = {
       name: "traffic",
-      image: this.image,
+      image: this.#image,
       imagePullPolicy: "IfNotPresent",
       command: ["/usr/bin/ipmasq", "/traffic/traffic.js", "serve", `${PORT}`],
       env: [{ name: "BUN_BE_BUN", value: "1" }],
@@ -98,7 +101,7 @@ export class Pods {
   /** The addresses of a Pod. */
   async addresses(name: string): Promise<string[]> {
     const Pod = v.object({ status: v.object({ podIPs: v.array(v.object({ ip: v.string() })) }) });
-    const { status } = await this.kubectl.get(Pod, ["pod", name, `--namespace=${NAMESPACE}`]);
+    const { status } = await this.#kubectl.get(Pod, ["pod", name, `--namespace=${NAMESPACE}`]);
     return status.podIPs.map(({ ip }) => ip);
   }
 
@@ -107,7 +110,7 @@ export class Pods {
     const Service = v.object({
       spec: v.object({ clusterIP: v.string(), clusterIPs: v.optional(v.array(v.string())) }),
     });
-    const { spec } = await this.kubectl.get(Service, ["service", "web", `--namespace=${NAMESPACE}`]);
+    const { spec } = await this.#kubectl.get(Service, ["service", "web", `--namespace=${NAMESPACE}`]);
     return { cluster: (spec.clusterIPs ?? [spec.clusterIP]).map(it => at(it, 80)), nodePort: NODE_PORT };
   }
 
@@ -127,7 +130,7 @@ export class Pods {
 
   #command(from: string): string[] {
     const traffic = ["/usr/bin/ipmasq", "/traffic/traffic.js"];
-    return this.kubectl.command(["exec", "--stdin", `--namespace=${NAMESPACE}`, from, "--", ...traffic]);
+    return this.#kubectl.command(["exec", "--stdin", `--namespace=${NAMESPACE}`, from, "--", ...traffic]);
   }
 }
 

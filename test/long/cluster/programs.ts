@@ -113,7 +113,7 @@ export function kubeProxy(mode: ProxyMode, minor: number): string[] {
     `--proxy-mode=${mode}`,
     `--cluster-cidr=${both(PODS, minor)}`,
     `--hostname-override=${NODE}`,
-    // These sysctls, too, belong to the whole machine.
+    // Sysctls that kube-proxy would change belong to the whole machine.
     "--conntrack-max-per-core=0",
     "--conntrack-min=0",
     "--conntrack-tcp-timeout-established=0s",

@@ -6,7 +6,7 @@
  *     traffic.js flood RATE SECONDS HOST:PORT…    opens RATE connections a second, spread evenly over the servers
  *
  * `flood` prints the word "started", and at the end the counts as JSON: of each server, by the address that it saw, or
- * by the error. The end of its standard input, too, ends it.
+ * by the error. It ends earlier if its standard input ends.
  */
 export {};
 

@@ -22,34 +22,37 @@ export class Verdicts {
   /** The outcomes of all loads, by the event. */
   readonly outcomes: Record<string, Outcome> = {};
 
-  constructor(
-    private readonly world: World,
-    private readonly deployment: Deployment,
-  ) {}
+  readonly #world: World;
+  readonly #deployment: Deployment;
+
+  constructor(world: World, deployment: Deployment) {
+    this.#world = world;
+    this.#deployment = deployment;
+  }
 
   /** Must be called when the client is new. */
   async clientStarted(): Promise<void> {
-    this.#client = await this.world.pods.addresses("client");
+    this.#client = await this.#world.pods.addresses("client");
   }
 
   /** The owner of the address that a server sees. */
   async owner(server: string): Promise<Owner> {
-    return this.#ownerOf(await this.world.pods.seen("client", server));
+    return this.#ownerOf(await this.#world.pods.seen("client", server));
   }
 
   /** Waits until the servers see these owners: that of the kept and that of the masqueraded server. */
   async become(kept: Owner, outbound: Owner): Promise<void> {
-    const owners = () => Promise.all([this.world.kept, this.world.outbound].map(it => this.owner(it)));
+    const owners = () => Promise.all([this.#world.kept, this.#world.outbound].map(it => this.owner(it)));
     for (let left = 60; left > 0; left--) {
       if (Bun.deepEquals(await owners(), [kept, outbound])) return;
       await Bun.sleep(100);
     }
-    expect(await owners(), await this.deployment.log()).toEqual([kept, outbound]);
+    expect(await owners(), await this.#deployment.log()).toEqual([kept, outbound]);
   }
 
   /** Opens connections during an action. None may have a wrong address, or none at all. */
   async during(what: string, action: () => Promise<void>): Promise<void> {
-    const { pods, kept, outbound } = this.world;
+    const { pods, kept, outbound } = this.#world;
     const load = await pods.load("client", RATE, [kept, outbound]);
     await Bun.sleep(1000);
     await action();
@@ -63,7 +66,7 @@ export class Verdicts {
   /** Fails unless the node has no rule of ipmasq. */
   async nothingLeft(): Promise<void> {
     await this.become("pod", "pod");
-    const { own } = this.world;
+    const { own } = this.#world;
     if (own === undefined) return;
     const rules = await own.lab.node.output(["sh", "-c", "nft list ruleset; iptables-legacy-save"]);
     expect(rules).not.toMatch(/ip-?masq/i);
@@ -76,7 +79,7 @@ export class Verdicts {
 
   #judge(counts: Counts): Outcome {
     const outcome = { connections: 0, wrong: 0, failed: 0 };
-    const right: Record<string, Owner> = { [this.world.kept]: "pod", [this.world.outbound]: "node" };
+    const right: Record<string, Owner> = { [this.#world.kept]: "pod", [this.#world.outbound]: "node" };
     for (const [server, addresses] of Object.entries(counts)) {
       for (const [seen, count] of Object.entries(addresses)) {
         const owner = this.#ownerOf(seen);
