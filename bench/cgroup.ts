@@ -59,9 +59,20 @@ export class MemoryGroup {
     return Number(/^oom_kill (\d+)$/m.exec(counts)?.[1] ?? 0);
   }
 
-  /** Removes the cgroup, whose processes have ended. */
-  remove(): void {
-    rmdirSync(this.#folder);
+  /**
+   * Removes the cgroup, whose processes have ended.
+   * @throws Error if the kernel still counts a process after 5 s
+   */
+  async remove(): Promise<void> {
+    for (let left = 50; ; left--) {
+      try {
+        rmdirSync(this.#folder);
+        return;
+      } catch (error) {
+        if (left === 0) throw error;
+        await Bun.sleep(100); // the kernel reaps an ended process only after a moment
+      }
+    }
   }
 
   #read(file: string): string {

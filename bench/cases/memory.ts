@@ -144,6 +144,6 @@ async function inGroup<T>(
   } finally {
     await agent.end();
     await Bun.sleep(500); // until nft has ended too
-    group.remove();
+    await group.remove();
   }
 }
