@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 
 /** The memory of a cgroup's processes and of the kernel on their behalf, in bytes. */
 export interface GroupMemory {
@@ -30,8 +30,8 @@ export class MemoryGroup {
     if (root === undefined) throw new Error("there is no cgroup of memory");
     const isV1 = existsSync(`${root}/memory.limit_in_bytes`);
     if (!isV1) writeFileSync(`${root}/cgroup.subtree_control`, "+memory");
-    const folder = `${root}/ipmasq-bench-${process.pid}-${name}`;
-    mkdirSync(folder);
+    // Process ids repeat, because each benchmark has its own.
+    const folder = mkdtempSync(`${root}/ipmasq-bench-${name}-`);
     if (limit !== undefined)
       writeFileSync(`${folder}/${isV1 ? "memory.limit_in_bytes" : "memory.max"}`, `${limit}`);
     return new MemoryGroup(folder, isV1);

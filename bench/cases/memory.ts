@@ -48,9 +48,10 @@ interface Raw {
 export const memory = defineCase<Raw>(
   "Memory of a Pod",
   async () => {
+    const atRest = await idle();
     const changed: Changed[] = [];
     for (const length of LENGTHS) changed.push(await withChanges(length));
-    return { idle: await idle(), changed };
+    return { idle: atRest, changed };
   },
   ({ idle, changed }) => ({
     how: `nftables. The agent and nft run in a cgroup with a memory limit. One CIDR changes, several times (${changed.map(({ times }) => times.length).join(", ")}); after each change the measurement waits until the agent is quiet. If the kernel kills a process because of the limit, the measurement fails. Memory is what kubelet counts as the working set: usage without file pages that the kernel can drop at once, sampled every ${LOOK_MS} ms. The kernel's part has the rules.`,
