@@ -1,8 +1,9 @@
 import type { Cidr, Family } from "../net/cidr.ts";
 import type { TraceableRuleset } from "../net/trace.ts";
 import type { Verdict } from "../net/verdict.ts";
+import type { NodeTables } from "../nft/node-tables.ts";
 import type { Policy } from "../policy/policy.ts";
-import { failureKind, isRefusal, type ProgramResult } from "../system/program.ts";
+import { failureKind, isRefusal } from "../system/program.ts";
 
 /**
  * Puts the rules of policies into the kernel with one writer. A backend keeps no record of its writes: it reads the
@@ -29,10 +30,9 @@ export interface Backend {
   /**
    * Starts programs that the first plan may need, while the config is read. Throws nothing.
    *
-   * @param families the families that the policy probably has
-   * @param nftVersion the answer to `nft --version`, if it was asked
+   * @param tables the tables of the node at the start; undefined if they are not known
    */
-  prepare?(families: readonly Family[], nftVersion?: Promise<ProgramResult>): void;
+  prepare?(tables?: Promise<NodeTables | undefined>): void;
   /**
    * Compares the desired rules of a policy with the actual rules, in the families of the policy. Writes nothing.
    *

@@ -1,4 +1,5 @@
 import type { Family } from "../net/cidr.ts";
+import type { NodeTables } from "../nft/node-tables.ts";
 import type { Policy } from "../policy/policy.ts";
 import { HOST, type Host } from "../system/host.ts";
 import { ProgramError } from "../system/program.ts";
@@ -17,13 +18,17 @@ export interface ChooseOptions {
    * Why exemptions by foreign rules need a backend that preserves them; undefined without such exemptions. `auto`
    * calls the function while it tests a backend. The function must not throw, and takes 2 s at most.
    */
-  readonly exemption?: (families?: readonly Family[]) => Promise<string | undefined>;
+  readonly exemption?: (families?: readonly Family[], tables?: Tables) => Promise<string | undefined>;
   /**
    * Whether `auto` takes the first installed backend at once, because the first sync tests it: its plans wait for
    * `exemption`, and if the sync fails, {@link Chosen.retest} chooses again. A test takes 20 ms longer than the write.
    */
   readonly untested?: boolean;
+  /** The tables of the node now, if they are known. Spares `exemption` some programs. */
+  readonly tables?: Tables;
 }
+
+type Tables = Promise<NodeTables | undefined> | undefined;
 
 /** The chosen backend, and why it was chosen. */
 export interface Chosen {
@@ -59,7 +64,10 @@ export async function chooseBackend(options: ChooseOptions): Promise<Chosen> {
   const backend = migrating.get(chosen) ?? new MigratingBackend(chosen, all);
   const preferred = broken && migrating.get(broken.backend);
   const { exemption } = options;
-  if (isUntested && exemption) backend.waitFor(family => suitable(exemption([family])), policy.enabled);
+  let { tables } = options;
+  if (isUntested && exemption)
+    backend.waitFor(family => suitable(exemption([family], tables)), policy.enabled);
+  tables = undefined; // later searches look again
   if (broken && (await mayDecideLater(broken))) backend.enforceKept(true);
   return {
     backend,

@@ -1,3 +1,4 @@
+import type { NodeTables } from "../nft/node-tables.ts";
 import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
 import { failureKind } from "../system/program.ts";
@@ -86,8 +87,8 @@ export class Failover {
   }
 
   /** As {@link Backend.prepare}. */
-  prepare(...ahead: Parameters<NonNullable<Backend["prepare"]>>): void {
-    this.#active.backend.prepare?.(...ahead);
+  prepare(tables?: Promise<NodeTables | undefined>): void {
+    this.#active.backend.prepare?.(tables);
   }
 
   /** Like {@link MigratingBackend.sync}, with a backend that works. Throws if no backend works. */

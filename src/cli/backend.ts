@@ -11,7 +11,6 @@ import {
 import { MigratingBackend } from "../backends/migrating-backend.ts";
 import { isFailing, isUnreadable } from "../backends/moves.ts";
 import { type Compared, compared } from "../backends/sync.ts";
-import type { Family } from "../net/cidr.ts";
 import { formatDuration } from "../net/duration.ts";
 import type { AgentState } from "../observe/agent-state.ts";
 import type { Log } from "../observe/log.ts";
@@ -95,11 +94,11 @@ export function exemptionFinder(
   chain: string,
   policy: () => Promise<Policy>,
   failed: (why: string) => void = () => {},
-): (families?: readonly Family[]) => Promise<string | undefined> {
-  return async families => {
+): NonNullable<ChooseOptions["exemption"]> {
+  return async (families, tables) => {
     try {
       const { exemptionKeptByIptables } = await import("../conflicts/iptables-reason.ts");
-      return await exemptionKeptByIptables({ chain, policy, families });
+      return await exemptionKeptByIptables({ chain, policy, families, tables });
     } catch (error) {
       failed(messageOf(error));
       return undefined;

@@ -121,13 +121,13 @@ async function showPorts({ policy, judge, output, stderr, notes }: Look): Promis
 /** Prints the connections while it reads the table, because there may be many. */
 async function listStale({ policy, judge, unread, output, stderr, notes }: Look): Promise<Outcome> {
   const { staleConnection } = await import("../inspect/connections.ts");
-  const { NONE_STALE, staleText, unreadText } = await import("../inspect/connections-text.ts");
+  const { NONE_STALE, overruledText, staleText, unreadText } = await import("../inspect/connections-text.ts");
   const { eachStale } = await import("../inspect/live-connections.ts");
   const isCertain = unread.length === 0;
   let text = "";
   let isRead = true;
   let isNone = true;
-  await eachStale(policy, judge, entry => {
+  const overruled = await eachStale(policy, judge, entry => {
     const it = isRead ? staleConnection(entry, judge, isCertain) : undefined;
     if (!it) return;
     isNone = false;
@@ -137,8 +137,8 @@ async function listStale({ policy, judge, unread, output, stderr, notes }: Look)
     text = "";
   });
   if (isNone && output === "text") text = `${NONE_STALE}\n`;
-  const doubt = isCertain ? [] : [unreadText(unread)];
-  return { stdout: text, stderr, notes: [...notes, ...doubt], exitCode: 0 };
+  const doubts = [unreadText(unread), overruledText(overruled)].filter(it => it !== "");
+  return { stdout: text, stderr, notes: [...notes, ...doubts], exitCode: 0 };
 }
 
 /** Characters that are printed at a time. */
@@ -146,7 +146,7 @@ const PIECE = 64 * 1024;
 
 async function forgetStale(look: Look, dryRun: boolean): Promise<Outcome> {
   const { policy, judge, unread, output, stderr, notes } = look;
-  const { forgottenText, unreadText } = await import("../inspect/connections-text.ts");
+  const { forgottenText, overruledText, unreadText } = await import("../inspect/connections-text.ts");
   if (unread.length > 0)
     return { stderr, notes: [...notes, `nothing was deleted: ${unreadText(unread)}`], exitCode: 1 };
   const { columnOf } = await import("../inspect/connections.ts");
@@ -155,13 +155,14 @@ async function forgetStale(look: Look, dryRun: boolean): Promise<Outcome> {
   const counts = { tcp: 0, udp: 0, other: 0 };
   let ended = 0;
   using deleter = dryRun ? undefined : await EntryDeleter.open();
-  await eachStale(policy, judge, entry => {
+  const overruled = await eachStale(policy, judge, entry => {
     if (deleter && !deleter.delete(entry)) ended++;
     else counts[columnOf(entry.protocol)]++;
   });
   const forgotten = { dryRun, ...counts, ended };
   const lines = output === "json" ? [json(forgotten)] : forgottenText(forgotten);
-  return { stdout: linesOf(lines), stderr, notes, exitCode: 0 };
+  const left = overruled > 0 ? [overruledText(overruled)] : [];
+  return { stdout: linesOf(lines), stderr, notes: [...notes, ...left], exitCode: 0 };
 }
 
 function json(value: unknown): string {

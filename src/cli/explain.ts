@@ -49,7 +49,7 @@ export const explain = command({
     const lines = args.length > 0 ? undefined : await linesOfInput();
     const single = lines ? undefined : question(args, common);
     const subject = await subjectOf(flags, configmap);
-    const { policy, stderr } = subject;
+    const { policy, stderr, conflicts = 0 } = subject;
     if (!policy) return { stderr, notes: notesOf(subject, flags), exitCode: 1 };
     const backend = requestedBackend(flags.backend).name;
     const print = (it: Explanation): string => {
@@ -57,10 +57,10 @@ export const explain = command({
       const text = single ? explanationText(it, policy, backend).join("\n") : explanationLine(it);
       return `${printableLines(text)}\n`;
     };
-    const { answer, notes: unread }: Answers = live
+    const { answer, notes: more }: Answers = live
       ? await fromKernel(flags, policy)
-      : { answer: it => inspect.explain(policy, it), notes: [] };
-    const notes = [...notesOf(subject, flags), ...unread];
+      : { answer: it => inspect.explain(policy, it), notes: conflictNotes(conflicts) };
+    const notes = [...notesOf(subject, flags), ...more];
     if (single) return { stdout: print(answer(single)), stderr, notes, exitCode: 0 };
     const { answers, errors } = answerLines(lines ?? [], it => print(answer(question(it, common))));
     return {
@@ -72,9 +72,16 @@ export const explain = command({
   },
 });
 
+/** A note on the foreign rules that only `--live` considers. */
+function conflictNotes(conflicts: number): string[] {
+  if (conflicts === 0) return [];
+  const rules = conflicts === 1 ? "1 foreign rule" : `${conflicts} foreign rules`;
+  return [`${rules} may overrule the policy; --live considers them, and ipmasq status lists them`];
+}
+
 interface Answers {
   answer(it: Question): Explanation;
-  /** Rules that could not be read. */
+  /** Rules that the answers leave out. */
   readonly notes: readonly string[];
 }
 

@@ -9,13 +9,12 @@ import { Failover } from "../backends/failover.ts";
 import { ConflictReporter } from "../conflicts/reporter.ts";
 import type { Identity } from "../inspect/ask-agent.ts";
 import type { Listen } from "../net/listen.ts";
-import { askVersion } from "../nft/nft.ts";
+import { listTables, type NodeTables } from "../nft/node-tables.ts";
 import { AgentState } from "../observe/agent-state.ts";
 import type { EndpointOptions } from "../observe/endpoints.ts";
 import { createLog, type Log } from "../observe/log.ts";
 import { policyOf } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
-import type { ProgramResult } from "../system/program.ts";
 import { aborted, within } from "../system/timing.ts";
 import { chooseUntilFound, exemptionFinder } from "./backend.ts";
 import { type AgentFlags, command } from "./command.ts";
@@ -36,8 +35,8 @@ export const run = command({
   examples: ["ipmasq run --enable-ipv6", "ipmasq run --once --config=./ip-masq-agent.yaml"],
   async run({ once }, flags) {
     // First, because nft runs while this process prepares the rest.
-    const nftVersion = flags.backend === "iptables" ? undefined : askVersion();
-    const setup = setupOf(flags, once, nftVersion);
+    const tables = flags.backend === "iptables" ? undefined : listTables();
+    const setup = setupOf(flags, once, tables);
     if (once) return { exitCode: await syncOnce(setup) };
     await runAgent(setup);
     return { exitCode: 0 };
@@ -50,11 +49,11 @@ interface Setup {
   readonly state: AgentState;
   readonly settings: Settings;
   readonly choice: ChooseOptions;
-  /** The answer to `nft --version`. */
-  readonly nftVersion: Promise<ProgramResult> | undefined;
+  /** The tables of the node at the start; undefined if nft is not used or fails. */
+  readonly tables: Promise<NodeTables | undefined> | undefined;
 }
 
-function setupOf(flags: AgentFlags, once: boolean, nftVersion: Setup["nftVersion"]): Setup {
+function setupOf(flags: AgentFlags, once: boolean, tables: Setup["tables"]): Setup {
   const verbose = flags.v !== undefined && flags.v >= KLOG_DEBUG;
   const log = createLog(verbose ? "debug" : flags["log-level"], flags["log-format"]);
   const settings: Settings = {
@@ -77,8 +76,8 @@ function setupOf(flags: AgentFlags, once: boolean, nftVersion: Setup["nftVersion
     log,
     state,
     settings,
-    choice: { requested: flags.backend, policy, exemption, untested: true },
-    nftVersion,
+    choice: { requested: flags.backend, policy, exemption, untested: true, tables },
+    tables,
   };
 }
 
@@ -91,24 +90,25 @@ function identityOf({ startedAt, backend }: AgentState): Identity {
 }
 
 /** The policy in force, for commands that judge by it. */
-async function policyAnswer({ policy, backend, config }: AgentState): Promise<unknown> {
+async function policyAnswer({ policy, backend, config, conflicts }: AgentState): Promise<unknown> {
   const { encodedPolicy } = await import("../inspect/policy-json.ts");
   const name = backend?.backend;
   return {
     build: buildText(),
     backend: name,
+    conflicts: conflicts.filter(({ harmless }) => !harmless).length,
     ...(config && { config: { path: config.path, ok: config.ok } }),
     ...(policy && { policy: encodedPolicy(policy) }),
   };
 }
 
 /** Runs one sync. Returns the exit code. */
-async function syncOnce({ flags, log, state, settings, choice, nftVersion }: Setup): Promise<number> {
+async function syncOnce({ flags, log, state, settings, choice, tables }: Setup): Promise<number> {
   const lock = new NodeLock(flags["runtime-dir"], log, { "/agent": () => identityOf(state) });
   const backend = new Failover(await chooseBackend(choice), 1);
   const desired = new DesiredPolicy(settings, state, log);
   desired.prepare();
-  backend.prepare(choice.policy.enabled, nftVersion);
+  backend.prepare(tables);
   const agent = new Agent({ desired, backend, state, log, lock });
   const { reason } = backend.chosen;
   log.info("backend chosen", { backend: backend.name, writer: backend.writer, reason });
@@ -119,7 +119,7 @@ async function syncOnce({ flags, log, state, settings, choice, nftVersion }: Set
 }
 
 /** Runs the agent until SIGTERM or SIGINT. */
-async function runAgent({ flags, log, state, settings, choice, nftVersion }: Setup): Promise<void> {
+async function runAgent({ flags, log, state, settings, choice, tables }: Setup): Promise<void> {
   const { stop, wake } = handleSignals();
   const conflicts = new ConflictReporter(state, log);
   const look = () => conflicts.look();
@@ -151,7 +151,7 @@ async function runAgent({ flags, log, state, settings, choice, nftVersion }: Set
     const backend = new Failover(chosen);
     const desired = new DesiredPolicy(settings, state, log);
     desired.prepare();
-    backend.prepare(choice.policy.enabled, nftVersion);
+    backend.prepare(tables);
     const { name, writer } = backend;
     const { reason } = chosen;
     state.backend = {

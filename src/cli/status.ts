@@ -141,6 +141,7 @@ async function statusFromKernel(flags: AgentFlags): Promise<Status> {
     const notes = [
       ...others,
       ...(note === undefined ? [] : [note]),
+      ...(comparison.caution === undefined ? [] : [comparison.caution]),
       ...(defaults === undefined ? [] : [`judged by ${defaults}`]),
     ];
     const isEmpty = comparison.actual.length + failures.length + others.length === 0;
@@ -156,7 +157,7 @@ async function statusFromKernel(flags: AgentFlags): Promise<Status> {
       conflicts: [...conflicts],
       ...(unread.length > 0 && { unread: [...unread] }),
       ...(notes.length > 0 && { notes }),
-      problems: [...problems, ...unread.map(unreadText), ...(comparison.caution ? [comparison.caution] : [])],
+      problems: [...problems, ...unread.map(unreadText)],
     };
   } catch (error) {
     if (!(error instanceof ProgramError)) throw error;

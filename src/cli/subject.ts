@@ -15,6 +15,8 @@ export interface Subject {
   readonly source: string;
   /** The backend of the agent that sent the policy. */
   readonly backend?: Backend["name"] | undefined;
+  /** The number of conflicts that the agent found. */
+  readonly conflicts?: number;
   /** The problems of the config, as lines for standard error. */
   readonly stderr: string;
   readonly notes: readonly string[];
@@ -44,7 +46,7 @@ export async function subjectOf(flags: AgentFlags, configmap: string): Promise<S
     const note = `the active agent was not asked for its policy, because ${answer.message}`;
     return read(flags.config, "the config of the active agent is unknown", [note]);
   }
-  const { build, backend, config, policy } = answer;
+  const { build, backend, config, policy, conflicts } = answer;
   const path = config?.path ?? flags.config;
   if (build !== buildText()) return read(path, `the active agent is another build (${build})`);
   if (flags.policyGiven || configmap !== "")
@@ -55,6 +57,7 @@ export async function subjectOf(flags: AgentFlags, configmap: string): Promise<S
     policyFrom: "agent",
     source: `the policy of the active agent (${path})${outdated}`,
     backend,
+    conflicts,
     stderr: "",
     notes: policy ? [] : ["the active agent has no valid config yet"],
   };

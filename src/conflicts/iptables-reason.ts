@@ -1,5 +1,6 @@
 import { ownChainNames } from "../backends/ownership.ts";
 import { FAMILIES, type Family } from "../net/cidr.ts";
+import type { NodeTables } from "../nft/node-tables.ts";
 import { mapLists, type Policy, policyOf } from "../policy/policy.ts";
 import { HOST, type Host } from "../system/host.ts";
 import { within } from "../system/timing.ts";
@@ -17,6 +18,8 @@ export interface ExemptionQuestion {
   readonly chain: string;
   /** The families whose rules are searched; by default both. */
   readonly families?: readonly Family[] | undefined;
+  /** The tables of the node now, if they are known. */
+  readonly tables?: Promise<NodeTables | undefined> | undefined;
   /** Reads the policy. Called only if a rule exempts connections. */
   policy(): Promise<Policy>;
 }
@@ -27,7 +30,7 @@ export interface ExemptionQuestion {
  * Throws the errors of `policy`.
  */
 export async function exemptionKeptByIptables(
-  { chain, policy, families = FAMILIES }: ExemptionQuestion,
+  { chain, policy, families = FAMILIES, tables }: ExemptionQuestion,
   programs: Host = HOST,
 ): Promise<string | undefined> {
   const look = async (): Promise<string | undefined> => {
@@ -35,7 +38,7 @@ export async function exemptionKeptByIptables(
     const limits = { time: DEADLINE_MS };
     const own = ownChainNames(chain);
     const skip = (_family: string, _table: string, name: string) => own.includes(name);
-    const read = await readNatHooks({ programs, limits, natOf: families, skip });
+    const read = await readNatHooks({ programs, limits, natOf: families, tables: await tables, skip });
     if (read.hooks.length === 0) return undefined;
     const hooks = await running(read.hooks, programs);
     // These modules are rarely needed, and loading them takes some milliseconds.

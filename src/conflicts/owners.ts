@@ -208,7 +208,7 @@ export const OWNERS: readonly Owner[] = [
     owner: "another ip-masq-agent",
     names: /^(IP-MASQ|ip-masq-agent$)/i,
     means: "masquerades by its own config",
-    remedy: "remove that agent, then its rules",
+    remedy: "remove that agent, then start or restart ipmasq, which removes its rules",
   },
 ];
 

@@ -2,6 +2,7 @@ import { FAMILIES, type Family } from "../net/cidr.ts";
 import type { Action, TraceableRule } from "../net/trace.ts";
 import type { BaseChain, TableFamily } from "../nft/json.ts";
 import { Nft } from "../nft/nft.ts";
+import type { NodeTables } from "../nft/node-tables.ts";
 import { meaningOf } from "../nft/traceable.ts";
 import { messageOf } from "../system/errors.ts";
 import { HOST, type Host } from "../system/host.ts";
@@ -37,6 +38,8 @@ export interface ReadOptions {
    * reads every table that may translate.
    */
   readonly natOf?: readonly Family[];
+  /** The tables of nf_tables, if they are known. */
+  readonly tables?: NodeTables | undefined;
 }
 
 /** Limits the cost of one reading, for any foreign ruleset. */
@@ -70,6 +73,7 @@ class Reader {
   readonly #skip: Skip;
   readonly #most: ReadLimits;
   readonly #natOf: readonly Family[] | undefined;
+  readonly #tables: NodeTables | undefined;
   readonly #isExpected: (name: string) => boolean;
   readonly #end: number;
   readonly #limits: RunLimits;
@@ -77,9 +81,10 @@ class Reader {
   readonly #visited = new Set<string>();
   #chains = 0;
 
-  constructor({ programs = HOST, skip = () => false, limits = {}, natOf, expected }: ReadOptions) {
+  constructor({ programs = HOST, skip = () => false, limits = {}, natOf, tables, expected }: ReadOptions) {
     this.#programs = programs;
     this.#natOf = natOf;
+    this.#tables = tables;
     this.#isExpected = expected ? () => false : isExpected;
     this.#skip = skip;
     this.#most = { ...LIMITS, ...limits };
@@ -125,6 +130,7 @@ class Reader {
    */
   async #nat(nft: Nft, families: readonly Family[]): Promise<readonly BaseChain[]> {
     const found = families.map(async (family): Promise<BaseChain[]> => {
+      if (this.#tables?.has(family, NAT.table) === false) return [];
       const what = `chain ${NAT.name} of table ${family} ${NAT.table}`;
       const listed = await this.#readOr(undefined, what, () => nft.chain(family, NAT.table, NAT.name));
       const rules = listed?.flatMap(it => ("rule" in it ? [meaningOf(it.rule.expr, () => undefined)] : []));

@@ -93,6 +93,11 @@ export function unreadText(unread: readonly string[]): string {
   return `connections may only look stale, because foreign rules were not read: ${first}${more}`;
 }
 
+/** A note on connections that are not stale, but contradict the policy because of foreign rules; empty without any. */
+export function overruledText(count: number): string {
+  return some(count, "not stale, but masqueraded or exempted by foreign rules; see ipmasq status");
+}
+
 function listed(texts: readonly string[]): string {
   return texts.filter(it => it !== "").join(", ");
 }

@@ -59,15 +59,24 @@ export async function eachConnection(policy: Policy, judge: ConnectionJudge, vis
   });
 }
 
-/** Reads the live connections that contradict the policy. Throws ProgramError if the table cannot be read. */
-export function eachStale(
+/**
+ * Reads the live connections that contradict the policy.
+ *
+ * @returns the number of the others that contradict it because of foreign rules
+ * @throws ProgramError if the table cannot be read
+ */
+export async function eachStale(
   policy: Policy,
   judge: ConnectionJudge,
   visit: (entry: Entry) => void,
-): Promise<void> {
-  return eachConnection(policy, judge, (entry, judgement) => {
-    if (!("exempt" in judgement) && judgement.outcome === "stale") visit(entry);
+): Promise<number> {
+  let overruled = 0;
+  await eachConnection(policy, judge, (entry, judgement) => {
+    if ("exempt" in judgement) return;
+    if (judgement.outcome === "stale") visit(entry);
+    if (judgement.outcome === "overruled") overruled++;
   });
+  return overruled;
 }
 
 /** The number of live connections that contradict the policy. Throws ProgramError if the table cannot be read. */

@@ -11,6 +11,8 @@ export const PolicyAnswer = v.object({
   config: v.optional(v.object({ path: v.string(), ok: v.boolean() })),
   /** The name of the agent's backend. */
   backend: v.optional(v.picklist(BACKENDS.map(({ name }) => name))),
+  /** The number of conflicts that the agent found, without harmless ones. */
+  conflicts: v.number(),
   /** Undefined until the agent has a valid config. */
   policy: v.optional(v.pipe(v.unknown(), v.transform(decoded), v.custom<Policy>(isPolicy))),
 });

@@ -106,7 +106,7 @@ function problemLines({ problems, configRejected }: Status, width: number, all: 
 function eventLines({ events = [] }: Status, width: number, all: boolean): string[] {
   if (events.length === 0) return [];
   const shown = all ? events : events.slice(-MOST_EVENTS);
-  return ["", "failed syncs and repairs", ...shown.flatMap(it => wrapped("  ", it, width))];
+  return ["", "repairs and failed syncs", ...shown.flatMap(it => wrapped("  ", it, width))];
 }
 
 function conflictLines(

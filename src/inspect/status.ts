@@ -60,7 +60,7 @@ export const Status = v.object({
     }),
   ),
   outbound: v.pipe(
-    v.array(v.object({ family: FamilyName, ...Count.entries })),
+    v.array(v.object({ family: FamilyName, ...v.partial(Count).entries })),
     v.description("masqueraded connections to destinations outside of all CIDRs"),
   ),
   leaks: v.pipe(
@@ -130,7 +130,10 @@ export function policySummary(
   return {
     ...(policy.dropLeaks && { leaks: policy.families.map(({ family }) => dropped(family, count)) }),
     policy: summarizePolicy(policy),
-    outbound: policy.families.map(({ family }) => ({ family, ...numbers(count(family, "masquerade")) })),
+    outbound: policy.families.map(({ family }) => {
+      const counted = count(family, "masquerade");
+      return { family, ...(counted && numbers(counted)) };
+    }),
   };
 }
 

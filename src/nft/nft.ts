@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { deadlineFor, failureKind, type ProgramResult, type RunLimits, run } from "../system/program.ts";
+import { deadlineFor, failureKind, type RunLimits, run } from "../system/program.ts";
 import { ElementReader, type ListedElements } from "./elements.ts";
 import { failure, unexpectedOutput } from "./errors.ts";
 import { BaseChain, type NftObject, parseListing, type TableFamily } from "./json.ts";
@@ -171,15 +171,20 @@ export class Nft {
   /**
    * Asks nft for its version. Throws ProgramError, also if the version is too old.
    *
-   * @param asked the answer, if nft was asked before
+   * @param known the version, if it is known without asking
    */
-  async features(asked = askVersion(this.argv)): Promise<Features> {
-    const argv = [...this.argv, "--version"];
-    const { exitCode, stdout, stderr } = await asked;
-    const version = /v(\d+\.\d+(\.\d+)?)/.exec(stdout)?.[1];
-    if (exitCode !== 0 || version === undefined) throw failure({ argv, exitCode, stderr });
+  async features(known?: Promise<string | undefined>): Promise<Features> {
+    const version = (await known) ?? (await this.#askVersion());
     this.#version = version;
     return featuresOf(version);
+  }
+
+  async #askVersion(): Promise<string> {
+    const argv = [...this.argv, "--version"];
+    const { exitCode, stdout, stderr } = await run(argv, { deadline: deadlineFor() });
+    const version = /v(\d+\.\d+(\.\d+)?)/.exec(stdout)?.[1];
+    if (exitCode !== 0 || version === undefined) throw failure({ argv, exitCode, stderr });
+    return version;
   }
 
   /** Undefined until nft has stated it. */
@@ -226,13 +231,6 @@ export class Nft {
       throw unexpectedOutput(argv, why, exitCode);
     }
   }
-}
-
-/** Asks nft for its version, for {@link Nft.features}. */
-export function askVersion(argv: readonly string[] = ["nft"]): Promise<ProgramResult> {
-  const asked = run([...argv, "--version"], { deadline: deadlineFor() });
-  asked.catch(() => {}); // `features` reports it
-  return asked;
 }
 
 /** The maximum length of unexpected output in an error, in characters. */

@@ -40,7 +40,8 @@ export async function statusHead(state: AgentState): Promise<Status> {
   const { build, node, backend, inSync, since, unready, config, policy, totals, syncs } = state;
   const { contested, conflicts, unread, warnings } = state;
   const conntrack = await readConntrack();
-  const note = policy && (await ownServicesNote(policy));
+  const own = policy && (await ownServicesNote(policy));
+  const notes = [own, warnings.get(CAUTION)].filter(it => it !== undefined);
   const events = syncs.flatMap(eventOf);
   return {
     from: "agent",
@@ -57,7 +58,7 @@ export async function statusHead(state: AgentState): Promise<Status> {
     ...(conntrack && { conntrack }),
     conflicts: [...conflicts],
     ...(unread.length > 0 && { unread: [...unread] }),
-    ...(note !== undefined && { notes: [note] }),
+    ...(notes.length > 0 && { notes }),
     ...(events.length > 0 && { events }),
     problems: [
       ...formatProblems(config?.problems ?? []),
@@ -69,10 +70,16 @@ export async function statusHead(state: AgentState): Promise<Status> {
   };
 }
 
-/** Warnings in the order of `status`, whose headline shows only the first: the writer's caution has done no harm yet. */
+/** The topic of a warning that has done no harm yet: a note, not a problem. */
+const CAUTION = "writer";
+
+/** Warnings in the order of `status`, whose headline shows only the first. */
 function byUrgency(warnings: ReadonlyMap<string, string>): string[] {
-  const rank = (topic: string) => (topic === "config" ? 0 : topic === "writer" ? 2 : 1);
-  return [...warnings].toSorted(([a], [b]) => rank(a) - rank(b)).map(([, text]) => text);
+  const rank = (topic: string) => (topic === "config" ? 0 : 1);
+  return [...warnings]
+    .filter(([topic]) => topic !== CAUTION)
+    .toSorted(([a], [b]) => rank(a) - rank(b))
+    .map(([, text]) => text);
 }
 
 /** A failed or repairing sync in a line; nothing for others. */

@@ -213,7 +213,7 @@ test("a policy sent through the socket gives the same judgements", () => {
   fc.assert(
     fc.property(policies, ({ short, flags }) => {
       const of = policy(short, flags);
-      const text = JSON.stringify({ build: "1 x", policy: encodedPolicy(of) });
+      const text = JSON.stringify({ build: "1 x", conflicts: 0, policy: encodedPolicy(of) });
       expect(v.parse(PolicyAnswer, JSON.parse(text)).policy).toEqual(of);
     }),
   );

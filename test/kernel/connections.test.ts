@@ -260,6 +260,17 @@ test("a foreign rule that masquerades them overrules the policy", async () => {
       "table ip theirs { chain postrouting { type nat hook postrouting priority srcnat; ip daddr 203.0.113.0/24 masquerade; }\n}",
   });
   expect(await summary()).toMatchObject({ stale: { udp: 0 }, overruled: 1 });
+  const run = (...words: string[]) => lab.node.run([BINARY, ...words]);
+  const note = "ipmasq: 1 not stale, but masqueraded or exempted by foreign rules; see ipmasq status\n";
+  for (const flag of ["--stale", "--forget-stale"])
+    expect(await run("connections", flag)).toMatchObject({ exitCode: 0, stderr: `${JUDGED_BY}${note}` });
+  expect(await tracked()).toHaveLength(1);
+  await run("status"); // the agent looks for foreign rules
+  const { stdout, stderr } = await run("explain", OUTBOUND);
+  expect(stdout).toContain("keeps its address");
+  expect(stderr).toBe(
+    `${JUDGED_BY}ipmasq: 1 foreign rule may overrule the policy; --live considers them, and ipmasq status lists them\n`,
+  );
 });
 
 test("the output interface is that of the routes", async () => {

@@ -2,11 +2,12 @@ import { afterEach, beforeAll, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import * as v from "valibot";
 import { BINARY } from "../../lab/agent.ts";
-import { chooseBackend } from "../../src/backends/choose.ts";
+import { type ChooseOptions, chooseBackend } from "../../src/backends/choose.ts";
 import { Failover } from "../../src/backends/failover.ts";
 import { findConflicts } from "../../src/conflicts/find.ts";
 import { exemptionKeptByIptables } from "../../src/conflicts/iptables-reason.ts";
 import { Status } from "../../src/inspect/status.ts";
+import { listTables } from "../../src/nft/node-tables.ts";
 import { labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
 import { programsOf } from "./backends-under-test.ts";
@@ -24,13 +25,18 @@ beforeAll(() => lab.addPodAddress(OTHER_POD));
 const sh = (line: string) => lab.node.output(["sh", "-ec", line]);
 afterEach(() => lab.flushRules());
 
-const exemption = () =>
-  exemptionKeptByIptables({ chain: MEANT.chain, policy: async () => MEANT }, programsOf(lab));
+const exemption: NonNullable<ChooseOptions["exemption"]> = (families, tables) =>
+  exemptionKeptByIptables(
+    { chain: MEANT.chain, policy: async () => MEANT, ...(families && { families }), tables },
+    programsOf(lab),
+  );
+
+const tables = () => listTables(lab.node.command(["nft"]));
 
 /** Runs a sync of ipmasq and returns the conflicts that it reports. */
 async function ipmasq(requested: "auto" | "nftables" | "iptables") {
   const options = { requested, policy: MEANT, host: programsOf(lab), exemption };
-  const backend = new Failover(await chooseBackend({ ...options, untested: true }), 1);
+  const backend = new Failover(await chooseBackend({ ...options, untested: true, tables: tables() }), 1);
   await backend.sync(MEANT);
   const { name, reason } = backend;
   if (name === "iptables")
@@ -49,6 +55,20 @@ async function verdicts(): Promise<Record<string, string>> {
   );
   return Object.fromEntries(seen);
 }
+
+test("the tables at the start count only for families that are searched at once", async () => {
+  const asked = new Map<unknown, unknown>();
+  const { backend } = await chooseBackend({
+    requested: "auto",
+    policy: MEANT,
+    host: programsOf(lab),
+    exemption: async (families, tables) => void asked.set(families?.join(), (await tables)?.has("ip", "nat")),
+    untested: true,
+    tables: tables(),
+  });
+  await backend.plan(policy({ keep: KEEP }, { enableIPv6: true }));
+  expect(Object.fromEntries(asked)).toEqual({ ip: false, ip6: undefined });
+});
 
 describe.each(VARIANTS)("in %s, an exemption that works with ip-masq-agent works with ipmasq", variant => {
   const ipt = `${variant} -t nat`;

@@ -4,6 +4,7 @@ import type { Owner } from "../../lab/lab.ts";
 import { NftablesBackend } from "../../src/backends/nftables/backend.ts";
 import { sync } from "../../src/backends/sync.ts";
 import { Nft } from "../../src/nft/nft.ts";
+import { listTables } from "../../src/nft/node-tables.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import { labPerFile } from "../lab.ts";
 import { policy } from "../policies.ts";
@@ -204,22 +205,22 @@ describe.each(LIES)("an nft that %s", (_what, script, seen) => {
 });
 
 describe("the first write of an agent", () => {
-  const LOOKS = ["--version", CONFIRM];
-  const REPLACEMENT = CONFIRM.replace(/$/, "-next");
   let backend: NftablesBackend;
 
   /** Looks at the kernel, lets `meanwhile` happen, and writes. */
   async function begin(
     wanted: Policy,
     meanwhile: () => Promise<unknown> = async () => {},
-    tool: readonly string[] = ["nft"],
+    { tool = ["nft"], foreign }: { tool?: readonly string[]; foreign?: string | undefined } = {},
   ) {
     await lab.flushRules();
-    backend = new NftablesBackend(lab.node.command([WRAPPER, ...tool]));
-    backend.prepare(["ip"]);
-    while ((await readFile(RUNS, "utf8")).split("\n").length <= LOOKS.length) await Bun.sleep(1);
-    await Bun.sleep(50); // both have ended
-    expect((await runs()).sort()).toEqual(LOOKS);
+    if (foreign !== undefined) await nft(foreign);
+    const argv = lab.node.command([WRAPPER, ...tool]);
+    backend = new NftablesBackend(argv);
+    backend.prepare(listTables(argv));
+    while ((await readFile(RUNS, "utf8")) === "") await Bun.sleep(1);
+    await Bun.sleep(50); // it has ended
+    expect(await runs()).toEqual(["-j list tables"]);
     await meanwhile();
     return sync(backend, wanted, { isWatched: true });
   }
@@ -230,14 +231,20 @@ describe("the first write of an agent", () => {
     await agent.changed();
   }
 
-  // For an echo, nft before 1.1 reads the elements of all foreign sets.
   const CONFIRMS =
     "is confirmed by its echo or a listing, and all rules are listed as soon as the monitor listens";
   async function confirms(tool: readonly string[]): Promise<void> {
     const { listsTersely } = await new Nft(lab.node.command(tool)).features();
-    const confirm = listsTersely ? ["--echo -j -f -"] : ["-j -f -", LIST];
-    expect((await begin(short(1), undefined, tool)).after.inSync).toBe(true);
-    expect((await runs()).sort()).toEqual(["-j -f -", REPLACEMENT, ...confirm].sort());
+    const list = listsTersely ? ["--echo -j -f -"] : ["-j -f -", LIST];
+    for (const [foreign, confirm] of [
+      // For an echo, nft before 1.1 reads the elements of all foreign sets.
+      ["add table netdev theirs; add set netdev theirs s { type ipv4_addr; }", list],
+      ["add table ip nat; add chain ip nat POSTROUTING", ["--echo -j -f -"]],
+      [undefined, ["--echo -j -f -"]],
+    ] as const) {
+      expect((await begin(short(1), undefined, { tool, foreign })).after.inSync).toBe(true);
+      expect(await runs()).toEqual(["-j -f -", ...confirm]);
+    }
     expect([await owner("10.0.7.1"), await owner("203.0.113.7")]).toEqual(["pod", "node"]);
     await watched();
     expect((await agent.sync(short(1))).before.inSync).toBe(true);
@@ -316,6 +323,26 @@ test("no connection is lost or counted twice across 60 changes without a listing
   ]);
   expect([kept?.fromNode, masqueraded?.fromPod]).toEqual([0, 0]);
 }, 120_000);
+
+test("the monitor ends before the kernel is listed for a very long new list, because both have all elements", async () => {
+  await opened(["nft"], veryLong(0));
+  const programs = () => lab.node.output(["sh", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '"]);
+  const second = veryLong(2);
+  for (const [from, desired, ends] of [
+    ["memory", veryLong(1), true],
+    ["kernel", second, true],
+    ["kernel", second, false],
+  ] as const) {
+    await nft("add rule ip ip-masq-agent postrouting counter");
+    await agent.changed();
+    const syncing = agent.sync(desired, { from });
+    let text = "";
+    while (!text.includes("nft list set")) text = await programs();
+    expect(text.includes("nft monitor")).toBe(!ends);
+    expect((await syncing).after.inSync).toBe(true);
+    await agent.changed(); // the monitor listens again
+  }
+}, 60_000);
 
 test("a very long list is written while the monitor is paused, which then finds a change made meanwhile", async () => {
   await opened(["nft"], veryLong(0));

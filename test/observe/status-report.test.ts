@@ -15,13 +15,14 @@ test("current problems are apart from failed syncs", async () => {
   const lines = statusText(status);
   expect(lines).toContain("problems      iptables-nft writes the rules because nft fails");
   expect(lines.slice(-4)).toEqual([
-    "failed syncs and repairs",
+    "repairs and failed syncs",
     ...[9, 10, 11].map(i => `  2026-01-02T03:04:06.000Z failed: failure ${i}`),
   ]);
 });
 
-test("the config comes first among the warnings, and the writer's caution last", async () => {
+test("the config comes first among the problems, and the writer's caution is a note", async () => {
   const state = agentState();
   for (const topic of ["writer", "limits", "config"]) state.warnings.set(topic, topic);
-  expect((await statusReport(state)).problems).toEqual(["config", "limits", "writer"]);
+  const { problems, notes } = await statusReport(state);
+  expect([problems, notes]).toEqual([["config", "limits"], ["writer"]]);
 });

@@ -352,7 +352,7 @@ export const SCENES: readonly Scene[] = [
   {
     page: "docs/troubleshooting.md",
     block: "ipmasq status",
-    line: "another ip-masq-agent masquerades by its own config; remove that agent, then its rules; or set enforceNonMasquerade: true",
+    line: "another ip-masq-agent masquerades by its own config; remove that agent, then start or restart ipmasq, which removes its rules; or set enforceNonMasquerade: true",
     config: PARTNER,
     foreign: OLD_AGENT,
     agent: true,

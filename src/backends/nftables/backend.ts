@@ -3,17 +3,19 @@ import type { TraceableRuleset } from "../../net/trace.ts";
 import { IpsecSupport, refusesRules } from "../../nft/ipsec.ts";
 import { commandsOf } from "../../nft/new-set.ts";
 import { Nft } from "../../nft/nft.ts";
+import type { NodeTables } from "../../nft/node-tables.ts";
 import type { Table } from "../../nft/table.ts";
 import { tableText } from "../../nft/text.ts";
 import { traceableRuleset } from "../../nft/traceable.ts";
 import { type Features, featuresOf } from "../../nft/version.ts";
-import { type CidrList, mapLists, type Policy } from "../../policy/policy.ts";
-import { failureKind, type ProgramResult } from "../../system/program.ts";
+import { type CidrList, listsOf, mapLists, type Policy } from "../../policy/policy.ts";
+import { failureKind } from "../../system/program.ts";
 import type { Backend, PollTarget, Watch, Watcher } from "../backend.ts";
 import { NO_IPSEC } from "../limits.ts";
 import { Memory } from "../memory.ts";
 import { TABLE } from "../ownership.ts";
 import { watchTransactions } from "../watch.ts";
+import { VERY_LONG } from "./lengths.ts";
 import { OwnTables, type TableMemory } from "./own-tables.ts";
 import { NftablesPlan } from "./plan.ts";
 import { type Abilities, chainNames, leakRuleset, ruleset } from "./ruleset.ts";
@@ -30,6 +32,8 @@ export class NftablesBackend implements Backend {
   readonly #tables: OwnTables;
   readonly #ipsec: IpsecSupport;
   #limits: readonly string[] = [];
+  /** The lists of the last planned policy. */
+  #planned: ReadonlySet<CidrList> = new Set();
   /** The answer to `prepare`; undefined if it failed. */
   #prepared: Promise<Features | undefined> | undefined;
 
@@ -59,17 +63,45 @@ export class NftablesBackend implements Backend {
     return this.#nft.version;
   }
 
-  prepare(families: readonly Family[], nftVersion?: Promise<ProgramResult>): void {
+  prepare(tables?: Promise<NodeTables | undefined>): void {
     if (this.#nft.version === undefined)
-      this.#prepared = this.#nft.features(nftVersion).catch(() => undefined);
-    this.#tables.prepare(families);
+      this.#prepared = this.#nft.features(tables?.then(it => it?.version)).catch(() => undefined);
+    if (tables) this.#tables.reader.prepare(tables);
   }
 
   async plan(policy: Policy, from: "kernel" | "memory" = "kernel"): Promise<NftablesPlan> {
     const families = policy.families.map(({ family }) => family);
-    this.#tables.memory.resume();
+    const { memory } = this.#tables;
+    memory.resume();
     const remembered = from === "memory" ? this.#tables.remembered(families) : undefined;
-    const listing = remembered ? undefined : await this.#tables.list(families);
+    const isNew = this.#hasNewVeryLong(policy);
+    if (remembered || !isNew) return this.#plan(policy, families, remembered);
+    // The write would pause the monitor, which has all elements in memory, as a listing has.
+    memory.pause();
+    try {
+      const plan = await this.#plan(policy, families);
+      if (plan.inSync) memory.resume();
+      return plan;
+    } catch (error) {
+      memory.resume();
+      throw error;
+    }
+  }
+
+  /** Whether a policy has very long lists that the last planned policy did not have. */
+  #hasNewVeryLong({ families }: Policy): boolean {
+    const lists = families.flatMap(listsOf).map(({ list }) => list);
+    const isNew = lists.some(it => it.effective.length >= VERY_LONG && !this.#planned.has(it));
+    this.#planned = new Set(lists);
+    return isNew;
+  }
+
+  async #plan(
+    policy: Policy,
+    families: readonly Family[],
+    remembered?: ReadonlyMap<Family, Table>,
+  ): Promise<NftablesPlan> {
+    const listing = remembered ? undefined : await this.#tables.reader.list(families);
     const known = remembered ?? listing?.tables ?? new Map<Family, Table>();
     const features = await this.#features();
     // Asking costs more than the write itself, which gives the same answer.
@@ -78,7 +110,7 @@ export class NftablesBackend implements Backend {
       ? { ...features, ipsec: true }
       : await this.#abilities(features, known.values());
     const desired = this.desired(policy, abilities);
-    const tables = listing ? await this.#tables.complete(listing, desired) : known;
+    const tables = listing ? await this.#tables.reader.complete(listing, desired) : known;
     const diffs = desired.map(table => new TableDiff(table, tables.get(table.family)));
     if (remembered && diffs.some(({ dropsCounters }) => dropsCounters)) return this.plan(policy);
     return new NftablesPlan(diffs, {
@@ -132,7 +164,14 @@ export class NftablesBackend implements Backend {
   watch(watcher: Watcher, target: PollTarget): Watch {
     const { memory } = this.#tables;
     this.#tables.isWatched = true;
-    return watchTransactions(this.#nft.argv, OURS, target, watcher, memory, () => this.#tables.areLong);
+    return watchTransactions(
+      this.#nft.argv,
+      OURS,
+      target,
+      watcher,
+      memory,
+      () => this.#tables.reader.findsLong,
+    );
   }
 
   async rules(families: readonly Family[]): Promise<readonly TraceableRuleset[]> {

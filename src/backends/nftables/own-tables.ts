@@ -13,7 +13,7 @@ import { counters } from "./counters.ts";
 import { hasManyReplaced, listOfSet, replacedSets } from "./generations.ts";
 import { hasLong, SHORT, VERY_LONG } from "./lengths.ts";
 import { TableDiff } from "./table-diff.ts";
-import { type Listing, TableReader } from "./table-reader.ts";
+import { TableReader } from "./table-reader.ts";
 import { dropTable, REPLACEMENT, replaceTable, type Transition, transition } from "./transition.ts";
 
 interface Written {
@@ -34,7 +34,7 @@ export type TableMemory = Memory<Family, Table | null>;
 /** Reads and writes our tables in the kernel. All methods throw ProgramError. */
 export class OwnTables {
   readonly #nft: Nft;
-  readonly #reader: TableReader;
+  readonly reader: TableReader;
   /** Whether reports of changes were begun. */
   isWatched = false;
 
@@ -43,14 +43,9 @@ export class OwnTables {
     readonly memory: TableMemory,
   ) {
     this.#nft = nft;
-    this.#reader = new TableReader(nft, this.memory);
+    this.reader = new TableReader(nft, this.memory);
     nft.transactions.onSend = () => this.memory.expect();
     nft.transactions.onFailure = () => this.memory.forget();
-  }
-
-  /** As {@link TableReader.findsLong}. */
-  get areLong(): boolean {
-    return this.#reader.findsLong;
   }
 
   /** The tables as far as they are remembered; undefined if a family must be listed. */
@@ -66,22 +61,7 @@ export class OwnTables {
 
   /** The actual tables by family. Throws if tables exist and this version of nft is too old to change them. */
   async read(families: readonly Family[]): Promise<Map<Family, Table>> {
-    return this.complete(await this.list(families));
-  }
-
-  /** As {@link TableReader.prepare}. */
-  prepare(families: readonly Family[]): void {
-    this.#reader.prepare(families);
-  }
-
-  /** As {@link TableReader.list}. */
-  list(families: readonly Family[]): Promise<Listing> {
-    return this.#reader.list(families);
-  }
-
-  /** As {@link TableReader.complete}. */
-  complete(listing: Listing, desired?: readonly Table[]): Promise<Map<Family, Table>> {
-    return this.#reader.complete(listing, desired);
+    return this.reader.complete(await this.reader.list(families));
   }
 
   /** The families with an interrupted replacement of our table. */
@@ -133,7 +113,10 @@ export class OwnTables {
     });
     const { transactions } = this.#nft;
     const first = diffs.filter(({ actual }) => !actual?.chains.some(({ hook }) => hook));
-    const families = first.map(({ desired }) => desired.family);
+    const { seen } = this.reader;
+    const families = first
+      .map(({ desired }) => desired.family)
+      .filter(it => seen?.has(it, REPLACEMENT) !== false);
     const sets = transitions.flatMap(({ build }) => build);
     const isShort = !transitions.some(({ fresh }) => hasLong(fresh, SHORT));
     this.memory.await(
@@ -147,12 +130,15 @@ export class OwnTables {
     const leftovers = (await interrupted).flatMap(family => dropTable({ family }, REPLACEMENT));
     const swap = [...transitions.flatMap(it => it.swap), ...leftovers];
     const isEchoed =
-      isShort && listsTersely && first.length === diffs.length && !this.isWatched
+      isShort &&
+      (listsTersely || seen?.mayHaveSets === false) &&
+      first.length === diffs.length &&
+      !this.isWatched
         ? await transactions.attemptEchoed(swap)
         : await this.memory.committed(transactions.attempt(swap)).then(() => false);
     for (const { table } of transitions) {
       this.memory.written(table.family, table);
-      this.#reader.measure(table.family, table);
+      this.reader.measure(table.family, table);
     }
     return { transitions, isEchoed };
   }
@@ -175,7 +161,7 @@ export class OwnTables {
         const sets: AddressSet[] = [];
         for (const set of replaced) {
           const expected = table.sets.find(({ name }) => name === set.name)?.elements;
-          sets.push({ ...set, ...(await this.#reader.elementsOf(table, set, expected ?? [])) });
+          sets.push({ ...set, ...(await this.reader.elementsOf(table, set, expected ?? [])) });
         }
         tables.push(await this.#drop(table, replaced));
         if (outline) ended.push(...counters({ ...outline, sets, counters: [] }));
@@ -221,7 +207,7 @@ export class OwnTables {
 
   /** Removes our tables. Returns the removed rules. */
   async remove(families: readonly Family[]): Promise<readonly string[]> {
-    const { tables } = await this.list(families);
+    const { tables } = await this.reader.list(families);
     this.memory.forget();
     await this.#delete([...tables.values()]);
     const interrupted = await this.interrupted(families);

@@ -1,5 +1,6 @@
 import type { Family } from "../../net/cidr.ts";
 import type { Nft } from "../../nft/nft.ts";
+import type { NodeTables } from "../../nft/node-tables.ts";
 import { type AddressSet, type Element, type Table, tableOf } from "../../nft/table.ts";
 import { featuresOf } from "../../nft/version.ts";
 import type { Memory } from "../memory.ts";
@@ -25,10 +26,10 @@ export class TableReader {
   /** The families whose tables have no long sets, as far as they are known. */
   readonly #short = new Set<Family>();
   #findsLong = false;
-  /** Whether {@link prepare} found no table of a family, until the first listing or report. */
-  readonly #absent = new Map<Family, Promise<boolean>>();
-  /** The epoch of the memory when `prepare` began. */
-  #preparedAt = 0;
+  /** The look of {@link prepare}, until the first listing. */
+  #look: { readonly epoch: number; readonly found: Promise<NodeTables | undefined> } | undefined;
+  /** The same for the first write, if nothing was reported meanwhile. */
+  #seen: { readonly epoch: number; readonly found: NodeTables } | undefined;
 
   /** @param memory receives each listing */
   constructor(nft: Nft, memory: Memory<Family, Table | null>) {
@@ -36,19 +37,14 @@ export class TableReader {
     this.#memory = memory;
   }
 
-  /** Checks whether our tables are absent, for the first listing. Throws nothing. */
-  prepare(families: readonly Family[]): void {
-    this.#preparedAt = this.#memory.epoch;
-    for (const family of families) {
-      const listed = this.#nft.outline(family, TABLE);
-      this.#absent.set(
-        family,
-        listed.then(
-          it => it === undefined,
-          () => false,
-        ),
-      );
-    }
+  /** Uses a look at the tables of the node for the first listing and the first write. */
+  prepare(found: Promise<NodeTables | undefined>): void {
+    this.#look = { epoch: this.#memory.epoch, found };
+  }
+
+  /** The look of {@link prepare}, for the first write. Undefined after a report or a write. */
+  get seen(): NodeTables | undefined {
+    return this.#seen?.epoch === this.#memory.epoch ? this.#seen.found : undefined;
   }
 
   /**
@@ -59,20 +55,21 @@ export class TableReader {
     const { epoch } = this.#memory;
     const outlines = families.filter(it => !this.#short.has(it));
     // A config may be valid, or an active agent end, long after the look.
-    const prepared = new Map(epoch === this.#preparedAt ? this.#absent : []);
-    this.#absent.clear();
+    const found = this.#look?.epoch === epoch ? await this.#look.found : undefined;
+    this.#look = undefined;
+    this.#seen = found && { epoch, found };
     const listings = await Promise.all(
       families.map(async family => {
-        if (await prepared.get(family)) return { family, table: undefined };
+        if (found?.has(family, TABLE) === false) return { family, table: undefined };
         const listed = await (outlines.includes(family)
           ? this.#nft.outline(family, TABLE)
           : this.#nft.table(family, TABLE));
         return { family, table: listed && tableOf(family, listed, fieldOf) };
       }),
     );
-    const found = listings.flatMap(({ family, table }) => (table ? [[family, table] as const] : []));
-    if (found.length > 0 && this.#nft.version !== undefined) featuresOf(this.#nft.version);
-    return { families, tables: new Map(found), epoch, outlines };
+    const tables = listings.flatMap(({ family, table }) => (table ? [[family, table] as const] : []));
+    if (tables.length > 0 && this.#nft.version !== undefined) featuresOf(this.#nft.version);
+    return { families, tables: new Map(tables), epoch, outlines };
   }
 
   /**
