@@ -67,7 +67,7 @@ export async function chooseBackend(options: ChooseOptions): Promise<Chosen> {
   let { tables } = options;
   if (isUntested && exemption)
     backend.waitFor(family => suitable(exemption([family], tables)), policy.enabled);
-  tables = undefined; // later searches look again
+  tables = undefined; // they are current only for the searches that begin now
   if (broken && (await mayDecideLater(broken))) backend.enforceKept(true);
   return {
     backend,

@@ -9,6 +9,7 @@
 export class Memory<Key, Value> {
   readonly #known = new Map<Key, Value>();
   #isWatched = false;
+  #isPaused = false;
   /** Whether our transactions must not be relied on before the next listing. */
   #isDoubtful = true;
   /** Increases with each change, so that a listing that began before it is not remembered. */
@@ -49,11 +50,17 @@ export class Memory<Key, Value> {
    * transaction, and for all elements in the kernel. When it reports transactions again, the kernel is listed.
    */
   pause(): void {
+    this.#isPaused = true;
     this.onPause(true);
   }
 
   resume(): void {
+    this.#isPaused = false;
     this.onPause(false);
+  }
+
+  get isPaused(): boolean {
+    return this.#isPaused;
   }
 
   /** Undefined if the key is not known. */

@@ -137,8 +137,8 @@ async function listStale({ policy, judge, unread, output, stderr, notes }: Look)
     text = "";
   });
   if (isNone && output === "text") text = `${NONE_STALE}\n`;
-  const doubts = [unreadText(unread), overruledText(overruled)].filter(it => it !== "");
-  return { stdout: text, stderr, notes: [...notes, ...doubts], exitCode: 0 };
+  const more = [unreadText(unread), overruledText(overruled)].filter(it => it !== "");
+  return { stdout: text, stderr, notes: [...notes, ...more], exitCode: 0 };
 }
 
 /** Characters that are printed at a time. */
@@ -161,8 +161,8 @@ async function forgetStale(look: Look, dryRun: boolean): Promise<Outcome> {
   });
   const forgotten = { dryRun, ...counts, ended };
   const lines = output === "json" ? [json(forgotten)] : forgottenText(forgotten);
-  const left = overruled > 0 ? [overruledText(overruled)] : [];
-  return { stdout: linesOf(lines), stderr, notes: [...notes, ...left], exitCode: 0 };
+  const more = [overruledText(overruled)].filter(it => it !== "");
+  return { stdout: linesOf(lines), stderr, notes: [...notes, ...more], exitCode: 0 };
 }
 
 function json(value: unknown): string {

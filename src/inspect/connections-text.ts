@@ -95,7 +95,9 @@ export function unreadText(unread: readonly string[]): string {
 
 /** A note on connections that are not stale, but contradict the policy because of foreign rules; empty without any. */
 export function overruledText(count: number): string {
-  return some(count, "not stale, but masqueraded or exempted by foreign rules; see ipmasq status");
+  if (count === 0) return "";
+  const connections = count === 1 ? "1 connection contradicts" : `${count} connections contradict`;
+  return `${connections} the policy because of foreign rules, and ${count === 1 ? "is" : "are"} not stale; see ipmasq status`;
 }
 
 function listed(texts: readonly string[]): string {

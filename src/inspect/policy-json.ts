@@ -12,7 +12,7 @@ export const PolicyAnswer = v.object({
   /** The name of the agent's backend. */
   backend: v.optional(v.picklist(BACKENDS.map(({ name }) => name))),
   /** The number of conflicts that the agent found, without harmless ones. */
-  conflicts: v.number(),
+  conflicts: v.optional(v.number(), 0),
   /** Undefined until the agent has a valid config. */
   policy: v.optional(v.pipe(v.unknown(), v.transform(decoded), v.custom<Policy>(isPolicy))),
 });

@@ -13,7 +13,7 @@ export type Rates = (line: Counted) => number | undefined;
 
 /** Computes rates from one look at a status to the next. */
 export class RateMeter {
-  #counts = new Map<string, number>();
+  #counts = new Map<string, number | undefined>();
   #at: number | undefined;
 
   /**
@@ -25,7 +25,7 @@ export class RateMeter {
     const before = this.#counts;
     const seconds = this.#at === undefined ? undefined : (now - this.#at) / 1000;
     this.#at = now;
-    this.#counts = new Map([...cidrs, ...outbound].map(it => [keyOf(it), it.connections ?? 0]));
+    this.#counts = new Map([...cidrs, ...outbound].map(it => [keyOf(it), it.connections]));
     return line => {
       const last = before.get(keyOf(line));
       const { connections } = line;

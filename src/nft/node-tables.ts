@@ -17,7 +17,7 @@ export class NodeTables {
     return this.#names.has(`${family} ${table}`);
   }
 
-  /** Whether tables may have sets. The tables of iptables have none. */
+  /** Whether tables probably have sets. Those of iptables have none, and share these names with few others. */
   get mayHaveSets(): boolean {
     return [...this.#names].some(it => !IPTABLES.test(it));
   }
@@ -28,9 +28,13 @@ const IPTABLES = /^ip6? (raw|mangle|nat|filter|security)$/;
 /** Lists all tables of the node, of every family. Returns undefined if nft fails, and throws nothing. */
 export async function listTables(argv: readonly string[] = ["nft"]): Promise<NodeTables | undefined> {
   try {
-    const { exitCode, stdout } = await run([...argv, "-j", "list", "tables"], { deadline: deadlineFor() });
+    const { exitCode, stdout, stderr } = await run([...argv, "-j", "list", "tables"], {
+      deadline: deadlineFor(),
+    });
+    // nft 1.0.6 reads the flags of a table from invalid memory, which may end the text.
+    const isComplete = exitCode === 0 && stderr === "" && /\]\}\s*$/.test(stdout);
     const version = /"version":\s*"([^"]+)"/.exec(stdout)?.[1];
-    if (exitCode !== 0 || version === undefined) return undefined;
+    if (!isComplete || version === undefined) return undefined;
     return new NodeTables(
       version,
       Array.from(stdout.matchAll(TABLE), ([, family, name]) => `${family} ${name}`),
@@ -40,5 +44,4 @@ export async function listTables(argv: readonly string[] = ["nft"]): Promise<Nod
   }
 }
 
-/** nft 1.0.6 may break off the listing within a table's flags, which follow its name. */
 const TABLE = /\{"family":\s*"(\w+)",\s*"name":\s*"([^"]*)"/g;

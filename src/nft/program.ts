@@ -49,13 +49,13 @@ export class NftProgram {
   async stream(options: readonly string[], receive: (piece: Uint8Array) => void): Promise<boolean> {
     const argv = [...this.argv, ...options];
     let size = 0;
-    let garbage = 0;
+    let sinceCollected = 0;
     const counted = (piece: Uint8Array) => {
       size += piece.length;
-      garbage += piece.length;
+      sinceCollected += piece.length;
       receive(piece);
-      if (garbage < MOST_GARBAGE) return;
-      garbage = 0;
+      if (sinceCollected < COLLECTED) return;
+      sinceCollected = 0;
       Bun.gc(true);
     };
     const deadline = deadlineFor(this.#size);
@@ -123,7 +123,7 @@ async function runNft(argv: readonly string[], options: RunOptions): Promise<Pro
  * Garbage is collected after this many bytes of a stream. Otherwise 3.6 MB of text, 45,000 elements, leave 21 MB behind
  * while nft itself needs its memory.
  */
-const MOST_GARBAGE = 1024 * 1024;
+const COLLECTED = 1024 * 1024;
 
 /** Printed for a foreign rule that has no form in JSON (`jump { … }`). The rule is then listed in nft's syntax. */
 const UNPRINTABLE = /^warning: stmt ops \w+ have no json callback\n?/gm;

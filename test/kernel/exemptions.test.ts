@@ -67,7 +67,7 @@ test("the tables at the start count only for families that are searched at once"
     tables: tables(),
   });
   await backend.plan(policy({ keep: KEEP }, { enableIPv6: true }));
-  expect(Object.fromEntries(asked)).toEqual({ ip: false, ip6: undefined });
+  expect(Object.fromEntries(asked)).toStrictEqual({ ip: false, ip6: undefined });
 });
 
 describe.each(VARIANTS)("in %s, an exemption that works with ip-masq-agent works with ipmasq", variant => {

@@ -32,8 +32,8 @@ export class NftablesBackend implements Backend {
   readonly #tables: OwnTables;
   readonly #ipsec: IpsecSupport;
   #limits: readonly string[] = [];
-  /** The lists of the last planned policy. */
-  #planned: ReadonlySet<CidrList> = new Set();
+  /** The lists of all planned policies. Policies share the lists that did not change. */
+  readonly #planned = new WeakSet<CidrList>();
   /** The answer to `prepare`; undefined if it failed. */
   #prepared: Promise<Features | undefined> | undefined;
 
@@ -74,9 +74,11 @@ export class NftablesBackend implements Backend {
     const { memory } = this.#tables;
     memory.resume();
     const remembered = from === "memory" ? this.#tables.remembered(families) : undefined;
-    const isNew = this.#hasNewVeryLong(policy);
+    const lists = policy.families.flatMap(listsOf).map(({ list }) => list);
+    const isNew = lists.some(it => it.effective.length >= VERY_LONG && !this.#planned.has(it));
+    for (const list of lists) this.#planned.add(list);
     if (remembered || !isNew) return this.#plan(policy, families, remembered);
-    // The write would pause the monitor, which has all elements in memory, as a listing has.
+    // Listing and monitor each hold all elements in memory, and the write pauses the monitor anyway.
     memory.pause();
     try {
       const plan = await this.#plan(policy, families);
@@ -86,14 +88,6 @@ export class NftablesBackend implements Backend {
       memory.resume();
       throw error;
     }
-  }
-
-  /** Whether a policy has very long lists that the last planned policy did not have. */
-  #hasNewVeryLong({ families }: Policy): boolean {
-    const lists = families.flatMap(listsOf).map(({ list }) => list);
-    const isNew = lists.some(it => it.effective.length >= VERY_LONG && !this.#planned.has(it));
-    this.#planned = new Set(lists);
-    return isNew;
   }
 
   async #plan(

@@ -83,7 +83,7 @@ export class OwnTables {
   async write(diffs: readonly TableDiff[], features: Features, isListed: boolean): Promise<Written> {
     if (diffs.some(({ actual }) => actual?.flags.includes(UNREADABLE))) return this.#replace(diffs, features);
     const isPaused = diffs.some(it => hasLong(it.desired, VERY_LONG) || hasLong(it.actual, VERY_LONG));
-    const keepsReplaced = isPaused || this.memory.isWatched;
+    const keepsReplaced = isPaused || this.memory.isWatched || (this.isWatched && this.memory.isPaused);
     if (isPaused) this.memory.pause();
     try {
       return await this.#change(diffs, features, { isListed, keepsReplaced });
@@ -114,9 +114,9 @@ export class OwnTables {
     const { transactions } = this.#nft;
     const first = diffs.filter(({ actual }) => !actual?.chains.some(({ hook }) => hook));
     const { seen } = this.reader;
-    const families = first
-      .map(({ desired }) => desired.family)
-      .filter(it => seen?.has(it, REPLACEMENT) !== false);
+    // Without our table, no agent could have begun to replace it since.
+    const lacksBoth = (it: Family) => [TABLE, REPLACEMENT].every(name => seen?.has(it, name) === false);
+    const families = first.map(({ desired }) => desired.family).filter(it => !lacksBoth(it));
     const sets = transitions.flatMap(({ build }) => build);
     const isShort = !transitions.some(({ fresh }) => hasLong(fresh, SHORT));
     this.memory.await(

@@ -26,9 +26,9 @@ export class TableReader {
   /** The families whose tables have no long sets, as far as they are known. */
   readonly #short = new Set<Family>();
   #findsLong = false;
-  /** The look of {@link prepare}, until the first listing. */
+  /** The tables of the node as {@link prepare} was told, until the first listing. */
   #look: { readonly epoch: number; readonly found: Promise<NodeTables | undefined> } | undefined;
-  /** The same for the first write, if nothing was reported meanwhile. */
+  /** The same after it, for the first write. */
   #seen: { readonly epoch: number; readonly found: NodeTables } | undefined;
 
   /** @param memory receives each listing */
@@ -42,7 +42,7 @@ export class TableReader {
     this.#look = { epoch: this.#memory.epoch, found };
   }
 
-  /** The look of {@link prepare}, for the first write. Undefined after a report or a write. */
+  /** The tables of the node before the first write; undefined after a report or a write. */
   get seen(): NodeTables | undefined {
     return this.#seen?.epoch === this.#memory.epoch ? this.#seen.found : undefined;
   }
