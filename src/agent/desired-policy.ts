@@ -126,6 +126,7 @@ export class DesiredPolicy {
       missing: this.settings.missing,
     });
     this.#source.release(sources);
+    if (sources.files.some(({ bytes }) => bytes.length >= LARGE)) Bun.gc(true);
     this.#record = { path, ok: loaded.ok, problems: loaded.problems, digest };
     this.state.config = this.#record;
     const lines = (severity: Problem["severity"]) =>
@@ -190,3 +191,5 @@ const RELOADS: ReadonlySet<Trigger> = new Set(["start", "interval", "signal"]);
 const RESYNC_MS = 60_000;
 /** Milliseconds that a sync waits for the config while a policy is in force. Reading usually takes only a few. */
 const READ_MS = 250;
+/** The garbage of reading a file of this size, in bytes, is collected at once: 4 MiB leave 100 MB behind. */
+const LARGE = 512 * 1024;

@@ -84,10 +84,17 @@ function isEmpty({ contents }: YamlDocument): boolean {
 function about(text: Text, { pos, code, message }: YAMLError): Omit<ConfigError, "severity"> {
   return {
     at: text.at(pos[0]),
-    what: WORDS[code] ?? message.split("\n", 1).join(),
+    what: WORDS[code] ?? shortened(message.split("\n", 1).join()),
     remedy: REMEDIES[code] ?? "correct the YAML here",
   };
 }
+
+/** Some messages of the parser quote the rest of the file. */
+function shortened(message: string): string {
+  return message.length <= LONGEST_MESSAGE ? message : `${message.slice(0, LONGEST_MESSAGE)}…`;
+}
+
+const LONGEST_MESSAGE = 150;
 
 /** Instead of the parser's words, which name rules of YAML's grammar. */
 const WORDS: { readonly [code in ErrorCode]?: string } = {

@@ -11,6 +11,8 @@ const MIB = 1024 * 1024;
  */
 const MOST_CPU_MS = 1000;
 const MOST_BYTES = 100 * MIB;
+/** The longest line of the output, in characters, with the path of the config and the list of all keys. */
+const LONGEST_LINE = 700;
 
 /** Files that demand as much as possible, most of them 4 MiB long. */
 const files: Record<string, string | Uint8Array> = {
@@ -61,6 +63,8 @@ const files: Record<string, string | Uint8Array> = {
   "names in an allowance": `# ipmasq: allow${filled(" a")}`,
   directives: filled("%YAML 1.2\n"),
   "stars and dashes": filled("-*&!|>"),
+  "a block scalar with text in its header": `a: >${filled("v6: ")}`,
+  "a quoted value between plain values": `>v6: "true"\n${filled('mas>v6: \\"true\\"')}`,
   "binary data": new Uint8Array(4 * MIB - 1).map((_, i) => (i * 7919) >> 3),
   "byte order marks": filled("\uFEFF"),
   "other alphabets": filled("設定"),
@@ -83,6 +87,7 @@ test.each(Object.keys(files))("%s", async name => {
   const { cpu, bytes, exitCode, output } = await cost(name);
   expect([0, 1]).toContain(exitCode);
   expect(output.length).toBeLessThan(20_000);
+  expect(Math.max(...output.split("\n").map(line => line.length))).toBeLessThan(LONGEST_LINE);
   expect(cpu - empty.cpu).toBeLessThan(MOST_CPU_MS);
   expect(bytes - empty.bytes).toBeLessThan(MOST_BYTES);
 });
