@@ -1,5 +1,7 @@
 /** Neighbours whose rules masquerade connections that the policy keeps. They come and go all the time. */
+
 import type { Lab } from "../../../lab/lab.ts";
+import { foreignChains } from "../../kernel/foreign-chains.ts";
 import { iptablesMasqueraders, type Masquerader, TABLES } from "../../kernel/masquerading-rules.ts";
 import type { Neighbour, Start } from "./neighbour.ts";
 import { Container, programOf } from "./programs.ts";
@@ -46,10 +48,15 @@ export const docker: Start = async lab => {
     daemon?.kill();
     await daemon?.exited;
     await iptables("-D", "POSTROUTING", ...DOCKER_RULE);
-    await lab.node.run([...FORWARD, "-D", ...LAST_RULE]);
     daemon = lab.node.spawn(program.command(DOCKERD), { stderr: "ignore" });
     while ((await iptables("-C", "POSTROUTING", ...DOCKER_RULE)).exitCode !== 0) await Bun.sleep(50);
-    while ((await lab.node.run([...FORWARD, "-C", ...LAST_RULE])).exitCode !== 0) await Bun.sleep(50);
+    // It writes some rules several times.
+    for (let before: string[] = []; ; ) {
+      const now = await foreignChains(lab);
+      if (Bun.deepEquals(now, before)) return;
+      before = now;
+      await Bun.sleep(1000);
+    }
   };
   await restart();
   return {
@@ -63,11 +70,6 @@ export const docker: Start = async lab => {
     },
   };
 };
-
-const FORWARD = ["iptables-nft", "-w", "5"];
-
-/** The rule that dockerd writes last. */
-const LAST_RULE = ["FORWARD", "-j", "DOCKER-USER"];
 
 const DOCKERD = [
   "/usr/sbin/dockerd",
