@@ -63,11 +63,12 @@ export async function chooseBackend(options: ChooseOptions): Promise<Chosen> {
   const migrating = new Map(all.map(it => [it, new MigratingBackend(it, all)]));
   const backend = migrating.get(chosen) ?? new MigratingBackend(chosen, all);
   const preferred = broken && migrating.get(broken.backend);
-  const { exemption } = options;
-  let { tables } = options;
+  const { exemption, tables } = options;
   if (isUntested && exemption)
-    backend.waitFor(family => suitable(exemption([family], tables)), policy.enabled);
-  tables = undefined; // they are current only for the searches that begin now
+    backend.waitFor(
+      (family, isNow) => suitable(exemption([family], isNow ? tables : undefined)),
+      policy.enabled,
+    );
   if (broken && (await mayDecideLater(broken))) backend.enforceKept(true);
   return {
     backend,

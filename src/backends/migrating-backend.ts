@@ -57,18 +57,19 @@ export class MigratingBackend {
    * Lets plans wait until it is known for each family that the backend may be used, until the first plan is made. They
    * reject if `search` rejects.
    *
+   * @param search receives a family, and whether its search begins at once
    * @param families the families that the policy probably has, whose search begins at once
    */
-  waitFor(search: (family: Family) => Promise<void>, families: readonly Family[]): void {
+  waitFor(search: (family: Family, isNow: boolean) => Promise<void>, families: readonly Family[]): void {
     const searches = new Map<Family, Promise<void>>();
-    const searched = (family: Family): Promise<void> => {
-      const begun = searches.get(family) ?? search(family);
+    const searched = (family: Family, isNow: boolean): Promise<void> => {
+      const begun = searches.get(family) ?? search(family, isNow);
       begun.catch(() => {}); // plans report it
       searches.set(family, begun);
       return begun;
     };
-    for (const family of families) void searched(family).catch(() => {});
-    this.#isReady = policy => Promise.all(policy.families.map(it => searched(it.family)));
+    for (const family of families) void searched(family, true).catch(() => {});
+    this.#isReady = policy => Promise.all(policy.families.map(it => searched(it.family, false)));
   }
 
   async plan(policy: Policy, from?: "kernel" | "memory"): Promise<Plan> {

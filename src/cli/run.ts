@@ -6,10 +6,11 @@ import type { SyncRequest } from "../agent/sync-queue.ts";
 import { feedWatchdog } from "../agent/watchdog.ts";
 import { type ChooseOptions, chooseBackend, everyBackend } from "../backends/choose.ts";
 import { Failover } from "../backends/failover.ts";
+import { harmfulOf } from "../conflicts/conflict.ts";
 import { ConflictReporter } from "../conflicts/reporter.ts";
 import type { Identity } from "../inspect/ask-agent.ts";
 import type { Listen } from "../net/listen.ts";
-import { listTables, type NodeTables } from "../nft/node-tables.ts";
+import { listTables } from "../nft/node-tables.ts";
 import { AgentState } from "../observe/agent-state.ts";
 import type { EndpointOptions } from "../observe/endpoints.ts";
 import { createLog, type Log } from "../observe/log.ts";
@@ -49,11 +50,9 @@ interface Setup {
   readonly state: AgentState;
   readonly settings: Settings;
   readonly choice: ChooseOptions;
-  /** The tables of the node at the start; undefined if nft is not used or fails. */
-  readonly tables: Promise<NodeTables | undefined> | undefined;
 }
 
-function setupOf(flags: AgentFlags, once: boolean, tables: Setup["tables"]): Setup {
+function setupOf(flags: AgentFlags, once: boolean, tables: ChooseOptions["tables"]): Setup {
   const verbose = flags.v !== undefined && flags.v >= KLOG_DEBUG;
   const log = createLog(verbose ? "debug" : flags["log-level"], flags["log-format"]);
   const settings: Settings = {
@@ -77,7 +76,6 @@ function setupOf(flags: AgentFlags, once: boolean, tables: Setup["tables"]): Set
     state,
     settings,
     choice: { requested: flags.backend, policy, exemption, untested: true, tables },
-    tables,
   };
 }
 
@@ -96,19 +94,19 @@ async function policyAnswer({ policy, backend, config, conflicts }: AgentState):
   return {
     build: buildText(),
     backend: name,
-    conflicts: conflicts.filter(({ harmless }) => !harmless).length,
+    conflicts: harmfulOf(conflicts).length,
     ...(config && { config: { path: config.path, ok: config.ok } }),
     ...(policy && { policy: encodedPolicy(policy) }),
   };
 }
 
 /** Runs one sync. Returns the exit code. */
-async function syncOnce({ flags, log, state, settings, choice, tables }: Setup): Promise<number> {
+async function syncOnce({ flags, log, state, settings, choice }: Setup): Promise<number> {
   const lock = new NodeLock(flags["runtime-dir"], log, { "/agent": () => identityOf(state) });
   const backend = new Failover(await chooseBackend(choice), 1);
   const desired = new DesiredPolicy(settings, state, log);
   desired.prepare();
-  backend.prepare(tables);
+  backend.prepare(choice.tables);
   const agent = new Agent({ desired, backend, state, log, lock });
   const { reason } = backend.chosen;
   log.info("backend chosen", { backend: backend.name, writer: backend.writer, reason });
@@ -119,7 +117,7 @@ async function syncOnce({ flags, log, state, settings, choice, tables }: Setup):
 }
 
 /** Runs the agent until SIGTERM or SIGINT. */
-async function runAgent({ flags, log, state, settings, choice, tables }: Setup): Promise<void> {
+async function runAgent({ flags, log, state, settings, choice }: Setup): Promise<void> {
   const { stop, wake } = handleSignals();
   const conflicts = new ConflictReporter(state, log);
   const look = () => conflicts.look();
@@ -151,7 +149,7 @@ async function runAgent({ flags, log, state, settings, choice, tables }: Setup):
     const backend = new Failover(chosen);
     const desired = new DesiredPolicy(settings, state, log);
     desired.prepare();
-    backend.prepare(tables);
+    backend.prepare(choice.tables);
     const { name, writer } = backend;
     const { reason } = chosen;
     state.backend = {

@@ -13,7 +13,7 @@ import {
   type YAMLError,
   Scalar as YamlScalar,
 } from "yaml";
-import { quote } from "../net/parse-failure.ts";
+import { quote, shortened } from "../net/parse-failure.ts";
 import { causeOf, lookalikeProblem } from "./accidents.ts";
 import type { ConfigError, Position, Problem } from "./problem.ts";
 import type { Limits, Text } from "./text.ts";
@@ -84,16 +84,12 @@ function isEmpty({ contents }: YamlDocument): boolean {
 function about(text: Text, { pos, code, message }: YAMLError): Omit<ConfigError, "severity"> {
   return {
     at: text.at(pos[0]),
-    what: WORDS[code] ?? shortened(message.split("\n", 1).join()),
+    what: WORDS[code] ?? shortened(message.split("\n", 1).join(), LONGEST_MESSAGE),
     remedy: REMEDIES[code] ?? "correct the YAML here",
   };
 }
 
-/** Some messages of the parser quote the rest of the file. */
-function shortened(message: string): string {
-  return message.length <= LONGEST_MESSAGE ? message : `${message.slice(0, LONGEST_MESSAGE)}…`;
-}
-
+/** In characters. Some messages of the parser quote the rest of the file. */
 const LONGEST_MESSAGE = 150;
 
 /** Instead of the parser's words, which name rules of YAML's grammar. */

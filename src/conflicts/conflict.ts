@@ -66,6 +66,11 @@ export const MOST_NAMED = 1000;
 /** The maximum number of CIDRs that a line shows. */
 export const MOST_SHOWN = 20;
 
+/** The rules that contradict the policy. */
+export function harmfulOf(conflicts: readonly Conflict[]): Conflict[] {
+  return conflicts.filter(({ harmless }) => !harmless);
+}
+
 /** A rule in one line, for lists and for the log. */
 export function conflictText({ owner, tool, family, table, chain, rule }: Conflict): string {
   return `${owner}: ${rule} (${tool}, table ${family} ${table}, chain ${chain})`;

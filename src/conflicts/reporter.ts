@@ -2,7 +2,7 @@ import type { Backend } from "../backends/backend.ts";
 import type { Policy } from "../policy/policy.ts";
 import { messageOf } from "../system/errors.ts";
 import { LastSaid } from "../system/last-said.ts";
-import { type Conflict, conflictText, exposedText, some } from "./conflict.ts";
+import { type Conflict, conflictText, exposedText, harmfulOf, some } from "./conflict.ts";
 
 interface State {
   readonly policy: Policy | undefined;
@@ -78,7 +78,7 @@ export class ConflictReporter {
     this.#visited = visited;
     this.state.conflicts = conflicts;
     this.state.unread = unread;
-    this.#warn(conflicts.filter(({ harmless }) => !harmless));
+    this.#warn(harmfulOf(conflicts));
     const [first] = unread;
     if (first === undefined || !this.#unread.isNews(UNREAD)) return;
     this.log.warn(UNREAD, { first, all: unread.length });

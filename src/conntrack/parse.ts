@@ -1,4 +1,5 @@
 import type { AddressValue, Family } from "../net/cidr.ts";
+import { collectingAfter } from "../system/garbage.ts";
 import type { Entry, Tuple } from "./entry.ts";
 
 /**
@@ -18,9 +19,7 @@ export class EntryParser {
   };
   /** The beginning of a line that continues in the next piece. */
   #rest: Uint8Array = new Uint8Array();
-
-  /** Bytes since the last garbage collection. */
-  #length = 0;
+  readonly #collect = collectingAfter(COLLECTED);
 
   /** @param visit receives each entry; the object is valid until it returns */
   constructor(visit: (entry: Entry) => void) {
@@ -36,10 +35,7 @@ export class EntryParser {
       start = end + 1;
     }
     this.#rest = bytes.slice(start, start + LONGEST_LINE);
-    this.#length += piece.length;
-    if (this.#length < COLLECTED) return;
-    this.#length = 0;
-    Bun.gc(true);
+    this.#collect(piece.length);
   }
 
   /** Reads a line into the entry. Returns false if the line is not an entry. */

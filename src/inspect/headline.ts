@@ -1,4 +1,4 @@
-import { type Conflict, ownerText } from "../conflicts/conflict.ts";
+import { type Conflict, harmfulOf, ownerText } from "../conflicts/conflict.ts";
 import type { Status } from "./status.ts";
 
 /** Three answers: whether the policy is in force, which programs overrule it, and its problems. */
@@ -12,7 +12,7 @@ export interface Headline {
 
 /** Whether foreign rules overrule a policy that is in force. */
 export function isOverruled({ inSync, conflicts }: Pick<Status, "inSync" | "conflicts">): boolean {
-  return inSync && conflicts.some(({ harmless }) => !harmless);
+  return inSync && harmfulOf(conflicts).length > 0;
 }
 
 /** The headline of `status` and of the status page. */
@@ -35,7 +35,7 @@ function inForceText({ inSync, since, why, from, contested }: Omit<Status, "cidr
 }
 
 function overruledText({ conflicts, unread = [] }: Omit<Status, "cidrs">): string {
-  const harmful = conflicts.filter(({ harmless }) => !harmless);
+  const harmful = harmfulOf(conflicts);
   const owners = Map.groupBy(harmful, it => `${it.certain ? "by" : "perhaps by"} ${ownerText(it)}`);
   const texts = owners.entries().map(([by, rules]) => `${by} for ${destinations(rules)}`);
   if (harmful.length > 0) return [...texts].join("; ");

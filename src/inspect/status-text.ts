@@ -1,4 +1,11 @@
-import { conflictText, defeatedText, effectText, remedyText, some } from "../conflicts/conflict.ts";
+import {
+  conflictText,
+  defeatedText,
+  effectText,
+  harmfulOf,
+  remedyText,
+  some,
+} from "../conflicts/conflict.ts";
 import { FAMILY_NAMES } from "../net/cidr.ts";
 import { describePolicy } from "../policy/describe.ts";
 import { formatOrigin } from "../policy/policy.ts";
@@ -114,7 +121,7 @@ function conflictLines(
   width: number,
   { all, brief }: { all: boolean; brief: boolean },
 ): string[] {
-  const harmful = conflicts.filter(({ harmless }) => !harmless);
+  const harmful = harmfulOf(conflicts);
   if (harmful.length === 0) return [];
   const most = all ? harmful.length : MOST_CONFLICTS;
   const line = (margin: string, text: string) =>

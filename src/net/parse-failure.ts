@@ -34,9 +34,14 @@ export function failureOf({ type, message, received }: v.BaseIssue<unknown>): Pa
 
 /** A user's text in quotes, cut to 60 characters, for messages. */
 export function quote(text: string): string {
-  if (text.length <= LONGEST_QUOTED) return `"${text}"`;
-  const characters = Array.from(text.slice(0, 2 * LONGEST_QUOTED));
-  return `"${characters.slice(0, LONGEST_QUOTED - 1).join("")}…"`;
+  return `"${shortened(text, LONGEST_QUOTED)}"`;
+}
+
+/** A text cut to a number of characters, for messages. */
+export function shortened(text: string, most: number): string {
+  if (text.length <= most) return text;
+  const characters = Array.from(text.slice(0, 2 * most));
+  return `${characters.slice(0, most - 1).join("")}…`;
 }
 
 const LONGEST_QUOTED = 60;

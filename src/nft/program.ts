@@ -1,3 +1,4 @@
+import { collectingAfter } from "../system/garbage.ts";
 import {
   deadlineFor,
   ProgramError,
@@ -49,14 +50,11 @@ export class NftProgram {
   async stream(options: readonly string[], receive: (piece: Uint8Array) => void): Promise<boolean> {
     const argv = [...this.argv, ...options];
     let size = 0;
-    let sinceCollected = 0;
+    const collect = collectingAfter(COLLECTED);
     const counted = (piece: Uint8Array) => {
       size += piece.length;
-      sinceCollected += piece.length;
       receive(piece);
-      if (sinceCollected < COLLECTED) return;
-      sinceCollected = 0;
-      Bun.gc(true);
+      collect(piece.length);
     };
     const deadline = deadlineFor(this.#size);
     const { exitCode, stderr } = await runNft(argv, { deadline, ...this.limits, receive: counted });

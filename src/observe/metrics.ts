@@ -1,3 +1,4 @@
+import { harmfulOf } from "../conflicts/conflict.ts";
 import { VERDICTS } from "../net/verdict.ts";
 import { listsOf } from "../policy/policy.ts";
 import type { AgentState } from "./agent-state.ts";
@@ -87,7 +88,7 @@ export const METRICS = [
     name: "ipmasq_conflicts",
     type: "gauge",
     help: "Foreign NAT rules that masquerade connections which the policy keeps, or exempt connections which it masquerades.",
-    read: ({ state }) => state.conflicts.filter(({ harmless }) => !harmless).length,
+    read: ({ state }) => harmfulOf(state.conflicts).length,
   },
   {
     name: "ipmasq_conflicts_defeated",

@@ -1,4 +1,4 @@
-import { conflictText, defeatedText, effectText, remedyText } from "../conflicts/conflict.ts";
+import { conflictText, defeatedText, effectText, harmfulOf, remedyText } from "../conflicts/conflict.ts";
 import { headlineOf } from "../inspect/headline.ts";
 import type { Status } from "../inspect/status.ts";
 import { formatDuration } from "../net/duration.ts";
@@ -58,7 +58,7 @@ ${more(texts.length)}
 }
 
 function conflictSection({ conflicts }: Omit<Status, "cidrs">): Html | [] {
-  const harmful = conflicts.filter(({ harmless }) => !harmless);
+  const harmful = harmfulOf(conflicts);
   const defeated = defeatedText(conflicts);
   if (harmful.length === 0 && defeated === undefined) return [];
   const items = harmful

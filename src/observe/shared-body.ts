@@ -1,3 +1,5 @@
+import { collectingAfter } from "../system/garbage.ts";
+
 /** The body of a response, in several parts. All clients that request it share these bytes. */
 export interface Body {
   readonly parts: readonly Uint8Array[];
@@ -65,7 +67,7 @@ async function bodyOf(pieces: Iterable<string>): Promise<Body> {
   let length = 0;
   let text: string[] = [];
   let characters = 0;
-  let collected = 0;
+  const collect = collectingAfter(COLLECTED);
   let began = performance.now();
   const flush = () => {
     const part = Buffer.from(text.join(""));
@@ -73,16 +75,13 @@ async function bodyOf(pieces: Iterable<string>): Promise<Body> {
     length += part.length;
     text = [];
     characters = 0;
+    return part.length;
   };
   for (const piece of pieces) {
     text.push(piece);
     characters += piece.length;
     if (characters < PART) continue;
-    flush();
-    if (length - collected > COLLECTED) {
-      collected = length;
-      Bun.gc(true);
-    }
+    collect(flush());
     if (performance.now() - began < TURN_MS) continue;
     await new Promise(resolve => setImmediate(resolve));
     began = performance.now();

@@ -48,12 +48,12 @@ beforeAll(async () => {
   await freshFolder(FOLDER, {
     "ip-masq-agent": "nonMasqueradeCIDRs: [10.0.0.0/8, fd00::/8]\nenableIPv6: true\n",
   });
-  // A file, because conntrack opens /dev/stdin, and Bun's pipes are sockets, which cannot be opened.
   const list = `#!/bin/sh
 for pass in $(seq ${PASSES}); do PATH=\${PATH#*:} conntrack "$@" || exit; done
 `;
   await mkdir(REPEATING);
   await writeFile(`${REPEATING}/conntrack`, list, { mode: 0o755 });
+  // A file, because conntrack opens /dev/stdin, and Bun's pipes are sockets, which cannot be opened.
   const file = Bun.file(`${FOLDER}/table`).writer();
   for (let i = 0; i < COUNT; i++) {
     const { kept, masqueraded, line } = connection(i);
@@ -106,15 +106,15 @@ async function measured(argv: readonly string[]): Promise<Answer> {
   return { stdout, cost: `${seconds} s, ${cpu} s of CPU with conntrack, ${Math.round(bytes / MIB)} MiB` };
 }
 
-function report(what: string, cost: string): void {
-  process.stdout.write(`${ALL} entries, ${what}: ${cost}\n`);
+function report(count: number, what: string, cost: string): void {
+  process.stdout.write(`${count} entries, ${what}: ${cost}\n`);
 }
 
 const ALL = COUNT * PASSES;
 
 test(`counts ${ALL} connections`, async () => {
   const { stdout, cost } = await connections("--output=json");
-  report("summary", cost);
+  report(ALL, "summary", cost);
   const { cidrs, stale } = v.parse(Connections, JSON.parse(stdout));
   const sum = (of: (row: Connections["cidrs"][number]) => number) =>
     cidrs.reduce((all, row) => all + of(row), 0);
@@ -125,16 +125,16 @@ test(`counts ${ALL} connections`, async () => {
 
 test("finds the busiest destinations among more than it can count", async () => {
   const { stdout, cost } = await connections("--ports");
-  report("--ports", cost);
+  report(ALL, "--ports", cost);
   expect(stdout).toContain("1024-65535");
 }, 120_000);
 
 test("lists and forgets those that contradict the policy", async () => {
   const { stdout, cost } = await connections("--stale");
-  report("--stale", cost);
+  report(ALL, "--stale", cost);
   expect(stdout.match(/\n/g)?.length).toBe(PASSES * expected.stale);
   const forgotten = await measured([...COMMAND, "--forget-stale"]);
-  process.stdout.write(`${COUNT} entries, --forget-stale: ${forgotten.cost}\n`);
+  report(COUNT, "--forget-stale", forgotten.cost);
   expect(forgotten.stdout).toStartWith(`Deleted ${expected.stale} conntrack entries`);
   expect(await entries()).toBe(COUNT - expected.stale);
   expect((await connections("--stale")).stdout).toBe("No connection is stale.\n");
